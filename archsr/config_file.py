@@ -1,0 +1,188 @@
+"""Config files: read with tomli, overridden by `--set a.b=c`, checked, and written back whole.
+
+Every error names the file, the key's path, what was found and what was expected, on one line.
+"""
+
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli
+import tomli_w
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from archsr.errors import UserError, near
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load(kind: type[M], path: Path, *, overrides: Sequence[str] = ()) -> M:
+    """Read `path` as `kind` with `--set` overrides applied. Raises `UserError` on anything that does not fit."""
+    return check(kind, with_overrides(read(path), overrides), where=str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file, unchecked."""
+    try:
+        return tomli.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        here = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        raise UserError(f"{path}: no such config file{near(str(path), here)}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+
+
+def check(kind: type[M], data: Mapping[str, Any], *, where: str) -> M:
+    """Validate plain data against `kind`; `where` names its origin in errors."""
+    try:
+        # through JSON, because pydantic's strict mode takes a list for a tuple only there
+        return kind.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        details = _essential(error.errors(include_url=False))
+        more = f" (and {len(details) - 1} more: {', '.join(_path(kind, d) for d in details[1:])})"
+        raise UserError(f"{where}: {_explain(kind, details[0])}{more if details[1:] else ''}") from None
+
+
+def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of `data` with each `a.b.0.c=value` set; the value is TOML, or else taken as text."""
+    result: dict[str, Any] = json.loads(json.dumps(data, default=str))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set {override}: expected KEY=VALUE, for example training.micro_batch=4")
+        _assign(result, key.strip().split("."), _value(text.strip()), override)
+    return result
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - whatever TOML holds
+    try:
+        return tomli.loads(f"value = {text}")["value"]
+    except tomli.TOMLDecodeError:
+        return text
+
+
+def _assign(tree: dict[str, Any], keys: list[str], value: object, override: str) -> None:
+    node: Any = tree
+    for key in keys[:-1]:
+        node = _step(node, key, override) if isinstance(node, list) else node.setdefault(key, {})
+        if not isinstance(node, dict | list):
+            raise UserError(f"--set {override}: {key!r} is a value, not a table")
+    if isinstance(node, list):
+        _step(node, keys[-1], override)  # the place must exist
+        node[int(keys[-1])] = value
+    else:
+        node[keys[-1]] = value
+
+
+def _step(node: list[Any], key: str, override: str) -> Any:  # noqa: ANN401
+    if not key.isdigit() or int(key) >= len(node):
+        raise UserError(f"--set {override}: {key!r} is no place in a list of {len(node)} (they count from 0)")
+    return node[int(key)]
+
+
+def dump(config: BaseModel) -> str:
+    """The whole config as TOML, every default written out: what a run stores."""
+    return tomli_w.dumps(config.model_dump(mode="json"))
+
+
+def differences(a: BaseModel, b: BaseModel) -> list[str]:
+    """The key paths at which two configs of one kind differ, with both values."""
+    return _differences(a.model_dump(mode="json"), b.model_dump(mode="json"), "")
+
+
+def _differences(a: object, b: object, path: str) -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = [*a, *(k for k in b if k not in a)]
+        return [d for k in keys for d in _differences(a.get(k), b.get(k), f"{path}.{k}" if path else str(k))]
+    return [] if a == b else [f"{path}: {_show(a)} there, {_show(b)} here"]
+
+
+def _show(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# ---------------------------------------------------------------- wording of errors
+
+
+def _essential(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without what only follows from another error: a list "too short" for its bad item, a union's other members."""
+    kept = [d for d in details if not (d["type"] == "string_type" and isinstance(d["input"], dict))]
+    kept = [d for d in kept if d["type"] != "model_type" or len(kept) == 1]
+    inner = [d["loc"] for d in kept]
+    return [d for d in kept if not any(len(i) > len(d["loc"]) and i[: len(d["loc"])] == d["loc"] for i in inner)]
+
+
+def _explain(kind: type[BaseModel], detail: ErrorDetails) -> str:
+    path = _path(kind, detail)
+    if detail["type"].startswith("union_tag"):
+        found = detail["input"].get("arch") if isinstance(detail["input"], dict) else detail["input"]
+        known = str(detail.get("ctx", {}).get("expected_tags", "'rrdbnet', 'srvgg'"))
+        hint = near(str(found), known.replace("'", "").split(", "))
+        return f"{path}.arch: {'missing' if found is None else f'got {_show(found)}'}, expected one of {known}{hint}"
+    if detail["type"] == "extra_forbidden":
+        return f"{path}: unknown key{near(str(detail['loc'][-1]), _keys_beside(kind, detail['loc']))}"
+    if detail["type"] == "missing":
+        return f"{path}: missing; this key has no default"
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if detail["type"] == "value_error":
+        return f"{path}: {message}" if path else message
+    suggestion = ""
+    if detail["type"] == "literal_error" and isinstance(detail["input"], str):
+        suggestion = near(
+            detail["input"], str(detail.get("ctx", {}).get("expected", "")).replace("'", "").split(" or ")
+        )
+    return f"{path}: got {_show(detail['input'])}, expected {message}{suggestion}"
+
+
+def _path(kind: type[BaseModel], detail: ErrorDetails) -> str:
+    """The key path as the user wrote it: without the names that pydantic adds for members of a union."""
+    parts: list[str] = []
+    owners = _owners(kind, detail["loc"])
+    for part, owner in zip(detail["loc"], owners, strict=True):
+        if owner is not None or isinstance(part, int):
+            parts.append(str(part))
+    return ".".join(parts)
+
+
+def _keys_beside(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    owner = _owners(kind, loc)[-1]
+    return list(owner.model_fields) if owner else []
+
+
+def _owners(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[type[BaseModel] | None]:
+    """For each part of `loc`, the model whose key it is; None for a union's tag."""
+    owners: list[type[BaseModel] | None] = []
+    models: list[type[BaseModel]] = [kind]
+    annotation: Any = kind
+    for part in loc:
+        owner = next((m for m in models if part in m.model_fields), None)
+        if owner is not None:
+            annotation = owner.model_fields[str(part)].annotation
+            owners.append(owner)
+            models = _models_in(annotation)
+            continue
+        tagged = [m for m in models if part in (m.__name__, _tag(m))]
+        is_tag = isinstance(part, str) and (bool(tagged) or part in ("str", "int", "float", "bool"))
+        owners.append(None if is_tag or isinstance(part, int) or not models else models[0])
+        models = tagged or models
+    return owners
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("arch")
+    return typing.get_args(field.annotation)[0] if field else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - a type annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, list, dict, typing.Annotated):
+        return [m for a in typing.get_args(annotation) for m in _models_in(a)]
+    return []

@@ -1,0 +1,180 @@
+"""The only place where picture files and tensors meet.
+
+Inside archsr pictures are float tensors `(b, c, h, w)`, RGB, [0, 1]; at file edges they are uint8 `(h, w, c)` sRGB.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps
+from torchvision.io import ImageReadMode, decode_image
+
+from archsr.atomic import replacing
+
+Pixels = NDArray[np.uint8]
+
+MAX_PIXELS = 150_000_000
+# what we open; formats that run other programs (EPS) or hold no photographs (icons, fonts, metafiles) are left out
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
+Image.init()  # PIL loads its readers one by one; `formats` needs them all
+_FORMATS = [f for f in FORMATS if f in Image.OPEN]  # AVIF and JPEG 2000 depend on how PIL was built
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+
+
+class BadImageError(Exception):
+    """A file that is not a usable picture; the text is the reason, without the file's name."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded picture: `pixels` uint8 (h, w, 3) sRGB, `alpha` uint8 (h, w) or None, and what was converted."""
+
+    pixels: Pixels
+    alpha: Pixels | None
+    notes: tuple[str, ...]
+
+
+def read_photo(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Decode all of a picture file, upright and in sRGB.
+
+    EXIF orientation is applied, an embedded ICC profile is converted to sRGB (relative colorimetric with black-point
+    compensation), grey, palette, CMYK and 16-bit pictures become 8-bit RGB. Raises `BadImageError` for anything that
+    is not one whole picture: no picture, truncated, animated, more than `max_pixels`, floating point.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PIL's bomb warning: `max_pixels` decides; EXIF warnings: no pixels lost
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as image:
+                _check(image, max_pixels)
+                image.load()
+                return _to_rgb(image)
+    except BadImageError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise BadImageError("not a picture that can be read") from None
+    except Image.DecompressionBombError:
+        raise BadImageError(f"more than {max_pixels:,} pixels") from None
+    except Exception as error:  # PIL's decoders raise almost anything on damaged files; the reason is passed on
+        raise BadImageError(f"damaged: {type(error).__name__}: {error}") from error
+
+
+def _check(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise BadImageError(f"{width}×{height} is more than {max_pixels:,} pixels")
+    if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
+        raise BadImageError(f"animated: {getattr(image, 'n_frames', 1)} frames")
+    if image.mode == "F":
+        raise BadImageError("floating-point pixels, which have no fixed white")
+
+
+def _to_rgb(image: Image.Image) -> Photo:
+    notes: list[str] = []
+    if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+        notes.append("first page")
+    upright = ImageOps.exif_transpose(image)
+    if image.getexif().get(0x0112, 1) != 1:
+        notes.append("turned upright")
+    if upright.mode.startswith("I"):
+        upright = _from_16_bit(upright)
+        notes.append("16-bit")
+    elif upright.mode == "P":
+        upright = upright.convert("RGBA" if "transparency" in upright.info else "RGB")
+        notes.append("palette")
+    elif upright.mode not in ("RGB", "RGBA"):
+        notes.append(upright.mode)
+    alpha = _alpha(upright)
+    rgb, converted = _to_srgb(upright)
+    if converted:
+        notes.append(converted)
+    pixels = np.array(rgb, dtype=np.uint8)
+    return Photo(pixels, alpha, tuple(notes))
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        raise BadImageError("integer pixels beyond 16 bits")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _alpha(image: Image.Image) -> Pixels | None:
+    """The alpha channel, or None where the picture has none or is opaque all over."""
+    if image.mode not in ("RGBA", "LA", "PA", "La", "RGBa"):
+        return None
+    alpha = np.array(image.convert("RGBA").getchannel("A"), dtype=np.uint8)
+    return None if alpha.min(initial=255) == 255 else alpha
+
+
+def _to_srgb(image: Image.Image) -> tuple[Image.Image, str | None]:
+    """RGB in sRGB, and a note if a profile was applied. A profile that cannot be used is noted and ignored."""
+    base = image if image.mode in ("RGB", "CMYK", "L", "LAB") else image.convert("L" if image.mode == "LA" else "RGB")
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return base.convert("RGB"), None
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        name = ImageCms.getProfileDescription(source).strip()
+        if "srgb" in name.lower().replace(" ", "") and base.mode == "RGB":
+            return base, None
+        converted = ImageCms.profileToProfile(
+            base,
+            source,
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, OSError) as error:
+        return base.convert("RGB"), f"unusable ICC profile ignored ({error})"
+    return (converted or base).convert("RGB"), f"ICC {name}"
+
+
+def encode_webp(pixels: Pixels) -> bytes:
+    """Lossless WebP, fastest method: 0.79 of PNG's size and 1.5 times its decoding speed on 512² photographs."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, method=0)
+    return buffer.getvalue()
+
+
+def decode_tensor(data: bytes) -> torch.Tensor:
+    """uint8 (3, h, w) RGB of an encoded picture. Raises RuntimeError if the bytes are damaged."""
+    return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
+
+
+def to_float(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 (..., h, w) to float32 in [0, 1], same layout."""
+    return pixels.to(torch.float32) / 255
+
+
+def to_uint8(picture: torch.Tensor) -> torch.Tensor:
+    """Float in [0, 1] (clamped) to uint8, rounded half to even, same layout."""
+    return (picture.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def pixels_to_tensor(pixels: Pixels) -> torch.Tensor:
+    """uint8 (h, w, 3) to float32 (1, 3, h, w) in [0, 1]."""
+    return to_float(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+
+
+def tensor_to_pixels(picture: torch.Tensor) -> Pixels:
+    """Float (1, 3, h, w) or (3, h, w) in [0, 1] to uint8 (h, w, 3)."""
+    chw = picture[0] if picture.dim() == 4 else picture
+    return to_uint8(chw).permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def write_picture(path: Path, pixels: Pixels, *, alpha: Pixels | None = None, quality: int = 95) -> None:
+    """Write uint8 (h, w, 3) in the format of the suffix, complete or not at all. `quality` is for JPEG and WebP."""
+    image = Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))
+    with replacing(path) as temporary:
+        if path.suffix.lower() in (".jpg", ".jpeg"):
+            image.convert("RGB").save(temporary, quality=quality, subsampling=0)
+        elif path.suffix.lower() == ".webp":
+            image.save(temporary, quality=quality, method=4)
+        else:
+            image.save(temporary)

@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import pytest
+import tomli
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archsr.config import PrepareConfig, TrainConfig
+from archsr.config_file import check, differences, dump, load, with_overrides
+from archsr.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
+BASE = {"name": "x", "model": {"arch": "rrdbnet"}, "training": {"stages": [{"iterations": 5, "lr": 1e-4}]}}
+
+
+def kind_of(path):
+    return PrepareConfig if "prepare" in path.name else TrainConfig
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+def test_shipped_configs_load_and_survive_being_written_out(path):
+    config = load(kind_of(path), path)
+    assert check(kind_of(path), tomli.loads(dump(config)), where="again") == config
+
+
+def test_the_promised_configs_are_there():
+    promised = ["last_layer", "mid_layer", "tail", "full", "compact", "realesrnet", "demo", "prepare", "reference"]
+    assert {f"{name}.toml" for name in promised} <= {p.name for p in CONFIGS}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "tables"),
+    [
+        (TrainConfig, "reference.toml", {**BASE, "training": {"stages": [{"iterations": 10000, "lr": 1e-4}]}}),
+        (PrepareConfig, "prepare.toml", {}),
+    ],
+)
+def test_the_reference_lists_every_key_at_its_default(kind, name, tables):
+    path = Path(__file__).parent.parent / "configs" / name
+    written = load(kind, path)
+    defaults = check(kind, {**tables, **({"name": "reference"} if kind is TrainConfig else {})}, where="defaults")
+    assert differences(defaults, written) == []
+    if name == "reference.toml":
+        assert _keys(tomli.loads(dump(defaults))) == _keys(tomli.loads(path.read_text()))
+
+
+def _keys(table, prefix=""):
+    return {f"{prefix}{k}" for k in table} | {
+        key for k, v in table.items() if isinstance(v, dict) for key in _keys(v, f"{prefix}{k}.")
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.global_bach=3", ["training.global_bach", "unknown key", "'global_batch'"]),
+        ("training.stages.0.lr=fast", ["training.stages.0.lr", 'got "fast"', "valid number"]),
+        ("training.stages.0.iteratons=3", ["training.stages.0.iteratons", "unknown key", "'iterations'"]),
+        ("model.arch=rrdb", ["model.arch", 'got "rrdb"', "'rrdbnet'"]),
+        ("model={arch='srvgg', conv=3}", ["model.conv", "unknown key", "'convs'"]),
+        ("degrade.first.blur.families.iso=0.9", ["degrade.first.blur.families", "1.45"]),
+        ("degrade.second.resize.up=0.9", ["degrade.second.resize", "not 1"]),
+        ("degrade.first.resize.factor={low=2.0, high=1.0}", ["degrade.first.resize.factor", "above"]),
+        ("training.precision=bf17", ["training.precision", 'got "bf17"', "'bf16'"]),
+        ("training.global_batch=-1", ["training.global_batch", "got -1", "greater than 0"]),
+        ("training.micro_batch=5", ["training.global_batch (12)", "training.micro_batch (5)"]),
+        ("data.gt_size=100", ["data.gt_size", "got 100", "multiple of 8"]),
+        ("training.layers=[{name='a'}]", ["training.layers.0", "names"]),
+        ("training.stages=[]", ["training.stages", "at least 1"]),
+        ("training.stages.0.lr=nan", ["training.stages.0.lr", "finite"]),
+        ("seed=1.5", ["seed", "got 1.5", "integer"]),
+        ("name=../up", ["name", '"../up"']),
+        ("losses={pixel={weight=0.0}, perceptual={weight=0.0}, gan={weight=0.0}}", ["losses", "nothing to learn"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_was_expected(override, words):
+    with pytest.raises(UserError) as error:
+        check(TrainConfig, with_overrides(BASE, [override]), where="some.toml")
+    text = str(error.value)
+    assert text.startswith("some.toml: ")
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [("foo", "KEY=VALUE"), ("training.stages.3.lr=1", "no place"), ("name.x=1", "is a value"), ("=3", "KEY=VALUE")],
+)
+def test_an_override_that_fits_nowhere_is_refused(override, word):
+    with pytest.raises(UserError, match=word):
+        with_overrides(BASE, [override])
+
+
+def test_overrides_reach_into_lists_and_leave_the_rest():
+    changed = with_overrides(BASE, ["training.stages.0.lr=0.5", "model.blocks=3", "name=y"])
+    assert changed["training"]["stages"] == [{"iterations": 5, "lr": 0.5}]
+    assert changed["model"] == {"arch": "rrdbnet", "blocks": 3}
+    assert changed["name"] == "y"
+    assert BASE["name"] == "x"
+
+
+def test_a_part_of_the_second_order_keeps_its_own_defaults():
+    config = check(TrainConfig, with_overrides(BASE, ["degrade.second.noise.grey=0.2"]), where="x")
+    assert config.degrade.second.noise.sigma.high == 25.0
+    assert config.degrade.second.blur.probability == 0.8
+
+
+def test_files_that_are_missing_or_no_toml(tmp_path):
+    with pytest.raises(UserError, match="no such config file"):
+        load(TrainConfig, tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("a = [")
+    with pytest.raises(UserError, match=r"bad\.toml: not valid TOML"):
+        load(TrainConfig, tmp_path / "bad.toml")
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_no_override_text_breaks_the_parser(key, value):
+    try:
+        check(TrainConfig, with_overrides(BASE, [f"{key}={value}"]), where="x")
+    except UserError as error:
+        assert str(error)
