@@ -1,0 +1,1 @@
+"""The second-order degradation, drawn and applied on the device."""

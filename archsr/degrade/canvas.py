@@ -1,0 +1,61 @@
+"""Batches of pictures of different sizes on one canvas.
+
+A canvas is (b, c, H, W); sample i lives in its top-left (h_i, w_i), and what lies beyond is undefined. Every operation
+that looks over an edge first extends the living part by index, so that each sample is treated as if it were alone.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """`pixels` (b, c, H, W) float32; `height` and `width` (b,) int64 on the same device, at most H and W."""
+
+    pixels: Tensor
+    height: Tensor
+    width: Tensor
+
+    def with_pixels(self, pixels: Tensor) -> "Canvas":
+        """The same sizes with other pixels of the same canvas."""
+        return Canvas(pixels, self.height, self.width)
+
+    def alive(self) -> Tensor:
+        """bool (b, 1, H, W): which pixels belong to a sample."""
+        rows = torch.arange(self.pixels.shape[2], device=self.pixels.device)
+        columns = torch.arange(self.pixels.shape[3], device=self.pixels.device)
+        inside_y = rows[None, :] < self.height[:, None]
+        inside_x = columns[None, :] < self.width[:, None]
+        return (inside_y[:, :, None] & inside_x[:, None, :])[:, None]
+
+
+def full(pixels: Tensor) -> Canvas:
+    """A canvas that every sample fills."""
+    b, _, h, w = pixels.shape
+    sizes = torch.tensor([h, w], device=pixels.device)
+    return Canvas(pixels, sizes[0].expand(b), sizes[1].expand(b))
+
+
+def extend(canvas: Canvas, *, before: int, total: tuple[int, int], mode: Literal["reflect", "replicate"]) -> Tensor:
+    """Pixels (b, c, *total): `before` extra rows and columns in front, the rest behind, around each living part.
+
+    `reflect` mirrors without repeating the edge and bounces as often as needed; `replicate` repeats the edge.
+    """
+    rows = _index(canvas.height, before, total[0], mode)
+    columns = _index(canvas.width, before, total[1], mode)
+    taken = canvas.pixels.take_along_dim(rows[:, None, :, None], 2)
+    return taken.take_along_dim(columns[:, None, None, :], 3)
+
+
+def _index(size: Tensor, before: int, total: int, mode: str) -> Tensor:
+    """(b, total) source indices in [0, size)."""
+    place = torch.arange(total, device=size.device)[None] - before
+    last = (size - 1)[:, None]
+    if mode == "replicate":
+        return place.clamp(min=0).minimum(last)
+    period = (2 * last).clamp(min=1)
+    bounced = place.remainder(period)
+    return bounced.minimum(period - bounced).minimum(last)

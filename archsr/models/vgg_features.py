@@ -1,0 +1,49 @@
+"""VGG19 features before ReLU, for the perceptual loss of ESRGAN."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import vgg19
+
+# index of each convolution in torchvision's vgg19().features: blocks of 2, 2, 4, 4, 4 with a pooling after each
+CONVS = {
+    f"conv{block}_{n}": start + 2 * (n - 1)
+    for block, start, count in ((1, 0, 2), (2, 5, 2), (3, 10, 4), (4, 19, 4), (5, 28, 4))
+    for n in range(1, count + 1)
+}
+
+
+class VGG19Features(nn.Module):
+    """(b, 3, h, w) RGB in [0, 1] to {name: features before ReLU}. Frozen, and always in evaluation mode.
+
+    Only the convolutions up to the deepest wanted one exist. Unknown names raise KeyError.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self.taps = {CONVS[name]: name for name in names}
+        self.features = nn.Sequential(*list(vgg19(weights=None).features.children())[: max(self.taps) + 1])
+        for layer in self.features:
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False  # it would overwrite the features just tapped
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "VGG19Features":  # noqa: ARG002 - frozen whatever the parent does
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """(b, 3, h, w) to the wanted feature maps."""
+        found: dict[str, Tensor] = {}
+        x = (x - self.mean) / self.std
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in self.taps:
+                found[self.taps[index]] = x
+        return found

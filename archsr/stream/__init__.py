@@ -1,0 +1,1 @@
+"""From shards to training samples, in an order that is pure arithmetic."""

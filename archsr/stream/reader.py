@@ -1,0 +1,98 @@
+"""Reading samples out of local tars by offset, each verified against the manifest."""
+
+import hashlib
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from archsr import manifest as mf
+from archsr.errors import UserError
+from archsr.images import decode_tensor
+
+_OPEN_FILES = 64
+_OPEN_INDEXES = 32
+
+
+class ShardReader:
+    """Reads the samples of one split. Opens files lazily and keeps few open; `close` when done.
+
+    Every read is checked for its length and SHA-256: a tar cut short or altered after it was prepared raises
+    `UserError` and never trains.
+    """
+
+    def __init__(self, folder: Path, shards: list[mf.Shard]) -> None:
+        self.folder = folder
+        self.shards = shards
+        self._files: OrderedDict[int, int] = OrderedDict()
+        self._indexes: OrderedDict[int, list[mf.Sample]] = OrderedDict()
+
+    def sample(self, shard: int, index: int) -> mf.Sample:
+        """The index entry of sample `index` of shard number `shard`."""
+        if shard not in self._indexes:
+            self._indexes[shard] = mf.read_index(self.folder, self.shards[shard])
+            if len(self._indexes) > _OPEN_INDEXES:
+                self._indexes.popitem(last=False)
+        return self._indexes[shard][index]
+
+    def picture(self, shard: int, sample: mf.Sample, member: str) -> Tensor:
+        """uint8 (3, h, w) of `gt` or `lq`."""
+        place = sample.members[member]
+        path = self.folder / self.shards[shard].file
+        data = os.pread(self._file(shard), place.size, place.offset)
+        if len(data) != place.size:
+            raise UserError(f"{path}: truncated: {sample.key} ends after {len(data):,} of {place.size:,} bytes")
+        if hashlib.sha256(data).hexdigest() != place.sha256:
+            raise UserError(f"{path}: {sample.key} is damaged (its SHA-256 differs from the index); copy the tar again")
+        try:
+            return decode_tensor(data)
+        except RuntimeError as error:
+            raise UserError(f"{path}: {sample.key} cannot be decoded: {error}") from None
+
+    def _file(self, shard: int) -> int:
+        if shard not in self._files:
+            path = self.folder / self.shards[shard].file
+            try:
+                self._files[shard] = os.open(path, os.O_RDONLY)
+            except OSError as error:
+                raise UserError(f"{path}: cannot be opened: {error.strerror}") from None
+            if len(self._files) > _OPEN_FILES:
+                os.close(self._files.popitem(last=False)[1])
+        self._files.move_to_end(shard)
+        return self._files[shard]
+
+    def close(self) -> None:
+        """Close all files."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+
+def read_pair(reader: ShardReader, shard: int, index: int) -> tuple[mf.Sample, Tensor, Tensor]:
+    """A fixed evaluation pair: its entry, `lq` and `gt` as uint8 (3, h, w)."""
+    sample = reader.sample(shard, index)
+    return sample, reader.picture(shard, sample, "lq"), reader.picture(shard, sample, "gt")
+
+
+def crop(picture: Tensor, size: int, rng: torch.Generator, *, hflip: bool) -> Tensor:
+    """A random (3, size, size) crop, mirrored left to right for one in two if `hflip`.
+
+    A picture smaller than `size` is first mirrored outwards at the bottom and right, as the reference does.
+    """
+    short = [max(0, size - side) for side in picture.shape[1:]]
+    if any(short):
+        rows = _mirrored(picture.shape[1], picture.shape[1] + short[0])
+        columns = _mirrored(picture.shape[2], picture.shape[2] + short[1])
+        picture = picture[:, rows][:, :, columns]
+    top, left = (int(torch.randint(side - size + 1, (), generator=rng)) for side in picture.shape[1:])
+    flip = hflip and bool(torch.rand((), generator=rng) < 0.5)
+    window = picture[:, top : top + size, left : left + size]
+    return window.flip(2) if flip else window
+
+
+def _mirrored(side: int, wanted: int) -> Tensor:
+    """Indices 0, 1, ..., side-1, side-2, ..., bouncing as often as needed."""
+    period = max(1, 2 * (side - 1))
+    place = torch.arange(wanted) % period
+    return torch.minimum(place, period - place).clamp(max=side - 1)

@@ -1,0 +1,100 @@
+"""Shared fixtures: a small drawn dataset, a tiny run, and the workspace's real data where it is present."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("ARCHSR_CACHE", str(Path(__file__).parent / ".no-cache"))  # tests never see the user's weights
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from archsr.config import PrepareConfig, TrainConfig
+from archsr.config_file import check
+from archsr.demo_photos import draw_photos
+from archsr.prepare.pipeline import prepare
+
+torch.set_num_threads(1)
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def no_left_over_accelerator():
+    """accelerate keeps its state for the life of the process; each test begins without."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """Eight drawn projects of one picture each, and a floor plan."""
+    folder = tmp_path_factory.mktemp("drawn") / "photos"
+    draw_photos(folder, projects=8, views=1, plans=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepare_config():
+    return PrepareConfig(val=0.15, test=0.08, tile=160, min_side=120, pair_size=64, samples_per_shard=16)
+
+
+@pytest.fixture(scope="session")
+def shards(photos, prepare_config, tmp_path_factory):
+    """The drawn photographs as a dataset."""
+    folder = tmp_path_factory.mktemp("dataset") / "shards"
+    prepare(photos, folder, prepare_config)
+    return folder
+
+
+@pytest.fixture
+def tiny_tables(shards, tmp_path):
+    """A training config of a few seconds, as plain tables."""
+    return {
+        "name": "tiny",
+        "runs": str(tmp_path / "runs"),
+        "model": {"arch": "rrdbnet", "features": 8, "growth": 4, "blocks": 2, "weights": "scratch"},
+        "discriminator": {"features": 4, "weights": "scratch"},
+        "data": {"shards": str(shards), "gt_size": 32, "workers": 0},
+        "degrade": {"pool_batches": 2},
+        "losses": {"perceptual": {"weight": 0.0}},
+        "training": {
+            "layers": ["all"],
+            "global_batch": 4,
+            "micro_batch": 2,
+            "precision": "fp32",
+            "stages": [{"iterations": 6, "lr": 1e-3}],
+        },
+        "validation": {"every": 3, "samples": 3, "pictures": 1},
+        "checkpoint": {"every": 2, "keep": 2},
+        "log": {"every": 1, "tensorboard": False, "keys": True},
+    }
+
+
+@pytest.fixture
+def tiny(tiny_tables):
+    return check(TrainConfig, tiny_tables, where="tiny")
+
+
+@pytest.fixture(scope="session")
+def real_photos():
+    folder = SHARED / "data" / "photos"
+    if not folder.is_dir():
+        pytest.skip("the workspace's real photographs (../shared/data/photos) are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_weights():
+    folder = SHARED / "weights"
+    if not folder.is_dir():
+        pytest.skip("the workspace's real weights (../shared/weights) are not here")
+    return folder
+
+
+@pytest.fixture
+def card():
+    """The test card T of the goldens: (1, 3, 96, 112)."""
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(112.0), indexing="ij")
+    squares = 0.2 + 0.8 * ((x // 16 + y // 16) % 2)
+    return torch.stack([0.5 + 0.5 * torch.sin(0.10 * (c + 1) * x + 0.07 * y) * squares for c in range(3)])[None]

@@ -1,0 +1,301 @@
+"""`archsr prepare` as a whole: the same bytes always, every file accounted for, no scene on two sides."""
+
+import json
+import os
+import shutil
+import tarfile
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import torch
+import webdataset
+from PIL import Image
+
+from archsr import manifest as mf
+from archsr.config import PrepareConfig
+from archsr.degrade.apply import apply
+from archsr.degrade.recipe import from_json
+from archsr.errors import UserError
+from archsr.images import pixels_to_tensor, read_photo, tensor_to_pixels
+from archsr.prepare.floorplans import drawing_score
+from archsr.prepare.pipeline import prepare, summary
+from archsr.stream.reader import ShardReader
+
+
+def content(folder):
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+def sources(folder):
+    return [json.loads(line) for line in (folder / "sources.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_the_same_bytes_again_and_with_any_number_of_workers(photos, shards, prepare_config, tmp_path, workers):
+    prepare(photos, tmp_path / "again", prepare_config, workers=workers)
+    assert content(tmp_path / "again") == content(shards)
+
+
+def test_every_file_is_accounted_for(photos, shards):
+    listed = sources(shards)
+    on_disk = sorted(p.relative_to(photos).as_posix() for p in photos.rglob("*") if p.is_file())
+    assert [s["path"] for s in listed] == on_disk
+    assert [s["kind"] for s in listed if "plan" in s["path"]] == ["drawing"]
+    made = mf.load(shards)
+    assert made.sources.found == len(on_disk) == made.sources.kept + len(made.left_out)
+    assert {s["path"] for s in listed if not s["kind"]} == {
+        s.photo for side in mf.SPLITS for s in samples(shards, side)
+    }
+
+
+def samples(folder, side):
+    made = mf.load(folder)
+    return [s for shard in made.splits[side].shards for s in mf.read_index(folder, shard)]
+
+
+def test_no_scene_is_on_two_sides(shards):
+    sides = defaultdict(set)
+    for side in mf.SPLITS:
+        for sample in samples(shards, side):
+            sides[sample.scene].add(side)
+    assert all(len(s) == 1 for s in sides.values())
+    assert set().union(*sides.values()) == set(mf.SPLITS)
+
+
+def test_plain_webdataset_reads_the_shards(shards):
+    made = mf.load(shards)
+    for side in mf.SPLITS:
+        urls = [str(shards / s.file) for s in made.splits[side].shards]
+        found = list(webdataset.WebDataset(urls, shardshuffle=False))
+        assert [s["__key__"] for s in found] == [s.key for s in samples(shards, side)]
+        wanted = {"gt.webp", "json"} | ({"lq.webp"} if side != "train" else set())
+        assert all(wanted <= set(s) for s in found)
+
+
+def test_training_tiles_are_the_photographs_pixels(photos, shards):
+    made = mf.load(shards)
+    reader = ShardReader(shards, made.splits["train"].shards)
+    for number, shard in enumerate(made.splits["train"].shards):
+        for sample in mf.read_index(shards, shard):
+            left, top, width, height = sample.box
+            pixels = read_photo(photos / sample.photo).pixels[top : top + height, left : left + width]
+            got = reader.picture(number, sample, "gt").permute(1, 2, 0).numpy()
+            assert np.array_equal(got, pixels)
+    reader.close()
+
+
+def test_fixed_pairs_can_be_made_again_from_their_stored_recipes(photos, shards):
+    torch.set_num_threads(1)
+    for shard in mf.load(shards).splits["test"].shards:
+        with tarfile.open(shards / shard.file) as archive:
+            for name in [n for n in archive.getnames() if n.endswith(".json")]:
+                about = json.load(archive.extractfile(name))
+                left, top, width, height = about["box"]
+                pixels = read_photo(photos / about["photo"]).pixels[top : top + height, left : left + width]
+                pair = apply(pixels_to_tensor(pixels), from_json(about["recipe"]))
+                for ending, made in (("lq", pair.lq), ("gt", pair.gt)):
+                    stored = archive.extractfile(name.replace(".json", f".{ending}.webp")).read()
+                    assert np.array_equal(read_photo(stored).pixels, tensor_to_pixels(made))
+
+
+def test_adding_photographs_keeps_the_old_ones_where_they_were(photos, shards, prepare_config, tmp_path):
+    more = tmp_path / "more"
+    shutil.copytree(photos, more)
+    for i in range(6):
+        (more / f"new {i}").mkdir()
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (200, 200, 3), dtype=np.uint8)).save(
+            more / f"new {i}" / "x.png"
+        )
+    prepare(more, tmp_path / "out", prepare_config)
+    before = {s.key: side for side in mf.SPLITS for s in samples(shards, side)}
+    after = {s.key: side for side in mf.SPLITS for s in samples(tmp_path / "out", side)}
+    assert before.items() <= after.items()
+
+
+# ---------------------------------------------------------------- bad files
+
+
+def noise_picture(path, side=200, seed=0, **options):
+    pixels = np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+
+
+@pytest.fixture
+def messy(tmp_path):
+    folder = tmp_path / "messy"
+    for i in range(12):
+        noise_picture(folder / f"project {i}" / "good photo.jpg", seed=i)
+    return folder
+
+
+SETTINGS = PrepareConfig(val=0.3, test=0.3, tile=128, min_side=120, pair_size=64)
+
+
+def kinds(folder, out):
+    made = prepare(folder, out, SETTINGS)
+    return {item.path: (item.kind, item.reason) for item in made.left_out}
+
+
+def test_bad_files_are_left_out_by_name_and_reason(messy, tmp_path):
+    bad = messy / "project 0"
+    good = (bad / "good photo.jpg").read_bytes()
+    (bad / "cut.jpg").write_bytes(good[: len(good) // 2])
+    (bad / "empty.jpg").write_bytes(b"")
+    (bad / "text.jpg").write_bytes(b"this is a letter, not a photograph")
+    (bad / "Thumbs.db").write_bytes(b"x")
+    (bad / "._good photo.jpg").write_bytes(b"\0\5\26\7")
+    (bad / "copy of good.jpg").write_bytes(good)
+    noise_picture(bad / "tiny.png", side=40)
+    Image.new("RGBA", (200, 200), (9, 9, 9, 90)).save(bad / "glass.png")
+    frames = [Image.new("RGB", (200, 200), c) for c in ("red", "blue")]
+    frames[0].save(bad / "moving.gif", save_all=True, append_images=frames[1:])
+    found = kinds(messy, tmp_path / "out")
+    words = {
+        "cut.jpg": ("unreadable", "truncated"),
+        "empty.jpg": ("unreadable", "empty file"),
+        "text.jpg": ("unreadable", "not a picture"),
+        "Thumbs.db": ("unreadable", "operating system"),
+        "._good photo.jpg": ("unreadable", "operating system"),
+        "good photo.jpg": ("duplicate", "project 0/copy of good.jpg"),
+        "tiny.png": ("small", "40×40"),
+        "glass.png": ("transparent", "transparent"),
+        "moving.gif": ("unreadable", "animated"),
+    }
+    assert {p.removeprefix("project 0/") for p in found} == set(words)
+    for name, (kind, word) in words.items():
+        assert found[f"project 0/{name}"][0] == kind
+        assert word in found[f"project 0/{name}"][1]
+
+
+def test_odd_names_just_work(messy, tmp_path):
+    for name in (
+        "ünï cödé – façade.jpg",
+        "dots.in.name.v2.jpg",
+        "no ending",
+        "quote'\"s.JPG",
+        "emoji 🏛.png",
+        "a" * 200 + ".png",
+    ):
+        noise_picture(messy / "odd" / name, seed=hash(name) % 1000, format="PNG")
+    made = prepare(messy, tmp_path / "out", SETTINGS)
+    assert made.left_out == []
+    keys = [s.key for side in mf.SPLITS for s in samples(tmp_path / "out", side)]
+    assert len(set(keys)) == len(keys)
+    assert all(set(k) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_") and len(k) <= 80 for k in keys)
+
+
+def test_links_in_circles_end(messy, tmp_path):
+    os.symlink(messy, messy / "project 1" / "circle")
+    os.symlink(messy / "nowhere.jpg", messy / "project 1" / "dead.jpg")
+    found = kinds(messy, tmp_path / "out")
+    assert found["project 1/dead.jpg"][0] == "unreadable"
+    assert len(found) == 1
+
+
+def test_unreadable_rights(messy, tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    (messy / "project 0" / "good photo.jpg").chmod(0)
+    assert "cannot be opened" in kinds(messy, tmp_path / "out")["project 0/good photo.jpg"][1]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda f: shutil.rmtree(f), "no such folder"),
+        (lambda f: [p.unlink() for p in f.rglob("*") if p.is_file()], "no photographs found"),
+        (lambda f: [p.write_text("x") for p in f.rglob("*.jpg")], "no photographs found: all 12 files"),
+        (lambda f: [p.write_text("x") for p in sorted(f.rglob("*.jpg"))[:8]], "8 of 12 files cannot be read"),
+        (lambda f: [shutil.rmtree(p) for p in sorted(f.iterdir())[:10]], "too few scenes for three splits: found 2"),
+    ],
+)
+def test_sets_one_could_not_trust_are_refused(messy, tmp_path, change, word):
+    change(messy)
+    with pytest.raises(UserError, match=word):
+        prepare(messy, tmp_path / "out", SETTINGS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_files_can_stop_at_once(messy, tmp_path):
+    (messy / "project 3" / "bad.jpg").write_text("x")
+    with pytest.raises(UserError, match=r"project 3/bad\.jpg"):
+        prepare(messy, tmp_path / "out", SETTINGS.model_copy(update={"bad_files": "raise"}))
+
+
+def test_the_output_may_not_swallow_other_files(messy, tmp_path):
+    with pytest.raises(UserError, match="lie inside the output"):
+        prepare(messy / "project 1", messy, SETTINGS)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(UserError, match="holds other files"):
+        prepare(messy, tmp_path / "mine", SETTINGS)
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
+def test_an_output_inside_the_photographs_is_not_read_as_input(messy):
+    prepare(messy, messy / "shards", SETTINGS)
+    again = prepare(messy, messy / "shards", SETTINGS)
+    assert again.sources.found == 12
+
+
+def test_the_summary_names_what_was_left_out(messy, tmp_path):
+    (messy / "project 0" / "text.jpg").write_bytes(b"hello")
+    text = summary(prepare(messy, tmp_path / "out", SETTINGS), tmp_path / "out")
+    assert "13 files found, 12 photographs kept, 1 left out" in text
+    assert "project 0/text.jpg: not a picture that can be read" in text
+
+
+# ---------------------------------------------------------------- manifest
+
+
+def test_another_schema_and_damage_are_named(shards, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(shards, copy)
+    plain = json.loads((copy / mf.NAME).read_text())
+    for change, word in (
+        ({"schema": "archsr-shards/99"}, "another schema: got 'archsr-shards/99'"),
+        ({"splits": 3}, "damaged at splits"),
+    ):
+        (copy / mf.NAME).write_text(json.dumps({**plain, **change}))
+        with pytest.raises(UserError, match=word):
+            mf.load(copy)
+    (copy / mf.NAME).write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        mf.load(copy)
+    with pytest.raises(UserError, match="archsr prepare PHOTOS"):
+        mf.load(tmp_path)
+
+
+# ---------------------------------------------------------------- drawings
+
+
+def test_drawn_plans_are_drawings_and_white_walls_are_not(photos):
+    for path in photos.rglob("*.*"):
+        score = drawing_score(read_photo(path).pixels)
+        assert (score >= 0.5) == ("plan" in path.name), path
+    rng = np.random.default_rng(0)
+    white_wall = np.clip(rng.normal(238, 3, (300, 400, 3)), 0, 255).astype(np.uint8)
+    assert drawing_score(white_wall) < 0.5
+    night = np.full((300, 400, 3), 6, dtype=np.uint8)
+    assert drawing_score(night) == 0
+
+
+def test_real_photographs(real_photos, tmp_path):
+    made = prepare(real_photos, tmp_path / "real", PrepareConfig(tile=256, pair_size=256, pairs_per_photo=1))
+    assert made.sources.found == 78
+    plans = {i.path for i in made.left_out if i.kind == "drawing"}
+    assert plans == {"project_02/plan-9584.jpg", "project_11/plan-1863.jpg", "project_22/plan-_123.jpg"}
+    assert made.sources.kept + sum(i.kind == "duplicate" for i in made.left_out) == 75
+
+
+def test_hugging_face_datasets_reads_the_shards(shards, tmp_path, monkeypatch):
+    import datasets
+
+    files = {side: [str(shards / s.file) for s in split.shards] for side, split in mf.load(shards).splits.items()}
+    opened = datasets.load_dataset("webdataset", data_files=files, cache_dir=str(tmp_path))
+    assert {side: len(opened[side]) for side in files} == {k: v.samples for k, v in mf.load(shards).splits.items()}
+    first = opened["test"][0]
+    assert first["gt.webp"].size == tuple(4 * s for s in first["lq.webp"].size)
+    assert first["__key__"] == samples(shards, "test")[0].key
