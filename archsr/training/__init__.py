@@ -1,0 +1,1 @@
+"""Fine-tuning chosen layers: loop, losses, memory, logs."""

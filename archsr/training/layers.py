@@ -1,0 +1,89 @@
+"""Choosing the layers to train by name: one convolution, a range of blocks, a pattern, or everything.
+
+A name is a module or parameter of the unwrapped network (`body.2.rdb3.conv5`, `conv_last.bias`), a glob
+(`conv_up*`), a range in its last part (`body.20-22`), or `all`.
+"""
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from archsr.config import LayerGroup
+from archsr.errors import UserError, near
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters trained at one learning rate. `title` is the selection as written, `parameters` by full name."""
+
+    title: str
+    lr_scale: float
+    parameters: dict[str, nn.Parameter]
+
+
+def select(net: nn.Module, layers: Sequence[str | LayerGroup]) -> list[Group]:
+    """Freeze `net` and unfreeze the chosen layers, before any optimiser or DDP wrapper exists.
+
+    Each string is a group of its own at the stage's learning rate. Raises `UserError` for a name that matches nothing
+    (with near ones) and for a parameter chosen by two groups.
+    """
+    groups: list[Group] = []
+    owner: dict[str, str] = {}
+    for layer in layers:
+        names, scale = ((layer,), 1.0) if isinstance(layer, str) else (layer.names, layer.lr_scale)
+        title = ", ".join(names)
+        chosen = {k: p for name in names for k, p in _matching(net, name).items()}
+        for key in chosen:
+            if key in owner:
+                raise UserError(f"training.layers: {key} is chosen twice, by {owner[key]!r} and by {title!r}")
+            owner[key] = title
+        groups.append(Group(title, scale, chosen))
+    for key, parameter in net.named_parameters():
+        parameter.requires_grad_(key in owner)
+    return groups
+
+
+def _matching(net: nn.Module, name: str) -> dict[str, nn.Parameter]:
+    parameters = dict(net.named_parameters())
+    if name == "all":
+        return parameters
+    modules = [m for m, _ in net.named_modules() if m]
+    wanted = _expand(name)
+    hits = [m for m in [*modules, *parameters] if any(fnmatch.fnmatchcase(m, w) for w in wanted)]
+    chosen = {k: p for k, p in parameters.items() if any(k == h or k.startswith(h + ".") for h in hits)}
+    missing = [w for w in wanted if not any(fnmatch.fnmatchcase(h, w) for h in hits)]
+    if missing or not chosen:
+        word = missing[0] if missing else name
+        raise UserError(f"training.layers: no layer {word!r}{near(word, modules) or _outline(net)}")
+    return chosen
+
+
+def _expand(name: str) -> list[str]:
+    """`body.20-22.rdb1` to one name per block; anything else to itself."""
+    found = re.search(r"(?:^|\.)(\d+)-(\d+)(?=\.|$)", name)
+    if not found:
+        return [name]
+    low, high = int(found[1]), int(found[2])
+    if low > high:
+        raise UserError(f"training.layers: {name!r}: the range {low}-{high} runs backwards")
+    return [e for n in range(low, high + 1) for e in _expand(f"{name[: found.start(1)]}{n}{name[found.end(2) :]}")]
+
+
+def _outline(net: nn.Module) -> str:
+    return f"; the network's parts are {', '.join(name for name, _ in net.named_children())}"
+
+
+def table(net: nn.Module, groups: Sequence[Group]) -> str:
+    """The chosen groups with their parameters, and the share of the network that they are."""
+    total = sum(p.numel() for p in net.parameters())
+    lines = [f"{'layers':44}{'lr ×':>7}{'tensors':>9}{'parameters':>13}"]
+    for group in groups:
+        count = sum(p.numel() for p in group.parameters.values())
+        title = group.title if len(group.title) <= 42 else group.title[:39] + "..."
+        lines.append(f"{title:44}{group.lr_scale:>7g}{len(group.parameters):>9}{count:>13,}")
+    trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    lines.append(f"{'trained of ' + f'{total:,}':44}{'':>7}{'':>9}{trained:>13,}  ({trained / total:.2%})")
+    return "\n".join(lines)

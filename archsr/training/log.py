@@ -1,0 +1,122 @@
+"""What a run tells: lines on the console, JSON lines in the run folder, TensorBoard, curves."""
+
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter  # pyright: ignore[reportPrivateImportUsage]
+
+from archsr.images import Pixels, write_picture
+
+
+class RunLog:
+    """Writes for rank 0; on other ranks every method does nothing. `close` at the end."""
+
+    def __init__(self, run: Path, *, active: bool, tensorboard: bool) -> None:
+        self.run = run
+        self.active = active
+        self._lines = (run / "log.jsonl").open("a", encoding="utf-8") if active else None
+        self._board = SummaryWriter(str(run / "tensorboard")) if active and tensorboard else None
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        if self.active:
+            print(text, flush=True)
+
+    def event(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """One JSON line, on disk at once: {"event", "step", "time", ...}."""
+        if self._lines is None:
+            return
+        plain = {k: round(v, 6) if isinstance(v, float) and math.isfinite(v) else v for k, v in values.items()}
+        line = {"event": kind, "step": step, "time": round(time.time(), 3), **plain}
+        self._lines.write(json.dumps(line) + "\n")
+        self._lines.flush()
+        if self._board is not None:
+            for name, value in values.items():
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def picture(self, step: int, pixels: Pixels) -> None:
+        """A sheet of validation pictures, as a file and in TensorBoard."""
+        if not self.active:
+            return
+        write_picture(self.run / "samples" / f"step-{step:08d}.png", pixels)
+        if self._board is not None:
+            self._board.add_image("validation", pixels, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flush and close the files."""
+        if self._lines is not None:
+            self._lines.close()
+        if self._board is not None:
+            self._board.close()
+
+
+class Meter:
+    """Sums loss terms on the device between two log lines, so that no step waits for the device."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.steps = 0
+        self.samples = 0
+        self.waited = 0.0
+        self.seconds = 0.0
+
+    @contextmanager
+    def timed(self) -> Generator[None]:
+        """Count the time of an iteration; what happens between iterations does not count as training."""
+        started = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - started
+
+    def add(self, terms: Mapping[str, Tensor], *, share: float) -> None:
+        """Add the terms of a micro-batch, weighted by its share of the iteration."""
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value * share
+
+    def means(self) -> dict[str, float]:
+        """Means per iteration since the last reset. Waits for the device."""
+        return {name: float(value) / max(1, self.steps) for name, value in self.sums.items()}
+
+    def speed(self) -> dict[str, float]:
+        """Samples per second of this process, and the share of the time spent waiting for data."""
+        return {
+            "images_per_second": self.samples / max(self.seconds, 1e-9),
+            "data_wait": self.waited / max(self.seconds, 1e-9),
+        }
+
+
+def peak_memory() -> int:
+    """Bytes: the device's peak where there is one, else the process's own."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
+
+
+def clock(seconds: float) -> str:
+    """1:02:03 for 3723 seconds."""
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The events of a run as it finally went: what a resume went back behind is left out."""
+    events: list[dict[str, Any]] = []
+    for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:  # the last line of a run that was killed while writing it
+            continue
+        if event["event"] == "resume":
+            events = [e for e in events if e["step"] <= event["step"]]
+        events.append(event)
+    return events

@@ -1,0 +1,201 @@
+"""The training loop."""
+
+import json
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from accelerate import Accelerator
+
+from archsr import checkpoint, config_file
+from archsr.config import Stage, TrainConfig
+from archsr.degrade.apply import Pair, apply
+from archsr.degrade.recipe import draw
+from archsr.errors import UserError
+from archsr.images import to_float
+from archsr.seeds import generator
+from archsr.stream.loader import Batch, Stream, StreamOptions
+from archsr.stream.plan import Slice
+from archsr.training import layers, optim
+from archsr.training.log import Meter, RunLog
+from archsr.training.memory import forecast
+from archsr.training.milestones import conclude, log_training, save_run, validate_run
+from archsr.training.setup import Progress, Run, check_same_run, make_run, open_data, restore
+from archsr.training.step import micro_step, update
+from archsr.world import World
+
+
+def train(config: TrainConfig, accelerator: Accelerator, world: World, *, resume: bool) -> Path:
+    """Train as `config` says and return the run folder. A collective: every rank calls it.
+
+    With `resume` it goes on from the newest good checkpoint, or starts where there is none. Raises `UserError`.
+    """
+    folder = Path(config.runs) / config.name
+    manifest = open_data(config)
+    saved = _take_up(config, folder, world, resume=resume)
+    run = make_run(config, accelerator, world, manifest)
+    progress = restore(run, saved) if saved else Progress()
+    if world.rank == 0:
+        checkpoint.start_run(folder, config_file.dump(config))
+    world.gather(None)  # all ranks: the folder exists
+    log = RunLog(folder, active=world.rank == 0, tensorboard=config.log.tensorboard)
+    try:
+        _introduce(run, progress, log, resumed=saved is not None)
+        _loop(run, progress, log)
+    finally:
+        log.close()
+    return folder
+
+
+def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -> checkpoint.Loaded | None:
+    """The checkpoint to go on from, all ranks agreeing; a run folder is never continued or overwritten by accident."""
+    saved, skipped = checkpoint.load_newest(folder, world=world)  # all ranks
+    if world.rank == 0:
+        print("".join(f"{line}\n" for line in skipped), end="", flush=True)
+    if saved and not resume:
+        raise UserError(
+            f"{folder}: holds a run already (step {saved.step}); continue it with --resume, or choose another "
+            "name: --set name=..."
+        )
+    if saved:
+        check_same_run(config, folder, step=saved.step)
+    elif resume and world.rank == 0:
+        print(f"{folder}: no checkpoint to resume from; starting at step 0", flush=True)
+    return saved
+
+
+def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> None:
+    training = run.config.training
+    log.say(layers.table(run.raw_g, run.groups))
+    log.say(f"memory forecast per process:\n{forecast(run.config).table()}")
+    log.say(
+        f"{run.folder}: {run.world.size} × {run.accelerator.device.type}, {training.precision}, batch "
+        f"{training.global_batch} = {run.world.size} × {training.micro_batch} × {run.accumulation} accumulated, "
+        f"{run.manifest.splits['train'].samples} training and {run.manifest.splits['val'].samples} validation samples"
+    )
+    if resumed:
+        log.event("resume", progress.step, {"processes": run.world.size, "taken": dict(progress.taken)})
+        log.say(f"resumed at step {progress.step}")
+
+
+def _loop(run: Run, progress: Progress, log: RunLog) -> None:
+    """All ranks run every line; only `log` and the snapshots are rank 0's."""
+    config, training = run.config, run.config.training
+    total = sum(stage.iterations for stage in training.stages)
+    if progress.step == 0 and progress.first is None:
+        validate_run(run, progress, log)  # all ranks: the original, so that the curves begin there
+    meter = Meter()
+    stream: Stream | None = None
+    current: Stage | None = None
+    with _keys_file(run) as keys:
+        try:
+            while progress.step < total:
+                # --- stage: its learning rate, and its stream from where it stopped
+                _, stage = optim.stage_at(training.stages, progress.step)
+                if stage is not current:
+                    if stream is not None and current is not None and current.subset != stage.subset:
+                        stream.close()
+                        stream = None
+                    stream = stream or _open_stream(run, stage, progress)
+                    current = stage
+                    _set_rates(run, stage)
+                assert stream is not None
+                # --- one iteration: gradients of all micro-batches, then both updates
+                with meter.timed():
+                    seen = _iterate(run, stream, meter, stage)
+                    progress.step += 1
+                    progress.taken[_name(stage)] = progress.taken.get(_name(stage), 0) + training.global_batch
+                    run.ema.update(progress.step)
+                if keys is not None:
+                    keys.write(json.dumps({"step": progress.step, "keys": seen}) + "\n")
+                # --- log
+                if progress.step % config.log.every == 0 or progress.step == total:
+                    log_training(run, progress, log, meter, stage, total=total)  # all ranks
+                    meter = Meter()
+                # --- validate, then save; both on all ranks
+                if progress.step % config.validation.every == 0 or progress.step == total:
+                    validate_run(run, progress, log)  # all ranks
+                if progress.step % config.checkpoint.every == 0 or progress.step == total:
+                    if keys is not None:
+                        keys.flush()
+                    save_run(run, progress, log)  # all ranks
+        finally:
+            if stream is not None:
+                stream.close()
+    conclude(run, progress, log)
+
+
+def _iterate(run: Run, stream: Stream, meter: Meter, stage: Stage) -> list[str]:
+    """One optimiser step over the accumulated micro-batches. Returns the keys it trained on."""
+    seen: list[str] = []
+    for part in range(run.accumulation):
+        waiting = time.perf_counter()
+        batch = stream.next()
+        meter.waited += time.perf_counter() - waiting
+        pair = _degrade(run, batch, stage)
+        share = 1 / run.accumulation
+        terms = micro_step(run.parts, pair, share=share, last=part == run.accumulation - 1)
+        meter.add(terms, share=share)
+        meter.samples += len(batch.keys)
+        seen += batch.keys
+    update(run.optimizer_g, run.parts.scaler_g)
+    if run.optimizer_d is not None:
+        update(run.optimizer_d, run.parts.scaler_d)
+    meter.steps += 1
+    return seen
+
+
+def _degrade(run: Run, batch: Batch, stage: Stage) -> Pair:
+    """uint8 crops to a degraded pair on the device; random choices depend on the stream's position only."""
+    config = run.config
+    gt = to_float(batch.gt.to(run.accelerator.device, non_blocking=True))
+    rng = generator(config.seed, "degrade", _name(stage), batch.position)
+    recipe = draw(config.degrade, rng, len(gt), scale=config.model.scale, gt_size=config.data.gt_size)
+    return run.pool.swap(apply(gt, recipe), generator(config.seed, "pool", _name(stage), batch.position))
+
+
+def _name(stage: Stage) -> str:
+    """Stages on the same subset go on with one stream."""
+    return f"{stage.subset:g}"
+
+
+def _open_stream(run: Run, stage: Stage, progress: Progress) -> Stream:
+    config = run.config
+    options = StreamOptions(
+        folder=run.shards,
+        shards=run.manifest.splits["train"].shards,
+        seed=config.seed,
+        window=config.data.window,
+        size=config.data.gt_size + config.degrade.margin,
+        hflip=config.data.hflip,
+        subset=stage.subset,
+    )
+    part = Slice(
+        start=progress.taken.get(_name(stage), 0),
+        micro_batch=config.training.micro_batch,
+        accumulation=run.accumulation,
+        rank=run.world.rank,
+        world=run.world.size,
+    )
+    pin = run.accelerator.device.type == "cuda"
+    return Stream(options, part, workers=config.data.workers, pin_memory=pin)
+
+
+def _set_rates(run: Run, stage: Stage) -> None:
+    optim.set_lr(run.optimizer_g, [g.lr_scale for g in run.groups], stage.lr)
+    if run.optimizer_d is not None:
+        optim.set_lr(run.optimizer_d, [run.config.discriminator.lr_scale], stage.lr)
+
+
+@contextmanager
+def _keys_file(run: Run) -> Generator[IO[str] | None]:
+    """With `log.keys`, one file per rank with the keys trained on at every step."""
+    if not run.config.log.keys:
+        yield None
+        return
+    path = run.folder / "keys" / f"rank-{run.world.rank:05d}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as out:
+        yield out

@@ -1,0 +1,118 @@
+"""What happens between iterations: logging, validating, keeping snapshots and checkpoints. All collectives."""
+
+import math
+import time
+
+from archsr import checkpoint
+from archsr.config import Stage
+from archsr.errors import UserError
+from archsr.training.curves import draw_curves
+from archsr.training.log import Meter, RunLog, clock, peak_memory
+from archsr.training.setup import Progress, Run, contents
+from archsr.training.validation import Validation, validate
+
+
+def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, stage: Stage, *, total: int) -> None:
+    """Means over all ranks; a loss that is no number ends the run on all ranks at once."""
+    reports = run.world.gather((meter.means(), meter.speed(), peak_memory()))  # all ranks
+    means = {k: sum(r[0][k] for r in reports) / len(reports) for k in reports[0][0]}
+    speed = sum(r[1]["images_per_second"] for r in reports)
+    waited = max(r[1]["data_wait"] for r in reports)
+    memory = max(r[2] for r in reports)
+    left = (total - progress.step) * run.config.training.global_batch / speed
+    values = {**means, "lr": stage.lr, "images_per_second": speed, "data_wait": waited, "peak_memory": memory}
+    log.event("train", progress.step, values)
+    shown = "  ".join(f"{k} {v:.4f}" for k, v in means.items())
+    log.say(
+        f"step {progress.step}/{total}  {shown}  lr {stage.lr:g}  {speed:.2f} img/s  "
+        f"data wait {waited:.0%}  peak {memory / 2**30:.2f} GiB  left {clock(left)}"
+    )
+    wrong = [k for k, v in means.items() if not math.isfinite(v)]
+    if wrong:
+        raise UserError(
+            f"{run.folder}: the loss is no longer a number at step {progress.step} ({', '.join(wrong)}); go on from "
+            "the last checkpoint with a lower learning rate, or with training.precision = 'bf16' or 'fp32'"
+        )
+
+
+def validate_run(run: Run, progress: Progress, log: RunLog) -> None:
+    """The averaged and the raw weights on the fixed pairs; keeps the best as a snapshot."""
+    with run.ema.in_place():
+        averaged = _score(run, pictures=run.config.validation.pictures)  # all ranks
+    raw = averaged if progress.step == 0 else _score(run, pictures=0)  # all ranks
+    values = {"psnr": averaged.psnr, "ssim": averaged.ssim, "l1": averaged.l1, "pairs": averaged.pairs}
+    values |= {"raw_psnr": raw.psnr, "raw_ssim": raw.ssim, "raw_l1": raw.l1}
+    metric = run.config.validation.best
+    score = float(values[metric])
+    first = score if progress.first is None else progress.first
+    progress.first = first
+    log.event("validation", progress.step, values)
+    if averaged.sheet is not None:
+        log.picture(progress.step, averaged.sheet)
+    better = progress.best is None or score > progress.best
+    unit = " dB" if metric == "psnr" else ""
+    log.say(
+        f"validation at {progress.step}: PSNR {averaged.psnr:.4f} dB (raw {raw.psnr:.4f})  SSIM {averaged.ssim:.4f} "
+        f"(raw {raw.ssim:.4f})  {metric} against the start {score - first:+.4f}{unit}{'  best' if better else ''}"
+    )
+    if better:
+        progress.best = score
+        _snapshots(run, progress, "initial" if progress.step == 0 else "best", {metric: score})
+    if log.active:
+        draw_curves(run.folder)
+
+
+def _score(run: Run, *, pictures: int) -> Validation:
+    return validate(
+        run.raw_g,
+        run.shards,
+        run.manifest,
+        samples=run.config.validation.samples,
+        pictures=pictures,
+        device=run.accelerator.device,
+        world=run.world,
+    )
+
+
+def _snapshots(run: Run, progress: Progress, name: str, scores: dict[str, float]) -> None:
+    """Weights for use: averaged, and raw beside them. Rank 0 writes; every rank has the same weights."""
+    if run.world.rank != 0:
+        return
+    about = {
+        "run": run.config.name,
+        "step": progress.step,
+        "model": run.config.model.model_dump(mode="json"),
+        "fingerprint": run.manifest.fingerprint,
+        **scores,
+    }
+    folder = run.folder / "snapshots"
+    if name != "initial":
+        checkpoint.write_snapshot(
+            folder / f"{name}_raw.safetensors", run.raw_g.state_dict(), about={**about, "weights": "raw"}
+        )
+    with run.ema.in_place():
+        checkpoint.write_snapshot(
+            folder / f"{name}.safetensors", run.raw_g.state_dict(), about={**about, "weights": "ema"}
+        )
+
+
+def save_run(run: Run, progress: Progress, log: RunLog) -> None:
+    """A checkpoint, and the latest weights as a snapshot. A collective."""
+    started = time.perf_counter()
+    keep = run.config.checkpoint.keep
+    path = checkpoint.save(run.folder, progress.step, contents(run, progress), world=run.world, keep=keep)  # all ranks
+    _snapshots(run, progress, "last", {})
+    seconds = time.perf_counter() - started
+    log.event("checkpoint", progress.step, {"seconds": seconds})
+    log.say(f"checkpoint {path.name} in {seconds:.1f} s")
+
+
+def conclude(run: Run, progress: Progress, log: RunLog) -> None:
+    """Say plainly whether the run found anything better than its start."""
+    metric = run.config.validation.best
+    gain = (progress.best or 0.0) - (progress.first or 0.0)
+    log.event("end", progress.step, {"best": progress.best, "first": progress.first})
+    if gain > 0:
+        log.say(f"done: best {metric} {progress.best:.4f}, {gain:+.4f} against the start; archsr evaluate {run.folder}")
+    else:
+        log.say(f"done: NOT BETTER than the start on the validation pairs ({metric}); archsr evaluate {run.folder}")

@@ -1,0 +1,66 @@
+"""Starting the processes of a run: device, precision, threads, and a refusal of worlds nobody asked for."""
+
+import os
+import warnings
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
+
+from archsr.config import TrainConfig
+from archsr.errors import UserError
+from archsr.world import World, connect
+
+_TWO_ON_CPU = "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N archsr/train.py ..."
+
+
+def begin(config: TrainConfig) -> tuple[Accelerator, World]:
+    """Join the process group that the launcher describes. Raises `UserError` where fewer processes came than asked."""
+    _refuse_lost_processes()
+    precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[config.training.precision]
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu and precision == "fp16":
+        raise UserError("training.precision: fp16 needs a GPU; use bf16 or fp32 on this machine")
+    # its successor does not exist in older torch, nor in accelerate's arguments
+    warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        cpu=on_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true",
+        # spectral-norm vectors change in every forward and are equal on all ranks: nothing to broadcast
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+    )
+    asked = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != asked:
+        raise UserError(
+            f"{asked} processes were launched, but this one is alone (world of {accelerator.num_processes}). Without "
+            f"GPUs start them with: {_TWO_ON_CPU.replace('N', str(asked))}"
+        )
+    if accelerator.device.type == "cpu":
+        torch.set_num_threads(max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return accelerator, connect(rank=accelerator.process_index, size=accelerator.num_processes)
+
+
+def end() -> None:
+    """Leave the process group, if there is one, and let a later run in this process choose its own precision."""
+    AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _refuse_lost_processes() -> None:
+    """`accelerate launch --cpu --num_processes 2` starts one process without a word.
+
+    It gives that process the meeting point of a group (MASTER_PORT) but no WORLD_SIZE.
+    """
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if launched and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ:
+        raise UserError(
+            "accelerate launch was asked for several processes and started only this one (it does so with --cpu). "
+            f"Start them with: {_TWO_ON_CPU}"
+        )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

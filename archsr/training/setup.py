@@ -1,0 +1,233 @@
+"""Everything a run needs before its first iteration: data, networks, optimisers, and where it stopped before."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from archsr import checkpoint, config_file
+from archsr import manifest as mf
+from archsr.config import SCRATCH, Stage, TrainConfig
+from archsr.degrade.pool import PairPool, deal
+from archsr.errors import UserError
+from archsr.models.build import Generator, build
+from archsr.models.rrdbnet import RRDBNet
+from archsr.models.unet_discriminator import UNetDiscriminatorSN
+from archsr.models.weights import load_weights
+from archsr.seeds import seeded
+from archsr.training.ema import Ema
+from archsr.training.layers import Group, select
+from archsr.training.losses import perceptual_for
+from archsr.training.optim import make_optimizer, pack, stage_at, unpack
+from archsr.training.step import Parts
+from archsr.world import World
+
+# what may differ between a run and its continuation
+_FREE = ("name", "runs", "log.", "validation.", "checkpoint.", "data.shards", "data.workers", "training.micro_batch")
+
+
+@dataclass
+class Progress:
+    """Where a run stands: iterations done, samples taken from each subset's stream, the best validation so far."""
+
+    step: int = 0
+    taken: dict[str, int] = field(default_factory=dict[str, int])
+    best: float | None = None
+    first: float | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """The state of a run on this rank."""
+
+    config: TrainConfig
+    folder: Path
+    shards: Path
+    manifest: mf.Manifest
+    accelerator: Accelerator
+    world: World
+    accumulation: int
+    raw_g: Generator
+    groups: list[Group]
+    parts: Parts
+    optimizer_g: torch.optim.Optimizer
+    optimizer_d: torch.optim.Optimizer | None
+    ema: Ema
+    pool: PairPool
+
+
+def open_data(config: TrainConfig) -> mf.Manifest:
+    """The dataset's manifest, checked against the config and the files."""
+    folder = Path(config.data.shards)
+    manifest = mf.load(folder)
+    if manifest.scale != config.model.scale:
+        raise UserError(f"{folder}: pairs of scale {manifest.scale}, but model.scale is {config.model.scale}")
+    mf.check_sizes(folder, manifest.splits["train"].shards + manifest.splits["val"].shards)
+    have, need = manifest.splits["train"].samples, config.training.global_batch
+    smallest = min(stage.subset for stage in config.training.stages)
+    if have * smallest < need:
+        share = f" (subset {smallest:g} of {have})" if smallest < 1 else ""
+        raise UserError(
+            f"{folder}: {int(have * smallest)} training samples{share} are fewer than one global batch ({need}); lower "
+            "training.global_batch or prepare more photographs"
+        )
+    return manifest
+
+
+def accumulation_for(config: TrainConfig, world: World) -> int:
+    """Micro-batches per process and iteration. Raises `UserError` where the processes do not divide the batch."""
+    training = config.training
+    per_pass = training.micro_batch * world.size
+    if training.global_batch % per_pass:
+        fitting = [m for m in range(1, training.global_batch + 1) if training.global_batch % (m * world.size) == 0]
+        advice = (
+            f"micro_batch of {', '.join(map(str, fitting))} would do"
+            if fitting
+            else f"no micro_batch does: make global_batch a multiple of {world.size}"
+        )
+        raise UserError(
+            f"training.global_batch ({training.global_batch}) is no multiple of {world.size} processes × micro_batch "
+            f"({training.micro_batch}); {advice}"
+        )
+    return training.global_batch // per_pass
+
+
+def generator_for(config: TrainConfig) -> Generator:
+    """The generator with its starting weights."""
+    net = build(config.model, seed=config.seed)
+    if config.model.weights != SCRATCH:
+        load_weights(net, config.model.weights)
+    return net
+
+
+def discriminator_for(config: TrainConfig) -> UNetDiscriminatorSN | None:
+    """The discriminator with its starting weights, or None without a GAN loss."""
+    if config.losses.gan.weight == 0:
+        return None
+    with seeded(config.seed, "init discriminator"):
+        net = UNetDiscriminatorSN(features=config.discriminator.features)
+    if config.discriminator.weights != SCRATCH:
+        load_weights(net, config.discriminator.weights)
+    return net.requires_grad_(config.discriminator.train).train(config.discriminator.train)
+
+
+def make_run(config: TrainConfig, accelerator: Accelerator, world: World, manifest: mf.Manifest) -> Run:
+    """Build networks and optimisers. Layers are chosen before optimisers and wrappers exist."""
+    accumulation = accumulation_for(config, world)
+    with accelerator.local_main_process_first():  # one process per machine downloads weights
+        raw_g, raw_d, perceptual = generator_for(config), discriminator_for(config), perceptual_for(config.losses)
+    groups = select(raw_g, config.training.layers)
+    if isinstance(raw_g, RRDBNet):
+        raw_g.checkpointing = config.training.gradient_checkpointing
+    if config.training.channels_last:
+        raw_g.to(memory_format=torch.channels_last)
+    first = config.training.stages[0]
+    parameters = {k: p for g in groups for k, p in g.parameters.items()}
+    net_g: nn.Module = accelerator.prepare_model(raw_g)
+    net_d: nn.Module | None = None
+    optimizer_d = None
+    if raw_d is not None and config.discriminator.train:
+        net_d = accelerator.prepare_model(raw_d)
+        own = Group("discriminator", config.discriminator.lr_scale, dict(raw_d.named_parameters()))
+        optimizer_d = make_optimizer([own], config.training.optimizer, lr=first.lr)
+    elif raw_d is not None:
+        raw_d.to(accelerator.device)
+    fp16 = config.training.precision == "fp16"
+    scalers = [torch.amp.GradScaler(accelerator.device.type, enabled=fp16) for _ in range(2)]
+    parts = Parts(
+        accelerator=accelerator,
+        net_g=net_g,
+        net_d=net_d,
+        raw_d=raw_d,
+        perceptual=perceptual.to(accelerator.device) if perceptual else None,
+        losses=config.losses,
+        scaler_g=scalers[0],
+        scaler_d=scalers[1],
+    )
+    return Run(
+        config=config,
+        folder=Path(config.runs) / config.name,
+        shards=Path(config.data.shards),
+        manifest=manifest,
+        accelerator=accelerator,
+        world=world,
+        accumulation=accumulation,
+        raw_g=raw_g,
+        groups=groups,
+        parts=parts,
+        optimizer_g=make_optimizer(groups, config.training.optimizer, lr=first.lr),
+        optimizer_d=optimizer_d,
+        ema=Ema(parameters, config.training.ema),
+        pool=PairPool(config.degrade.pool_batches * config.training.global_batch // world.size),
+    )
+
+
+# ---------------------------------------------------------------- stopping and going on
+
+
+def contents(run: Run, progress: Progress) -> checkpoint.Contents:
+    """Everything needed to go on, and nothing that can be derived."""
+    optim_g, plain_g = pack(run.optimizer_g)
+    files: dict[str, Mapping[str, Tensor]] = {
+        "generator": run.raw_g.state_dict(),
+        "ema": run.ema.average,
+        "optimizer_g": optim_g,
+    }
+    state: dict[str, Any] = {
+        "progress": vars(progress),
+        "fingerprint": run.manifest.fingerprint,
+        "optimizer_g": plain_g,
+        "scaler_g": run.parts.scaler_g.state_dict(),
+        "scaler_d": run.parts.scaler_d.state_dict(),
+    }
+    if run.optimizer_d is not None and run.parts.raw_d is not None:
+        files["optimizer_d"], state["optimizer_d"] = pack(run.optimizer_d)
+        files["discriminator"] = run.parts.raw_d.state_dict()
+    return checkpoint.Contents(files, state, run.pool.state())
+
+
+def restore(run: Run, saved: checkpoint.Loaded) -> Progress:
+    """Put a checkpoint into a fresh run; the pair pools of another number of ranks are dealt out anew."""
+    if saved.state["fingerprint"] != run.manifest.fingerprint:
+        raise UserError(
+            f"{run.shards}: other samples than the run was trained on (fingerprint {run.manifest.fingerprint[:16]}, "
+            f"the checkpoint has {saved.state['fingerprint'][:16]}); start a new run on them"
+        )
+    run.raw_g.load_state_dict(saved.files["generator"])
+    run.ema.load(saved.files["ema"])
+    unpack(run.optimizer_g, saved.files["optimizer_g"], saved.state["optimizer_g"])
+    if run.optimizer_d is not None and run.parts.raw_d is not None:
+        unpack(run.optimizer_d, saved.files["optimizer_d"], saved.state["optimizer_d"])
+        run.parts.raw_d.load_state_dict(saved.files["discriminator"])
+    run.parts.scaler_g.load_state_dict(saved.state["scaler_g"])
+    run.parts.scaler_d.load_state_dict(saved.state["scaler_d"])
+    own = saved.own
+    same = len(own) == run.world.size
+    share = own[run.world.rank] if same else deal(own, rank=run.world.rank, world=run.world.size)
+    run.pool.load(share, device=run.accelerator.device)
+    return Progress(**saved.state["progress"])
+
+
+def check_same_run(config: TrainConfig, folder: Path, *, step: int) -> None:
+    """A checkpoint goes on only under the config it was made with, but for what cannot change the result so far.
+
+    Stages still to come may be changed. Raises `UserError` naming the first key that differs.
+    """
+    path = folder / "config.toml"
+    stored = config_file.load(TrainConfig, path)
+    changed = [d for d in config_file.differences(stored, config) if not d.startswith(_FREE)]
+    if _same_so_far(stored.training.stages, config.training.stages, step):
+        changed = [d for d in changed if not d.startswith("training.stages")]
+    if changed:
+        raise UserError(f"{folder}: its checkpoint is of another config; {changed[0]}. Use the old value or a new name")
+
+
+def _same_so_far(a: Sequence[Stage], b: Sequence[Stage], step: int) -> bool:
+    ends = {0, *accumulate(s.iterations for s in a), *accumulate(s.iterations for s in b)}
+    here = [(stage_at(a, s)[1], stage_at(b, s)[1]) for s in ends if s < step]
+    return all((x.lr, x.subset) == (y.lr, y.subset) for x, y in here)

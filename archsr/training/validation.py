@@ -1,0 +1,69 @@
+"""Validation during training: the fixed pairs, shared out over all ranks and gathered exactly."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from archsr.images import Pixels, tensor_to_pixels, to_float
+from archsr.manifest import Manifest
+from archsr.metrics import psnr, ssim
+from archsr.stream.loader import eval_pairs
+from archsr.world import World
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Means over all pairs, the same on every rank and on any number of ranks, and rank 0's picture sheet."""
+
+    psnr: float
+    ssim: float
+    l1: float
+    pairs: int
+    sheet: Pixels | None
+
+
+@torch.no_grad()
+def validate(
+    net: nn.Module,
+    folder: Path,
+    manifest: Manifest,
+    *,
+    samples: int,
+    pictures: int,
+    device: torch.device,
+    world: World,
+) -> Validation:
+    """Restore the validation pairs with `net` and compare with their ground truth. A collective."""
+    was_training = net.training
+    net.eval()
+    scores: list[tuple[float, ...]] = []
+    rows: list[Pixels] = []
+    pairs = eval_pairs(folder, manifest.splits["val"], limit=samples, rank=world.rank, world=world.size)
+    for pair in pairs:
+        lq, gt = (to_float(p)[None].to(device) for p in (pair.lq, pair.gt))
+        sr = net(lq).float().clamp(0, 1)
+        quality = (psnr(sr, gt, border=manifest.scale), ssim(sr, gt, border=manifest.scale), F.l1_loss(sr, gt))
+        scores.append((pair.number, *map(float, quality)))
+        if world.rank == 0 and len(rows) < pictures:
+            rows.append(_row(lq, sr, gt))
+    net.train(was_training)
+    gathered = sorted(s for part in world.gather(scores) for s in part)  # all ranks
+    means = np.array(gathered)[:, 1:].mean(axis=0)
+    return Validation(*map(float, means), pairs=len(gathered), sheet=_sheet(rows) if rows else None)
+
+
+def _row(lq: Tensor, sr: Tensor, gt: Tensor, side: int = 256) -> Pixels:
+    """Degraded (enlarged by repetition), restored, true: the middle `side` pixels of each."""
+    enlarged = F.interpolate(lq, size=sr.shape[2:], mode="nearest")
+    top, left = ((length - min(side, length)) // 2 for length in sr.shape[2:])
+    parts = [tensor_to_pixels(p[:, :, top : top + side, left : left + side]) for p in (enlarged, sr, gt)]
+    return np.concatenate(parts, axis=1)
+
+
+def _sheet(rows: list[Pixels]) -> Pixels:
+    width = max(r.shape[1] for r in rows)
+    return np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0))) for r in rows], axis=0)

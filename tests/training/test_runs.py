@@ -1,0 +1,250 @@
+"""Whole runs in one process: resumed equals unbroken, bad input is named, what is written is there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from archsr import manifest as mf
+from archsr import session
+from archsr.checkpoint import about_snapshot
+from archsr.config import TrainConfig
+from archsr.config_file import check, with_overrides
+from archsr.errors import UserError
+from archsr.training import loop
+from archsr.training.log import read_log
+
+torch.set_num_threads(1)
+
+
+def config(tables, *overrides):
+    return check(TrainConfig, with_overrides(tables, list(overrides)), where="test")
+
+
+def weights(folder, step=6):
+    path = folder / "checkpoints" / f"step-{step:08d}"
+    return {
+        name: safetensors.torch.load_file(path / name) for name in sorted(p.name for p in path.glob("*.safetensors"))
+    }
+
+
+def equal(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].keys() == b[name].keys()
+        for key in a[name]:
+            assert torch.equal(a[name][key], b[name][key]), f"{name} {key}"
+
+
+def keys(folder, rank=0):
+    lines = (folder / "keys" / f"rank-{rank:05d}.jsonl").read_text().splitlines()
+    return {e["step"]: e["keys"] for e in map(json.loads, lines)}  # a step trained again replaces the lost one
+
+
+@pytest.fixture
+def unbroken(tiny_tables):
+    session.run(config(tiny_tables), resume=False)
+    return Path(tiny_tables["runs"]) / "tiny"
+
+
+def test_a_run_writes_what_it_promises(unbroken):
+    assert {p.name for p in (unbroken / "checkpoints").iterdir()} == {"step-00000004", "step-00000006"}
+    snapshots = {p.stem for p in (unbroken / "snapshots").iterdir()}
+    assert {"initial", "last", "last_raw"} <= snapshots
+    assert about_snapshot(unbroken / "snapshots" / "last.safetensors")["step"] == 6
+    assert (unbroken / "curves.png").stat().st_size > 1000
+    assert {p.name for p in (unbroken / "samples").iterdir()} == {f"step-0000000{s}.png" for s in (0, 3, 6)}
+    events = read_log(unbroken)
+    assert [e["step"] for e in events if e["event"] == "train"] == [1, 2, 3, 4, 5, 6]
+    assert [e["step"] for e in events if e["event"] == "validation"] == [0, 3, 6]
+    assert {"pixel", "gan", "d_real", "d_fake", "lr", "images_per_second", "data_wait", "peak_memory"} <= set(events[1])
+
+
+def test_training_learns(tiny_tables):
+    tables = with_overrides(
+        tiny_tables, ["training.stages.0.iterations=60", "losses.gan.weight=0.0", "losses.pixel.sharpened=false",
+                      "training.ema.decay=0.5", "log.every=20", "validation.every=60", "checkpoint.every=60"]
+    )  # fmt: skip
+    session.run(config(tables), resume=False)
+    validated = [e for e in read_log(Path(tables["runs"]) / "tiny") if e["event"] == "validation"]
+    assert validated[-1]["psnr"] > validated[0]["psnr"] + 1
+
+
+@pytest.mark.parametrize("stop", [2, 4])
+def test_stopped_and_resumed_is_the_same_as_unbroken(unbroken, tiny_tables, stop):
+    tables = {**tiny_tables, "name": "resumed"}
+    session.run(config(tables, f"training.stages.0.iterations={stop}"), resume=False)
+    session.run(config(tables), resume=True)
+    resumed = unbroken.with_name("resumed")
+    equal(weights(unbroken), weights(resumed))
+    assert keys(unbroken) == keys(resumed)
+    metrics = [[e for e in read_log(f) if e["event"] == "validation"][-1] for f in (unbroken, resumed)]
+    assert metrics[0]["psnr"] == metrics[1]["psnr"]
+
+
+def test_a_crash_between_checkpoints_loses_nothing(unbroken, tiny_tables, monkeypatch):
+    tables = {**tiny_tables, "name": "crashed"}
+    real, calls = loop.micro_step, []
+
+    def fragile(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2 * 4 + 1 + 1:  # in the middle of iteration 5: two micro-batches each
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "micro_step", fragile)
+    with pytest.raises(KeyboardInterrupt):
+        session.run(config(tables), resume=False)
+    monkeypatch.undo()
+    session.run(config(tables), resume=True)
+    crashed = unbroken.with_name("crashed")
+    equal(weights(unbroken), weights(crashed))
+    assert keys(unbroken) == keys(crashed)
+    assert [e["step"] for e in read_log(crashed) if e["event"] == "train"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_another_micro_batch_sees_the_same_samples(unbroken, tiny_tables):
+    tables = {**tiny_tables, "name": "other"}
+    session.run(config(tables, "training.stages.0.iterations=4"), resume=False)
+    session.run(config(tables, "training.micro_batch=4"), resume=True)
+    other = keys(unbroken.with_name("other"))
+    assert {s: sorted(k) for s, k in keys(unbroken).items()} == {s: sorted(k) for s, k in other.items()}
+
+
+def test_every_sample_once_an_epoch(tiny_tables, shards):
+    total = mf.load(shards).splits["train"].samples
+    steps = total  # four epochs, as a step takes four samples
+    tables = with_overrides(
+        tiny_tables, [f"training.stages.0.iterations={steps}", "losses.gan.weight=0.0", "validation.every=1000",
+                      "checkpoint.every=1000", "log.every=1000"]
+    )  # fmt: skip
+    session.run(config(tables), resume=False)
+    by_step = keys(Path(tables["runs"]) / "tiny")
+    seen = [key for step in sorted(by_step) for key in by_step[step]]
+    for epoch in range(4):
+        assert len(set(seen[epoch * total : (epoch + 1) * total])) == total
+
+
+def test_stages_on_a_subset_and_then_on_all(tiny_tables, shards):
+    stages = "training.stages=[{iterations=2, lr=1e-3, subset=0.2}, {iterations=2, lr=1e-4}, {iterations=2, lr=1e-5}]"
+    tables = with_overrides(tiny_tables, [stages])
+    session.run(config(tables), resume=False)
+    folder = Path(tables["runs"]) / "tiny"
+    events = [e for e in read_log(folder) if e["event"] == "train"]
+    assert [e["lr"] for e in events] == [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5]
+    state = json.loads((folder / "checkpoints" / "step-00000006" / "state.json").read_text())
+    assert state["progress"]["taken"] == {"0.2": 8, "1": 16}
+    first = {s.key for sh in mf.load(shards).splits["train"].shards for s in mf.read_index(shards, sh)[:4]}
+    assert set(keys(folder)[1] + keys(folder)[2]) <= first
+
+
+@pytest.mark.parametrize("layers", [["conv_last"], ["body.0.rdb2.conv3"]])
+def test_only_the_chosen_layers_change(tiny_tables, layers):
+    tables = with_overrides(tiny_tables, [f"training.layers={layers}"])
+    session.run(config(tables), resume=False)
+    folder = Path(tables["runs"]) / "tiny" / "snapshots"
+    before, after = (safetensors.torch.load_file(folder / f"{n}.safetensors") for n in ("initial", "last"))
+    changed = {k for k in before if not torch.equal(before[k], after[k])}
+    assert changed == {f"{layers[0]}.weight", f"{layers[0]}.bias"}
+
+
+def test_bfloat16_and_a_frozen_discriminator(tiny_tables):
+    session.run(config(tiny_tables, "training.precision=bf16", "discriminator.train=false"), resume=False)
+    folder = Path(tiny_tables["runs"]) / "tiny"
+    assert "optimizer_d.safetensors" not in {p.name for p in (folder / "checkpoints" / "step-00000006").iterdir()}
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def refused(tables, *overrides, resume=False, match):
+    with pytest.raises(UserError, match=match) as error:
+        session.run(config(tables, *overrides), resume=resume)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_is_not_overwritten_by_accident(unbroken, tiny_tables):
+    refused(tiny_tables, match=r"holds a run already \(step 6\); continue it with --resume")
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("degrade.fidelity=faithful", "degrade.fidelity"),
+        ("training.stages.0.lr=0.5", "training.stages"),
+        ("training.layers=['conv_last']", "training.layers"),
+        ("seed=5", "seed"),
+        ("model.blocks=3", "model.blocks"),
+    ],
+)
+def test_a_checkpoint_of_another_config_names_the_key(unbroken, tiny_tables, override, key):
+    refused(tiny_tables, override, resume=True, match=f"of another config; {key}")
+
+
+def test_log_intervals_and_later_stages_may_change(unbroken, tiny_tables):
+    session.run(
+        config(tiny_tables, "log.every=2", "training.stages=[{iterations=6, lr=1e-3}, {iterations=2, lr=1e-5}]"),
+        resume=True,
+    )
+    assert read_log(unbroken)[-1]["step"] == 8
+
+
+def test_other_samples_are_refused(unbroken, tiny_tables, shards, tmp_path):
+    copy = tmp_path / "changed"
+    shutil.copytree(shards, copy)
+    plain = json.loads((copy / mf.NAME).read_text())
+    plain["fingerprint"] = "0" * 64
+    (copy / mf.NAME).write_text(json.dumps(plain))
+    refused(tiny_tables, f"data.shards={copy}", "training.stages.0.iterations=8", resume=True, match="other samples")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        (["data.shards=/nowhere"], "archsr prepare PHOTOS"),
+        (["training.global_batch=4000", "training.micro_batch=4000"], "fewer than one global batch"),
+        (["training.stages.0.subset=0.01", "training.global_batch=4"], "subset 0.01"),
+        (["model.scale=2"], "pairs of scale 4, but model.scale is 2"),
+        (["training.layers=['conv_lst']"], "no layer 'conv_lst'"),
+        (["model.weights=missing.pth"], "no such weights file"),
+        (["training.optimizer.name=adamm"], "no optimiser 'adamm'"),
+    ],
+)
+def test_what_cannot_work_stops_before_training(tiny_tables, overrides, match):
+    refused(tiny_tables, *overrides, match=match)
+
+
+def test_weights_of_another_network_stop_before_training(unbroken, tiny_tables):
+    snapshot = unbroken / "snapshots" / "last.safetensors"
+    refused(tiny_tables, "name=next", f"model.weights={snapshot}", "model.blocks=3", match=r"body\.2\.rdb1\.conv1")
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tiny_tables):
+    refused(tiny_tables, "training.stages.0.lr=1e30", "training.ema.warmup=false", match="no longer a number at step")
+
+
+def test_a_truncated_tar_stops_before_training(tiny_tables, shards, tmp_path):
+    copy = tmp_path / "cut"
+    shutil.copytree(shards, copy)
+    tar = next(copy.glob("train-*.tar"))
+    tar.write_bytes(tar.read_bytes()[:5000])
+    refused(tiny_tables, f"data.shards={copy}", match=r"train-00000\.tar: truncated")
+
+
+def test_a_full_disk_while_saving_is_one_line(tiny_tables, monkeypatch):
+    from types import SimpleNamespace
+
+    from archsr import checkpoint
+
+    session.run(config(tiny_tables, "training.stages.0.iterations=4"), resume=False)
+    folder = Path(tiny_tables["runs"]) / "tiny"
+    before = weights(folder, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.shutil, "disk_usage", lambda p: SimpleNamespace(free=1 << 20))
+        refused(tiny_tables, resume=True, match="disk full")
+    equal(before, weights(folder, 4))
+    session.run(config(tiny_tables), resume=True)
+    assert read_log(folder)[-1]["event"] == "end"
