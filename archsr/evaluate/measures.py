@@ -1,0 +1,83 @@
+"""The figures of a score card: ours work offline; those of lpips and pyiqa where their files can be had."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from archsr.images import tensor_to_pixels
+from archsr.metrics import psnr, ssim
+from archsr.niqe import SMALLEST, niqe
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure of one restored picture: `of(sr, gt)` on (1, 3, h, w) in [0, 1]; NaN where it cannot be taken."""
+
+    name: str
+    title: str
+    higher_is_better: bool
+    of: Callable[[Tensor, Tensor], float]
+    needs_gt: bool = True
+
+
+def standard(border: int) -> list[Measure]:
+    """PSNR, SSIM and NIQE with `border` pixels cropped, without any download."""
+    return [
+        Measure("psnr", "PSNR, dB", True, lambda sr, gt: float(psnr(sr, gt, border=border))),
+        Measure("ssim", "SSIM", True, lambda sr, gt: float(ssim(sr, gt, border=border))),
+        Measure("niqe", "NIQE", False, lambda sr, gt: _niqe(sr, border), needs_gt=False),  # noqa: ARG005
+    ]
+
+
+def _niqe(sr: Tensor, border: int) -> float:
+    if min(sr.shape[2:]) - 2 * border < SMALLEST:
+        return NAN
+    return niqe(tensor_to_pixels(sr), border=border)
+
+
+def extra(names: Sequence[str]) -> tuple[list[Measure], dict[str, str]]:
+    """The wanted learned measures, and for those that cannot be had, why."""
+    found: list[Measure] = []
+    missing: dict[str, str] = {}
+    for name in names:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # lpips still uses torchvision's old arguments
+                found.append(_lpips() if name == "lpips" else _from_pyiqa(name))
+        except Exception as error:  # their downloads and checkpoints fail in many ways; the reason is reported
+            missing[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    return found, missing
+
+
+def _lpips() -> Measure:
+    """LPIPS v0.1 with AlexNet, RGB in [-1, 1]. Its linear weights are in the package, AlexNet is downloaded."""
+    import lpips
+
+    net = cast(Any, lpips.LPIPS(net="alex", verbose=False)).eval()
+
+    def distance(sr: Tensor, gt: Tensor) -> float:
+        with torch.inference_mode():
+            return float(net(sr.cpu() * 2 - 1, gt.cpu() * 2 - 1))
+
+    return Measure("lpips", "LPIPS", False, distance)
+
+
+def _from_pyiqa(name: str) -> Measure:
+    import pyiqa
+
+    if name not in pyiqa.list_models():
+        raise ValueError(f"pyiqa has no metric {name!r}")
+    metric = cast(Any, pyiqa.create_metric(name, device=torch.device("cpu")))
+    full_reference = metric.metric_mode == "FR"
+
+    def figure(sr: Tensor, gt: Tensor) -> float:
+        with torch.inference_mode():
+            return float(metric(sr.cpu(), gt.cpu()) if full_reference else metric(sr.cpu()))
+
+    return Measure(name, name.upper(), not metric.lower_better, figure, needs_gt=full_reference)

@@ -1,0 +1,113 @@
+"""The score card as Markdown and JSON."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from archsr.evaluate.measures import Measure
+from archsr.evaluate.statistics import FEWEST_SCENES, Difference, paired
+from archsr.evaluate.suite import Scores
+
+
+def mean(scores: Scores, name: str, measure: str) -> float:
+    """Mean over the pictures in which the figure could be taken; NaN if there is none."""
+    values = [v for row in scores.rows if not math.isnan(v := row.values[name][measure])]
+    return sum(values) / len(values) if values else math.nan
+
+
+def difference(scores: Scores, measure: Measure, new: str, old: str) -> Difference | None:
+    """Paired difference new − old of a measure; None if no picture has both."""
+    by_scene: dict[str, list[float]] = {}
+    for row in scores.rows:
+        change = row.values[new][measure.name] - row.values[old][measure.name]
+        if not math.isnan(change):
+            by_scene.setdefault(row.scene, []).append(change)
+    return paired(by_scene, higher_is_better=measure.higher_is_better) if by_scene else None
+
+
+def markdown(scores: Scores, *, title: str, protocol: str, missing: dict[str, str]) -> str:
+    """The whole report: means, what they say, how they were taken, and every picture."""
+    new, old = scores.contenders[-1][0], scores.contenders[-2][0]
+    lines = [f"# {title}", "", *_means(scores), "", *_verdicts(scores, new, old), "", f"*{protocol}*", ""]
+    lines += [f"- {name} could not be computed: {reason}" for name, reason in missing.items()]
+    return "\n".join([*lines, "", "## Per picture", "", *_pictures(scores)]) + "\n"
+
+
+def _means(scores: Scores) -> list[str]:
+    titles = [m.title + (" ↑" if m.higher_is_better else " ↓") for m in scores.measures]
+    blind = [m for m in scores.measures if not m.needs_gt]
+    titles += [f"{m.title} − originals'" for m in blind]
+    rows = [f"| mean of {len(scores.rows)} pictures | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
+    for name, title in [*scores.contenders, ("gt", "originals (ground truth)")]:
+        cells = [_figure(mean(scores, name, m.name)) for m in scores.measures]
+        cells += [_figure(mean(scores, name, m.name) - mean(scores, "gt", m.name), signed=True) for m in blind]
+        rows.append(f"| {title} | " + " | ".join(cells) + " |")
+    return rows
+
+
+def _verdicts(scores: Scores, new: str, old: str) -> list[str]:
+    titles = dict(scores.contenders)
+    lines = [f"**{titles[new]}** against **{titles[old]}**, picture by picture:", ""]
+    for measure in scores.measures:
+        found = difference(scores, measure, new, old)
+        if found is None:
+            lines.append(f"- {measure.title}: no picture is large enough")
+            continue
+        verdict = found.verdict(higher_is_better=measure.higher_is_better)
+        if found.scenes < FEWEST_SCENES:
+            span = f"no interval from {found.scenes} scene{'s' if found.scenes > 1 else ''}"
+        else:
+            span = f"95 % interval {found.low:+.4f} to {found.high:+.4f} over {found.scenes} scenes"
+        lines.append(
+            f"- {measure.title}: **{verdict}**; {found.mean:+.4f} ({span}), better in {found.wins:.0%} of "
+            f"{found.images} pictures"
+        )
+    return lines
+
+
+def _pictures(scores: Scores) -> list[str]:
+    heads = [f"{name} {m.title}" for m in scores.measures for name, _ in [*scores.contenders]]
+    heads += [f"originals {m.title}" for m in scores.measures if not m.needs_gt]
+    lines = ["| picture | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
+    for row in scores.rows:
+        cells = [_figure(row.values[name][m.name]) for m in scores.measures for name, _ in scores.contenders]
+        cells += [_figure(row.values["gt"][m.name]) for m in scores.measures if not m.needs_gt]
+        lines.append(f"| {row.key} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _figure(value: float, *, signed: bool = False) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:+.4f}" if signed else f"{value:.4f}"
+
+
+def as_json(scores: Scores, *, protocol: str, missing: dict[str, str]) -> str:
+    """Everything in the report for programs; figures that could not be taken are null."""
+    new, old = scores.contenders[-1][0], scores.contenders[-2][0]
+    names = [name for name, _ in scores.contenders] + ["gt"]
+    found = {m.name: difference(scores, m, new, old) for m in scores.measures}
+    plain = {
+        "protocol": protocol,
+        "models": dict(scores.contenders),
+        "means": {name: {m.name: mean(scores, name, m.name) for m in scores.measures} for name in names},
+        "differences": {
+            m.name: {**vars(d), "verdict": d.verdict(higher_is_better=m.higher_is_better), "new": new, "old": old}
+            for m in scores.measures
+            if (d := found[m.name]) is not None
+        },
+        "pictures": [{"key": r.key, "scene": r.scene, "values": r.values} for r in scores.rows],
+        "missing": missing,
+    }
+    return json.dumps(_without_nan(plain), indent=1) + "\n"
+
+
+def _without_nan(value: Any) -> Any:  # noqa: ANN401 - plain JSON data
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_without_nan(v) for v in value]
+    return value

@@ -1,0 +1,1 @@
+"""A model on whole pictures, in tiles."""

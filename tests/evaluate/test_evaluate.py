@@ -1,0 +1,174 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from archsr import session
+from archsr.errors import UserError
+from archsr.evaluate.card import evaluate_run
+from archsr.evaluate.measures import extra, standard
+from archsr.evaluate.report import as_json, difference, markdown
+from archsr.evaluate.statistics import paired
+from archsr.evaluate.suite import Contender, bicubic, evaluate
+from archsr.images import pixels_to_tensor, read_photo
+
+# ---------------------------------------------------------------- statistics
+
+
+def test_the_interval_covers_the_truth_about_95_times_in_100():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        scenes = rng.normal(0.3, 0.5, 30)
+        data = {str(i): (s + rng.normal(0, 0.3, rng.integers(1, 6))).tolist() for i, s in enumerate(scenes)}
+        found = paired(data, higher_is_better=True)
+        hits += found.low <= 0.3 <= found.high
+    assert 0.87 <= hits / 200 <= 0.99
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(1.0, "better"), (-1.0, "worse"), (0.0, "cannot tell")])
+def test_verdicts(shift, verdict):
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 0.5, (12, 3))
+    data = {str(i): (shift + n - noise.mean()).tolist() for i, n in enumerate(noise)}
+    opposite = {k: [-x for x in v] for k, v in data.items()}
+    assert paired(data, higher_is_better=True).verdict(higher_is_better=True) == verdict
+    assert paired(opposite, higher_is_better=False).verdict(higher_is_better=False) == verdict
+
+
+def test_images_of_one_scene_are_no_evidence_of_their_own():
+    """Thirty pictures of three scenes must not look like thirty scenes."""
+    rng = np.random.default_rng(2)
+    scenes = {str(s): (m + rng.normal(0, 0.01, 10)).tolist() for s, m in enumerate([1.0, 0.1, -0.4])}
+    few = paired(scenes, higher_is_better=True)
+    alone = paired({str(i): [v] for i, v in enumerate(x for s in scenes.values() for x in s)}, higher_is_better=True)
+    assert few.high - few.low > 2 * (alone.high - alone.low)
+
+
+def test_too_few_scenes_give_no_interval():
+    found = paired({"a": [1.0, 2.0], "b": [1.5]}, higher_is_better=True)
+    assert math.isnan(found.low)
+    assert found.verdict(higher_is_better=True) == "cannot tell"
+    assert (found.mean, found.images, found.scenes, found.wins) == (1.5, 3, 2, 1.0)
+
+
+# ---------------------------------------------------------------- suite and report
+
+
+def nearest(name="original"):
+    return Contender(name, name, lambda lq: F.interpolate(lq, scale_factor=4, mode="nearest"))
+
+
+def damaged(name="fine-tuned"):
+    def restore(lq):
+        noise = torch.randn(1, 1, 4 * lq.shape[2], 4 * lq.shape[3], generator=torch.Generator().manual_seed(0))
+        return F.interpolate(lq, scale_factor=4, mode="nearest") + 0.2 * noise
+
+    return Contender(name, name, restore)
+
+
+def test_a_model_against_itself_cannot_be_told(shards):
+    scores = evaluate(shards, "test", [nearest(), nearest("fine-tuned")], standard(4))
+    for measure in scores.measures:
+        found = difference(scores, measure, "fine-tuned", "original")
+        if found is not None:
+            assert found.mean == 0
+            assert found.verdict(higher_is_better=measure.higher_is_better) == "cannot tell"
+
+
+def test_damage_is_worse_and_the_report_says_so(shards):
+    scores = evaluate(shards, "val", [bicubic(4), nearest(), damaged()], standard(4))
+    psnr = scores.measures[0]
+    assert difference(scores, psnr, "fine-tuned", "original").mean < -1
+    text = markdown(scores, title="T", protocol="P", missing={"lpips": "no network"})
+    for word in (
+        "| bicubic |",
+        "| original |",
+        "| fine-tuned |",
+        "originals (ground truth)",
+        "no network",
+        "## Per picture",
+    ):
+        assert word in text
+    assert all(row.key in text for row in scores.rows)
+    plain = json.loads(as_json(scores, protocol="P", missing={}))
+    assert plain["means"]["original"]["psnr"] == pytest.approx(
+        np.mean([r["values"]["original"]["psnr"] for r in plain["pictures"]])
+    )
+
+
+def test_bicubic_is_matlabs(shards):
+    """Against PIL's bicubic of the same kernel, which differs only in how it rounds."""
+    from PIL import Image
+
+    coarse = torch.rand(1, 3, 5, 6, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
+    lq = (F.interpolate(coarse, size=(20, 24), mode="bilinear") * 255).round() / 255
+    ours = bicubic(4).restore(lq)
+    image = Image.fromarray((lq[0].permute(1, 2, 0) * 255).byte().numpy()).resize((96, 80), Image.Resampling.BICUBIC)
+    theirs = pixels_to_tensor(np.array(image))
+    assert ((ours - theirs).abs()[:, :, 8:-8, 8:-8] * 255).max() < 1.6
+
+
+def test_every_model_sees_the_same_stored_pixels(shards):
+    seen = []
+
+    def spy(lq):
+        seen.append(lq.clone())
+        return F.interpolate(lq, scale_factor=4)
+
+    evaluate(shards, "test", [Contender("a", "a", spy), Contender("b", "b", spy)], standard(4))
+    for a, b in zip(seen[::2], seen[1::2], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_training_tiles_are_no_evaluation_pairs(shards):
+    with pytest.raises(UserError, match="choose val or test"):
+        evaluate(shards, "train", [nearest()], standard(4))
+
+
+def test_what_cannot_be_had_says_why(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
+    found, missing = extra(["lpips", "no-such-metric"])
+    assert found == []
+    assert "no network" in missing["lpips"]
+    assert "no-such-metric" in missing["no-such-metric"]
+
+
+def test_pyiqas_offline_metrics_agree_with_ours(real_photos):
+    """pyiqa needs no files for PSNR; borders and rounding as ours."""
+    found, missing = extra(["psnr", "ssim"])
+    assert missing == {}
+    pixels = read_photo(real_photos / "project_00" / "building-001_view-1.jpg").pixels[:256, :256]
+    gt = pixels_to_tensor(pixels)
+    sr = (
+        (gt + 0.05 * torch.randn(gt.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1) * 255
+    ).round() / 255
+    ours = {m.name: m.of(sr, gt) for m in standard(0)}
+    assert found[0].of(sr, gt) == pytest.approx(ours["psnr"], abs=1e-3)
+
+
+# ---------------------------------------------------------------- a run's card
+
+
+def test_a_runs_card(tiny, shards, capsys):
+    session.run(tiny, resume=False)
+    run = Path(tiny.runs) / tiny.name
+    folder = evaluate_run(run, metrics=[])
+    plain = json.loads((folder / "scores.json").read_text())
+    assert list(plain["models"]) == ["bicubic", "original", "fine-tuned"]
+    assert "step 6" in plain["models"]["fine-tuned"] or "step 3" in plain["models"]["fine-tuned"]
+    assert "against **original" in (folder / "report.md").read_text()
+    printed = capsys.readouterr().out
+    assert "PSNR, dB" in printed
+    again = evaluate_run(run, metrics=[], out=run / "again")
+    assert (again / "scores.json").read_bytes() == (folder / "scores.json").read_bytes()
+
+
+def test_what_is_no_run_is_named(tmp_path):
+    with pytest.raises(UserError, match="no run folder"):
+        evaluate_run(tmp_path)

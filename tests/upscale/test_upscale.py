@@ -1,0 +1,220 @@
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from archsr.cli import main
+from archsr.config import RRDBNetConfig, SRVGGConfig
+from archsr.images import pixels_to_tensor, read_photo
+from archsr.models.build import build
+from archsr.upscale.files import plan_files, upscale_files
+from archsr.upscale.tiles import plan_tiles
+from archsr.upscale.upscaler import Upscaler, open_model
+
+SMALL = RRDBNetConfig(features=8, blocks=1, growth=4)
+
+
+@pytest.fixture
+def net():
+    return build(SMALL, seed=1).eval()
+
+
+@pytest.fixture
+def weights(net, tmp_path):
+    path = tmp_path / "small.safetensors"
+    safetensors.torch.save_file(net.state_dict(), path)
+    return path
+
+
+def picture(path, size=(40, 32), seed=0, mode="RGB"):
+    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).convert(mode).save(path)
+    return path
+
+
+# ---------------------------------------------------------------- tiles
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(0, 64), st.integers(0, 40))
+def test_cores_partition_the_picture_exactly(height, width, tile, halo):
+    seen = np.zeros((height, width), dtype=int)
+    for t in plan_tiles(height, width, tile=tile, halo=halo):
+        seen[t.top : t.bottom, t.left : t.right] += 1
+        assert t.outer_top == max(0, t.top - halo)
+        assert t.outer_right == min(width, t.right + halo)
+        if tile:
+            assert t.bottom - t.top <= tile
+            assert t.right - t.left <= tile
+    assert (seen == 1).all()
+
+
+def test_no_tile_is_a_thin_rest():
+    heights = {t.bottom - t.top for t in plan_tiles(385, 10, tile=384, halo=0)}
+    assert heights == {192, 193}
+
+
+@pytest.mark.parametrize(("tile", "size"), itertools.product([7, 16, 33], [(40, 37), (16, 50), (9, 9)]))
+def test_tiled_equals_untiled_where_the_halo_covers_the_receptive_field(net, tile, size):
+    """One RRDB: 15 convolutions, plus first, body, and the tail at 2× and 4×: at most 15 + 2 + 2 + ... < 24 pixels."""
+    lq = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    whole = Upscaler(net, tile=0).restore(lq)
+    tiled = Upscaler(net, tile=tile, halo=24).restore(lq)
+    assert (whole - tiled).abs().max() < 1e-5
+
+
+def test_without_a_halo_tiles_show(net):
+    lq = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    difference = (Upscaler(net, tile=0).restore(lq) - Upscaler(net, tile=10, halo=0).restore(lq)).abs().max()
+    assert difference > 1e-3
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize("size", [(16, 16), (17, 19), (5, 6)])
+def test_odd_sizes_at_every_scale(scale, size):
+    net = build(RRDBNetConfig(scale=scale, features=8, blocks=1, growth=4)).eval()
+    out = Upscaler(net, tile=8, halo=4).pixels(np.zeros((*size, 3), dtype=np.uint8))
+    assert out.shape == (size[0] * scale, size[1] * scale, 3)
+
+
+def test_pixels_and_tensors_agree(net):
+    pixels = np.random.default_rng(0).integers(0, 255, (21, 30, 3), dtype=np.uint8)
+    upscaler = Upscaler(net, tile=16, halo=8)
+    as_pixels = upscaler.pixels(pixels)
+    as_tensor = (upscaler.restore(pixels_to_tensor(pixels))[0].permute(1, 2, 0) * 255).round().numpy()
+    assert np.array_equal(as_pixels, as_tensor)
+
+
+# ---------------------------------------------------------------- models
+
+
+@pytest.mark.parametrize("config", [SMALL, SRVGGConfig(arch="srvgg", scale=2, features=8, convs=3)])
+def test_any_weights_file_opens_by_itself(config, tmp_path):
+    net = build(config, seed=3).eval()
+    torch.save({"params_ema": net.state_dict()}, tmp_path / "w.pth")
+    opened, found = open_model(str(tmp_path / "w.pth"))
+    lq = torch.rand(1, 3, 12, 12)
+    with torch.no_grad():
+        assert torch.equal(opened(lq), net(lq))
+    assert found.scale == config.scale
+
+
+def test_official_names_inside_the_wheel():
+    net, config = open_model("ncnn:realesr-animevideov3-x4")
+    assert config.arch == "srvgg"
+    assert net(torch.rand(1, 3, 8, 8)).shape == (1, 3, 32, 32)
+
+
+# ---------------------------------------------------------------- files
+
+
+def run(*arguments):
+    return main([str(a) for a in ("upscale", *arguments)])
+
+
+def test_a_picture_to_a_file_and_into_a_folder(tmp_path, weights):
+    source = picture(tmp_path / "in" / "a photo.jpg")
+    assert run(source, tmp_path / "out.webp", "--model", weights) == 0
+    assert run(source, tmp_path / "out", "--model", weights) == 0
+    assert read_photo(tmp_path / "out.webp").pixels.shape == (128, 160, 3)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a photo.png"]
+
+
+def test_a_folder_keeps_its_tree_and_goes_on_where_it_stopped(tmp_path, weights, capsys):
+    for name in ("a.jpg", "deep/b.png", "deep/er/c.webp"):
+        picture(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 0
+    made = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert made == {"a.png", "deep/b.png", "deep/er/c.png"}
+    (tmp_path / "out" / "a.png").unlink()
+    capsys.readouterr()
+    assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 0
+    assert "1 written, 2 skipped, 0 failed" in capsys.readouterr().out
+
+
+def test_a_bad_picture_is_named_and_the_others_are_made(tmp_path, weights, capsys):
+    picture(tmp_path / "in" / "good.jpg")
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
+    assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 2
+    captured = capsys.readouterr()
+    assert "1 written, 0 skipped, 1 failed" in captured.out
+    assert "bad.jpg: not a picture" in captured.err
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+def test_a_failed_write_leaves_no_part(tmp_path, net, monkeypatch):
+    source = picture(tmp_path / "a.png")
+
+    def full(self, *args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    outcome = upscale_files(plan_files(source, tmp_path / "out", ending=".png"), Upscaler(net))
+    assert "No space left on device" in outcome.failed[0][1]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_transparency_is_kept(tmp_path, weights):
+    picture(tmp_path / "a.png", mode="RGBA")
+    image = Image.open(tmp_path / "a.png")
+    image.putalpha(100)
+    image.save(tmp_path / "a.png")
+    assert run(tmp_path / "a.png", tmp_path / "out", "--model", weights) == 0
+    assert (read_photo(tmp_path / "out" / "a.png").alpha == 100).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["missing.jpg", "out"], "no such picture or folder"),
+        (["in", "in"], "is the input folder"),
+        (["empty", "out"], "no pictures found"),
+        (["twins", "out"], "would both become"),
+        (["in/a.png", "in"], "would overwrite the input"),
+    ],
+)
+def test_wrong_requests_are_one_line_and_exit_code_2(tmp_path, weights, capsys, monkeypatch, arguments, word):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "twins" / "a.png")
+    picture(tmp_path / "twins" / "a.jpg")
+    (tmp_path / "empty").mkdir()
+    assert run(*arguments, "--model", weights) == 2
+    error = capsys.readouterr().err
+    assert word in error
+    assert error.count("\n") == 1
+
+
+def test_a_foreign_weights_file_is_refused(tmp_path, capsys):
+    picture(tmp_path / "a.png")
+    safetensors.torch.save_file({"x": torch.ones(2)}, tmp_path / "x.safetensors")
+    assert run(tmp_path / "a.png", tmp_path / "out", "--model", tmp_path / "x.safetensors") == 2
+    assert "not the weights of RRDBNet" in capsys.readouterr().err
+
+
+def test_a_run_folder_is_a_model(tmp_path, net, weights):
+    folder = tmp_path / "run" / "snapshots"
+    folder.mkdir(parents=True)
+    shutil.copy(weights, folder / "best.safetensors")
+    picture(tmp_path / "a.png")
+    assert run(tmp_path / "a.png", tmp_path / "out", "--model", tmp_path / "run") == 0
+
+
+def test_x4plus_equals_spandrel(real_photos, real_weights):
+    """The same file through spandrel, on a real photograph: equal but for rounding to 8 bits."""
+    from spandrel import ModelLoader
+
+    source = real_weights / "RealESRGAN_x4plus.fp16.safetensors"
+    theirs = ModelLoader().load_from_file(str(source)).model.float().eval()
+    pixels = read_photo(real_photos / "project_00" / "building-001_view-1.jpg").pixels[200:248, 300:364]
+    ours = Upscaler(open_model(str(source))[0], tile=0).pixels(pixels)
+    with torch.no_grad():
+        expected = theirs(pixels_to_tensor(pixels)).clamp(0, 1)[0].permute(1, 2, 0).numpy() * 255
+    assert np.abs(ours - expected).max() <= 0.51
