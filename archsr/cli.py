@@ -1,0 +1,148 @@
+"""The `archsr` command: one short function per verb, no logic."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archsr.errors import UserError
+
+if TYPE_CHECKING:
+    _Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a verb. Exit code 2 and one line on stderr for what the user can mend."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.verb(args)
+    except UserError as error:
+        print(f"archsr: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("archsr: stopped", file=sys.stderr)
+        return 130
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from archsr import config_file
+    from archsr.config import PrepareConfig
+    from archsr.prepare.pipeline import prepare, summary
+
+    tables = config_file.read(args.config) if args.config else {}
+    data = config_file.with_overrides(tables, args.set)
+    config = config_file.check(PrepareConfig, data, where=str(args.config or "prepare"))
+    print(summary(prepare(args.photos, args.out, config, workers=args.workers), args.out))
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from archsr.evaluate.card import evaluate_run
+
+    evaluate_run(
+        args.run,
+        shards=args.on,
+        split=args.split,
+        which=args.weights,
+        metrics=[] if args.offline else args.metric,
+        limit=args.limit,
+        out=args.out,
+        tile=args.tile,
+    )
+    return 0
+
+
+def _upscale(args: argparse.Namespace) -> int:
+    from archsr.upscale.files import plan_files, report, upscale_files
+    from archsr.upscale.upscaler import Upscaler, open_model
+
+    pairs = plan_files(args.source, args.target, ending=f".{args.format}")
+    net, _ = open_model(args.model)
+    upscaler = Upscaler(net, tile=args.tile, halo=args.halo, precision=args.precision)
+    outcome = upscale_files(pairs, upscaler, existing=args.existing, quality=args.quality)
+    return report(outcome)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from archsr.demo import demo
+
+    return demo(args.folder, seed=args.seed)
+
+
+def _weights(args: argparse.Namespace) -> int:
+    from archsr.models.weights import describe, locate
+
+    print(locate(args.name) if args.name else describe())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="archsr",
+        description="Fine-tune Real-ESRGAN for photographs of architecture. Training itself is started with: "
+        "accelerate launch archsr/train.py --config configs/last_layer.toml",
+        epilog="example: archsr prepare photos shards/photos",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    _add_prepare(verbs)
+    _add_evaluate(verbs)
+    _add_upscale(verbs)
+    _add_rest(verbs)
+    return parser
+
+
+def _verb(verbs: "_Verbs", name: str, text: str, example: str) -> argparse.ArgumentParser:
+    return verbs.add_parser(name, help=text, description=text, epilog=f"example: {example}")
+
+
+def _add_prepare(verbs: "_Verbs") -> None:
+    p = _verb(verbs, "prepare", "a folder of photographs becomes shards", "archsr prepare photos shards/photos")
+    p.add_argument("photos", type=Path, help="folder with photographs, one sub-folder per project")
+    p.add_argument("out", type=Path, help="the dataset's folder; an older dataset there is replaced")
+    p.add_argument("--config", type=Path, help="a TOML file as configs/prepare.toml; without it, defaults")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a.b=c")
+    p.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    p.set_defaults(verb=_prepare)
+
+
+def _add_evaluate(verbs: "_Verbs") -> None:
+    p = _verb(verbs, "evaluate", "is a run better than its original?", "archsr evaluate runs/last_layer")
+    p.add_argument("run", type=Path, help="a run folder")
+    p.add_argument("--on", type=Path, metavar="SHARDS", help="another dataset (default: the run's own)")
+    p.add_argument("--split", choices=("val", "test"), default="test", help="default: test")
+    p.add_argument("--weights", choices=("best", "last", "best_raw", "last_raw"), default="best", help="default: best")
+    p.add_argument("--metric", action="append", default=["lpips"], help="one more measure of pyiqa, e.g. dists")
+    p.add_argument("--offline", action="store_true", help="only what needs no download: PSNR, SSIM, NIQE")
+    p.add_argument("--limit", type=int, help="at most this many pictures")
+    p.add_argument("--out", type=Path, help="default: RUN/evaluation/SPLIT")
+    p.add_argument("--tile", type=int, default=0, help="tile side in input pixels, 0 for none (default)")
+    p.set_defaults(verb=_evaluate)
+
+
+def _add_upscale(verbs: "_Verbs") -> None:
+    p = _verb(verbs, "upscale", "enlarge a picture or a folder", "archsr upscale photo.jpg out/ --model runs/tail")
+    p.add_argument("source", type=Path, help="a picture or a folder")
+    p.add_argument("target", type=Path, help="a folder, or a file for one picture")
+    p.add_argument("--model", required=True, help="a run folder, a .pth or .safetensors file, or an official name")
+    p.add_argument("--tile", type=int, default=384, help="tile side in input pixels, 0 for the whole picture")
+    p.add_argument("--halo", type=int, default=64, help="context around a tile in input pixels")
+    p.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
+    p.add_argument("--format", choices=("png", "jpg", "webp", "tif"), default="png", help="of outputs in a folder")
+    p.add_argument("--quality", type=int, default=95, help="of JPEG and WebP")
+    p.add_argument("--existing", choices=("skip", "overwrite"), default="skip", help="outputs already there")
+    p.set_defaults(verb=_upscale)
+
+
+def _add_rest(verbs: "_Verbs") -> None:
+    p = _verb(verbs, "demo", "the whole path on drawn photographs, in five minutes", "archsr demo")
+    p.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to write (default: demo)")
+    p.add_argument("--seed", type=int, default=0)
+    p.set_defaults(verb=_demo)
+    p = _verb(verbs, "weights", "list official weights, or fetch one", "archsr weights RealESRGAN_x4plus")
+    p.add_argument("name", nargs="?", help="fetch this one to the cache and print its path")
+    p.set_defaults(verb=_weights)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

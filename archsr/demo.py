@@ -1,0 +1,62 @@
+"""`archsr demo`: the ordinary commands one after another on drawn photographs."""
+
+import shlex
+import subprocess
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+
+from archsr.demo_photos import draw_photos
+from archsr.errors import UserError
+from archsr.training.log import clock
+
+
+def demo(folder: Path, *, seed: int = 0) -> int:
+    """Draw, prepare, train, evaluate, upscale in `folder`; the exit code is the first failing command's."""
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder}: is not empty; give another folder: archsr demo FOLDER")
+    began = time.perf_counter()
+    print(f"drawing photographs of architecture into {folder / 'photos'}", flush=True)
+    count = draw_photos(folder / "photos", seed=seed)
+    print(f"{count} files", flush=True)
+    for command in _commands(folder, seed):
+        code = _run(command)
+        if code:
+            print(f"archsr: this step failed with exit code {code}", file=sys.stderr)
+            return code
+    print(f"\ndone in {clock(time.perf_counter() - began)}. Look at:")
+    for name in (
+        "runs/demo/curves.png",
+        "runs/demo/evaluation/test/report.md",
+        "runs/demo/evaluation/test/patches.png",
+    ):
+        print(f"  {folder / name}")
+    print(f"  {folder / 'upscaled'}")
+    return 0
+
+
+def _commands(folder: Path, seed: int) -> list[list[str]]:
+    package = Path(str(files("archsr")))
+    inside = package / "configs"  # in an installed wheel; in a checkout they lie beside the package
+    configs = inside if inside.is_dir() else package.parent / "configs"
+    shards, runs = folder / "shards", folder / "runs"
+    picture = sorted((folder / "photos").glob("*/*view 1.jpg"))[0]
+    archsr = [sys.executable, "-m", "archsr"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    train = [str(package / "train.py"), "--config", str(configs / "demo.toml")]
+    train += ["--set", f"data.shards={shards}", "--set", f"runs={runs}", "--set", f"seed={seed}"]
+    return [
+        [*archsr, "prepare", str(folder / "photos"), str(shards), "--config", str(configs / "demo_prepare.toml")],
+        [*launch, *train],
+        [*archsr, "evaluate", str(runs / "demo"), "--offline"],
+        [*archsr, "upscale", str(picture), str(folder / "upscaled"), "--model", str(runs / "demo")],
+    ]
+
+
+def _run(command: list[str]) -> int:
+    shown = shlex.join(command).replace(f"{sys.executable} -m archsr", "archsr")
+    shown = shown.replace(f"{sys.executable} -m accelerate.commands.launch", "accelerate launch")
+    print(f"\n$ {shown}", flush=True)
+    return subprocess.run(command, check=False).returncode

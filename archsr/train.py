@@ -1,0 +1,52 @@
+"""Fine-tune Real-ESRGAN: `accelerate launch archsr/train.py --config configs/last_layer.toml`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+# run as a file, Python puts archsr/ itself first on the path, where its modules could hide others of their names
+if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from archsr import config_file
+from archsr.config import TrainConfig
+from archsr.errors import UserError
+
+
+def main() -> int:
+    """Parse, train; exit code 2 with one line for what the user can mend, 130 for Ctrl-C."""
+    args = _parser().parse_args()
+    try:
+        config = config_file.load(TrainConfig, args.config, overrides=args.set)
+        from archsr import debug, session  # late: --help and config errors need no torch
+
+        if args.dry_run:
+            session.dry_run(config)
+        elif args.debug:
+            debug.debug(config)
+        else:
+            session.run(config, resume=args.resume)
+    except UserError as error:
+        print(f"archsr: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("archsr: stopped; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: accelerate launch archsr/train.py --config configs/tail.toml --set training.micro_batch=4",
+    )
+    parser.add_argument("--config", type=Path, required=True, help="a TOML file; configs/ has one per kind of run")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a.b.c=value")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint, if there is one")
+    parser.add_argument("--dry-run", action="store_true", help="print config, layers and memory forecast, and stop")
+    parser.add_argument("--debug", action="store_true", help="a few tiny steps through every stage, then stop")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The import arrows of the house: who may import whom. Inference never sees training code."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import archsr
+
+PACKAGE = Path(archsr.__file__).parent
+EVERYONE = {"errors", "atomic", "world"}  # an exception, safe writing, the processes: nothing of archsr inside
+LEAVES = {"config", "seeds", "images", "metrics"}
+BELOW_TRAINING = LEAVES | {"config_file", "niqe", "manifest", "models", "prepare", "stream", "degrade", "checkpoint"}
+ALLOWED = {
+    "errors": set(),
+    "atomic": set(),
+    "world": set(),
+    "config": set(),
+    "seeds": set(),
+    "images": set(),
+    "metrics": set(),
+    "config_file": set(),
+    "niqe": {"images"},
+    "manifest": {"config"},
+    "models": {"config", "seeds"},
+    "degrade": {"config", "seeds", "images"},
+    "prepare": {"config", "images", "manifest", "degrade", "seeds"},
+    "stream": {"config", "seeds", "images", "manifest"},
+    "checkpoint": {"config", "models"},
+    "upscale": {"config", "images", "models", "checkpoint"},
+    "evaluate": {"config", "config_file", "seeds", "images", "metrics", "niqe", "manifest", "models", "stream",
+                 "checkpoint", "upscale"},
+    "training": BELOW_TRAINING | {"evaluate"},
+}  # fmt: skip
+TOP = {"cli", "train", "demo", "demo_photos", "session", "debug", "__main__"}  # may import everything
+
+
+def _modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path, path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "archsr":
+            parts = node.module.split(".")
+            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("archsr."):
+                    yield alias.name.split(".")[1]
+
+
+@pytest.mark.parametrize(("path", "stage"), [pytest.param(p, s, id=str(p.relative_to(PACKAGE))) for p, s in _modules()])
+def test_a_module_imports_only_what_its_stage_may(path, stage):
+    if stage in TOP or stage == "__init__":
+        return
+    allowed = ALLOWED[stage] | EVERYONE | {stage}
+    assert set(_imported(path)) <= allowed, f"{stage} may import {sorted(allowed)}"
+
+
+def test_no_module_is_named_like_a_library():
+    taken = {"datasets", "lpips", "queue", "random", "types", "torch", "timm", "einops", "tomli", "accelerate", "toml"}
+    assert not {path.stem for path, _ in _modules()} & taken
+
+
+def test_help_and_config_errors_need_no_torch():
+    for name in ("cli", "train"):
+        top = ast.parse((PACKAGE / f"{name}.py").read_text()).body
+        names = [n.module for n in top if isinstance(n, ast.ImportFrom)]
+        assert all(m in ("archsr", "archsr.config", "archsr.errors", "pathlib", "typing") for m in names), names
