@@ -147,7 +147,9 @@ class SecondDegradation(Table):
 class DegradeConfig(Table):
     """The second-order degradation of Real-ESRGAN (arXiv 2107.10833).
 
-    `faithful` repeats the quirks of the reference implementation; `fixed` does what was meant, per sample.
+    `faithful` repeats the quirks of the reference implementation (transposed luma table and black borders in JPEG, one
+    grey field per batch, a stretch of up to one pixel in the first resize, choices shared by the batch); `fixed` does
+    what was meant, per sample.
     `margin`: the degraded crop is `gt_size + margin` wide and then cropped at random, so that the last JPEG's 8×8
     grid has a random phase (the reference: 400 for 256, margin 144). `pool_batches`: how many global batches the pair
     pool holds over all ranks (the reference: 180 pairs for a batch of 12, so 15); 0 turns it off.

@@ -48,9 +48,11 @@ def _target(gt: Tensor, recipe: Recipe) -> tuple[int, int]:
 def _first(canvas: Canvas, order: Order, recipe: Recipe, rng: torch.Generator) -> Canvas:
     canvas = blur(canvas, order.kernel)
     h, w = canvas.pixels.shape[2:]
-    canvas = _resize_to(
-        canvas, (h * order.factor).floor().long(), (w * order.factor).floor().long(), order.mode, factor=order.factor
-    )
+    height, width = (h * order.factor).floor().long(), (w * order.factor).floor().long()
+    # the reference follows the factor, not the rounded size: at 0.15 the far edge of lq is then up to 6 pixels of gt
+    # away from where it belongs
+    factor = order.factor if recipe.faithful else None
+    canvas = _resize_to(canvas, height, width, order.mode, factor=factor)
     canvas = _noise(canvas, order, recipe, rng)
     return canvas.with_pixels(_jpeg(canvas, order.quality, recipe))
 

@@ -101,6 +101,27 @@ def test_lq_and_gt_show_the_same_place():
         assert pair.lq.mean().item() == pytest.approx(pair.gt.mean().item(), abs=0.02)
 
 
+@pytest.mark.parametrize(("fidelity", "low", "high"), [("fixed", -0.15, 0.15), ("faithful", 1, 2)])
+def test_far_edges_stay_where_they_belong(fidelity, low, high):
+    """A dark bar near the far edge, strongly reduced: its centre in lq against gt, in pixels of lq."""
+    gt = torch.full((1, 3, 160, 160), 0.9)
+    gt[:, :, :, 120:136] = 0.1
+    shifts = []
+    for seed in range(30):
+        recipe = draw(
+            config(fidelity=fidelity, sharpen_gt=False, **QUIET), generator(seed, "t"), 1, scale=4, gt_size=160
+        )
+        # 160 × 0.1749 = 27.98 is rounded down to 27 pixels
+        strong = dataclasses.replace(
+            recipe.first, factor=torch.tensor([0.1749], dtype=torch.float64), mode=torch.tensor([1])
+        )
+        pair = apply(gt, dataclasses.replace(recipe, first=strong))
+        dark = (0.9 - pair.lq.mean((0, 1, 2))).clamp(min=0.05) - 0.05
+        centre = (dark * (torch.arange(40) + 0.5)).sum() / dark.sum()
+        shifts.append(float(centre) - 32.0)
+    assert low <= sum(shifts) / len(shifts) <= high
+
+
 def test_who_draws_for_whom():
     """`faithful` draws some choices once for the batch, `fixed` draws all of them per sample."""
     shared = [("first", "factor"), ("first", "mode"), ("first", "poisson"), ("second", "factor"), ("second", "poisson")]
