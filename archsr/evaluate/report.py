@@ -56,7 +56,7 @@ def _verdicts(scores: Scores, new: str, old: str) -> list[str]:
             continue
         verdict = found.verdict(higher_is_better=measure.higher_is_better)
         if found.scenes < FEWEST_SCENES:
-            span = f"no interval from {found.scenes} scene{'s' if found.scenes > 1 else ''}"
+            span = f"{found.scenes} scene{'s' if found.scenes > 1 else ''}; fewer than {FEWEST_SCENES} show nothing"
         else:
             span = f"95 % interval {found.low:+.4f} to {found.high:+.4f} over {found.scenes} scenes"
         lines.append(

@@ -41,9 +41,10 @@ def test_verdicts(shift, verdict):
 
 
 def test_images_of_one_scene_are_no_evidence_of_their_own():
-    """Thirty pictures of three scenes must not look like thirty scenes."""
+    """Sixty pictures of six scenes must not look like sixty scenes."""
     rng = np.random.default_rng(2)
-    scenes = {str(s): (m + rng.normal(0, 0.01, 10)).tolist() for s, m in enumerate([1.0, 0.1, -0.4])}
+    means = [1.0, 0.1, -0.4, 0.6, -0.1, 0.3]
+    scenes = {str(s): (m + rng.normal(0, 0.01, 10)).tolist() for s, m in enumerate(means)}
     few = paired(scenes, higher_is_better=True)
     alone = paired({str(i): [v] for i, v in enumerate(x for s in scenes.values() for x in s)}, higher_is_better=True)
     assert few.high - few.low > 2 * (alone.high - alone.low)
