@@ -71,9 +71,9 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _weights(args: argparse.Namespace) -> int:
-    from archsr.models.weights import describe, locate
+    from archsr.models.weights import describe, fetch
 
-    print(locate(args.name) if args.name else describe())
+    print(fetch(args.name) if args.name else describe())
     return 0
 
 

@@ -9,6 +9,7 @@ from archsr.config import SCRATCH, ModelConfig, PrepareConfig, RRDBNetConfig, St
 from archsr.demo_photos import draw_photos
 from archsr.manifest import NAME as MANIFEST
 from archsr.models.download import OFFICIAL, cached
+from archsr.models.ncnn import NCNN, ncnn_at_hand
 from archsr.prepare.pipeline import prepare
 from archsr.training.loop import train
 from archsr.training.processes import begin, end
@@ -96,7 +97,9 @@ def _at_hand(weights: str) -> bool:
     """Whether a source can be read without the network."""
     if weights in OFFICIAL:
         return cached(weights) is not None
-    return True  # a file, ncnn:NAME or scratch: missing ones are the user's error and said as such
+    if weights in NCNN:
+        return ncnn_at_hand(weights) is not None
+    return True  # a file or scratch: a missing file is the user's error and said as such
 
 
 def _prepared(config: TrainConfig) -> bool:

