@@ -9,6 +9,7 @@ A folder is a checkpoint if its MANIFEST.json lists every file with the size and
 temporary name, flushed and renamed, so a crash leaves the older ones and no half of a new one.
 """
 
+import itertools
 import json
 import shutil
 import uuid
@@ -62,7 +63,7 @@ def save(run: Path, step: int, contents: Contents, *, world: World, keep: int) -
     try:
         temporary.mkdir(parents=True, exist_ok=True)
         table = _write_parts(temporary, contents, rank=world.rank)
-    except (OSError, safetensors.SafetensorError) as problem:
+    except Exception as problem:  # whatever it is, the other ranks wait for this one's word
         error = f"rank {world.rank}: {getattr(problem, 'strerror', None) or problem}"
     reports = world.gather((error, table))  # all ranks; also the barrier before the commit
     errors = [e for e, _ in reports if e]
@@ -203,6 +204,24 @@ def weights_of(source: str, *, which: str = "best") -> str:
     if found is None:
         raise UserError(f"{source}: no snapshots there: is it a run folder, and has it validated or saved once?")
     return str(found)
+
+
+def set_aside(run: Path) -> Path | None:
+    """Move what an attempt that saved no checkpoint left (its log, snapshots, ...) into a folder of its own.
+
+    Else its snapshots would pass for the next run's. Returns that folder, or None where there was nothing.
+    """
+    left = [p for p in sorted(run.glob("*")) if not p.name.startswith("attempt-")]
+    if not left:
+        return None
+    aside = next(p for n in itertools.count(1) if not (p := run / f"attempt-{n}").exists())
+    try:
+        aside.mkdir()
+        for path in left:
+            path.rename(aside / path.name)
+    except OSError as error:
+        raise UserError(f"{run}: the run folder cannot be written: {error.strerror}") from None
+    return aside
 
 
 def start_run(run: Path, config_text: str) -> None:

@@ -92,6 +92,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    return _whole(text, 0, None)
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1, None)
+
+
+def _quality(text: str) -> int:
+    return _whole(text, 1, 100)
+
+
+def _whole(text: str, low: int, high: int | None) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < low or (high is not None and int(text) > high):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {low}{f' to {high}' if high else ''}")
+    return int(text)
+
+
 def _verb(verbs: "_Verbs", name: str, text: str, example: str) -> argparse.ArgumentParser:
     return verbs.add_parser(name, help=text, description=text, epilog=f"example: {example}")
 
@@ -102,7 +120,7 @@ def _add_prepare(verbs: "_Verbs") -> None:
     p.add_argument("out", type=Path, help="the dataset's folder; an older dataset there is replaced")
     p.add_argument("--config", type=Path, help="a TOML file as configs/prepare.toml; without it, defaults")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a.b=c")
-    p.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    p.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="processes (default: all cores)")
     p.set_defaults(verb=_prepare)
 
 
@@ -114,9 +132,9 @@ def _add_evaluate(verbs: "_Verbs") -> None:
     p.add_argument("--weights", choices=("best", "last", "best_raw", "last_raw"), default="best", help="default: best")
     p.add_argument("--metric", action="append", default=["lpips"], help="one more measure of pyiqa, e.g. dists")
     p.add_argument("--offline", action="store_true", help="only what needs no download: PSNR, SSIM, NIQE")
-    p.add_argument("--limit", type=int, help="at most this many pictures")
+    p.add_argument("--limit", type=_positive, help="at most this many pictures")
     p.add_argument("--out", type=Path, help="default: RUN/evaluation/SPLIT")
-    p.add_argument("--tile", type=int, default=0, help="tile side in input pixels, 0 for none (default)")
+    p.add_argument("--tile", type=_count, default=0, help="tile side in input pixels, 0 for none (default)")
     p.set_defaults(verb=_evaluate)
 
 
@@ -125,11 +143,11 @@ def _add_upscale(verbs: "_Verbs") -> None:
     p.add_argument("source", type=Path, help="a picture or a folder")
     p.add_argument("target", type=Path, help="a folder, or a file for one picture")
     p.add_argument("--model", required=True, help="a run folder, a .pth or .safetensors file, or an official name")
-    p.add_argument("--tile", type=int, default=384, help="tile side in input pixels, 0 for the whole picture")
-    p.add_argument("--halo", type=int, default=64, help="context around a tile in input pixels")
+    p.add_argument("--tile", type=_count, default=384, help="tile side in input pixels, 0 for the whole picture")
+    p.add_argument("--halo", type=_count, default=64, help="context around a tile in input pixels")
     p.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     p.add_argument("--format", choices=("png", "jpg", "webp", "tif"), default="png", help="of outputs in a folder")
-    p.add_argument("--quality", type=int, default=95, help="of JPEG and WebP")
+    p.add_argument("--quality", type=_quality, default=95, help="of JPEG and WebP")
     p.add_argument("--existing", choices=("skip", "overwrite"), default="skip", help="outputs already there")
     p.set_defaults(verb=_upscale)
 
@@ -137,7 +155,7 @@ def _add_upscale(verbs: "_Verbs") -> None:
 def _add_rest(verbs: "_Verbs") -> None:
     p = _verb(verbs, "demo", "the whole path on drawn photographs, in five minutes", "archsr demo")
     p.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to write (default: demo)")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=_count, default=0)
     p.set_defaults(verb=_demo)
     p = _verb(verbs, "weights", "list official weights, or fetch one", "archsr weights RealESRGAN_x4plus")
     p.add_argument("name", nargs="?", help="fetch this one to the cache and print its path")

@@ -10,7 +10,7 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 
 from archsr import config_file
 from archsr.config import TrainConfig
-from archsr.errors import UserError
+from archsr.errors import ElsewhereError, UserError
 
 
 def main() -> int:
@@ -26,6 +26,8 @@ def main() -> int:
             debug.debug(config)
         else:
             session.run(config, resume=args.resume)
+    except ElsewhereError:
+        return 2
     except UserError as error:
         print(f"archsr: {error}", file=sys.stderr)
         return 2

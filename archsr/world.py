@@ -1,10 +1,13 @@
 """The processes of a run, and the few collectives on plain objects that they need besides DDP."""
 
 import datetime
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import torch.distributed as dist
+
+from archsr.errors import ElsewhereError, UserError
 
 T = TypeVar("T")
 
@@ -32,6 +35,20 @@ class World:
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self.group)  # all ranks
         return box[0]
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Do `work` on every rank. Where it raises `UserError` on any, every rank raises, so that none waits."""
+        result: list[T] = []
+        error: UserError | None = None
+        try:
+            result.append(work())
+        except UserError as problem:
+            error = problem
+        failed = [(rank, text) for rank, text in enumerate(self.gather(error and str(error))) if text]  # all ranks
+        if not failed:
+            return result[0]
+        rank, text = failed[0]
+        raise UserError(text) if rank == self.rank else ElsewhereError(text)
 
 
 def connect(*, rank: int, size: int) -> World:

@@ -27,12 +27,17 @@ class PrepareConfig(Table):
     samples_per_shard: Positive = 512
     degrade: DegradeConfig = DegradeConfig()
 
+    @property
+    def multiple(self) -> int:
+        """What the sides of evaluation pairs must be multiples of: ×1 and ×2 networks fold 4 or 2 pixels into one."""
+        return 3 if self.scale == 3 else 4
+
     @model_validator(mode="after")
     def _leaves_a_train_split(self) -> Self:
         if self.val + self.test >= 1:
             raise ValueError(f"val + test is {self.val + self.test:g}; nothing is left to train on")
-        if self.degrade.margin % self.scale or self.pair_size % self.scale:
-            raise ValueError(f"degrade.margin and pair_size must be multiples of the scale ({self.scale})")
+        if self.degrade.margin % self.multiple or self.pair_size % self.multiple:
+            raise ValueError(f"degrade.margin and pair_size must be multiples of {self.multiple} at scale {self.scale}")
         smallest = self.degrade.margin + 64
         if self.min_side < smallest:
             raise ValueError(f"min_side ({self.min_side}) must be at least degrade.margin + 64 ({smallest})")

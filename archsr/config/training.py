@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from archsr.config.degrade import DegradeConfig
-from archsr.config.table import Count, Positive, Table, Unit
+from archsr.config.table import Count, Positive, Table
 
 SCRATCH = "scratch"
 
@@ -53,6 +53,10 @@ class DataConfig(Table):
     workers: Count = 4
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+VggLayer = Annotated[str, Field(pattern=r"^conv(1_[12]|2_[12]|[345]_[1-4])$")]
+
+
 class PixelLoss(Table):
     """Mean absolute error. `sharpened`: the target is the sharpened ground truth, as in the reference."""
 
@@ -66,8 +70,8 @@ class PerceptualLoss(Table):
     weight: Annotated[float, Field(ge=0)] = 1.0
     sharpened: bool = True
     weights: str = "vgg19"
-    layers: dict[str, float] = Field(
-        default={"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
+    layers: dict[VggLayer, Annotated[float, Field(gt=0)]] = Field(
+        default={"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}, min_length=1
     )
 
 
@@ -111,7 +115,7 @@ class OptimizerConfig(Table):
     """Any optimiser name that timm knows; Adam with the reference's betas by default."""
 
     name: str = "adam"
-    betas: tuple[Unit, Unit] = (0.9, 0.99)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
 
@@ -123,7 +127,10 @@ class EmaConfig(Table):
 
 
 class TrainingConfig(Table):
-    """What is trained and how. One iteration sees `global_batch` samples whatever the number of processes."""
+    """What is trained and how. One iteration sees `global_batch` samples whatever the number of processes.
+
+    `micro_batch` is the most a process passes through the network at once; the rest is accumulated.
+    """
 
     layers: Annotated[tuple[str | LayerGroup, ...], Field(min_length=1)] = ("conv_last",)
     global_batch: Positive = 12
@@ -178,11 +185,6 @@ class TrainConfig(Table):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.training.global_batch % self.training.micro_batch:
-            raise ValueError(
-                f"training.global_batch ({self.training.global_batch}) must be a multiple of "
-                f"training.micro_batch ({self.training.micro_batch})"
-            )
         if self.data.gt_size % self.model.scale or self.degrade.margin % self.model.scale:
             raise ValueError(f"data.gt_size and degrade.margin must be multiples of model.scale ({self.model.scale})")
         return self

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from archsr import checkpoint, config_file
+from archsr import manifest as mf
 from archsr.atomic import write_bytes
 from archsr.config import TrainConfig
 from archsr.errors import UserError
@@ -34,6 +35,8 @@ def evaluate_run(
         raise UserError(f"{run}: no run folder: it has no config.toml")
     config = config_file.load(TrainConfig, run / "config.toml")
     shards = shards or Path(config.data.shards)
+    if (scale := mf.load(shards).scale) != config.model.scale:
+        raise UserError(f"{shards}: pairs of scale {scale}, but {run} is a model of scale {config.model.scale}")
     source = checkpoint.weights_of(str(run), which=which)
     about = checkpoint.about_snapshot(Path(source))
     original, _ = open_model(checkpoint.weights_of(str(run), which="initial"))

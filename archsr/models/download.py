@@ -1,5 +1,6 @@
 """Official weights from their release pages to a local cache: resumed, verified, with a progress bar."""
 
+import contextlib
 import http.client
 import os
 import sys
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from tqdm import tqdm
 
 from archsr.atomic import sha256, sync_file, sync_folder
@@ -95,18 +97,27 @@ def cached(name: str) -> Path | None:
 def official_file(name: str) -> Path:
     """The verified local file of an official name, downloaded first if needed. `$ARCHSR_MIRROR` replaces the site."""
     official = OFFICIAL[name]
-    path = cached(name)
-    if path is None:
-        path = cache_folder() / official.file
-        mirror = os.environ.get("ARCHSR_MIRROR")
-        download(f"{mirror.rstrip('/')}/{official.file}" if mirror else official.url, path, name=name)
+    path = cached(name) or _fetched(name, official, cache_folder() / official.file)
     verify(path, official)
+    return path
+
+
+def _fetched(name: str, official: Official, path: Path) -> Path:
+    """Download once, whoever else wants the file: of the processes of a run the first fetches, the others wait."""
+    mirror = os.environ.get("ARCHSR_MIRROR")
+    url = f"{mirror.rstrip('/')}/{official.file}" if mirror else official.url
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(path.name + ".lock")):
+            if not path.is_file():
+                download(url, path, name=name)
+    except OSError as error:
+        raise UserError(f"{path.parent}: cannot be written ({error.strerror}); set ARCHSR_CACHE elsewhere") from None
     return path
 
 
 def download(url: str, path: Path, *, name: str) -> None:
     """Fetch `url` to `path`, continuing a `.part` file left by an interrupted download."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -150,7 +161,7 @@ def _unreachable(name: str, url: str, path: Path, reason: str) -> str:
 
 
 def verify(path: Path, official: Official) -> None:
-    """Check size and SHA-256; a file that fails is renamed to `.bad`, so that it is never used.
+    """Check size and SHA-256; a file of our cache that fails is renamed to `.bad`, so that it is never used.
 
     A file without a published digest is pinned at its first use: the digest is printed and kept beside the file.
     """
@@ -164,9 +175,12 @@ def verify(path: Path, official: Official) -> None:
     elif expected and not digest.startswith(expected):
         problem = f"has SHA-256 {digest}, expected {expected}"
     if problem:
+        if path.parent != cache_folder():
+            raise UserError(f"{path}: {problem}; remove it, or put the right file there")
         bad = path.with_name(path.name + ".bad")
         path.replace(bad)
         raise UserError(f"{path}: {problem}; moved to {bad.name}. Run the command again to fetch it anew")
     if not expected:
-        pin.write_text(digest + "\n")
+        with contextlib.suppress(OSError):  # a shared cache may be read-only; the digest is printed all the same
+            pin.write_text(digest + "\n")
         print(f"{path.name}: no published SHA-256; pinned {digest}", file=sys.stderr)

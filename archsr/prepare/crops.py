@@ -25,9 +25,9 @@ def _starts(side: int, tile: int) -> list[int]:
     return [round(i * (side - tile) / (count - 1)) for i in range(count)]
 
 
-def pair_boxes(width: int, height: int, *, size: int, count: int, scale: int) -> list[Box]:
-    """At most `count` boxes of `size` (or the largest multiple of the scale that fits) for evaluation pairs."""
-    side = min(size, width, height) // scale * scale
+def pair_boxes(width: int, height: int, *, size: int, count: int, multiple: int) -> list[Box]:
+    """At most `count` boxes of `size` (or the largest multiple of `multiple` that fits) for evaluation pairs."""
+    side = min(size, width, height) // multiple * multiple
     boxes = tiles(width, height, tile=side)
     if len(boxes) <= count:
         return boxes

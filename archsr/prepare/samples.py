@@ -50,7 +50,7 @@ def cut(job: Job) -> list[Encoded]:
     if job.split == "train":
         return [_tile(job, pixels, n, b) for n, b in enumerate(tiles(width, height, tile=job.config.tile))]
     side = job.config.pair_size + job.config.degrade.margin
-    boxes = pair_boxes(width, height, size=side, count=job.config.pairs_per_photo, scale=job.config.scale)
+    boxes = pair_boxes(width, height, size=side, count=job.config.pairs_per_photo, multiple=job.config.multiple)
     return [_pair(job, pixels, n, b) for n, b in enumerate(boxes)]
 
 

@@ -17,13 +17,22 @@ from torch.utils.tensorboard import SummaryWriter  # pyright: ignore[reportPriva
 from archsr.images import Pixels, write_picture
 
 
+def _whole_lines(path: Path) -> Path:
+    """End a line that a killed run left torn, so that the next one is not glued to it."""
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        with path.open("ab") as out:
+            out.write(b"\n")
+    return path
+
+
 class RunLog:
     """Writes for rank 0; on other ranks every method does nothing. `close` at the end."""
 
     def __init__(self, run: Path, *, active: bool, tensorboard: bool) -> None:
         self.run = run
         self.active = active
-        self._lines = (run / "log.jsonl").open("a", encoding="utf-8") if active else None
+        self._told: set[str] = set()
+        self._lines = _whole_lines(run / "log.jsonl").open("a", encoding="utf-8") if active else None
         self._board = SummaryWriter(str(run / "tensorboard")) if active and tensorboard else None
 
     def say(self, text: str) -> None:
@@ -37,27 +46,43 @@ class RunLog:
             return
         plain = {k: round(v, 6) if isinstance(v, float) and math.isfinite(v) else v for k, v in values.items()}
         line = {"event": kind, "step": step, "time": round(time.time(), 3), **plain}
-        self._lines.write(json.dumps(line) + "\n")
-        self._lines.flush()
+        with self.forgiving("log.jsonl"):
+            self._lines.write(json.dumps(line) + "\n")
+            self._lines.flush()
         if self._board is not None:
-            for name, value in values.items():
-                if isinstance(value, int | float) and not isinstance(value, bool):
-                    self._board.add_scalar(f"{kind}/{name}", value, step)
+            with self.forgiving("tensorboard/"):
+                for name, value in values.items():
+                    if isinstance(value, int | float) and not isinstance(value, bool):
+                        self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def picture(self, step: int, pixels: Pixels) -> None:
         """A sheet of validation pictures, as a file and in TensorBoard."""
         if not self.active:
             return
-        write_picture(self.run / "samples" / f"step-{step:08d}.png", pixels)
+        with self.forgiving("samples/"):
+            write_picture(self.run / "samples" / f"step-{step:08d}.png", pixels)
         if self._board is not None:
-            self._board.add_image("validation", pixels, step, dataformats="HWC")
+            with self.forgiving("tensorboard/"):
+                self._board.add_image("validation", pixels, step, dataformats="HWC")
+
+    @contextmanager
+    def forgiving(self, what: str) -> Generator[None]:
+        """A record that cannot be written is said, once for each kind, and does not end the training."""
+        try:
+            yield
+        except OSError as error:
+            if what not in self._told:
+                print(f"archsr: {self.run / what} cannot be written: {error}; training goes on", file=sys.stderr)
+            self._told.add(what)
 
     def close(self) -> None:
         """Flush and close the files."""
-        if self._lines is not None:
-            self._lines.close()
-        if self._board is not None:
-            self._board.close()
+        with self.forgiving("log.jsonl"):
+            if self._lines is not None:
+                self._lines.close()
+        with self.forgiving("tensorboard/"):
+            if self._board is not None:
+                self._board.close()
 
 
 class Meter:

@@ -1,11 +1,7 @@
 """The training loop."""
 
-import json
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from accelerate import Accelerator
 
@@ -19,6 +15,7 @@ from archsr.seeds import generator
 from archsr.stream.loader import Batch, Stream, StreamOptions
 from archsr.stream.plan import Slice
 from archsr.training import layers, optim
+from archsr.training.keys import KeysFile, cut_keys
 from archsr.training.log import Meter, RunLog
 from archsr.training.memory import forecast
 from archsr.training.milestones import conclude, log_training, save_run, validate_run
@@ -37,9 +34,7 @@ def train(config: TrainConfig, accelerator: Accelerator, world: World, *, resume
     saved = _take_up(config, folder, world, resume=resume)
     run = make_run(config, accelerator, world, manifest)
     progress = restore(run, saved) if saved else Progress()
-    if world.rank == 0:
-        checkpoint.start_run(folder, config_file.dump(config))
-    world.gather(None)  # all ranks: the folder exists
+    world.together(lambda: _open_folder(config, folder, progress, world, fresh=saved is None))  # all ranks
     log = RunLog(folder, active=world.rank == 0, tensorboard=config.log.tensorboard)
     try:
         _introduce(run, progress, log, resumed=saved is not None)
@@ -59,11 +54,23 @@ def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -
             f"{folder}: holds a run already (step {saved.step}); continue it with --resume, or choose another "
             "name: --set name=..."
         )
+    if skipped and not saved:
+        raise UserError(f"{folder}: holds a run, but none of its checkpoints is whole; start anew under another name")
     if saved:
         check_same_run(config, folder, step=saved.step)
     elif resume and world.rank == 0:
         print(f"{folder}: no checkpoint to resume from; starting at step 0", flush=True)
     return saved
+
+
+def _open_folder(config: TrainConfig, folder: Path, progress: Progress, world: World, *, fresh: bool) -> None:
+    """Rank 0 makes the run folder, or cuts the records back to where the checkpoint stands."""
+    if world.rank != 0:
+        return
+    if fresh and (aside := checkpoint.set_aside(folder)) is not None:
+        print(f"{folder}: what an attempt without a checkpoint left is now in {aside}", flush=True)
+    checkpoint.start_run(folder, config_file.dump(config))
+    cut_keys(folder, progress.step)
 
 
 def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> None:
@@ -89,41 +96,39 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
     meter = Meter()
     stream: Stream | None = None
     current: Stage | None = None
-    with _keys_file(run) as keys:
-        try:
-            while progress.step < total:
-                # --- stage: its learning rate, and its stream from where it stopped
-                _, stage = optim.stage_at(training.stages, progress.step)
-                if stage is not current:
-                    if stream is not None and current is not None and current.subset != stage.subset:
-                        stream.close()
-                        stream = None
-                    stream = stream or _open_stream(run, stage, progress)
-                    current = stage
-                    _set_rates(run, stage)
-                assert stream is not None
-                # --- one iteration: gradients of all micro-batches, then both updates
-                with meter.timed():
-                    seen = _iterate(run, stream, meter, stage)
-                    progress.step += 1
-                    progress.taken[_name(stage)] = progress.taken.get(_name(stage), 0) + training.global_batch
-                    run.ema.update(progress.step)
-                if keys is not None:
-                    keys.write(json.dumps({"step": progress.step, "keys": seen}) + "\n")
-                # --- log
-                if progress.step % config.log.every == 0 or progress.step == total:
-                    log_training(run, progress, log, meter, stage, total=total)  # all ranks
-                    meter = Meter()
-                # --- validate, then save; both on all ranks
-                if progress.step % config.validation.every == 0 or progress.step == total:
-                    validate_run(run, progress, log)  # all ranks
-                if progress.step % config.checkpoint.every == 0 or progress.step == total:
-                    if keys is not None:
-                        keys.flush()
-                    save_run(run, progress, log)  # all ranks
-        finally:
-            if stream is not None:
-                stream.close()
+    keys = KeysFile(run.folder, rank=run.world.rank, active=config.log.keys)
+    try:
+        while progress.step < total:
+            # --- stage: its learning rate, and its stream from where it stopped
+            _, stage = optim.stage_at(training.stages, progress.step)
+            if stage is not current:
+                if stream is not None and current is not None and current.subset != stage.subset:
+                    stream.close()
+                    stream = None
+                stream = stream or _open_stream(run, stage, progress)
+                current = stage
+                _set_rates(run, stage)
+            assert stream is not None
+            # --- one iteration: gradients of all micro-batches, then both updates
+            with meter.timed():
+                seen = _iterate(run, stream, meter, stage)
+                progress.step += 1
+                progress.taken[_name(stage)] = progress.taken.get(_name(stage), 0) + training.global_batch
+                run.ema.update(progress.step)
+            keys.add(progress.step, seen)
+            # --- log
+            if progress.step % config.log.every == 0 or progress.step == total:
+                log_training(run, progress, log, meter, stage, total=total)  # all ranks
+                meter = Meter()
+            # --- validate, then save; both on all ranks
+            if progress.step % config.validation.every == 0 or progress.step == total:
+                validate_run(run, progress, log)  # all ranks
+            if progress.step % config.checkpoint.every == 0 or progress.step == total:
+                save_run(run, progress, log)  # all ranks
+    finally:
+        keys.close()
+        if stream is not None:
+            stream.close()
     conclude(run, progress, log)
 
 
@@ -187,15 +192,3 @@ def _set_rates(run: Run, stage: Stage) -> None:
     optim.set_lr(run.optimizer_g, [g.lr_scale for g in run.groups], stage.lr)
     if run.optimizer_d is not None:
         optim.set_lr(run.optimizer_d, [run.config.discriminator.lr_scale], stage.lr)
-
-
-@contextmanager
-def _keys_file(run: Run) -> Generator[IO[str] | None]:
-    """With `log.keys`, one file per rank with the keys trained on at every step."""
-    if not run.config.log.keys:
-        yield None
-        return
-    path = run.folder / "keys" / f"rank-{run.world.rank:05d}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    with path.open("a", encoding="utf-8") as out:
-        yield out

@@ -15,7 +15,10 @@ from archsr.seeds import seeded
 
 
 class Perceptual(nn.Module):
-    """Weighted mean L1 between VGG19 features before ReLU; the prediction is not clamped."""
+    """Weighted mean L1 between VGG19 features before ReLU; the prediction is not clamped.
+
+    The features may be computed under autocast; their differences are float32.
+    """
 
     def __init__(self, config: PerceptualLoss) -> None:
         super().__init__()
@@ -35,7 +38,7 @@ class Perceptual(nn.Module):
         with torch.no_grad():
             wanted = self.vgg(target)
         found = self.vgg(sr)
-        terms = [weight * F.l1_loss(found[name], wanted[name]) for name, weight in self.weights.items()]
+        terms = [w * F.l1_loss(found[name].float(), wanted[name].float()) for name, w in self.weights.items()]
         return torch.stack(terms).sum()
 
 

@@ -13,8 +13,8 @@ from archsr.config import TrainConfig
 from archsr.models.build import build
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
-from archsr.models.vgg_features import VGG19Features
 from archsr.training.layers import select
+from archsr.training.losses import Perceptual
 
 _WIDTH = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -51,9 +51,10 @@ def forecast(config: TrainConfig) -> Forecast:
         }
         picture = torch.empty(batch, 3, size, size, dtype=dtype)
         if config.losses.perceptual.weight:
-            vgg = VGG19Features(config.losses.perceptual.layers).to(dtype)
-            parts["VGG19: weights"] = 4 * sum(p.numel() for p in vgg.parameters())
-            parts["VGG19: activations"] = saved_bytes(lambda: vgg(picture.requires_grad_()), vgg)
+            perceptual = Perceptual(config.losses.perceptual).to(dtype)
+            parts["VGG19: weights"] = 4 * sum(p.numel() for p in perceptual.parameters())
+            learned = picture.detach().requires_grad_()
+            parts["VGG19: activations"] = saved_bytes(lambda: perceptual(learned, picture), perceptual)
         if config.losses.gan.weight:
             net_d = UNetDiscriminatorSN(features=config.discriminator.features)
             count = sum(p.numel() for p in net_d.parameters())

@@ -2,6 +2,10 @@
 
 import math
 import time
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
 
 from archsr import checkpoint
 from archsr.config import Stage
@@ -10,6 +14,11 @@ from archsr.training.curves import draw_curves
 from archsr.training.log import Meter, RunLog, clock, peak_memory
 from archsr.training.setup import Progress, Run, contents
 from archsr.training.validation import Validation, validate
+
+_DIVERGED = (
+    "Divide training.stages at the last good checkpoint's step, give what follows a lower lr, and --resume; with fp16, "
+    "try bf16 or fp32 in a new run"
+)
 
 
 def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, stage: Stage, *, total: int) -> None:
@@ -30,8 +39,7 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, stage:
     wrong = [k for k, v in means.items() if not math.isfinite(v)]
     if wrong:
         raise UserError(
-            f"{run.folder}: the loss is no longer a number at step {progress.step} ({', '.join(wrong)}); go on from "
-            "the last checkpoint with a lower learning rate, or with training.precision = 'bf16' or 'fp32'"
+            f"{run.folder}: the loss is no longer a number at step {progress.step} ({', '.join(wrong)}). {_DIVERGED}"
         )
 
 
@@ -57,9 +65,17 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> None:
     )
     if better:
         progress.best = score
-        _snapshots(run, progress, "initial" if progress.step == 0 else "best", {metric: score})
+        name = "initial" if progress.step == 0 else "best"
+        run.world.together(lambda: _snapshots(run, progress, name, {metric: score}))  # all ranks
     if log.active:
-        draw_curves(run.folder)
+        with log.forgiving("curves.png"):
+            draw_curves(run.folder)
+
+
+def finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether all numbers are numbers; one word from the device."""
+    norms = torch._foreach_norm([t.detach() for t in tensors])  # pyright: ignore
+    return bool(torch.isfinite(torch.stack(norms)).all())
 
 
 def _score(run: Run, *, pictures: int) -> Validation:
@@ -98,10 +114,15 @@ def _snapshots(run: Run, progress: Progress, name: str, scores: dict[str, float]
 
 def save_run(run: Run, progress: Progress, log: RunLog) -> None:
     """A checkpoint, and the latest weights as a snapshot. A collective."""
+    if not finite([*run.raw_g.parameters(), *run.ema.average.values()]):  # equal on all ranks, so all raise
+        raise UserError(
+            f"{run.folder}: weights are no longer numbers at step {progress.step}; nothing was saved over the good "
+            f"checkpoints. {_DIVERGED}"
+        )
     started = time.perf_counter()
     keep = run.config.checkpoint.keep
     path = checkpoint.save(run.folder, progress.step, contents(run, progress), world=run.world, keep=keep)  # all ranks
-    _snapshots(run, progress, "last", {})
+    run.world.together(lambda: _snapshots(run, progress, "last", {}))  # all ranks
     seconds = time.perf_counter() - started
     log.event("checkpoint", progress.step, {"seconds": seconds})
     log.say(f"checkpoint {path.name} in {seconds:.1f} s")

@@ -28,7 +28,10 @@ from archsr.training.step import Parts
 from archsr.world import World
 
 # what may differ between a run and its continuation
-_FREE = ("name", "runs", "log.", "validation.", "checkpoint.", "data.shards", "data.workers", "training.micro_batch")
+_FREE = (
+    "name", "runs", "log.", "validation.every", "validation.pictures", "checkpoint.", "data.shards", "data.workers",
+    "training.micro_batch",
+)  # fmt: skip
 
 
 @dataclass
@@ -79,22 +82,22 @@ def open_data(config: TrainConfig) -> mf.Manifest:
     return manifest
 
 
-def accumulation_for(config: TrainConfig, world: World) -> int:
-    """Micro-batches per process and iteration. Raises `UserError` where the processes do not divide the batch."""
+def shared_out(config: TrainConfig, world: World) -> TrainConfig:
+    """The config with the micro-batch that `world` takes: the largest that divides a process's share of the batch.
+
+    `training.micro_batch` is the limit. Raises `UserError` where the processes do not divide the global batch.
+    """
     training = config.training
-    per_pass = training.micro_batch * world.size
-    if training.global_batch % per_pass:
-        fitting = [m for m in range(1, training.global_batch + 1) if training.global_batch % (m * world.size) == 0]
-        advice = (
-            f"micro_batch of {', '.join(map(str, fitting))} would do"
-            if fitting
-            else f"no micro_batch does: make global_batch a multiple of {world.size}"
-        )
+    share, rest = divmod(training.global_batch, world.size)
+    if rest:
+        lower = training.global_batch - rest
+        fitting = " or ".join(str(n) for n in (lower, lower + world.size) if n)
         raise UserError(
-            f"training.global_batch ({training.global_batch}) is no multiple of {world.size} processes × micro_batch "
-            f"({training.micro_batch}); {advice}"
+            f"training.global_batch ({training.global_batch}) cannot be shared out equally to {world.size} processes; "
+            f"{fitting} can: --set training.global_batch={lower + world.size}"
         )
-    return training.global_batch // per_pass
+    micro = max(n for n in range(1, min(share, training.micro_batch) + 1) if share % n == 0)
+    return config.model_copy(update={"training": training.model_copy(update={"micro_batch": micro})})
 
 
 def generator_for(config: TrainConfig) -> Generator:
@@ -118,9 +121,11 @@ def discriminator_for(config: TrainConfig) -> UNetDiscriminatorSN | None:
 
 def make_run(config: TrainConfig, accelerator: Accelerator, world: World, manifest: mf.Manifest) -> Run:
     """Build networks and optimisers. Layers are chosen before optimisers and wrappers exist."""
-    accumulation = accumulation_for(config, world)
-    with accelerator.local_main_process_first():  # one process per machine downloads weights
-        raw_g, raw_d, perceptual = generator_for(config), discriminator_for(config), perceptual_for(config.losses)
+    config = shared_out(config, world)
+    # a missing file, or an unreachable site, may be one machine's trouble only
+    raw_g, raw_d, perceptual = world.together(
+        lambda: (generator_for(config), discriminator_for(config), perceptual_for(config.losses))
+    )  # all ranks
     groups = select(raw_g, config.training.layers)
     if isinstance(raw_g, RRDBNet):
         raw_g.checkpointing = config.training.gradient_checkpointing
@@ -156,7 +161,7 @@ def make_run(config: TrainConfig, accelerator: Accelerator, world: World, manife
         manifest=manifest,
         accelerator=accelerator,
         world=world,
-        accumulation=accumulation,
+        accumulation=config.training.global_batch // (config.training.micro_batch * world.size),
         raw_g=raw_g,
         groups=groups,
         parts=parts,

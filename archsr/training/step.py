@@ -59,10 +59,13 @@ def _generator_pass(parts: Parts, pair: Pair, share: float, last: bool) -> tuple
         terms["pixel"] = F.l1_loss(sr, gt_usm if losses.pixel.sharpened else pair.gt)
         total = losses.pixel.weight * terms["pixel"]
         if parts.perceptual is not None:
-            terms["perceptual"] = parts.perceptual(sr, gt_usm if losses.perceptual.sharpened else pair.gt)
+            with parts.accelerator.autocast():
+                terms["perceptual"] = parts.perceptual(sr, gt_usm if losses.perceptual.sharpened else pair.gt)
             total = total + losses.perceptual.weight * terms["perceptual"]
         if parts.raw_d is not None:
-            terms["gan"] = adversarial(parts.raw_d(sr).float(), real=True)
+            with parts.accelerator.autocast():
+                logits = parts.raw_d(sr)
+            terms["gan"] = adversarial(logits.float(), real=True)
             total = total + losses.gan.weight * terms["gan"]
         parts.scaler_g.scale(total * share).backward()
     terms["total"] = total

@@ -17,6 +17,7 @@ from archsr.upscale.upscaler import Upscaler
 Existing = Literal["skip", "overwrite"]
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 _READ = (*ENDINGS, ".bmp", ".gif", ".jp2", ".avif", ".ppm")
+_LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}  # libwebp's and libjpeg's limits, pixels
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def upscale_files(
             continue
         try:
             photo = read_photo(source)
+            check_size(target, *(side * upscaler.scale for side in photo.pixels.shape[:2]))
             sr = upscaler.pixels(photo.pixels)
             alpha = _enlarge(photo.alpha, upscaler.scale) if photo.alpha is not None else None
             write_picture(target, sr, alpha=alpha, quality=quality)
@@ -82,6 +84,15 @@ def upscale_files(
         except OSError as error:
             outcome.failed.append((source, f"{target} cannot be written: {error.strerror or error}"))
     return outcome
+
+
+def check_size(target: Path, height: int, width: int) -> None:
+    """Raise `BadImageError` where the format of `target` cannot hold a picture of this size."""
+    most = _LONGEST.get(target.suffix.lower())
+    if most is not None and max(height, width) > most:
+        raise BadImageError(
+            f"{width}×{height} would be too large for {target.suffix} (at most {most} a side); write png instead"
+        )
 
 
 def _enlarge(alpha: Pixels, scale: int) -> Pixels:

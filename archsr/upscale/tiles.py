@@ -22,7 +22,10 @@ def plan_tiles(height: int, width: int, *, tile: int, halo: int) -> list[Tile]:
     """Cores of about `tile` a side that partition the picture, each with up to `halo` pixels around it.
 
     `tile` 0 is the whole picture. The halo stops at the picture's edge, so edges are treated as if untiled.
+    Raises ValueError for negative sizes.
     """
+    if tile < 0 or halo < 0:
+        raise ValueError(f"tile ({tile}) and halo ({halo}) must not be negative")
     tops, lefts = _cuts(height, tile), _cuts(width, tile)
     return [
         Tile(

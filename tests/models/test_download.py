@@ -62,7 +62,23 @@ def test_a_file_is_fetched_once_and_verified(server, tmp_path):
     assert path.read_bytes() == CONTENT
     official_file("thing")
     assert len(server.ranges) == 1
-    assert [p.name for p in path.parent.iterdir()] == ["thing.pth"]
+    assert {p.name for p in path.parent.iterdir()} == {"thing.pth", "thing.pth.lock"}
+
+
+def test_processes_that_want_the_same_file_fetch_it_once(server, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(official_file, ["thing"] * 4))
+    assert len(set(paths)) == len(server.ranges) == 1
+    assert paths[0].read_bytes() == CONTENT
+
+
+def test_a_cache_that_cannot_be_written_is_named(server, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="set ARCHSR_CACHE elsewhere"):
+        official_file("thing")
 
 
 def test_an_interrupted_download_goes_on_where_it_stopped(server):

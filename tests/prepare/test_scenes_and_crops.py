@@ -97,7 +97,7 @@ def test_tiles_lie_inside_and_neighbours_are_near(width, height, tile):
     st.integers(64, 3000), st.integers(64, 3000), st.integers(64, 600), st.integers(1, 6), st.sampled_from([1, 2, 4])
 )
 def test_pair_boxes_are_square_multiples_of_the_scale(width, height, size, count, scale):
-    boxes = pair_boxes(width, height, size=size, count=count, scale=scale)
+    boxes = pair_boxes(width, height, size=size, count=count, multiple=scale)
     assert len(boxes) <= count
     for left, top, w, h in boxes:
         assert w == h <= size

@@ -12,10 +12,12 @@ from archsr import manifest as mf
 from archsr import session
 from archsr.checkpoint import about_snapshot
 from archsr.config import TrainConfig
-from archsr.config_file import check, with_overrides
+from archsr.config_file import check, load, with_overrides
 from archsr.errors import UserError
 from archsr.training import loop
 from archsr.training.log import read_log
+from archsr.training.setup import shared_out
+from archsr.world import World
 
 torch.set_num_threads(1)
 
@@ -149,6 +151,95 @@ def test_only_the_chosen_layers_change(tiny_tables, layers):
     before, after = (safetensors.torch.load_file(folder / f"{n}.safetensors") for n in ("initial", "last"))
     changed = {k for k in before if not torch.equal(before[k], after[k])}
     assert changed == {f"{layers[0]}.weight", f"{layers[0]}.bias"}
+
+
+def test_bfloat16_trains_both_networks(tiny_tables):
+    tables = {**tiny_tables, "losses": {"perceptual": {"weights": "scratch", "layers": {"conv1_2": 1.0}}}}
+    session.run(config(tables, "training.precision=bf16", "training.stages.0.iterations=2"), resume=False)
+    events = [e for e in read_log(Path(tables["runs"]) / "tiny") if e["event"] == "train"]
+    assert all(0 < e[k] < 10 for e in events for k in ("perceptual", "gan", "d_real", "d_fake"))
+
+
+def test_what_an_attempt_without_a_checkpoint_left_is_not_taken_for_the_next_runs(tiny_tables, monkeypatch, capsys):
+    folder = Path(tiny_tables["runs"]) / "tiny"
+    real, calls = loop.micro_step, []
+
+    def fragile(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 9:  # after the validation at step 3, before any checkpoint
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "micro_step", fragile)
+    with pytest.raises(KeyboardInterrupt):
+        session.run(config(tiny_tables, "checkpoint.every=100"), resume=False)
+    monkeypatch.undo()
+    left = {p.name for p in (folder / "snapshots").iterdir()}
+    assert left
+    session.run(config(tiny_tables, "training.stages.0.lr=1e-9"), resume=False)
+    assert "is now in" in capsys.readouterr().out
+    assert {p.name for p in (folder / "attempt-1" / "snapshots").iterdir()} == left
+    assert [e["step"] for e in read_log(folder) if e["event"] == "validation"] == [0, 3, 6]
+    about = [about_snapshot(p) for p in (folder / "snapshots").glob("best*.safetensors")]
+    assert all(a["psnr"] != b["psnr"] for a in about for b in [about_snapshot(next(folder.glob("attempt-1/*/best.*")))])
+
+
+def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(tiny_tables):
+    folder = Path(tiny_tables["runs"]) / "tiny"
+    refused(tiny_tables, "training.stages=[{iterations=4, lr=1e-3}, {iterations=9, lr=1e30}]", "log.every=100",
+            "validation.every=100", match="no longer numbers at step")  # fmt: skip
+    assert all(t.isfinite().all() for files in weights(folder, 4).values() for t in files.values())
+    stages = "training.stages=[{iterations=4, lr=1e-3}, {iterations=2, lr=1e-4}]"
+    session.run(config(tiny_tables, stages), resume=True)
+    assert read_log(folder)[-1]["event"] == "end"
+
+
+def test_a_torn_line_of_the_log_swallows_nothing(tiny_tables):
+    folder = Path(tiny_tables["runs"]) / "tiny"
+    session.run(config(tiny_tables, "training.stages.0.iterations=4"), resume=False)
+    for name in ("log.jsonl", "keys/rank-00000.jsonl"):
+        with (folder / name).open("a") as out:
+            out.write('{"event": "train", "st')
+    shutil.copy(folder / "keys" / "rank-00000.jsonl", folder / "keys" / "rank-00001.jsonl")
+    session.run(config(tiny_tables), resume=True)
+    assert [e["step"] for e in read_log(folder) if e["event"] == "train"] == [1, 2, 3, 4, 5, 6]
+    assert sorted(keys(folder)) == [1, 2, 3, 4, 5, 6]
+    assert sorted(keys(folder, rank=1)) == [1, 2, 3, 4]
+
+
+def test_records_that_cannot_be_written_do_not_end_the_training(tiny_tables, monkeypatch, capsys):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("archsr.training.log.write_picture", full)
+    monkeypatch.setattr("archsr.training.milestones.draw_curves", full)
+    session.run(config(tiny_tables), resume=False)
+    told = capsys.readouterr().err
+    assert told.count("samples cannot be written") == told.count("curves.png cannot be written") == 1
+    assert len(weights(Path(tiny_tables["runs"]) / "tiny"))
+
+
+def test_only_damaged_checkpoints_do_not_start_over_in_silence(unbroken, tiny_tables):
+    for path in unbroken.glob("checkpoints/*/generator.safetensors"):
+        path.write_bytes(b"damaged")
+    refused(tiny_tables, resume=True, match="none of its checkpoints is whole")
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("world", [1, 2, 4, 8])
+def test_the_shipped_configs_run_on_usual_numbers_of_processes(path, world):
+    if "prepare" in path.stem:
+        return
+    loaded = load(TrainConfig, path)
+    small = loaded.training.global_batch % world
+    if small:
+        with pytest.raises(UserError, match=f"global_batch={loaded.training.global_batch - small + world}"):
+            shared_out(loaded, World(0, world))
+        assert world == 8 or loaded.name == "demo", "12 goes to 1, 2, 4; 48 to 8 as well"
+        return
+    training = shared_out(loaded, World(0, world)).training
+    assert training.global_batch % (training.micro_batch * world) == 0
+    assert training.micro_batch <= loaded.training.micro_batch
 
 
 def test_bfloat16_and_a_frozen_discriminator(tiny_tables):

@@ -220,3 +220,23 @@ def test_x4plus_equals_spandrel(real_photos, real_weights):
     with torch.no_grad():
         expected = theirs(pixels_to_tensor(pixels)).clamp(0, 1)[0].permute(1, 2, 0).numpy() * 255
     assert np.abs(ours - expected).max() <= 0.51
+
+
+def test_a_format_too_small_for_the_result_fails_before_the_work(tmp_path):
+    from archsr.images import BadImageError
+    from archsr.upscale.files import check_size
+
+    check_size(tmp_path / "a.png", 20000, 20000)
+    check_size(tmp_path / "a.webp", 16383, 16383)
+    with pytest.raises(BadImageError, match="at most 16383 a side"):
+        check_size(tmp_path / "a.webp", 16384, 10)
+
+
+@pytest.mark.parametrize("option", [["--tile", "-1"], ["--halo", "x"], ["--quality", "101"]])
+def test_impossible_numbers_are_refused_by_the_command(option, capsys):
+    from archsr.cli import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(["upscale", "a.png", "b.png", "--model", "x", *option])
+    assert stop.value.code == 2
+    assert "expected a whole number from" in capsys.readouterr().err
