@@ -15,6 +15,8 @@ from archsr.evaluate.report import as_json, difference, markdown
 from archsr.evaluate.statistics import paired
 from archsr.evaluate.suite import Contender, bicubic, evaluate
 from archsr.images import pixels_to_tensor, read_photo
+from archsr.metrics import luma, ssim
+from archsr.prepare.pipeline import prepare
 
 # ---------------------------------------------------------------- statistics
 
@@ -151,6 +153,7 @@ def test_pyiqas_offline_metrics_agree_with_ours(real_photos):
     ).round() / 255
     ours = {m.name: m.of(sr, gt) for m in standard(0)}
     assert found[0].of(sr, gt) == pytest.approx(ours["psnr"], abs=1e-3)
+    assert found[1].of(sr, gt) == pytest.approx(float(ssim(luma(sr), luma(gt))), abs=2e-3)  # theirs is on luma
 
 
 # ---------------------------------------------------------------- a run's card
@@ -168,6 +171,14 @@ def test_a_runs_card(tiny, shards, capsys):
     assert "PSNR, dB" in printed
     again = evaluate_run(run, metrics=[], out=run / "again")
     assert (again / "scores.json").read_bytes() == (folder / "scores.json").read_bytes()
+
+
+def test_pairs_of_another_scale_are_refused(tiny, photos, prepare_config, tmp_path):
+    session.run(tiny, resume=False)
+    two = tmp_path / "two"
+    prepare(photos, two, prepare_config.model_copy(update={"scale": 2}))
+    with pytest.raises(UserError, match="pairs of scale 2"):
+        evaluate_run(Path(tiny.runs) / tiny.name, shards=two, metrics=[])
 
 
 def test_what_is_no_run_is_named(tmp_path):

@@ -339,3 +339,24 @@ def test_a_full_disk_while_saving_is_one_line(tiny_tables, monkeypatch):
     equal(before, weights(folder, 4))
     session.run(config(tiny_tables), resume=True)
     assert read_log(folder)[-1]["event"] == "end"
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_networks_that_fold_pixels_validate_on_pictures_of_any_size(tiny_tables, tmp_path, scale):
+    from PIL import Image
+
+    from archsr.config import PrepareConfig
+    from archsr.prepare.pipeline import prepare
+
+    pixels = torch.randint(0, 256, (125, 131, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for n in range(8):
+        (tmp_path / "odd" / f"p{n}").mkdir(parents=True)
+        Image.fromarray(pixels.roll(n, 0).numpy()).save(tmp_path / "odd" / f"p{n}" / "a.png")
+    settings = PrepareConfig(scale=scale, val=0.2, test=0.2, tile=120, min_side=96, pair_size=92, seed=2)
+    prepare(tmp_path / "odd", tmp_path / "shards", settings)
+    session.run(
+        config(tiny_tables, f"model.scale={scale}", f"data.shards={tmp_path / 'shards'}", "training.global_batch=2",
+               "training.stages.0.iterations=2"), resume=False,
+    )  # fmt: skip
+    validated = [e for e in read_log(Path(tiny_tables["runs"]) / "tiny") if e["event"] == "validation"]
+    assert validated[-1]["pairs"] > 0
