@@ -28,12 +28,28 @@ def main(argv: list[str] | None = None) -> int:
 def _prepare(args: argparse.Namespace) -> int:
     from archsr import config_file
     from archsr.config import PrepareConfig
-    from archsr.prepare.pipeline import prepare, summary
+    from archsr.prepare.pipeline import Task, prepare
+    from archsr.prepare.verify import summary
 
     tables = config_file.read(args.config) if args.config else {}
     data = config_file.with_overrides(tables, args.set)
     config = config_file.check(PrepareConfig, data, where=str(args.config or "prepare"))
-    print(summary(prepare(args.photos, args.out, config, workers=args.workers), args.out))
+    task = Task(*args.task) if args.task else None
+    made = prepare(
+        args.photos, args.out, config, workers=args.workers, task=task, join=args.join, restart=args.restart
+    )
+    if made is None:
+        number, of = args.task
+        print(f"task {number} of {of} is done; when all are: archsr prepare {args.photos} {args.out} --join")
+    else:
+        print(summary(made, args.out))
+    return 0
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from archsr.prepare.verify import inspect_dataset
+
+    print(inspect_dataset(args.shards, check=not args.no_check))
     return 0
 
 
@@ -100,6 +116,13 @@ def _positive(text: str) -> int:
     return _whole(text, 1, None)
 
 
+def _task(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
+    if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected I/N with I from 1 to N, for example 2/4")
+    return int(number), int(of)
+
+
 def _quality(text: str) -> int:
     return _whole(text, 1, 100)
 
@@ -116,12 +139,21 @@ def _verb(verbs: "_Verbs", name: str, text: str, example: str) -> argparse.Argum
 
 def _add_prepare(verbs: "_Verbs") -> None:
     p = _verb(verbs, "prepare", "a folder of photographs becomes shards", "archsr prepare photos shards/photos")
-    p.add_argument("photos", type=Path, help="folder with photographs, one sub-folder per project")
-    p.add_argument("out", type=Path, help="the dataset's folder; an older dataset there is replaced")
+    p.add_argument(
+        "photos", help="a folder (one sub-folder per project), a .zip or .tar, a .parquet file, or hf:NAME[@SPLIT]"
+    )
+    p.add_argument("out", type=Path, help="the dataset's folder; an older dataset there is replaced when this is done")
     p.add_argument("--config", type=Path, help="a TOML file as configs/prepare.toml; without it, defaults")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a.b=c")
     p.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    p.add_argument("--task", type=_task, metavar="I/N", help="survey only part I of N; run --join when all are done")
+    p.add_argument("--join", action="store_true", help="put the dataset together from the parts of all tasks")
+    p.add_argument("--restart", action="store_true", help="drop what an unfinished preparation left, and begin anew")
     p.set_defaults(verb=_prepare)
+    p = _verb(verbs, "inspect", "what a dataset holds, every hash verified", "archsr inspect shards/photos")
+    p.add_argument("shards", type=Path, help="a dataset's folder")
+    p.add_argument("--no-check", action="store_true", help="do not read the shards, only say what they are")
+    p.set_defaults(verb=_inspect)
 
 
 def _add_evaluate(verbs: "_Verbs") -> None:

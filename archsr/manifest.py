@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from archsr.errors import UserError
 
-SCHEMA = "archsr-shards/1"
+SCHEMA = "archsr-shards/2"
 NAME = "manifest.json"
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -53,12 +53,16 @@ class LeftOut(_Part):
 
 
 class Sources(_Part):
-    """The list of every file found: JSON lines, one per file, with what became of it."""
+    """Lists of what was found, as JSON lines: every file with what became of it, and pairs that show the same."""
 
+    origin: str
     file: str
     sha256: str
+    same: str
+    same_sha256: str
     found: int
     kept: int
+    leaks: int
 
 
 class Manifest(_Part):
@@ -91,6 +95,7 @@ class Sample:
     photo: str
     box: tuple[int, int, int, int]
     members: dict[str, Member]
+    tags: tuple[str, ...] = ()
 
 
 def fingerprint(splits: dict[str, Split]) -> str:
@@ -153,11 +158,18 @@ def read_index(folder: Path, shard: Shard) -> list[Sample]:
 def _sample(plain: dict[str, Any]) -> Sample:
     left, top, width, height = plain["box"]
     members = {name: Member(*values) for name, values in plain["members"].items()}
-    return Sample(plain["key"], plain["scene"], plain["photo"], (left, top, width, height), members)
+    return Sample(plain["key"], plain["scene"], plain["photo"], (left, top, width, height), members, tuple(plain["tags"]))
 
 
 def index_line(sample: Sample) -> bytes:
     """One line of a shard's index."""
     members = {name: [m.offset, m.size, m.sha256] for name, m in sample.members.items()}
-    plain = {"key": sample.key, "scene": sample.scene, "photo": sample.photo, "box": sample.box, "members": members}
+    plain = {
+        "key": sample.key,
+        "scene": sample.scene,
+        "photo": sample.photo,
+        "box": sample.box,
+        "tags": sample.tags,
+        "members": members,
+    }
     return (json.dumps(plain) + "\n").encode()

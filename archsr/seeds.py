@@ -13,7 +13,7 @@ import torch
 def seed_of(seed: int, *key: str | int) -> int:
     """A 63-bit seed mixed from `seed` and `key`; the same on every machine and Python (never `hash()`)."""
     text = "\x1f".join([str(seed), *(f"{type(k).__name__}:{k}" for k in key)])
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
 
 
 def generator(seed: int, *key: str | int, device: torch.device | str = "cpu") -> torch.Generator:

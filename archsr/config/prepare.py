@@ -8,23 +8,72 @@ from archsr.config.degrade import DegradeConfig
 from archsr.config.table import Count, Positive, Table, Unit
 
 
+class TagRule(Table):
+    """Photographs whose path matches the glob `match` (case ignored) get `tag`."""
+
+    tag: Annotated[str, Field(min_length=1)]
+    match: Annotated[str, Field(min_length=1)]
+
+
+class ScenesConfig(Table):
+    """What may not be on two sides of the split: the union of these.
+
+    `folder`: a sub-folder is one project. `title`: a shared title (`villa-01`, `villa-02`), also across folders where
+    it is specific. `near_duplicates`: the same photograph resized, recompressed, toned, mirrored or cropped.
+    """
+
+    folder: bool = True
+    title: bool = True
+    near_duplicates: bool = True
+
+
+class TagsConfig(Table):
+    """Sub-domains. `folders`: so many leading folders of the path are tags; `columns`: of a `datasets` source.
+
+    `csv`: a file with the columns `path` (exact, or a glob) and `tag`. `zero_shot`: label to prompts, by CLIP.
+    """
+
+    folders: Count = 0
+    rules: tuple[TagRule, ...] = ()
+    csv: str = ""
+    columns: tuple[str, ...] = ()
+    zero_shot: dict[str, tuple[str, ...]] = Field(default={})
+    clip_model: str = "ViT-B-32"
+    clip_weights: str = "laion2b_s34b_b79k"
+
+
 class PrepareConfig(Table):
-    """How a folder of photographs becomes shards."""
+    """How photographs become shards.
+
+    `crops`: `tiles` of `tile` pixels, or `reference`, Real-ESRGAN's multi-scale copies cut into 400-pixel pieces.
+    `min_detail`: a training tile stays if at least this share of its 16-pixel blocks has structure.
+    `allow` and `deny`: globs of paths that are never, or always, left out as drawings.
+    `val_folders`, `test_folders`: globs of folders; where given, they alone make that side.
+    """
 
     seed: Count = 0
     scale: Literal[1, 2, 3, 4] = 4
     val: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    val_folders: tuple[str, ...] = ()
+    test_folders: tuple[str, ...] = ()
+    crops: Literal["tiles", "reference"] = "tiles"
     tile: Annotated[int, Field(ge=64, multiple_of=4)] = 512
+    min_detail: Unit = 0.05
+    encoding: Literal["webp", "png", "jpeg"] = "webp"
     min_side: Positive = 288
     pair_size: Annotated[int, Field(ge=32, multiple_of=4)] = 512
     pairs_per_photo: Positive = 4
     drawings: Literal["leave_out", "keep"] = "leave_out"
     drawing_threshold: Unit = 0.5
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
     bad_files: Literal["skip", "raise"] = "skip"
     max_bad_share: Unit = 0.5
     max_pixels: Positive = 150_000_000
     samples_per_shard: Positive = 512
+    scenes: ScenesConfig = ScenesConfig()
+    tags: TagsConfig = TagsConfig()
     degrade: DegradeConfig = DegradeConfig()
 
     @property

@@ -1,52 +1,96 @@
-"""`archsr prepare`: a folder of photographs becomes shards and a manifest."""
+"""`archsr prepare`: photographs become shards and a manifest.
 
-import contextlib
-import sys
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
-from functools import partial
-from multiprocessing import get_context
+    survey   every file decoded, judged and cut, in chunks, by any number of workers and machines
+    decide   copies, near-duplicates, scenes, sides, tags: needs all chunks, and no pixels
+    write    shards put together from the chunks
+    report   what was done, to look at
+
+Until it is finished all of it lies in a folder beside the output, in pieces that are complete or absent: the same
+command goes on where it was stopped, and ends with the same bytes.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-import torch
-from tqdm import tqdm
+import numpy as np
 
 from archsr import manifest as mf
-from archsr.atomic import replacing_folder, sha256, sync_file
+from archsr.atomic import replacing_folder, sha256, sync_file, write_bytes
 from archsr.config import PrepareConfig
 from archsr.errors import UserError
-from archsr.prepare.samples import Encoded, Job, cut, quiet_worker
-from archsr.prepare.scan import Source, find_files, inspect
-from archsr.prepare.scenes import assign, scene_of
-from archsr.prepare.write import write_shards, write_sources
+from archsr.prepare.crew import Crew, crew_of
+from archsr.prepare.decide import Decision, decide, judge
+from archsr.prepare.report import write_report
+from archsr.prepare.scan import Source, photos_of
+from archsr.prepare.spool import is_complete, read_chunk, read_thumbs
+from archsr.prepare.survey import Chunk, Place, provisional_side, survey
+from archsr.prepare.write import Entry, ShardJob, write_same, write_shard, write_sources
 from archsr.seeds import seed_of
 
-A = TypeVar("A")
-B = TypeVar("B")
+_LARGEST_CHUNK = 64  # files
+_JOB = "job.json"
 
 
-def prepare(photos: Path, out: Path, config: PrepareConfig, *, workers: int = 0) -> mf.Manifest:
-    """Write the dataset of `photos` to `out`, complete or not at all; an older dataset there is replaced.
+@dataclass(frozen=True)
+class Task:
+    """Part `number` (1, 2, ...) of `of`: the chunks it surveys. `None` in its place is the whole of the work."""
 
-    The result is a function of the files and the config: the same bytes whatever `workers` (0: this process).
-    Raises `UserError` for anything that leaves no dataset one could trust.
+    number: int
+    of: int
+
+
+def prepare(
+    origin: str | Path,
+    out: Path,
+    config: PrepareConfig,
+    *,
+    workers: int = 0,
+    task: Task | None = None,
+    join: bool = False,
+    restart: bool = False,
+) -> mf.Manifest | None:
+    """Write the dataset of the photographs at `origin` to `out`; an older dataset there is replaced when it is done.
+
+    The result is a function of the files, the config and the sides of that older dataset: the same bytes whatever
+    `workers` (0: this process), `task`s and interruptions. With a `task` only its part of the survey is made and None
+    returned; with `join` all of that must be there. Raises `UserError` for anything that leaves no dataset one could
+    trust.
     """
-    paths = find_files(photos, out=out)
+    place = Place(str(origin), out, out.with_name(f".{out.name}.preparing"))
     _check_place(out)
-    with _crew(workers) as crew:
-        sources = _without_copies(list(crew(partial(inspect, photos, config=config), paths, "checking")))
-        _judge(sources, config, photos)
-        scenes = {s.path: scene_of(s.path) for s in sources if not s.kind}
-        sides = assign(list(scenes.values()), config)
-        try:
-            with replacing_folder(out) as folder:
-                return _write(folder, photos, sources, scenes, sides, config, crew)
-        except OSError as error:
-            raise UserError(f"{out}: cannot be written: {error.strerror or error}; nothing was left behind") from None
+    if restart:
+        shutil.rmtree(place.spool, ignore_errors=True)
+    try:
+        chunks = _begin(place, config)
+        if task is not None:
+            mine = chunks[task.number - 1 :: task.of]
+            with crew_of(workers) as crew:
+                _survey(crew, mine)
+            return None
+        if join:
+            _refuse_missing(place, chunks)
+        return _whole(place, chunks, config, workers)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or out}: {error.strerror or error}; what was finished lies in {place.spool}, the same "
+            "command goes on from there"
+        ) from None
+
+
+def _whole(place: Place, chunks: Sequence[Chunk], config: PrepareConfig, workers: int) -> mf.Manifest:
+    with crew_of(workers) as crew:
+        _survey(crew, chunks)
+    # no worker holds memory while everything is compared with everything
+    decision = _decide(place, chunks, config)
+    with crew_of(workers) as crew:
+        entries = _entries(place, chunks, decision, config, crew)
+        made = _write(place, entries, decision, config, crew)
+    _put_in_place(place, dataset_folder(place, decision))
+    return made
 
 
 def _check_place(out: Path) -> None:
@@ -56,134 +100,208 @@ def _check_place(out: Path) -> None:
         raise UserError(f"{out}: holds other files and is no dataset of ours; choose an empty or new folder")
 
 
-def _without_copies(sources: Sequence[Source]) -> list[Source]:
-    """Files with the same bytes as an earlier one give no samples: they would count twice and could leak."""
-    first: dict[str, str] = {}
-    result: list[Source] = []
-    for source in sources:
-        original = first.setdefault(source.sha256, source.path) if not source.kind else source.path
-        if original != source.path:
-            source = replace(source, kind="duplicate", reason=f"the same file as {original}")
-        result.append(source)
-    return result
+# ---------------------------------------------------------------- survey
 
 
-def _judge(sources: Sequence[Source], config: PrepareConfig, photos: Path) -> None:
-    """Stop where too little or too doubtful a set would remain."""
-    bad = [s for s in sources if s.kind == "unreadable"]
-    if bad and config.bad_files == "raise":
-        raise UserError(f"{photos / bad[0].path}: {bad[0].reason} (bad_files = 'raise'); remove it or mend it")
-    if all(s.kind for s in sources):
-        some = "; ".join(f"{s.path}: {s.reason}" for s in sources[:3])
-        raise UserError(f"{photos}: no photographs found: all {len(sources)} files are left out ({some})")
-    if len(bad) > config.max_bad_share * len(sources):
+def _begin(place: Place, config: PrepareConfig) -> list[Chunk]:
+    """The chunks of the survey, the same for every task; refuses to mix them with those of another preparation."""
+    place.out.parent.mkdir(parents=True, exist_ok=True)
+    existed = place.spool.exists()
+    place.spool.mkdir(exist_ok=True)
+    try:
+        photos = photos_of(place.origin, place.out, place.spool)
+        names = photos.names()
+        listing = hashlib.sha256()
+        for name in names:
+            listing.update(f"{name}\0{photos.stamp(name)}\n".encode("utf-8", "surrogateescape"))
+    except UserError:
+        if not existed:
+            place.spool.rmdir()
+        raise
+    job = {"origin": photos.origin, "files": listing.hexdigest(), "config": config.model_dump(mode="json")}
+    _claim(place, json.dumps(job, indent=1, sort_keys=True).encode())
+    # mixed by a hash, so that neighbours in a shard are strangers
+    mixed = sorted(names, key=lambda name: (seed_of(config.seed, "order", name), name))
+    size = min(_LARGEST_CHUNK, max(4, len(mixed) // _LARGEST_CHUNK))
+    groups = [mixed[i : i + size] for i in range(0, len(mixed), size)]
+    return [Chunk(place, config, f"chunk-{number:06d}", group) for number, group in enumerate(groups)]
+
+
+def _claim(place: Place, job: bytes) -> None:
+    path = place.spool / _JOB
+    if not path.exists():
+        write_bytes(path, job)
+    stored = json.loads(path.read_bytes())
+    changed = [key for key, value in json.loads(job).items() if stored.get(key) != value]
+    if changed:
+        what = {"origin": "photographs", "files": "files (some were added, changed or removed)", "config": "settings"}
         raise UserError(
-            f"{photos}: {len(bad)} of {len(sources)} files cannot be read, more than max_bad_share "
-            f"({config.max_bad_share:g}); the first: {bad[0].path}: {bad[0].reason}. Is it the right folder?"
+            f"{place.spool}: holds an unfinished preparation with other {what[changed[0]]}; finish that one with its own "
+            "command, or begin anew with --restart"
         )
+
+
+def _survey(crew: Crew, chunks: Sequence[Chunk]) -> None:
+    for _ in crew(survey, chunks, "photographs", sizes=[len(c.paths) for c in chunks]):
+        pass
+
+
+def _refuse_missing(place: Place, chunks: Sequence[Chunk]) -> None:
+    missing = [number for number, c in enumerate(chunks) if not is_complete(place.spool, c.name)]
+    if missing:
+        raise UserError(
+            f"{place.spool}: {len(missing)} of {len(chunks)} parts are missing (the first: number {missing[0]}); run the "
+            "tasks that did not finish again: with --task i/n, task i makes the parts i-1, i-1+n, ..."
+        )
+
+
+# ---------------------------------------------------------------- decide
+
+
+def _decide(place: Place, chunks: Sequence[Chunk], config: PrepareConfig) -> Decision:
+    sources: list[Source] = []
+    total = sum(len(c.paths) for c in chunks)
+    path = place.spool / "thumbs.npy"
+    thumbs = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(total, 64, 64))
+    for chunk in chunks:
+        thumbs[len(sources) : len(sources) + len(chunk.paths)] = read_thumbs(place.spool, chunk.name)
+        sources += [record.source for record in read_chunk(place.spool, chunk.name)]
+    judge(sources, config, place.origin)
+    try:
+        return decide(sources, thumbs, earlier_sides(place.out), config)
+    finally:
+        del thumbs
+        path.unlink()
+
+
+def earlier_sides(out: Path) -> dict[str, mf.SplitName]:
+    """The side of every photograph in the dataset that is already there, or {}."""
+    try:
+        listed = out / mf.load(out).sources.file
+    except UserError:
+        return {}
+    sides: dict[str, mf.SplitName] = {}
+    with listed.open(encoding="utf-8") as lines:
+        for line in lines:
+            plain = json.loads(line)
+            if plain["split"]:
+                sides[plain["path"]] = plain["split"]
+    return sides
+
+
+# ---------------------------------------------------------------- write
+
+
+def _entries(
+    place: Place, chunks: Sequence[Chunk], decision: Decision, config: PrepareConfig, crew: Crew
+) -> list[Entry]:
+    """Where the samples of each kept photograph are. Those cut for a side that is not theirs are cut again."""
+    kept = {s.path for s in decision.sources if not s.kind}
+    moved = [
+        p for c in chunks for p in c.paths if p in kept and provisional_side(p, config) != decision.side(p)
+    ]
+    size = _LARGEST_CHUNK // 8
+    again = [
+        Chunk(place, config, _moved_name(group, decision), group, [decision.side(p) for p in group])
+        for group in (moved[i : i + size] for i in range(0, len(moved), size))
+    ]
+    for _ in crew(survey, again, "moved to their scene", sizes=[len(c.paths) for c in again]):
+        pass
+    where = {p: (c.name, n) for c in again for n, p in enumerate(c.paths)}
+    found: list[Entry] = []
+    for chunk in chunks:
+        for number, path in enumerate(chunk.paths):
+            if path in kept:
+                name, record = where.get(path, (chunk.name, number))
+                found.append(Entry(name, record, path, decision.scenes.of[path], decision.tags[path]))
+    return found
+
+
+def _moved_name(paths: Sequence[str], decision: Decision) -> str:
+    """A name that says what is in it: another decision makes other chunks and takes none of these."""
+    text = json.dumps([(p, decision.side(p)) for p in paths])
+    return f"moved-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _write(
-    folder: Path,
-    photos: Path,
-    sources: Sequence[Source],
-    scenes: dict[str, str],
-    sides: dict[str, mf.SplitName],
-    config: PrepareConfig,
-    crew: "_Crew",
+    place: Place, entries: Sequence[Entry], decision: Decision, config: PrepareConfig, crew: Crew
 ) -> mf.Manifest:
-    kept = [s for s in sources if not s.kind]
-    # mixed by a hash, so that neighbours in a shard are strangers; adding photographs keeps the order of the old ones
-    mixed = sorted(kept, key=lambda s: seed_of(config.seed, "order", s.path))
+    folder = dataset_folder(place, decision)
+    folder.mkdir(exist_ok=True)
     splits: dict[str, mf.Split] = {}
     for side in mf.SPLITS:
-        here = [s for s in mixed if sides[scenes[s.path]] == side]
-        jobs = [Job(photos, s, scenes[s.path], side, config) for s in here]
-        cuts = crew(cut, jobs, f"writing {side}")
-        shards = write_shards(folder, side, _flat(cuts), per_shard=config.samples_per_shard)
+        here = [e for e in entries if decision.side(e.path) == side]
+        jobs = [
+            ShardJob(place.spool, folder, f"{side}-{number:05d}", group)
+            for number, group in enumerate(_groups(place, here, config.samples_per_shard))
+        ]
+        shards = list(crew(write_shard, jobs, f"writing {side}", sizes=[len(j.entries) for j in jobs]))
         splits[side] = mf.Split(
             photos=len(here),
-            scenes=len({scenes[s.path] for s in here}),
+            scenes=len({e.scene for e in here}),
             samples=sum(s.samples for s in shards),
             shards=shards,
         )
-    listed = folder / "sources.jsonl"
-    write_sources(listed, sources, scenes, sides)
+    return _describe(place, folder, splits, decision, config)
+
+
+def _groups(place: Place, entries: Sequence[Entry], size: int) -> list[list[Entry]]:
+    """Whole photographs up to about `size` samples a shard."""
+    groups: list[list[Entry]] = []
+    count, chunk, records = size, "", list[int]()
+    for entry in entries:
+        if entry.chunk != chunk:
+            chunk = entry.chunk
+            records = [len(r.samples) for r in read_chunk(place.spool, chunk)]
+        if count >= size:
+            groups.append([])
+            count = 0
+        groups[-1].append(entry)
+        count += records[entry.record]
+    return groups
+
+
+def _describe(
+    place: Place, folder: Path, splits: dict[str, mf.Split], decision: Decision, config: PrepareConfig
+) -> mf.Manifest:
+    listed, same = folder / "sources.jsonl", folder / "same.jsonl"
+    write_sources(listed, decision)
+    write_same(same, decision)
+    out = sorted((s for s in decision.sources if s.kind), key=lambda s: s.path)
     made = mf.Manifest(
         schema_=mf.SCHEMA,
         scale=config.scale,
         fingerprint=mf.fingerprint(splits),
         prepare=config.model_dump(mode="json"),
-        sources=mf.Sources(file=listed.name, sha256=sha256(listed), found=len(sources), kept=len(kept)),
-        left_out=[mf.LeftOut(path=s.path, kind=s.kind, reason=s.reason) for s in sources if s.kind],
+        sources=mf.Sources(
+            origin=Path(place.origin).name,
+            file=listed.name,
+            sha256=sha256(listed),
+            same=same.name,
+            same_sha256=sha256(same),
+            found=len(decision.sources),
+            kept=len(decision.sources) - len(out),
+            leaks=sum(s.leak for s in decision.same),
+        ),
+        left_out=[mf.LeftOut(path=s.path, kind=s.kind, reason=s.reason) for s in out],
         splits=splits,
     )
+    photos = photos_of(place.origin, place.out, place.spool)
+    write_report(folder / "report.html", folder, made, decision, photos.read)
     (folder / mf.NAME).write_bytes(mf.to_json(made))
     sync_file(folder / mf.NAME)
     return made
 
 
-def _flat(groups: Iterable[list[Encoded]]) -> Iterator[Encoded]:
-    for group in groups:
-        yield from group
+def dataset_folder(place: Place, decision: Decision) -> Path:
+    """Where shards are put together, named after the decision: shards of another one are not taken over."""
+    text = json.dumps([(s.path, s.kind, None if s.kind else decision.side(s.path)) for s in decision.sources])
+    return place.spool / f"dataset-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-@contextlib.contextmanager
-def _crew(workers: int) -> Generator["_Crew"]:
-    """Worker processes for all steps (spawned once: a fork of a process with running threads can hang)."""
-    if workers == 0:
-        threads = torch.get_num_threads()
-        quiet_worker()
-        try:
-            yield _Crew(None, 0)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=quiet_worker)
-    try:
-        yield _Crew(pool, 4 * workers)
-    except BrokenProcessPool:
-        raise UserError("a worker process died, most likely for want of memory; try fewer --workers") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class _Crew:
-    """`map` in order, at most `ahead` results in advance, with progress and time left on stderr."""
-
-    pool: ProcessPoolExecutor | None
-    ahead: int
-
-    def __call__(self, work: Callable[[A], B], items: Sequence[A], title: str) -> Iterator[B]:
-        hidden = not sys.stderr.isatty()
-        with tqdm(total=len(items), desc=title, unit="file", disable=hidden, leave=False) as bar:
-            for result in map(work, items) if self.pool is None else self._pooled(self.pool, work, items):
-                bar.update()
-                yield result
-
-    def _pooled(self, pool: ProcessPoolExecutor, work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
-        waiting: deque[Future[B]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= self.ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def summary(made: mf.Manifest, out: Path) -> str:
-    """What was made, for people."""
-    kinds = Counter(item.kind for item in made.left_out)
-    lines = [f"{made.sources.found} files found, {made.sources.kept} photographs kept, {len(made.left_out)} left out"]
-    for kind, count in sorted(kinds.items()):
-        some = [item for item in made.left_out if item.kind == kind]
-        lines += [f"  {kind}: {count}"] + [f"    {i.path}: {i.reason}" for i in some[:5]]
-        lines += [f"    ... and {len(some) - 5} more in {made.sources.file}"] if len(some) > 5 else []
-    lines.append(f"{'split':8}{'scenes':>8}{'photos':>8}{'samples':>9}{'shards':>8}{'MB':>9}")
-    for name, split in made.splits.items():
-        size = sum(s.bytes for s in split.shards) / 1e6
-        row = f"{name:8}{split.scenes:>8}{split.photos:>8}{split.samples:>9}{len(split.shards):>8}{size:>9.1f}"
-        lines.append(row)
-    lines.append(f"{out / mf.NAME}  fingerprint {made.fingerprint[:16]}")
-    return "\n".join(lines)
+def _put_in_place(place: Place, finished: Path) -> None:
+    with replacing_folder(place.out) as temporary:
+        temporary.rmdir()
+        finished.rename(temporary)
+    photos_of.cache_clear()
+    shutil.rmtree(place.spool, ignore_errors=True)

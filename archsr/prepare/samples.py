@@ -1,71 +1,92 @@
 """From one photograph to its encoded samples: training tiles, or fixed evaluation pairs."""
 
-import json
+import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from typing import Any
 
-import torch
+import numpy as np
+from PIL import Image
 
 from archsr.config import PrepareConfig
 from archsr.degrade.apply import apply
 from archsr.degrade.recipe import draw, to_json
-from archsr.errors import UserError
-from archsr.images import BadImageError, Pixels, encode_webp, pixels_to_tensor, read_photo, tensor_to_pixels
+from archsr.images import Pixels, encode_webp, pixels_to_tensor, tensor_to_pixels
 from archsr.manifest import SplitName
-from archsr.prepare.crops import Box, pair_boxes, tiles
+from archsr.prepare.crops import (
+    Box,
+    detail,
+    pair_boxes,
+    reference_boxes,
+    reference_sizes,
+    tiles,
+    worth_keeping,
+)
 from archsr.prepare.scan import Source
 from archsr.seeds import generator, seed_of
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample as it goes into a tar: `members` maps `gt.webp`, `lq.webp` and `json` to bytes."""
+    """One sample as it goes into a tar: `members` maps `gt.webp`, `lq.webp` to bytes; `extra` goes into its JSON."""
 
     key: str
-    scene: str
-    photo: str
     box: Box
     members: dict[str, bytes]
+    extra: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Job:
-    """One photograph to cut for one side of the split."""
-
-    folder: Path
-    source: Source
-    scene: str
-    split: SplitName
-    config: PrepareConfig
-
-
-def cut(job: Job) -> list[Encoded]:
-    """The samples of one photograph, a pure function of the file and the config."""
-    try:
-        pixels = read_photo(job.folder / job.source.path, max_pixels=job.config.max_pixels).pixels
-    except (BadImageError, OSError) as error:
-        raise UserError(f"{job.folder / job.source.path}: changed while being prepared: {error}") from None
+def cut(source: Source, pixels: Pixels, side: SplitName, config: PrepareConfig) -> Iterator[Encoded]:
+    """The samples of one photograph, one by one: a pure function of its pixels, its path and the config."""
     height, width = pixels.shape[:2]
-    if job.split == "train":
-        return [_tile(job, pixels, n, b) for n, b in enumerate(tiles(width, height, tile=job.config.tile))]
-    side = job.config.pair_size + job.config.degrade.margin
-    boxes = pair_boxes(width, height, size=side, count=job.config.pairs_per_photo, multiple=job.config.multiple)
-    return [_pair(job, pixels, n, b) for n, b in enumerate(boxes)]
+    if side != "train":
+        length = config.pair_size + config.degrade.margin
+        boxes = pair_boxes(width, height, size=length, count=config.pairs_per_photo, multiple=config.multiple)
+        return (_pair(source, pixels, n, b, config) for n, b in enumerate(boxes))
+    if config.crops == "reference":
+        return _reference(source, pixels, config)
+    boxes = tiles(width, height, tile=config.tile)
+    kept = range(len(boxes))
+    if config.min_detail:
+        kept = worth_keeping([detail(_window(pixels, b)) for b in boxes], config.min_detail)
+    return (_tile(source, pixels, n, boxes[n], config, {}) for n in kept)
 
 
-def _tile(job: Job, pixels: Pixels, number: int, box: Box) -> Encoded:
-    return _encoded(job, number, box, {"gt.webp": encode_webp(_window(pixels, box))}, {})
+def _reference(source: Source, pixels: Pixels, config: PrepareConfig) -> Iterator[Encoded]:
+    """Multi-scale copies (Lanczos) in 400-pixel pieces; a photograph too small for one piece is kept whole."""
+    height, width = pixels.shape[:2]
+    number = 0
+    for size in reference_sizes(width, height):
+        boxes = reference_boxes(*size)
+        if not boxes:
+            continue
+        copy = pixels
+        if size != (width, height):
+            copy = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+        extra = {"copy": list(size)} if size != (width, height) else {}
+        for box in boxes:
+            yield _tile(source, copy, number, box, config, extra)
+            number += 1
+    if number == 0:
+        yield _tile(source, pixels, 0, (0, 0, width, height), config, {})
 
 
-def _pair(job: Job, pixels: Pixels, number: int, box: Box) -> Encoded:
+def _tile(
+    source: Source, pixels: Pixels, number: int, box: Box, config: PrepareConfig, extra: dict[str, Any]
+) -> Encoded:
+    ending, content = encode(_window(pixels, box), config.encoding)
+    return Encoded(key_of(source.path, number), box, {f"gt.{ending}": content}, extra)
+
+
+def _pair(source: Source, pixels: Pixels, number: int, box: Box, config: PrepareConfig) -> Encoded:
     """A fixed pair: the recipe depends on the photograph's name and the tile, not on what else is in the folder."""
-    config = job.config
-    rng = generator(config.seed, "pair", job.source.path, number)
+    rng = generator(config.seed, "pair", source.path, number)
     recipe = draw(config.degrade, rng, 1, scale=config.scale, gt_size=box[2] - config.degrade.margin)
     pair = apply(pixels_to_tensor(_window(pixels, box)), recipe)
     members = {"gt.webp": encode_webp(tensor_to_pixels(pair.gt)), "lq.webp": encode_webp(tensor_to_pixels(pair.lq))}
-    return _encoded(job, number, box, members, {"recipe": to_json(recipe)})
+    return Encoded(key_of(source.path, number), box, members, {"recipe": to_json(recipe)})
 
 
 def _window(pixels: Pixels, box: Box) -> Pixels:
@@ -73,19 +94,20 @@ def _window(pixels: Pixels, box: Box) -> Pixels:
     return pixels[top : top + height, left : left + width]
 
 
-def _encoded(job: Job, number: int, box: Box, members: dict[str, bytes], extra: dict[str, object]) -> Encoded:
-    source = job.source
-    key = f"{_slug(source.path)}-{seed_of(0, 'key', source.path) >> 31:08x}-{number:03d}"
-    about = {"photo": source.path, "photo_sha256": source.sha256, "scene": job.scene, "box": box, **extra}
-    return Encoded(key, job.scene, source.path, box, {**members, "json": json.dumps(about, sort_keys=True).encode()})
+def encode(pixels: Pixels, encoding: str) -> tuple[str, bytes]:
+    """(ending, bytes) of a training tile. Pairs are always lossless."""
+    if encoding == "webp":
+        return "webp", encode_webp(pixels)
+    buffer = io.BytesIO()
+    if encoding == "png":
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+        return "png", buffer.getvalue()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95, subsampling=0)
+    return "jpg", buffer.getvalue()
 
 
-def _slug(path: str) -> str:
-    """Letters, digits, `-` and `_` of the name: webdataset cuts keys at the first dot."""
+def key_of(path: str, number: int) -> str:
+    """A key unique to the path: letters, digits, `-` and `_`, as webdataset cuts keys at the first dot."""
     ascii_only = PurePosixPath(path).stem.encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9_-]+", "-", ascii_only)[:40].strip("-") or "photo"
-
-
-def quiet_worker() -> None:
-    """One thread per worker process: as many workers as cores share the machine, and results depend on no count."""
-    torch.set_num_threads(1)
+    slug = re.sub(r"[^a-z0-9_-]+", "-", ascii_only)[:40].strip("-") or "photo"
+    return f"{slug}-{seed_of(0, 'key', path) >> 31:08x}-{number:03d}"

@@ -1,22 +1,33 @@
-"""Finding files and deciding, one at a time, whether each is a usable photograph."""
+"""Deciding, one file at a time, whether it is a usable photograph."""
 
 import hashlib
-import os
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from archsr.config import PrepareConfig
-from archsr.errors import UserError
-from archsr.images import BadImageError, read_photo
-from archsr.prepare.floorplans import drawing_score
+from archsr.images import BadImageError, Photo, Pixels, read_photo
+from archsr.prepare.floorplans import drawing_score, reduced
+from archsr.prepare.near import thumbnail
+from archsr.prepare.sources import Photos, open_photos
 
 # what cameras, browsers and operating systems leave beside photographs
 _LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
+_BLANK = np.zeros((64, 64), np.uint8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
-    """One file found. `kind` is empty for a usable photograph, else why it is left out, with `reason` in words."""
+    """One file found. `kind` is empty for a usable photograph, else why it is left out, with `reason` in words.
+
+    `drawing` is the score of the drawing classifier (0 to 1), `sharpness` the mean absolute Laplacian of the middle
+    256² pixels of luma (0-255 units), `columns` what a `datasets` source says of the row.
+    """
 
     path: str
     bytes: int = 0
@@ -24,49 +35,88 @@ class Source:
     width: int = 0
     height: int = 0
     drawing: float = 0.0
+    sharpness: float = 0.0
     notes: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
     kind: str = ""
-    reason: str = field(default="")
+    reason: str = ""
 
 
-def find_files(folder: Path, *, out: Path) -> list[str]:
-    """Paths of all files below `folder`, relative, `/`-separated, sorted; linked folders are not entered.
+@dataclass(frozen=True)
+class Finding:
+    """A file, its pixels (None where it is no usable photograph) and its thumbnail, uint8 (64, 64)."""
 
-    Raises `UserError` if there is no such folder, if it lies inside `out`, or if it holds no files.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of photographs")
-    if folder.resolve().is_relative_to(out.resolve()):
-        raise UserError(f"{folder}: the photographs lie inside the output {out}; choose an output elsewhere")
-    found: list[str] = []
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if (Path(root) / f).resolve() != out.resolve())
-        found += [(Path(root) / name).relative_to(folder).as_posix() for name in files]
-    if not found:
-        raise UserError(f"{folder}: no photographs found: the folder has no files")
-    return sorted(found)
+    source: Source
+    pixels: Pixels | None
+    thumb: NDArray[np.uint8]
 
 
-def inspect(folder: Path, path: str, config: PrepareConfig) -> Source:
+@lru_cache(maxsize=2)
+def photos_of(origin: str, exclude: Path, unpack_to: Path) -> Photos:
+    """This process's handle on where the photographs are."""
+    return open_photos(origin, exclude=exclude, unpack_to=unpack_to)
+
+
+def inspect(photos: Photos, path: str, config: PrepareConfig) -> Finding:
     """Read and decode one file completely."""
-    if Path(path).name.lower() in _LITTER or Path(path).name.startswith("._"):
-        return Source(path, kind="unreadable", reason="a file of the operating system, not a picture")
+    name = PurePosixPath(path).name
+    if name.lower() in _LITTER or name.startswith("._"):
+        return _unusable(path, "a file of the operating system, not a picture")
+    content = b""
     try:
-        content = (folder / path).read_bytes()
+        content = photos.read(path)
         photo = read_photo(content, max_pixels=config.max_pixels)
     except OSError as error:
-        return Source(path, kind="unreadable", reason=f"cannot be opened: {error.strerror}")
+        return _unusable(path, f"cannot be opened: {error.strerror or error}")
     except BadImageError as error:
-        size = (folder / path).stat().st_size
-        return Source(path, bytes=size, kind="unreadable", reason="empty file" if size == 0 else str(error))
+        return _unusable(path, str(error) if content else "empty file", size=len(content))
+    return _judged(photos, path, content, photo, config)
+
+
+def _unusable(path: str, reason: str, *, size: int = 0) -> Finding:
+    return Finding(Source(path, bytes=size, kind="unreadable", reason=reason), None, _BLANK)
+
+
+def _judged(photos: Photos, path: str, content: bytes, photo: Photo, config: PrepareConfig) -> Finding:
     height, width = photo.pixels.shape[:2]
-    score = drawing_score(photo.pixels)
+    image = Image.fromarray(photo.pixels)
+    score = drawing_score(reduced(image))
     kind, reason = "", ""
     if photo.alpha is not None:
         kind, reason = "transparent", "has transparent parts, so its true pixels are unknown"
     elif min(width, height) < config.min_side:
         kind, reason = "small", f"{width}×{height} is smaller than min_side ({config.min_side})"
-    elif score >= config.drawing_threshold and config.drawings == "leave_out":
+    elif matches(path, config.deny):
+        kind, reason = "drawing", "named in deny"
+    elif score >= config.drawing_threshold and config.drawings == "leave_out" and not matches(path, config.allow):
         kind, reason = "drawing", f"a floor plan or drawing (score {score:.2f} of {config.drawing_threshold:g})"
-    digest = hashlib.sha256(content).hexdigest()
-    return Source(path, len(content), digest, width, height, round(score, 4), photo.notes, kind, reason)
+    source = Source(
+        path,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        width=width,
+        height=height,
+        drawing=round(score, 4),
+        sharpness=round(sharpness(image), 3),
+        notes=photo.notes,
+        columns=tuple(sorted(photos.columns(path).items())),
+        kind=kind,
+        reason=reason,
+    )
+    return Finding(source, photo.pixels, thumbnail(image))
+
+
+def matches(path: str, globs: tuple[str, ...]) -> bool:
+    """Whether a path fits one of the globs; letter case does not matter."""
+    return any(fnmatch(path.casefold(), glob.casefold()) for glob in globs)
+
+
+def sharpness(image: Image.Image) -> float:
+    """Mean absolute Laplacian of luma over the middle 256² pixels, 0-255 units: 1 is blurred, 10 and more crisp."""
+    left, top = ((side - min(side, 256)) // 2 for side in image.size)
+    middle = image.crop((left, top, left + min(image.width, 256), top + min(image.height, 256))).convert("L")
+    luma = np.asarray(middle).astype(np.int16)
+    if min(luma.shape) < 3:
+        return 0.0
+    core = luma[1:-1, 1:-1]
+    return float(np.abs(4 * core - luma[:-2, 1:-1] - luma[2:, 1:-1] - luma[1:-1, :-2] - luma[1:-1, 2:]).mean())

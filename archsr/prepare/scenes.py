@@ -1,7 +1,10 @@
 """Scenes, which must not be on two sides of the split, and the split itself."""
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
 from archsr.config import PrepareConfig
@@ -14,21 +17,26 @@ _CAMERA = re.compile(r"^(img|dsc[nf]?|pxl|p|image|photo|pic|mvimg|gopr|dji|scree
 _LAST_NUMBER = re.compile(
     r"[ _.\-]*(copy|final|edit(ed)?|(view|shot|img|photo|pic|no|nr)?[ _.\-]*(\d+[a-z]?|\(\d+\)))$"
 )
+_SPECIFIC = 8  # letters and digits that a title needs to join photographs of different folders
+_GENERIC = 3  # a title in more folders than this (`facade`, `entrance`) says nothing about the building
 
 
-def scene_of(path: str) -> str:
-    """The scene of a photograph at `path` (relative, `/`-separated): its folder, or, in no folder, its title.
+def scene_of(path: str, *, folder: bool = True, title: bool = True) -> str:
+    """The scene that the path alone gives: its folder, or, in no folder, its title.
 
     A title is the name without its last number, so that `villa-01.jpg` and `villa-02.jpg` are one scene. Names that
-    a camera gave (`IMG_2231`) are no titles: such a photograph is a scene of its own.
+    a camera gave (`IMG_2231`) are no titles: such a photograph is a scene of its own. Without `folder` the folder
+    does not join, and only titles within it do.
     """
     place = PurePosixPath(path)
-    if len(place.parts) > 1:
-        return place.parent.as_posix()
-    return "title:" + title(place.stem)
+    parent = place.parent.as_posix() if len(place.parts) > 1 else ""
+    if folder and parent:
+        return parent
+    name = title_of(place.stem) if title else place.name.casefold()
+    return f"title:{parent}/{name}" if parent else f"title:{name}"
 
 
-def title(stem: str) -> str:
+def title_of(stem: str) -> str:
     """The shared part of the names of several shots of one thing."""
     name = stem.casefold().strip()
     shortened = _LAST_NUMBER.sub("", name).strip(" _.-")
@@ -37,33 +45,114 @@ def title(stem: str) -> str:
     return shortened
 
 
+@dataclass(frozen=True)
+class Scenes:
+    """The scene of every photograph by its path, and which scenes by path alone each one unites."""
+
+    of: dict[str, str]
+    parts: dict[str, list[str]]
+
+
+def unite(paths: Sequence[str], links: Iterable[tuple[str, str]], config: PrepareConfig) -> Scenes:
+    """Scenes of `paths`: the union of folders, shared titles and `links` (paths that show the same).
+
+    A united scene bears the first of its names in alphabetical order.
+    """
+    base = {p: scene_of(p, folder=config.scenes.folder, title=config.scenes.title) for p in paths}
+    boss: dict[str, str] = {name: name for name in base.values()}
+
+    def find(name: str) -> str:
+        while boss[name] != name:
+            boss[name] = boss[boss[name]]
+            name = boss[name]
+        return name
+
+    shared = _shared_titles(paths) if config.scenes.title else []
+    for a, b in [*links, *shared]:
+        first, second = sorted((find(base[a]), find(base[b])))
+        boss[second] = first
+    parts: defaultdict[str, set[str]] = defaultdict(set)
+    for name in base.values():
+        parts[find(name)].add(name)
+    return Scenes({p: find(name) for p, name in base.items()}, {k: sorted(v) for k, v in sorted(parts.items())})
+
+
+def _shared_titles(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of photographs in different folders with one specific title, a chain through each title."""
+    by_title: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for path in paths:
+        place = PurePosixPath(path)
+        name = title_of(place.stem)
+        numbered = name != place.stem.casefold().strip()
+        if numbered and sum(c.isalnum() for c in name) >= _SPECIFIC:
+            by_title[name].setdefault(place.parent.as_posix(), path)
+    chains = [sorted(places.values()) for places in by_title.values() if 1 < len(places) <= _GENERIC]
+    return [pair for chain in chains for pair in zip(chain, chain[1:], strict=False)]
+
+
 def split_of(scene: str, config: PrepareConfig) -> SplitName:
     """The side of a scene, decided by nothing but its name and the seed: adding scenes never moves old ones."""
+    if config.val_folders or config.test_folders:
+        return _named(scene, config)
     place = unit(config.seed, "split", scene)
     if place < config.val:
         return "val"
     return "test" if place >= 1 - config.test else "train"
 
 
-def assign(scenes: Sequence[str], config: PrepareConfig) -> dict[str, SplitName]:
+def _named(scene: str, config: PrepareConfig) -> SplitName:
+    """The side of a folder by the lists; a side without a list is still chosen by the hash."""
+    for side, globs in (("test", config.test_folders), ("val", config.val_folders)):
+        if any(fnmatch(scene.casefold(), glob.casefold()) for glob in globs):
+            return side
+    place = unit(config.seed, "split", scene)
+    if not config.val_folders and place < config.val:
+        return "val"
+    return "test" if not config.test_folders and place >= 1 - config.test else "train"
+
+
+def side_of(parts: Sequence[str], earlier: Mapping[str, SplitName], config: PrepareConfig) -> SplitName:
+    """The side of a scene that unites `parts`.
+
+    The side it had in the `earlier` dataset wins, so that a new photograph that links two scenes moves none that can
+    stay; else a named folder; else the hash of the first name.
+    """
+    before = {earlier[p] for p in parts if p in earlier}
+    if before:
+        return next(side for side in ("test", "val", "train") if side in before)
+    if config.val_folders or config.test_folders:
+        sides = {split_of(p, config) for p in parts}
+        return next(side for side in ("test", "val", "train") if side in sides)
+    return split_of(parts[0], config)
+
+
+def assign(scenes: Scenes, earlier: Mapping[str, SplitName], config: PrepareConfig) -> dict[str, SplitName]:
     """The side of every scene. Raises `UserError`, with fractions that work, where a side stays empty."""
-    unique = sorted(set(scenes))
+    unique = list(scenes.parts)
     if len(unique) < 3:
         raise UserError(
             f"too few scenes for three splits: found {len(unique)} ({', '.join(unique)}), need at least 3. A scene is "
             "a sub-folder, or a shared title (villa-01, villa-02); sort the photographs into a folder per project"
         )
-    sides: dict[str, SplitName] = {scene: split_of(scene, config) for scene in unique}
+    sides = {scene: side_of(parts, earlier, config) for scene, parts in scenes.parts.items()}
     missing = [side for side in ("train", "val", "test") if side not in sides.values()]
     if missing:
         raise UserError(
             f"too few scenes for three splits: of {len(unique)} scenes none fell to {' or '.join(missing)} "
-            f"(val = {config.val:g}, test = {config.test:g}). {_fractions_that_work(unique, config)}"
+            f"({_how(config)}). {_fractions_that_work(unique, config)}"
         )
     return sides
 
 
+def _how(config: PrepareConfig) -> str:
+    val = f"val_folders = {list(config.val_folders)}" if config.val_folders else f"val = {config.val:g}"
+    test = f"test_folders = {list(config.test_folders)}" if config.test_folders else f"test = {config.test:g}"
+    return f"{val}, {test}"
+
+
 def _fractions_that_work(scenes: Sequence[str], config: PrepareConfig) -> str:
+    if config.val_folders or config.test_folders:
+        return "The lists are globs of folders relative to the photographs"
     places = sorted(unit(config.seed, "split", s) for s in scenes)
     val = max(config.val, _round_up(places[0]))
     test = max(config.test, _round_up(1 - places[-1]))

@@ -3,51 +3,53 @@
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from webdataset.writer import TarWriter
 
-from archsr.atomic import sha256, sync_file
+from archsr.atomic import replacing, sha256, sync_file
 from archsr.manifest import Member, Sample, Shard, SplitName, index_line
-from archsr.prepare.samples import Encoded
+from archsr.prepare.decide import Decision
 from archsr.prepare.scan import Source
+from archsr.prepare.spool import Stored, read_chunk, read_members
 
 
-def write_shards(folder: Path, split: SplitName, samples: Iterable[Encoded], *, per_shard: int) -> list[Shard]:
-    """Write samples in order as `SPLIT-00000.tar`, ... of `per_shard` samples, each with its index."""
-    return [
-        _write_shard(folder, f"{split}-{number:05d}", group) for number, group in enumerate(_groups(samples, per_shard))
-    ]
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A photograph's place in the spool, and what its samples say of it."""
+
+    chunk: str
+    record: int
+    path: str
+    scene: str
+    tags: tuple[str, ...]
 
 
-def _groups(samples: Iterable[Encoded], size: int) -> Iterator[list[Encoded]]:
-    group: list[Encoded] = []
-    for sample in samples:
-        group.append(sample)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+@dataclass(frozen=True)
+class ShardJob:
+    """One shard to put together from the spool."""
+
+    spool: Path
+    folder: Path
+    name: str
+    entries: Sequence[Entry]
 
 
-def _write_shard(folder: Path, name: str, samples: Sequence[Encoded]) -> Shard:
-    tar, index = folder / f"{name}.tar", folder / f"{name}.jsonl"
-    with (
-        tar.open("wb") as stream,
-        # fixed time and owner: TarWriter would stamp the current time, and two equal runs would differ
-        TarWriter(stream, encoder=False, mtime=0, user="archsr", group="archsr") as writer,
-    ):
-        for sample in samples:
-            writer.write({"__key__": sample.key, **sample.members})
-    sync_file(tar)
-    index.write_bytes(b"".join(index_line(s) for s in _read_back(tar, samples)))
-    sync_file(index)
+def write_shard(job: ShardJob) -> Shard:
+    """Write `NAME.tar` and its index; a shard whose index is already there is complete and stays."""
+    tar, index = job.folder / f"{job.name}.tar", job.folder / f"{job.name}.jsonl"
+    if not index.is_file():
+        samples = list(_samples(job))
+        with replacing(tar) as temporary:
+            _write_tar(temporary, job.spool, samples)
+        with replacing(index) as temporary:
+            temporary.write_bytes(b"".join(index_line(s) for s in _read_back(tar, samples)))
     return Shard(
         file=tar.name,
-        samples=len(samples),
+        samples=index.read_bytes().count(b"\n"),
         bytes=tar.stat().st_size,
         sha256=sha256(tar),
         index=index.name,
@@ -55,29 +57,86 @@ def _write_shard(folder: Path, name: str, samples: Sequence[Encoded]) -> Shard:
     )
 
 
-def _read_back(tar: Path, samples: Sequence[Encoded]) -> Iterator[Sample]:
+@dataclass(frozen=True)
+class _Ready:
+    entry: Entry
+    stored: Stored
+    about: dict[str, Any]
+
+
+def _samples(job: ShardJob) -> Iterator[_Ready]:
+    chunk, records = "", []
+    for entry in job.entries:
+        if entry.chunk != chunk:
+            chunk, records = entry.chunk, list(read_chunk(job.spool, entry.chunk))
+        record = records[entry.record]
+        for stored in record.samples:
+            about: dict[str, Any] = {
+                "photo": entry.path,
+                "photo_sha256": record.source.sha256,
+                "scene": entry.scene,
+                "tags": entry.tags,
+                "box": stored.box,
+                **stored.extra,
+            }
+            yield _Ready(entry, stored, about)
+
+
+def _write_tar(path: Path, spool: Path, samples: Sequence[_Ready]) -> None:
+    with (
+        path.open("wb") as stream,
+        # fixed time and owner: TarWriter would stamp the current time, and two equal runs would differ
+        TarWriter(stream, encoder=False, mtime=0, user="archsr", group="archsr") as writer,
+    ):
+        for ready in samples:
+            about = json.dumps(ready.about, sort_keys=True).encode()
+            members = read_members(spool, ready.entry.chunk, ready.stored)
+            writer.write({"__key__": ready.stored.key, **members, "json": about})
+
+
+def _read_back(tar: Path, samples: Sequence[_Ready]) -> Iterator[Sample]:
     """The index, taken from the finished tar so that the two cannot disagree. Raises OSError on a difference."""
     places: dict[str, tuple[int, int]] = {}
     with tarfile.open(tar, "r:") as archive:
         for member in archive:
             places[member.name] = (member.offset_data, member.size)
     with tar.open("rb") as stream:
-        for sample in samples:
+        for ready in samples:
+            wanted = {ending: digest for ending, (_, _, digest) in ready.stored.members.items()}
+            wanted["json"] = hashlib.sha256(json.dumps(ready.about, sort_keys=True).encode()).hexdigest()
             members: dict[str, Member] = {}
-            for ending, content in sample.members.items():
-                offset, size = places[f"{sample.key}.{ending}"]
+            for ending, digest in wanted.items():
+                offset, size = places[f"{ready.stored.key}.{ending}"]
                 stream.seek(offset)
-                if stream.read(size) != content:
-                    raise OSError(f"{tar}: {sample.key}.{ending} reads back differently from what was written")
-                members[ending.removesuffix(".webp")] = Member(offset, size, hashlib.sha256(content).hexdigest())
-            yield Sample(sample.key, sample.scene, sample.photo, sample.box, members)
+                if hashlib.sha256(stream.read(size)).hexdigest() != digest:
+                    raise OSError(f"{tar}: {ready.stored.key}.{ending} reads back differently from what was written")
+                members[ending.split(".")[0]] = Member(offset, size, digest)
+            entry = ready.entry
+            yield Sample(ready.stored.key, entry.scene, entry.path, ready.stored.box, members, entry.tags)
 
 
-def write_sources(path: Path, sources: Sequence[Source], scenes: dict[str, str], sides: dict[str, SplitName]) -> None:
-    """One JSON line per file found: what it is, its scene and side, or why it was left out."""
+def write_sources(path: Path, decision: Decision) -> None:
+    """One JSON line per file found: what it is, its scene, side and tags, or why it was left out."""
     with path.open("w", encoding="utf-8") as out:
-        for source in sources:
-            scene = scenes.get(source.path)
-            plain = {**asdict(source), "scene": scene, "split": sides[scene] if scene else None}
-            out.write(json.dumps(plain) + "\n")
+        for source in sorted(decision.sources, key=lambda s: s.path):
+            out.write(json.dumps({**_plain(source), **_fate(source, decision)}) + "\n")
+    sync_file(path)
+
+
+def _plain(source: Source) -> dict[str, Any]:
+    plain = asdict(source)
+    return {**plain, "columns": dict(source.columns)}
+
+
+def _fate(source: Source, decision: Decision) -> dict[str, Any]:
+    if source.kind:
+        return {"scene": None, "split": None, "tags": []}
+    path = source.path
+    side: SplitName = decision.side(path)
+    return {"scene": decision.scenes.of[path], "split": side, "tags": decision.tags[path]}
+
+
+def write_same(path: Path, decision: Decision) -> None:
+    """One JSON line per pair of files that show the same photograph."""
+    path.write_text("".join(json.dumps(asdict(s)) + "\n" for s in decision.same), encoding="utf-8")
     sync_file(path)

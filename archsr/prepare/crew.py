@@ -1,0 +1,99 @@
+"""Worker processes with results in order, progress and time left."""
+
+import contextlib
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import TypeVar
+
+import torch
+from tqdm import tqdm
+
+from archsr.errors import UserError
+
+A = TypeVar("A")
+B = TypeVar("B")
+_QUIET_SECONDS = 30.0  # where nobody watches a bar: a line so often
+
+
+@dataclass(frozen=True)
+class Crew:
+    """`crew(work, items, title)` maps in order, at most `ahead` results in advance."""
+
+    pool: ProcessPoolExecutor | None
+    ahead: int
+
+    def __call__(
+        self, work: Callable[[A], B], items: Sequence[A], title: str, *, sizes: Sequence[int] | None = None
+    ) -> Iterator[B]:
+        """The results of `work`; `sizes` says how many files each item stands for."""
+        counts = sizes or [1] * len(items)
+        with _progress(title, sum(counts)) as advance:
+            results = map(work, items) if self.pool is None else self._pooled(self.pool, work, items)
+            for result, count in zip(results, counts, strict=True):
+                advance(count)
+                yield result
+
+    def _pooled(self, pool: ProcessPoolExecutor, work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
+        waiting: deque[Future[B]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= self.ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@contextlib.contextmanager
+def _progress(title: str, total: int) -> Generator[Callable[[int], None]]:
+    """A bar on a terminal; in a log, a line every half minute."""
+    if sys.stderr.isatty():
+        with tqdm(total=total, desc=title, unit="file", leave=False) as bar:
+            yield lambda count: bar.update(count) and None
+        return
+    started = spoken = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, spoken
+        done += count
+        now = time.monotonic()
+        if now - spoken >= _QUIET_SECONDS:
+            spoken = now
+            left = tqdm.format_interval((now - started) / max(done, 1) * (total - done))
+            print(f"{title}: {done} of {total}, {done / (now - started):.1f}/s, left {left}", file=sys.stderr)
+
+    yield advance
+
+
+@contextlib.contextmanager
+def crew_of(workers: int) -> Generator[Crew]:
+    """Worker processes (0: this one). Spawned: a fork of a process with running threads can hang."""
+    if workers == 0:
+        threads = torch.get_num_threads()
+        quiet_worker()
+        try:
+            yield Crew(None, 0)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=quiet_worker)
+    try:
+        yield Crew(pool, 3 * workers)
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process died, most likely for want of memory; run the same command with fewer --workers, it goes "
+            "on where it stopped"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def quiet_worker() -> None:
+    """One thread per worker process: as many workers as cores share the machine, and results depend on no count."""
+    torch.set_num_threads(1)

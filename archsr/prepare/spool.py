@@ -1,0 +1,101 @@
+"""The unfinished work of a preparation, in pieces that are complete or absent, so that it can stop at any moment.
+
+A chunk is what one worker found in a few dozen files: `NAME.bin` holds the encoded pictures one after another,
+`NAME.npy` the thumbnails, and `NAME.jsonl` one record per file. The records are written last and by renaming: where
+they are, the chunk is complete.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsr.atomic import replacing, sync_file
+from archsr.prepare.samples import Encoded
+from archsr.prepare.scan import Finding, Source
+
+Thumb = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One encoded sample in a chunk: `members` maps `gt.webp`, `lq.webp` to (offset, size, SHA-256)."""
+
+    key: str
+    box: tuple[int, int, int, int]
+    members: dict[str, tuple[int, int, str]]
+    extra: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What became of one file: `side` is the split its samples were cut for, empty if it gave none."""
+
+    source: Source
+    side: str
+    samples: list[Stored]
+
+
+def is_complete(folder: Path, name: str) -> bool:
+    """Whether a chunk was written to its end."""
+    return (folder / f"{name}.jsonl").is_file()
+
+
+def write_chunk(folder: Path, name: str, findings: Iterable[tuple[Finding, str, Iterable[Encoded]]]) -> None:
+    """Write a chunk: for each file what was found, the side and the samples, one at a time as they come."""
+    blob, offset, lines, thumbs = folder / f"{name}.bin", 0, list[bytes](), list[Thumb]()
+    with blob.open("wb") as out:
+        for finding, side, samples in findings:
+            thumbs.append(finding.thumb)
+            stored: list[Stored] = []
+            for sample in samples:
+                members: dict[str, tuple[int, int, str]] = {}
+                for ending, content in sample.members.items():
+                    members[ending] = (offset, len(content), hashlib.sha256(content).hexdigest())
+                    offset += out.write(content)
+                stored.append(Stored(sample.key, sample.box, members, sample.extra))
+            plain = {"source": asdict(finding.source), "side": side, "samples": [asdict(s) for s in stored]}
+            lines.append((json.dumps(plain) + "\n").encode())
+    sync_file(blob)
+    np.save(folder / f"{name}.npy", np.stack(thumbs))
+    sync_file(folder / f"{name}.npy")
+    with replacing(folder / f"{name}.jsonl") as temporary:
+        temporary.write_bytes(b"".join(lines))
+
+
+def read_chunk(folder: Path, name: str) -> Iterator[Record]:
+    """The records of a chunk, in order."""
+    for line in (folder / f"{name}.jsonl").read_bytes().splitlines():
+        plain = json.loads(line)
+        source = plain["source"]
+        found = Source(**{**source, "notes": tuple(source["notes"]), "columns": tuple(source["columns"])})
+        yield Record(found, plain["side"], [_stored(s) for s in plain["samples"]])
+
+
+def _stored(plain: dict[str, Any]) -> Stored:
+    left, top, width, height = plain["box"]
+    members = {ending: (o, n, digest) for ending, (o, n, digest) in plain["members"].items()}
+    return Stored(plain["key"], (left, top, width, height), members, plain["extra"])
+
+
+def read_thumbs(folder: Path, name: str) -> Thumb:
+    """(files, 64, 64) of a chunk, zeros for files that are no pictures."""
+    return np.load(folder / f"{name}.npy")
+
+
+def read_members(folder: Path, name: str, stored: Stored) -> dict[str, bytes]:
+    """The encoded pictures of a sample. Raises OSError if they are not what was written."""
+    members: dict[str, bytes] = {}
+    with (folder / f"{name}.bin").open("rb") as blob:
+        for ending, (offset, size, digest) in stored.members.items():
+            blob.seek(offset)
+            content = blob.read(size)
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise OSError(f"{folder / name}.bin: {stored.key} is not what was written; remove the folder")
+            members[ending] = content
+    return members

@@ -1,0 +1,60 @@
+"""The first and longest step: every file decoded, judged, and cut for the side that its path alone gives."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from archsr.config import PrepareConfig
+from archsr.errors import UserError
+from archsr.manifest import SplitName
+from archsr.prepare.samples import Encoded, cut
+from archsr.prepare.scan import Finding, inspect, photos_of
+from archsr.prepare.scenes import scene_of, split_of
+from archsr.prepare.spool import is_complete, write_chunk
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where everything of a preparation is: the user's words for the photographs, the output, the spool."""
+
+    origin: str
+    out: Path
+    spool: Path
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A few dozen files for one worker. With a `side` it is cut for that side, whatever the paths say."""
+
+    place: Place
+    config: PrepareConfig
+    name: str
+    paths: Sequence[str]
+    sides: Sequence[SplitName] = ()
+
+
+def survey(chunk: Chunk) -> str:
+    """Find out about the files of a chunk and store it; nothing to do where it is stored. Returns its name."""
+    if is_complete(chunk.place.spool, chunk.name):
+        return chunk.name
+    write_chunk(chunk.place.spool, chunk.name, _findings(chunk))
+    return chunk.name
+
+
+def _findings(chunk: Chunk) -> Iterator[tuple[Finding, str, Iterable[Encoded]]]:
+    photos = photos_of(chunk.place.origin, chunk.place.out, chunk.place.spool)
+    for number, path in enumerate(chunk.paths):
+        finding = inspect(photos, path, chunk.config)
+        source = finding.source
+        if source.kind == "unreadable" and chunk.config.bad_files == "raise":
+            raise UserError(f"{path}: {source.reason} (bad_files = 'raise'); remove it or mend it")
+        if source.kind or finding.pixels is None:
+            yield finding, "", ()
+            continue
+        side = chunk.sides[number] if chunk.sides else provisional_side(path, chunk.config)
+        yield finding, side, cut(source, finding.pixels, side, chunk.config)
+
+
+def provisional_side(path: str, config: PrepareConfig) -> SplitName:
+    """The side by the path alone; the few whose scene turns out larger are cut again."""
+    return split_of(scene_of(path, folder=config.scenes.folder, title=config.scenes.title), config)

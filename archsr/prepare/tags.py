@@ -1,0 +1,50 @@
+"""Sub-domains: what a photograph is tagged with, from its path, rules, a CSV, or a source's columns."""
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from archsr.config.prepare import TagsConfig
+from archsr.errors import UserError
+from archsr.prepare.scan import Source, matches
+
+_GLOB = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class _Listed:
+    exact: dict[str, tuple[str, ...]]
+    globs: tuple[tuple[str, str], ...]
+
+
+def tags_of(source: Source, config: TagsConfig) -> tuple[str, ...]:
+    """The tags of a photograph, sorted, each once. Raises `UserError` for a CSV that cannot be used."""
+    found: set[str] = set(PurePosixPath(source.path).parent.parts[: config.folders])
+    found |= {rule.tag for rule in config.rules if matches(source.path, (rule.match,))}
+    found |= {f"{name}={value}" for name, value in source.columns if name in config.columns and value}
+    if config.csv:
+        listed = _read(config.csv)
+        found |= set(listed.exact.get(source.path, ()))
+        found |= {tag for glob, tag in listed.globs if matches(source.path, (glob,))}
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=4)
+def _read(path: str) -> _Listed:
+    exact: defaultdict[str, list[str]] = defaultdict(list)
+    globs: list[tuple[str, str]] = []
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as lines:
+            rows = csv.DictReader(lines)
+            if not {"path", "tag"} <= set(rows.fieldnames or ()):
+                raise UserError(f"{path}: needs the columns path and tag, has {', '.join(rows.fieldnames or ())}")
+            for row in rows:
+                if _GLOB & set(row["path"]):
+                    globs.append((row["path"], row["tag"]))
+                else:
+                    exact[row["path"]].append(row["tag"])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"tags.csv: {path} cannot be read: {error}") from None
+    return _Listed({k: tuple(v) for k, v in exact.items()}, tuple(globs))

@@ -1,0 +1,110 @@
+"""`archsr inspect`: what a dataset is, in the terminal, and whether every byte of it is what was written."""
+
+import json
+import sys
+import tarfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from archsr import manifest as mf
+from archsr.atomic import sha256
+from archsr.errors import UserError
+
+
+def problems(folder: Path, made: mf.Manifest) -> Iterator[str]:
+    """What is wrong with a dataset: missing or altered files, tars and indexes that disagree, a scene on two sides."""
+    for name, digest in (
+        (made.sources.file, made.sources.sha256),
+        (made.sources.same, made.sources.same_sha256),
+    ):
+        yield from _file(folder / name, digest)
+    if mf.fingerprint(made.splits) != made.fingerprint:
+        yield f"{folder / mf.NAME}: the fingerprint is not that of its shards"
+    owner: dict[str, str] = {}
+    shards = [(side, shard) for side, split in made.splits.items() for shard in split.shards]
+    for side, shard in tqdm(shards, desc="verifying", unit="shard", disable=not sys.stderr.isatty(), leave=False):
+        wrong = [*_file(folder / shard.file, shard.sha256), *_file(folder / shard.index, shard.index_sha256)]
+        yield from wrong
+        if wrong:
+            continue
+        yield from _members(folder, shard)
+        for sample in mf.read_index(folder, shard):
+            if owner.setdefault(sample.scene, side) != side:
+                yield f"{folder / shard.file}: scene {sample.scene!r} is in {owner[sample.scene]} and in {side}"
+
+
+def _file(path: Path, digest: str) -> Iterator[str]:
+    if not path.is_file():
+        yield f"{path}: missing"
+    elif sha256(path) != digest:
+        yield f"{path}: altered (its SHA-256 differs from the manifest)"
+
+
+def _members(folder: Path, shard: mf.Shard) -> Iterator[str]:
+    """The index against the tar's own headers."""
+    with tarfile.open(folder / shard.file, "r:") as archive:
+        places = {m.name.split(".")[0] + "." + m.name.split(".")[1]: (m.offset_data, m.size) for m in archive}
+    for sample in mf.read_index(folder, shard):
+        for name, member in sample.members.items():
+            if places.get(f"{sample.key}.{name}") != (member.offset, member.size):
+                yield f"{folder / shard.file}: {sample.key}.{name} is not where the index says"
+
+
+def inspect_dataset(folder: Path, *, check: bool = True) -> str:
+    """The summary of a dataset for people. Raises `UserError` naming the first fault if `check` finds any."""
+    made = mf.load(folder)
+    if check:
+        found = list(problems(folder, made))
+        if found:
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            raise UserError(f"{found[0]}{more}; copy the dataset again or prepare it again")
+    lines = [summary(made, folder), *_tags(folder, made)]
+    return "\n".join([*lines, "every file verified: SHA-256, index and tar agree" if check else "not verified"])
+
+
+def _tags(folder: Path, made: mf.Manifest) -> Iterator[str]:
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    with (folder / made.sources.file).open(encoding="utf-8") as lines:
+        for plain in map(json.loads, lines):
+            for tag in plain["tags"]:
+                counts[tag][plain["split"]] += 1
+    if counts:
+        width = max(12, *map(len, counts))
+        yield f"{'tag':{width}}" + "".join(f"{side:>8}" for side in mf.SPLITS)
+    for tag, sides in sorted(counts.items()):
+        yield f"{tag:{width}}" + "".join(f"{sides[side]:>8}" for side in mf.SPLITS)
+
+
+def summary(made: mf.Manifest, out: Path) -> str:
+    """What was made, for people."""
+    kinds = Counter(item.kind for item in made.left_out)
+    lines = [f"{made.sources.found} files found, {made.sources.kept} photographs kept, {len(made.left_out)} left out"]
+    for kind, count in sorted(kinds.items()):
+        some = [item for item in made.left_out if item.kind == kind]
+        lines += [f"  {kind}: {count}"] + [f"    {i.path}: {i.reason}" for i in some[:5]]
+        lines += [f"    ... and {len(some) - 5} more in {made.sources.file}"] if len(some) > 5 else []
+    lines += _same(out / made.sources.same, made.sources.leaks)
+    lines.append(f"{'split':8}{'scenes':>8}{'photos':>8}{'samples':>9}{'shards':>8}{'MB':>9}")
+    for name, split in made.splits.items():
+        size = sum(s.bytes for s in split.shards) / 1e6
+        row = f"{name:8}{split.scenes:>8}{split.photos:>8}{split.samples:>9}{len(split.shards):>8}{size:>9.1f}"
+        lines.append(row)
+    lines.append(f"{out / mf.NAME}  fingerprint {made.fingerprint[:16]}  {out / 'report.html'}")
+    return "\n".join(lines)
+
+
+def _same(path: Path, leaks: int) -> Iterator[str]:
+    with path.open(encoding="utf-8") as lines:
+        pairs = [json.loads(line) for line in lines]
+    across = [p for p in pairs if p["folders"][0] != p["folders"][1]]
+    yield (
+        f"{len(pairs)} pairs show the same photograph, {len(across)} of them in different folders; a split by folder "
+        f"alone would have leaked {leaks}"
+    )
+    for pair in across[:5]:
+        yield f"    {pair['a']} = {pair['b']} ({pair['how']}, score {pair['score']:.2f})"
+    if len(across) > 5:
+        yield f"    ... and {len(across) - 5} more in {path.name}"

@@ -1,0 +1,93 @@
+"""Stopped anywhere, continued, shared out to tasks: always the bytes of the unbroken run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from archsr.errors import UserError
+from archsr.prepare import survey as survey_module
+from archsr.prepare.pipeline import Task, prepare
+
+
+def content(folder):
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("tasks", [2, 4, 7])
+def test_tasks_and_join_are_one_preparation(photos, shards, prepare_config, tmp_path, tasks):
+    out = tmp_path / "joined"
+    for number in reversed(range(1, tasks + 1)):
+        with pytest.raises(UserError, match="parts are missing"):
+            prepare(photos, out, prepare_config, join=True)
+        assert prepare(photos, out, prepare_config, task=Task(number, tasks)) is None
+        assert not out.exists()
+    prepare(photos, out, prepare_config, join=True)
+    assert content(out) == content(shards)
+    assert [p.name for p in tmp_path.iterdir()] == ["joined"]
+
+
+@pytest.mark.parametrize("stop", range(1, 13))
+def test_an_error_anywhere_loses_nothing_and_leaves_no_dataset(
+    photos, shards, prepare_config, tmp_path, monkeypatch, stop
+):
+    """Fails at the n-th piece put in place: chunks, shards, indexes, the manifest."""
+    out = tmp_path / "stopped"
+    real, calls = os.replace, []
+
+    def fragile(self, target):
+        calls.append(target)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        real(self, target)
+        return target
+
+    monkeypatch.setattr("pathlib.Path.replace", fragile)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(photos, out, prepare_config)
+    monkeypatch.undo()
+    assert not out.exists()
+    prepare(photos, out, prepare_config)
+    assert content(out) == content(shards)
+
+
+def test_what_is_done_is_not_done_again(photos, prepare_config, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    prepare(photos, out, prepare_config, task=Task(1, 1))
+    monkeypatch.setattr(survey_module, "inspect", None)
+    prepare(photos, out, prepare_config, join=True)
+    assert out.is_dir()
+
+
+def test_unfinished_work_is_not_mixed_with_other_photographs_or_settings(photos, prepare_config, tmp_path):
+    out = tmp_path / "out"
+    prepare(photos, out, prepare_config, task=Task(1, 2))
+    other = prepare_config.model_copy(update={"tile": 128})
+    with pytest.raises(UserError, match=r"unfinished preparation with other settings.*--restart"):
+        prepare(photos, out, other)
+    prepare(photos, out, other, restart=True)
+    assert out.is_dir()
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(photos, shards, prepare_config, tmp_path):
+    """SIGKILL to the command and its workers, at moments spread over the whole of its work."""
+    config = tmp_path / "prepare.toml"
+    lines = [f"{k} = {v}" for k, v in prepare_config.model_dump(include={"val", "test", "tile", "min_side"}).items()]
+    lines += [f"pair_size = {prepare_config.pair_size}", f"samples_per_shard = {prepare_config.samples_per_shard}"]
+    config.write_text("\n".join(lines))
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "archsr", "prepare", str(photos), str(out), "--config", str(config)]
+    kills = 0
+    for n in range(20):
+        process = subprocess.Popen([*command, "--workers", "2"], start_new_session=True, stdout=subprocess.DEVNULL)
+        time.sleep(2.0 + 0.35 * ((7 * n) % 20))
+        kills += process.poll() is None
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run([*command, "--workers", "2"], check=True)
+    assert kills >= 5
+    assert content(out) == content(shards)
