@@ -20,8 +20,9 @@ from archsr.atomic import replacing_folder, sha256, sync_file
 from archsr.config import PrepareConfig
 from archsr.errors import UserError
 from archsr.prepare.samples import Encoded, Job, cut, quiet_worker
-from archsr.prepare.scan import Source, find_files, inspect
+from archsr.prepare.scan import Source, inspect
 from archsr.prepare.scenes import assign, scene_of
+from archsr.prepare.sources import Photos, open_photos
 from archsr.prepare.write import write_shards, write_sources
 from archsr.seeds import seed_of
 
@@ -29,22 +30,22 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def prepare(photos: Path, out: Path, config: PrepareConfig, *, workers: int = 0) -> mf.Manifest:
+def prepare(photos: Path | str, out: Path, config: PrepareConfig, *, workers: int = 0) -> mf.Manifest:
     """Write the dataset of `photos` to `out`, complete or not at all; an older dataset there is replaced.
 
     The result is a function of the files and the config: the same bytes whatever `workers` (0: this process).
     Raises `UserError` for anything that leaves no dataset one could trust.
     """
-    paths = find_files(photos, out=out)
-    _check_place(out)
-    with _crew(workers) as crew:
-        sources = _without_copies(list(crew(partial(inspect, photos, config=config), paths, "checking")))
-        _judge(sources, config, photos)
+    with open_photos(str(photos), exclude=out) as found, _crew(workers) as crew:
+        paths = found.names()
+        _check_place(out)
+        sources = _without_copies(list(crew(partial(inspect, found, config=config), paths, "checking")))
+        _judge(sources, config, found)
         scenes = {s.path: scene_of(s.path) for s in sources if not s.kind}
         sides = assign(list(scenes.values()), config)
         try:
             with replacing_folder(out) as folder:
-                return _write(folder, photos, sources, scenes, sides, config, crew)
+                return _write(folder, found, sources, scenes, sides, config, crew)
         except OSError as error:
             raise UserError(f"{out}: cannot be written: {error.strerror or error}; nothing was left behind") from None
 
@@ -68,24 +69,24 @@ def _without_copies(sources: Sequence[Source]) -> list[Source]:
     return result
 
 
-def _judge(sources: Sequence[Source], config: PrepareConfig, photos: Path) -> None:
+def _judge(sources: Sequence[Source], config: PrepareConfig, photos: Photos) -> None:
     """Stop where too little or too doubtful a set would remain."""
     bad = [s for s in sources if s.kind == "unreadable"]
     if bad and config.bad_files == "raise":
-        raise UserError(f"{photos / bad[0].path}: {bad[0].reason} (bad_files = 'raise'); remove it or mend it")
+        raise UserError(f"{photos.origin}: {bad[0].path}: {bad[0].reason} (bad_files = 'raise'); remove it or mend it")
     if all(s.kind for s in sources):
         some = "; ".join(f"{s.path}: {s.reason}" for s in sources[:3])
-        raise UserError(f"{photos}: no photographs found: all {len(sources)} files are left out ({some})")
+        raise UserError(f"{photos.origin}: no photographs found: all {len(sources)} files are left out ({some})")
     if len(bad) > config.max_bad_share * len(sources):
         raise UserError(
-            f"{photos}: {len(bad)} of {len(sources)} files cannot be read, more than max_bad_share "
+            f"{photos.origin}: {len(bad)} of {len(sources)} files cannot be read, more than max_bad_share "
             f"({config.max_bad_share:g}); the first: {bad[0].path}: {bad[0].reason}. Is it the right folder?"
         )
 
 
 def _write(
     folder: Path,
-    photos: Path,
+    photos: Photos,
     sources: Sequence[Source],
     scenes: dict[str, str],
     sides: dict[str, mf.SplitName],

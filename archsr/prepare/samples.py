@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import torch
 
@@ -14,6 +14,7 @@ from archsr.errors import UserError
 from archsr.images import BadImageError, Pixels, encode_webp, pixels_to_tensor, read_photo, tensor_to_pixels
 from archsr.manifest import SplitName
 from archsr.prepare.crops import Box, pair_boxes, tiles
+from archsr.prepare.photos import Photos
 from archsr.prepare.scan import Source
 from archsr.seeds import generator, seed_of
 
@@ -33,7 +34,7 @@ class Encoded:
 class Job:
     """One photograph to cut for one side of the split."""
 
-    folder: Path
+    photos: Photos
     source: Source
     scene: str
     split: SplitName
@@ -43,9 +44,9 @@ class Job:
 def cut(job: Job) -> list[Encoded]:
     """The samples of one photograph, a pure function of the file and the config."""
     try:
-        pixels = read_photo(job.folder / job.source.path, max_pixels=job.config.max_pixels).pixels
+        pixels = read_photo(job.photos.read(job.source.path), max_pixels=job.config.max_pixels).pixels
     except (BadImageError, OSError) as error:
-        raise UserError(f"{job.folder / job.source.path}: changed while being prepared: {error}") from None
+        raise UserError(f"{job.photos.origin}: {job.source.path}: changed while being prepared: {error}") from None
     height, width = pixels.shape[:2]
     if job.split == "train":
         return [_tile(job, pixels, n, b) for n, b in enumerate(tiles(width, height, tile=job.config.tile))]

@@ -1,14 +1,13 @@
-"""Finding files and deciding, one at a time, whether each is a usable photograph."""
+"""Deciding, one at a time, whether each file is a usable photograph."""
 
 import hashlib
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from archsr.config import PrepareConfig
-from archsr.errors import UserError
 from archsr.images import BadImageError, read_photo
 from archsr.prepare.floorplans import drawing_score
+from archsr.prepare.photos import Photos
 
 # what cameras, browsers and operating systems leave beside photographs
 _LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
@@ -29,36 +28,18 @@ class Source:
     reason: str = field(default="")
 
 
-def find_files(folder: Path, *, out: Path) -> list[str]:
-    """Paths of all files below `folder`, relative, `/`-separated, sorted; linked folders are not entered.
-
-    Raises `UserError` if there is no such folder, if it lies inside `out`, or if it holds no files.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of photographs")
-    if folder.resolve().is_relative_to(out.resolve()):
-        raise UserError(f"{folder}: the photographs lie inside the output {out}; choose an output elsewhere")
-    found: list[str] = []
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if (Path(root) / f).resolve() != out.resolve())
-        found += [(Path(root) / name).relative_to(folder).as_posix() for name in files]
-    if not found:
-        raise UserError(f"{folder}: no photographs found: the folder has no files")
-    return sorted(found)
-
-
-def inspect(folder: Path, path: str, config: PrepareConfig) -> Source:
+def inspect(photos: Photos, path: str, config: PrepareConfig) -> Source:
     """Read and decode one file completely."""
-    if Path(path).name.lower() in _LITTER or Path(path).name.startswith("._"):
+    if PurePosixPath(path).name.lower() in _LITTER or PurePosixPath(path).name.startswith("._"):
         return Source(path, kind="unreadable", reason="a file of the operating system, not a picture")
     try:
-        content = (folder / path).read_bytes()
-        photo = read_photo(content, max_pixels=config.max_pixels)
+        content = photos.read(path)
     except OSError as error:
-        return Source(path, kind="unreadable", reason=f"cannot be opened: {error.strerror}")
+        return Source(path, kind="unreadable", reason=f"cannot be opened: {error.strerror or error}")
+    try:
+        photo = read_photo(content, max_pixels=config.max_pixels)
     except BadImageError as error:
-        size = (folder / path).stat().st_size
-        return Source(path, bytes=size, kind="unreadable", reason="empty file" if size == 0 else str(error))
+        return Source(path, bytes=len(content), kind="unreadable", reason=str(error) if content else "empty file")
     height, width = photo.pixels.shape[:2]
     score = drawing_score(photo.pixels)
     kind, reason = "", ""
