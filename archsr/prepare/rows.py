@@ -1,0 +1,176 @@
+"""Photographs in the rows of a Hugging Face dataset: of the hub, of a folder, of a Parquet file."""
+
+import glob
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, cast
+
+from archsr.errors import UserError
+from archsr.prepare.files import read_file, stamp_file
+from archsr.prepare.photos import Photos, check_size, cleaned, distinct
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+PREFIX = "hf:"
+_BATCH = 1000
+
+
+def local_place(spec: str) -> Path | None:
+    """The folder or file of `hf:PLACE[@split]`, or None for the name of a dataset on the hub."""
+    name, _ = _parts(spec)
+    place = Path(name).expanduser()
+    return place if place.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1 else None
+
+
+def _parts(spec: str) -> tuple[str, str]:
+    """Name and split of a spec; an `@` inside an existing path belongs to the path."""
+    whole = spec.removeprefix(PREFIX)
+    name, at, split = whole.rpartition("@")
+    return (whole, "") if not at or not name or Path(whole).expanduser().exists() else (name, split)
+
+
+class RowPhotos(Photos):
+    """The rows of a dataset with a column of pictures.
+
+    A row is named `LABEL/FILE`: the class of its first ClassLabel column, if there is one, and the file name stored
+    with the picture, or `row-0000123`. Rows that would have one name are numbered in their order.
+    """
+
+    @cached_property
+    def _dataset(self) -> "Dataset":
+        """All columns, pictures as they are stored."""
+        import datasets
+
+        found = _load(self.spec.text, cache=self.spec.unpack_to)
+        pictures = [name for name, kind in found.features.items() if isinstance(kind, datasets.Image)]
+        if not pictures or (len(pictures) > 1 and "image" not in pictures):
+            some = f"several columns of pictures ({', '.join(pictures)})" if pictures else "no column of pictures"
+            raise UserError(
+                f"{self.origin}: {some} among {', '.join(found.column_names)}; expected one of the type datasets.Image "
+                "(or one of that type called image): cast_column or select_columns it and save it anew"
+            )
+        self._picture = "image" if "image" in pictures else pictures[0]
+        return found.cast_column(self._picture, datasets.Image(decode=False))
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        """The row of every name."""
+        rows: dict[str, int] = {}
+        for number, (label, path) in enumerate(zip(self._labels(), self._paths(), strict=True)):
+            base = PurePosixPath(path.replace("\\", "/")).name or f"row-{number:07d}"
+            rows[distinct(cleaned(f"{label}/{base}") or f"row-{number:07d}", rows)] = number
+        return rows
+
+    def _labels(self) -> list[str]:
+        """The class of every row, empty where there is none."""
+        import datasets
+
+        found = self._dataset
+        for name, kind in found.features.items():
+            if isinstance(kind, datasets.ClassLabel):
+                numbers = cast(list[int | None], found[name][:])
+                return ["" if n is None or n < 0 else kind.names[n].replace("/", "_") for n in numbers]
+        return [""] * len(found)
+
+    def _paths(self) -> list[str]:
+        """The path stored with every row, empty where there is none; the pictures' bytes are not touched."""
+        found = self._dataset
+        only = found.select_columns([self._picture]).with_format("arrow")
+        paths: list[str] = []
+        for batch in cast(Any, only.iter(batch_size=_BATCH)):
+            column = batch.column(self._picture).combine_chunks()
+            paths += [path or "" for path in column.field("path").to_pylist()]
+        return paths
+
+    def _find(self) -> list[str]:
+        return list(self._rows)
+
+    def _row(self, name: str) -> Mapping[str, Any]:
+        return cast(Mapping[str, Any], self._dataset[self._rows[name]])
+
+    def read(self, name: str) -> bytes:
+        """See `Photos`."""
+        picture = self._row(name)[self._picture] or {}
+        content, path = picture.get("bytes"), picture.get("path")
+        if content is not None:
+            check_size(len(content), self.spec.max_bytes)
+            return bytes(content)
+        if not path:
+            raise OSError("a row without a picture")
+        if "://" in path:
+            raise OSError(f"not stored in the dataset but at {path}")
+        return read_file(Path(path), max_bytes=self.spec.max_bytes)
+
+    def stamp(self, name: str) -> str:
+        """The dataset's fingerprint and size, the row, and the file where the row only names one."""
+        found = self._dataset
+        mark = f"{found._fingerprint}-{len(found)}-{self._rows[name]}"  # pyright: ignore[reportPrivateUsage]
+        picture = self._row(name)[self._picture] or {}
+        outside = picture.get("bytes") is None and picture.get("path")
+        return f"{mark}-{stamp_file(Path(outside))}" if outside else mark
+
+    def columns(self, name: str) -> dict[str, str]:
+        """The row's other columns that hold one text, number or class each; empty values are left out."""
+        import datasets
+
+        found: dict[str, str] = {}
+        kinds = self._dataset.features
+        for column, value in self._row(name).items():
+            kind = kinds[column]
+            if value is None or column == self._picture:
+                continue
+            if isinstance(kind, datasets.ClassLabel):
+                found[column] = kind.names[value] if value >= 0 else ""
+            elif isinstance(kind, datasets.Value) and not isinstance(value, bytes):
+                found[column] = str(value)
+        return {column: text for column, text in found.items() if text}
+
+
+def _load(spec: str, *, cache: Path | None) -> "Dataset":
+    """The one dataset called `spec`. Raises `UserError` for whatever the library raises."""
+    import datasets
+
+    place = local_place(spec)
+    name, split = _parts(spec)
+    if place and not place.exists():
+        raise UserError(f"{spec}: no such folder or file: {place}; for a dataset of the hub write hf:owner/name")
+    try:
+        found = _load_local(place, cache=cache) if place else datasets.load_dataset(name)
+    except Exception as error:  # the library, its readers and the network raise almost anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        if place:
+            raise UserError(f"{spec}: not a dataset that can be read, or a damaged one: {reason}") from None
+        raise UserError(
+            f"{spec}: cannot be loaded from the hub: {reason}. Without internet, fetch it elsewhere (hf download "
+            f"{name} --repo-type dataset --local-dir FOLDER), bring the folder here and write hf:FOLDER"
+        ) from None
+    return _chosen(found, split, spec)
+
+
+def _load_local(place: Path, *, cache: Path | None) -> Any:  # noqa: ANN401 - a Dataset, or one of each split
+    import datasets
+
+    where = str(cache) if cache else None
+    if place.is_file():
+        return datasets.load_dataset("parquet", data_files=glob.escape(str(place)), cache_dir=where)
+    if (place / "dataset_dict.json").is_file() or (place / "state.json").is_file():
+        return datasets.load_from_disk(str(place))
+    return datasets.load_dataset(str(place), cache_dir=where)
+
+
+def _chosen(found: Any, split: str, spec: str) -> "Dataset":  # noqa: ANN401
+    """One split by name, several as `a+b`; none need be named where there is only one."""
+    import datasets
+
+    if isinstance(found, datasets.Dataset):
+        splits = {str(found.split or "all"): found}
+    else:
+        splits = {str(name): one for name, one in cast(Mapping[Any, datasets.Dataset], found).items()}
+    wanted = split.split("+") if split else list(splits)
+    if not set(wanted) <= set(splits) or (not split and len(splits) > 1):
+        known = " or ".join(f"{spec.removesuffix('@' + split)}@{name}" for name in [*splits, "+".join(splits)])
+        said = f"no split {split!r}" if split else f"{len(splits)} splits, and none is named"
+        raise UserError(f"{spec}: {said}; write {known}")
+    return datasets.concatenate_datasets([splits[name] for name in wanted])
