@@ -35,9 +35,7 @@ def _prepare(args: argparse.Namespace) -> int:
     data = config_file.with_overrides(tables, args.set)
     config = config_file.check(PrepareConfig, data, where=str(args.config or "prepare"))
     task = Task(*args.task) if args.task else None
-    made = prepare(
-        args.photos, args.out, config, workers=args.workers, task=task, join=args.join, restart=args.restart
-    )
+    made = prepare(args.photos, args.out, config, workers=args.workers, task=task, join=args.join, restart=args.restart)
     if made is None:
         number, of = args.task
         print(f"task {number} of {of} is done; when all are: archsr prepare {args.photos} {args.out} --join")

@@ -158,7 +158,9 @@ def read_index(folder: Path, shard: Shard) -> list[Sample]:
 def _sample(plain: dict[str, Any]) -> Sample:
     left, top, width, height = plain["box"]
     members = {name: Member(*values) for name, values in plain["members"].items()}
-    return Sample(plain["key"], plain["scene"], plain["photo"], (left, top, width, height), members, tuple(plain["tags"]))
+    return Sample(
+        plain["key"], plain["scene"], plain["photo"], (left, top, width, height), members, tuple(plain["tags"])
+    )
 
 
 def index_line(sample: Sample) -> bytes:

@@ -54,7 +54,11 @@ def _progress(title: str, total: int) -> Generator[Callable[[int], None]]:
     """A bar on a terminal; in a log, a line every half minute."""
     if sys.stderr.isatty():
         with tqdm(total=total, desc=title, unit="file", leave=False) as bar:
-            yield lambda count: bar.update(count) and None
+
+            def step(count: int) -> None:
+                bar.update(count)
+
+            yield step
         return
     started = spoken = time.monotonic()
     done = 0

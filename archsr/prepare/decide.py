@@ -1,7 +1,7 @@
-"""From what every file is to what becomes of it: copies, scenes, sides and tags. Needs all files at once, and no pixels."""
+"""What becomes of every file: copies, scenes, sides and tags. It needs all files at once, and no pixels."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from archsr.prepare.scenes import Scenes, assign, scene_of, split_of, unite
 from archsr.prepare.tags import tags_of
 
 Link = tuple[str, str]
+_BRIDGE = "shows the same as photographs that the earlier dataset has on different sides"
 
 
 @dataclass(frozen=True)
@@ -55,22 +56,21 @@ def decide(
 
     Raises `UserError` where no three sides come about.
     """
-    marked, copies = without_copies(sources)
+    marked, copies = without_copies(sources, earlier)
     same = [_same(a, b, 1.0, "the same file", config) for a, b in copies]
     if config.scenes.near_duplicates:
         same += _near(marked, thumbs, config)
     links = [(s.a, s.b) for s in same]
-    marked = _without_bridges(marked, links, earlier)
+    bridges = _bridges(links, earlier, config)
+    links = [link for link in links if not bridges & set(link)]
+    marked = [replace(s, kind="bridge", reason=_BRIDGE) if s.path in bridges and not s.kind else s for s in marked]
     kept = [s for s in marked if not s.kind]
-    dropped = {s.path for s in marked if s.kind and s.kind != "duplicate"}
-    links = [link for link in links if not dropped & set(link)]
     # a copy gives no samples, but its folder shows the same building as the original's
     everyone = sorted({s.path for s in kept} | {p for link in links for p in link})
     scenes = unite(everyone, links, config)
     here = {s.path for s in kept}
     scenes = Scenes({p: n for p, n in scenes.of.items() if p in here}, _living(scenes, here))
-    names = {scene_of(p, folder=config.scenes.folder, title=config.scenes.title): side for p, side in earlier.items()}
-    sides = assign(scenes, names, config)
+    sides = assign(scenes, _scene_sides(earlier, config), config)
     return Decision(marked, scenes, sides, {s.path: tags_of(s, config.tags) for s in kept}, same)
 
 
@@ -80,13 +80,18 @@ def _living(scenes: Scenes, here: set[str]) -> dict[str, list[str]]:
     return {name: parts for name, parts in scenes.parts.items() if name in names}
 
 
-def without_copies(sources: Sequence[Source]) -> tuple[list[Source], list[Link]]:
-    """Files with the same bytes as one earlier in the alphabet give no samples: they would count twice.
+def _scene_sides(earlier: Mapping[str, SplitName], config: PrepareConfig) -> dict[str, SplitName]:
+    return {scene_of(p, folder=config.scenes.folder, title=config.scenes.title): side for p, side in earlier.items()}
 
-    Returns the sources, marked, and (original, copy) pairs.
+
+def without_copies(sources: Sequence[Source], earlier: Container[str] = ()) -> tuple[list[Source], list[Link]]:
+    """Files with the same bytes as another give no samples: they would count twice.
+
+    The first in the alphabet is the original, before it one of the `earlier` dataset. Returns the sources, marked, and
+    (original, copy) pairs.
     """
     first: dict[str, str] = {}
-    for source in sorted((s for s in sources if not s.kind), key=lambda s: s.path):
+    for source in sorted((s for s in sources if not s.kind), key=lambda s: (s.path not in earlier, s.path)):
         first.setdefault(source.sha256, source.path)
     marked: list[Source] = []
     copies: list[Link] = []
@@ -104,9 +109,7 @@ def _near(sources: Sequence[Source], thumbs: NDArray[np.uint8], config: PrepareC
     order = sorted((i for i, s in enumerate(sources) if not s.kind), key=lambda i: sources[i].path)
     found = near_pairs(thumbs[np.array(order, dtype=np.int64)])
     paths = [sources[i].path for i in order]
-    return [
-        _same(paths[p.a], paths[p.b], p.score, "mirrored" if p.mirrored else _window(p.box), config) for p in found
-    ]
+    return [_same(paths[p.a], paths[p.b], p.score, "mirrored" if p.mirrored else _window(p.box), config) for p in found]
 
 
 def _window(box: tuple[float, float, float, float]) -> str:
@@ -122,17 +125,16 @@ def _same(a: str, b: str, score: float, how: str, config: PrepareConfig) -> Same
     return Same(a, b, round(score, 4), how, (first, second), leak)
 
 
-def _without_bridges(
-    sources: Sequence[Source], links: Sequence[Link], earlier: Mapping[str, SplitName]
-) -> list[Source]:
-    """Leave out a new photograph that shows the same as old ones on two sides: joining them would move old ones."""
+def _bridges(links: Sequence[Link], earlier: Mapping[str, SplitName], config: PrepareConfig) -> set[str]:
+    """New photographs that link scenes of the earlier dataset on two sides: joining those would move old ones."""
+    sides = _scene_sides(earlier, config)
     touched: defaultdict[str, set[SplitName]] = defaultdict(set)
     for a, b in links:
         for new, old in ((a, b), (b, a)):
             if new not in earlier and old in earlier:
-                touched[new].add(earlier[old])
-    reason = "shows the same as photographs that the earlier dataset has on different sides"
-    return [replace(s, kind="bridge", reason=reason) if len(touched[s.path]) > 1 else s for s in sources]
+                own = scene_of(new, folder=config.scenes.folder, title=config.scenes.title)
+                touched[new] |= {earlier[old], *([sides[own]] if own in sides else [])}
+    return {path for path, found in touched.items() if len(found) > 1}
 
 
 def judge(sources: Sequence[Source], config: PrepareConfig, origin: str) -> None:

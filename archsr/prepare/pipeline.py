@@ -61,7 +61,6 @@ def prepare(
     trust.
     """
     place = Place(str(origin), out, out.with_name(f".{out.name}.preparing"))
-    _check_place(out)
     if restart:
         shutil.rmtree(place.spool, ignore_errors=True)
     try:
@@ -110,6 +109,7 @@ def _begin(place: Place, config: PrepareConfig) -> list[Chunk]:
     place.spool.mkdir(exist_ok=True)
     try:
         photos = photos_of(place.origin, place.out, place.spool)
+        _check_place(place.out)
         names = photos.names()
         listing = hashlib.sha256()
         for name in names:
@@ -136,8 +136,8 @@ def _claim(place: Place, job: bytes) -> None:
     if changed:
         what = {"origin": "photographs", "files": "files (some were added, changed or removed)", "config": "settings"}
         raise UserError(
-            f"{place.spool}: holds an unfinished preparation with other {what[changed[0]]}; finish that one with its own "
-            "command, or begin anew with --restart"
+            f"{place.spool}: holds an unfinished preparation with other {what[changed[0]]}; finish that one with its "
+            "own command, or begin anew with --restart"
         )
 
 
@@ -150,8 +150,8 @@ def _refuse_missing(place: Place, chunks: Sequence[Chunk]) -> None:
     missing = [number for number, c in enumerate(chunks) if not is_complete(place.spool, c.name)]
     if missing:
         raise UserError(
-            f"{place.spool}: {len(missing)} of {len(chunks)} parts are missing (the first: number {missing[0]}); run the "
-            "tasks that did not finish again: with --task i/n, task i makes the parts i-1, i-1+n, ..."
+            f"{place.spool}: {len(missing)} of {len(chunks)} parts are missing (the first: number {missing[0]}); run "
+            "the tasks that did not finish again: with --task i/n, task i makes the parts i-1, i-1+n, ..."
         )
 
 
@@ -197,9 +197,7 @@ def _entries(
 ) -> list[Entry]:
     """Where the samples of each kept photograph are. Those cut for a side that is not theirs are cut again."""
     kept = {s.path for s in decision.sources if not s.kind}
-    moved = [
-        p for c in chunks for p in c.paths if p in kept and provisional_side(p, config) != decision.side(p)
-    ]
+    moved = [p for c in chunks for p in c.paths if p in kept and provisional_side(p, config) != decision.side(p)]
     size = _LARGEST_CHUNK // 8
     again = [
         Chunk(place, config, _moved_name(group, decision), group, [decision.side(p) for p in group])

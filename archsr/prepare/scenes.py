@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from archsr.config import PrepareConfig
@@ -17,8 +18,17 @@ _CAMERA = re.compile(r"^(img|dsc[nf]?|pxl|p|image|photo|pic|mvimg|gopr|dji|scree
 _LAST_NUMBER = re.compile(
     r"[ _.\-]*(copy|final|edit(ed)?|(view|shot|img|photo|pic|no|nr)?[ _.\-]*(\d+[a-z]?|\(\d+\)))$"
 )
-_SPECIFIC = 8  # letters and digits that a title needs to join photographs of different folders
-_GENERIC = 3  # a title in more folders than this (`facade`, `entrance`) says nothing about the building
+# words that say what part of a building is shown, not which building
+_GENERIC_WORDS = frozenset(
+    "aerial area atrium back balcony basement bath bathroom bedroom bridge brick building ceiling city close closeup "
+    "concrete corner corridor courtyard daylight design detail details dining door drawing elevation entrance entry "
+    "evening exterior facade façade finished floor front garden glass ground hall hallway home house image indoor inside "
+    "interior kitchen landscape level library lobby living main model morning night north office outdoor outside photo "
+    "picture plan pool project reception render roof room rooftop section side sketch south east west space stair "
+    "staircase stairs street structure studio terrace title tower tree upper view wall west window windows wood".split()
+)
+_WORD = re.compile(r"[^\W\d_]{4,}")
+_MANY = 3  # a title in more folders than this says nothing either
 
 
 def scene_of(path: str, *, folder: bool = True, title: bool = True) -> str:
@@ -78,16 +88,18 @@ def unite(paths: Sequence[str], links: Iterable[tuple[str, str]], config: Prepar
 
 
 def _shared_titles(paths: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of photographs in different folders with one specific title, a chain through each title."""
+    """Pairs of photographs in different folders with one specific title, a chain through each title.
+
+    Specific: numbered, with a word of four letters or more that names no part of a building.
+    """
     by_title: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for path in paths:
         place = PurePosixPath(path)
         name = title_of(place.stem)
-        numbered = name != place.stem.casefold().strip()
-        if numbered and sum(c.isalnum() for c in name) >= _SPECIFIC:
+        if name != place.stem.casefold().strip() and set(_WORD.findall(name)) - _GENERIC_WORDS:
             by_title[name].setdefault(place.parent.as_posix(), path)
-    chains = [sorted(places.values()) for places in by_title.values() if 1 < len(places) <= _GENERIC]
-    return [pair for chain in chains for pair in zip(chain, chain[1:], strict=False)]
+    chains = [sorted(places.values()) for places in by_title.values() if 1 < len(places) <= _MANY]
+    return [pair for chain in chains for pair in pairwise(chain)]
 
 
 def split_of(scene: str, config: PrepareConfig) -> SplitName:
@@ -102,7 +114,11 @@ def split_of(scene: str, config: PrepareConfig) -> SplitName:
 
 def _named(scene: str, config: PrepareConfig) -> SplitName:
     """The side of a folder by the lists; a side without a list is still chosen by the hash."""
-    for side, globs in (("test", config.test_folders), ("val", config.val_folders)):
+    lists: tuple[tuple[SplitName, tuple[str, ...]], ...] = (
+        ("test", config.test_folders),
+        ("val", config.val_folders),
+    )
+    for side, globs in lists:
         if any(fnmatch(scene.casefold(), glob.casefold()) for glob in globs):
             return side
     place = unit(config.seed, "split", scene)
@@ -134,7 +150,7 @@ def assign(scenes: Scenes, earlier: Mapping[str, SplitName], config: PrepareConf
             f"too few scenes for three splits: found {len(unique)} ({', '.join(unique)}), need at least 3. A scene is "
             "a sub-folder, or a shared title (villa-01, villa-02); sort the photographs into a folder per project"
         )
-    sides = {scene: side_of(parts, earlier, config) for scene, parts in scenes.parts.items()}
+    sides: dict[str, SplitName] = {scene: side_of(parts, earlier, config) for scene, parts in scenes.parts.items()}
     missing = [side for side in ("train", "val", "test") if side not in sides.values()]
     if missing:
         raise UserError(

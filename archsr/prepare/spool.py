@@ -72,9 +72,10 @@ def read_chunk(folder: Path, name: str) -> Iterator[Record]:
     """The records of a chunk, in order."""
     for line in (folder / f"{name}.jsonl").read_bytes().splitlines():
         plain = json.loads(line)
-        source = plain["source"]
-        found = Source(**{**source, "notes": tuple(source["notes"]), "columns": tuple(source["columns"])})
-        yield Record(found, plain["side"], [_stored(s) for s in plain["samples"]])
+        source: dict[str, Any] = plain["source"]
+        source["notes"] = tuple(source["notes"])
+        source["columns"] = tuple((name, value) for name, value in source["columns"])
+        yield Record(Source(**source), plain["side"], [_stored(s) for s in plain["samples"]])
 
 
 def _stored(plain: dict[str, Any]) -> Stored:

@@ -71,8 +71,8 @@ def _tags(folder: Path, made: mf.Manifest) -> Iterator[str]:
         for plain in map(json.loads, lines):
             for tag in plain["tags"]:
                 counts[tag][plain["split"]] += 1
+    width = max([12, *map(len, counts)])
     if counts:
-        width = max(12, *map(len, counts))
         yield f"{'tag':{width}}" + "".join(f"{side:>8}" for side in mf.SPLITS)
     for tag, sides in sorted(counts.items()):
         yield f"{tag:{width}}" + "".join(f"{sides[side]:>8}" for side in mf.SPLITS)

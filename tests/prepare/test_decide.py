@@ -41,9 +41,10 @@ def test_folders_titles_and_links_unite():
 
 
 def test_titles_that_many_folders_have_say_nothing():
-    paths = [f"{folder}/entrance-hall-{n}.jpg" for n, folder in enumerate("abcd")]
-    assert len(set(unite(paths, [], CONFIG).of.values())) == 4
-    assert len(set(unite(paths[:2], [], CONFIG).of.values())) == 1
+    for name, together in (("entrance-hall", False), ("building-005_view", False), ("villa-rossi", True)):
+        paths = [f"{folder}/{name}-{n}.jpg" for n, folder in enumerate("abcd")]
+        assert len(set(unite(paths, [], CONFIG).of.values())) == 4
+        assert len(set(unite(paths[:2], [], CONFIG).of.values())) == (1 if together else 2)
 
 
 @settings(max_examples=60, deadline=None)
@@ -109,9 +110,7 @@ def test_named_folders_make_the_sides():
 def test_tags_come_from_folders_rules_columns_and_a_table(tmp_path):
     table = tmp_path / "tags.csv"
     table.write_text("path,tag\ninterior/villa/1.jpg,modern\n*/VILLA/*,villa\n")
-    config = TagsConfig(
-        folders=1, rules=(TagRule(tag="stairs", match="*stair*"),), csv=str(table), columns=("style",)
-    )
+    config = TagsConfig(folders=1, rules=(TagRule(tag="stairs", match="*stair*"),), csv=str(table), columns=("style",))
     first = source("interior/villa/1.jpg", columns=(("style", "art deco"), ("artist", "x")))
     assert tags_of(first, config) == ("interior", "modern", "style=art deco", "villa")
     assert tags_of(source("exterior/Staircase.jpg"), config) == ("exterior", "stairs")

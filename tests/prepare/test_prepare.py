@@ -18,8 +18,8 @@ from archsr.degrade.apply import apply
 from archsr.degrade.recipe import from_json
 from archsr.errors import UserError
 from archsr.images import pixels_to_tensor, read_photo, tensor_to_pixels
-from archsr.prepare.floorplans import drawing_score
-from archsr.prepare.pipeline import prepare, summary
+from archsr.prepare.pipeline import prepare
+from archsr.prepare.verify import inspect_dataset, problems, summary
 from archsr.stream.reader import ShardReader
 
 
@@ -250,6 +250,37 @@ def test_the_summary_names_what_was_left_out(messy, tmp_path):
 # ---------------------------------------------------------------- manifest
 
 
+def test_inspect_verifies_every_file(shards, tmp_path):
+    assert "every file verified" in inspect_dataset(shards)
+    names = [p.name for p in shards.iterdir() if p.name not in (mf.NAME, "report.html")]
+    for name in names:
+        copy = tmp_path / name
+        shutil.copytree(shards, copy)
+        changed = bytearray((copy / name).read_bytes() or b"x")
+        changed[len(changed) // 2] ^= 1
+        (copy / name).write_bytes(changed)
+        with pytest.raises(UserError, match=f"{name}: altered"):
+            inspect_dataset(copy)
+        (copy / name).unlink()
+        assert any("missing" in p for p in problems(copy, mf.load(copy)))
+        assert "not verified" in inspect_dataset(shards, check=False)
+
+
+def test_the_report_shows_what_was_done(shards):
+    page = (shards / "report.html").read_text()
+    for word in (
+        "Near-duplicates",
+        "Left out",
+        "Drawings",
+        "drawing: 1",
+        "Sharpness",
+        "Sample crops",
+        "data:image/jpeg",
+    ):
+        assert word in page, word
+    assert "http" not in page, "self-contained"
+
+
 def test_another_schema_and_damage_are_named(shards, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(shards, copy)
@@ -266,20 +297,6 @@ def test_another_schema_and_damage_are_named(shards, tmp_path):
         mf.load(copy)
     with pytest.raises(UserError, match="archsr prepare PHOTOS"):
         mf.load(tmp_path)
-
-
-# ---------------------------------------------------------------- drawings
-
-
-def test_drawn_plans_are_drawings_and_white_walls_are_not(photos):
-    for path in photos.rglob("*.*"):
-        score = drawing_score(read_photo(path).pixels)
-        assert (score >= 0.5) == ("plan" in path.name), path
-    rng = np.random.default_rng(0)
-    white_wall = np.clip(rng.normal(238, 3, (300, 400, 3)), 0, 255).astype(np.uint8)
-    assert drawing_score(white_wall) < 0.5
-    night = np.full((300, 400, 3), 6, dtype=np.uint8)
-    assert drawing_score(night) == 0
 
 
 def test_real_photographs(real_photos, tmp_path):

@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 from archsr.config import PrepareConfig
 from archsr.errors import UserError
 from archsr.prepare.crops import pair_boxes, tiles
-from archsr.prepare.scenes import assign, scene_of, split_of, title
+from archsr.prepare.scenes import Scenes, assign, scene_of, split_of, title_of
 
 CONFIG = PrepareConfig()
+
+
+def as_scenes(names):
+    return Scenes({n: n for n in names}, {n: [n] for n in names})
 
 
 @pytest.mark.parametrize(
@@ -36,7 +40,7 @@ def test_scenes_are_folders_or_titles(path, scene):
 @given(st.text(min_size=1, max_size=30))
 def test_a_title_is_never_empty_for_a_name(stem):
     if stem.casefold().strip():
-        assert title(stem)
+        assert title_of(stem)
 
 
 @given(
@@ -65,16 +69,16 @@ def test_fractions_are_met_on_average():
 
 def test_too_few_scenes_say_so():
     with pytest.raises(UserError, match=r"too few scenes for three splits: found 2 \(a, b\)"):
-        assign(["a", "b", "a"], CONFIG)
+        assign(as_scenes(["a", "b"]), {}, CONFIG)
 
 
 def test_an_empty_side_names_fractions_that_work():
     scenes = [f"p{i}" for i in range(4)]
     with pytest.raises(UserError) as error:
-        assign(scenes, CONFIG)
+        assign(as_scenes(scenes), {}, CONFIG)
     words = str(error.value).split("--set ")
     options = {w.split("=")[0]: float(w.split("=")[1]) for w in words[1:]}
-    assert set(assign(scenes, PrepareConfig(**options)).values()) == {"train", "val", "test"}
+    assert set(assign(as_scenes(scenes), {}, PrepareConfig(**options)).values()) == {"train", "val", "test"}
 
 
 sides = st.integers(1, 3000)
