@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageChops, ImageCms, ImageOps
 from torchvision.io import ImageReadMode, decode_image
 
 from archsr.atomic import replacing
+from archsr.picture_files import BadImageError, check_whole, looks_like
 
 Pixels = NDArray[np.uint8]
 
@@ -24,10 +25,6 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000
 Image.init()  # PIL loads its readers one by one; `formats` needs them all
 _FORMATS = [f for f in FORMATS if f in Image.OPEN]  # AVIF and JPEG 2000 depend on how PIL was built
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
-
-
-class BadImageError(Exception):
-    """A file that is not a usable picture; the text is the reason, without the file's name."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +44,22 @@ def read_photo(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     is not one whole picture: no picture, truncated, animated, more than `max_pixels`, floating point.
     """
     try:
+        content = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        raise BadImageError(f"cannot be opened: {error.strerror}") from error
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL's bomb warning: `max_pixels` decides; EXIF warnings: no pixels lost
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
                 _check(image, max_pixels)
+                turned = _is_turned(image)  # TIFF forgets it when loading, PNG may learn it only then
                 image.load()
-                return _to_rgb(image)
+                check_whole(image, content)
+                return _to_rgb(image, turned=turned or _is_turned(image))
     except BadImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise BadImageError("not a picture that can be read") from None
+        raise BadImageError(f"not a picture that can be read{looks_like(content)}") from None
     except Image.DecompressionBombError:
         raise BadImageError(f"more than {max_pixels:,} pixels") from None
     except Exception as error:  # PIL's decoders raise almost anything on damaged files; the reason is passed on
@@ -73,12 +76,18 @@ def _check(image: Image.Image, max_pixels: int) -> None:
         raise BadImageError("floating-point pixels, which have no fixed white")
 
 
-def _to_rgb(image: Image.Image) -> Photo:
+def _is_turned(image: Image.Image) -> bool:
+    return image.getexif().get(0x0112, 1) in range(2, 9)
+
+
+def _to_rgb(image: Image.Image, *, turned: bool) -> Photo:
     notes: list[str] = []
+    if image.format in ("JPEG", "MPO") and image.mode == "CMYK" and "adobe" not in image.info:
+        image.paste(ImageChops.invert(image))  # PIL takes every CMYK JPEG for Adobe's, whose values are inverted
     if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
         notes.append("first page")
     upright = ImageOps.exif_transpose(image)
-    if image.getexif().get(0x0112, 1) != 1:
+    if turned:
         notes.append("turned upright")
     if upright.mode.startswith("I"):
         upright = _from_16_bit(upright)

@@ -31,6 +31,7 @@ _OPENERS: dict[str, Callable[[Path], _Compressed]] = {
 _SHORT = {".tgz": ".gz", ".tbz2": ".bz2", ".tbz": ".bz2", ".txz": ".xz"}
 COMPRESSED = (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tzst", *_SHORT)
 _CHUNK = 1 << 22
+_SLACK = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,8 @@ def _decompress(path: Path, unpacked: Path) -> None:
     opener = _OPENERS.get(_SHORT.get(ending, ending))
     if opener is None:
         raise UserError(f"{path}: this Python cannot read {ending}; decompress it first (zstd -d) and name the .tar")
-    # photographs hardly shrink: a file that grows a hundredfold is no archive of photographs
-    bound = 100 * path.stat().st_size + (1 << 30)
+    # photographs hardly shrink: what grows a hundredfold is no archive of photographs
+    bound = 100 * path.stat().st_size + _SLACK
     try:
         with replacing(unpacked) as temporary, temporary.open("wb") as out:
             _copy(path, out, opener, bound)
@@ -153,14 +154,17 @@ def _decompress(path: Path, unpacked: Path) -> None:
 
 
 def _copy(path: Path, out: IO[bytes], opener: Callable[[Path], _Compressed], bound: int) -> None:
+    with opener(path) as source:
+        while chunk := _chunk(source, path):
+            if out.tell() + len(chunk) > bound:
+                raise UserError(f"{path}: grows beyond {bound:,} bytes when decompressed; is it a bomb?")
+            out.write(chunk)
+    if out.tell() == 0:
+        raise damaged_archive(str(path), "empty")
+
+
+def _chunk(source: _Compressed, path: Path) -> bytes:
     try:
-        source = opener(path)
-        with source:
-            chunk = source.read(_CHUNK)
-            while chunk:
-                if out.tell() + len(chunk) > bound:
-                    raise UserError(f"{path}: grows beyond {bound:,} bytes when decompressed; is it a bomb?")
-                out.write(chunk)
-                chunk = source.read(_CHUNK)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        return source.read(_CHUNK)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise damaged_archive(str(path), error) from None

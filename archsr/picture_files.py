@@ -1,0 +1,111 @@
+"""What PIL does not tell about picture files: damage it decodes all the same, and what a file is instead."""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+# what lies among photographs without being a picture we read: where its first bytes are, and its name
+_STARTS: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"PK\3\4", "a zip archive"),
+    (0, b"%PDF", "a PDF document; export its pictures"),
+    (0, b"8BPS", "a Photoshop document; save it as PNG or TIFF"),
+    (0, b"\0\0\0\x0cjP", "a JPEG 2000 this PIL cannot read"),
+    (4, b"ftypheic", "a HEIC picture; convert it to JPEG or PNG"),
+    (4, b"ftypheix", "a HEIC picture; convert it to JPEG or PNG"),
+    (4, b"ftypmif1", "a HEIF picture; convert it to JPEG or PNG"),
+    (4, b"ftypavif", "an AVIF this PIL cannot read"),
+    (4, b"ftypcrx", "a raw photograph; develop it to TIFF or JPEG"),
+    (4, b"ftyp", "a video"),
+    (8, b"CR\2\0", "a raw photograph; develop it to TIFF or JPEG"),
+    (0, b"FUJIFILMCCD-RAW", "a raw photograph; develop it to TIFF or JPEG"),
+    (0, b"\x1aE\xdf\xa3", "a video"),
+    (0, b"RIFF", "a video or sound"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"Rar!", "a RAR archive"),
+    (0, b"7z\xbc\xaf", "a 7z archive"),
+    (0, b"%!PS", "a PostScript document"),
+)
+
+
+class BadImageError(Exception):
+    """A file that is not a usable picture; the text is the reason, without the file's name."""
+
+
+def looks_like(content: bytes) -> str:
+    """`": a web page"` and the like for the bytes of a file that is no picture, or an empty string."""
+    for place, start, name in _STARTS:
+        if content[place : place + len(start)] == start:
+            return f": {name}"
+    head = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if b"<svg" in head:
+        return ": an SVG drawing"
+    if head.startswith((b"<!doctype html", b"<html")):
+        return ": a web page"
+    if head and all(byte >= 32 or byte in b"\t\r\n" for byte in head) and _is_utf8(content[:1000]):
+        return ": a text"
+    return ""
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        head[: len(head) - 3].decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def check_whole(image: Image.Image, content: bytes) -> None:
+    """Raises `BadImageError` for a loaded PNG whose pixel data fail their checksum, or a JPEG that ends too early.
+
+    PIL decodes both without a word: the one to garbage, the other with its lower part filled with grey.
+    """
+    if image.format == "PNG":
+        for name, start, end in _chunks(content):
+            if name == b"IDAT" and content[end : end + 4] != struct.pack(">I", zlib.crc32(content[start - 4 : end])):
+                raise BadImageError("damaged: the checksum of its pixel data is wrong")
+    elif image.format in ("JPEG", "MPO") and _is_filled(image) and _goes_on(image, content):
+        raise BadImageError("damaged: its pixel data end too early, the lower part is missing")
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and end of the data of every chunk of a PNG."""
+    place = 8
+    while place + 8 <= len(content):
+        (size,) = struct.unpack(">I", content[place : place + 4])
+        yield content[place + 4 : place + 8], place + 8, place + 8 + size
+        place += 12 + size
+
+
+def _is_filled(image: Image.Image) -> bool:
+    """Whether the last rows are the exact middle grey of blocks without data (which may be the picture's own)."""
+    width, height = image.size
+    return bool((np.asarray(image.crop((0, max(0, height - 8), width, height))) == _middle(image)).all())
+
+
+def _middle(image: Image.Image) -> int:
+    return 127 if image.mode == "CMYK" else 128
+
+
+def _goes_on(image: Image.Image, content: bytes) -> bool:
+    """Whether further data before the end mark would become further pixels: a whole JPEG ignores them."""
+    end = content.find(b"\xff\xd9", _scan(content))
+    if end < 0:
+        return False
+    more = content[:end] + b"\x5a\xa5" * 500 + content[end:]
+    try:
+        with Image.open(io.BytesIO(more), formats=("JPEG",)) as longer:
+            return not np.array_equal(np.asarray(longer), np.asarray(image))
+    except OSError:
+        return False
+
+
+def _scan(content: bytes) -> int:
+    """Where the first scan of a JPEG begins, past the thumbnails in its other segments."""
+    place = 2
+    while place + 4 <= len(content) and content[place] == 0xFF and content[place + 1] != 0xDA:
+        place += 1 if content[place + 1] == 0xFF else 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+    return place
