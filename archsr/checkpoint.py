@@ -202,7 +202,9 @@ def weights_of(source: str, *, which: str = "best") -> str:
     candidates = [folder / "snapshots" / f"{name}.safetensors" for name in (which, "last")]
     found = next((c for c in candidates if c.is_file()), None)
     if found is None:
-        raise UserError(f"{source}: no snapshots there: is it a run folder, and has it validated or saved once?")
+        if (folder / "snapshots" / "initial.safetensors").is_file():
+            raise UserError(f"{source}: holds only the model it started from: it stopped before its first snapshot")
+        raise UserError(f"{source}: no snapshots there: is it a run folder?")
     return str(found)
 
 

@@ -59,7 +59,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         shards=args.on,
         split=args.split,
         which=args.weights,
-        metrics=[] if args.offline else args.metric,
+        metrics=args.metric if args.metric or args.offline else ["lpips"],
         limit=args.limit,
         out=args.out,
         tile=args.tile,
@@ -76,6 +76,11 @@ def _upscale(args: argparse.Namespace) -> int:
     upscaler = Upscaler(net, tile=args.tile, halo=args.halo, precision=args.precision)
     outcome = upscale_files(pairs, upscaler, existing=args.existing, quality=args.quality)
     return report(outcome)
+
+
+def _train(args: argparse.Namespace) -> int:
+    words = " ".join(args.anything) or "--config configs/last_layer.toml"
+    raise UserError(f"training is started by its launcher: accelerate launch archsr/train.py {words}")
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -160,8 +165,8 @@ def _add_evaluate(verbs: "_Verbs") -> None:
     p.add_argument("--on", type=Path, metavar="SHARDS", help="another dataset (default: the run's own)")
     p.add_argument("--split", choices=("val", "test"), default="test", help="default: test")
     p.add_argument("--weights", choices=("best", "last", "best_raw", "last_raw"), default="best", help="default: best")
-    p.add_argument("--metric", action="append", default=["lpips"], help="one more measure of pyiqa, e.g. dists")
-    p.add_argument("--offline", action="store_true", help="only what needs no download: PSNR, SSIM, NIQE")
+    p.add_argument("--metric", action="append", default=[], help="a measure of pyiqa, e.g. dists (default: lpips)")
+    p.add_argument("--offline", action="store_true", help="without LPIPS, which needs a download: PSNR, SSIM, NIQE")
     p.add_argument("--limit", type=_positive, help="at most this many pictures")
     p.add_argument("--out", type=Path, help="default: RUN/evaluation/SPLIT")
     p.add_argument("--tile", type=_count, default=0, help="tile side in input pixels, 0 for none (default)")
@@ -173,20 +178,27 @@ def _add_upscale(verbs: "_Verbs") -> None:
     p.add_argument("source", type=Path, help="a picture or a folder")
     p.add_argument("target", type=Path, help="a folder, or a file for one picture")
     p.add_argument("--model", required=True, help="a run folder, a .pth or .safetensors file, or an official name")
-    p.add_argument("--tile", type=_count, default=384, help="tile side in input pixels, 0 for the whole picture")
-    p.add_argument("--halo", type=_count, default=64, help="context around a tile in input pixels")
-    p.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
-    p.add_argument("--format", choices=("png", "jpg", "webp", "tif"), default="png", help="of outputs in a folder")
-    p.add_argument("--quality", type=_quality, default=95, help="of JPEG and WebP")
-    p.add_argument("--existing", choices=("skip", "overwrite"), default="skip", help="outputs already there")
+    p.add_argument("--tile", type=_count, default=384, help="tile side in input pixels, 0 for the whole picture (384)")
+    p.add_argument("--halo", type=_count, default=64, help="context around a tile in input pixels (64)")
+    p.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="(fp32)")
+    p.add_argument(
+        "--format", choices=("png", "jpg", "webp", "tif"), default="png", help="of outputs in a folder (png)"
+    )
+    p.add_argument("--quality", type=_quality, default=95, help="of JPEG and WebP (95)")
+    p.add_argument(
+        "--existing", choices=("skip", "overwrite"), default="skip", help="outputs already there (default: skip)"
+    )
     p.set_defaults(verb=_upscale)
 
 
 def _add_rest(verbs: "_Verbs") -> None:
-    p = _verb(verbs, "demo", "the whole path on drawn photographs, in five minutes", "archsr demo")
+    p = _verb(verbs, "demo", "the whole path on drawn photographs, in minutes", "archsr demo")
     p.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to write (default: demo)")
     p.add_argument("--seed", type=_count, default=0)
     p.set_defaults(verb=_demo)
+    p = _verb(verbs, "train", "how training is started", "accelerate launch archsr/train.py --config configs/tail.toml")
+    p.add_argument("anything", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    p.set_defaults(verb=_train)
     p = _verb(verbs, "weights", "list official weights, or fetch one", "archsr weights RealESRGAN_x4plus")
     p.add_argument("name", nargs="?", help="fetch this one to the cache and print its path")
     p.set_defaults(verb=_weights)

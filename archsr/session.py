@@ -1,14 +1,21 @@
 """What one launch of `train.py` does: a run or a dry run (`debug.py` has the debugging mode)."""
 
+from pathlib import Path
+
 import torch
 
 from archsr import config_file
+from archsr.checkpoint import load_newest
 from archsr.config import TrainConfig
+from archsr.errors import UserError
 from archsr.models.build import build
+from archsr.models.weights import whereabouts
 from archsr.training.layers import select, table
 from archsr.training.loop import train
 from archsr.training.memory import forecast
 from archsr.training.processes import begin, end
+from archsr.training.setup import check_same_run, open_data
+from archsr.world import World
 
 
 def run(config: TrainConfig, *, resume: bool) -> None:
@@ -21,11 +28,48 @@ def run(config: TrainConfig, *, resume: bool) -> None:
         end()
 
 
-def dry_run(config: TrainConfig) -> None:
-    """Print the resolved config, the chosen layers and the memory forecast; touch nothing."""
+def dry_run(config: TrainConfig, *, resume: bool) -> None:
+    """Print the resolved config, the chosen layers, the memory forecast, and what is at hand; touch nothing."""
     with torch.device("meta"):
         net = build(config.model)
         groups = select(net, config.training.layers)
     print(config_file.dump(config))
     print(table(net, groups))
-    print(f"memory forecast per process:\n{forecast(config).table()}")
+    print(f"memory forecast per process, without the framework's own:\n{forecast(config).table()}")
+    print(at_hand(config, resume=resume))
+
+
+def at_hand(config: TrainConfig, *, resume: bool) -> str:
+    """Whether shards, weights and run folder are as a start would need them, a line each."""
+    sources = {"generator": config.model.weights}
+    if config.losses.gan.weight:
+        sources["discriminator"] = config.discriminator.weights
+    if config.losses.perceptual.weight:
+        sources["VGG19"] = config.losses.perceptual.weights
+    lines = [f"  {name:14}{source}: {whereabouts(source)}" for name, source in sources.items()]
+    lines.append(f"  {'shards':14}{_shards(config)}")
+    lines.append(f"  {'run folder':14}{_folder(config, resume=resume)}")
+    return "\n".join(["at hand:", *lines])
+
+
+def _shards(config: TrainConfig) -> str:
+    try:
+        splits = open_data(config).splits
+    except UserError as error:
+        return f"NOT READY: {error}"
+    return ", ".join(f"{split.samples} {name}" for name, split in splits.items()) + " samples"
+
+
+def _folder(config: TrainConfig, *, resume: bool) -> str:
+    folder = Path(config.runs) / config.name
+    saved, skipped = load_newest(folder, world=World())
+    damaged = f"; {len(skipped)} damaged" if skipped else ""
+    if saved is None:
+        return f"{folder}: no checkpoint{damaged}, a run would start at step 0"
+    if not resume:
+        return f"NOT READY: {folder} holds a run at step {saved.step}{damaged}; --resume continues it"
+    try:
+        check_same_run(config, folder, step=saved.step)
+    except UserError as error:
+        return f"NOT READY: {error}"
+    return f"{folder}: would go on at step {saved.step}{damaged}"

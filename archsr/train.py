@@ -21,7 +21,7 @@ def main() -> int:
         from archsr import debug, session  # late: --help and config errors need no torch
 
         if args.dry_run:
-            session.dry_run(config)
+            session.dry_run(config, resume=args.resume)
         elif args.debug:
             debug.debug(config)
         else:
@@ -32,7 +32,7 @@ def main() -> int:
         print(f"archsr: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("archsr: stopped; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        print("archsr: stopped; --resume goes on from the last checkpoint, if one was written", file=sys.stderr)
         return 130
     return 0
 
@@ -45,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, required=True, help="a TOML file; configs/ has one per kind of run")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a.b.c=value")
     parser.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint, if there is one")
-    parser.add_argument("--dry-run", action="store_true", help="print config, layers and memory forecast, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print config, layers, memory and what is at hand, and stop"
+    )
     parser.add_argument("--debug", action="store_true", help="a few tiny steps through every stage, then stop")
     return parser
 

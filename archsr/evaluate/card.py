@@ -9,10 +9,16 @@ from archsr.atomic import write_bytes
 from archsr.config import TrainConfig
 from archsr.errors import UserError
 from archsr.evaluate.figures import write_patches
-from archsr.evaluate.measures import extra, standard
+from archsr.evaluate.measures import check_names, extra, standard
 from archsr.evaluate.report import as_json, markdown
 from archsr.evaluate.suite import bicubic, evaluate, model
 from archsr.upscale.upscaler import Upscaler, open_model
+
+
+def _variant(split: str, which: str, shards: Path | None, limit: int | None) -> str:
+    """The report's folder: another question does not overwrite the answer to the plain one."""
+    parts = [split, "" if which == "best" else which, f"on-{shards.name}" if shards else ""]
+    return "-".join(p for p in [*parts, "" if limit is None else f"first-{limit}"] if p)
 
 
 def evaluate_run(
@@ -34,6 +40,7 @@ def evaluate_run(
     if not (run / "config.toml").is_file():
         raise UserError(f"{run}: no run folder: it has no config.toml")
     config = config_file.load(TrainConfig, run / "config.toml")
+    elsewhere = shards is not None
     shards = shards or Path(config.data.shards)
     if (scale := mf.load(shards).scale) != config.model.scale:
         raise UserError(f"{shards}: pairs of scale {scale}, but {run} is a model of scale {config.model.scale}")
@@ -46,15 +53,17 @@ def evaluate_run(
         model("original", f"original ({Path(config.model.weights).name})", Upscaler(original, tile=tile)),
         model("fine-tuned", f"fine-tuned ({config.name}, step {about['step']})", Upscaler(tuned, tile=tile)),
     ]
+    check_names(metrics)
     found, missing = extra(metrics)
     measures = [*standard(config.model.scale), *found]
     scores = evaluate(shards, split, contenders, measures, limit=limit)
+    some = f" (only {len(scores.rows)} of them: --limit)" if limit is not None else ""
     protocol = (
-        f"Protocol: the fixed {split} pairs of {shards.name}, results rounded to 8 bits. PSNR and SSIM on RGB without "
-        f"{config.model.scale} pixels of border; NIQE on MATLAB's Y without the same border. Weights: "
+        f"Protocol: the fixed {split} pairs of {shards.name}{some}, results rounded to 8 bits. PSNR and SSIM on RGB "
+        f"without {config.model.scale} pixels of border; NIQE on MATLAB's Y without the same border. Weights: "
         f"{Path(source).name}."
     )
-    folder = out or run / "evaluation" / split
+    folder = out or run / "evaluation" / _variant(split, which, shards if elsewhere else None, limit)
     text = markdown(scores, title=f"{config.name} on {split}", protocol=protocol, missing=missing)
     try:
         write_bytes(folder / "report.md", text.encode())

@@ -12,7 +12,7 @@ from torch import Tensor
 from archsr.images import Pixels, tensor_to_pixels, write_picture
 
 SIDE = 128
-_PER_PICTURE = 2
+_PER_PICTURE = 1
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Patch:
 
 
 class PatchKeeper:
-    """Keeps the `count` most changed patches seen, at most two of a picture, in constant memory."""
+    """Keeps the `count` most changed patches seen, at most one of a picture, in constant memory."""
 
     def __init__(self, count: int) -> None:
         self.count = count

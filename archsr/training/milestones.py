@@ -31,10 +31,11 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, stage:
     left = (total - progress.step) * run.config.training.global_batch / speed
     values = {**means, "lr": stage.lr, "images_per_second": speed, "data_wait": waited, "peak_memory": memory}
     log.event("train", progress.step, values)
+    where = "" if torch.cuda.is_available() else " (whole process)"
     shown = "  ".join(f"{k} {v:.4f}" for k, v in means.items())
     log.say(
         f"step {progress.step}/{total}  {shown}  lr {stage.lr:g}  {speed:.2f} img/s  "
-        f"data wait {waited:.0%}  peak {memory / 2**30:.2f} GiB  left {clock(left)}"
+        f"data wait {waited:.0%}  peak {memory / 2**30:.2f} GiB{where}  left {clock(left)}"
     )
     wrong = [k for k, v in means.items() if not math.isfinite(v)]
     if wrong:

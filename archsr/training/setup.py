@@ -223,6 +223,11 @@ def check_same_run(config: TrainConfig, folder: Path, *, step: int) -> None:
 
     Stages still to come may be changed. Raises `UserError` naming the first key that differs.
     """
+    total = sum(stage.iterations for stage in config.training.stages)
+    if total < step:
+        raise UserError(
+            f"{folder}: its checkpoint is at step {step}, but training.stages end at {total}; add iterations"
+        )
     path = folder / "config.toml"
     stored = config_file.load(TrainConfig, path)
     changed = [d for d in config_file.differences(stored, config) if not d.startswith(_FREE)]

@@ -1,6 +1,7 @@
 """Pictures and folders in, pictures and folders out: every output file is complete or absent."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from archsr.upscale.upscaler import Upscaler
 
 Existing = Literal["skip", "overwrite"]
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+_IMAGE_ENDINGS = (".gif", ".bmp", ".jp2", ".avif", ".ppm", ".heic")
 _READ = (*ENDINGS, ".bmp", ".gif", ".jp2", ".avif", ".ppm")
 _LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}  # libwebp's and libjpeg's limits, pixels
 
@@ -36,7 +38,11 @@ def plan_files(source: Path, target: Path, *, ending: str) -> list[tuple[Path, P
     """
     if not source.exists():
         raise UserError(f"{source}: no such picture or folder")
+    if target.is_file() and source.is_dir():
+        raise UserError(f"{target}: is a file; a folder of pictures needs a folder for its results")
     if source.is_file():
+        if target.suffix.lower() in _IMAGE_ENDINGS and not target.is_dir():
+            raise UserError(f"{target}: cannot be written as {target.suffix}; choose {', '.join(ENDINGS)}")
         to_file = target.suffix.lower() in ENDINGS and not target.is_dir()
         pairs = [(source, target if to_file else target / f"{source.stem}{ending}")]
     else:
@@ -47,7 +53,12 @@ def plan_files(source: Path, target: Path, *, ending: str) -> list[tuple[Path, P
         inputs = [p for p in found if not p.resolve().is_relative_to(inside)]
         if not inputs:
             raise UserError(f"{source}: no pictures found (looked for {', '.join(_READ)})")
-        pairs = [(p, (target / p.relative_to(source)).with_suffix(ending)) for p in inputs]
+        pairs = [(p, target / p.relative_to(source)) for p in inputs]
+        twins = Counter(t.with_suffix("") for _, t in pairs)  # a.jpg and a.png would both become a.png
+        pairs = [
+            (p, t.with_suffix(ending) if twins[t.with_suffix("")] == 1 else t.with_name(t.name + ending))
+            for p, t in pairs
+        ]
     _refuse_collisions(pairs)
     return pairs
 
@@ -103,7 +114,8 @@ def _enlarge(alpha: Pixels, scale: int) -> Pixels:
 
 def report(outcome: Outcome) -> int:
     """Print what became of the files; the exit code is 2 if any failed."""
-    print(f"{len(outcome.written)} written, {len(outcome.skipped)} skipped, {len(outcome.failed)} failed")
+    why = " (already there; --existing overwrite replaces them)" if outcome.skipped else ""
+    print(f"{len(outcome.written)} written, {len(outcome.skipped)} skipped{why}, {len(outcome.failed)} failed")
     if len(outcome.written) == 1:
         print(outcome.written[0])
     for path, reason in outcome.failed:

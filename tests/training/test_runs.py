@@ -360,3 +360,26 @@ def test_networks_that_fold_pixels_validate_on_pictures_of_any_size(tiny_tables,
     )  # fmt: skip
     validated = [e for e in read_log(Path(tiny_tables["runs"]) / "tiny") if e["event"] == "validation"]
     assert validated[-1]["pairs"] > 0
+
+
+def test_fewer_iterations_than_done_are_refused(unbroken, tiny_tables):
+    before = (unbroken / "config.toml").read_bytes()
+    refused(
+        tiny_tables, "training.stages.0.iterations=4", resume=True, match="is at step 6, but training.stages end at 4"
+    )
+    assert (unbroken / "config.toml").read_bytes() == before
+
+
+def test_a_dry_run_says_what_is_at_hand_and_what_is_not(unbroken, tiny_tables, capsys):
+    session.dry_run(config(tiny_tables), resume=True)
+    said = capsys.readouterr().out
+    assert "would go on at step 6" in said
+    assert "train" in said.split("shards")[-1]
+    assert "random weights" in said
+    session.dry_run(
+        config(tiny_tables, "data.shards=nowhere", "model.weights=gone.pth", "data.hflip=false"), resume=True
+    )
+    said = capsys.readouterr().out
+    assert "NOT READY: nowhere" in said
+    assert "gone.pth: NOT THERE" in said
+    assert "NOT READY" in said.split("run folder")[-1]

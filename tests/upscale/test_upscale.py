@@ -11,6 +11,7 @@ from PIL import Image
 
 from archsr.cli import main
 from archsr.config import RRDBNetConfig, SRVGGConfig
+from archsr.errors import UserError
 from archsr.images import pixels_to_tensor, read_photo
 from archsr.models.build import build
 from archsr.models.ncnn import ncnn_at_hand
@@ -138,7 +139,9 @@ def test_a_folder_keeps_its_tree_and_goes_on_where_it_stopped(tmp_path, weights,
     (tmp_path / "out" / "a.png").unlink()
     capsys.readouterr()
     assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 0
-    assert "1 written, 2 skipped, 0 failed" in capsys.readouterr().out
+    assert (
+        "1 written, 2 skipped (already there; --existing overwrite replaces them), 0 failed" in capsys.readouterr().out
+    )
 
 
 def test_a_bad_picture_is_named_and_the_others_are_made(tmp_path, weights, capsys):
@@ -178,15 +181,15 @@ def test_transparency_is_kept(tmp_path, weights):
         (["missing.jpg", "out"], "no such picture or folder"),
         (["in", "in"], "is the input folder"),
         (["empty", "out"], "no pictures found"),
-        (["twins", "out"], "would both become"),
+        (["clash", "out"], "would both become"),
         (["in/a.png", "in"], "would overwrite the input"),
     ],
 )
 def test_wrong_requests_are_one_line_and_exit_code_2(tmp_path, weights, capsys, monkeypatch, arguments, word):
     monkeypatch.chdir(tmp_path)
     picture(tmp_path / "in" / "a.png")
-    picture(tmp_path / "twins" / "a.png")
-    picture(tmp_path / "twins" / "a.jpg")
+    for name in ("a.png", "a.jpg", "a.png.tif"):  # the twins become a.png.png and a.jpg.png, and so does the third
+        picture(tmp_path / "clash" / name)
     (tmp_path / "empty").mkdir()
     assert run(*arguments, "--model", weights) == 2
     error = capsys.readouterr().err
@@ -240,3 +243,25 @@ def test_impossible_numbers_are_refused_by_the_command(option, capsys):
         main(["upscale", "a.png", "b.png", "--model", "x", *option])
     assert stop.value.code == 2
     assert "expected a whole number from" in capsys.readouterr().err
+
+
+def test_twins_of_a_folder_both_get_a_name(tmp_path):
+    from archsr.upscale.files import plan_files
+
+    for name in ("a.jpg", "a.png", "b.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    pairs = plan_files(tmp_path / "in", tmp_path / "out", ending=".png")
+    assert [t.name for _, t in pairs] == ["a.jpg.png", "a.png.png", "b.png"]
+
+
+@pytest.mark.parametrize("target", ["out.gif", "file"])
+def test_targets_that_cannot_hold_the_result_are_refused(tmp_path, target):
+    from archsr.upscale.files import plan_files
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").touch()
+    (tmp_path / "file").touch()
+    source = tmp_path / "in" / "a.png" if target == "out.gif" else tmp_path / "in"
+    with pytest.raises(UserError, match="cannot be written as|is a file"):
+        plan_files(source, tmp_path / target, ending=".png")
