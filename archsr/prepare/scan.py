@@ -5,10 +5,12 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from PIL import Image
+
 from archsr.config import PrepareConfig
 from archsr.errors import UserError
 from archsr.images import BadImageError, read_photo
-from archsr.prepare.floorplans import drawing_score
+from archsr.prepare.floorplans import drawing_score, reduced
 
 # what cameras, browsers and operating systems leave beside photographs
 _LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
@@ -60,7 +62,7 @@ def inspect(folder: Path, path: str, config: PrepareConfig) -> Source:
         size = (folder / path).stat().st_size
         return Source(path, bytes=size, kind="unreadable", reason="empty file" if size == 0 else str(error))
     height, width = photo.pixels.shape[:2]
-    score = drawing_score(photo.pixels)
+    score = drawing_score(reduced(Image.fromarray(photo.pixels)))
     kind, reason = "", ""
     if photo.alpha is not None:
         kind, reason = "transparent", "has transparent parts, so its true pixels are unknown"
