@@ -1,45 +1,149 @@
-"""Telling floor plans and drawings from photographs by simple statistics, without a network."""
+"""Telling drawings, scans, renders on blank ground and flat graphics from photographs, without a network.
+
+A logistic model over fourteen numbers that can be read: how much of a picture is exactly flat, and whether it is so
+everywhere or only in the sky, or where white is clipped; whether dark and light meet in lines. Photographs have light
+that falls off and texture nearly everywhere, which survive reduction and compression; drawings have neither. The
+weights come from tests/prepare/fit_drawings.py.
+"""
+
+import math
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from archsr.images import Pixels
 
-_SIDE = 384  # statistics are taken at this size, so that they do not depend on the scan's resolution
+SIDE = 256  # everything is measured at this size, so that it does not depend on the picture's resolution
+_LEAST = 12  # pixels of the shorter side below which nothing is measured
+_CELLS = 10  # per side, of the grid that asks whether flatness is everywhere
+_LIMIT = 12.0  # of the logit
+
+Mask = NDArray[np.bool_]
+Values = NDArray[np.float64]
+
+# what, its weight; `log x` is the natural logarithm of x + 0.02
+WEIGHTS: tuple[tuple[str, float], ...] = (
+    ("bias", 23.972),
+    ("log exact", -6.012),
+    ("log exact, unclipped", 5.703),
+    ("middling", 15.456),
+    ("log strong", 5.992),
+    ("smooth", -20.064),
+    ("log soft", -6.296),
+    ("line", -26.756),
+    ("log line", 6.820),
+    ("contrast", -7.047),
+    ("brightness", 11.561),
+    ("cells flat, median", 12.415),
+    ("log cells flat, quarter", 5.657),
+    ("cells exact, quarter", 26.312),
+    ("paper x log cells exact", -13.371),
+)
 
 
-def drawing_score(pixels: Pixels) -> float:
-    """0 (a photograph) to 1 (a drawing) for uint8 (h, w, 3).
+def reduced(image: Image.Image) -> Pixels:
+    """uint8 (h, w, 3), averaged over areas until the longer side is at most 256; smaller pictures as they are."""
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    scale = SIDE / max(rgb.size)
+    if scale < 1:
+        width, height = (max(1, round(side * scale)) for side in rgb.size)
+        rgb = rgb.resize((width, height), Image.Resampling.BOX, reducing_gap=1.0)
+    return np.asarray(rgb)
 
-    Drawings are mostly one bright paper colour and mostly perfectly flat. Photographs of white buildings have the
-    colour but not the flatness; night skies have the flatness but not the brightness.
+
+def drawing_score(small: Pixels) -> float:
+    """0 (a photograph) to 1 (a drawing, scan, render on blank ground, map or logo) for uint8 (h, w, 3) from `reduced`.
+
+    Deterministic. Pictures thinner than 12 pixels at that size count as photographs.
     """
-    image = Image.fromarray(pixels)
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
-    small = np.asarray(image).astype(np.float64)
-    if min(small.shape[:2]) < 2:
+    if min(small.shape[:2]) < _LEAST:
         return 0.0
-    paper, brightness = _commonest(small)
-    if brightness < 200:
-        return 0.0
-    luma = small @ np.array([0.299, 0.587, 0.114])
-    steps = np.maximum(np.abs(np.diff(luma, axis=0))[:, :-1], np.abs(np.diff(luma, axis=1))[:-1])
-    flat = float((steps <= 2).mean())
-    return _ramp(paper, 0.30, 0.55) * _ramp(flat, 0.45, 0.75)
+    logit = float(features(small) @ _weights())
+    return 1 / (1 + math.exp(-min(max(logit, -_LIMIT), _LIMIT)))
 
 
-def _commonest(small: np.ndarray) -> tuple[float, float]:
-    """The share of pixels near the commonest colour, and that colour's brightness (0-255)."""
-    binned = (small // 8).astype(np.int64)
-    codes, counts = np.unique(binned @ np.array([1024, 32, 1]), return_counts=True)
-    code = int(codes[counts.argmax()])
-    colour = np.array([code // 1024, code // 32 % 32, code % 32]) * 8 + 4
-    return float((np.abs(small - colour).max(2) <= 16).mean()), float(colour.mean())
+def features(small: Pixels) -> Values:
+    """The numbers of `WEIGHTS`, in that order: shares of pixels in [0, 1] or logarithms of them.
+
+    A step is how much a pixel differs from its right or lower neighbour, in levels of luma.
+    exact: steps of 0; unclipped: the same, among pixels that are neither white (from 250) nor black (up to 3)
+    middling, strong: steps of 3 to 23, of 48 or more; soft: steps of 1 to 3 among those up to 3
+    smooth: pixels within a level of the mean of their four neighbours
+    line: pixels 12 levels or more from what lies at two sides that are alike, over all steps of 12 or more
+    contrast: from the 2nd to the 98th percentile of luma
+    paper, brightness: luma within 2 levels of the commonest, and what that is
+    cells: in a grid of 10×10 cells, the shares of 3×3 pixels with no step above 2 (flat), and of steps of 0 (exact);
+    their median and lower quartile
+    """
+    luma = _luma(small)
+    here = luma[:-1, :-1]
+    step = np.maximum(_gap(luma[:-1, 1:], here), _gap(luma[1:, :-1], here))
+    exact, calm, unclipped = step == 0, step <= 2, (here < 250) & (here > 3)
+    pairs = calm[:-1] & calm[1:]
+    flat_cells, exact_cells = _cells(pairs[:, :-1] & pairs[:, 1:]), _cells(exact)
+    flat_quarter, exact_quarter = (float(cells[len(cells) // 4]) for cells in (flat_cells, exact_cells))
+    slight, level = _share(step <= 3), _share(exact)
+    line = (_lines(luma) + _lines(luma.T)) / (_share(step >= 12) + 0.002)
+    paper, brightness, contrast = _tones(luma)
+    return np.array([
+        1.0, _log(level), _log(_share(exact & unclipped) / (_share(unclipped) + 0.01)),
+        _share((step >= 3) & (step < 24)), _log(_share(step >= 48)), _share(_smooth(luma)),
+        _log((slight - level + 0.01) / (slight + 0.01)), line, _log(line), contrast, brightness,
+        float(flat_cells[len(flat_cells) // 2]), _log(flat_quarter), exact_quarter, paper * _log(exact_quarter),
+    ])  # fmt: skip
 
 
-def _ramp(value: float, low: float, high: float) -> float:
-    return min(max((value - low) / (high - low), 0.0), 1.0)
+def _weights() -> Values:
+    return np.array([weight for _, weight in WEIGHTS])
 
 
-def reduced(image):
-    return np.asarray(image)
+def _log(share: float) -> float:
+    return math.log(share + 0.02)
+
+
+def _share(mask: Mask) -> float:
+    return int(np.count_nonzero(mask)) / mask.size
+
+
+def _gap(a: Pixels, b: Pixels) -> Pixels:
+    """|a - b| without leaving uint8."""
+    return np.maximum(a, b) - np.minimum(a, b)
+
+
+def _luma(small: Pixels) -> Pixels:
+    """(r + 2g + b) / 4 as uint8 (h, w)."""
+    red, green, blue = (small[..., c].astype(np.uint16) for c in range(3))
+    return ((red + 2 * green + blue) >> 2).astype(np.uint8)
+
+
+def _lines(luma: Pixels) -> float:
+    """The share of pixels that stand out from what lies two pixels to either side, where both sides are alike."""
+    left, middle, right = luma[:, :-4], luma[:, 2:-2], luma[:, 4:]
+    return _share((_gap(left, right) <= 3) & (_gap(left, middle) >= 12))
+
+
+def _smooth(luma: Pixels) -> Mask:
+    """Where a pixel differs from the mean of its four neighbours by less than one level."""
+    wide = luma.astype(np.int16)
+    around = wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:]
+    return np.abs(4 * wide[1:-1, 1:-1] - around) <= 3
+
+
+def _tones(luma: Pixels) -> tuple[float, float, float]:
+    """Paper, brightness and contrast, as `features` says."""
+    below = np.concatenate([[0], np.bincount(luma.ravel(), minlength=256).cumsum()])
+    window = below[5:] - below[:-5]  # pixels of five neighbouring levels
+    first = int(window.argmax())
+    low, high = np.searchsorted(below, [0.02 * luma.size, 0.98 * luma.size])
+    return int(window[first]) / luma.size, (first + 2) / 255, float(high - low) / 255
+
+
+def _cells(mask: Mask) -> Values:
+    """The shares of `mask` in the cells of a grid, sorted."""
+    rows, columns = (max(1, side // max(1, side // _CELLS)) for side in mask.shape)
+    rows, columns = min(rows, _CELLS), min(columns, _CELLS)
+    high, wide = mask.shape[0] // rows, mask.shape[1] // columns
+    used = mask[: rows * high, : columns * wide].view(np.uint8)
+    sums = used.reshape(rows, high, columns * wide).sum(1, dtype=np.uint16).reshape(rows, columns, wide).sum(2)
+    return np.sort(sums.ravel()) / (high * wide)

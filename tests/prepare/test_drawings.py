@@ -1,0 +1,106 @@
+"""What is not a photograph: recall and false alarms on seeds that the weights were not fitted on, and on real files.
+
+`fit_drawings.py` uses the seeds from 10000, these tests those from 0.
+"""
+
+import functools
+
+import drawn_kinds
+import hard_photos
+import numpy as np
+import pytest
+from drawn_kinds import compress
+from PIL import Image
+
+from archsr.images import read_photo
+from archsr.prepare.floorplans import SIDE, WEIGHTS, drawing_score, features, reduced
+
+SEEDS = range(20)
+
+
+def score(image):
+    return drawing_score(reduced(image))
+
+
+@functools.cache
+def found(kind):
+    """The share of drawings of that kind that are recognised."""
+    return float(np.mean([score(drawn_kinds.drawing(kind, seed)) >= 0.5 for seed in SEEDS]))
+
+
+@pytest.mark.parametrize("kind", sorted(drawn_kinds.KINDS))
+def test_each_kind_of_drawing_is_recognised(kind):
+    assert found(kind) >= 0.8
+
+
+def test_drawings_are_recognised():
+    assert np.mean([found(kind) for kind in drawn_kinds.KINDS]) >= 0.95
+
+
+def test_pictures_like_photographs_stay_in():
+    alarms = [
+        (kind, seed)
+        for kind in hard_photos.KINDS
+        for seed in (SEEDS if kind != "demo" else SEEDS[:4])
+        if score(hard_photos.photo_like(kind, seed)) >= 0.5
+    ]
+    assert len(alarms) <= 0.01 * (20 * (len(hard_photos.KINDS) - 1) + 4), alarms
+
+
+CONDITIONS = {
+    "as it is": lambda image: image,
+    "smaller": lambda image: image.resize((int(image.width * 0.4), int(image.height * 0.4)), Image.Resampling.BICUBIC),
+    "grey": lambda image: image.convert("L"),
+    "brightened": lambda image: Image.fromarray(np.clip(np.asarray(image) * 1.3, 0, 255).astype(np.uint8)),
+    "quality 40": lambda image: compress(image, 40),
+}
+
+
+@pytest.fixture(scope="module")
+def real(real_photos):
+    return {path: Image.fromarray(read_photo(path).pixels) for path in sorted(real_photos.rglob("*.jpg"))}
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_real_plans_are_out_and_real_photographs_in(real, condition):
+    out = [p.name for p, image in real.items() if score(CONDITIONS[condition](image)) >= 0.5]
+    plans = [p.name for p in real if p.name.startswith("plan")]
+    assert [name for name in plans if name not in out] == []
+    assert [name for name in out if name not in plans] == []
+
+
+@pytest.mark.parametrize("kind", ["floor_plan", "text", "render"])
+def test_the_size_of_a_drawing_does_not_matter(kind):
+    image = drawn_kinds.drawing(kind, 3, size=(1600, 1200))
+    for side in (300, 800, 3000, 8000):
+        assert score(image.resize((side, side * 3 // 4), Image.Resampling.BICUBIC, reducing_gap=2.0)) >= 0.5, side
+
+
+@pytest.mark.parametrize("kind", ["high_key", "night", "white_room"])
+def test_the_size_of_a_photograph_does_not_matter(kind):
+    image = hard_photos.photo_like(kind, 3, size=(1600, 1200))
+    for side in (300, 800, 3000, 8000):
+        assert score(image.resize((side, side * 3 // 4), Image.Resampling.BICUBIC, reducing_gap=2.0)) < 0.5, side
+
+
+@pytest.mark.parametrize("size", [(8000, 20), (20, 8000), (1, 1), (200, 200), (257, 255), (5000, 300), (13, 256)])
+def test_any_shape_has_a_score(size):
+    small = reduced(Image.new("L", size, 255))
+    assert max(small.shape[:2]) == min(SIDE, max(size))
+    assert 0 <= drawing_score(small) <= 1
+    noise = np.random.default_rng(0).integers(0, 255, small.shape, dtype=np.uint8)
+    assert drawing_score(noise) < 0.1
+
+
+def test_the_reduction_averages_areas():
+    pixels = np.random.default_rng(0).integers(0, 255, (384, 512, 3), dtype=np.uint8)
+    means = pixels.reshape(192, 2, 256, 2, 3).mean((1, 3))
+    assert np.abs(reduced(Image.fromarray(pixels)) - means).max() <= 0.51
+
+
+def test_scores_are_repeatable_and_leave_the_picture_alone():
+    small = reduced(drawn_kinds.drawing("map", 5))
+    before = small.copy()
+    assert drawing_score(small) == drawing_score(small)
+    assert np.array_equal(small, before)
+    assert features(small).shape == (len(WEIGHTS),)
