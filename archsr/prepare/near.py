@@ -8,7 +8,7 @@ street below have much in common there, the same photograph has the same edges.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise, product
 
 import numpy as np
@@ -23,15 +23,18 @@ Window = tuple[float, float, float, float]  # left, top, right, bottom, as fract
 
 SIDE = 64
 _GRID = 32  # pictures are compared at this size
-_STEPS = (0.02, 0.01, 0.005)
-_SIMILAR = 0.80  # correlation of fine structure, 0.5 to 0.7 between different buildings; see the measured figures
-_PROMISING = 0.35  # below this, before lining up, no lining up will help
+_SIMILAR = 0.80  # correlation of fine structure after lining up
+_SURE = 0.95  # the same before lining up: no more is needed
+_PROMISING = 0.25  # correlation of coarser structure before lining up: below, no lining up will help
+_ALIKE = 0.55  # correlation of coarser structure after lining up
+_COARSE_STEPS = (0.03, 0.015)
+_FINE_STEPS = (0.015, 0.0075)
 _PLAIN = 1.5  # standard deviation of fine structure in 0-255 units; below, there is nothing to recognise
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Pictures `a` and `b` show the same: `b` is what `box` of `a` shows (fractions), `mirrored` left to right or not."""
+    """Pictures `a` and `b` show the same: `b`, mirrored or not, is what `box` of `a` shows."""
 
     a: int
     b: int
@@ -78,26 +81,38 @@ def _whole(thumbs: Thumbs) -> Floats:
 
 
 def _fine(pictures: Floats) -> Floats:
-    """Without what a 5-pixel box blur keeps; (n, 32, 32)."""
+    """Without what a 5-pixel box blur keeps; (n, h, w)."""
+    height, width = pictures.shape[1:]
     padded = np.pad(pictures, ((0, 0), (2, 2), (2, 2)), mode="reflect")
-    sums = sum(padded[:, i : i + _GRID] for i in range(5))
-    blurred = sum(sums[:, :, i : i + _GRID] for i in range(5))  # pyright: ignore
-    return pictures - blurred / np.float32(25)
+    sums = np.sum([padded[:, i : i + height] for i in range(5)], axis=0)
+    return pictures - np.sum([sums[:, :, i : i + width] for i in range(5)], axis=0) / np.float32(25)
+
+
+def _halved(pictures: Floats) -> Floats:
+    """(n, 32, 32) to (n, 16, 16): so coarse that a window a little off still agrees."""
+    half = _GRID // 2
+    return pictures.reshape(len(pictures), half, 2, half, 2).mean(axis=(2, 4), dtype=np.float32)
 
 
 def _verified(thumbs: Thumbs, found: list[Candidate]) -> Iterator[Pair]:
-    """Line up each candidate and keep those whose fine structure agrees."""
+    """Line up each candidate, coarsely and then finely, and keep those whose fine structure agrees."""
     if not found:
         return
-    first = _correlation(
-        np.stack([_window(thumbs[c.a], c.box) for c in found]), _others(thumbs, found)
-    )
-    for candidate, score in zip(found, first, strict=True):
+    looks, others = np.stack([_window(thumbs[c.a], c.box) for c in found]), _others(thumbs, found)
+    fine, first = correlation(looks, others), correlation(_halved(looks), _halved(others))
+    for candidate, already, score in zip(found, fine, first, strict=True):
+        if already >= _SURE:
+            yield Pair(candidate.a, candidate.b, float(already), candidate.mirrored, candidate.box)
+            continue
         if score < _PROMISING:
             continue
-        pair = _lined_up(thumbs, candidate, float(score))
-        if pair.score >= _SIMILAR:
-            yield pair
+        other = _others(thumbs, [candidate])
+        box, score = _lined_up(thumbs[candidate.a], other, candidate.box, _COARSE_STEPS, coarse=True)
+        if score < _ALIKE:
+            continue
+        box, score = _lined_up(thumbs[candidate.a], other, box, _FINE_STEPS, coarse=False)
+        if score >= _SIMILAR:
+            yield Pair(candidate.a, candidate.b, score, candidate.mirrored, box)
 
 
 def _others(thumbs: Thumbs, found: list[Candidate]) -> Floats:
@@ -105,8 +120,8 @@ def _others(thumbs: Thumbs, found: list[Candidate]) -> Floats:
     return np.stack([p[:, ::-1] if c.mirrored else p for p, c in zip(whole, found, strict=True)])
 
 
-def _correlation(a: Floats, b: Floats) -> Floats:
-    """Of the fine structure of (n, 32, 32) and (n, 32, 32), each clipped at three deviations: (n,)."""
+def correlation(a: Floats, b: Floats) -> Floats:
+    """Of the fine structure of (n, h, w) and (n, h, w), each clipped at three deviations: (n,)."""
     x, y = (_normalised(_fine(p)) for p in (a, b))
     return (x * y).sum(axis=(1, 2)) / np.sqrt((x * x).sum(axis=(1, 2)) * (y * y).sum(axis=(1, 2)) + 1e-6)
 
@@ -117,21 +132,24 @@ def _normalised(fine: Floats) -> Floats:
     return np.clip(fine / scale, -3, 3)
 
 
-def _lined_up(thumbs: Thumbs, candidate: Candidate, score: float) -> Pair:
-    """Move the window's edges, a little at a time, to where the two agree best."""
-    other = _others(thumbs, [candidate])
-    best = Pair(candidate.a, candidate.b, score, candidate.mirrored, candidate.box)
-    for step in _STEPS:
+def _lined_up(
+    thumb: Thumbs, other: Floats, box: Window, steps: tuple[float, ...], *, coarse: bool
+) -> tuple[Window, float]:
+    """Move the window's edges, a little at a time, to where the two agree best; that window, and how well."""
+    other = _halved(other) if coarse else other
+    best, score = box, -1.0
+    for step in steps:
         improved = True
         while improved:
-            boxes = list(_moved(best.box, step))
-            looks = np.stack([_window(thumbs[candidate.a], box) for box in boxes])
-            scores = _correlation(looks, np.broadcast_to(other, looks.shape))
+            boxes = list(_moved(best, step))
+            looks = np.stack([_window(thumb, b) for b in boxes])
+            looks = _halved(looks) if coarse else looks
+            scores = correlation(looks, np.broadcast_to(other, looks.shape))
             top = int(scores.argmax())
-            improved = bool(scores[top] > best.score + 1e-4)
+            improved = bool(scores[top] > score + 1e-4)
             if improved:
-                best = replace(best, score=float(scores[top]), box=boxes[top])
-    return best
+                best, score = boxes[top], float(scores[top])
+    return best, score
 
 
 def _moved(box: Window, step: float) -> Iterator[Window]:
@@ -150,7 +168,8 @@ def _inside(box: Window) -> Window:
 def _window(thumb: Thumbs, box: Window) -> Floats:
     """(32, 32): what `box` of a thumbnail shows, averaged over areas."""
     left, top, right, bottom = box
-    return resampling(top, bottom, _GRID) @ thumb.astype(np.float32) @ resampling(left, right, _GRID).T
+    rows, columns = resampling(top, bottom, _GRID), resampling(left, right, _GRID)
+    return (rows @ thumb.astype(np.float32) @ columns.T).astype(np.float32)
 
 
 def resampling(start: float, end: float, cells: int) -> Floats:

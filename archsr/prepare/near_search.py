@@ -14,7 +14,7 @@ _SIDE = 64
 _CELLS = 32
 _LOW = 8  # frequencies along each side
 _BITS = _LOW * _LOW - 1  # without the mean
-_TABLES = 10
+_TABLES = 12
 _KEY_BITS = 20
 _FAR = 15  # most different bits of 63
 _CROWD = 128  # pictures of one bucket that are looked at
@@ -185,8 +185,8 @@ def _lookup(index: _Index, thumbs: NDArray[np.uint8], part: NDArray[np.int64]) -
         entry = index.order[table][np.repeat(start, size) + place]
         distance = np.bitwise_count(hashes[query] ^ index.hashes[entry]).astype(np.int64)
         near = (distance <= _FAR) & (index.owner[entry] != part[query // count])
-        rows.append(np.stack([query[near] // count, index.owner[entry[near]], index.mirrored[entry[near]],
-                              distance[near], query[near] % count]))  # fmt: skip
+        columns = (query // count, index.owner[entry], index.mirrored[entry], distance, query % count)
+        rows.append(np.stack([column[near].astype(np.int64) for column in columns]))
     return _best(np.concatenate(rows, axis=1), part)
 
 

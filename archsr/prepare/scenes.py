@@ -20,12 +20,18 @@ _LAST_NUMBER = re.compile(
 )
 # words that say what part of a building is shown, not which building
 _GENERIC_WORDS = frozenset(
-    "aerial area atrium back balcony basement bath bathroom bedroom bridge brick building ceiling city close closeup "
-    "concrete corner corridor courtyard daylight design detail details dining door drawing elevation entrance entry "
-    "evening exterior facade façade finished floor front garden glass ground hall hallway home house image indoor inside "
-    "interior kitchen landscape level library lobby living main model morning night north office outdoor outside photo "
-    "picture plan pool project reception render roof room rooftop section side sketch south east west space stair "
-    "staircase stairs street structure studio terrace title tower tree upper view wall west window windows wood".split()
+    re.findall(
+        r"\S+",
+        """
+        aerial area atrium back balcony basement bath bathroom bedroom brick bridge building ceiling city close closeup
+        concrete corner corridor courtyard daylight design detail details dining door drawing east elevation entrance
+        entry evening exterior facade façade finished floor front garden glass ground hall hallway home house image
+        indoor inside interior kitchen landscape level library living lobby main model morning night north office
+        outdoor outside photo picture plan pool project reception render roof rooftop room section side sketch south
+        space stair staircase stairs street structure studio terrace title tower tree upper view wall west window
+        windows wood
+        """,
+    )
 )
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _MANY = 3  # a title in more folders than this says nothing either
