@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageCms, ImageOps
-from torchvision.io import ImageReadMode, decode_image
 
 from archsr.atomic import replacing
 from archsr.picture_files import BadImageError, check_whole, looks_like
@@ -153,6 +152,9 @@ def encode_webp(pixels: Pixels) -> bytes:
 
 def decode_tensor(data: bytes) -> torch.Tensor:
     """uint8 (3, h, w) RGB of an encoded picture. Raises RuntimeError if the bytes are damaged."""
+    # late: it takes 160 MiB, and preparation has many processes that decode with PIL
+    from torchvision.io import ImageReadMode, decode_image
+
     return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
 
 

@@ -52,7 +52,9 @@ class Decision:
 def decide(
     sources: Sequence[Source], thumbs: NDArray[np.uint8], earlier: Mapping[str, SplitName], config: PrepareConfig
 ) -> Decision:
-    """What becomes of each file. `thumbs` (n, 64, 64) has a row per source; `earlier` the sides of a former dataset.
+    """What becomes of each file, given in alphabetical order so that no other order can matter.
+
+    `thumbs` (n, 64, 64) has a row per source; `earlier` the sides of a former dataset.
 
     Raises `UserError` where no three sides come about.
     """
@@ -105,10 +107,9 @@ def without_copies(sources: Sequence[Source], earlier: Container[str] = ()) -> t
 
 
 def _near(sources: Sequence[Source], thumbs: NDArray[np.uint8], config: PrepareConfig) -> list[Same]:
-    """Near-duplicates among the kept photographs, in alphabetical order so that no other order matters."""
-    order = sorted((i for i, s in enumerate(sources) if not s.kind), key=lambda i: sources[i].path)
-    found = near_pairs(thumbs[np.array(order, dtype=np.int64)])
-    paths = [sources[i].path for i in order]
+    """Near-duplicates among the kept photographs."""
+    found = near_pairs(thumbs, which=[i for i, s in enumerate(sources) if not s.kind])
+    paths = [s.path for s in sources]
     return [_same(paths[p.a], paths[p.b], p.score, "mirrored" if p.mirrored else _window(p.box), config) for p in found]
 
 

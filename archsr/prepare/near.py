@@ -7,9 +7,9 @@ compared pixel by pixel, after lining the two up, with everything coarse taken o
 street below have much in common there, the same photograph has the same edges.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,15 +48,20 @@ def thumbnail(image: Image.Image) -> Thumbs:
     return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def near_pairs(thumbs: Thumbs, *, progress: Callable[[int], None] | None = None) -> list[Pair]:
-    """The pairs among `thumbs` (n, 64, 64) that show the same photograph, each once, sorted.
+def near_pairs(
+    thumbs: Thumbs, *, which: Sequence[int] | None = None, progress: Callable[[int], None] | None = None
+) -> list[Pair]:
+    """The pairs among `thumbs` (n, 64, 64), or `which` of them, that show the same photograph, each once, sorted.
 
+    `thumbs` may be a memory map: it is read in parts.
     Every group of pictures that show the same is connected by pairs, but not every two of it are listed. Pictures
     without fine structure (blank, blurred, gradients) are in none. `progress` is told of the pictures looked up.
     """
-    structured = np.flatnonzero(_contrast(thumbs) >= _PLAIN)
+    structured = _contrast(thumbs) >= _PLAIN
+    if which is not None:
+        structured &= np.isin(np.arange(len(thumbs)), which)
     best: dict[tuple[int, int], Pair] = {}
-    for found in candidates(thumbs, structured, progress=progress):
+    for found in candidates(thumbs, np.flatnonzero(structured), progress=progress):
         for pair in _verified(thumbs, found):
             key = (min(pair.a, pair.b), max(pair.a, pair.b))
             if key not in best or _rank(pair) > _rank(best[key]):
@@ -98,7 +103,7 @@ def _verified(thumbs: Thumbs, found: list[Candidate]) -> Iterator[Pair]:
     """Line up each candidate, coarsely and then finely, and keep those whose fine structure agrees."""
     if not found:
         return
-    looks, others = np.stack([_window(thumbs[c.a], c.box) for c in found]), _others(thumbs, found)
+    looks, others = np.concatenate([_windows(thumbs[c.a], [c.box]) for c in found]), _others(thumbs, found)
     fine, first = correlation(looks, others), correlation(_halved(looks), _halved(others))
     for candidate, already, score in zip(found, fine, first, strict=True):
         if already >= _SURE:
@@ -142,7 +147,7 @@ def _lined_up(
         improved = True
         while improved:
             boxes = list(_moved(best, step))
-            looks = np.stack([_window(thumb, b) for b in boxes])
+            looks = _windows(thumb, boxes)
             looks = _halved(looks) if coarse else looks
             scores = correlation(looks, np.broadcast_to(other, looks.shape))
             top = int(scores.argmax())
@@ -165,19 +170,17 @@ def _inside(box: Window) -> Window:
     return max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)
 
 
-def _window(thumb: Thumbs, box: Window) -> Floats:
-    """(32, 32): what `box` of a thumbnail shows, averaged over areas."""
-    left, top, right, bottom = box
-    rows, columns = resampling(top, bottom, _GRID), resampling(left, right, _GRID)
-    return (rows @ thumb.astype(np.float32) @ columns.T).astype(np.float32)
+def _windows(thumb: Thumbs, boxes: list[Window]) -> Floats:
+    """(m, 32, 32): what each box of a thumbnail shows, averaged over areas."""
+    left, top, right, bottom = np.array(boxes, np.float32).T
+    columns = resampling(left, right, _GRID).transpose(0, 2, 1)
+    return (resampling(top, bottom, _GRID) @ thumb.astype(np.float32) @ columns).astype(np.float32)
 
 
-def resampling(start: float, end: float, cells: int) -> Floats:
-    """(cells, 64): averages over equal parts of [start, end] of a side, weighted by overlap with its 64 pixels."""
-    edges = np.linspace(start * SIDE, end * SIDE, cells + 1)
-    pixels = np.arange(SIDE + 1)
-    rows = [
-        np.clip(np.minimum(pixels[1:], high) - np.maximum(pixels[:-1], low), 0, None) / (high - low)
-        for low, high in pairwise(edges)
-    ]
-    return np.array(rows, np.float32)
+def resampling(start: Floats, end: Floats, cells: int) -> Floats:
+    """(m, cells, 64): averages over equal parts of each [start, end] of a side, weighted by overlap with its pixels."""
+    step = (end - start) * np.float32(SIDE / cells)
+    low = (start * SIDE)[:, None, None] + step[:, None, None] * np.arange(cells, dtype=np.float32)[:, None]
+    pixel = np.arange(SIDE, dtype=np.float32)
+    overlap = np.minimum(pixel + 1, low + step[:, None, None]) - np.maximum(pixel, low)
+    return (np.clip(overlap, 0, None) / step[:, None, None]).astype(np.float32)

@@ -16,12 +16,12 @@ _LOW = 8  # frequencies along each side
 _BITS = _LOW * _LOW - 1  # without the mean
 _TABLES = 12
 _KEY_BITS = 20
-_FAR = 15  # most different bits of 63
+_FAR = 11  # most different bits of 63
 _CROWD = 128  # pictures of one bucket that are looked at
 _CHUNK = 128  # pictures looked up at a time
 _PER_PICTURE = 24  # candidates of one picture that are compared, nearest first
 # lengths of windows as shares of a side, and how many places each is put at
-_LENGTHS = ((1.0, 1), (0.92, 3), (0.84, 5), (0.77, 6), (0.7, 8))
+_LENGTHS = ((1.0, 1), (0.94, 3), (0.88, 4), (0.82, 6), (0.76, 7), (0.7, 8))
 
 Hashes = NDArray[np.uint64]
 

@@ -159,13 +159,15 @@ def _refuse_missing(place: Place, chunks: Sequence[Chunk]) -> None:
 
 
 def _decide(place: Place, chunks: Sequence[Chunk], config: PrepareConfig) -> Decision:
-    sources: list[Source] = []
-    total = sum(len(c.paths) for c in chunks)
+    rows = {name: row for row, name in enumerate(sorted(name for c in chunks for name in c.paths))}
+    found: dict[int, Source] = {}
     path = place.spool / "thumbs.npy"
-    thumbs = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(total, 64, 64))
+    thumbs = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(rows), 64, 64))
     for chunk in chunks:
-        thumbs[len(sources) : len(sources) + len(chunk.paths)] = read_thumbs(place.spool, chunk.name)
-        sources += [record.source for record in read_chunk(place.spool, chunk.name)]
+        thumbs[[rows[name] for name in chunk.paths]] = read_thumbs(place.spool, chunk.name)
+        found |= {rows[r.source.path]: r.source for r in read_chunk(place.spool, chunk.name)}
+    thumbs.flush()
+    sources = [found[row] for row in range(len(rows))]
     judge(sources, config, place.origin)
     try:
         return decide(sources, thumbs, earlier_sides(place.out), config)

@@ -30,6 +30,7 @@ _GENERIC_WORDS = frozenset(
         outdoor outside photo picture plan pool project reception render roof rooftop room section side sketch south
         space stair staircase stairs street structure studio terrace title tower tree upper view wall west window
         windows wood
+        bricks brickwork masonry paving plaster steel stone tile tiles tiling timber texture
         """,
     )
 )

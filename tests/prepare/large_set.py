@@ -25,7 +25,7 @@ from archsr.images import encode_webp, read_photo
 
 SIZE = (512, 384)
 PER_FOLDER = 4
-SETTINGS = ["val=0.01", "test=0.01", "min_side=160", "pair_size=128", "pairs_per_photo=1", "tile=512", "min_detail=0"]
+SETTINGS = ["val=0.02", "test=0.02", "min_side=160", "pair_size=128", "pairs_per_photo=1", "tile=512", "min_detail=0"]
 
 
 def noise_bank():
@@ -77,8 +77,7 @@ def make(job):
     folder, number, kind = job
     if kind == "drawing":
         kinds = list(KINDS.values())
-        image = kinds[number % len(kinds)](np.random.default_rng([1, number]))
-        image = image.convert("RGB").resize(SIZE, Image.Resampling.BOX)
+        image = kinds[number // 50 % len(kinds)](np.random.default_rng([1, number]), *SIZE).convert("RGB")
     elif kind == "copy":
         image = disguised(photo(np.random.default_rng([0, number // 100 * 100])), np.random.default_rng([2, number]))
     else:
