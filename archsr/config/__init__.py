@@ -16,7 +16,7 @@ from archsr.config.degrade import (
     SecondNoise,
     SecondResize,
 )
-from archsr.config.prepare import PrepareConfig
+from archsr.config.prepare import PrepareConfig, ScenesConfig, TagRule, TagsConfig
 from archsr.config.table import Count, Positive, PositiveSpan, Span, Table, Unit
 from archsr.config.training import (
     SCRATCH,
@@ -67,6 +67,7 @@ __all__ = [
     "RRDBNetConfig",
     "Resize",
     "SRVGGConfig",
+    "ScenesConfig",
     "SecondBlur",
     "SecondDegradation",
     "SecondNoise",
@@ -74,6 +75,8 @@ __all__ = [
     "Span",
     "Stage",
     "Table",
+    "TagRule",
+    "TagsConfig",
     "TrainConfig",
     "TrainingConfig",
     "Unit",

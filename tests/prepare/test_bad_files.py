@@ -13,13 +13,23 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
 
-from archsr.config import PrepareConfig
+from archsr.config import PrepareConfig, ScenesConfig
 from archsr.images import read_photo
 from archsr.prepare.pipeline import prepare
 from archsr.prepare.scan import inspect
 from archsr.prepare.sources import open_photos
 
-SETTINGS = PrepareConfig(val=0.3, test=0.3, tile=128, min_side=120, pair_size=64, max_bad_share=0.9)
+# what a file is, not what it shows: no drawing, and the same card many times is no near-duplicate
+SETTINGS = PrepareConfig(
+    val=0.3,
+    test=0.3,
+    tile=128,
+    min_side=120,
+    pair_size=64,
+    max_bad_share=0.9,
+    drawings="keep",
+    scenes=ScenesConfig(near_duplicates=False),
+)
 W, H = 200, 160
 
 
@@ -377,7 +387,7 @@ def folder(tmp_path_factory):
 def test_each_is_kept_or_left_out_for_a_reason(folder, name, kind, words, pixels):
     if name.endswith(".avif") and not features.check("avif"):
         pytest.skip("PIL was built without AVIF")
-    source = inspect(open_photos(str(folder)), name, SETTINGS)
+    source = inspect(open_photos(str(folder)), name, SETTINGS).source
     assert (source.kind or KEPT, source.path) == (kind, name), source.reason
     if kind != KEPT:
         assert words in source.reason
@@ -435,7 +445,7 @@ def test_files_without_rights_are_left_out(folder, monkeypatch, tmp_path):
         return real(path, *rest, **options)
 
     monkeypatch.setattr(os, "open", refusing)
-    source = inspect(open_photos(str(tmp_path)), "closed.jpg", SETTINGS)
+    source = inspect(open_photos(str(tmp_path)), "closed.jpg", SETTINGS).source
     assert (source.kind, source.reason) == ("unreadable", "cannot be opened: Permission denied")
 
 

@@ -180,4 +180,4 @@ def test_readers_keep_few_files_open(shards, monkeypatch):
 def test_the_index_is_plain_json(shards):
     shard = mf.load(shards).splits["test"].shards[0]
     line = json.loads((shards / shard.index).read_text().splitlines()[0])
-    assert set(line) == {"key", "scene", "photo", "box", "members"}
+    assert set(line) == {"key", "scene", "photo", "box", "tags", "members"}
