@@ -89,7 +89,7 @@ def _judged(photos: Photos, path: str, content: bytes, photo: Photo, config: Pre
     elif matches(path, config.deny):
         kind, reason = "drawing", "named in deny"
     elif score >= config.drawing_threshold and config.drawings == "leave_out" and not matches(path, config.allow):
-        kind, reason = "drawing", f"a floor plan or drawing (score {score:.2f} of {config.drawing_threshold:g})"
+        kind, reason = "drawing", f"a floor plan or drawing (score {score:.2f}, limit {config.drawing_threshold:g})"
     source = Source(
         path,
         bytes=len(content),

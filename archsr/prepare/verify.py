@@ -13,6 +13,8 @@ from archsr import manifest as mf
 from archsr.atomic import sha256
 from archsr.errors import UserError
 
+_FOR_A_VERDICT = 6  # scenes; evaluate.statistics says why
+
 
 def problems(folder: Path, made: mf.Manifest) -> Iterator[str]:
     """What is wrong with a dataset: missing or altered files, tars and indexes that disagree, a scene on two sides."""
@@ -92,6 +94,11 @@ def summary(made: mf.Manifest, out: Path) -> str:
         size = sum(s.bytes for s in split.shards) / 1e6
         row = f"{name:8}{split.scenes:>8}{split.photos:>8}{split.samples:>9}{len(split.shards):>8}{size:>9.1f}"
         lines.append(row)
+    if made.splits["test"].scenes < _FOR_A_VERDICT:
+        lines.append(
+            f"test has {made.splits['test'].scenes} scenes; `archsr evaluate` gives no verdict on fewer than "
+            f"{_FOR_A_VERDICT}: more projects, or --set test=0.25"
+        )
     lines.append(f"{out / mf.NAME}  fingerprint {made.fingerprint[:16]}  {out / 'report.html'}")
     return "\n".join(lines)
 
