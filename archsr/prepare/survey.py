@@ -1,16 +1,19 @@
 """The first and longest step: every file decoded, judged, and cut for the side that its path alone gives."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from archsr.config import PrepareConfig
 from archsr.errors import UserError
 from archsr.manifest import SplitName
 from archsr.prepare.samples import Encoded, cut
-from archsr.prepare.scan import Finding, inspect, photos_of
+from archsr.prepare.scan import Finding, inspect, matches, photos_of
 from archsr.prepare.scenes import scene_of, split_of
 from archsr.prepare.spool import is_complete, write_chunk
+from archsr.prepare.tags import ZERO_SHOT
+from archsr.prepare.zero_shot import ZeroShot
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def survey(chunk: Chunk) -> str:
 def _findings(chunk: Chunk) -> Iterator[tuple[Finding, str, Iterable[Encoded]]]:
     photos = photos_of(chunk.place.origin, chunk.place.out, chunk.place.spool)
     for number, path in enumerate(chunk.paths):
-        finding = inspect(photos, path, chunk.config)
+        finding = _labelled(inspect(photos, path, chunk.config), chunk.config)
         source = finding.source
         if source.kind == "unreadable" and chunk.config.bad_files == "raise":
             raise UserError(f"{path}: {source.reason} (bad_files = 'raise'); remove it or mend it")
@@ -53,6 +56,24 @@ def _findings(chunk: Chunk) -> Iterator[tuple[Finding, str, Iterable[Encoded]]]:
             continue
         side = chunk.sides[number] if chunk.sides else provisional_side(path, chunk.config)
         yield finding, side, cut(source, finding.pixels, side, chunk.config)
+
+
+@lru_cache(maxsize=1)
+def _clip(model: str, weights: str) -> ZeroShot:
+    return ZeroShot(model, weights)
+
+
+def _labelled(finding: Finding, config: PrepareConfig) -> Finding:
+    """With `tags.zero_shot`, what CLIP says: the likeliest label as a tag, or out, where that is `drawing`."""
+    prompts = config.tags.zero_shot
+    if not prompts or finding.pixels is None or finding.source.kind:
+        return finding
+    shares = _clip(config.tags.clip_model, config.tags.clip_weights).scores([finding.pixels], prompts)[0]
+    label = max(shares, key=lambda name: shares[name])
+    source = finding.source
+    if label == "drawing" and config.drawings == "leave_out" and not matches(source.path, config.allow):
+        source = replace(source, kind="drawing", reason=f"a drawing, says CLIP ({shares[label]:.2f})")
+    return replace(finding, source=replace(source, columns=(*source.columns, (ZERO_SHOT, label))))
 
 
 def provisional_side(path: str, config: PrepareConfig) -> SplitName:

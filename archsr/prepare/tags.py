@@ -10,6 +10,7 @@ from archsr.config.prepare import TagsConfig
 from archsr.errors import UserError
 from archsr.prepare.scan import Source, matches
 
+ZERO_SHOT = "zero-shot label"  # the column that holds what CLIP said
 _GLOB = frozenset("*?[")
 
 
@@ -24,6 +25,7 @@ def tags_of(source: Source, config: TagsConfig) -> tuple[str, ...]:
     found: set[str] = set(PurePosixPath(source.path).parent.parts[: config.folders])
     found |= {rule.tag for rule in config.rules if matches(source.path, (rule.match,))}
     found |= {f"{name}={value}" for name, value in source.columns if name in config.columns and value}
+    found |= {label for name, label in source.columns if name == ZERO_SHOT}
     if config.csv:
         listed = _read(config.csv)
         found |= set(listed.exact.get(source.path, ()))
