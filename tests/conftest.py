@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+# threads that wait sleep: on a machine that others use too, spinning ones made a test of seconds last for minutes
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("ARCHSR_CACHE", str(Path(__file__).parent / ".no-cache"))  # tests never see the user's weights
 
 import pytest
