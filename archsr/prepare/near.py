@@ -1,0 +1,125 @@
+"""Near-duplicates: the same photograph resized, recompressed, retouched in tone, greyed, mirrored or cropped.
+
+Of a picture a thumbnail of 4 KB is kept; no two pictures are compared before hashing has brought them together
+(`near_search.py`), and no pair is believed before its thumbnails agree in detail (`near_verify.py`).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from PIL import Image
+
+from archsr.prepare import near_search as search
+from archsr.prepare import near_verify as verify
+from archsr.prepare.near_search import SIDE, Bytes, Candidates, Floats, Ints
+
+MIN_SCORE = 0.75  # see `near_verify.compare`: strangers reach 0.62, 98 % of disguised copies 0.9
+_MIN_COARSE = 0.4
+_MIN_SIDE = 0.6  # of a window; smaller ones are sought by nobody, and a fit that ends there has slipped
+_BATCH = 128
+_AGAIN, _SURE = 0.94, 0.92  # cosine from which, and score up to which, a candidate gets a second chance
+_AROUND = (0.03 * np.indices((2, 2, 2, 2)).reshape(4, 16).T - 0.015).astype(np.float32)  # (16, 4)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Picture `b` shows the window `box` of picture `a`: left, top, right, bottom as fractions of `a`.
+
+    `score` is at most 1 (identical thumbnails). `mirrored`: `b` is the mirror image of that window.
+    """
+
+    a: int
+    b: int
+    score: float
+    mirrored: bool
+    box: tuple[float, float, float, float]
+
+
+def thumbnail(image: Image.Image) -> Bytes:
+    """uint8 (64, 64) grey: the whole picture squeezed into a square.
+
+    Areas are averaged under Hamming windows: under plain boxes, fine louvres leave moiré that every crop changes.
+    """
+    if image.mode not in ("RGB", "L"):
+        image = image.convert("RGB")
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.HAMMING, reducing_gap=2.0).convert("L"))
+
+
+def near_pairs(thumbs: Bytes, *, progress: Callable[[int, int], object] | None = None, chunk: int = 32) -> list[Pair]:
+    """The near-duplicate pairs among pictures with these thumbnails (n, 64, 64), which may be a memory map.
+
+    Sorted by `a` and `b`; each two pictures at most once; the same whatever their order and whatever `chunk`. Pictures
+    without enough detail (`near_verify.structured`) are in no pair. In crowds of more than about a dozen copies not
+    every pair is named, but enough to connect them; identical thumbnails are a chain. `progress(done, of)`.
+    """
+    pictures, pairs = _distinct(thumbs, chunk)
+    parts = [search.whole_coefficients(thumbs[rows]) for rows in _rows(pictures, chunk)]
+    if len(pictures) > 1:
+        index = search.build(np.concatenate(parts))
+        best = dict[tuple[int, int], Pair]()
+        for start in range(0, len(pictures), chunk):
+            found = search.candidates(index, thumbs[pictures[start : start + chunk]], start)
+            for pair in _verified(thumbs, pictures, found):
+                key = (min(pair.a, pair.b), max(pair.a, pair.b))
+                if key not in best or pair.score > best[key].score:
+                    best[key] = pair
+            if progress:
+                progress(min(start + chunk, len(pictures)), len(pictures))
+        pairs.extend(best.values())
+    return sorted(pairs, key=lambda p: (p.a, p.b))
+
+
+def _rows(pictures: Ints, chunk: int) -> Iterator[Ints]:
+    return (pictures[start : start + chunk] for start in range(0, len(pictures), chunk))
+
+
+def _distinct(thumbs: Bytes, chunk: int) -> tuple[Ints, list[Pair]]:
+    """One picture per distinct structured thumbnail, in an order that depends on contents alone; pairs of the rest."""
+    groups = dict[bytes, list[int]]()
+    for start in range(0, len(thumbs), chunk):
+        block = np.ascontiguousarray(thumbs[start : start + chunk])
+        for i in np.flatnonzero(verify.structured(block)):
+            groups.setdefault(hashlib.blake2b(block[i].data, digest_size=16).digest(), []).append(start + int(i))
+    members = [groups[key] for key in sorted(groups)]
+    same = [Pair(a, b, 1.0, False, (0.0, 0.0, 1.0, 1.0)) for m in members for a, b in pairwise(m)]
+    return np.array([m[0] for m in members], np.int64), same
+
+
+def _verified(thumbs: Bytes, pictures: Ints, found: Candidates) -> list[Pair]:
+    """The candidates that hold, by each window from which they do.
+
+    Repetitive façades can catch the fit one window too far along. Promising candidates that fail or fit badly are
+    therefore tried again from starts around their best windows.
+    """
+    pairs = _verify(thumbs, pictures, found, search.WINDOWS[found.window])
+    done = {(p.a, p.b, p.mirrored) for p in pairs if p.score >= _SURE}
+    keys = zip(pictures[found.a].tolist(), pictures[found.b].tolist(), found.mirrored.tolist(), strict=True)
+    open_ = np.array([key not in done for key in keys], bool)
+    again = found.take(open_ & (found.cosine >= _AGAIN) & (found.rank < 2))
+    starts: Floats = search.WINDOWS[again.window][:, None] + _AROUND
+    return pairs + _verify(thumbs, pictures, again.take(np.repeat(np.arange(len(again.a)), 16)), starts.reshape(-1, 4))
+
+
+def _verify(thumbs: Bytes, pictures: Ints, found: Candidates, starts: Floats) -> list[Pair]:
+    result = list[Pair]()
+    for start in range(0, len(found.a), _BATCH):
+        rows = np.arange(start, min(start + _BATCH, len(found.a)))
+        result.extend(_verify_batch(thumbs, pictures, found.take(rows), starts[rows]))
+    return result
+
+
+def _verify_batch(thumbs: Bytes, pictures: Ints, found: Candidates, starts: Floats) -> Iterator[Pair]:
+    first, second = pictures[found.a], pictures[found.b]
+    a, b = thumbs[first].astype(np.float32), thumbs[second].astype(np.float32)
+    b = np.where(found.mirrored[:, None, None], b[:, :, ::-1], b)
+    windows, score = verify.fit(a, b, starts)
+    good = np.flatnonzero(score >= _MIN_COARSE)
+    windows, score = verify.compare(a[good], b[good], windows[good])
+    sides = (windows[:, 2:] - windows[:, :2]).min(1)
+    for i in np.flatnonzero((score >= MIN_SCORE) & (sides >= _MIN_SIDE)):
+        left, top, right, bottom = (float(v) for v in np.clip(windows[i], 0, 1))
+        row, box = good[i], (left, top, right, bottom)
+        yield Pair(int(first[row]), int(second[row]), float(score[i]), bool(found.mirrored[row]), box)
