@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from archsr.prepare import near_search as search
@@ -89,18 +90,25 @@ def _distinct(thumbs: Bytes, chunk: int) -> tuple[Ints, list[Pair]]:
 
 
 def _verified(thumbs: Bytes, pictures: Ints, found: Candidates) -> list[Pair]:
-    """The candidates that hold, by each window from which they do.
+    """The candidates that hold, perhaps by several windows: the best first, the others where that fails.
 
     Repetitive façades can catch the fit one window too far along. Promising candidates that fail or fit badly are
     therefore tried again from starts around their best windows.
     """
-    pairs = _verify(thumbs, pictures, found, search.WINDOWS[found.window])
-    done = {(p.a, p.b, p.mirrored) for p in pairs if p.score >= _SURE}
-    keys = zip(pictures[found.a].tolist(), pictures[found.b].tolist(), found.mirrored.tolist(), strict=True)
-    open_ = np.array([key not in done for key in keys], bool)
-    again = found.take(open_ & (found.cosine >= _AGAIN) & (found.rank < 2))
+    first = found.take(found.rank == 0)
+    pairs = _verify(thumbs, pictures, first, search.WINDOWS[first.window])
+    rest = found.take((found.rank > 0) & _open(found, pictures, pairs))
+    pairs += _verify(thumbs, pictures, rest, search.WINDOWS[rest.window])
+    again = found.take((found.cosine >= _AGAIN) & (found.rank < 2) & _open(found, pictures, pairs))
     starts: Floats = search.WINDOWS[again.window][:, None] + _AROUND
     return pairs + _verify(thumbs, pictures, again.take(np.repeat(np.arange(len(again.a)), 16)), starts.reshape(-1, 4))
+
+
+def _open(found: Candidates, pictures: Ints, pairs: list[Pair]) -> NDArray[np.bool_]:
+    """Which candidates are not among the good pairs yet."""
+    done = {(p.a, p.b, p.mirrored) for p in pairs if p.score >= _SURE}
+    keys = zip(pictures[found.a].tolist(), pictures[found.b].tolist(), found.mirrored.tolist(), strict=True)
+    return np.array([key not in done for key in keys], bool)
 
 
 def _verify(thumbs: Bytes, pictures: Ints, found: Candidates, starts: Floats) -> list[Pair]:
