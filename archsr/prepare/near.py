@@ -17,7 +17,7 @@ from archsr.prepare import near_search as search
 from archsr.prepare import near_verify as verify
 from archsr.prepare.near_search import SIDE, Bytes, Candidates, Floats, Ints
 
-MIN_SCORE = 0.75  # see `near_verify.compare`: strangers reach 0.62, 98 % of disguised copies 0.9
+MIN_SCORE = 0.75  # see `near_verify.compare`: strangers reach 0.65, 98 % of disguised copies 0.9
 _MIN_COARSE = 0.4
 _MIN_SIDE = 0.6  # of a window; smaller ones are sought by nobody, and a fit that ends there has slipped
 _BATCH = 128
