@@ -33,7 +33,7 @@ class Crew:
     ) -> Iterator[B]:
         """The results of `work`; `sizes` says how many files each item stands for."""
         counts = sizes or [1] * len(items)
-        with _progress(title, sum(counts)) as advance:
+        with progress(title, sum(counts)) as advance:
             results = map(work, items) if self.pool is None else self._pooled(self.pool, work, items)
             for result, count in zip(results, counts, strict=True):
                 advance(count)
@@ -50,7 +50,7 @@ class Crew:
 
 
 @contextlib.contextmanager
-def _progress(title: str, total: int) -> Generator[Callable[[int], None]]:
+def progress(title: str, total: int) -> Generator[Callable[[int], None]]:
     """A bar on a terminal; in a log, a line every half minute."""
     if sys.stderr.isatty():
         with tqdm(total=total, desc=title, unit="file", leave=False) as bar:

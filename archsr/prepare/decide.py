@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from archsr.config import PrepareConfig
 from archsr.errors import UserError
 from archsr.manifest import SplitName
+from archsr.prepare.crew import progress
 from archsr.prepare.near import near_pairs
 from archsr.prepare.scan import Source
 from archsr.prepare.scenes import Scenes, assign, scene_of, split_of, unite
@@ -108,7 +109,9 @@ def without_copies(sources: Sequence[Source], earlier: Container[str] = ()) -> t
 
 def _near(sources: Sequence[Source], thumbs: NDArray[np.uint8], config: PrepareConfig) -> list[Same]:
     """Near-duplicates among the kept photographs."""
-    found = near_pairs(thumbs, which=[i for i, s in enumerate(sources) if not s.kind])
+    which = [i for i, s in enumerate(sources) if not s.kind]
+    with progress("comparing", len(which)) as advance:
+        found = near_pairs(thumbs, which=which, progress=advance)
     paths = [s.path for s in sources]
     return [_same(paths[p.a], paths[p.b], p.score, "mirrored" if p.mirrored else _window(p.box), config) for p in found]
 

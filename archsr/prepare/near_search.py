@@ -1,210 +1,213 @@
-"""Which pictures might show the same, by locality-sensitive hashing of windows; see `near`."""
+"""Candidates for near-duplicates: every picture's crop windows against every whole picture, by hashing.
 
-from collections.abc import Callable, Iterator
+A picture's hash is the signs of its 8x8 lowest cosine coefficients, so neither brightness nor contrast changes it. The
+coefficients of 25x25 windows of a picture are two matrix products with fixed matrices. Only whole pictures and their
+mirror images are indexed, in tables keyed by random subsets of the bits; the windows are streamed past them.
+"""
+
 from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-Window = tuple[float, float, float, float]
-
-_SIDE = 64
-_CELLS = 32
-_LOW = 8  # frequencies along each side
-_BITS = _LOW * _LOW - 1  # without the mean
-_TABLES = 12
-_KEY_BITS = 20
-_FAR = 11  # most different bits of 63
-_CROWD = 128  # pictures of one bucket that are looked at
-_CHUNK = 128  # pictures looked up at a time
-_PER_PICTURE = 24  # candidates of one picture that are compared, nearest first
-# lengths of windows as shares of a side, and how many places each is put at
-_LENGTHS = ((1.0, 1), (0.94, 3), (0.88, 4), (0.82, 6), (0.76, 7), (0.7, 8))
-
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 
+SIDE = 64
+_FREQ = 8
+_GRID, _REACH = 25, 8  # window edges lie on a grid of 4 %; together the two edges of a side cut off at most 32 %
+_TABLES, _BITS, _LOWEST = 32, (14, 19), 7  # the bits of a key are of coefficients with ky + kx <= 7
+_HAMMING = 16  # of 63; 99 % of disguised crops have a window within 10, floors and façades of few tones need more
+_NEARLY = 0.8  # cosine of a window that was hit
+_COSINE = 0.88  # of the weighted coefficients; of 360 disguised crops the worst had 0.89
+_CROWD = 32  # entries of one bucket that one window may look at
+_KEEP, _STARTS = 12, 4  # candidates per picture, windows per candidate
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 
-@dataclass(frozen=True)
-class Candidate:
-    """`b`, mirrored or not, may be what `box` (left, top, right, bottom, fractions) of `a` shows."""
-
-    a: int
-    b: int
-    mirrored: bool
-    box: Window
-
-
-@dataclass(frozen=True)
-class _Index:
-    """Hash tables of whole pictures: entry i is picture `owner[i]`, mirrored or not; a sorted list per table."""
-
-    hashes: Hashes
-    owner: NDArray[np.int64]
-    mirrored: NDArray[np.bool_]
-    order: list[NDArray[np.int64]]
-    starts: list[NDArray[np.int64]]
-
-
-def candidates(
-    thumbs: NDArray[np.uint8], which: NDArray[np.int64], *, progress: Callable[[int], None] | None = None
-) -> Iterator[list[Candidate]]:
-    """Candidate pairs among the pictures `which` of `thumbs` (n, 64, 64), some at a time.
-
-    Pictures with equal hashes are chained, each to the next, and only the first of them is in the tables.
-    """
-    if not len(which):
-        return
-    whole = np.concatenate([_hashes(thumbs[part], windows=False) for part in _parts(which)])
-    order = np.lexsort((which, whole))
-    same = whole[order][1:] == whole[order][:-1]
-    everything = (0.0, 0.0, 1.0, 1.0)
-    chained = [
-        Candidate(int(which[i]), int(which[j]), False, everything)
-        for (i, j), equal in zip(pairwise(order), same, strict=True)
-        if equal
-    ]
-    for i in range(0, len(chained), 4096):
-        yield chained[i : i + 4096]
-    first = np.sort(order[np.concatenate([[True], ~same])])
-    index = _index(which[first], whole[first])
-    for part in _parts(which[first]):
-        yield _lookup(index, thumbs, part)
-        if progress is not None:
-            progress(len(part))
+_SPANS = [(i / _GRID, 1 - (cut - i) / _GRID) for cut in range(0, _REACH + 1, 2) for i in range(cut + 1)]
+_PER_SIDE = len(_SPANS)
+WINDOWS = np.array(
+    [(left, top, right, bottom) for top, bottom in _SPANS for left, right in _SPANS], np.float32
+)  # (625, 4)
+_U = np.arange(_FREQ)
+_WEIGHT = np.sqrt(np.hypot(_U[:, None], _U[None])).astype(np.float32)  # flattens the spectrum of photographs
+_MIRROR = np.where(_U % 2, -1, 1).astype(np.float32)
 
 
-def _parts(which: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    for i in range(0, len(which), _CHUNK):
-        yield which[i : i + _CHUNK]
-
-
-@cache
-def _edges() -> list[tuple[float, float]]:
-    """All (start, end) of windows along a side; the whole side first."""
-    places = [(length, count) for length, count in _LENGTHS]
-    return [
-        (start, start + length)
-        for length, count in places
-        for start in (np.linspace(0, 1 - length, count).tolist() if count > 1 else [0.0])
-    ]
-
-
-@cache
-def _frequencies() -> NDArray[np.float32]:
-    """(windows · 8, 64): the lowest DCT-II frequencies of every window along a side."""
-    cells = (np.arange(_CELLS) + 0.5) / _CELLS
-    dct = np.cos(np.pi * np.arange(_LOW)[:, None] * cells[None])
-    rows: list[NDArray[np.float64]] = []
-    for start, end in _edges():
-        edges = np.linspace(start * _SIDE, end * _SIDE, _CELLS + 1)
-        pixels = np.arange(_SIDE + 1)
-        overlap = np.minimum(pixels[None, 1:], edges[1:, None]) - np.maximum(pixels[None, :-1], edges[:-1, None])
-        rows.append(dct @ (np.clip(overlap, 0, None) / (edges[1] - edges[0])))
+def _basis() -> Floats:
+    """(25 * 8, 64): the cosines k = 0..7 of each span of a side, integrated over the 64 cells of the thumbnail."""
+    edges, k = np.arange(SIDE + 1) / SIDE, _U[:, None]
+    rows = list[NDArray[np.float64]]()
+    for low, high in _SPANS:
+        x = (np.clip(edges, low, high) - low) / (high - low)
+        rows.append(np.diff(np.where(k == 0, x, np.sin(np.pi * k * x) / (np.pi * np.maximum(k, 1))), axis=1))
     return np.concatenate(rows).astype(np.float32)
 
 
-def _signs(thumbs: NDArray[np.uint8], *, windows: bool) -> NDArray[np.bool_]:
-    """(n, windows, 63): the sign of each low frequency but the mean, of the whole pictures or of all windows."""
-    basis = _frequencies() if windows else _frequencies()[:_LOW]
-    count = len(basis) // _LOW
-    found = basis @ thumbs.astype(np.float32) @ basis.T  # (n, windows·8, windows·8)
-    found = found.reshape(len(thumbs), count, _LOW, count, _LOW).transpose(0, 1, 3, 2, 4)
-    return found.reshape(len(thumbs), count * count, _LOW * _LOW)[:, :, 1:] > 0
+_BASIS = _basis()
 
 
-@cache
-def _powers() -> NDArray[np.uint64]:
-    return np.uint64(1) << np.arange(_BITS, dtype=np.uint64)
+def _pack(positive: NDArray[np.bool_]) -> Hashes:
+    """(..., 8, 8) to one 64-bit number each."""
+    return np.packbits(positive.reshape(*positive.shape[:-2], 64), axis=-1).view(np.uint64)[..., 0]
 
 
-def _pack(signs: NDArray[np.bool_]) -> Hashes:
-    """(..., 63) signs to one number each."""
-    padded = np.concatenate([signs, np.zeros((*signs.shape[:-1], 1), np.bool_)], axis=-1)
-    return np.packbits(padded, axis=-1, bitorder="little").view(np.uint64)[..., 0]
+def _coefficients(thumbs: Bytes, basis: Floats) -> Floats:
+    """(c, 64, 64) to (c, spans, 8, spans, 8): windows and frequencies, down and across.
+
+    In products of at most 2^18 multiplications, which BLAS leaves on one thread: on a busy machine its threads wait
+    for one another, and these took twenty times as long.
+    """
+    x = thumbs.astype(np.float32)
+    x -= x.mean((1, 2), keepdims=True)
+    spans = len(basis) // _FREQ
+    down = np.matmul(basis.reshape(-1, min(20, len(basis)), SIDE), x[:, None])  # (c, 10, 20, 64)
+    return np.matmul(down, basis.T).reshape(-1, spans, _FREQ, spans, _FREQ)
 
 
-def _hashes(thumbs: NDArray[np.uint8], *, windows: bool) -> Hashes:
-    signs = _signs(thumbs, windows=windows)
-    return _pack(signs) if windows else _pack(signs)[:, 0]
+def _unit(coefficients: Floats) -> Floats:
+    """(m, 8, 8) to weighted unit vectors (m, 64)."""
+    flat = (coefficients * _WEIGHT).reshape(-1, 64)
+    return flat / (np.sqrt((flat * flat).sum(1, keepdims=True)) + 1e-6)
 
 
-@cache
-def _mirror() -> np.uint64:
-    """The bits that a mirror image turns round: odd frequencies from left to right."""
-    odd = np.array([kx % 2 for _, kx in product(range(_LOW), repeat=2)][1:], np.uint64)
-    return np.uint64((odd * _powers()).sum())
+@dataclass(frozen=True)
+class _Table:
+    """One hash table: entries sorted by slot and hash; `filled` says which slots hold any."""
+
+    mask: np.uint64
+    shift: np.uint64
+    order: NDArray[np.int32]
+    sort: Hashes
+    starts: NDArray[np.int32]
+    filled: NDArray[np.bool_]
+
+    def slots(self, hashes: Hashes) -> Hashes:
+        return ((hashes & self.mask) * _MIX) >> self.shift
+
+    def find(self, hashes: Hashes) -> tuple[Ints, Ints]:
+        """(query, entry) of all entries in the queries' slots. Of a crowded slot: its first entry, and those whose
+        hashes come nearest in sorted order."""
+        slots = self.slots(hashes)
+        query = np.flatnonzero(self.filled[slots])
+        slot = slots[query]
+        start = self.starts[slot].astype(np.int64)
+        end = self.starts[slot + np.uint64(1)].astype(np.int64)
+        count = np.minimum(end - start, _CROWD)
+        first = start.copy()
+        full = np.flatnonzero(end - start > _CROWD)
+        place = np.searchsorted(self.sort, _sort_key(slot[full], hashes[query[full]], self.shift))
+        start[full] = np.clip(place - _CROWD // 2, start[full], end[full] - _CROWD)
+        offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        at = np.where(offset == 0, np.repeat(first, count), np.repeat(start, count) + offset)
+        return np.repeat(query, count), self.order[at].astype(np.int64)
 
 
-@cache
-def _choices() -> NDArray[np.float32]:
-    """(63, tables): the weights that make each table's key of 20 bits out of the signs. Low frequencies come first."""
-    rng = np.random.Generator(np.random.Philox(0))
-    low = np.array([ky + kx for ky, kx in product(range(_LOW), repeat=2)][1:])
-    weights = np.zeros((_BITS, _TABLES), np.float32)
-    for table in range(_TABLES):
-        chance = np.exp(-low / 5.0)
-        bits = rng.choice(_BITS, _KEY_BITS, replace=False, p=chance / chance.sum())
-        weights[bits, table] = 2.0 ** np.arange(_KEY_BITS)
-    return weights
+def _sort_key(slots: Hashes, hashes: Hashes, shift: np.uint64) -> Hashes:
+    """The slot above, the leading bits of the hash below."""
+    return (slots << shift) | (hashes >> (np.uint64(64) - shift))
 
 
-def _keys(signs: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(m, 63) signs to (m, tables) keys; float32 holds 20 bits exactly."""
-    return (signs.astype(np.float32) @ _choices()).astype(np.int64)
+def _table(hashes: Hashes, rng: np.random.Generator) -> _Table:
+    chosen = np.zeros((_FREQ, _FREQ), bool)
+    low = np.argwhere((_U[:, None] + _U[None] <= _LOWEST) & (_U[:, None] + _U[None] > 0))
+    log = int(np.ceil(np.log2(len(hashes))))
+    bits = int(np.clip(log + 3, *_BITS))  # more bits for more pictures: about as many chance hits per window
+    chosen[tuple(low[rng.choice(len(low), bits, replace=False)].T)] = True
+    log = int(np.clip(log + 3, 12, 20))
+    mask, shift = _pack(chosen[None])[0], np.uint64(64 - log)
+    slots = ((hashes & mask) * _MIX) >> shift
+    keys = _sort_key(slots, hashes, shift)
+    order = np.argsort(keys, kind="stable")
+    counts = np.bincount(slots.astype(np.int64), minlength=2**log)
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return _Table(mask, shift, order.astype(np.int32), keys[order], starts, counts > 0)
 
 
-def _unpack(hashes: Hashes) -> NDArray[np.bool_]:
-    return (hashes[:, None] >> np.arange(_BITS, dtype=np.uint64)[None] & np.uint64(1)).astype(np.bool_)
+@dataclass(frozen=True)
+class Index:
+    """All pictures, and after them all their mirror images: entry e shows picture e % n."""
+
+    hashes: Hashes  # (2n,)
+    vectors: Floats  # (2n, 64)
+    tables: list[_Table]
 
 
-def _index(which: NDArray[np.int64], hashes: Hashes) -> _Index:
-    both = np.concatenate([hashes, hashes ^ _mirror()])
-    keys = _keys(_unpack(both))
-    order = [np.argsort(keys[:, t], kind="stable") for t in range(_TABLES)]
-    starts = [
-        np.searchsorted(keys[o, t], np.arange((1 << _KEY_BITS) + 1)).astype(np.int64) for t, o in enumerate(order)
-    ]
-    mirrored = np.arange(len(both)) >= len(hashes)
-    return _Index(both, np.concatenate([which, which]), mirrored, order, starts)
+def build(whole: Floats) -> Index:
+    """Index pictures by their coefficients (n, 8, 8); see `whole_coefficients`."""
+    both = np.concatenate([whole, whole * _MIRROR])
+    hashes = _pack(both > 0)
+    rng = np.random.default_rng(20)
+    return Index(hashes, _unit(both), [_table(hashes, rng) for _ in range(_TABLES)])
 
 
-def _lookup(index: _Index, thumbs: NDArray[np.uint8], part: NDArray[np.int64]) -> list[Candidate]:
-    """Candidates for the windows of some pictures, the best window for each pair."""
-    signs = _signs(thumbs[part], windows=True)
-    count = signs.shape[1]
-    flat = signs.reshape(-1, _BITS)
-    hashes, keys = _pack(flat), _keys(flat)
-    rows: list[NDArray[np.int64]] = []
-    for table in range(_TABLES):
-        start = index.starts[table][keys[:, table]]
-        size = np.minimum(index.starts[table][keys[:, table] + 1] - start, _CROWD)
-        query = np.repeat(np.arange(len(flat)), size)
-        place = np.arange(len(query)) - np.repeat(np.cumsum(size) - size, size)
-        entry = index.order[table][np.repeat(start, size) + place]
-        distance = np.bitwise_count(hashes[query] ^ index.hashes[entry]).astype(np.int64)
-        near = (distance <= _FAR) & (index.owner[entry] != part[query // count])
-        columns = (query // count, index.owner[entry], index.mirrored[entry], distance, query % count)
-        rows.append(np.stack([column[near].astype(np.int64) for column in columns]))
-    return _best(np.concatenate(rows, axis=1), part)
+def whole_coefficients(thumbs: Bytes) -> Floats:
+    """(c, 64, 64) to (c, 8, 8)."""
+    return _coefficients(thumbs, _BASIS[:_FREQ])[:, 0, :, 0]
 
 
-def _best(found: NDArray[np.int64], part: NDArray[np.int64]) -> list[Candidate]:
-    """Of rows (query picture, b, mirrored, distance, window) the nearest window of each pair, the nearest pairs."""
-    query, b, mirrored, distance, window = found[:, np.lexsort(found[[4, 3, 2, 1, 0]])]
-    if not len(query):
-        return []
-    new = np.ones(len(query), np.bool_)
-    new[1:] = (query[1:] != query[:-1]) | (b[1:] != b[:-1]) | (mirrored[1:] != mirrored[:-1])
-    query, b, mirrored, distance, window = (x[new] for x in (query, b, mirrored, distance, window))
-    order = np.lexsort((b, mirrored, distance, query))
-    query, b, mirrored, window = (x[order] for x in (query, b, mirrored, window))
-    place = np.arange(len(query)) - np.searchsorted(query, query)
-    keep = place < _PER_PICTURE
-    edges = _edges()
-    result: list[Candidate] = []
-    for q, other, m, w in zip(query[keep], b[keep], mirrored[keep], window[keep], strict=True):
-        (top, bottom), (left, right) = edges[int(w) // len(edges)], edges[int(w) % len(edges)]
-        result.append(Candidate(int(part[q]), int(other), bool(m), (left, top, right, bottom)))
-    return result
+@dataclass(frozen=True)
+class Candidates:
+    """Row i: the window `window[i]` of `a[i]` may show `b[i]`, mirrored or not. Rows of one pair follow each other."""
+
+    a: Ints
+    b: Ints
+    mirrored: NDArray[np.bool_]
+    window: Ints
+    cosine: Floats
+    rank: Ints  # of this window among those of the pair, 0 the best
+
+    def take(self, rows: NDArray[np.bool_] | Ints) -> "Candidates":
+        """Only these rows."""
+        return Candidates(*(column[rows] for column in vars(self).values()))
+
+
+def candidates(index: Index, thumbs: Bytes, first: int) -> Candidates:
+    """What the pictures `first`, `first + 1`, ... with these thumbnails may contain."""
+    c, n = _coefficients(thumbs, _BASIS), len(index.hashes) // 2
+    # (c, 25, 8, 25) bytes of eight bits to (c * 625) hashes
+    packed = np.packbits(c > 0, axis=-1)[..., 0].transpose(0, 1, 3, 2)
+    hashes = np.ascontiguousarray(packed).view(np.uint64).reshape(-1)
+    found = [_close(index, hashes, *table.find(hashes)) for table in index.tables]
+    code = np.unique(np.concatenate(found))
+    query, entry = code // (2 * n), code % (2 * n)
+    other = entry % n != query // len(WINDOWS) + first
+    query, entry = query[other], entry[other]
+    picture, window = query // len(WINDOWS), query % len(WINDOWS)
+    hit = _unit(c[picture, window // _PER_SIDE, :, window % _PER_SIDE, :])
+    near = np.einsum("ij,ij->i", hit, index.vectors[entry]) >= _NEARLY
+    picture, entry = picture[near], entry[near]
+    parts = [_best(index, c[p], p + first, np.unique(entry[picture == p])) for p in np.unique(picture).tolist()]
+    return Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else _NONE
+
+
+def _close(index: Index, hashes: Hashes, query: Ints, entry: Ints) -> Ints:
+    near = np.bitwise_count(hashes[query] ^ index.hashes[entry]) <= _HAMMING
+    return query[near] * len(index.hashes) + entry[near]
+
+
+def _best(
+    index: Index, c: Floats, picture: int, entries: Ints
+) -> tuple[Ints, Ints, NDArray[np.bool_], Ints, Floats, Ints]:
+    """The columns of `Candidates` for the best `_KEEP` of a picture's entries and the first of them.
+
+    That first one ties together crowds of copies, in which everybody's nearest neighbours may be a clique. All windows
+    of the picture (25, 8, 25, 8) are compared: the one that was hit need not be the best.
+    """
+    n = len(index.hashes) // 2
+    windows = _unit(c.transpose(0, 2, 1, 3).reshape(-1, _FREQ, _FREQ))
+    cosine = np.concatenate([index.vectors[entries[i : i + 6]] @ windows.T for i in range(0, len(entries), 6)])
+    top = cosine.max(1)
+    good = np.flatnonzero(top >= _COSINE)
+    kept = good[np.argsort(-top[good], kind="stable")[:_KEEP]]
+    kept = np.unique(np.concatenate([kept, good[np.argsort(entries[good] % n, kind="stable")[:1]]]))
+    starts = np.argsort(-cosine[kept], axis=1, kind="stable")[:, :_STARTS]
+    rows, entry = np.repeat(kept, _STARTS), np.repeat(entries[kept], _STARTS)
+    window, rank = starts.reshape(-1), np.tile(np.arange(_STARTS), len(kept))
+    return np.full(len(rows), picture), entry % n, entry >= n, window, cosine[rows, window], rank
+
+
+_NO = np.zeros(0, np.int64)
+_NONE = Candidates(_NO, _NO, _NO.astype(bool), _NO, _NO.astype(np.float32), _NO)
