@@ -10,11 +10,12 @@ from archsr.config import TrainConfig
 from archsr.errors import UserError
 from archsr.models.build import build
 from archsr.models.weights import whereabouts
+from archsr.training.data import open_data
 from archsr.training.layers import select, table
 from archsr.training.loop import train
 from archsr.training.memory import forecast
 from archsr.training.processes import begin, end
-from archsr.training.setup import check_same_run, open_data
+from archsr.training.setup import check_same_run
 from archsr.world import World
 
 
@@ -54,10 +55,10 @@ def at_hand(config: TrainConfig, *, resume: bool) -> str:
 
 def _shards(config: TrainConfig) -> str:
     try:
-        splits = open_data(config).splits
+        data = open_data(config)
     except UserError as error:
         return f"NOT READY: {error}"
-    return ", ".join(f"{split.samples} {name}" for name, split in splits.items()) + " samples"
+    return data.summary()
 
 
 def _folder(config: TrainConfig, *, resume: bool) -> str:

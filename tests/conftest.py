@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from archsr.config import PrepareConfig, TrainConfig
+from archsr.config import PrepareConfig, TagRule, TagsConfig, TrainConfig
 from archsr.config_file import check
 from archsr.demo_photos import draw_photos
 from archsr.prepare.pipeline import prepare
@@ -38,7 +38,8 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def prepare_config():
-    return PrepareConfig(val=0.15, test=0.08, tile=160, min_side=120, pair_size=64, samples_per_shard=16)
+    tags = TagsConfig(rules=(TagRule(tag="facade", match="*facade*"), TagRule(tag="wall", match="*wall*")))
+    return PrepareConfig(val=0.15, test=0.08, tile=160, min_side=120, pair_size=64, samples_per_shard=16, tags=tags)
 
 
 @pytest.fixture(scope="session")

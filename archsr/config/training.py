@@ -43,10 +43,22 @@ class DiscriminatorConfig(Table):
     lr_scale: Annotated[float, Field(gt=0)] = 1.0
 
 
+class TagChoice(Table):
+    """Training samples by their tags (patterns with `*` and `?`): any of `only`, none of `without`.
+
+    `balance`: the shares in which tags are seen, `{interior = 1, exterior = 1}`; the rarer are repeated.
+    """
+
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    balance: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
+
+
 class DataConfig(Table):
     """Where samples come from. `window`: how many shards are mixed at a time; `workers` decode per process."""
 
     shards: str = "shards/photos"
+    tags: TagChoice = TagChoice()
     gt_size: Annotated[int, Field(ge=32, multiple_of=8)] = 256
     hflip: bool = True
     window: Positive = 8

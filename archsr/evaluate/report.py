@@ -3,11 +3,14 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from archsr.evaluate.measures import Measure
 from archsr.evaluate.statistics import FEWEST_SCENES, Difference, paired
 from archsr.evaluate.suite import Scores
+
+_UNTAGGED = "(no tag)"
 
 
 def mean(scores: Scores, name: str, measure: str) -> float:
@@ -31,7 +34,42 @@ def markdown(scores: Scores, *, title: str, protocol: str, missing: dict[str, st
     new, old = scores.contenders[-1][0], scores.contenders[-2][0]
     lines = [f"# {title}", "", *_means(scores), "", *_verdicts(scores, new, old), "", f"*{protocol}*", ""]
     lines += [f"- {name} could not be computed: {reason}" for name, reason in missing.items()]
+    if len(split := by_tag(scores)) > 1:
+        lines += ["", "## By tag", "", *_tags(split, new, old)]
     return "\n".join([*lines, "", "## Per picture", "", *_pictures(scores)]) + "\n"
+
+
+def by_tag(scores: Scores) -> dict[str, Scores]:
+    """The pictures with each tag, and those with none, as evaluations of their own. A picture may be in several."""
+    tags = sorted({tag for row in scores.rows for tag in row.tags})
+    parts = {tag: [row for row in scores.rows if tag in row.tags] for tag in tags}
+    rest = [row for row in scores.rows if not row.tags]
+    if rest and tags:
+        parts[_UNTAGGED] = rest
+    return {tag: replace(scores, rows=rows, patches=[]) for tag, rows in parts.items()}
+
+
+def _tags(parts: dict[str, Scores], new: str, old: str) -> list[str]:
+    measures = next(iter(parts.values())).measures
+    lines = [
+        f"Means of {old} → {new}, their difference, and the verdict over the scenes of the tag.",
+        "",
+        "| tag | pictures | scenes | " + " | ".join(m.title for m in measures) + " |",
+        "|---|---:|---:|" + "---|" * len(measures),
+    ]
+    for tag, part in parts.items():
+        cells = [_change(part, m, new, old) for m in measures]
+        scenes = len({row.scene for row in part.rows})
+        lines.append(f"| {tag.replace('|', '/')} | {len(part.rows)} | {scenes} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _change(part: Scores, measure: Measure, new: str, old: str) -> str:
+    found = difference(part, measure, new, old)
+    if found is None:
+        return "–"
+    means = f"{_figure(mean(part, old, measure.name))} → {_figure(mean(part, new, measure.name))}"
+    return f"{means}, {found.mean:+.4f}: {found.verdict(higher_is_better=measure.higher_is_better)}"
 
 
 def _means(scores: Scores) -> list[str]:
@@ -87,20 +125,27 @@ def as_json(scores: Scores, *, protocol: str, missing: dict[str, str]) -> str:
     """Everything in the report for programs; figures that could not be taken are null."""
     new, old = scores.contenders[-1][0], scores.contenders[-2][0]
     names = [name for name, _ in scores.contenders] + ["gt"]
-    found = {m.name: difference(scores, m, new, old) for m in scores.measures}
     plain = {
         "protocol": protocol,
         "models": dict(scores.contenders),
-        "means": {name: {m.name: mean(scores, name, m.name) for m in scores.measures} for name in names},
-        "differences": {
-            m.name: {**vars(d), "verdict": d.verdict(higher_is_better=m.higher_is_better), "new": new, "old": old}
-            for m in scores.measures
-            if (d := found[m.name]) is not None
-        },
-        "pictures": [{"key": r.key, "scene": r.scene, "values": r.values} for r in scores.rows],
+        **_summary(scores, names, new, old),
+        "by_tag": {tag: _summary(part, names, new, old) for tag, part in by_tag(scores).items()},
+        "pictures": [{"key": r.key, "scene": r.scene, "tags": r.tags, "values": r.values} for r in scores.rows],
         "missing": missing,
     }
     return json.dumps(_without_nan(plain), indent=1) + "\n"
+
+
+def _summary(scores: Scores, names: Sequence[str], new: str, old: str) -> dict[str, Any]:
+    found = {m: difference(scores, m, new, old) for m in scores.measures}
+    return {
+        "means": {name: {m.name: mean(scores, name, m.name) for m in scores.measures} for name in names},
+        "differences": {
+            m.name: {**vars(d), "verdict": d.verdict(higher_is_better=m.higher_is_better), "new": new, "old": old}
+            for m, d in found.items()
+            if d is not None
+        },
+    }
 
 
 def _without_nan(value: Any) -> Any:  # noqa: ANN401 - plain JSON data

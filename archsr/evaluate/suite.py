@@ -33,11 +33,12 @@ class Contender:
 
 @dataclass(frozen=True)
 class Row:
-    """One picture: its key and scene, and `values[model][measure]`; the model `gt` is the original photograph."""
+    """One picture: its key, scene and tags, and `values[model][measure]`; the model `gt` is the original photograph."""
 
     key: str
     scene: str
     values: dict[str, dict[str, float]]
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def evaluate(
         restored = {c.name: quantised(c.restore(lq)) for c in contenders}
         values = {name: {m.name: m.of(sr, gt) for m in measures} for name, sr in restored.items()}
         values["gt"] = {m.name: NAN if m.needs_gt else m.of(gt, gt) for m in measures}
-        rows.append(Row(pair.sample.key, pair.sample.scene, values))
+        rows.append(Row(pair.sample.key, pair.sample.scene, values, pair.sample.tags))
         keeper.offer(pair.sample.key, lq, restored, gt)
     titles = [(c.name, c.title) for c in contenders]
     return Scores(rows, titles, list(measures), keeper.patches())

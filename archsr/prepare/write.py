@@ -75,7 +75,7 @@ def _samples(job: ShardJob) -> Iterator[_Ready]:
                 "photo": entry.path,
                 "photo_sha256": record.source.sha256,
                 "scene": entry.scene,
-                "tags": entry.tags,
+                "tags": "\n".join(entry.tags),  # a list is of no type where it is empty, and `datasets` would stop
                 "box": stored.box,
                 **stored.extra,
             }

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
@@ -31,7 +33,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """What a training stream is made of. `size`: side of the crops in pixels; `subset`: share of every shard."""
+    """What a training stream is made of. `size`: side of the crops in pixels; `subset`: share of every shard.
+
+    `picks`: the numbers of the samples to take from each shard (see `choice.py`), all where there are none.
+    """
 
     folder: Path
     shards: list[mf.Shard]
@@ -40,11 +45,13 @@ class StreamOptions:
     size: int
     hflip: bool
     subset: float = 1.0
+    picks: tuple[NDArray[np.int32], ...] | None = None
 
 
 def make_plan(options: StreamOptions) -> Plan:
     """The order of the stream that `options` describes."""
-    sizes = subset_sizes([s.samples for s in options.shards], options.subset)
+    counts = [s.samples for s in options.shards] if options.picks is None else [len(p) for p in options.picks]
+    sizes = subset_sizes(counts, options.subset)
     return Plan(sizes, options.seed, options.window)
 
 
@@ -76,7 +83,8 @@ class TrainStream(IterableDataset[Batch]):
         keys: list[str] = []
         for position in positions:
             place = plan.place(position)
-            sample = reader.sample(place.shard, place.index)
+            picks = self.options.picks
+            sample = reader.sample(place.shard, place.index if picks is None else int(picks[place.shard][place.index]))
             picture = reader.picture(place.shard, sample, "gt")
             rng = generator(self.options.seed, "crop", position)
             crops.append(crop(picture, self.options.size, rng, hflip=self.options.hflip))

@@ -15,11 +15,12 @@ from archsr.seeds import generator
 from archsr.stream.loader import Batch, Stream, StreamOptions
 from archsr.stream.plan import Slice
 from archsr.training import layers, optim
+from archsr.training.data import open_data
 from archsr.training.keys import KeysFile, cut_keys
 from archsr.training.log import Meter, RunLog
 from archsr.training.memory import forecast
 from archsr.training.milestones import conclude, log_training, save_run, validate_run
-from archsr.training.setup import Progress, Run, check_same_run, make_run, open_data, restore
+from archsr.training.setup import Progress, Run, check_same_run, make_run, restore
 from archsr.training.step import micro_step, update
 from archsr.world import World
 
@@ -30,9 +31,9 @@ def train(config: TrainConfig, accelerator: Accelerator, world: World, *, resume
     With `resume` it goes on from the newest good checkpoint, or starts where there is none. Raises `UserError`.
     """
     folder = Path(config.runs) / config.name
-    manifest = open_data(config)
+    data = open_data(config)
     saved = _take_up(config, folder, world, resume=resume)
-    run = make_run(config, accelerator, world, manifest)
+    run = make_run(config, accelerator, world, data)
     progress = restore(run, saved) if saved else Progress()
     world.together(lambda: _open_folder(config, folder, progress, world, fresh=saved is None))  # all ranks
     log = RunLog(folder, active=world.rank == 0, tensorboard=config.log.tensorboard)
@@ -80,7 +81,7 @@ def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> N
     log.say(
         f"{run.folder}: {run.world.size} × {run.accelerator.device.type}, {training.precision}, batch "
         f"{training.global_batch} = {run.world.size} × {training.micro_batch} × {run.accumulation} accumulated, "
-        f"{run.manifest.splits['train'].samples} training and {run.manifest.splits['val'].samples} validation samples"
+        f"{run.data.summary()}"
     )
     if resumed:
         log.event("resume", progress.step, {"processes": run.world.size, "taken": dict(progress.taken)})
@@ -170,13 +171,14 @@ def _name(stage: Stage) -> str:
 def _open_stream(run: Run, stage: Stage, progress: Progress) -> Stream:
     config = run.config
     options = StreamOptions(
-        folder=run.shards,
-        shards=run.manifest.splits["train"].shards,
+        folder=run.data.folder,
+        shards=run.data.manifest.splits["train"].shards,
         seed=config.seed,
         window=config.data.window,
         size=config.data.gt_size + config.degrade.margin,
         hflip=config.data.hflip,
         subset=stage.subset,
+        picks=run.data.choice.picks if run.data.choice else None,
     )
     part = Slice(
         start=progress.taken.get(_name(stage), 0),

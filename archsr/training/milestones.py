@@ -82,8 +82,8 @@ def finite(tensors: Iterable[Tensor]) -> bool:
 def _score(run: Run, *, pictures: int) -> Validation:
     return validate(
         run.raw_g,
-        run.shards,
-        run.manifest,
+        run.data.folder,
+        run.data.manifest,
         samples=run.config.validation.samples,
         pictures=pictures,
         device=run.accelerator.device,
@@ -99,7 +99,7 @@ def _snapshots(run: Run, progress: Progress, name: str, scores: dict[str, float]
         "run": run.config.name,
         "step": progress.step,
         "model": run.config.model.model_dump(mode="json"),
-        "fingerprint": run.manifest.fingerprint,
+        "fingerprint": run.data.manifest.fingerprint,
         **scores,
     }
     folder = run.folder / "snapshots"

@@ -11,7 +11,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from archsr import checkpoint, config_file
-from archsr import manifest as mf
 from archsr.config import SCRATCH, Stage, TrainConfig
 from archsr.degrade.pool import PairPool, deal
 from archsr.errors import UserError
@@ -20,6 +19,7 @@ from archsr.models.rrdbnet import RRDBNet
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.models.weights import load_weights
 from archsr.seeds import seeded
+from archsr.training.data import Data
 from archsr.training.ema import Ema
 from archsr.training.layers import Group, select
 from archsr.training.losses import perceptual_for
@@ -50,8 +50,7 @@ class Run:
 
     config: TrainConfig
     folder: Path
-    shards: Path
-    manifest: mf.Manifest
+    data: Data
     accelerator: Accelerator
     world: World
     accumulation: int
@@ -62,24 +61,6 @@ class Run:
     optimizer_d: torch.optim.Optimizer | None
     ema: Ema
     pool: PairPool
-
-
-def open_data(config: TrainConfig) -> mf.Manifest:
-    """The dataset's manifest, checked against the config and the files."""
-    folder = Path(config.data.shards)
-    manifest = mf.load(folder)
-    if manifest.scale != config.model.scale:
-        raise UserError(f"{folder}: pairs of scale {manifest.scale}, but model.scale is {config.model.scale}")
-    mf.check_sizes(folder, manifest.splits["train"].shards + manifest.splits["val"].shards)
-    have, need = manifest.splits["train"].samples, config.training.global_batch
-    smallest = min(stage.subset for stage in config.training.stages)
-    if have * smallest < need:
-        share = f" (subset {smallest:g} of {have})" if smallest < 1 else ""
-        raise UserError(
-            f"{folder}: {int(have * smallest)} training samples{share} are fewer than one global batch ({need}); lower "
-            "training.global_batch or prepare more photographs"
-        )
-    return manifest
 
 
 def shared_out(config: TrainConfig, world: World) -> TrainConfig:
@@ -119,7 +100,7 @@ def discriminator_for(config: TrainConfig) -> UNetDiscriminatorSN | None:
     return net.requires_grad_(config.discriminator.train).train(config.discriminator.train)
 
 
-def make_run(config: TrainConfig, accelerator: Accelerator, world: World, manifest: mf.Manifest) -> Run:
+def make_run(config: TrainConfig, accelerator: Accelerator, world: World, data: Data) -> Run:
     """Build networks and optimisers. Layers are chosen before optimisers and wrappers exist."""
     config = shared_out(config, world)
     # a missing file, or an unreachable site, may be one machine's trouble only
@@ -157,8 +138,7 @@ def make_run(config: TrainConfig, accelerator: Accelerator, world: World, manife
     return Run(
         config=config,
         folder=Path(config.runs) / config.name,
-        shards=Path(config.data.shards),
-        manifest=manifest,
+        data=data,
         accelerator=accelerator,
         world=world,
         accumulation=config.training.global_batch // (config.training.micro_batch * world.size),
@@ -185,7 +165,7 @@ def contents(run: Run, progress: Progress) -> checkpoint.Contents:
     }
     state: dict[str, Any] = {
         "progress": vars(progress),
-        "fingerprint": run.manifest.fingerprint,
+        "fingerprint": run.data.manifest.fingerprint,
         "optimizer_g": plain_g,
         "scaler_g": run.parts.scaler_g.state_dict(),
         "scaler_d": run.parts.scaler_d.state_dict(),
@@ -198,10 +178,11 @@ def contents(run: Run, progress: Progress) -> checkpoint.Contents:
 
 def restore(run: Run, saved: checkpoint.Loaded) -> Progress:
     """Put a checkpoint into a fresh run; the pair pools of another number of ranks are dealt out anew."""
-    if saved.state["fingerprint"] != run.manifest.fingerprint:
+    if saved.state["fingerprint"] != run.data.manifest.fingerprint:
         raise UserError(
-            f"{run.shards}: other samples than the run was trained on (fingerprint {run.manifest.fingerprint[:16]}, "
-            f"the checkpoint has {saved.state['fingerprint'][:16]}); start a new run on them"
+            f"{run.data.folder}: other samples than the run was trained on (fingerprint "
+            f"{run.data.manifest.fingerprint[:16]}, the checkpoint has {saved.state['fingerprint'][:16]}); start a new "
+            "run on them"
         )
     run.raw_g.load_state_dict(saved.files["generator"])
     run.ema.load(saved.files["ema"])

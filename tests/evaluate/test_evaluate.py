@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from archsr import manifest as mf
 from archsr import session
 from archsr.errors import UserError
 from archsr.evaluate.card import evaluate_run
 from archsr.evaluate.measures import extra, standard
-from archsr.evaluate.report import as_json, difference, markdown
+from archsr.evaluate.report import as_json, by_tag, difference, markdown
 from archsr.evaluate.statistics import paired
 from archsr.evaluate.suite import Contender, bicubic, evaluate
 from archsr.images import pixels_to_tensor, read_photo
@@ -102,6 +104,31 @@ def test_damage_is_worse_and_the_report_says_so(shards):
     assert plain["means"]["original"]["psnr"] == pytest.approx(
         np.mean([r["values"]["original"]["psnr"] for r in plain["pictures"]])
     )
+
+
+def test_the_report_breaks_down_by_tag(shards):
+    scores = evaluate(shards, "val", [nearest(), damaged()], standard(4)[:1])
+    rows = [
+        replace(row, tags=tags)
+        for row, tags in zip(scores.rows, [("hall",), ("hall", "night"), *[()] * len(scores.rows)], strict=False)
+    ]
+    parts = by_tag(replace(scores, rows=rows))
+    assert {tag: len(part.rows) for tag, part in parts.items()} == {"hall": 2, "night": 1, "(no tag)": len(rows) - 2}
+    text = markdown(replace(scores, rows=rows), title="T", protocol="P", missing={})
+    plain = json.loads(as_json(replace(scores, rows=rows), protocol="P", missing={}))["by_tag"]
+    for tag, part in parts.items():
+        expected = np.mean([row.values["fine-tuned"]["psnr"] for row in part.rows])
+        assert plain[tag]["means"]["fine-tuned"]["psnr"] == pytest.approx(expected)
+        assert f"| {tag} | {len(part.rows)} |" in text
+        assert f"→ {expected:.4f}" in text
+    assert "## By tag" not in markdown(replace(scores, rows=rows[:1]), title="T", protocol="P", missing={})
+
+
+def test_tags_come_with_the_pairs(shards):
+    tags = {row.tags for row in evaluate(shards, "val", [nearest(), damaged()], standard(4)[:1]).rows}
+    listed = {s.tags for shard in mf.load(shards).splits["val"].shards for s in mf.read_index(shards, shard)}
+    assert tags == listed
+    assert listed != {()}
 
 
 def test_bicubic_is_matlabs(shards):

@@ -65,6 +65,19 @@ def test_a_run_writes_what_it_promises(unbroken):
     assert {"pixel", "gan", "d_real", "d_fake", "lr", "images_per_second", "data_wait", "peak_memory"} <= set(events[1])
 
 
+def test_tags_choose_what_is_trained_on(tiny_tables, capsys):
+    folder = Path(tiny_tables["data"]["shards"])
+    samples = [s for shard in mf.load(folder).splits["train"].shards for s in mf.read_index(folder, shard)]
+    facades = {s.key for s in samples if "facade" in s.tags}
+    assert 0 < len(facades) < len(samples)
+    session.run(config(tiny_tables, "data.tags.only=['facade']"), resume=False)
+    assert f"{len(facades)} samples" in capsys.readouterr().out
+    seen = [key for step in keys(Path(tiny_tables["runs"]) / "tiny").values() for key in step]
+    assert set(seen) <= facades
+    with pytest.raises(UserError, match=r"another config; data\.tags"):
+        session.run(config(tiny_tables, "data.tags.without=['facade']"), resume=True)
+
+
 def test_training_learns(tiny_tables):
     tables = with_overrides(
         tiny_tables, ["training.stages.0.iterations=60", "losses.gan.weight=0.0", "losses.pixel.sharpened=false",
