@@ -29,7 +29,7 @@ SETTINGS = ["val=0.02", "test=0.02", "min_side=160", "pair_size=128", "pairs_per
 
 
 def noise_bank():
-    """Fractal noise, one for all pictures; each takes its own windows of it."""
+    """Fractal noise, one for all pictures."""
     rng = np.random.default_rng(7)
     total = np.zeros((1024, 1024))
     for octave in range(9):
@@ -40,6 +40,15 @@ def noise_bank():
 
 
 BANK = noise_bank()
+
+
+def texture(rng, width, height):
+    """Three windows of the bank on top of each other: with one, pictures would share their clouds."""
+    total = np.zeros((height, width), np.float32)
+    for _ in range(3):
+        y, x = rng.integers(0, len(BANK) - [height, width])
+        total += BANK[y : y + height, x : x + width][:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
+    return total / np.float32(3**0.5)
 
 
 def photo(rng):
@@ -58,9 +67,7 @@ def photo(rng):
         for y in range(top + 6, top + h - wh, py):
             for x in range(left + 6, left + w - ww, px):
                 draw.rectangle([x, y, x + ww, y + wh], fill=pane)
-    x, y = rng.integers(0, 1024 - 512, 2)
-    texture = BANK[y : y + height, x : x + width][:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
-    pixels = np.asarray(image) + texture[..., None] * np.float32(rng.uniform(40, 110))
+    pixels = np.asarray(image) + texture(rng, width, height)[..., None] * np.float32(rng.uniform(40, 110))
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
