@@ -46,7 +46,7 @@ def texture(rng, width, height):
     """Three windows of the bank on top of each other: with one, pictures would share their clouds."""
     total = np.zeros((height, width), np.float32)
     for _ in range(3):
-        y, x = rng.integers(0, len(BANK) - [height, width])
+        y, x = rng.integers(0, [len(BANK) - height, len(BANK) - width])
         total += BANK[y : y + height, x : x + width][:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
     return total / np.float32(3**0.5)
 
