@@ -60,7 +60,7 @@ class PrepareConfig(Table):
     crops: Literal["tiles", "reference"] = "tiles"
     tile: Annotated[int, Field(ge=64, multiple_of=4)] = 512
     min_detail: Unit = 0.05
-    encoding: Literal["webp", "png", "jpeg"] = "webp"
+    encoding: Literal["lossless", "webp", "png", "jpeg"] = "lossless"
     min_side: Positive = 288
     pair_size: Annotated[int, Field(ge=32, multiple_of=4)] = 512
     pairs_per_photo: Positive = 4

@@ -17,14 +17,14 @@ _BLOCK = 16  # pixels
 _STRUCTURE = 3.0  # standard deviation of luma in a block, 0-255 units: above the noise of a clear sky
 
 
-def tiles(width: int, height: int, *, tile: int) -> list[Box]:
+def tiles(width: int, height: int, *, tile: int, unit: int = 1) -> list[Box]:
     """Boxes of at most `tile` a side that cover a picture evenly: round(side / tile) of them along each side.
 
     A picture smaller than `tile` along a side is kept whole along it. Neighbours overlap or leave a gap of less than
-    half a tile.
+    half a tile. Left and top are multiples of `unit`.
     """
     return [
-        (left, top, min(tile, width), min(tile, height))
+        (left // unit * unit, top // unit * unit, min(tile, width), min(tile, height))
         for top in _starts(height, tile)
         for left in _starts(width, tile)
     ]

@@ -25,6 +25,7 @@ from archsr.errors import UserError
 from archsr.prepare.assemble import assemble, dataset_folder, entries_of, put_in_place
 from archsr.prepare.crew import Crew, crew_of
 from archsr.prepare.decide import Decision, decide, judge
+from archsr.prepare.jpeg_blocks import jpeglib
 from archsr.prepare.scan import Source, photos_of
 from archsr.prepare.spool import is_complete, read_chunk, read_thumbs
 from archsr.prepare.survey import Chunk, Place, survey
@@ -59,6 +60,8 @@ def prepare(
     returned; with `join` all of that must be there. Raises `UserError` for anything that leaves no dataset one could
     trust.
     """
+    if config.encoding == "lossless":
+        jpeglib()  # or say at once that it is missing
     place = Place(str(origin), out, out.with_name(f".{out.name}.preparing"))
     if restart:
         shutil.rmtree(place.spool, ignore_errors=True)

@@ -24,6 +24,7 @@ from archsr.prepare.crops import (
     tiles,
     worth_keeping,
 )
+from archsr.prepare.jpeg_blocks import UNIT, JpegBlocks
 from archsr.prepare.scan import Source
 from archsr.seeds import generator, seed_of
 
@@ -38,23 +39,29 @@ class Encoded:
     extra: dict[str, Any]
 
 
-def cut(source: Source, pixels: Pixels, side: SplitName, config: PrepareConfig) -> Iterator[Encoded]:
-    """The samples of one photograph, one by one: a pure function of its pixels, its path and the config."""
+def cut(
+    source: Source, pixels: Pixels, side: SplitName, config: PrepareConfig, *, content: bytes = b""
+) -> Iterator[Encoded]:
+    """The samples of one photograph, one by one: a pure function of its pixels, its path and the config.
+
+    `content`: its file, whose own blocks are stored where it is a JPEG and `encoding` is `lossless`.
+    """
     height, width = pixels.shape[:2]
     if side != "train":
         length = config.pair_size + config.degrade.margin
         boxes = pair_boxes(width, height, size=length, count=config.pairs_per_photo, multiple=config.multiple)
         return (_pair(source, pixels, n, b, config) for n, b in enumerate(boxes))
+    blocks = JpegBlocks(content, pixels) if config.encoding == "lossless" else None
     if config.crops == "reference":
-        return _reference(source, pixels, config)
-    boxes = tiles(width, height, tile=config.tile)
+        return _reference(source, pixels, config, blocks)
+    boxes = tiles(width, height, tile=config.tile, unit=UNIT if config.encoding == "lossless" else 1)
     kept = range(len(boxes))
     if config.min_detail:
         kept = worth_keeping([detail(_window(pixels, b)) for b in boxes], config.min_detail)
-    return (_tile(source, pixels, n, boxes[n], config, {}) for n in kept)
+    return (_tile(source, pixels, n, boxes[n], config, {}, blocks) for n in kept)
 
 
-def _reference(source: Source, pixels: Pixels, config: PrepareConfig) -> Iterator[Encoded]:
+def _reference(source: Source, pixels: Pixels, config: PrepareConfig, blocks: JpegBlocks | None) -> Iterator[Encoded]:
     """Multi-scale copies (Lanczos) in 400-pixel pieces; a photograph too small for one piece is kept whole."""
     height, width = pixels.shape[:2]
     number = 0
@@ -67,16 +74,23 @@ def _reference(source: Source, pixels: Pixels, config: PrepareConfig) -> Iterato
             copy = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
         extra = {"copy": list(size)} if size != (width, height) else {}
         for box in boxes:
-            yield _tile(source, copy, number, box, config, extra)
+            yield _tile(source, copy, number, box, config, extra, None if extra else blocks)
             number += 1
     if number == 0:
-        yield _tile(source, pixels, 0, (0, 0, width, height), config, {})
+        yield _tile(source, pixels, 0, (0, 0, width, height), config, {}, blocks)
 
 
 def _tile(
-    source: Source, pixels: Pixels, number: int, box: Box, config: PrepareConfig, extra: dict[str, Any]
+    source: Source,
+    pixels: Pixels,
+    number: int,
+    box: Box,
+    config: PrepareConfig,
+    extra: dict[str, Any],
+    blocks: JpegBlocks | None,
 ) -> Encoded:
-    ending, content = encode(_window(pixels, box), config.encoding)
+    piece = blocks.cut(box) if blocks else None
+    ending, content = ("jpg", piece) if piece else encode(_window(pixels, box), config.encoding)
     return Encoded(key_of(source.path, number), box, {f"gt.{ending}": content}, extra)
 
 
@@ -96,7 +110,7 @@ def _window(pixels: Pixels, box: Box) -> Pixels:
 
 def encode(pixels: Pixels, encoding: str) -> tuple[str, bytes]:
     """(ending, bytes) of a training tile. Pairs are always lossless."""
-    if encoding == "webp":
+    if encoding in ("webp", "lossless"):
         return "webp", encode_webp(pixels)
     buffer = io.BytesIO()
     if encoding == "png":

@@ -44,11 +44,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Finding:
-    """A file, its pixels (None where it is no usable photograph) and its thumbnail, uint8 (64, 64)."""
+    """A file, its pixels (None where it is no usable photograph), its thumbnail, uint8 (64, 64), and its bytes."""
 
     source: Source
     pixels: Pixels | None
     thumb: NDArray[np.uint8]
+    content: bytes = b""
 
 
 @lru_cache(maxsize=2)
@@ -103,7 +104,7 @@ def _judged(photos: Photos, path: str, content: bytes, photo: Photo, config: Pre
         kind=kind,
         reason=reason,
     )
-    return Finding(source, photo.pixels, thumbnail(image))
+    return Finding(source, photo.pixels, thumbnail(image), content)
 
 
 def matches(path: str, globs: tuple[str, ...]) -> bool:

@@ -55,7 +55,7 @@ def _findings(chunk: Chunk) -> Iterator[tuple[Finding, str, Iterable[Encoded]]]:
             yield finding, "", ()
             continue
         side = chunk.sides[number] if chunk.sides else provisional_side(path, chunk.config)
-        yield finding, side, cut(source, finding.pixels, side, chunk.config)
+        yield finding, side, cut(source, finding.pixels, side, chunk.config, content=finding.content)
 
 
 @lru_cache(maxsize=1)

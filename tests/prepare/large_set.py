@@ -22,6 +22,7 @@ from drawn_kinds import KINDS
 from PIL import Image, ImageDraw, ImageEnhance
 
 from archsr.images import encode_webp, read_photo
+from archsr.prepare.jpeg_blocks import JpegBlocks
 
 SIZE = (512, 384)
 PER_FOLDER = 4
@@ -100,8 +101,11 @@ def kind_of(number):
 
 
 def limit(path):
-    """Decoding and encoding alone."""
-    encode_webp(read_photo(Path(path)).pixels)
+    """Decoding and encoding alone: a JPEG's own blocks, written again, as `encoding = "lossless"` does."""
+    content = Path(path).read_bytes()
+    pixels = read_photo(content).pixels
+    if JpegBlocks(content, pixels).cut((0, 0, pixels.shape[1], pixels.shape[0])) is None:
+        encode_webp(pixels)
 
 
 class Watch(threading.Thread):
