@@ -8,7 +8,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from typing import TypeVar
 
 import torch
@@ -34,10 +35,13 @@ class Crew:
         """The results of `work`; `sizes` says how many files each item stands for."""
         counts = sizes or [1] * len(items)
         with progress(title, sum(counts)) as advance:
-            results = map(work, items) if self.pool is None else self._pooled(self.pool, work, items)
-            for result, count in zip(results, counts, strict=True):
+            for result, count in zip(self.each(work, items), counts, strict=True):
                 advance(count)
                 yield result
+
+    def each(self, work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
+        """The results of `work` without a bar."""
+        return map(work, items) if self.pool is None else self._pooled(self.pool, work, items)
 
     def _pooled(self, pool: ProcessPoolExecutor, work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
         waiting: deque[Future[B]] = deque()
@@ -77,7 +81,11 @@ def progress(title: str, total: int) -> Generator[Callable[[int], None]]:
 
 @contextlib.contextmanager
 def crew_of(workers: int) -> Generator[Crew]:
-    """Worker processes (0: this one). Spawned: a fork of a process with running threads can hang."""
+    """Worker processes (0: this one).
+
+    Forked from a server that has imported everything and runs no threads: a fork of a process with threads can hang,
+    and a spawned one holds torch's 350 MB anew.
+    """
     if workers == 0:
         threads = torch.get_num_threads()
         quiet_worker()
@@ -86,7 +94,7 @@ def crew_of(workers: int) -> Generator[Crew]:
         finally:
             torch.set_num_threads(threads)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=quiet_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=quiet_worker)
     try:
         yield Crew(pool, 3 * workers)
     except BrokenProcessPool:
@@ -96,6 +104,14 @@ def crew_of(workers: int) -> Generator[Crew]:
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _context() -> BaseContext:
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")  # Windows
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["archsr.prepare.survey"])
+    return context
 
 
 def quiet_worker() -> None:

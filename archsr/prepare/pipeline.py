@@ -85,8 +85,9 @@ def prepare(
 def _whole(place: Place, chunks: Sequence[Chunk], config: PrepareConfig, workers: int) -> mf.Manifest:
     with crew_of(workers) as crew:
         _survey(crew, chunks)
-    # no worker holds memory while everything is compared with everything
-    decision = _decide(place, chunks, config)
+    # in a process of its own, with no other beside it: what comparing everything with everything takes is given back
+    with crew_of(min(workers, 1)) as crew:
+        (decision,) = crew.each(_decide, [(place, chunks, config)])
     with crew_of(workers) as crew:
         entries = entries_of(place, chunks, decision, config, crew)
         made = assemble(place, entries, decision, config, crew)
@@ -160,7 +161,8 @@ def _refuse_missing(place: Place, chunks: Sequence[Chunk]) -> None:
 # ---------------------------------------------------------------- decide
 
 
-def _decide(place: Place, chunks: Sequence[Chunk], config: PrepareConfig) -> Decision:
+def _decide(job: tuple[Place, Sequence[Chunk], PrepareConfig]) -> Decision:
+    place, chunks, config = job
     rows = {name: row for row, name in enumerate(sorted(name for c in chunks for name in c.paths))}
     found: dict[int, Source] = {}
     path = place.spool / "thumbs.npy"

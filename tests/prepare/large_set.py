@@ -22,6 +22,7 @@ from drawn_kinds import KINDS
 from PIL import Image, ImageDraw, ImageEnhance
 
 from archsr.images import encode_webp, read_photo
+from archsr.prepare.crew import quiet_worker
 from archsr.prepare.jpeg_blocks import JpegBlocks
 
 SIZE = (512, 384)
@@ -113,13 +114,15 @@ class Watch(threading.Thread):
 
     def __init__(self, pid):
         super().__init__(daemon=True)
-        self.process, self.peak = psutil.Process(pid), 0
+        self.process, self.peak, self.when, self.started = psutil.Process(pid), 0, 0.0, time.perf_counter()
 
     def run(self):
         while True:
             try:
                 family = [self.process, *self.process.children(recursive=True)]
-                self.peak = max(self.peak, sum(p.memory_full_info().pss for p in family))
+                now = sum(p.memory_full_info().pss for p in family)
+                if now > self.peak:
+                    self.peak, self.when = now, time.perf_counter() - self.started
             except psutil.Error:
                 if not self.process.is_running():
                     return
@@ -128,7 +131,7 @@ class Watch(threading.Thread):
 
 def measure(photos, out, files, workers):
     some = files[:: max(1, len(files) // 2000)]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=quiet_worker) as pool:
         list(pool.map(limit, some[:64], chunksize=8))
         started = time.perf_counter()
         list(pool.map(limit, some, chunksize=8))
@@ -143,7 +146,8 @@ def measure(photos, out, files, workers):
         sys.exit("archsr prepare failed")
     taken = (time.perf_counter() - started) / len(files)
     print(f"decode and encode alone {1000 * floor:.2f} ms/image, archsr prepare {1000 * taken:.2f} ms/image: "
-          f"{floor / taken:.0%} of the limit; peak memory {watch.peak / 2**30:.2f} GiB")  # fmt: skip
+          f"{floor / taken:.0%} of the limit; peak memory {watch.peak / 2**30:.2f} GiB after {watch.when:.0f} of "
+          f"{taken * len(files):.0f} s")  # fmt: skip
 
 
 def report(out):
