@@ -51,7 +51,12 @@ class Decision:
 
 
 def decide(
-    sources: Sequence[Source], thumbs: NDArray[np.uint8], earlier: Mapping[str, SplitName], config: PrepareConfig
+    sources: Sequence[Source],
+    thumbs: NDArray[np.uint8],
+    earlier: Mapping[str, SplitName],
+    config: PrepareConfig,
+    *,
+    threads: int = 1,
 ) -> Decision:
     """What becomes of each file, given in alphabetical order so that no other order can matter.
 
@@ -62,7 +67,7 @@ def decide(
     marked, copies = without_copies(sources, earlier)
     same = [_same(a, b, 1.0, "the same file", config) for a, b in copies]
     if config.scenes.near_duplicates:
-        same += _near(marked, thumbs, config)
+        same += _near(marked, thumbs, config, threads)
     links = [(s.a, s.b) for s in same]
     bridges = _bridges(links, earlier, config)
     links = [link for link in links if not bridges & set(link)]
@@ -107,11 +112,11 @@ def without_copies(sources: Sequence[Source], earlier: Container[str] = ()) -> t
     return marked, sorted(copies)
 
 
-def _near(sources: Sequence[Source], thumbs: NDArray[np.uint8], config: PrepareConfig) -> list[Same]:
+def _near(sources: Sequence[Source], thumbs: NDArray[np.uint8], config: PrepareConfig, threads: int) -> list[Same]:
     """Near-duplicates among the kept photographs."""
     which = [i for i, s in enumerate(sources) if not s.kind]
     with progress("comparing", len(which)) as advance:
-        found = near_pairs(thumbs, which=which, progress=advance)
+        found = near_pairs(thumbs, which=which, progress=advance, threads=threads)
     paths = [s.path for s in sources]
     return [_same(paths[p.a], paths[p.b], p.score, "mirrored" if p.mirrored else _window(p.box), config) for p in found]
 

@@ -62,11 +62,11 @@ class JpegBlocks:
 
 
 def _read(content: bytes) -> Any:  # noqa: ANN401
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "whole.jpg"
-        path.write_bytes(content)
+    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:  # the library takes only names
+        file.write(content)
+        file.flush()
         try:
-            whole = jpeglib().read_dct(str(path))
+            whole = jpeglib().read_dct(file.name)
             whole.load()
         except OSError:
             return None
@@ -83,13 +83,12 @@ def _write(whole: Any, box: Box) -> bytes | None:  # noqa: ANN401
     made = jpeglib().from_dct(*pieces, qt=whole.qt, quant_tbl_no=whole.quant_tbl_no)
     made.width, made.height = box[2:]
     made.samp_factor = factors
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "piece.jpg"
+    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
         try:
-            made.write_dct(str(path))
+            made.write_dct(file.name)
         except OSError:
             return None
-        return path.read_bytes()
+        return Path(file.name).read_bytes()
 
 
 def _piece(part: NDArray[np.int16], box: Box, step: list[int]) -> NDArray[np.int16]:

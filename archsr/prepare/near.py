@@ -5,7 +5,9 @@ Of a picture a thumbnail of 4 KB is kept; no two pictures are compared before ha
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -55,14 +57,15 @@ def near_pairs(
     which: Sequence[int] | None = None,
     progress: Callable[[int], object] | None = None,
     chunk: int = 32,
+    threads: int = 1,
 ) -> list[Pair]:
     """The near-duplicate pairs among pictures with these thumbnails (n, 64, 64), or those numbered `which` of them.
 
     `thumbs` may be a memory map: it is read in parts.
 
-    Sorted by `a` and `b`; each two pictures at most once; the same whatever their order and whatever `chunk`. Pictures
-    without enough detail (`near_verify.structured`) are in no pair. In crowds of more than about a dozen copies not
-    every pair is named, but enough to connect them; identical thumbnails are a chain. `progress` is told
+    Sorted by `a` and `b`; each two pictures at most once; the same whatever their order, `chunk` and `threads`.
+    Pictures without enough detail (`near_verify.structured`) are in no pair. In crowds of more than about a dozen
+    copies not every pair is named, but enough to connect them; identical thumbnails are a chain. `progress` is told
     how many more are dealt with.
     """
     pictures, pairs = _distinct(
@@ -72,9 +75,14 @@ def near_pairs(
     if len(pictures) > 1:
         index = search.build(np.concatenate(parts))
         best = dict[tuple[int, int], Pair]()
-        for start in range(0, len(pictures), chunk):
+
+        def look_up(start: int) -> list[Pair]:
             found = search.candidates(index, thumbs[pictures[start : start + chunk]], start)
-            for pair in _verified(thumbs, pictures, found):
+            return _verified(thumbs, pictures, found)
+
+        starts = range(0, len(pictures), chunk)
+        for start, found in zip(starts, _ordered(look_up, starts, threads), strict=True):
+            for pair in found:
                 key = (min(pair.a, pair.b), max(pair.a, pair.b))
                 if key not in best or pair.score > best[key].score:
                     best[key] = pair
@@ -82,6 +90,21 @@ def near_pairs(
                 progress(min(chunk, len(pictures) - start))
         pairs.extend(best.values())
     return sorted(pairs, key=lambda p: (p.a, p.b))
+
+
+def _ordered(work: Callable[[int], list[Pair]], items: Sequence[int], threads: int) -> Iterator[list[Pair]]:
+    """Results in order; numpy lets other threads run while it works on arrays."""
+    if threads == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = deque[Future[list[Pair]]]()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _rows(pictures: Ints, chunk: int) -> Iterator[Ints]:

@@ -87,7 +87,7 @@ def _whole(place: Place, chunks: Sequence[Chunk], config: PrepareConfig, workers
         _survey(crew, chunks)
     # in a process of its own, with no other beside it: what comparing everything with everything takes is given back
     with crew_of(min(workers, 1)) as crew:
-        (decision,) = crew.each(_decide, [(place, chunks, config)])
+        (decision,) = crew.each(_decide, [(place, chunks, config, max(1, workers))])
     with crew_of(workers) as crew:
         entries = entries_of(place, chunks, decision, config, crew)
         made = assemble(place, entries, decision, config, crew)
@@ -161,8 +161,8 @@ def _refuse_missing(place: Place, chunks: Sequence[Chunk]) -> None:
 # ---------------------------------------------------------------- decide
 
 
-def _decide(job: tuple[Place, Sequence[Chunk], PrepareConfig]) -> Decision:
-    place, chunks, config = job
+def _decide(job: tuple[Place, Sequence[Chunk], PrepareConfig, int]) -> Decision:
+    place, chunks, config, threads = job
     rows = {name: row for row, name in enumerate(sorted(name for c in chunks for name in c.paths))}
     found: dict[int, Source] = {}
     path = place.spool / "thumbs.npy"
@@ -174,7 +174,7 @@ def _decide(job: tuple[Place, Sequence[Chunk], PrepareConfig]) -> Decision:
     sources = [found[row] for row in range(len(rows))]
     judge(sources, config, place.origin)
     try:
-        return decide(sources, thumbs, earlier_sides(place.out), config)
+        return decide(sources, thumbs, earlier_sides(place.out), config, threads=threads)
     finally:
         del thumbs
         path.unlink()

@@ -28,10 +28,14 @@ from archsr.prepare.jpeg_blocks import UNIT, JpegBlocks
 from archsr.prepare.scan import Source
 from archsr.seeds import generator, seed_of
 
+# one name in all splits, for `load_dataset` wants the same members in all samples: where some are WebP under `.jpg`,
+# decoders look at the content
+_GT = {"lossless": "gt.jpg", "jpeg": "gt.jpg", "webp": "gt.webp", "png": "gt.png"}
+
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample as it goes into a tar: `members` maps `gt.webp`, `lq.webp` to bytes; `extra` goes into its JSON."""
+    """One sample as it goes into a tar: `members` maps `gt.jpg`, `lq.webp` to bytes; `extra` goes into its JSON."""
 
     key: str
     box: Box
@@ -72,12 +76,11 @@ def _reference(source: Source, pixels: Pixels, config: PrepareConfig, blocks: Jp
         copy = pixels
         if size != (width, height):
             copy = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-        extra = {"copy": list(size)} if size != (width, height) else {}
         for box in boxes:
-            yield _tile(source, copy, number, box, config, extra, None if extra else blocks)
+            yield _tile(source, copy, number, box, config, {"copy": list(size)}, blocks if copy is pixels else None)
             number += 1
     if number == 0:
-        yield _tile(source, pixels, 0, (0, 0, width, height), config, {}, blocks)
+        yield _tile(source, pixels, 0, (0, 0, width, height), config, {"copy": [width, height]}, blocks)
 
 
 def _tile(
@@ -90,8 +93,8 @@ def _tile(
     blocks: JpegBlocks | None,
 ) -> Encoded:
     piece = blocks.cut(box) if blocks else None
-    ending, content = ("jpg", piece) if piece else encode(_window(pixels, box), config.encoding)
-    return Encoded(key_of(source.path, number), box, {f"gt.{ending}": content}, extra)
+    content = piece or encode(_window(pixels, box), config.encoding)
+    return Encoded(key_of(source.path, number), box, {_GT[config.encoding]: content}, extra)
 
 
 def _pair(source: Source, pixels: Pixels, number: int, box: Box, config: PrepareConfig) -> Encoded:
@@ -99,7 +102,8 @@ def _pair(source: Source, pixels: Pixels, number: int, box: Box, config: Prepare
     rng = generator(config.seed, "pair", source.path, number)
     recipe = draw(config.degrade, rng, 1, scale=config.scale, gt_size=box[2] - config.degrade.margin)
     pair = apply(pixels_to_tensor(_window(pixels, box)), recipe)
-    members = {"gt.webp": encode_webp(tensor_to_pixels(pair.gt)), "lq.webp": encode_webp(tensor_to_pixels(pair.lq))}
+    gt = lossless(tensor_to_pixels(pair.gt), config.encoding)
+    members = {_GT[config.encoding]: gt, "lq.webp": encode_webp(tensor_to_pixels(pair.lq))}
     return Encoded(key_of(source.path, number), box, members, {"recipe": to_json(recipe)})
 
 
@@ -108,16 +112,22 @@ def _window(pixels: Pixels, box: Box) -> Pixels:
     return pixels[top : top + height, left : left + width]
 
 
-def encode(pixels: Pixels, encoding: str) -> tuple[str, bytes]:
-    """(ending, bytes) of a training tile. Pairs are always lossless."""
-    if encoding in ("webp", "lossless"):
-        return "webp", encode_webp(pixels)
+def encode(pixels: Pixels, encoding: str) -> bytes:
+    """A training tile as `encoding` says; `lossless` where a JPEG's own blocks cannot be had."""
+    if encoding == "jpeg":
+        return _saved(pixels, "JPEG", quality=95, subsampling=0)
+    return lossless(pixels, encoding)
+
+
+def lossless(pixels: Pixels, encoding: str) -> bytes:
+    """PNG in a dataset of PNG, or else WebP."""
+    return _saved(pixels, "PNG", compress_level=1) if encoding == "png" else encode_webp(pixels)
+
+
+def _saved(pixels: Pixels, kind: str, **options: int) -> bytes:
     buffer = io.BytesIO()
-    if encoding == "png":
-        Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-        return "png", buffer.getvalue()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=95, subsampling=0)
-    return "jpg", buffer.getvalue()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def key_of(path: str, number: int) -> str:

@@ -24,7 +24,7 @@ Thumb = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One encoded sample in a chunk: `members` maps `gt.webp`, `lq.webp` to (offset, size, SHA-256)."""
+    """One encoded sample in a chunk: `members` maps `gt.jpg`, `lq.webp` to (offset, size, SHA-256)."""
 
     key: str
     box: tuple[int, int, int, int]

@@ -101,8 +101,9 @@ def test_what_would_show_other_pixels_is_refused_and_stored_as_webp(content):
     whole, pixels = blocks(content)
     assert whole.cut((0, 0, 64, 64)) is None
     for made in cut(Source("a.jpg"), pixels, "train", PrepareConfig(tile=256), content=content):
-        got = np.asarray(Image.open(io.BytesIO(made.members["gt.webp"])).convert("RGB"))
+        got = np.asarray(Image.open(io.BytesIO(made.members["gt.jpg"])).convert("RGB"))
         assert np.array_equal(got, window(pixels, made.box))
+        assert made.members["gt.jpg"][8:12] == b"WEBP"
 
 
 def test_boxes_between_blocks_and_other_files_are_refused():

@@ -118,6 +118,7 @@ def test_neither_do_chunks_nor_memory_maps_nor_repetition(crowd, tmp_path):
     seen = []
     mapped = near_pairs(np.load(tmp_path / "thumbs.npy", mmap_mode="r"), chunk=7, progress=seen.append)
     assert mapped == expected
+    assert near_pairs(crowd, chunk=5, threads=3) == expected
     assert sum(seen) == len(crowd)
 
 

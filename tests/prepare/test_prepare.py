@@ -69,7 +69,7 @@ def test_plain_webdataset_reads_the_shards(shards):
         urls = [str(shards / s.file) for s in made.splits[side].shards]
         found = list(webdataset.WebDataset(urls, shardshuffle=False))
         assert [s["__key__"] for s in found] == [s.key for s in samples(shards, side)]
-        wanted = {"gt.webp", "json"} | ({"lq.webp"} if side != "train" else set())
+        wanted = {"gt.jpg", "json"} | ({"lq.webp"} if side != "train" else set())
         assert all(wanted <= set(s) for s in found)
 
 
@@ -94,8 +94,8 @@ def test_fixed_pairs_can_be_made_again_from_their_stored_recipes(photos, shards)
                 left, top, width, height = about["box"]
                 pixels = read_photo(photos / about["photo"]).pixels[top : top + height, left : left + width]
                 pair = apply(pixels_to_tensor(pixels), from_json(about["recipe"]))
-                for ending, made in (("lq", pair.lq), ("gt", pair.gt)):
-                    stored = archive.extractfile(name.replace(".json", f".{ending}.webp")).read()
+                for ending, made in (("lq.webp", pair.lq), ("gt.jpg", pair.gt)):
+                    stored = archive.extractfile(name.replace(".json", f".{ending}")).read()
                     assert np.array_equal(read_photo(stored).pixels, tensor_to_pixels(made))
 
 
@@ -314,5 +314,35 @@ def test_hugging_face_datasets_reads_the_shards(shards, tmp_path, monkeypatch):
     opened = datasets.load_dataset("webdataset", data_files=files, cache_dir=str(tmp_path))
     assert {side: len(opened[side]) for side in files} == {k: v.samples for k, v in mf.load(shards).splits.items()}
     first = opened["test"][0]
-    assert first["gt.webp"].size == tuple(4 * s for s in first["lq.webp"].size)
+    assert first["gt.jpg"].size == tuple(4 * s for s in first["lq.webp"].size)
     assert first["__key__"] == samples(shards, "test")[0].key
+
+
+@pytest.mark.parametrize(
+    ("changes", "member", "formats"),
+    [
+        ({}, "gt.jpg", {"JPEG", "WEBP"}),
+        ({"crops": "reference"}, "gt.jpg", {"WEBP"}),  # pictures this small are enlarged to a shortest side of 400
+        ({"encoding": "png"}, "gt.png", {"PNG"}),
+        ({"encoding": "jpeg"}, "gt.jpg", {"JPEG"}),
+    ],
+    ids=str,
+)
+def test_it_also_reads_shards_of_mixed_photographs(photos, prepare_config, tmp_path, changes, member, formats):
+    """JPEG files and others, some samples with fields that others lack: one schema all the same."""
+    import datasets
+
+    for number, path in enumerate(sorted(photos.rglob("*.jpg"))):
+        target = tmp_path / "photos" / path.relative_to(photos)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if number % 2:
+            Image.open(path).save(target.with_suffix(".png"))
+        else:
+            shutil.copy(path, target)
+    prepare(tmp_path / "photos", tmp_path / "shards", prepare_config.model_copy(update=changes))
+    made = mf.load(tmp_path / "shards")
+    files = {side: [str(tmp_path / "shards" / s.file) for s in split.shards] for side, split in made.splits.items()}
+    opened = datasets.load_dataset("webdataset", data_files=files, cache_dir=str(tmp_path / "cache"))
+    assert len(opened["train"]) == made.splits["train"].samples
+    assert {row[member].format for row in opened["train"]} == formats
+    assert {row[member].format for row in opened["test"]} == {"PNG" if member == "gt.png" else "WEBP"}
