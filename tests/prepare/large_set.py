@@ -21,9 +21,10 @@ import psutil
 from drawn_kinds import KINDS
 from PIL import Image, ImageDraw, ImageEnhance
 
-from archsr.images import encode_webp, read_photo
+from archsr.images import read_photo
 from archsr.prepare.crew import quiet_worker
 from archsr.prepare.jpeg_blocks import JpegBlocks
+from archsr.prepare.samples import encode
 
 SIZE = (512, 384)
 PER_FOLDER = 4
@@ -101,12 +102,14 @@ def kind_of(number):
     return {51: "copy", 20: "drawing", 70: "drawing"}.get(number % 100, "photo")
 
 
-def limit(path):
-    """Decoding and encoding alone: a JPEG's own blocks, written again, as `encoding = "lossless"` does."""
+def limit(job):
+    """Decoding and encoding alone; with `lossless`, a JPEG's own blocks written again."""
+    path, encoding = job
     content = Path(path).read_bytes()
     pixels = read_photo(content).pixels
-    if JpegBlocks(content, pixels).cut((0, 0, pixels.shape[1], pixels.shape[0])) is None:
-        encode_webp(pixels)
+    whole = (0, 0, pixels.shape[1], pixels.shape[0])
+    if encoding != "lossless" or JpegBlocks(content, pixels).cut(whole) is None:
+        encode(pixels, encoding)
 
 
 class Watch(threading.Thread):
@@ -129,14 +132,14 @@ class Watch(threading.Thread):
             time.sleep(0.5)
 
 
-def measure(photos, out, files, workers):
-    some = files[:: max(1, len(files) // 2000)]
+def measure(photos, out, files, workers, encoding):
+    some = [(path, encoding) for path in files[:: max(1, len(files) // 2000)]]
     with ProcessPoolExecutor(workers, initializer=quiet_worker) as pool:
         list(pool.map(limit, some[:64], chunksize=8))
         started = time.perf_counter()
         list(pool.map(limit, some, chunksize=8))
         floor = (time.perf_counter() - started) / len(some)
-    overrides = [word for setting in SETTINGS for word in ("--set", setting)]
+    overrides = [word for setting in [*SETTINGS, f"encoding={encoding}"] for word in ("--set", setting)]
     command = [sys.executable, "-m", "archsr", "prepare", str(photos), str(out), "--workers", str(workers), *overrides]
     started = time.perf_counter()
     process = subprocess.Popen(command)
@@ -168,13 +171,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--photos", type=int, default=5000)
+    parser.add_argument("--encoding", default="lossless")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     args = parser.parse_args()
     photos, out = args.folder / f"photos-{args.photos}", args.folder / f"shards-{args.photos}"
     if not photos.exists():
         with ProcessPoolExecutor(args.workers) as pool:
             list(pool.map(make, [(photos, n, kind_of(n)) for n in range(args.photos)], chunksize=32))
-    measure(photos, out, sorted(map(str, photos.rglob("*.jpg"))), args.workers)
+    measure(photos, out, sorted(map(str, photos.rglob("*.jpg"))), args.workers, args.encoding)
     report(out)
 
 
