@@ -149,7 +149,7 @@ class TrainingConfig(Table):
     micro_batch: Positive = 12
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    gradient_checkpointing: bool = True
+    gradient_checkpointing: bool = False
     channels_last: bool = True
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: EmaConfig = EmaConfig()

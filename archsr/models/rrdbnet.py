@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from archsr.models.lean import conv_act
+
 
 class ResidualDenseBlock(nn.Module):
     """Five convolutions, each seeing all earlier outputs; x (b, features, h, w) to the same shape."""
@@ -26,12 +28,10 @@ class ResidualDenseBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, features, h, w) to (b, features, h, w)."""
-        x1 = F.leaky_relu(self.conv1(x), 0.2)
-        x2 = F.leaky_relu(self.conv2(torch.cat((x, x1), 1)), 0.2)
-        x3 = F.leaky_relu(self.conv3(torch.cat((x, x1, x2), 1)), 0.2)
-        x4 = F.leaky_relu(self.conv4(torch.cat((x, x1, x2, x3), 1)), 0.2)
-        x5 = self.conv5(torch.cat((x, x1, x2, x3, x4), 1))
-        return x5 * 0.2 + x
+        parts = [x]
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            parts.append(conv_act(parts, conv, slope=0.2))
+        return conv_act(parts, self.conv5) * 0.2 + x
 
 
 class RRDB(nn.Module):
@@ -72,14 +72,14 @@ class RRDBNet(nn.Module):
         """(b, 3, h, w) to (b, 3, scale·h, scale·w)."""
         if self.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.unshuffle)
-        first = self.conv_first(x)
+        first = conv_act([x], self.conv_first)
         features = first
         for block in self.body:
             features = self._run(block, features)
-        features = first + self.conv_body(features)
-        features = F.leaky_relu(self.conv_up1(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2)
-        features = F.leaky_relu(self.conv_up2(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2)
-        return self.conv_last(F.leaky_relu(self.conv_hr(features), 0.2))
+        features = first + conv_act([features], self.conv_body)
+        for conv in (self.conv_up1, self.conv_up2):
+            features = conv_act([F.interpolate(features, scale_factor=2, mode="nearest")], conv, slope=0.2)
+        return conv_act([conv_act([features], self.conv_hr, slope=0.2)], self.conv_last)
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
         """One RRDB. Frozen blocks in front of the first trained layer build no graph, so nothing is recomputed."""

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm  # the older API: the official file has its key names (weight_orig, _u, _v)
 
+from archsr.models.lean import conv_act
+
 
 def _sn(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
     conv = spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride, 1, bias=False))
@@ -46,16 +48,22 @@ class UNetDiscriminatorSN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, h, w) to logits (b, 1, h, w). In training mode each call makes one power iteration."""
-        x0 = F.leaky_relu(self.conv0(x), 0.2)
-        x1 = F.leaky_relu(self.conv1(x0), 0.2)
-        x2 = F.leaky_relu(self.conv2(x1), 0.2)
-        x3 = F.leaky_relu(self.conv3(x2), 0.2)
-        x4 = F.leaky_relu(self.conv4(_double(x3)), 0.2) + x2
-        x5 = F.leaky_relu(self.conv5(_double(x4)), 0.2) + x1
-        x6 = F.leaky_relu(self.conv6(_double(x5)), 0.2) + x0
-        out = F.leaky_relu(self.conv7(x6), 0.2)
-        out = F.leaky_relu(self.conv8(out), 0.2)
-        return self.conv9(out)
+        x0 = _act(self.conv0, x)
+        x1 = _act(self.conv1, x0)
+        x2 = _act(self.conv2, x1)
+        x3 = _act(self.conv3, x2)
+        x4 = _act(self.conv4, _double(x3)) + x2
+        x5 = _act(self.conv5, _double(x4)) + x1
+        x6 = _act(self.conv6, _double(x5)) + x0
+        return conv_act([_act(self.conv8, _act(self.conv7, x6))], self.conv9)
+
+
+def _act(conv: nn.Module, x: Tensor) -> Tensor:
+    """The convolution, its weight normalised first by its hook, and leaky ReLU."""
+    assert isinstance(conv, nn.Conv2d)
+    for hook in conv._forward_pre_hooks.values():  # pyright: ignore[reportPrivateUsage]
+        hook(conv, (x,))
+    return conv_act([x], conv, slope=0.2)
 
 
 def _double(x: Tensor) -> Tensor:

@@ -6,12 +6,18 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import vgg19
 
+from archsr.models.lean import conv_act, halved, relu
+
 # index of each convolution in torchvision's vgg19().features: blocks of 2, 2, 4, 4, 4 with a pooling after each
 CONVS = {
     f"conv{block}_{n}": start + 2 * (n - 1)
     for block, start, count in ((1, 0, 2), (2, 5, 2), (3, 10, 4), (4, 19, 4), (5, 28, 4))
     for n in range(1, count + 1)
 }
+
+
+def _is_relu(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.ReLU)
 
 
 class VGG19Features(nn.Module):
@@ -27,9 +33,6 @@ class VGG19Features(nn.Module):
         super().__init__()
         self.taps = {CONVS[name]: name for name in names}
         self.features = nn.Sequential(*list(vgg19(weights=None).features.children())[: max(self.taps) + 1])
-        for layer in self.features:
-            if isinstance(layer, nn.ReLU):
-                layer.inplace = False  # it would overwrite the features just tapped
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
@@ -43,7 +46,8 @@ class VGG19Features(nn.Module):
         found: dict[str, Tensor] = {}
         x = (x - self.mean) / self.std
         for index, layer in enumerate(self.features):
-            x = layer(x)
+            # a ReLU in place would overwrite the features just tapped
+            x = conv_act([x], layer) if isinstance(layer, nn.Conv2d) else relu(x) if _is_relu(layer) else halved(x)
             if index in self.taps:
                 found[self.taps[index]] = x
         return found

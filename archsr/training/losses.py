@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from archsr.config import SCRATCH, LossConfig, PerceptualLoss
 from archsr.errors import UserError
 from archsr.models.build import load_state
+from archsr.models.lean import l1
 from archsr.models.vgg_features import CONVS, VGG19Features
 from archsr.models.weights import read_state
 from archsr.seeds import seeded
@@ -38,7 +39,7 @@ class Perceptual(nn.Module):
         with torch.no_grad():
             wanted = self.vgg(target)
         found = self.vgg(sr)
-        terms = [w * F.l1_loss(found[name].float(), wanted[name].float()) for name, w in self.weights.items()]
+        terms = [w * l1(found[name], wanted[name]) for name, w in self.weights.items()]
         return torch.stack(terms).sum()
 
 

@@ -4,13 +4,13 @@ import contextlib
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from archsr.config import LossConfig
 from archsr.degrade.apply import Pair
 from archsr.degrade.sharpen import sharpen
+from archsr.models.lean import l1
 from archsr.training.losses import Perceptual, adversarial
 
 
@@ -56,7 +56,7 @@ def _generator_pass(parts: Parts, pair: Pair, share: float, last: bool) -> tuple
         parts.raw_d.requires_grad_(False)
     with contextlib.nullcontext() if last else parts.accelerator.no_sync(parts.net_g):
         sr = parts.net_g(pair.lq).float()
-        terms["pixel"] = F.l1_loss(sr, gt_usm if losses.pixel.sharpened else pair.gt)
+        terms["pixel"] = l1(sr, gt_usm if losses.pixel.sharpened else pair.gt)
         total = losses.pixel.weight * terms["pixel"]
         if parts.perceptual is not None:
             with parts.accelerator.autocast():

@@ -237,11 +237,11 @@ def run(layers, checkpointing, precision="fp32", **model):
 
 @pytest.mark.parametrize(
     ("layers", "checkpointing", "gib"),
-    [(["conv_last"], False, 0.2), (["body.2.rdb3.conv5"], False, 9.3), (["all"], False, 10.6), (["all"], True, 1.6)],
+    [(["conv_last"], False, 0.19), (["body.2.rdb3.conv5"], False, 0.49), (["all"], False, 3.1), (["all"], True, 1.04)],
 )
-def test_the_known_activations_of_x4plus_at_batch_12(layers, checkpointing, gib):
+def test_the_activations_of_x4plus_at_batch_12(layers, checkpointing, gib):
     found = forecast(run(layers, checkpointing)).parts["generator: activations"] / 2**30
-    assert found == pytest.approx(gib, rel=0.1)
+    assert found == pytest.approx(gib, rel=0.02)  # of plain operations: 0.2, 9.3, 10.6 and 1.6
 
 
 @pytest.mark.parametrize("layers", [["conv_last"], ["body.1.rdb2.conv3"], ["conv_up1", "conv_hr"], ["all"]])

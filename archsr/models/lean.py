@@ -1,0 +1,162 @@
+"""Convolutions that keep for the backward pass only what it needs.
+
+Autograd keeps the input of every convolution and of every activation. In a dense block the inputs are concatenations
+of the same few pictures, stored again for each convolution; behind the trained layers the inputs are not needed at
+all, for the gradient of a frozen convolution goes through its weights alone. Here a convolution with its leaky ReLU is
+one step: a trained one keeps the parts of its input and its output, which is a part of later ones, and concatenates
+again in the backward pass; a frozen one keeps one byte per output value, on which side of zero it was.
+"""
+
+# pyright: reportIncompatibleMethodOverride=false
+# (torch declares `backward` with a parameter that can also be named, `once_differentiable` gives it none)
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+def conv_act(parts: Sequence[Tensor], conv: nn.Conv2d, *, slope: float | None = None) -> Tensor:
+    """`leaky_relu(conv(cat(parts, 1)), slope)`; without `slope` the convolution alone.
+
+    Values and gradients are those of the plain operations, also under autocast.
+    """
+    return lean_conv(parts, conv.weight, conv.bias, stride=conv.stride[0], padding=_padding(conv), slope=slope)
+
+
+def _padding(conv: nn.Conv2d) -> int:
+    assert isinstance(conv.padding, tuple)
+    return conv.padding[0]
+
+
+def lean_conv(
+    parts: Sequence[Tensor], weight: Tensor, bias: Tensor | None, *, stride: int, padding: int, slope: float | None
+) -> Tensor:
+    """As `conv_act`, with the weights given."""
+    learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (weight, bias, *parts))
+    if not learns:
+        return _forward(parts, weight, bias, stride, padding, slope)
+    return cast(Tensor, _LeanConv.apply(weight, bias, stride, padding, slope, *parts))
+
+
+def _forward(
+    parts: Sequence[Tensor], weight: Tensor, bias: Tensor | None, stride: int, padding: int, slope: float | None
+) -> Tensor:
+    out = F.conv2d(_joined(parts), weight, bias, stride, padding)
+    return out if slope is None else F.leaky_relu(out, slope, inplace=True)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts), 1)
+
+
+class _LeanConv(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's context object takes any attribute
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: int,
+        padding: int,
+        slope: float | None,
+        *parts: Tensor,
+    ) -> Tensor:
+        out = _forward(parts, weight, bias, stride, padding, slope)
+        ctx.stride, ctx.padding, ctx.slope = stride, padding, slope
+        ctx.trained = ctx.needs_input_grad[0]
+        ctx.channels = [p.shape[1] for p in parts]
+        ctx.shape = (parts[0].shape[0], sum(ctx.channels), *parts[0].shape[2:])
+        side = () if slope is None else (out,) if ctx.trained else (out > 0,)
+        ctx.save_for_backward(weight, *side, *(parts if ctx.trained else ()))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        (grad,) = grad_outputs
+        weight, *kept = ctx.saved_tensors
+        if ctx.slope is not None:
+            positive = kept.pop(0)
+            if positive.dtype != torch.bool:
+                positive = positive > 0
+            grad = torch.where(positive, grad, grad * ctx.slope)
+        need_x, need_w, need_b = any(ctx.needs_input_grad[5:]), ctx.trained, ctx.needs_input_grad[1]
+        # of a frozen convolution's input only the shape is asked
+        x = _joined(kept).to(grad.dtype) if ctx.trained else grad.new_empty(1).expand(ctx.shape)
+        padding, stride = [ctx.padding] * 2, [ctx.stride] * 2
+        grad_x, grad_w, grad_b = torch.ops.aten.convolution_backward(
+            grad, x, weight.to(grad.dtype), [grad.shape[1]] if need_b else None, stride, padding, [1, 1], False, [0, 0],
+            1, [need_x, need_w, need_b],
+        )  # fmt: skip
+        to_parts = grad_x.split(ctx.channels, 1) if need_x else [None] * len(ctx.channels)
+        wanted = [g if need else None for g, need in zip(to_parts, ctx.needs_input_grad[5:], strict=True)]
+        return (grad_w if need_w else None, grad_b if need_b else None, None, None, None, *wanted)
+
+
+def relu(x: Tensor) -> Tensor:
+    """ReLU that keeps one byte per value."""
+    return cast(Tensor, _LeanReLU.apply(x))
+
+
+class _LeanReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(x > 0)
+        return x.relu()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:  # noqa: ANN401
+        (grad,) = grad_outputs
+        (positive,) = ctx.saved_tensors
+        return grad * positive
+
+
+def halved(x: Tensor) -> Tensor:
+    """Maximum over 2×2 pixels, a last odd row or column left out; keeps one byte per result."""
+    even = x[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
+    return cast(Tensor, _LeanPool.apply(even))
+
+
+class _LeanPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ANN401
+        out, index = F.max_pool2d(x, 2, return_indices=True)
+        width = x.shape[3]
+        # the flat index within a plane, reduced to which of the four pixels it is
+        ctx.save_for_backward(((index // width % 2) * 2 + index % width % 2).to(torch.uint8))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:  # noqa: ANN401
+        (grad,) = grad_outputs
+        (place,) = ctx.saved_tensors
+        four = torch.arange(4, dtype=torch.uint8, device=grad.device)
+        spread = torch.where(place[..., None] == four, grad[..., None], grad.new_zeros(()))  # (b, c, h, w, 4)
+        b, c, h, w = grad.shape
+        return spread.view(b, c, h, w, 2, 2).transpose(3, 4).reshape(b, c, 2 * h, 2 * w)
+
+
+def l1(found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean absolute difference in float32; `wanted` gets no gradient. Keeps one byte per value."""
+    return cast(Tensor, _LeanL1.apply(found, wanted.detach()))
+
+
+class _LeanL1(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, found: Tensor, wanted: Tensor) -> Tensor:  # noqa: ANN401
+        difference = found.float() - wanted.float() if found.dtype != torch.float64 else found - wanted
+        ctx.save_for_backward(difference.sign().to(torch.int8))
+        ctx.dtype = found.dtype
+        return difference.abs().mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        (grad,) = grad_outputs
+        (sign,) = ctx.saved_tensors
+        return (sign * (grad / sign.numel())).to(ctx.dtype), None
