@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,19 @@ def _inspect(args: argparse.Namespace) -> int:
     from archsr.prepare.verify import inspect_dataset
 
     print(inspect_dataset(args.shards, check=not args.no_check))
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from archsr import config_file
+    from archsr.config import TrainConfig
+    from archsr.training.plan import report
+    from archsr.training.setup import shared_out
+    from archsr.world import World
+
+    config = config_file.load(TrainConfig, args.config, overrides=args.set)
+    config = shared_out(config, World(size=args.processes))
+    print(report(config, memory=args.memory, tflops=args.tflops, processes=args.processes))
     return 0
 
 
@@ -126,6 +140,24 @@ def _task(text: str) -> tuple[int, int]:
     return int(number), int(of)
 
 
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", text, re.IGNORECASE)
+    if not found or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a size, for example 16GB or 11.5GiB")
+    power = " KMGT".index(found[2].upper() or " ")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+def _speed(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0")
+    return value
+
+
 def _quality(text: str) -> int:
     return _whole(text, 1, 100)
 
@@ -192,6 +224,13 @@ def _add_upscale(verbs: "_Verbs") -> None:
 
 
 def _add_rest(verbs: "_Verbs") -> None:
+    p = _verb(verbs, "plan", "what fits in memory, without a GPU", "archsr plan configs/full.toml --memory 16GB")
+    p.add_argument("config", type=Path, help="a training config")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a.b.c=value")
+    p.add_argument("--memory", type=_bytes, help="of one GPU: 16GB, 11.5GiB")
+    p.add_argument("--processes", type=_positive, default=1, help="that share the global batch (1)")
+    p.add_argument("--tflops", type=_speed, help="what the GPU sustains, 1e12 operations a second: adds the time")
+    p.set_defaults(verb=_plan)
     p = _verb(verbs, "demo", "the whole path on drawn photographs, in minutes", "archsr demo")
     p.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to write (default: demo)")
     p.add_argument("--seed", type=_count, default=0)

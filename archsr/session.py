@@ -14,8 +14,9 @@ from archsr.training.data import open_data
 from archsr.training.layers import select, table
 from archsr.training.loop import train
 from archsr.training.memory import forecast
+from archsr.training.plan import after_out_of_memory
 from archsr.training.processes import begin, end
-from archsr.training.setup import check_same_run
+from archsr.training.setup import check_same_run, shared_out
 from archsr.world import World
 
 
@@ -25,8 +26,16 @@ def run(config: TrainConfig, *, resume: bool) -> None:
     accelerator, world = begin(config)
     try:
         train(config, accelerator, world, resume=resume)
+    except torch.OutOfMemoryError as error:
+        raise UserError(_out_of_memory(config, world, accelerator.device, error)) from None
     finally:
         end()
+
+
+def _out_of_memory(config: TrainConfig, world: World, device: torch.device, error: torch.OutOfMemoryError) -> str:
+    memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 2**63
+    told = after_out_of_memory(shared_out(config, world), memory, processes=world.size)
+    return f"out of memory ({str(error).splitlines()[0]})\n{told}\n--resume goes on from the last checkpoint"
 
 
 def dry_run(config: TrainConfig, *, resume: bool) -> None:

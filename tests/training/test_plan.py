@@ -1,0 +1,72 @@
+"""What the planner says: known arithmetic, monotone memory, and advice that really fits."""
+
+import pytest
+import torch
+
+from archsr import session
+from archsr.cli import main
+from archsr.config import TrainConfig
+from archsr.config_file import check
+from archsr.errors import UserError
+from archsr.training import plan
+
+GB = 10**9
+
+
+def config(**training):
+    table = {"stages": [{"iterations": 1, "lr": 1e-4}], "precision": "bf16", **training}
+    return check(TrainConfig, {"name": "p", "training": table}, where="p")
+
+
+def test_the_generators_arithmetic_is_that_of_its_convolutions():
+    """All convolutions once forward, and in the backward pass once for weights and once for inputs."""
+    net_flops = 0
+    for _, outs, ins, scale in [("first", 64, 3, 1), ("body", 64, 64, 1), ("up1", 64, 64, 2), ("up2", 64, 64, 4),
+                                ("hr", 64, 64, 4), ("last", 3, 64, 4)]:  # fmt: skip
+        net_flops += 2 * 9 * outs * ins * (64 * scale) ** 2
+    for k in range(5):
+        net_flops += 69 * 2 * 9 * (32 if k < 4 else 64) * (64 + 32 * k) * 64**2
+    first = 2 * 9 * 64 * 3 * 64**2  # no gradient for the picture
+    assert plan.generator_flops(config(layers=["all"])) == 3 * net_flops - first
+    last = 2 * 9 * 3 * 64 * 256**2
+    assert plan.generator_flops(config(layers=["conv_last"])) == net_flops + last
+    recomputed = plan.generator_flops(config(layers=["all"], gradient_checkpointing=True))
+    assert 3.9 * net_flops < recomputed < 4 * net_flops
+
+
+def test_more_memory_never_gives_a_slower_way():
+    full = config(layers=["all"], micro_batch=4)
+    found = [plan.fitting(full, int(gb * GB)) for gb in (1.5, 2.2, 2.5, 3, 4, 6, 16)]
+    assert found[0] is None
+    sizes = [(not f.checkpointing, f.micro_batch) for f in found if f]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == (True, 12)
+    assert sizes[0] != sizes[-1]
+
+
+@pytest.mark.parametrize("gb", [2.5, 3, 4, 8])
+def test_the_advice_fits(gb):
+    full = config(layers=["all"], micro_batch=12)
+    better = plan.fitting(full, int(gb * GB))
+    changes = {"micro_batch": better.micro_batch, "gradient_checkpointing": better.checkpointing}
+    assert plan.option(plan.changed(full, **changes)).memory <= gb * GB
+    for line in plan.lines_to_change(full, better):
+        assert line.split(" ")[1] in plan.report(full, memory=int(gb * GB))
+
+
+def test_the_command(capsys):
+    assert main(["plan", "configs/compact.toml", "--memory", "3GB", "--tflops", "10"]) == 0
+    out = capsys.readouterr().out
+    assert "all" in out
+    assert "fits" in out
+    with pytest.raises(SystemExit):
+        main(["plan", "configs/compact.toml", "--memory", "much"])
+
+
+def test_out_of_memory_says_what_to_change(tiny, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(session, "train", full)
+    with pytest.raises(UserError, match=r"(?s)out of memory.*2.00 GiB.*micro-batch 2.*--resume"):
+        session.run(tiny, resume=False)
