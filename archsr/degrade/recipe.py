@@ -102,9 +102,10 @@ def _options(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Rec
 def _shuffled(steps: tuple[Step, ...], rng: torch.Generator) -> tuple[Step, ...]:
     """The steps in random order: the last stays last, and resizes stay in their order among themselves."""
     drawn = [steps[i] for i in torch.randperm(len(steps) - 1, generator=rng).tolist()]
-    resizes = iter([s for s in steps[:-1] if s in RESIZES])
-    mixed: list[Step] = [next(resizes) if s in RESIZES else s for s in drawn]
-    return (*mixed, steps[-1])
+    places = [i for i, step in enumerate(drawn) if step in RESIZES]
+    for place, resize in zip(places, sorted((drawn[i] for i in places), key=RESIZES.index), strict=True):
+        drawn[place] = resize
+    return (*drawn, steps[-1])
 
 
 # ---------------------------------------------------------------- storing
