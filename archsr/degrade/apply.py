@@ -21,10 +21,14 @@ from archsr.degrade.sharpen import sharpen
 
 @dataclass(frozen=True)
 class Pair:
-    """`lq` (b, 3, s, s) on the 8-bit grid in [0, 1], and its `gt` (b, 3, scale·s, scale·s), both float32."""
+    """`lq` (b, 3, s, s) on the 8-bit grid in [0, 1], and its `gt` (b, 3, scale·s, scale·s), both float32.
+
+    `origin`: int64 (b, n) on the CPU, where the caller says so: what it needs to make each pair again.
+    """
 
     lq: Tensor
     gt: Tensor
+    origin: Tensor | None = None
 
 
 @torch.no_grad()
