@@ -26,11 +26,15 @@ FOLDER = "bad_batches"
 
 @dataclass(frozen=True)
 class Suspect:
-    """A micro-batch as it was trained on: the step, where its pairs came from (see `pairs.origin_of`), loss terms."""
+    """A micro-batch as it was trained on: the step, where its pairs came from (see `pairs.origin_of`), loss terms.
+
+    `values`: the terms called `names` as one tensor on the device.
+    """
 
     step: int
     origin: Tensor
-    terms: dict[str, Tensor]
+    names: tuple[str, ...]
+    values: Tensor
 
 
 class Suspects:
@@ -42,14 +46,17 @@ class Suspects:
     def add(self, step: int, pair: Pair, terms: dict[str, Tensor]) -> None:
         """Remember a micro-batch; pairs of unknown origin cannot be made again and are not kept."""
         if pair.origin is not None:
-            self.seen.append(Suspect(step, pair.origin, terms))
+            values = torch.stack([value.detach().float() for value in terms.values()])
+            self.seen.append(Suspect(step, pair.origin, tuple(terms), values))
 
     def first(self, *, or_newest: bool) -> Suspect | None:
         """The first micro-batch with a term that is no number; where all are numbers none, or the newest."""
-        for suspect in self.seen:
-            if not bool(torch.stack([t.float().isfinite() for t in suspect.terms.values()]).all()):
-                return suspect
-        return self.seen[-1] if self.seen and or_newest else None
+        if not self.seen:
+            return None
+        wrong = (~torch.stack([s.values for s in self.seen]).isfinite()).any(1).nonzero()[:, 0].tolist()
+        if wrong:
+            return self.seen[wrong[0]]
+        return self.seen[-1] if or_newest else None
 
     def forget(self) -> None:
         """After a look that found nothing: only the newest stays."""
@@ -66,7 +73,7 @@ def save_suspect(folder: Path, suspect: Suspect, config: TrainConfig, data: Data
         number = sources.index((position, size, subset)) if known else None
         key = batches[number]["keys"][row] if number is not None else None
         rows.append({"batch": number, "row": row, "position": position + row if known else None, "key": key})
-    values = {k: float(v) for k, v in suspect.terms.items()}
+    values = dict(zip(suspect.names, suspect.values.tolist(), strict=True))
     stored = {
         "version": VERSION,
         "step": suspect.step,
