@@ -103,6 +103,18 @@ def _demo(args: argparse.Namespace) -> int:
     return demo(args.folder, seed=args.seed)
 
 
+def _preview(args: argparse.Namespace) -> int:
+    if (args.config is None) == (args.replay is None):
+        raise UserError("preview needs a config, or --replay FILE; for example: archsr preview configs/full.toml")
+    from archsr.preview import preview, replay
+
+    if args.replay:
+        print(replay(args.replay, args.out, overrides=args.set))
+    else:
+        print(preview(args.config, args.out, overrides=args.set, photos=args.photos, samples=args.samples))
+    return 0
+
+
 def _weights(args: argparse.Namespace) -> int:
     from archsr.models.weights import describe, fetch
 
@@ -235,6 +247,19 @@ def _add_rest(verbs: "_Verbs") -> None:
     p.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to write (default: demo)")
     p.add_argument("--seed", type=_count, default=0)
     p.set_defaults(verb=_demo)
+    p = _verb(
+        verbs,
+        "preview",
+        "see a config's degradation before training",
+        "archsr preview configs/full.toml --photos photos",
+    )
+    p.add_argument("config", type=Path, nargs="?", help="a config of a training or of a preparation")
+    p.add_argument("--out", type=Path, default=Path("preview"), help="where to write (default: preview)")
+    p.add_argument("--photos", type=Path, help="degrade photographs of this folder (default: the config's shards)")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a.b=c")
+    p.add_argument("--samples", type=_positive, default=48, help="so many pairs for the PSNR, 12 on the sheet (48)")
+    p.add_argument("--replay", type=Path, metavar="FILE", help="instead of a config: RUN/bad_batches/STEP.json")
+    p.set_defaults(verb=_preview)
     p = _verb(verbs, "train", "how training is started", "accelerate launch archsr/train.py --config configs/tail.toml")
     p.add_argument("anything", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     p.set_defaults(verb=_train)

@@ -7,6 +7,7 @@ import time
 from importlib.resources import files
 from pathlib import Path
 
+from archsr.config import configs_folder
 from archsr.demo_photos import draw_photos
 from archsr.errors import UserError
 from archsr.models.ncnn import fetch_ncnn, ncnn_at_hand
@@ -43,8 +44,7 @@ def demo(folder: Path, *, seed: int = 0) -> int:
 
 def _commands(folder: Path, seed: int) -> list[list[str]]:
     package = Path(str(files("archsr")))
-    inside = package / "configs"  # in an installed wheel; in a checkout they lie beside the package
-    configs = inside if inside.is_dir() else package.parent / "configs"
+    configs = configs_folder()
     shards, runs = folder / "shards", folder / "runs"
     picture = sorted((folder / "photos").glob("*/*view 1.jpg"))[0]
     archsr = [sys.executable, "-m", "archsr"]

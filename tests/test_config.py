@@ -5,7 +5,7 @@ import tomli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsr.config import PrepareConfig, TrainConfig
+from archsr.config import PRESETS, QUIRKS, DegradeConfig, PrepareConfig, TrainConfig, configs_folder
 from archsr.config_file import check, differences, dump, load, with_overrides
 from archsr.errors import UserError
 
@@ -61,6 +61,19 @@ def _keys(table, prefix=""):
         ("degrade.first.blur.families.iso=0.9", ["degrade.first.blur.families", "1.45"]),
         ("degrade.second.resize.up=0.9", ["degrade.second.resize", "not 1"]),
         ("degrade.first.resize.factor={low=2.0, high=1.0}", ["degrade.first.resize.factor", "above"]),
+        ("degrade.preset=webb", ["degrade.preset", 'got "webb"', "'web'"]),
+        ("degrade.preset=3", ["degrade.preset", "got 3"]),
+        ("degrade.quirks=['black_bordr']", ["degrade.quirks.0", 'got "black_bordr"', "'black_border'"]),
+        ("degrade={fidelity='faithful', quirks=['black_border']}", ["degrade.quirks", "all of them"]),
+        ("degrade.antialias=1.5", ["degrade.antialias", "got 1.5", "less than or equal to 1"]),
+        ("degrade.steps=['blur1']", ["degrade.steps", "exactly one of reduce, finish, bicubic"]),
+        ("degrade.steps=['reduce', 'resize1']", ["degrade.steps", "in the order resize1, resize2, reduce"]),
+        ("degrade.steps=['resize1', 'bicubic']", ["degrade.steps", "'reduce' instead"]),
+        ("degrade.steps=['sinc', 'finish']", ["degrade.steps", "'sinc' is a part of 'finish'"]),
+        ("degrade.steps=['blur1', 'blur1', 'finish']", ["degrade.steps", "'blur1' is there twice"]),
+        ("degrade.first.jpeg.probability=-0.1", ["degrade.first.jpeg.probability", "greater than or equal to 0"]),
+        ("degrade.second.noise.sigma={low=-1.0, high=2.0}", ["degrade.second.noise.sigma.low", "got -1"]),
+        ("degrade={preset='web', first={resize={up=0.9}}}", ["degrade.first.resize", "not 1"]),
         ("training.precision=bf17", ["training.precision", 'got "bf17"', "'bf16'"]),
         ("training.global_batch=-1", ["training.global_batch", "got -1", "greater than 0"]),
         ("training.optimizer.betas=[0.9, 1.0]", ["training.optimizer.betas", "less than 1"]),
@@ -106,6 +119,40 @@ def test_a_part_of_the_second_order_keeps_its_own_defaults():
     config = check(TrainConfig, with_overrides(BASE, ["degrade.second.noise.grey=0.2"]), where="x")
     assert config.degrade.second.noise.sigma.high == 25.0
     assert config.degrade.second.blur.probability == 0.8
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_gives_defaults_and_what_is_written_wins(preset):
+    plain = check(TrainConfig, with_overrides(BASE, [f"degrade.preset={preset}"]), where="x")
+    own = ["degrade.first.blur.sigma.low=0.123", "degrade.second.jpeg.high=77.0", "degrade.margin=48"]
+    mixed = check(TrainConfig, with_overrides(BASE, [f"degrade.preset={preset}", *own]), where="x")
+    assert {d.split(":")[0] for d in differences(plain, mixed)} == {o.split("=")[0] for o in own}
+    for config in (plain, mixed):
+        stored = tomli.loads(dump(config))
+        assert _keys(stored) == _keys(tomli.loads(dump(check(TrainConfig, BASE, where="x"))))
+        assert check(TrainConfig, stored, where="again") == config
+        other = {**stored, "degrade": {**stored["degrade"], "preset": "bicubic"}}
+        assert check(TrainConfig, other, where="x").degrade \
+            == config.degrade.model_copy(update={"preset": "bicubic"}), "a resolved config needs no preset"  # fmt: skip
+
+
+def test_the_presets_are_what_they_are_named_after():
+    tables = {p: check(PrepareConfig, {"degrade": {"preset": p}}, where="x").degrade for p in PRESETS}
+    assert tables["realesrgan"] == DegradeConfig()
+    assert differences(tables["realesrgan"], tables["realesrnet"]) == ['preset: "realesrgan" there, "realesrnet" here']
+    assert tables["bsrgan"].shuffle
+    assert tables["bicubic"].steps == ("bicubic",)
+    assert tables["camera"].first.jpeg.low > tables["web"].first.jpeg.low
+    assert DegradeConfig(preset="web") == tables["web"]
+    assert {p.stem for p in (configs_folder() / "presets").glob("*.toml")} == set(PRESETS)
+
+
+def test_faithful_means_all_quirks():
+    assert DegradeConfig(fidelity="faithful").quirks == QUIRKS
+    assert DegradeConfig().quirks == ()
+    assert DegradeConfig(quirks=("shared_grey", "black_border")).quirks == ("black_border", "shared_grey")
+    stored = {"fidelity": "faithful", "margin": 32}  # as runs stored it before quirks had names
+    assert check(PrepareConfig, {"degrade": stored}, where="x").degrade.quirks == QUIRKS
 
 
 def test_files_that_are_missing_or_no_toml(tmp_path):

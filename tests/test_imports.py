@@ -31,9 +31,11 @@ ALLOWED = {
     "upscale": {"config", "images", "models", "checkpoint"},
     "evaluate": {"config", "config_file", "seeds", "images", "metrics", "niqe", "manifest", "models", "stream",
                  "checkpoint", "upscale"},
-    "training": BELOW_TRAINING | {"evaluate"},
+    "sheet": {"config", "degrade", "images", "metrics"},
+    "histograms": {"degrade"},
+    "training": BELOW_TRAINING | {"evaluate", "sheet"},
 }  # fmt: skip
-TOP = {"cli", "train", "demo", "demo_photos", "session", "debug", "__main__"}  # may import everything
+TOP = {"cli", "train", "demo", "demo_photos", "session", "debug", "preview", "__main__"}  # may import everything
 
 
 def _modules():

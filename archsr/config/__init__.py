@@ -4,20 +4,26 @@ Reading files and wording errors is `config_file`; this package knows no stage o
 """
 
 from archsr.config.degrade import (
+    QUIRKS,
+    RESIZES,
+    SECOND_ORDER,
     Blur,
     Degradation,
     DegradeConfig,
     Families,
     Noise,
     Quality,
+    Quirk,
     Resize,
     SecondBlur,
     SecondDegradation,
     SecondNoise,
     SecondResize,
+    Step,
 )
 from archsr.config.prepare import PrepareConfig, ScenesConfig, TagRule, TagsConfig
-from archsr.config.table import Count, Positive, PositiveSpan, Span, Table, Unit
+from archsr.config.presets import PRESETS, Preset, configs_folder
+from archsr.config.table import Count, Positive, PositiveSpan, Span, SpanFromZero, Table, Unit
 from archsr.config.training import (
     SCRATCH,
     CheckpointConfig,
@@ -42,7 +48,11 @@ from archsr.config.training import (
 )
 
 __all__ = [
+    "PRESETS",
+    "QUIRKS",
+    "RESIZES",
     "SCRATCH",
+    "SECOND_ORDER",
     "Blur",
     "CheckpointConfig",
     "Count",
@@ -64,7 +74,9 @@ __all__ = [
     "Positive",
     "PositiveSpan",
     "PrepareConfig",
+    "Preset",
     "Quality",
+    "Quirk",
     "RRDBNetConfig",
     "Resize",
     "SRVGGConfig",
@@ -74,7 +86,9 @@ __all__ = [
     "SecondNoise",
     "SecondResize",
     "Span",
+    "SpanFromZero",
     "Stage",
+    "Step",
     "Table",
     "TagChoice",
     "TagRule",
@@ -83,4 +97,5 @@ __all__ = [
     "TrainingConfig",
     "Unit",
     "ValidationConfig",
+    "configs_folder",
 ]

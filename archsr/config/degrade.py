@@ -1,10 +1,21 @@
 """Settings of the degradation. The default numbers are Real-ESRGAN's training options."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from archsr.config.table import Count, PositiveSpan, Span, Table, Unit
+from archsr.config.presets import PRESETS, Preset, laid_over, preset_table
+from archsr.config.table import Count, PositiveSpan, Span, SpanFromZero, Table, Unit
+
+Quirk = Literal["transposed_luma", "black_border", "shared_grey", "stretched_resize", "batch_choices"]
+QUIRKS: tuple[Quirk, ...] = get_args(Quirk)
+Step = Literal[
+    "blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "jpeg2", "reduce", "sinc", "finish", "bicubic"
+]
+SECOND_ORDER: tuple[Step, ...] = ("blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "finish")
+RESIZES: tuple[Step, ...] = ("resize1", "resize2", "reduce", "finish", "bicubic")  # these keep their order
+_TO_SIZE = ("reduce", "finish", "bicubic")
+_LISTED = Field(strict=False)  # lists are taken for tuples: below a validator of mode "before", JSON's leave is gone
 
 
 class Families(Table):
@@ -56,15 +67,17 @@ class Resize(Table):
 class Noise(Table):
     """Gaussian (sigma in 0-255 units) or Poisson (scale of the shot noise); `grey` is the share of grey noise."""
 
+    probability: Unit = 1.0
     gaussian: Unit = 0.5
-    sigma: Span = Span(low=1.0, high=30.0)
-    poisson_scale: Span = Span(low=0.05, high=3.0)
+    sigma: SpanFromZero = SpanFromZero(low=1.0, high=30.0)
+    poisson_scale: SpanFromZero = SpanFromZero(low=0.05, high=3.0)
     grey: Unit = 0.4
 
 
 class Quality(Span):
-    """JPEG quality, drawn as a real number."""
+    """JPEG quality, drawn as a real number, and the share of samples that are compressed."""
 
+    probability: Unit = 1.0
     low: Annotated[float, Field(ge=1, le=100)] = 30.0
     high: Annotated[float, Field(ge=1, le=100)] = 95.0
 
@@ -97,8 +110,8 @@ class SecondResize(Resize):
 class SecondNoise(Noise):
     """The noise of the second order."""
 
-    sigma: Span = Span(low=1.0, high=25.0)
-    poisson_scale: Span = Span(low=0.05, high=2.5)
+    sigma: SpanFromZero = SpanFromZero(low=1.0, high=25.0)
+    poisson_scale: SpanFromZero = SpanFromZero(low=0.05, high=2.5)
 
 
 class SecondDegradation(Table):
@@ -111,20 +124,64 @@ class SecondDegradation(Table):
 
 
 class DegradeConfig(Table):
-    """The second-order degradation of Real-ESRGAN (arXiv 2107.10833).
+    """The degradation: what happens to ground truth, in which order, how often and how strongly.
 
-    `faithful` repeats the quirks of the reference implementation (transposed luma table and black borders in JPEG, one
-    grey field per batch, a stretch of up to one pixel in the first resize, choices shared by the batch); `fixed` does
-    what was meant, per sample.
+    `preset` names a file of configs/presets: its values are the defaults of this table, and keys written beside it
+    win. `quirks`: differences of the reference implementation to repeat; `fidelity = "faithful"` means all of them.
+    `steps`: the operations in their order; `shuffle` draws an order per batch, the last step staying last. `antialias`:
+    share of samples whose reductions use a widened filter. configs/DEGRADATION.md explains each.
     `margin`: the degraded crop is `gt_size + margin` wide and then cropped at random, so that the last JPEG's 8×8
     grid has a random phase (the reference: 400 for 256, margin 144). `pool_batches`: how many global batches the pair
     pool holds over all ranks (the reference: 180 pairs for a batch of 12, so 15); 0 turns it off.
     """
 
+    preset: Preset = "realesrgan"
     fidelity: Literal["fixed", "faithful"] = "fixed"
+    quirks: Annotated[tuple[Quirk, ...], _LISTED, Field(validate_default=True)] = ()
+    steps: Annotated[tuple[Step, ...], _LISTED] = SECOND_ORDER
+    shuffle: bool = False
+    antialias: Unit = 0.0
     margin: Count = 32
     pool_batches: Count = 15
     sharpen_gt: bool = True
     first: Degradation = Degradation()
     second: SecondDegradation = SecondDegradation()
     final_sinc: Unit = 0.8
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upon_the_preset(cls, written: Any) -> Any:  # noqa: ANN401 - whatever was written
+        if not isinstance(written, dict) or written.get("preset", PRESETS[0]) not in PRESETS:
+            return written  # refused by the check of the fields
+        tables = {"first": Degradation().model_dump(), "second": SecondDegradation().model_dump()}
+        return laid_over(laid_over(tables, preset_table(written.get("preset", PRESETS[0]))), written)
+
+    @field_validator("quirks")
+    @classmethod
+    def _named_once(cls, quirks: tuple[Quirk, ...], info: ValidationInfo) -> tuple[Quirk, ...]:
+        if info.data.get("fidelity") != "faithful":
+            return tuple(q for q in QUIRKS if q in quirks)
+        if quirks and set(quirks) != set(QUIRKS):
+            raise ValueError('fidelity = "faithful" means all of them; name some with fidelity = "fixed"')
+        return QUIRKS
+
+    @field_validator("steps")
+    @classmethod
+    def _reach_the_size(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        twice = sorted({s for s in steps if steps.count(s) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} is there twice")
+        ends = [s for s in steps if s in _TO_SIZE]
+        if len(ends) != 1:
+            raise ValueError(f"exactly one of {', '.join(_TO_SIZE)} must bring lq to its size, got {ends}")
+        resizes = [s for s in steps if s in RESIZES]
+        if resizes != sorted(resizes, key=RESIZES.index):
+            raise ValueError(f"resizes must come in the order resize1, resize2, {ends[0]}, got {', '.join(resizes)}")
+        if ends[0] == "bicubic" and len(resizes) > 1:
+            raise ValueError(
+                f"{resizes[0]!r} before 'bicubic', which reduces by the scale; take 'reduce' instead of it"
+            )
+        own = [s for s in steps if s in ("jpeg2", "sinc")]
+        if ends[0] == "finish" and own:
+            raise ValueError(f"{own[0]!r} is a part of 'finish'; take 'reduce' instead of it")
+        return steps

@@ -33,3 +33,10 @@ class PositiveSpan(Span):
 
     low: Annotated[float, Field(gt=0)]
     high: Annotated[float, Field(gt=0)]
+
+
+class SpanFromZero(Span):
+    """A range of numbers that are not negative."""
+
+    low: Annotated[float, Field(ge=0)]
+    high: Annotated[float, Field(ge=0)]

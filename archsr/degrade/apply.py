@@ -1,26 +1,34 @@
 """The second-order degradation of Real-ESRGAN in its order: a pure function of a batch and its recipe."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from archsr.config import Step
+from archsr.degrade.antialias import bicubic, reduce_smoothly
 from archsr.degrade.canvas import Canvas, extend, full
 from archsr.degrade.jpeg import jpeg
 from archsr.degrade.kernels import SIZE, KernelParams, render
 from archsr.degrade.noise import add_noise
-from archsr.degrade.recipe import Order, Recipe
-from archsr.degrade.resize import resize
+from archsr.degrade.order import Order
+from archsr.degrade.recipe import Recipe
+from archsr.degrade.resize import AREA, resize
 from archsr.degrade.sharpen import sharpen
 
 
 @dataclass(frozen=True)
 class Pair:
-    """`lq` (b, 3, s, s) on the 8-bit grid in [0, 1], and its `gt` (b, 3, scale·s, scale·s), both float32."""
+    """`lq` (b, 3, s, s) on the 8-bit grid in [0, 1], and its `gt` (b, 3, scale·s, scale·s), both float32.
+
+    `origin`: int64 (b, n) on the CPU, where the caller says so: what it needs to make each pair again.
+    """
 
     lq: Tensor
     gt: Tensor
+    origin: Tensor | None = None
 
 
 @torch.no_grad()
@@ -33,10 +41,10 @@ def apply(gt: Tensor, recipe: Recipe) -> Pair:
     with torch.autocast(gt.device.type, enabled=False):
         gt = gt.float()
         rng = torch.Generator(device=gt.device).manual_seed(recipe.noise_seed)
-        source = full(sharpen(gt) if recipe.sharpen_gt else gt)
-        canvas = _first(source, recipe.first, recipe, rng)
-        canvas = _second(canvas, recipe.second, recipe, rng, _target(gt, recipe))
-        lq = _finish(canvas, recipe, _target(gt, recipe))
+        canvas = full(sharpen(gt) if recipe.sharpen_gt else gt)
+        for step in recipe.steps:
+            canvas = _OPERATIONS[step](canvas, recipe, rng, _target(gt, recipe))
+        lq = canvas.pixels
         lq = (lq.clamp(0, 1) * 255).round() / 255
         return _crop(lq, gt, recipe)
 
@@ -45,40 +53,52 @@ def _target(gt: Tensor, recipe: Recipe) -> tuple[int, int]:
     return gt.shape[2] // recipe.scale, gt.shape[3] // recipe.scale
 
 
-def _first(canvas: Canvas, order: Order, recipe: Recipe, rng: torch.Generator) -> Canvas:
-    canvas = blur(canvas, order.kernel)
+_Operation = Callable[[Canvas, Recipe, torch.Generator, tuple[int, int]], Canvas]
+
+
+def _resize1(canvas: Canvas, recipe: Recipe, rng: torch.Generator, target: tuple[int, int]) -> Canvas:  # noqa: ARG001
+    order = recipe.first
     h, w = canvas.pixels.shape[2:]
     height, width = (h * order.factor).floor().long(), (w * order.factor).floor().long()
     # the reference follows the factor, not the rounded size: at 0.15 the far edge of lq is then up to 6 pixels of gt
     # away from where it belongs
-    factor = order.factor if recipe.faithful else None
-    canvas = _resize_to(canvas, height, width, order.mode, factor=factor)
-    canvas = _noise(canvas, order, recipe, rng)
-    return canvas.with_pixels(_jpeg(canvas, order.quality, recipe))
+    factor = order.factor if "stretched_resize" in recipe.quirks else None
+    return _resize_to(canvas, height, width, order.mode, recipe, factor=factor)
 
 
-def _second(canvas: Canvas, order: Order, recipe: Recipe, rng: torch.Generator, target: tuple[int, int]) -> Canvas:
-    canvas = blur(canvas, order.kernel)
-    height = (target[0] * order.factor).floor().long()
-    width = (target[1] * order.factor).floor().long()
-    canvas = _resize_to(canvas, height, width, order.mode)
-    return _noise(canvas, order, recipe, rng)
+def _resize2(canvas: Canvas, recipe: Recipe, rng: torch.Generator, target: tuple[int, int]) -> Canvas:  # noqa: ARG001
+    order = recipe.second
+    height, width = ((side * order.factor).floor().long() for side in target)
+    return _resize_to(canvas, height, width, order.mode, recipe)
 
 
-def _finish(canvas: Canvas, recipe: Recipe, target: tuple[int, int]) -> Tensor:
-    """JPEG then resize and sinc where `sinc_last`, the other way round elsewhere; (b, 3, *target)."""
+def _reduce(canvas: Canvas, recipe: Recipe, rng: torch.Generator, target: tuple[int, int]) -> Canvas:  # noqa: ARG001
+    height, width = (torch.full((len(recipe),), side) for side in target)
+    return _resize_to(canvas, height, width, recipe.final_mode, recipe)
+
+
+def _finish(canvas: Canvas, recipe: Recipe, rng: torch.Generator, target: tuple[int, int]) -> Canvas:
+    """JPEG then resize and sinc where `sinc_last`, the other way round elsewhere."""
     last = recipe.sinc_last.to(canvas.pixels.device)[:, None, None, None]
-    quality = recipe.second.quality
-    early = torch.where(last, _jpeg(canvas, quality, recipe), canvas.pixels)
-    batch = len(recipe)
-    resized = _resize_to(
-        canvas.with_pixels(early),
-        torch.full((batch,), target[0]),
-        torch.full((batch,), target[1]),
-        recipe.final_mode,
-    )
-    filtered = blur(resized, recipe.final_kernel)
-    return torch.where(last, filtered.pixels, _jpeg(filtered, quality, recipe))
+    early = torch.where(last, _jpeg(canvas, recipe.second, recipe), canvas.pixels)
+    filtered = blur(_reduce(canvas.with_pixels(early), recipe, rng, target), recipe.final_kernel)
+    return filtered.with_pixels(torch.where(last, filtered.pixels, _jpeg(filtered, recipe.second, recipe)))
+
+
+_OPERATIONS: dict[Step, _Operation] = {
+    "blur1": lambda canvas, recipe, _rng, _target: blur(canvas, recipe.first.kernel),
+    "resize1": _resize1,
+    "noise1": lambda canvas, recipe, rng, _target: _noise(canvas, recipe.first, recipe, rng),
+    "jpeg1": lambda canvas, recipe, _rng, _target: canvas.with_pixels(_jpeg(canvas, recipe.first, recipe)),
+    "blur2": lambda canvas, recipe, _rng, _target: blur(canvas, recipe.second.kernel),
+    "resize2": _resize2,
+    "noise2": lambda canvas, recipe, rng, _target: _noise(canvas, recipe.second, recipe, rng),
+    "jpeg2": lambda canvas, recipe, _rng, _target: canvas.with_pixels(_jpeg(canvas, recipe.second, recipe)),
+    "reduce": _reduce,
+    "sinc": lambda canvas, recipe, _rng, _target: blur(canvas, recipe.final_kernel),
+    "finish": _finish,
+    "bicubic": lambda canvas, recipe, _rng, _target: full(bicubic(canvas.pixels, scale=recipe.scale)),
+}
 
 
 def blur(canvas: Canvas, params: KernelParams) -> Canvas:
@@ -92,32 +112,44 @@ def blur(canvas: Canvas, params: KernelParams) -> Canvas:
     return canvas.with_pixels(F.conv2d(flat, weights, groups=b * c).view(b, c, h, w))
 
 
-def _resize_to(canvas: Canvas, height: Tensor, width: Tensor, mode: Tensor, *, factor: Tensor | None = None) -> Canvas:
+def _resize_to(
+    canvas: Canvas, height: Tensor, width: Tensor, mode: Tensor, recipe: Recipe, *, factor: Tensor | None = None
+) -> Canvas:
     """Sizes are known on the CPU, so the new canvas needs no word from the device."""
     height, width = height.clamp(min=1), width.clamp(min=1)
+    total = int(height.max()), int(width.max())
     device = canvas.pixels.device
-    return resize(
-        canvas,
-        height.to(device),
-        width.to(device),
-        mode.to(device),
-        total=(int(height.max()), int(width.max())),
-        factor=None if factor is None else factor.to(device),
-    )
+    height, width, mode = height.to(device), width.to(device), mode.to(device)
+    factor = None if factor is None else factor.to(device)
+    plain = resize(canvas, height, width, mode, total=total, factor=factor)
+    if not recipe.antialias.any():
+        return plain
+    smooth = reduce_smoothly(canvas, height, width, mode, total=total, factor=factor)
+    # area is antialiased as it is
+    chosen = recipe.antialias.to(device) & (height < canvas.height) & (mode != AREA)
+    return plain.with_pixels(torch.where(chosen[:, None, None, None], smooth.pixels, plain.pixels))
 
 
 def _noise(canvas: Canvas, order: Order, recipe: Recipe, rng: torch.Generator) -> Canvas:
     strength = order.strength.to(canvas.pixels.device)
+    shared = "shared_grey" in recipe.quirks
     return canvas.with_pixels(
-        add_noise(
-            canvas, poisson=order.poisson, strength=strength, grey=order.grey, rng=rng, shared_grey=recipe.faithful
-        )
+        add_noise(canvas, poisson=order.poisson, strength=strength, grey=order.grey, rng=rng, shared_grey=shared)
     )
 
 
-def _jpeg(canvas: Canvas, quality: Tensor, recipe: Recipe) -> Tensor:
-    here = quality.to(canvas.pixels.device)
-    return jpeg(canvas, here, transposed_luma=recipe.faithful, black_border=recipe.faithful)
+def _jpeg(canvas: Canvas, order: Order, recipe: Recipe) -> Tensor:
+    """The pixels compressed, where the order says so."""
+    device = canvas.pixels.device
+    compressed = jpeg(
+        canvas,
+        order.quality.to(device),
+        transposed_luma="transposed_luma" in recipe.quirks,
+        black_border="black_border" in recipe.quirks,
+    )
+    if order.compressed.all():
+        return compressed
+    return torch.where(order.compressed.to(device)[:, None, None, None], compressed, canvas.pixels)
 
 
 def _crop(lq: Tensor, gt: Tensor, recipe: Recipe) -> Pair:

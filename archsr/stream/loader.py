@@ -74,22 +74,32 @@ class TrainStream(IterableDataset[Batch]):
         reader = ShardReader(self.options.folder, self.options.shards)
         try:
             for number in self.part.numbers(worker=worker, workers=workers):
-                yield self._batch(plan, reader, self.part.positions(number))
+                yield _read_batch(self.options, plan, reader, self.part.positions(number))
         finally:
             reader.close()
 
-    def _batch(self, plan: Plan, reader: ShardReader, positions: range) -> Batch:
-        crops: list[Tensor] = []
-        keys: list[str] = []
-        for position in positions:
-            place = plan.place(position)
-            picks = self.options.picks
-            sample = reader.sample(place.shard, place.index if picks is None else int(picks[place.shard][place.index]))
-            picture = reader.picture(place.shard, sample, "gt")
-            rng = generator(self.options.seed, "crop", position)
-            crops.append(crop(picture, self.options.size, rng, hflip=self.options.hflip))
-            keys.append(sample.key)
-        return Batch(torch.stack(crops), tuple(keys), positions.start)
+
+def batch_at(options: StreamOptions, positions: range) -> Batch:
+    """The micro-batch that the stream has at `positions`, read by itself."""
+    reader = ShardReader(options.folder, options.shards)
+    try:
+        return _read_batch(options, make_plan(options), reader, positions)
+    finally:
+        reader.close()
+
+
+def _read_batch(options: StreamOptions, plan: Plan, reader: ShardReader, positions: range) -> Batch:
+    crops: list[Tensor] = []
+    keys: list[str] = []
+    for position in positions:
+        place = plan.place(position)
+        picks = options.picks
+        sample = reader.sample(place.shard, place.index if picks is None else int(picks[place.shard][place.index]))
+        picture = reader.picture(place.shard, sample, "gt")
+        rng = generator(options.seed, "crop", position)
+        crops.append(crop(picture, options.size, rng, hflip=options.hflip))
+        keys.append(sample.key)
+    return Batch(torch.stack(crops), tuple(keys), positions.start)
 
 
 class Stream:

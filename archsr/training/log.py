@@ -65,6 +65,14 @@ class RunLog:
             with self.forgiving("tensorboard/"):
                 self._board.add_image("validation", pixels, step, dataformats="HWC")
 
+    def degradation(self, pixels: Pixels) -> None:
+        """The sheet of the first batch's degraded pictures, as a file and in TensorBoard."""
+        with self.forgiving("degradation.png"):
+            write_picture(self.run / "degradation.png", pixels)
+        if self._board is not None:
+            with self.forgiving("tensorboard/"):
+                self._board.add_image("degradation", pixels, 0, dataformats="HWC")
+
     @contextmanager
     def forgiving(self, what: str) -> Generator[None]:
         """A record that cannot be written is said, once for each kind, and does not end the training."""
@@ -101,6 +109,13 @@ class Meter:
         started = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - started
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Inside `timed`: what does not count as training."""
+        started = time.perf_counter()
+        yield
+        self.seconds -= time.perf_counter() - started
 
     def add(self, terms: Mapping[str, Tensor], *, share: float) -> None:
         """Add the terms of a micro-batch, weighted by its share of the iteration."""

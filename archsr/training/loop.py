@@ -7,12 +7,13 @@ from accelerate import Accelerator
 
 from archsr import checkpoint, config_file
 from archsr.config import Stage, TrainConfig
-from archsr.degrade.apply import Pair, apply
-from archsr.degrade.recipe import draw
+from archsr.degrade.apply import Pair
+from archsr.degrade.recipe import Recipe
 from archsr.errors import UserError
-from archsr.images import to_float
+from archsr.images import Pixels
 from archsr.seeds import generator
-from archsr.stream.loader import Batch, Stream, StreamOptions
+from archsr.sheet import cells, draw_sheet, header_of
+from archsr.stream.loader import Batch, Stream
 from archsr.stream.plan import Slice
 from archsr.training import layers, optim
 from archsr.training.data import open_data
@@ -20,6 +21,7 @@ from archsr.training.keys import KeysFile, cut_keys
 from archsr.training.log import Meter, RunLog
 from archsr.training.memory import forecast
 from archsr.training.milestones import conclude, log_training, save_run, validate_run
+from archsr.training.pairs import degraded, options_of, recipe_at, stream_name
 from archsr.training.setup import Progress, Run, check_same_run, make_run, restore
 from archsr.training.step import micro_step, update
 from archsr.world import World
@@ -112,9 +114,10 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
             assert stream is not None
             # --- one iteration: gradients of all micro-batches, then both updates
             with meter.timed():
-                seen = _iterate(run, stream, meter, stage)
+                seen = _iterate(run, stream, meter, stage, progress, log)
                 progress.step += 1
-                progress.taken[_name(stage)] = progress.taken.get(_name(stage), 0) + training.global_batch
+                name = stream_name(stage.subset)
+                progress.taken[name] = progress.taken.get(name, 0) + training.global_batch
                 run.ema.update(progress.step)
             keys.add(progress.step, seen)
             # --- log
@@ -134,16 +137,22 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
     conclude(run, progress, log)
 
 
-def _iterate(run: Run, stream: Stream, meter: Meter, stage: Stage) -> list[str]:
+def _iterate(run: Run, stream: Stream, meter: Meter, stage: Stage, progress: Progress, log: RunLog) -> list[str]:
     """One optimiser step over the accumulated micro-batches. Returns the keys it trained on."""
     seen: list[str] = []
     for part in range(run.accumulation):
         waiting = time.perf_counter()
         batch = stream.next()
         meter.waited += time.perf_counter() - waiting
-        pair = _degrade(run, batch, stage)
+        recipe = recipe_at(run.config, stage.subset, batch.position, len(batch.keys))
+        pair = degraded(batch, recipe, stage.subset, device=run.accelerator.device)
+        if progress.step == part == 0 and log.active:
+            with meter.paused():
+                log.degradation(_sheet(run, pair, recipe, batch))
+        pair = run.pool.swap(pair, generator(run.config.seed, "pool", stream_name(stage.subset), batch.position))
         share = 1 / run.accumulation
         terms = micro_step(run.parts, pair, share=share, last=part == run.accumulation - 1)
+        run.suspects.add(progress.step + 1, pair, terms)
         meter.add(terms, share=share)
         meter.samples += len(batch.keys)
         seen += batch.keys
@@ -154,34 +163,17 @@ def _iterate(run: Run, stream: Stream, meter: Meter, stage: Stage) -> list[str]:
     return seen
 
 
-def _degrade(run: Run, batch: Batch, stage: Stage) -> Pair:
-    """uint8 crops to a degraded pair on the device; random choices depend on the stream's position only."""
-    config = run.config
-    gt = to_float(batch.gt.to(run.accelerator.device, non_blocking=True))
-    rng = generator(config.seed, "degrade", _name(stage), batch.position)
-    recipe = draw(config.degrade, rng, len(gt), scale=config.model.scale, gt_size=config.data.gt_size)
-    return run.pool.swap(apply(gt, recipe), generator(config.seed, "pool", _name(stage), batch.position))
-
-
-def _name(stage: Stage) -> str:
-    """Stages on the same subset go on with one stream."""
-    return f"{stage.subset:g}"
+def _sheet(run: Run, pair: Pair, recipe: Recipe, batch: Batch) -> Pixels:
+    """The first pairs of a run with their recipes in words."""
+    header = header_of(recipe, run.config.name, run.config.degrade.preset)
+    return draw_sheet(cells(pair, recipe, batch.keys)[:12], header)
 
 
 def _open_stream(run: Run, stage: Stage, progress: Progress) -> Stream:
     config = run.config
-    options = StreamOptions(
-        folder=run.data.folder,
-        shards=run.data.manifest.splits["train"].shards,
-        seed=config.seed,
-        window=config.data.window,
-        size=config.data.gt_size + config.degrade.margin,
-        hflip=config.data.hflip,
-        subset=stage.subset,
-        picks=run.data.choice.picks if run.data.choice else None,
-    )
+    options = options_of(config, run.data, stage.subset)
     part = Slice(
-        start=progress.taken.get(_name(stage), 0),
+        start=progress.taken.get(stream_name(stage.subset), 0),
         micro_batch=config.training.micro_batch,
         accumulation=run.accumulation,
         rank=run.world.rank,

@@ -13,6 +13,7 @@ from archsr.errors import UserError
 from archsr.training.curves import draw_curves
 from archsr.training.log import Meter, RunLog, clock, peak_memory
 from archsr.training.setup import Progress, Run, contents
+from archsr.training.suspects import FOLDER, save_suspect
 from archsr.training.validation import Validation, validate
 
 _DIVERGED = (
@@ -40,8 +41,21 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, stage:
     wrong = [k for k, v in means.items() if not math.isfinite(v)]
     if wrong:
         raise UserError(
-            f"{run.folder}: the loss is no longer a number at step {progress.step} ({', '.join(wrong)}). {_DIVERGED}"
+            f"{run.folder}: the loss is no longer a number at step {progress.step} ({', '.join(wrong)})."
+            f"{_batch_kept(run, log, or_newest=False)} {_DIVERGED}"
         )
+    run.suspects.forget()
+
+
+def _batch_kept(run: Run, log: RunLog, *, or_newest: bool) -> str:
+    """Write the micro-batch at which this rank's loss first was no number; words on where it is."""
+    suspect = run.suspects.first(or_newest=or_newest)
+    if suspect is None:
+        return ""
+    device, path = run.accelerator.device.type, None
+    with log.forgiving(f"{FOLDER}/"):
+        path = save_suspect(run.folder, suspect, run.config, run.data, rank=run.world.rank, device=device)
+    return f" See the batch: archsr preview --replay {path}." if path else ""
 
 
 def validate_run(run: Run, progress: Progress, log: RunLog) -> None:
@@ -118,7 +132,7 @@ def save_run(run: Run, progress: Progress, log: RunLog) -> None:
     if not finite([*run.raw_g.parameters(), *run.ema.average.values()]):  # equal on all ranks, so all raise
         raise UserError(
             f"{run.folder}: weights are no longer numbers at step {progress.step}; nothing was saved over the good "
-            f"checkpoints. {_DIVERGED}"
+            f"checkpoints.{_batch_kept(run, log, or_newest=run.world.rank == 0)} {_DIVERGED}"
         )
     started = time.perf_counter()
     keep = run.config.checkpoint.keep

@@ -25,6 +25,7 @@ from archsr.training.layers import Group, select
 from archsr.training.losses import perceptual_for
 from archsr.training.optim import make_optimizer, pack, stage_at, unpack
 from archsr.training.step import Parts
+from archsr.training.suspects import Suspects
 from archsr.world import World
 
 # what may differ between a run and its continuation
@@ -61,6 +62,7 @@ class Run:
     optimizer_d: torch.optim.Optimizer | None
     ema: Ema
     pool: PairPool
+    suspects: Suspects
 
 
 def shared_out(config: TrainConfig, world: World) -> TrainConfig:
@@ -149,6 +151,7 @@ def make_run(config: TrainConfig, accelerator: Accelerator, world: World, data: 
         optimizer_d=optimizer_d,
         ema=Ema(parameters, config.training.ema),
         pool=PairPool(config.degrade.pool_batches * config.training.global_batch // world.size),
+        suspects=Suspects(),
     )
 
 

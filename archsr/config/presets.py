@@ -1,0 +1,34 @@
+"""Presets of the degradation: tables of defaults, in files that come with the package."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import tomli
+
+Preset = Literal["realesrgan", "realesrnet", "bsrgan", "camera", "web", "bicubic"]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+
+
+def configs_folder() -> Path:
+    """Where the shipped configs are: inside the package in an installed wheel, beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+@lru_cache(maxsize=len(PRESETS))
+def preset_table(name: Preset) -> dict[str, Any]:
+    """What the preset writes in the table `degrade`; every other key keeps its default."""
+    return tomli.loads((configs_folder() / "presets" / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def laid_over(base: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `written` in their places, table by table."""
+    merged = {**base, **written}
+    for key, value in written.items():
+        below = base.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[key] = laid_over(below, value)  # pyright: ignore[reportUnknownArgumentType]
+    return merged

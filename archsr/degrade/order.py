@@ -1,0 +1,123 @@
+"""One order of the degradation: the values of its blur, resize, noise and JPEG, and how they are drawn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from archsr.config import Blur, Degradation, Families, Noise, Resize, SecondDegradation, Span
+from archsr.degrade.kernels import GAUSSIAN, GENERALIZED, IDENTITY, PLATEAU, SINC, TAPS, KernelParams
+from archsr.degrade.resize import AREA, BICUBIC, BILINEAR
+
+MODES = (AREA, BILINEAR, BICUBIC)
+DrawMany = Callable[[int], Tensor]
+Together = Callable[[DrawMany, int], Tensor]  # a draw for each sample, or one for all of them
+
+
+@dataclass(frozen=True)
+class Order:
+    """One order of the degradation, each field (b,): resize `factor` float64 and `mode`, noise, JPEG quality.
+
+    `strength` is σ in [0, 1] units where `poisson` is false, the scale of the shot noise where it is true; 0 for no
+    noise. `compressed`: whether there is a JPEG at all.
+    """
+
+    kernel: KernelParams
+    factor: Tensor
+    mode: Tensor
+    poisson: Tensor
+    strength: Tensor
+    grey: Tensor
+    quality: Tensor
+    compressed: Tensor
+
+
+def draw_order(config: Degradation | SecondDegradation, rng: torch.Generator, batch: int, together: Together) -> Order:
+    """All of an order but whether there is noise and JPEG, which `draw` decides later."""
+    blurred = together(lambda n: rand(rng, n) < config.blur.probability, batch)
+    poisson = together(lambda n: rand(rng, n) >= config.noise.gaussian, batch)
+    return Order(
+        kernel=_kernels(config.blur, rng, batch, blurred),
+        factor=together(lambda n: _factors(config.resize, rng, n), batch),
+        mode=together(lambda n: choose(rng, n, MODES), batch),
+        poisson=poisson,
+        strength=_strengths(config.noise, rng, batch, poisson),
+        grey=rand(rng, batch) < config.noise.grey,
+        quality=uniform(rng, batch, config.jpeg.low, config.jpeg.high),
+        compressed=torch.ones(batch, dtype=torch.bool),
+    )
+
+
+def each(draw_n: DrawMany, batch: int) -> Tensor:
+    """A draw for every sample."""
+    return draw_n(batch)
+
+
+def once(draw_n: DrawMany, batch: int) -> Tensor:
+    """One draw for the whole batch."""
+    return draw_n(1).expand(batch).clone()
+
+
+def _kernels(config: Blur, rng: torch.Generator, batch: int, blurred: Tensor) -> KernelParams:
+    family = torch.multinomial(_probabilities(config.families), batch, replacement=True, generator=rng)
+    isotropic = family % 2 == 0  # the families alternate iso, aniso
+    kind = torch.tensor([GAUSSIAN, GAUSSIAN, GENERALIZED, GENERALIZED, PLATEAU, PLATEAU])[family]
+    kind = torch.where(rand(rng, batch) < config.sinc, SINC, kind)
+    taps = choose(rng, batch, TAPS)
+    sigma_x = _from(rng, batch, config.sigma)
+    sigma_y = torch.where(isotropic, sigma_x, _from(rng, batch, config.sigma))
+    # small kernels need a wider pass band, or they would be little but ringing
+    lowest = torch.where(taps < 13, torch.pi / 3, torch.pi / 5)
+    return KernelParams(
+        kind=torch.where(blurred, kind, IDENTITY),
+        taps=taps,
+        sigma_x=sigma_x,
+        sigma_y=sigma_y,
+        theta=torch.where(isotropic, 0.0, uniform(rng, batch, -torch.pi, torch.pi)),
+        beta=torch.where(
+            kind == PLATEAU, _betas(rng, batch, config.plateau_beta), _betas(rng, batch, config.generalized_beta)
+        ),
+        cutoff=lowest + rand(rng, batch) * (torch.pi - lowest),
+    )
+
+
+def _probabilities(families: Families) -> Tensor:
+    return torch.tensor(list(families.model_dump().values()))
+
+
+def _betas(rng: torch.Generator, batch: int, span: Span) -> Tensor:
+    """Half of them uniform below 1, half above, however unequal the two parts of the range are."""
+    below = uniform(rng, batch, span.low, 1.0)
+    return torch.where(rand(rng, batch) < 0.5, below, uniform(rng, batch, 1.0, span.high))
+
+
+def _factors(config: Resize, rng: torch.Generator, count: int) -> Tensor:
+    which = torch.multinomial(torch.tensor([config.up, config.down, config.keep]), count, True, generator=rng)
+    up = uniform(rng, count, 1.0, config.factor.high, dtype=torch.float64)
+    down = uniform(rng, count, config.factor.low, 1.0, dtype=torch.float64)
+    return torch.where(which == 0, up, torch.where(which == 1, down, 1.0))
+
+
+def _strengths(config: Noise, rng: torch.Generator, batch: int, poisson: Tensor) -> Tensor:
+    gaussian = _from(rng, batch, config.sigma) / 255
+    return torch.where(poisson, _from(rng, batch, config.poisson_scale), gaussian)
+
+
+def rand(rng: torch.Generator, count: int) -> Tensor:
+    """(count,) in [0, 1)."""
+    return torch.rand(count, generator=rng)
+
+
+def uniform(rng: torch.Generator, count: int, low: float, high: float, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(count,) in [low, high)."""
+    return low + torch.rand(count, generator=rng, dtype=dtype) * (high - low)
+
+
+def _from(rng: torch.Generator, count: int, span: Span) -> Tensor:
+    return uniform(rng, count, span.low, span.high)
+
+
+def choose(rng: torch.Generator, count: int, values: tuple[int, ...]) -> Tensor:
+    """(count,) of `values`, all equally likely."""
+    return torch.tensor(values)[torch.randint(len(values), (count,), generator=rng)]

@@ -1,0 +1,57 @@
+"""Training pairs by their position in the stream: for the loop, and to be made again by previews and replays."""
+
+import torch
+from torch import Tensor
+
+from archsr.config import TrainConfig
+from archsr.degrade.apply import Pair, apply
+from archsr.degrade.recipe import Recipe, draw
+from archsr.images import to_float
+from archsr.seeds import generator
+from archsr.stream.loader import Batch, StreamOptions
+from archsr.training.data import Data
+
+_BILLION = 10**9
+
+
+def stream_name(subset: float) -> str:
+    """Stages on the same subset go on with one stream."""
+    return f"{subset:g}"
+
+
+def options_of(config: TrainConfig, data: Data, subset: float) -> StreamOptions:
+    """The stream of a subset of the training split."""
+    return StreamOptions(
+        folder=data.folder,
+        shards=data.manifest.splits["train"].shards,
+        seed=config.seed,
+        window=config.data.window,
+        size=config.data.gt_size + config.degrade.margin,
+        hflip=config.data.hflip,
+        subset=subset,
+        picks=data.choice.picks if data.choice else None,
+    )
+
+
+def recipe_at(config: TrainConfig, subset: float, position: int, batch: int) -> Recipe:
+    """The recipe of the micro-batch at `position`: it depends on nothing else."""
+    rng = generator(config.seed, "degrade", stream_name(subset), position)
+    return draw(config.degrade, rng, batch, scale=config.model.scale, gt_size=config.data.gt_size)
+
+
+def degraded(batch: Batch, recipe: Recipe, subset: float, *, device: torch.device) -> Pair:
+    """uint8 crops to a degraded pair on the device, with its origin."""
+    pair = apply(to_float(batch.gt.to(device, non_blocking=True)), recipe)
+    return Pair(pair.lq, pair.gt, origin_of(batch, subset))
+
+
+def origin_of(batch: Batch, subset: float) -> Tensor:
+    """(b, 4) int64: position and size of the micro-batch, the row in it, and the stream's subset in billionths."""
+    size = len(batch.keys)
+    rows = [[batch.position, size, row, round(subset * _BILLION)] for row in range(size)]
+    return torch.tensor(rows, dtype=torch.int64)
+
+
+def subset_of(billionths: int) -> float:
+    """The last column of an origin as a share."""
+    return billionths / _BILLION
