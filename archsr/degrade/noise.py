@@ -17,36 +17,33 @@ def add_noise(
     σ in [0, 1] units for Gaussian and the scale of the shot noise for Poisson. `shared_grey` is the reference's quirk
     of one grey field for the whole batch. `rng` lives on the canvas's device.
     """
-    pixels = canvas.pixels
-    noise = torch.zeros_like(pixels)
-    grey_here = grey.to(pixels.device)
-    for chosen, field in ((~poisson, _gaussian), (poisson, _poisson)):
-        if not chosen.any():
-            continue
-        index = chosen.nonzero()[:, 0].to(pixels.device)
-        part = Canvas(pixels[index], canvas.height[index], canvas.width[index])
-        noise[index] = field(part, grey_here[index], rng, shared_grey)
-    return (pixels + noise * strength[:, None, None, None]).clamp(0, 1)
+    noise = torch.zeros_like(canvas.pixels)
+    for kind, shot in ((~poisson, False), (poisson, True)):
+        for chosen, single in ((kind & ~grey, False), (kind & grey, True)):
+            if not chosen.any():
+                continue
+            index = chosen.nonzero()[:, 0].to(canvas.pixels.device)
+            part = Canvas(canvas.pixels[index], canvas.height[index], canvas.width[index])
+            if shot:
+                noise[index] = _shot(part, rng, grey=single)
+            else:
+                noise[index] = _gaussian(part, rng, grey=single, shared=shared_grey)
+    return (canvas.pixels + noise * strength[:, None, None, None]).clamp(0, 1)
 
 
-def _gaussian(canvas: Canvas, grey: Tensor, rng: torch.Generator, shared_grey: bool) -> Tensor:
+def _gaussian(canvas: Canvas, rng: torch.Generator, *, grey: bool, shared: bool) -> Tensor:
     b, c, h, w = canvas.pixels.shape
-    device = canvas.pixels.device
-    colour = torch.randn(b, c, h, w, generator=rng, device=device)
-    single = torch.randn(1 if shared_grey else b, 1, h, w, generator=rng, device=device)
-    return torch.where(grey[:, None, None, None], single, colour)
+    shape = (1 if shared else b, 1, h, w) if grey else (b, c, h, w)
+    return torch.randn(shape, generator=rng, device=canvas.pixels.device)
 
 
-def _poisson(canvas: Canvas, grey: Tensor, rng: torch.Generator, shared_grey: bool) -> Tensor:  # noqa: ARG001
+def _shot(canvas: Canvas, rng: torch.Generator, *, grey: bool) -> Tensor:
     """Poisson(x·V)/V − x, V the power of two not below the number of distinct 8-bit values in the sample."""
-    rounded = (canvas.pixels.clamp(0, 1) * 255).round()
-    weights = torch.tensor(_LUMA, device=rounded.device).view(1, 3, 1, 1)
-    luma = (canvas.pixels * weights).sum(1, keepdim=True).mul(255).round().clamp(0, 255)
-    return torch.where(grey[:, None, None, None], _shot(canvas, luma, rng), _shot(canvas, rounded, rng))
-
-
-def _shot(canvas: Canvas, values: Tensor, rng: torch.Generator) -> Tensor:
-    """Shot noise on integer values 0-255 (b, c, H, W)."""
+    values = canvas.pixels.clamp(0, 1)
+    if grey:
+        weights = torch.tensor(_LUMA, device=values.device).view(1, 3, 1, 1)
+        values = (canvas.pixels * weights).sum(1, keepdim=True)
+    values = (values * 255).round().clamp(0, 255)
     x = values / 255
     levels = 2 ** torch.ceil(torch.log2(_distinct(values, canvas.alive())))[:, None, None, None]
     return torch.poisson(x * levels, generator=rng) / levels - x
@@ -54,7 +51,6 @@ def _shot(canvas: Canvas, values: Tensor, rng: torch.Generator) -> Tensor:
 
 def _distinct(values: Tensor, alive: Tensor) -> Tensor:
     """(b,) how many of the 256 levels occur among the living pixels of each sample."""
-    seen = torch.zeros(len(values), 256, device=values.device)
-    flat = values.long().flatten(1)
-    counts = alive.expand_as(values).flatten(1).float()
-    return seen.scatter_reduce(1, flat, counts, "amax").sum(1)
+    seen = torch.zeros(len(values), 257, device=values.device)  # the last column for what is not alive
+    seen.scatter_(1, torch.where(alive, values, 256.0).long().flatten(1), 1.0)
+    return seen[:, :256].sum(1)

@@ -44,6 +44,19 @@ class Recipe:
         """The batch size."""
         return len(self.sinc_last)
 
+    def take(self, rows: Tensor) -> "Recipe":
+        """The recipe of these samples, int64 (n,)."""
+        return _rows(self, rows)
+
+
+def _rows(value: Any, rows: Tensor) -> Any:  # noqa: ANN401 - a tensor, a dataclass of tensors, or what all share
+    if isinstance(value, Tensor):
+        return value[rows]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _rows(getattr(value, field.name), rows) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)
+    return value
+
 
 def draw(config: DegradeConfig, rng: torch.Generator, batch: int, *, scale: int, gt_size: int) -> Recipe:
     """Draw a recipe for `batch` pictures; `rng` is a CPU generator.

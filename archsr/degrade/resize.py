@@ -21,16 +21,27 @@ def resize(
     """Resample each sample to `height`, `width` (b,) on a canvas of `total`; `mode` (b,) is AREA, BILINEAR or BICUBIC.
 
     With `factor` (b,) the coordinates follow it exactly, else the ratio of the sizes (interpolate's `scale_factor`
-    and `size`). A factor of 1, or an unchanged size, gives back the same pixels exactly.
+    and `size`). A factor of 1, or an unchanged size, gives back the same pixels exactly. `mode` may stay on the CPU:
+    then only the families that occur are computed.
     """
+    present = frozenset(mode.tolist()) if mode.device.type == "cpu" else frozenset(range(3))
+    mode = mode.to(canvas.pixels.device)
     columns, rows = canvas.pixels.shape[3], canvas.pixels.shape[2]
-    vertical = _matrix(canvas.height, height, mode, factor, shape=(total[0], rows))
-    horizontal = _matrix(canvas.width, width, mode, factor, shape=(total[1], columns))
+    vertical = _matrix(canvas.height, height, mode, factor, shape=(total[0], rows), present=present)
+    horizontal = _matrix(canvas.width, width, mode, factor, shape=(total[1], columns), present=present)
     pixels = vertical[:, None] @ canvas.pixels.masked_fill(~canvas.alive(), 0) @ horizontal.mT[:, None]
     return Canvas(pixels, height, width)
 
 
-def _matrix(source: Tensor, target: Tensor, mode: Tensor, factor: Tensor | None, *, shape: tuple[int, int]) -> Tensor:
+def _matrix(
+    source: Tensor,
+    target: Tensor,
+    mode: Tensor,
+    factor: Tensor | None,
+    *,
+    shape: tuple[int, int],
+    present: frozenset[int],
+) -> Tensor:
     """(b, out, in) weights; rows beyond `target` and columns beyond `source` are zero."""
     ratio = (source / target if factor is None else 1 / factor).float()[:, None]
     place = torch.arange(shape[0], device=source.device)[None]
@@ -40,8 +51,8 @@ def _matrix(source: Tensor, target: Tensor, mode: Tensor, factor: Tensor | None,
         lambda: _bilinear(source[:, None], ratio, place, shape[1]),
         lambda: _bicubic(source[:, None], ratio, place, shape[1]),
     )
-    for number, family in enumerate(families):
-        weights = torch.where((mode == number)[:, None, None], family(), weights)
+    for number in sorted(present):
+        weights = torch.where((mode == number)[:, None, None], families[number](), weights)
     return weights * (place < target[:, None])[:, :, None]
 
 

