@@ -118,7 +118,8 @@ def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 def header_of(recipe: Recipe, name: str, preset: str) -> str:
     """What holds for all cells."""
     quirks = ", ".join(recipe.quirks) or "none"
+    cut = f", the middle {_LARGEST} shown" if recipe.gt_size > _LARGEST else ""
     return (
         f"{name}: preset {preset}, scale {recipe.scale}, quirks: {quirks}. Left: lq enlarged bicubically; right: gt of "
-        f"{recipe.gt_size} pixels; dB: PSNR of the left against the right."
+        f"{recipe.gt_size} pixels{cut}; dB: PSNR of the left against the right."
     )
