@@ -17,7 +17,7 @@ def sharpen(picture: Tensor) -> Tensor:
     picture = picture.float()
     residual = picture - _blur(picture)
     mask = (residual.abs() * 255 > THRESHOLD).float()
-    soft = _blur(mask)
+    soft = _blur(mask).clamp(max=1)
     sharp = (picture + WEIGHT * residual).clamp(0, 1)
     return soft * sharp + (1 - soft) * picture
 
