@@ -62,13 +62,14 @@ def pad_contiguous():
 
 
 def separable_sharpening():
-    """USMSharp's dense 51×51 filter as two passes of 51 taps: the same sum, twenty times faster."""
+    """USMSharp's dense 51×51 filter as two passes of 51 taps, in the form of convolution that is fastest on a CPU."""
 
     def filter2d(img, kernel):
         side = kernel[0].sum(0)
         b, c, h, w = img.shape
-        flat = F.pad(img, (25, 25, 25, 25), mode="reflect").view(b * c, 1, h + 50, w + 50)
-        return F.conv2d(F.conv2d(flat, side.view(1, 1, -1, 1)), side.view(1, 1, 1, -1)).view(b, c, h, w)
+        flat = F.pad(img, (25, 25, 25, 25), mode="reflect").view(1, b * c, h + 50, w + 50)
+        down = F.conv2d(flat, side.view(1, 1, -1, 1).expand(b * c, 1, 51, 1), groups=b * c)
+        return F.conv2d(down, side.view(1, 1, 1, -1).expand(b * c, 1, 1, 51), groups=b * c).view(b, c, h, w)
 
     img_process.filter2D = filter2d
 

@@ -269,7 +269,7 @@ def _other(order, **fields):
 
 PLANTED = {
     "no sharpening": _no_sharpening,
-    "libjpeg's luma table, edges repeated, fields of their own": lambda r: dataclasses.replace(r, faithful=False),
+    "libjpeg's luma table, edges repeated, fields of their own": lambda r: dataclasses.replace(r, quirks=()),
     "first sigma 3 % smaller": lambda r: _other(
         "first", kernel=dataclasses.replace(r.first.kernel, sigma_x=r.first.kernel.sigma_x * 0.97))(r),
     "quality 1 lower at the end": lambda r: _other("second", quality=r.second.quality - 1)(r),
