@@ -36,9 +36,14 @@ def p_equal(a, b):
     """p of two samples having one distribution.
 
     Kolmogorov-Smirnov for numbers, rounded to 1e-4 first (float32 against float64 must not decide ties); chi-square on
-    the counts where there are at most 12 different values, where Kolmogorov-Smirnov would be far too lenient.
+    the counts where there are at most 12 different values, where Kolmogorov-Smirnov would be far too lenient. 0 if one
+    of the two is empty.
     """
     a, b = np.round(np.asarray(a, float), 4), np.round(np.asarray(b, float), 4)
+    assert not np.isnan(a).any()
+    assert not np.isnan(b).any()
+    if len(a) == 0 or len(b) == 0:
+        return 0.0
     values = np.unique(np.concatenate((a, b)))
     if len(values) == 1:
         return 1.0
