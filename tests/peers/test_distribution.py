@@ -12,7 +12,7 @@ import torch
 from peer_tools import ask, compare, table
 
 from archsr.config import Blur, Degradation, DegradeConfig, Noise
-from archsr.config.table import PositiveSpan, Span
+from archsr.config.table import PositiveSpan, SpanFromZero
 from archsr.degrade import kernels as K
 from archsr.degrade.apply import apply
 from archsr.degrade.canvas import full
@@ -263,7 +263,7 @@ PLANTED = {  # change: (config, the layers that must see it)
     "first sigma up to 2.9 for 3.0": (_first(blur=Blur(sigma=PositiveSpan(low=0.2, high=2.9))), ("kernels",)),
     "sinc share .08 for .10": (_first(blur=Blur(sinc=0.08)), ("kernels",)),
     "grey share .2 for .4": (_grey(0.2), ("scalars", "noise")),
-    "noise sigma up to 25 for 30": (_first(noise=Noise(sigma=Span(low=1, high=25))), ("scalars", "noise")),
+    "noise sigma up to 25 for 30": (_first(noise=Noise(sigma=SpanFromZero(low=1, high=25))), ("scalars", "noise")),
     "Poisson only": (_first(noise=Noise(gaussian=0.0)), ("scalars", "noise")),
 }
 
