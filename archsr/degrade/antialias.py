@@ -4,10 +4,13 @@
 mirrors the picture at its borders where the others cut the filter off.
 """
 
+from functools import lru_cache
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from archsr.degrade.canvas import Canvas
+from archsr.degrade.canvas import Canvas, full
 from archsr.degrade.resize import BICUBIC
 
 
@@ -18,6 +21,9 @@ def reduce_smoothly(
 
     All on the canvas's device. Meant for reductions: enlarging, the filters have their plain width.
     """
+    if canvas.pixels.device.type == "cpu" and canvas.whole and len(canvas.pixels) == 1 and factor is None:
+        name = "bicubic" if int(mode) == BICUBIC else "bilinear"
+        return full(F.interpolate(canvas.pixels, size=total, mode=name, align_corners=False, antialias=True))
     columns, rows = canvas.pixels.shape[3], canvas.pixels.shape[2]
     vertical = _matrix(canvas.height, height, mode, factor, shape=(total[0], rows))
     horizontal = _matrix(canvas.width, width, mode, factor, shape=(total[1], columns))
@@ -47,6 +53,7 @@ def bicubic(picture: Tensor, *, scale: int) -> Tensor:
     return wide.float()
 
 
+@lru_cache(maxsize=16)
 def _mirrored_matrix(side: int, scale: int, device: torch.device) -> Tensor:
     """(side / scale, side) float64; the picture is mirrored with its edge repeated, as often as needed."""
     out = side // scale

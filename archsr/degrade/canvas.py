@@ -8,20 +8,33 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """`pixels` (b, c, H, W) float32; `height` and `width` (b,) int64 on the same device, at most H and W."""
+    """`pixels` (b, c, H, W) float32; `height` and `width` (b,) int64 on the same device, at most H and W.
+
+    `whole`: it is known without asking the device that every sample fills the canvas.
+    """
 
     pixels: Tensor
     height: Tensor
     width: Tensor
+    whole: bool = False
 
     def with_pixels(self, pixels: Tensor) -> "Canvas":
         """The same sizes with other pixels of the same canvas."""
-        return Canvas(pixels, self.height, self.width)
+        return Canvas(pixels, self.height, self.width, self.whole)
+
+    def filled(self) -> "Canvas":
+        """The same, by one who knows that every sample fills the canvas."""
+        return Canvas(self.pixels, self.height, self.width, whole=True)
+
+    def take(self, rows: Tensor) -> "Canvas":
+        """The samples `rows`, int64 (n,) on the canvas's device."""
+        return Canvas(self.pixels[rows], self.height[rows], self.width[rows], self.whole)
 
     def alive(self) -> Tensor:
         """bool (b, 1, H, W): which pixels belong to a sample."""
@@ -35,8 +48,13 @@ class Canvas:
 def full(pixels: Tensor) -> Canvas:
     """A canvas that every sample fills."""
     b, _, h, w = pixels.shape
-    sizes = torch.tensor([h, w], device=pixels.device)
-    return Canvas(pixels, sizes[0].expand(b), sizes[1].expand(b))
+    height, width = (torch.full((b,), side, device=pixels.device) for side in (h, w))
+    return Canvas(pixels, height, width, whole=True)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on `device`, without waiting for what the device is doing."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def extend(canvas: Canvas, *, before: int, total: tuple[int, int], mode: Literal["reflect", "replicate"]) -> Tensor:
@@ -44,6 +62,12 @@ def extend(canvas: Canvas, *, before: int, total: tuple[int, int], mode: Literal
 
     `reflect` mirrors without repeating the edge and bounces as often as needed; `replicate` repeats the edge.
     """
+    h, w = canvas.pixels.shape[2:]
+    after = total[0] - h - before, total[1] - w - before
+    if canvas.whole and before == 0 and after == (0, 0):
+        return canvas.pixels
+    if canvas.whole and min(after) >= 0 and (mode == "replicate" or max(before, *after) < min(h, w)):
+        return F.pad(canvas.pixels, (before, after[1], before, after[0]), mode=mode)
     rows = _index(canvas.height, before, total[0], mode)
     columns = _index(canvas.width, before, total[1], mode)
     taken = canvas.pixels.take_along_dim(rows[:, None, :, None], 2)

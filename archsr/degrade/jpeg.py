@@ -5,8 +5,11 @@ rounded, coefficients rounded half to even, result clamped and not rounded to 8 
 """
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor
 
@@ -39,33 +42,49 @@ def jpeg(canvas: Canvas, quality: Tensor, *, transposed_luma: bool = False, blac
     `transposed_luma` and `black_border` are the reference's quirks: its luma table has rows and columns swapped, and
     sizes that are no multiple of 16 are filled up with black instead of the edge.
     """
-    _, _, h, w = canvas.pixels.shape
+    b, _, h, w = canvas.pixels.shape
     total = (-(-h // 16) * 16, -(-w // 16) * 16)
-    alive = Canvas(canvas.pixels.clamp(0, 1), canvas.height, canvas.width)
+    alive = canvas.with_pixels(canvas.pixels.clamp(0, 1))
     padded = extend(alive, before=0, total=total, mode="replicate")
-    if black_border:
+    if black_border and not (canvas.whole and (h, w) == total):
         padded = padded * Canvas(padded, canvas.height, canvas.width).alive()
+    tables = _constants(padded.device)
     factor = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
-    ycc = torch.einsum("kc,bchw->bkhw", _TO_YCC.to(padded), padded * 255)
-    luma = _quantise(ycc[:, :1] - 128, LUMA.T if transposed_luma else LUMA, factor)
-    chroma = rearrange(ycc[:, 1:], "b c (h y) (w x) -> b c h w (y x)", y=2, x=2).mean(-1)
-    chroma = repeat(_quantise(chroma, CHROMA, factor), "b c h w -> b c (h y) (w x)", y=2, x=2)
-    rgb = torch.einsum("kc,bchw->bkhw", _TO_RGB.to(padded), torch.cat((luma + 128, chroma), 1))
-    return (rgb.clamp(0, 255) / 255)[:, :, :h, :w]
+    ycc = ((tables.to_ycc * 255) @ padded.flatten(2)).view(b, 3, *total)
+    luma = _quantise(ycc[:, :1] - 128, tables.luma_transposed if transposed_luma else tables.luma, factor)
+    chroma = _quantise(F.avg_pool2d(ycc[:, 1:], 2), tables.chroma, factor)
+    ycc[:, :1] = luma
+    ycc[:, 1:] = repeat(chroma, "b c h w -> b c (h y) (w x)", y=2, x=2)
+    rgb = (tables.to_rgb @ ycc.flatten(2)).view(b, 3, *total)
+    return rgb.add_(128).clamp_(0, 255).div_(255)[:, :, :h, :w]
 
 
 def _quantise(plane: Tensor, table: Tensor, factor: Tensor) -> Tensor:
     """DCT, divide by table·factor, round, and back; plane (b, c, 8m, 8n) already centred on 0."""
-    dct = _dct64(plane.device)
+    dct = _constants(plane.device).dct
     blocks = rearrange(plane, "b c (m y) (n x) -> b c m n (y x)", y=8, x=8)
-    steps = table.to(plane.device).reshape(64) * factor[:, None, None, None, None]
-    restored = (torch.round(blocks @ dct.T / steps) * steps) @ dct
+    steps = table * factor[:, None, None, None, None]
+    restored = (blocks @ dct.T).div_(steps).round_().mul_(steps) @ dct
     return rearrange(restored, "b c m n (y x) -> b c (m y) (n x)", y=8, x=8)
 
 
-def _dct64(device: torch.device) -> Tensor:
-    """Orthonormal 2-D DCT-II of 8×8 blocks as one (64, 64) matrix."""
+@dataclass(frozen=True)
+class _Constants:
+    """Tables of 64 in the order of a block's rows, the DCT of 8×8 blocks as (64, 64), and the colour matrices."""
+
+    luma: Tensor
+    luma_transposed: Tensor
+    chroma: Tensor
+    dct: Tensor
+    to_ycc: Tensor
+    to_rgb: Tensor
+
+
+@lru_cache(maxsize=8)
+def _constants(device: torch.device) -> _Constants:
     n = torch.arange(8, dtype=torch.float64)
     basis = torch.cos((2 * n[None] + 1) * n[:, None] * math.pi / 16) * 0.5
     basis[0] /= math.sqrt(2)
-    return torch.kron(basis, basis).float().to(device)
+    dct = torch.kron(basis, basis).float()
+    flat = (LUMA.reshape(64), LUMA.T.reshape(64), CHROMA.reshape(64), dct, _TO_YCC, _TO_RGB)
+    return _Constants(*(tensor.to(device) for tensor in flat))

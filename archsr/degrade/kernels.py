@@ -3,7 +3,8 @@
 Formulas: Real-ESRGAN (arXiv 2107.10833, section 3.2 and the appendix).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -31,18 +32,27 @@ class KernelParams:
     cutoff: Tensor
 
 
-def render(params: KernelParams, *, device: torch.device | str = "cpu") -> Tensor:
-    """The kernels (b, 21, 21), float32, each summing to 1. Computed in float64: the sinc's normaliser cancels."""
-    kind, taps, sigma_x, sigma_y, theta, beta, cutoff = (
-        getattr(params, name).to(device, torch.float64)[:, None, None]
-        for name in ("kind", "taps", "sigma_x", "sigma_y", "theta", "beta", "cutoff")
-    )
-    axis = torch.arange(SIZE, device=device, dtype=torch.float64) - SIZE // 2
+def joined(*params: KernelParams) -> KernelParams:
+    """Kernels of several batches as one batch."""
+    return KernelParams(**{f.name: torch.cat([getattr(p, f.name) for p in params]) for f in fields(KernelParams)})
+
+
+def render(params: KernelParams, *, device: torch.device | str | None = None) -> Tensor:
+    """The kernels (b, 21, 21), float32, each summing to 1. Computed in float64: the sinc's normaliser cancels.
+
+    On a CPU each kind is computed for its own samples; a GPU, which would have to be asked, computes all for all.
+    """
+    kind, taps, *shape = (getattr(params, f.name).to(device)[:, None, None] for f in fields(KernelParams))
+    shape = [value.double() for value in shape]
+    axis = torch.arange(SIZE, device=kind.device, dtype=torch.float64) - SIZE // 2
     y, x = axis[None, :, None], axis[None, None, :]
-    q = _mahalanobis(x, y, sigma_x, sigma_y, theta)
-    values = torch.where(kind == PLATEAU, 1 / (1 + q**beta), torch.exp(-0.5 * q ** torch.where(kind == 0, 1.0, beta)))
-    values = torch.where(kind == SINC, _sinc(x, y, cutoff), values)
-    values = torch.where(kind == IDENTITY, ((x == 0) & (y == 0)).double(), values)
+    values = ((x == 0) & (y == 0)).double().expand(len(kind), SIZE, SIZE).clone()
+    for number, formula in _FORMULAS.items():
+        chosen = kind == number
+        if kind.device.type != "cpu":
+            values = torch.where(chosen, formula(x, y, shape), values)
+        elif len(rows := chosen.flatten().nonzero()[:, 0]):
+            values[rows] = formula(x, y, [value[rows] for value in shape])
     reach = (taps - 1) / 2
     values = values * ((x.abs() <= reach) & (y.abs() <= reach))
     return (values / values.sum((1, 2), keepdim=True)).float()
@@ -55,9 +65,26 @@ def _mahalanobis(x: Tensor, y: Tensor, sigma_x: Tensor, sigma_y: Tensor, theta: 
     return along**2 + across**2
 
 
-def _sinc(x: Tensor, y: Tensor, cutoff: Tensor) -> Tensor:
+def _gaussian(x: Tensor, y: Tensor, shape: Sequence[Tensor]) -> Tensor:
+    return torch.exp(-0.5 * _mahalanobis(x, y, *shape[:3]))
+
+
+def _generalized(x: Tensor, y: Tensor, shape: Sequence[Tensor]) -> Tensor:
+    return torch.exp(-0.5 * _mahalanobis(x, y, *shape[:3]) ** shape[3])
+
+
+def _plateau(x: Tensor, y: Tensor, shape: Sequence[Tensor]) -> Tensor:
+    return 1 / (1 + _mahalanobis(x, y, *shape[:3]) ** shape[3])
+
+
+def _sinc(x: Tensor, y: Tensor, shape: Sequence[Tensor]) -> Tensor:
     """Circular low-pass: ω J₁(ω r) / (2π r), with its limit ω² / 4π at the centre."""
+    cutoff = shape[4]
     r = torch.sqrt(x**2 + y**2)
     safe = torch.where(r == 0, 1.0, r)
     ring = cutoff * torch.special.bessel_j1(cutoff * safe) / (2 * torch.pi * safe)
     return torch.where(r == 0, cutoff**2 / (4 * torch.pi), ring)
+
+
+# of x, y and (sigma_x, sigma_y, theta, beta, cutoff), each (b, 1, 1); the identity has none
+_FORMULAS = {GAUSSIAN: _gaussian, GENERALIZED: _generalized, PLATEAU: _plateau, SINC: _sinc}

@@ -38,7 +38,7 @@ def draw_order(config: Degradation | SecondDegradation, rng: torch.Generator, ba
     blurred = together(lambda n: rand(rng, n) < config.blur.probability, batch)
     poisson = together(lambda n: rand(rng, n) >= config.noise.gaussian, batch)
     return Order(
-        kernel=_kernels(config.blur, rng, batch, blurred),
+        kernel=draw_kernels(config.blur, rng, batch, blurred),
         factor=together(lambda n: _factors(config.resize, rng, n), batch),
         mode=together(lambda n: choose(rng, n, MODES), batch),
         poisson=poisson,
@@ -59,7 +59,8 @@ def once(draw_n: DrawMany, batch: int) -> Tensor:
     return draw_n(1).expand(batch).clone()
 
 
-def _kernels(config: Blur, rng: torch.Generator, batch: int, blurred: Tensor) -> KernelParams:
+def draw_kernels(config: Blur, rng: torch.Generator, batch: int, blurred: Tensor) -> KernelParams:
+    """The kernels of one blur, the identity where not `blurred`, bool (b,)."""
     family = torch.multinomial(_probabilities(config.families), batch, replacement=True, generator=rng)
     isotropic = family % 2 == 0  # the families alternate iso, aniso
     kind = torch.tensor([GAUSSIAN, GAUSSIAN, GENERALIZED, GENERALIZED, PLATEAU, PLATEAU])[family]

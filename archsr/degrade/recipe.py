@@ -1,6 +1,7 @@
 """Every random choice of the degradation, drawn as plain CPU tensors: `draw` here, `apply` in `apply.py`."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from archsr.config import QUIRKS, RESIZES, SECOND_ORDER, DegradeConfig, Quirk, Step
+from archsr.degrade.canvas import send
 from archsr.degrade.kernels import IDENTITY, SINC, TAPS, KernelParams
 from archsr.degrade.order import MODES, Order, choose, draw_order, each, once, rand, uniform
 from archsr.errors import UserError
@@ -44,17 +46,27 @@ class Recipe:
         """The batch size."""
         return len(self.sinc_last)
 
-    def take(self, rows: Tensor) -> "Recipe":
-        """The recipe of these samples, int64 (n,)."""
-        return _rows(self, rows)
+    def take(self, rows: slice) -> "Recipe":
+        """The recipe of these samples."""
+        return _mapped(self, lambda tensor: tensor[rows])
+
+    def to(self, device: torch.device) -> "Recipe":
+        """With its tensors on `device`, sent in one piece and without waiting for the device."""
+        if device.type == "cpu":
+            return self
+        tensors: list[Tensor] = []
+        _mapped(self, lambda tensor: tensors.append(tensor) or tensor)
+        sent = send(torch.cat([tensor.double() for tensor in tensors]), device)  # the integers are small ones
+        parts = iter(sent.split(len(self)))
+        return _mapped(self, lambda tensor: next(parts).to(tensor.dtype))
 
 
-def _rows(value: Any, rows: Tensor) -> Any:  # noqa: ANN401 - a tensor, a dataclass of tensors, or what all share
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401 - a dataclass, a tensor, or neither
     if isinstance(value, Tensor):
-        return value[rows]
+        return change(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: _rows(getattr(value, field.name), rows) for field in dataclasses.fields(value)}
-        return dataclasses.replace(value, **fields)
+        parts = {field.name: _mapped(getattr(value, field.name), change) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **parts)
     return value
 
 
@@ -70,7 +82,7 @@ def draw(config: DegradeConfig, rng: torch.Generator, batch: int, *, scale: int,
     recipe = Recipe(
         first=first,
         second=second,
-        final_kernel=_final_kernel(config, rng, batch),
+        final_kernel=final_kernel(config, rng, batch),
         final_mode=together(lambda n: choose(rng, n, MODES), batch),
         sinc_last=together(lambda n: rand(rng, n) >= 0.5, batch),
         crop_y=together(lambda n: rand(rng, n), batch),
@@ -86,7 +98,8 @@ def draw(config: DegradeConfig, rng: torch.Generator, batch: int, *, scale: int,
     return _options(recipe, config, rng)
 
 
-def _final_kernel(config: DegradeConfig, rng: torch.Generator, batch: int) -> KernelParams:
+def final_kernel(config: DegradeConfig, rng: torch.Generator, batch: int) -> KernelParams:
+    """The last filter: a sinc, or nothing."""
     return KernelParams(
         kind=torch.where(rand(rng, batch) < config.final_sinc, SINC, IDENTITY),
         taps=choose(rng, batch, TAPS),

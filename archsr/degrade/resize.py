@@ -8,9 +8,10 @@ leaves the size as it is, interpolate copies for some modes on some devices; her
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from archsr.degrade.canvas import Canvas
+from archsr.degrade.canvas import Canvas, full, send
 
 AREA, BILINEAR, BICUBIC = range(3)
 
@@ -24,13 +25,33 @@ def resize(
     and `size`). A factor of 1, or an unchanged size, gives back the same pixels exactly. `mode` may stay on the CPU:
     then only the families that occur are computed.
     """
+    device = canvas.pixels.device
+    if device.type == "cpu" and len(mode) == 1 and canvas.whole and (int(height), int(width)) == total:
+        single = _single(canvas, int(mode), total, None if factor is None else float(factor))
+        if single is not None:
+            return single
     present = frozenset(mode.tolist()) if mode.device.type == "cpu" else frozenset(range(3))
-    mode = mode.to(canvas.pixels.device)
+    mode = send(mode, device) if mode.device.type == "cpu" else mode
     columns, rows = canvas.pixels.shape[3], canvas.pixels.shape[2]
     vertical = _matrix(canvas.height, height, mode, factor, shape=(total[0], rows), present=present)
     horizontal = _matrix(canvas.width, width, mode, factor, shape=(total[1], columns), present=present)
-    pixels = vertical[:, None] @ canvas.pixels.masked_fill(~canvas.alive(), 0) @ horizontal.mT[:, None]
-    return Canvas(pixels, height, width)
+    pixels = canvas.pixels if canvas.whole else canvas.pixels.masked_fill(~canvas.alive(), 0)
+    return Canvas(vertical[:, None] @ pixels @ horizontal.mT[:, None], height, width)
+
+
+def _single(canvas: Canvas, mode: int, total: tuple[int, int], factor: float | None) -> Canvas | None:
+    """One sample on a CPU, by interpolate itself where it means the same: it needs no matrices."""
+    sides = canvas.pixels.shape[2], canvas.pixels.shape[3]
+    if total == sides and factor in (None, 1.0):
+        return canvas
+    if factor is not None and (total[0] in (1, sides[0]) or total[1] in (1, sides[1])):
+        return None
+    if mode == AREA:
+        return full(F.adaptive_avg_pool2d(canvas.pixels, total))
+    name = "bilinear" if mode == BILINEAR else "bicubic"
+    if factor is None:
+        return full(F.interpolate(canvas.pixels, size=total, mode=name, align_corners=False))
+    return full(F.interpolate(canvas.pixels, scale_factor=factor, mode=name, align_corners=False))
 
 
 def _matrix(

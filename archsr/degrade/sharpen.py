@@ -14,22 +14,37 @@ THRESHOLD = 10.0  # in 0-255 units, per channel
 def sharpen(picture: Tensor) -> Tensor:
     """(b, c, h, w) in [0, 1] to the same, float32. The filter is separable: the reference's dense 51×51
     one gives the same."""
-    picture = picture.float()
+    picture = picture.float().contiguous()
+    if picture.device.type == "cpu" and len(picture) > 1:  # one by one they stay in the cache
+        return torch.cat([_sharpened(single) for single in picture.split(1)])
+    return _sharpened(picture)
+
+
+def _sharpened(picture: Tensor) -> Tensor:
     residual = picture - _blur(picture)
-    mask = (residual.abs() * 255 > THRESHOLD).float()
-    soft = _blur(mask).clamp(max=1)
-    sharp = (picture + WEIGHT * residual).clamp(0, 1)
-    return soft * sharp + (1 - soft) * picture
+    soft = _blur((residual.abs().mul_(255) > THRESHOLD).float()).clamp_(max=1)
+    change = residual.mul_(WEIGHT).add_(picture).clamp_(0, 1).sub_(picture)
+    return change.mul_(soft).add_(picture)
 
 
 def _blur(x: Tensor) -> Tensor:
     """A Gaussian with reflected borders, as a product with a matrix from each side.
 
     A convolution of single channels with 51 taps is what CPU and GPU libraries are slow at: 550 ms for twelve pictures
-    of 288 pixels on one core, against 75 ms for these products.
+    of 288 pixels on one core, against 27 ms for these products, which leave out the zeros beyond the band.
     """
-    down, across = (_band(side, x.device) for side in x.shape[2:])
-    return down @ x @ across.T
+    b, c, h, w = x.shape
+    step = 48 if x.device.type == "cpu" else max(h, w)  # launches cost a GPU more than zeros
+    down, across = (_band(side, x.device) for side in (h, w))
+    middle, out = torch.empty_like(x), x.new_empty(b * c * h, w)
+    for i in range(0, h, step):
+        near = slice(max(0, i - RADIUS), i + step + RADIUS)
+        middle[:, :, i : i + step] = down[i : i + step, near] @ x[:, :, near]
+    lines = middle.view(-1, w)
+    for i in range(0, w, step):
+        near = slice(max(0, i - RADIUS), i + step + RADIUS)
+        out[:, i : i + step] = lines[:, near] @ across[i : i + step, near].T
+    return out.view_as(x)
 
 
 @lru_cache(maxsize=16)

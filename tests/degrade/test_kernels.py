@@ -5,7 +5,7 @@ from scipy.special import j1
 
 from archsr.config import DegradeConfig
 from archsr.degrade import kernels as K
-from archsr.degrade.apply import blur
+from archsr.degrade.blur import blur
 from archsr.degrade.canvas import full
 from archsr.degrade.recipe import draw
 from archsr.seeds import generator

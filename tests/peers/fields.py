@@ -7,9 +7,12 @@ import torch
 
 
 def standard_normal(size):
-    """Normal numbers that depend on how many there are, so (h, w) and (1, 1, h, w) hold the same ones."""
-    count = math.prod(size)
-    return torch.from_numpy(np.random.RandomState(count % 2**31).standard_normal(count).astype(np.float32)).view(size)
+    """Normal numbers that depend on the shape of one sample, (h, w) as (1, h, w): all of a batch hold the same ones,
+    because archsr goes through it sample by sample on a CPU."""
+    single = tuple(size[1:]) if len(size) == 4 else tuple(size)
+    count = math.prod(single)
+    field = np.random.RandomState(count % 2**31).standard_normal(count).astype(np.float32)
+    return torch.from_numpy(field).view(single).expand(size)
 
 
 def shot(mean):

@@ -21,9 +21,10 @@ import torch
 from archsr.config import PrepareConfig
 from archsr.config_file import check
 from archsr.degrade.apply import apply
-from archsr.degrade.kernels import render
+from archsr.degrade.kernels import joined, render
+from archsr.degrade.order import draw_kernels, rand
 from archsr.degrade.pool import PairPool
-from archsr.degrade.recipe import draw
+from archsr.degrade.recipe import draw, final_kernel
 from archsr.degrade.sharpen import sharpen
 from archsr.seeds import generator
 
@@ -52,12 +53,16 @@ def ours(side, feeds, fidelity, start):
     gt, pool = picture(side), PairPool(180)
     made, drawn = [], []
     for seed in range(start, start + feeds + 1):
+        rng = generator(seed, "kernels")
         started = time.process_time()
-        recipe = draw(config, generator(seed, "speed"), 12, scale=4, gt_size=256)
-        for params in (recipe.first.kernel, recipe.second.kernel, recipe.final_kernel):
-            render(params)
+        first, second = (
+            draw_kernels(table.blur, rng, 12, rand(rng, 12) < table.blur.probability)
+            for table in (config.first, config.second)
+        )
+        render(joined(first, second, final_kernel(config, rng, 12)))
         drawn.append(time.process_time() - started)
         started = time.process_time()
+        recipe = draw(config, generator(seed, "speed"), 12, scale=4, gt_size=256)
         pair = pool.swap(apply(gt, recipe), generator(seed, "pool"))
         sharpen(pair.gt)
         made.append(time.process_time() - started)

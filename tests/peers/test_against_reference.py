@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from archsr.degrade import kernels as K
-from archsr.degrade.apply import blur
+from archsr.degrade.blur import blur
 from archsr.degrade.canvas import full
 from archsr.degrade.jpeg import jpeg
 from archsr.degrade.sharpen import sharpen

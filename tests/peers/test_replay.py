@@ -12,6 +12,7 @@ from peer_tools import ask, table
 from archsr.config import DegradeConfig
 from archsr.degrade import apply as degradation
 from archsr.degrade import kernels as K
+from archsr.degrade.blur import blur
 from archsr.degrade.canvas import full
 from archsr.degrade.jpeg import jpeg
 from archsr.degrade.noise import add_noise
@@ -166,7 +167,7 @@ def test_each_operation(inputs, theirs):
     rendered, kinds = K.render(params(inputs["kernels"])).numpy(), inputs["kernels"][:, 0]
     for kind, name in enumerate(("Gaussian", "generalized", "plateau", "sinc", "identity")):
         rows.append(_row(f"kernel, {name}", rendered[kinds == kind], theirs["kernels"][kinds == kind]))
-    filtered = degradation.blur(full(picture), params(inputs["filters"])).pixels
+    filtered = blur(full(picture), params(inputs["filters"])).pixels
     rows.append(_row("filter2D, one kernel per sample", filtered, theirs["filter2D"]))
     rows.append(_row("USMSharp", sharpen(picture), theirs["usm"]))
     for mode in MODES:
@@ -233,7 +234,7 @@ def test_chains_cover_every_choice():
 
 
 def _whole_chain(inputs, theirs, monkeypatch, made):
-    monkeypatch.setattr(torch, "randn", lambda *size, **_: standard_normal(size))
+    monkeypatch.setattr(torch, "randn", lambda size, **_: standard_normal(size))
     monkeypatch.setattr(torch, "poisson", lambda mean, **_: shot(mean))
     levels = []
     for i, recipe in enumerate(made):

@@ -1,0 +1,164 @@
+"""The steps of a degradation, by name: each takes a canvas to the next.
+
+Whatever decides how much there is to compute (sizes, which kinds occur) is read from the recipe on the CPU, the numbers
+themselves from its copy on the device, which is never asked and never waited for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from archsr.config import Step
+from archsr.degrade.antialias import bicubic, reduce_smoothly
+from archsr.degrade.blur import blur
+from archsr.degrade.canvas import Canvas, full
+from archsr.degrade.jpeg import jpeg
+from archsr.degrade.noise import add_noise
+from archsr.degrade.order import Order
+from archsr.degrade.recipe import Recipe
+from archsr.degrade.resize import AREA, resize
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all steps need: the recipe on the CPU and on the device (`there`), the kernels (3, b, 21, 21) of the two
+    orders and the last filter, the generator of the noise, and the size (h, w) of `lq` before the crop."""
+
+    recipe: Recipe
+    there: Recipe
+    kernels: Tensor
+    rng: torch.Generator
+    target: tuple[int, int]
+
+
+Operation = Callable[[Canvas, Work], Canvas]
+
+
+def _blur1(canvas: Canvas, work: Work) -> Canvas:
+    return blur(canvas, work.recipe.first.kernel, work.kernels[0])
+
+
+def _blur2(canvas: Canvas, work: Work) -> Canvas:
+    return blur(canvas, work.recipe.second.kernel, work.kernels[1])
+
+
+def _sinc(canvas: Canvas, work: Work) -> Canvas:
+    return blur(canvas, work.recipe.final_kernel, work.kernels[2])
+
+
+def _resize1(canvas: Canvas, work: Work) -> Canvas:
+    # the reference follows the factor, not the rounded size: at 0.15 the far edge of lq is then up to 6 pixels of gt
+    # away from where it belongs
+    stretched = "stretched_resize" in work.recipe.quirks
+    base = canvas.pixels.shape[2], canvas.pixels.shape[3]
+    return _scaled(canvas, work, base, work.recipe.first, work.there.first, stretched=stretched)
+
+
+def _resize2(canvas: Canvas, work: Work) -> Canvas:
+    return _scaled(canvas, work, work.target, work.recipe.second, work.there.second, stretched=False)
+
+
+def _scaled(
+    canvas: Canvas, work: Work, base: tuple[int, int], order: Order, there: Order, *, stretched: bool
+) -> Canvas:
+    """To `base` times each sample's factor."""
+    total = tuple(int((side * order.factor).floor().clamp(min=1).max()) for side in base)
+    height, width = ((side * there.factor).floor().clamp(min=1).long() for side in base)
+    factor = there.factor if stretched else None
+    return _resized(canvas, work, height, width, order.mode, there.mode, total=(total[0], total[1]), factor=factor)
+
+
+def _reduce(canvas: Canvas, work: Work) -> Canvas:
+    height, width = (torch.full_like(canvas.height, side) for side in work.target)
+    modes = work.recipe.final_mode, work.there.final_mode
+    return _resized(canvas, work, height, width, *modes, total=work.target, factor=None).filled()
+
+
+def _resized(
+    canvas: Canvas,
+    work: Work,
+    height: Tensor,
+    width: Tensor,
+    mode: Tensor,
+    mode_there: Tensor,
+    *,
+    total: tuple[int, int],
+    factor: Tensor | None,
+) -> Canvas:
+    plain = resize(canvas, height, width, mode, total=total, factor=factor)
+    if not work.recipe.antialias.any():
+        return plain
+    smooth = reduce_smoothly(canvas, height, width, mode_there, total=total, factor=factor)
+    chosen = work.there.antialias & (height < canvas.height) & (mode_there != AREA)  # area is antialiased as it is
+    return plain.with_pixels(torch.where(chosen[:, None, None, None], smooth.pixels, plain.pixels))
+
+
+def _noise1(canvas: Canvas, work: Work) -> Canvas:
+    return _noise(canvas, work, work.recipe.first, work.there.first)
+
+
+def _noise2(canvas: Canvas, work: Work) -> Canvas:
+    return _noise(canvas, work, work.recipe.second, work.there.second)
+
+
+def _noise(canvas: Canvas, work: Work, order: Order, there: Order) -> Canvas:
+    shared = "shared_grey" in work.recipe.quirks
+    return canvas.with_pixels(
+        add_noise(
+            canvas, poisson=order.poisson, strength=there.strength, grey=order.grey, rng=work.rng, shared_grey=shared
+        )
+    )
+
+
+def _jpeg1(canvas: Canvas, work: Work) -> Canvas:
+    return canvas.with_pixels(_jpeg(canvas, work, work.recipe.first, work.there.first))
+
+
+def _jpeg2(canvas: Canvas, work: Work) -> Canvas:
+    return canvas.with_pixels(_jpeg(canvas, work, work.recipe.second, work.there.second))
+
+
+def _jpeg(canvas: Canvas, work: Work, order: Order, there: Order) -> Tensor:
+    """The pixels compressed, where the order says so."""
+    if not order.compressed.any():
+        return canvas.pixels
+    quirks = {name: name in work.recipe.quirks for name in ("transposed_luma", "black_border")}
+    compressed = jpeg(canvas, there.quality, **quirks)
+    if order.compressed.all():
+        return compressed
+    return torch.where(there.compressed[:, None, None, None], compressed, canvas.pixels)
+
+
+def _finish(canvas: Canvas, work: Work) -> Canvas:
+    """JPEG then resize and sinc where `sinc_last`, the other way round elsewhere."""
+    last = work.recipe.sinc_last
+    if last.all():
+        return _sinc(_reduce(_jpeg2(canvas, work), work), work)
+    if not last.any():
+        return _jpeg2(_sinc(_reduce(canvas, work), work), work)
+    chosen = work.there.sinc_last[:, None, None, None]
+    early = torch.where(chosen, _jpeg2(canvas, work).pixels, canvas.pixels)
+    filtered = _sinc(_reduce(canvas.with_pixels(early), work), work)
+    return filtered.with_pixels(torch.where(chosen, filtered.pixels, _jpeg2(filtered, work).pixels))
+
+
+def _bicubic(canvas: Canvas, work: Work) -> Canvas:
+    return full(bicubic(canvas.pixels, scale=work.recipe.scale))
+
+
+OPERATIONS: dict[Step, Operation] = {
+    "blur1": _blur1,
+    "resize1": _resize1,
+    "noise1": _noise1,
+    "jpeg1": _jpeg1,
+    "blur2": _blur2,
+    "resize2": _resize2,
+    "noise2": _noise2,
+    "jpeg2": _jpeg2,
+    "reduce": _reduce,
+    "sinc": _sinc,
+    "finish": _finish,
+    "bicubic": _bicubic,
+}
