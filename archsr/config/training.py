@@ -141,7 +141,8 @@ class EmaConfig(Table):
 class TrainingConfig(Table):
     """What is trained and how. One iteration sees `global_batch` samples whatever the number of processes.
 
-    `micro_batch` is the most a process passes through the network at once; the rest is accumulated.
+    `micro_batch` is the most a process passes through the network at once; the rest is accumulated. An iteration with a
+    loss that is no number is skipped; `max_skipped` of them within 1,000 end the run.
     """
 
     layers: Annotated[tuple[str | LayerGroup, ...], Field(min_length=1)] = ("conv_last",)
@@ -151,6 +152,7 @@ class TrainingConfig(Table):
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     gradient_checkpointing: bool = False
     channels_last: bool = True
+    max_skipped: Positive = 10
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: EmaConfig = EmaConfig()
 

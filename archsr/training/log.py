@@ -5,7 +5,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,10 +117,12 @@ class Meter:
         yield
         self.seconds -= time.perf_counter() - started
 
-    def add(self, terms: Mapping[str, Tensor], *, share: float) -> None:
-        """Add the terms of a micro-batch, weighted by its share of the iteration."""
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value * share
+    def add(self, terms: Sequence[Mapping[str, Tensor]]) -> None:
+        """Add an iteration's terms, one mapping for each of its micro-batches."""
+        for micro in terms:
+            for name, value in micro.items():
+                self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value / len(terms)
+        self.steps += 1
 
     def means(self) -> dict[str, float]:
         """Means per iteration since the last reset. Waits for the device."""

@@ -15,7 +15,7 @@ from archsr.seeds import generator
 from archsr.sheet import cells, draw_sheet, header_of
 from archsr.stream.loader import Batch, Stream
 from archsr.stream.plan import Slice
-from archsr.training import layers, optim
+from archsr.training import health, layers, optim
 from archsr.training.data import open_data
 from archsr.training.keys import KeysFile, cut_keys
 from archsr.training.log import Meter, RunLog
@@ -23,7 +23,7 @@ from archsr.training.memory import forecast
 from archsr.training.milestones import conclude, log_training, save_run, validate_run
 from archsr.training.pairs import degraded, options_of, recipe_at, stream_name
 from archsr.training.setup import Progress, Run, check_same_run, make_run, restore
-from archsr.training.step import micro_step, update
+from archsr.training.step import Terms, micro_step, update
 from archsr.world import World
 
 
@@ -118,7 +118,6 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 progress.step += 1
                 name = stream_name(stage.subset)
                 progress.taken[name] = progress.taken.get(name, 0) + training.global_batch
-                run.ema.update(progress.step)
             keys.add(progress.step, seen)
             # --- log
             # the first one soon, so that a user sees at once how long it will take
@@ -128,8 +127,11 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
             # --- validate, then save; both on all ranks
             if progress.step % config.validation.every == 0 or progress.step == total:
                 validate_run(run, progress, log)  # all ranks
-            if progress.step % config.checkpoint.every == 0 or progress.step == total:
+            hopeless = health.too_many(run, progress)
+            if progress.step % config.checkpoint.every == 0 or progress.step == total or hopeless:
                 save_run(run, progress, log)  # all ranks
+            if hopeless:
+                raise health.give_up(run, progress)
     finally:
         keys.close()
         if stream is not None:
@@ -140,6 +142,7 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
 def _iterate(run: Run, stream: Stream, meter: Meter, stage: Stage, progress: Progress, log: RunLog) -> list[str]:
     """One optimiser step over the accumulated micro-batches. Returns the keys it trained on."""
     seen: list[str] = []
+    terms: list[Terms] = []
     for part in range(run.accumulation):
         waiting = time.perf_counter()
         batch = stream.next()
@@ -151,15 +154,19 @@ def _iterate(run: Run, stream: Stream, meter: Meter, stage: Stage, progress: Pro
                 log.degradation(_sheet(run, pair, recipe, batch))
         pair = run.pool.swap(pair, generator(run.config.seed, "pool", stream_name(stage.subset), batch.position))
         share = 1 / run.accumulation
-        terms = micro_step(run.parts, pair, share=share, last=part == run.accumulation - 1)
-        run.suspects.add(progress.step + 1, pair, terms)
-        meter.add(terms, share=share)
+        terms.append(micro_step(run.parts, pair, share=share, last=part == run.accumulation - 1))
+        run.suspects.add(progress.step + 1, pair, terms[-1])
         meter.samples += len(batch.keys)
         seen += batch.keys
+    if not health.usable(run, terms):  # all ranks
+        health.skip(run, progress, log)  # all ranks
+        return seen
+    meter.add(terms)
     update(run.optimizer_g, run.parts.scaler_g)
     if run.optimizer_d is not None:
         update(run.optimizer_d, run.parts.scaler_d)
-    meter.steps += 1
+    run.ema.update(progress.step + 1)
+    run.suspects.forget()
     return seen
 
 

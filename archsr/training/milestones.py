@@ -1,6 +1,5 @@
 """What happens between iterations: logging, validating, keeping snapshots and checkpoints. All collectives."""
 
-import math
 import time
 from collections.abc import Iterable
 
@@ -11,19 +10,14 @@ from archsr import checkpoint
 from archsr.config import Stage
 from archsr.errors import UserError
 from archsr.training.curves import draw_curves
+from archsr.training.health import REMEDY, batch_kept
 from archsr.training.log import Meter, RunLog, clock, peak_memory
 from archsr.training.setup import Progress, Run, contents
-from archsr.training.suspects import FOLDER, save_suspect
 from archsr.training.validation import Validation, validate
-
-_DIVERGED = (
-    "Divide training.stages at the last good checkpoint's step, give what follows a lower lr, and --resume; with fp16, "
-    "try bf16 or fp32 in a new run"
-)
 
 
 def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, stage: Stage, *, total: int) -> None:
-    """Means over all ranks; a loss that is no number ends the run on all ranks at once."""
+    """Means over all ranks and iterations that were not skipped."""
     reports = run.world.gather((meter.means(), meter.speed(), peak_memory()))  # all ranks
     means = {k: sum(r[0][k] for r in reports) / len(reports) for k in reports[0][0]}
     speed = sum(r[1]["images_per_second"] for r in reports)
@@ -38,24 +32,6 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, stage:
         f"step {progress.step}/{total}  {shown}  lr {stage.lr:g}  {speed:.2f} img/s  "
         f"data wait {waited:.0%}  peak {memory / 2**30:.2f} GiB{where}  left {clock(left)}"
     )
-    wrong = [k for k, v in means.items() if not math.isfinite(v)]
-    if wrong:
-        raise UserError(
-            f"{run.folder}: the loss is no longer a number at step {progress.step} ({', '.join(wrong)})."
-            f"{_batch_kept(run, log, or_newest=False)} {_DIVERGED}"
-        )
-    run.suspects.forget()
-
-
-def _batch_kept(run: Run, log: RunLog, *, or_newest: bool) -> str:
-    """Write the micro-batch at which this rank's loss first was no number; words on where it is."""
-    suspect = run.suspects.first(or_newest=or_newest)
-    if suspect is None:
-        return ""
-    device, path = run.accelerator.device.type, None
-    with log.forgiving(f"{FOLDER}/"):
-        path = save_suspect(run.folder, suspect, run.config, run.data, rank=run.world.rank, device=device)
-    return f" See the batch: archsr preview --replay {path}." if path else ""
 
 
 def validate_run(run: Run, progress: Progress, log: RunLog) -> None:
@@ -130,9 +106,12 @@ def _snapshots(run: Run, progress: Progress, name: str, scores: dict[str, float]
 def save_run(run: Run, progress: Progress, log: RunLog) -> None:
     """A checkpoint, and the latest weights as a snapshot. A collective."""
     if not finite([*run.raw_g.parameters(), *run.ema.average.values()]):  # equal on all ranks, so all raise
+        newest = run.suspects.first(or_newest=True) if run.world.rank == 0 else None
+        path = batch_kept(run, log, newest)
         raise UserError(
-            f"{run.folder}: weights are no longer numbers at step {progress.step}; nothing was saved over the good "
-            f"checkpoints.{_batch_kept(run, log, or_newest=run.world.rank == 0)} {_DIVERGED}"
+            f"{run.folder}: weights are no longer numbers at step {progress.step}, though every loss was; nothing was "
+            f"saved over the good checkpoints.{f' The newest batch: archsr preview --replay {path}.' if path else ''} "
+            f"{REMEDY}"
         )
     started = time.perf_counter()
     keep = run.config.checkpoint.keep

@@ -31,18 +31,22 @@ from archsr.world import World
 # what may differ between a run and its continuation
 _FREE = (
     "name", "runs", "log.", "validation.every", "validation.pictures", "checkpoint.", "data.shards", "data.workers",
-    "training.micro_batch",
+    "training.micro_batch", "training.max_skipped",
 )  # fmt: skip
 
 
 @dataclass
 class Progress:
-    """Where a run stands: iterations done, samples taken from each subset's stream, the best validation so far."""
+    """Where a run stands: iterations done, samples taken from each subset's stream, the best validation so far.
+
+    `skipped`: the latest iterations without an update, because a loss was no number.
+    """
 
     step: int = 0
     taken: dict[str, int] = field(default_factory=dict[str, int])
     best: float | None = None
     first: float | None = None
+    skipped: list[int] = field(default_factory=list[int])
 
 
 @dataclass(frozen=True)

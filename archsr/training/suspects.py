@@ -62,6 +62,10 @@ class Suspects:
         """After a look that found nothing: only the newest stays."""
         del self.seen[:-1]
 
+    def clear(self) -> None:
+        """After a look that found something."""
+        self.seen.clear()
+
 
 def save_suspect(folder: Path, suspect: Suspect, config: TrainConfig, data: Data, *, rank: int, device: str) -> Path:
     """Write `folder`/bad_batches/STEP.json (STEP-rank-NNNNN.json on other ranks than 0) and return its path."""

@@ -1,0 +1,122 @@
+"""A loss that is no number: its iteration is skipped everywhere, and too many of them end the run."""
+
+import json
+import math
+import subprocess
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import tomli_w
+import torch
+from test_launch import ACCELERATE, environment
+
+from archsr import session
+from archsr.config import TrainConfig
+from archsr.config_file import check
+from archsr.errors import UserError
+from archsr.training import loop
+
+PLANTED = Path(__file__).with_name("planted_train.py")
+FLAGS = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
+         "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
+
+
+def plant(monkeypatch, bad):
+    """NaN in the term `pixel` and in all gradients of the micro-steps `bad` (1, 2, ...)."""
+    real, calls = loop.micro_step, []
+
+    def planted(parts, pair, *, share, last):
+        terms = real(parts, pair, share=share, last=last)
+        calls.append(last)
+        if len(calls) not in bad:
+            return terms
+        for p in parts.net_g.parameters():
+            if p.grad is not None:
+                p.grad.fill_(math.nan)
+        return {**terms, "pixel": terms["pixel"] * math.nan}
+
+    monkeypatch.setattr(loop, "micro_step", planted)
+
+
+def config_of(tables, **changes):
+    return check(TrainConfig, {**tables, **changes}, where="test")
+
+
+def events(folder, kind):
+    return [e for line in (folder / "log.jsonl").read_text().splitlines() if (e := json.loads(line))["event"] == kind]
+
+
+def weights(folder):
+    newest = sorted((folder / "checkpoints").iterdir())[-1]
+    return safetensors.torch.load_file(newest / "generator.safetensors")
+
+
+def test_a_skipped_iteration_leaves_no_trace_in_the_weights(tiny_tables, monkeypatch):
+    """With plain gradient descent at a constant rate, skipping the last iteration equals stopping before it."""
+    training = {**tiny_tables["training"], "optimizer": {"name": "sgd"}, "stages": [{"iterations": 3, "lr": 1e-3}]}
+    runs = Path(tiny_tables["runs"])
+    session.run(config_of(tiny_tables, training=training, name="short"), resume=False)
+    longer = {**training, "stages": [{"iterations": 4, "lr": 1e-3}]}
+    plant(monkeypatch, {7})  # two micro-steps an iteration: the first of the fourth
+    session.run(config_of(tiny_tables, training=longer, name="skipped"), resume=False)
+    a, b = weights(runs / "short"), weights(runs / "skipped")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    (event,) = events(runs / "skipped", "skip")
+    assert event["step"] == 4
+    assert event["terms"][0]["terms"] == ["pixel"]
+    assert Path(event["terms"][0]["batch"]).is_file()
+
+
+def test_means_leave_skipped_iterations_out(tiny_tables, monkeypatch):
+    plant(monkeypatch, {3})
+    session.run(config_of(tiny_tables, log={"every": 3}), resume=False)
+    logged = events(Path(tiny_tables["runs"]) / "tiny", "train")
+    assert logged
+    assert all(math.isfinite(e["pixel"]) for e in logged)
+
+
+def test_too_many_end_the_run_with_a_checkpoint_that_goes_on(tiny_tables, monkeypatch, capsys):
+    folder = Path(tiny_tables["runs"]) / "tiny"
+    tables = {**tiny_tables, "training": {**tiny_tables["training"], "max_skipped": 2}, "checkpoint": {"every": 100}}
+    plant(monkeypatch, {3, 7})  # in the iterations 2 and 4
+    with pytest.raises(UserError, match=r"2 of the last 1000 iterations; stopped at step 4 with a good checkpoint"):
+        session.run(config_of(tables), resume=False)
+    assert "step 2: no number: pixel on rank 0. Skipped on all ranks, 1 of at most 2" in capsys.readouterr().out
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step-00000004"]
+    assert all(t.isfinite().all() for t in weights(folder).values())
+    monkeypatch.undo()
+    session.run(config_of({**tables, "training": {**tables["training"], "max_skipped": 3}}), resume=True)
+    assert events(folder, "end")
+
+
+def two(path, rank, steps):
+    command = [*ACCELERATE, *FLAGS, str(PLANTED), str(rank), steps, "--config", str(path)]
+    env = environment(ACCELERATE_USE_CPU="true")
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_one_rank_of_two_has_no_number(tiny_tables, tmp_path):
+    """Named, skipped on both, and the run goes on to its end with equal weights on both ranks."""
+    path = tmp_path / "c.toml"
+    path.write_text(tomli_w.dumps(tiny_tables))
+    done = two(path, 1, "3")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "step 3: no number: pixel on rank 1. Skipped on all ranks" in done.stdout
+    folder = Path(tiny_tables["runs"]) / "tiny"
+    assert [e["step"] for e in events(folder, "skip")] == [3]
+    assert (folder / "bad_batches" / "00000003-rank-00001.json").is_file()
+    assert events(folder, "end")
+    assert all(t.isfinite().all() for t in weights(folder).values())
+
+
+def test_one_rank_of_two_has_no_number_too_often(tiny_tables, tmp_path):
+    path = tmp_path / "c.toml"
+    training = {**tiny_tables["training"], "stages": [{"iterations": 20, "lr": 1e-3}]}
+    path.write_text(tomli_w.dumps({**tiny_tables, "training": training}))
+    done = two(path, 0, ",".join(str(s) for s in range(3, 13)))
+    assert done.returncode != 0
+    assert "stopped at step 12 with a good checkpoint" in done.stderr
+    folder = Path(tiny_tables["runs"]) / "tiny"
+    assert len(events(folder, "skip")) == 10
+    assert all(t.isfinite().all() for t in weights(folder).values())
