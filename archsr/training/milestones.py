@@ -109,7 +109,7 @@ def save_run(run: Run, progress: Progress, log: RunLog) -> None:
         newest = run.suspects.first(or_newest=True) if run.world.rank == 0 else None
         path = batch_kept(run, log, newest)
         raise UserError(
-            f"{run.folder}: weights are no longer numbers at step {progress.step}, though every loss was; nothing was "
+            f"{run.folder}: weights are no longer numbers at step {progress.step}; nothing was "
             f"saved over the good checkpoints.{f' The newest batch: archsr preview --replay {path}.' if path else ''} "
             f"{REMEDY}"
         )

@@ -1,6 +1,7 @@
 """Runs inside the peers' environment: the processor time of realesrgan's own `feed_data`, one number per feed.
 
 python official_speed.py SIDE FEEDS dense|separable SEED  (milliseconds as JSON; the first feed is not counted)
+python official_speed.py SIDE REPEATS operations 0        (milliseconds of each operation)
 """
 
 import json
@@ -11,6 +12,7 @@ import time
 import numpy as np
 import official
 import torch
+import torch.nn.functional as F
 
 
 def main(side, feeds, usm, first):
@@ -42,6 +44,59 @@ def main(side, feeds, usm, first):
     print(json.dumps({"feeds": [1000 * t for t in made[1:]], "kernels": [1000 * t for t in drawn[1:]]}))
 
 
+def operations(side, repeats):
+    """Each operation on twelve pictures, as `feed_data` calls it."""
+    official.pad_contiguous()
+    gt = torch.from_numpy(picture(int(side)))
+    made = official.model()
+    rng = np.random.default_rng(0)
+    filters = torch.from_numpy(rng.random((12, 21, 21), np.float32))
+    filters /= filters.sum((1, 2), keepdim=True)
+    noise, quality = official.degradations, torch.full((12,), 60.0)
+    size = round(int(side) * 0.6)
+
+    def shot(grey):
+        return noise.random_add_poisson_noise_pt(gt, scale_range=(1, 1), gray_prob=grey, clip=True, rounds=False)
+
+    def normal(grey):
+        return noise.random_add_gaussian_noise_pt(gt, sigma_range=(15, 15), gray_prob=grey, clip=True, rounds=False)
+
+    found = {
+        "sharpening, dense": timed(lambda: made.usm_sharpener(gt), 1),
+        "blur, 21 taps": timed(lambda: official.img_process.filter2D(gt, filters), repeats),
+        **{f"resize × 0.6, {m}": timed(lambda m=m: F.interpolate(gt, size=(size, size), mode=m), repeats)
+           for m in ("area", "bilinear", "bicubic")},
+        **{f"Gaussian noise, {n}": timed(lambda g=g: normal(g), repeats) for n, g in (("colour", 0), ("grey", 1))},
+        **{f"Poisson noise, {n}": timed(lambda g=g: shot(g), repeats) for n, g in (("colour", 0), ("grey", 1))},
+        "JPEG": timed(lambda: made.jpeger(gt, quality=quality), repeats),
+        "pair pool of 180": pool_time(repeats),
+    }  # fmt: skip
+    official.separable_sharpening()
+    found["sharpening, made separable"] = timed(lambda: made.usm_sharpener(gt), repeats)
+    print(json.dumps(found))
+
+
+def pool_time(repeats):
+    made = official.model()
+    del made._dequeue_and_enqueue
+    torch.Tensor.cuda = lambda self, *_: self
+    made.queue_size = official.FEED["queue_size"]
+    made.lq, made.gt = torch.rand(12, 3, 64, 64), torch.rand(12, 3, 256, 256)
+    for _ in range(15):
+        made._dequeue_and_enqueue()
+    return timed(made._dequeue_and_enqueue, repeats)
+
+
+def timed(work, repeats):
+    """The median of the processor times, in milliseconds."""
+    times = []
+    for _ in range(int(repeats)):
+        started = time.process_time()
+        work()
+        times.append(1000 * (time.process_time() - started))
+    return float(np.median(times))
+
+
 def picture(side, batch=12):
     """Smooth shapes with fine noise, the same for everybody."""
     rng = np.random.default_rng(side)
@@ -51,4 +106,4 @@ def picture(side, batch=12):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    operations(*sys.argv[1:3]) if sys.argv[3] == "operations" else main(*sys.argv[1:])

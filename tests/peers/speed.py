@@ -20,11 +20,16 @@ import torch
 
 from archsr.config import PrepareConfig
 from archsr.config_file import check
-from archsr.degrade.apply import apply
-from archsr.degrade.kernels import joined, render
+from archsr.degrade.apply import Pair, apply
+from archsr.degrade.blur import blur
+from archsr.degrade.canvas import full
+from archsr.degrade.jpeg import jpeg
+from archsr.degrade.kernels import KernelParams, joined, render
+from archsr.degrade.noise import add_noise
 from archsr.degrade.order import draw_kernels, rand
 from archsr.degrade.pool import PairPool
 from archsr.degrade.recipe import draw, final_kernel
+from archsr.degrade.resize import AREA, BICUBIC, BILINEAR, resize
 from archsr.degrade.sharpen import sharpen
 from archsr.seeds import generator
 
@@ -71,8 +76,68 @@ def ours(side, feeds, fidelity, start):
     return {"feeds": [1000 * t for t in made[1:]], "kernels": [1000 * t for t in drawn[1:]]}
 
 
+def each_of_ours(side, repeats=9):
+    """The operations of `official_speed.operations`, one picture at a time as `apply` does it on a CPU."""
+    gt = picture(side)
+    singles = [full(single) for single in gt.split(1)]
+    one = {name: torch.ones(1) for name in ("sigma_x", "sigma_y", "theta", "beta", "cutoff")}
+    params = KernelParams(kind=torch.tensor([0]), taps=torch.tensor([21]), **one)
+    kernels, quality, size = render(params), torch.full((1,), 60.0), torch.tensor([round(side * 0.6)])
+    to, rng = (int(size), int(size)), torch.Generator().manual_seed(0)
+
+    def noisy(canvas, *, poisson, grey):
+        kind = {"poisson": torch.tensor([poisson]), "grey": torch.tensor([grey])}
+        add_noise(canvas, **kind, strength=torch.tensor([1.0 if poisson else 15 / 255]), rng=rng)
+
+    def shrink(canvas, mode):
+        resize(canvas, size, size, torch.tensor([mode]), total=to)
+
+    pool = PairPool(180)
+    pair = Pair(torch.rand(12, 3, 64, 64), torch.rand(12, 3, 256, 256))
+    for n in range(15):
+        pool.swap(pair, generator(n, "pool"))
+    modes = {"area": AREA, "bilinear": BILINEAR, "bicubic": BICUBIC}
+    noises = {f"{kind} noise, {name}": (kind == "Poisson", name == "grey")
+              for kind in ("Gaussian", "Poisson") for name in ("colour", "grey")}  # fmt: skip
+    sharpening = timed(lambda: sharpen(gt), repeats)
+    return {
+        "sharpening, dense": sharpening,
+        "sharpening, made separable": sharpening,
+        "blur, 21 taps": timed(lambda: [blur(canvas, params, kernels) for canvas in singles], repeats),
+        **{f"resize × 0.6, {name}": timed(lambda m=m: [shrink(canvas, m) for canvas in singles], repeats)
+           for name, m in modes.items()},
+        **{name: timed(lambda p=p, g=g: [noisy(canvas, poisson=p, grey=g) for canvas in singles], repeats)
+           for name, (p, g) in noises.items()},
+        "JPEG": timed(lambda: [jpeg(canvas, quality) for canvas in singles], repeats),
+        "pair pool of 180": timed(lambda: pool.swap(pair, generator(1, "pool")), repeats),
+    }  # fmt: skip
+
+
+def timed(work, repeats):
+    """The median of the processor times, in milliseconds."""
+    times = []
+    for _ in range(repeats):
+        started = time.process_time()
+        work()
+        times.append(1000 * (time.process_time() - started))
+    return float(np.median(times))
+
+
+def operations(side):
+    """Ours and theirs in turns; the medians of three rounds."""
+    ours_all, theirs_all = [], []
+    for _ in range(3):
+        ours_all.append(each_of_ours(side))
+        theirs_all.append(theirs(side, 9, "operations", 0))
+    print(f"\n| twelve pictures of {side} | reference, ms | archsr, ms | ratio |\n|---|---|---|---|")
+    for name in ours_all[0]:
+        there, here = (float(np.median([found[name] for found in them])) for them in (theirs_all, ours_all))
+        print(f"| {name} | {there:.1f} | {here:.1f} | {there / here:.1f} |")
+
+
 def main():
     torch.set_num_threads(1)
+    operations(288)
     found = {}
     for number in range(ROUNDS):
         for name, run in {
