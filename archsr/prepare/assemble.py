@@ -14,7 +14,7 @@ from archsr.prepare.decide import Decision
 from archsr.prepare.report import write_report
 from archsr.prepare.scan import photos_of
 from archsr.prepare.spool import read_chunk
-from archsr.prepare.survey import Chunk, Place, provisional_side, survey
+from archsr.prepare.survey import Chunk, Place, survey
 from archsr.prepare.write import Entry, ShardJob, write_same, write_shard, write_sources
 
 _AT_ONCE = 8  # photographs of one job that are cut again
@@ -25,7 +25,8 @@ def entries_of(
 ) -> list[Entry]:
     """Where the samples of each kept photograph are. Those cut for a side that is not theirs are cut again."""
     kept = {s.path for s in decision.sources if not s.kind}
-    moved = [p for c in chunks for p in c.paths if p in kept and provisional_side(p, config) != decision.side(p)]
+    cut_for = {r.source.path: r.side for c in chunks for r in read_chunk(place.spool, c.name)}
+    moved = [p for c in chunks for p in c.paths if p in kept and cut_for[p] != decision.side(p)]
     again = [
         Chunk(place, config, _moved_name(group, decision), group, [decision.side(p) for p in group])
         for group in (moved[i : i + _AT_ONCE] for i in range(0, len(moved), _AT_ONCE))
@@ -52,7 +53,7 @@ def assemble(
     place: Place, entries: Sequence[Entry], decision: Decision, config: PrepareConfig, crew: Crew
 ) -> mf.Manifest:
     """Write the shards, what they are described by, and the report, to `dataset_folder`; what is there stays."""
-    folder = dataset_folder(place, decision)
+    folder = dataset_folder(place, decision, config)
     folder.mkdir(exist_ok=True)
     splits: dict[str, mf.Split] = {}
     for side in mf.SPLITS:
@@ -119,14 +120,14 @@ def _describe(
     return made
 
 
-def dataset_folder(place: Place, decision: Decision) -> Path:
-    """Where shards are put together, named after the decision: shards of another one are not taken over."""
+def dataset_folder(place: Place, decision: Decision, config: PrepareConfig) -> Path:
+    """Where shards are put together, named after what is in them: shards of another decision are not taken over."""
     fates = [
         (s.path, decision.side(s.path), decision.scenes.of[s.path], decision.tags[s.path])
         for s in decision.sources
         if not s.kind
     ]
-    text = json.dumps(fates)
+    text = json.dumps([config.samples_per_shard, fates])
     return place.spool / f"dataset-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

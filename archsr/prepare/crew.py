@@ -1,7 +1,10 @@
 """Worker processes with results in order, progress and time left."""
 
 import contextlib
+import os
+import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -88,32 +91,82 @@ def crew_of(workers: int) -> Generator[Crew]:
     """
     if workers == 0:
         threads = torch.get_num_threads()
-        quiet_worker()
+        torch.set_num_threads(1)
         try:
             yield Crew(None, 0)
         finally:
             torch.set_num_threads(threads)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=quiet_worker)
+    with _deaf():
+        context = _context()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=quiet_worker)
     try:
         yield Crew(pool, 3 * workers)
     except BrokenProcessPool:
+        _end(pool)
         raise UserError(
             "a worker process died, most likely for want of memory; run the same command with fewer --workers, it goes "
             "on where it stopped"
         ) from None
-    finally:
+    except KeyboardInterrupt:
+        print("archsr: stopping; the same command goes on from here", file=sys.stderr)
+        _end(pool)
+        raise
+    except BaseException:
+        _end(pool)
+        raise
+    pool.shutdown()
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Without waiting for what the workers are at: unfinished pieces are made again."""
+    with _deaf():
+        _kill_server()
+        for process in list((pool._processes or {}).values()):  # pyright: ignore[reportPrivateUsage]
+            process.kill()
         pool.shutdown(cancel_futures=True)
+
+
+def _kill_server() -> None:
+    """Else it would still fork the workers that it was asked for while it was importing, into a preparation that is
+    over. The next crew starts another."""
+    if "forkserver" in get_all_start_methods():
+        from multiprocessing import forkserver
+
+        pid: int | None = forkserver._forkserver._forkserver_pid  # pyright: ignore
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _deaf() -> Generator[None]:
+    """Ctrl-C is not heard, here and in processes started meanwhile."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _context() -> BaseContext:
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")  # Windows
+    from multiprocessing import forkserver
+
     context = get_context("forkserver")
     context.set_forkserver_preload(["archsr.prepare.survey"])
+    forkserver.ensure_running()
     return context
 
 
 def quiet_worker() -> None:
-    """One thread per worker process: as many workers as cores share the machine, and results depend on no count."""
+    """One thread per worker process: as many workers as cores share the machine, and results depend on no count.
+
+    Ctrl-C goes to all processes of a terminal; the first one deals with it for all.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -15,9 +15,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
+from archsr import config_file
 from archsr import manifest as mf
 from archsr.atomic import write_bytes
 from archsr.config import PrepareConfig
@@ -29,10 +31,16 @@ from archsr.prepare.jpeg_blocks import jpeglib
 from archsr.prepare.scan import Source, photos_of
 from archsr.prepare.spool import is_complete, read_chunk, read_thumbs
 from archsr.prepare.survey import Chunk, Place, survey
+from archsr.prepare.tags import check_csv
 from archsr.seeds import seed_of
 
 _LARGEST_CHUNK = 64  # files
 _JOB = "job.json"
+# settings that are asked for after the survey, so that they may change while a preparation is unfinished
+_FREE = (
+    "val:", "test:", "val_folders:", "test_folders:", "scenes.", "samples_per_shard:", "max_bad_share:",
+    "tags.folders:", "tags.rules:", "tags.csv:", "tags.columns:",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ def prepare(
     """
     if config.encoding == "lossless":
         jpeglib()  # or say at once that it is missing
+    check_csv(config.tags)
     place = Place(str(origin), out, out.with_name(f".{out.name}.preparing"))
     if restart:
         shutil.rmtree(place.spool, ignore_errors=True)
@@ -76,10 +85,9 @@ def prepare(
             _refuse_missing(place, chunks)
         return _whole(place, chunks, config, workers)
     except OSError as error:
-        raise UserError(
-            f"{error.filename or out}: {error.strerror or error}; what was finished lies in {place.spool}, the same "
-            "command goes on from there"
-        ) from None
+        kept = f"; what was finished lies in {place.spool}, the same command goes on from there"
+        begun = (place.spool / _JOB).is_file()
+        raise UserError(f"{error.filename or out}: {error.strerror or error}{kept if begun else ''}") from None
 
 
 def _whole(place: Place, chunks: Sequence[Chunk], config: PrepareConfig, workers: int) -> mf.Manifest:
@@ -91,7 +99,7 @@ def _whole(place: Place, chunks: Sequence[Chunk], config: PrepareConfig, workers
     with crew_of(workers) as crew:
         entries = entries_of(place, chunks, decision, config, crew)
         made = assemble(place, entries, decision, config, crew)
-    put_in_place(place, dataset_folder(place, decision))
+    put_in_place(place, dataset_folder(place, decision, config))
     return made
 
 
@@ -119,10 +127,9 @@ def _begin(place: Place, config: PrepareConfig) -> list[Chunk]:
             listing.update(f"{name}\0{photos.stamp(name)}\n".encode("utf-8", "surrogateescape"))
     except UserError:
         if not existed:
-            place.spool.rmdir()
+            shutil.rmtree(place.spool, ignore_errors=True)
         raise
-    job = {"origin": photos.origin, "files": listing.hexdigest(), "config": config.model_dump(mode="json")}
-    _claim(place, json.dumps(job, indent=1, sort_keys=True).encode())
+    _claim(place, photos.origin, listing.hexdigest(), config)
     # mixed by a hash, so that neighbours in a shard are strangers
     mixed = sorted(names, key=lambda name: (seed_of(config.seed, "order", name), name))
     size = min(_LARGEST_CHUNK, max(4, len(mixed) // _LARGEST_CHUNK))
@@ -130,18 +137,34 @@ def _begin(place: Place, config: PrepareConfig) -> list[Chunk]:
     return [Chunk(place, config, f"chunk-{number:06d}", group) for number, group in enumerate(groups)]
 
 
-def _claim(place: Place, job: bytes) -> None:
+def _claim(place: Place, origin: str, files: str, config: PrepareConfig) -> None:
+    """The spool is this preparation's, or one's that differs only in what the survey does not ask for."""
     path = place.spool / _JOB
     if not path.exists():
-        write_bytes(path, job)
+        job = {"origin": origin, "files": files, "config": config.model_dump(mode="json")}
+        write_bytes(path, json.dumps(job, indent=1, sort_keys=True).encode())
     stored = json.loads(path.read_bytes())
-    changed = [key for key, value in json.loads(job).items() if stored.get(key) != value]
-    if changed:
-        what = {"origin": "photographs", "files": "files (some were added, changed or removed)", "config": "settings"}
+    other = ""
+    if stored.get("origin") != origin:
+        other = f"photographs ({stored.get('origin')})"
+    elif stored.get("files") != files:
+        other = "files (some were added, changed or removed)"
+    elif fixed := _fixed_differences(stored.get("config"), config):
+        other = f"settings ({'; '.join(fixed[:3])}{', ...' if len(fixed) > 3 else ''})"
+    if other:
         raise UserError(
-            f"{place.spool}: holds an unfinished preparation with other {what[changed[0]]}; finish that one with its "
-            "own command, or begin anew with --restart"
+            f"{place.spool}: holds an unfinished preparation with other {other}; go on with those, or begin anew with "
+            "--restart"
         )
+
+
+def _fixed_differences(stored: object, config: PrepareConfig) -> list[str]:
+    """What differs from the `stored` config and cannot be changed any more once files are surveyed."""
+    try:
+        before = config_file.check(PrepareConfig, cast(dict[str, Any], stored), where=_JOB)
+    except UserError:
+        return ["written by another version"]
+    return [d for d in config_file.differences(before, config) if not d.startswith(_FREE)]
 
 
 def _survey(crew: Crew, chunks: Sequence[Chunk]) -> None:

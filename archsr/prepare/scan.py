@@ -108,8 +108,8 @@ def _judged(photos: Photos, path: str, content: bytes, photo: Photo, config: Pre
 
 
 def matches(path: str, globs: tuple[str, ...]) -> bool:
-    """Whether a path fits one of the globs; letter case does not matter."""
-    return any(fnmatch(path.casefold(), glob.casefold()) for glob in globs)
+    """Whether a path fits one of the globs; letter case does not matter, and `\\` is `/`."""
+    return any(fnmatch(path.casefold(), glob.casefold().replace("\\", "/")) for glob in globs)
 
 
 def sharpness(image: Image.Image) -> float:

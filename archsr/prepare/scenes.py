@@ -126,12 +126,17 @@ def _named(scene: str, config: PrepareConfig) -> SplitName:
         ("val", config.val_folders),
     )
     for side, globs in lists:
-        if any(fnmatch(scene.casefold(), glob.casefold()) for glob in globs):
+        if any(fnmatch(_folder_of(scene).casefold(), glob.casefold().replace("\\", "/")) for glob in globs):
             return side
     place = unit(config.seed, "split", scene)
     if not config.val_folders and place < config.val:
         return "val"
     return "test" if not config.test_folders and place >= 1 - config.test else "train"
+
+
+def _folder_of(scene: str) -> str:
+    """The folder in the name of a scene, also of one that is a title within a folder."""
+    return scene.removeprefix("title:").rpartition("/")[0] if scene.startswith("title:") else scene
 
 
 def side_of(parts: Sequence[str], earlier: Mapping[str, SplitName], config: PrepareConfig) -> SplitName:

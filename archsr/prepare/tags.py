@@ -33,6 +33,12 @@ def tags_of(source: Source, config: TagsConfig) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def check_csv(config: TagsConfig) -> None:
+    """Raises `UserError` for a CSV that cannot be used."""
+    if config.csv:
+        _read(config.csv)
+
+
 @lru_cache(maxsize=4)
 def _read(path: str) -> _Listed:
     exact: defaultdict[str, list[str]] = defaultdict(list)
@@ -43,10 +49,13 @@ def _read(path: str) -> _Listed:
             if not {"path", "tag"} <= set(rows.fieldnames or ()):
                 raise UserError(f"{path}: needs the columns path and tag, has {', '.join(rows.fieldnames or ())}")
             for row in rows:
-                if _GLOB & set(row["path"]):
-                    globs.append((row["path"], row["tag"]))
+                name, tag = ((row[column] or "").strip() for column in ("path", "tag"))
+                if not name or not tag:
+                    raise UserError(f"{path}: line {rows.line_num}: a path and a tag, please; got {name!r} and {tag!r}")
+                if _GLOB & set(name):
+                    globs.append((name.replace("\\", "/"), tag))
                 else:
-                    exact[row["path"]].append(row["tag"])
+                    exact[name.replace("\\", "/")].append(tag)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"tags.csv: {path} cannot be read: {error}") from None
     return _Listed({k: tuple(v) for k, v in exact.items()}, tuple(globs))

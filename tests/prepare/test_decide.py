@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsr.config import PrepareConfig
-from archsr.config.prepare import TagRule, TagsConfig
+from archsr.config.prepare import ScenesConfig, TagRule, TagsConfig
 from archsr.errors import UserError
 from archsr.prepare.decide import decide
 from archsr.prepare.scan import Source
-from archsr.prepare.scenes import unite
-from archsr.prepare.tags import tags_of
+from archsr.prepare.scenes import scene_of, split_of, unite
+from archsr.prepare.tags import check_csv, tags_of
 
 CONFIG = PrepareConfig(val=0.3, test=0.3)
 
@@ -124,3 +124,19 @@ def test_a_table_that_cannot_be_used_is_named(tmp_path, text, word):
         table.write_text(text)
     with pytest.raises(UserError, match=word):
         tags_of(source("a.jpg"), TagsConfig(csv=str(table)))
+
+
+@pytest.mark.parametrize(("row", "words"), [("a.jpg,", "line 3"), (",tag", "line 3"), ("a.jpg", "line 3")])
+def test_a_row_without_path_or_tag_is_one_line(tmp_path, row, words):
+    listed = tmp_path / "tags.csv"
+    listed.write_text(f"path,tag\nb.jpg,house\n{row}\n")
+    with pytest.raises(UserError, match=words):
+        check_csv(TagsConfig(csv=str(listed)))
+
+
+def test_named_folders_also_without_scenes_by_folder():
+    config = PrepareConfig(val_folders=("hall*",), test_folders=(r"old\tower",), scenes=ScenesConfig(folder=False))
+    for title in (True, False):
+        sides = [split_of(scene_of(p, folder=False, title=title), config)
+                 for p in ("Hall 3/a-01.jpg", "old/tower/b.jpg", "hut/c.jpg", "hall.jpg")]  # fmt: skip
+        assert sides == ["val", "test", "train", "train"]

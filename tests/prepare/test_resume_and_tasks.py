@@ -69,21 +69,60 @@ def test_unfinished_work_is_not_mixed_with_other_photographs_or_settings(photos,
     out = tmp_path / "out"
     prepare(photos, out, prepare_config, task=Task(1, 2))
     other = prepare_config.model_copy(update={"tile": 128})
-    with pytest.raises(UserError, match=r"unfinished preparation with other settings.*--restart"):
+    words = r"unfinished preparation with other settings \(tile: \d+ there, 128 here\).*--restart"
+    with pytest.raises(UserError, match=words):
         prepare(photos, out, other)
     prepare(photos, out, other, restart=True)
     assert out.is_dir()
 
 
-@pytest.mark.slow
-def test_killed_at_twenty_random_moments(photos, prepare_config, tmp_path):
-    """SIGKILL to the command and its workers, at moments spread over the whole of its work."""
+def test_what_the_survey_does_not_ask_for_may_change_before_the_end(photos, prepare_config, tmp_path):
+    """The advice for too few scenes is another val and test; it need not read all photographs again, and gives the
+    bytes that it would have given at once."""
+    changes = {"val_folders": ("03*", "05*"), "test_folders": ("00*",), "samples_per_shard": 7,
+               "scenes": prepare_config.scenes.model_copy(update={"title": False})}  # fmt: skip
+    other = prepare_config.model_copy(update=changes)
+    prepare(photos, tmp_path / "at once", other)
+    prepare(photos, tmp_path / "changed", prepare_config, task=Task(1, 1))
+    prepare(photos, tmp_path / "changed", other, join=True)
+    assert content(tmp_path / "changed") == content(tmp_path / "at once")
+
+
+def command_for(photos, out, prepare_config, tmp_path):
     config = tmp_path / "prepare.toml"
     lines = [f"{k} = {v}" for k, v in prepare_config.model_dump(include={"val", "test", "tile", "min_side"}).items()]
     lines += [f"pair_size = {prepare_config.pair_size}", f"samples_per_shard = {prepare_config.samples_per_shard}"]
     config.write_text("\n".join(lines))
+    return [sys.executable, "-m", "archsr", "prepare", str(photos), str(out), "--config", str(config)]
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.0, 0.3), (0.6, 0.0), (0.6, 0.02), (0.6, 0.3)])
+def test_ctrl_c_once_or_twice_ends_it_soon_and_quietly(photos, prepare_config, tmp_path, first, second):
+    """As a terminal sends it: to the command and all of its workers."""
+    command = [*command_for(photos, tmp_path / "out", prepare_config, tmp_path), "--workers", "2"]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, start_new_session=True, **pipes)
+    while not (tmp_path / ".out.preparing" / "job.json").exists():
+        time.sleep(0.01)
+    time.sleep(first)
+    os.killpg(process.pid, signal.SIGINT)
+    if second:
+        time.sleep(second)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=20)
+    if process.returncode == 0:
+        pytest.skip("it was done before")
+    assert process.returncode == 130
+    assert "Traceback" not in told, told
+    assert "stopped" in told
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(photos, prepare_config, tmp_path):
+    """SIGKILL to the command and its workers, at moments spread over the whole of its work."""
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "archsr", "prepare", str(photos), str(out), "--config", str(config)]
+    command = command_for(photos, out, prepare_config, tmp_path)
     started = time.monotonic()
     subprocess.run([*command, "--workers", "2"], check=True)
     whole = time.monotonic() - started
