@@ -32,7 +32,7 @@ def _prepare(args: argparse.Namespace) -> int:
     from archsr import config_file
     from archsr.config import PrepareConfig
     from archsr.prepare.pipeline import Task, prepare
-    from archsr.prepare.verify import summary
+    from archsr.prepare.verify import summary, tag_table
 
     tables = config_file.read(args.config) if args.config else {}
     data = config_file.with_overrides(tables, args.set)
@@ -43,7 +43,7 @@ def _prepare(args: argparse.Namespace) -> int:
         number, of = args.task
         print(f"task {number} of {of} is done; when all are: archsr prepare {args.photos} {args.out} --join")
     else:
-        print(summary(made, args.out))
+        print("\n".join([summary(made, args.out), *tag_table(args.out, made)]))
     return 0
 
 

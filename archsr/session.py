@@ -1,5 +1,6 @@
 """What one launch of `train.py` does: a run or a dry run (`debug.py` has the debugging mode)."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -38,15 +39,20 @@ def _out_of_memory(config: TrainConfig, world: World, device: torch.device, erro
     return f"out of memory ({str(error).splitlines()[0]})\n{told}\n--resume goes on from the last checkpoint"
 
 
-def dry_run(config: TrainConfig, *, resume: bool) -> None:
-    """Print the resolved config, the chosen layers, the memory forecast, and what is at hand; touch nothing."""
+def dry_run(config: TrainConfig, *, resume: bool) -> bool:
+    """Print the resolved config, the chosen layers, the memory forecast, and what is at hand; touch nothing.
+
+    Returns whether all that a start needs is there.
+    """
     with torch.device("meta"):
         net = build(config.model)
         groups = select(net, config.training.layers)
     print(config_file.dump(config))
     print(table(net, groups))
     print(f"memory forecast per process, without the framework's own:\n{forecast(config).table()}")
-    print(at_hand(config, resume=resume))
+    said = at_hand(config, resume=resume)
+    print(said)
+    return re.search(r"\bNOT (READY|HERE|THERE)\b", said) is None
 
 
 def at_hand(config: TrainConfig, *, resume: bool) -> str:

@@ -21,8 +21,8 @@ def main() -> int:
         from archsr import debug, session  # late: --help and config errors need no torch
 
         if args.dry_run:
-            session.dry_run(config, resume=args.resume)
-        elif args.debug:
+            return 0 if session.dry_run(config, resume=args.resume) else 2
+        if args.debug:
             debug.debug(config)
         else:
             session.run(config, resume=args.resume)

@@ -25,7 +25,7 @@ ALLOWED = {
     "manifest": {"config"},
     "models": {"config", "seeds"},
     "degrade": {"config", "seeds", "images"},
-    "prepare": {"config", "images", "manifest", "degrade", "seeds"},
+    "prepare": {"config", "config_file", "images", "manifest", "degrade", "seeds"},
     "stream": {"config", "seeds", "images", "manifest"},
     "checkpoint": {"config", "models"},
     "upscale": {"config", "images", "models", "checkpoint"},

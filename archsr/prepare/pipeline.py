@@ -12,6 +12,7 @@ command goes on where it was stopped, and ends with the same bytes.
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from archsr.prepare.jpeg_blocks import jpeglib
 from archsr.prepare.scan import Source, photos_of
 from archsr.prepare.spool import is_complete, read_chunk, read_thumbs
 from archsr.prepare.survey import Chunk, Place, survey
-from archsr.prepare.tags import check_csv
+from archsr.prepare.tags import check_csv, unmatched
 from archsr.seeds import seed_of
 
 _LARGEST_CHUNK = 64  # files
@@ -130,6 +131,10 @@ def _begin(place: Place, config: PrepareConfig) -> list[Chunk]:
             shutil.rmtree(place.spool, ignore_errors=True)
         raise
     _claim(place, photos.origin, listing.hexdigest(), config)
+    for words in unmatched(names, config):
+        print(
+            f"archsr: warning: {words}; patterns are of whole paths, for example 'villa*/plan-*.png'", file=sys.stderr
+        )
     # mixed by a hash, so that neighbours in a shard are strangers
     mixed = sorted(names, key=lambda name: (seed_of(config.seed, "order", name), name))
     size = min(_LARGEST_CHUNK, max(4, len(mixed) // _LARGEST_CHUNK))

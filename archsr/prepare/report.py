@@ -140,7 +140,7 @@ def _tags(decision: Decision) -> str:
 
 def _crops(folder: Path, made: mf.Manifest) -> str:
     figures: list[str] = []
-    for side, members in (("train", ("gt",)), ("val", ("lq", "gt"))):
+    for side, members in (("train", ("gt",)), ("val", ("lq", "gt")), ("test", ("lq", "gt"))):
         for shard in made.splits[side].shards[:1]:
             with (folder / shard.file).open("rb") as tar:
                 for sample in mf.read_index(folder, shard)[:_CROPS]:

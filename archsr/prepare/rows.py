@@ -34,8 +34,9 @@ def _parts(spec: str) -> tuple[str, str]:
 class RowPhotos(Photos):
     """The rows of a dataset with a column of pictures.
 
-    A row is named `LABEL/FILE`: the class of its first ClassLabel column, if there is one, and the file name stored
-    with the picture, or `row-0000123`. Rows that would have one name are numbered in their order.
+    A row of files in a folder is named by its path there. Any other is `LABEL/FILE`: the class of its first ClassLabel
+    column, if there is one, and the file name stored with the picture, or `row-0000123`. Rows that would have one name
+    are numbered in their order.
     """
 
     @cached_property
@@ -58,9 +59,14 @@ class RowPhotos(Photos):
     def _rows(self) -> dict[str, int]:
         """The row of every name."""
         rows: dict[str, int] = {}
+        place = local_place(self.spec.text)
+        root = place.resolve() if place and place.is_dir() else None
         for number, (label, path) in enumerate(zip(self._labels(), self._paths(), strict=True)):
             base = PurePosixPath(path.replace("\\", "/")).name or f"row-{number:07d}"
-            rows[distinct(cleaned(f"{label}/{base}") or f"row-{number:07d}", rows)] = number
+            name = f"{label}/{base}"
+            if root and Path(path).is_absolute() and Path(path).resolve().is_relative_to(root):
+                name = Path(path).resolve().relative_to(root).as_posix()
+            rows[distinct(cleaned(name) or f"row-{number:07d}", rows)] = number
         return rows
 
     def _labels(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Deciding, one file at a time, whether it is a usable photograph."""
 
 import hashlib
+import mimetypes
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -18,6 +19,7 @@ from archsr.prepare.sources import Photos, open_photos
 
 # what cameras, browsers and operating systems leave beside photographs
 _LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
+UNREADABLE, OTHER = "unreadable", "no picture"  # kinds of files: those that should be pictures, and those that are none
 _BLANK = np.zeros((64, 64), np.uint8)
 
 
@@ -62,7 +64,7 @@ def inspect(photos: Photos, path: str, config: PrepareConfig) -> Finding:
     """Read and decode one file completely."""
     name = PurePosixPath(path).name
     if name.lower() in _LITTER or name.startswith("._"):
-        return _unusable(path, "a file of the operating system, not a picture")
+        return _unusable(path, "a file of the operating system, not a picture", kind=OTHER)
     content = b""
     try:
         content = photos.read(path)
@@ -70,12 +72,19 @@ def inspect(photos: Photos, path: str, config: PrepareConfig) -> Finding:
     except OSError as error:
         return _unusable(path, f"cannot be opened: {error.strerror or error}")
     except BadImageError as error:
-        return _unusable(path, str(error) if content else "empty file", size=len(content))
+        kind = OTHER if _says_it_is_no_picture(name) else UNREADABLE
+        return _unusable(path, str(error) if content else "empty file", kind=kind, size=len(content))
     return _judged(photos, path, content, photo, config)
 
 
-def _unusable(path: str, reason: str, *, size: int = 0) -> Finding:
-    return Finding(Source(path, bytes=size, kind="unreadable", reason=reason), None, _BLANK)
+def _says_it_is_no_picture(name: str) -> bool:
+    """By its ending: notes beside photographs are no fault of the photographs."""
+    kind, packed = mimetypes.guess_type(name)
+    return bool(packed or (kind and not kind.startswith("image/")))
+
+
+def _unusable(path: str, reason: str, *, kind: str = UNREADABLE, size: int = 0) -> Finding:
+    return Finding(Source(path, bytes=size, kind=kind, reason=reason), None, _BLANK)
 
 
 def _judged(photos: Photos, path: str, content: bytes, photo: Photo, config: PrepareConfig) -> Finding:

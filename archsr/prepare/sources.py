@@ -94,12 +94,19 @@ def _walk(root: Path, exclude: Path | None) -> list[Path]:
             continue
         seen.add(identity)
         entries = _entries(folder)
+        if entries is not None and folder != root and _is_ours({e.name for e in entries}):
+            continue
         found += [folder] if entries is None else [folder / e.name for e in entries if not _is_folder(e)]
         for entry in entries or ():
             if _is_folder(entry) and not is_hidden(entry.name):
                 (linked if entry.is_symlink() else real).append(folder / entry.name)
         linked.sort()
     return found
+
+
+def _is_ours(names: set[str]) -> bool:
+    """Whether a folder with these files is a dataset that `archsr prepare` made: crops are no photographs."""
+    return {"manifest.json", "sources.jsonl"} <= names
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]] | None:

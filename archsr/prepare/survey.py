@@ -9,7 +9,7 @@ from archsr.config import PrepareConfig
 from archsr.errors import UserError
 from archsr.manifest import SplitName
 from archsr.prepare.samples import Encoded, cut
-from archsr.prepare.scan import Finding, inspect, matches, photos_of
+from archsr.prepare.scan import UNREADABLE, Finding, inspect, matches, photos_of
 from archsr.prepare.scenes import scene_of, split_of
 from archsr.prepare.spool import is_complete, write_chunk
 from archsr.prepare.tags import ZERO_SHOT
@@ -49,7 +49,7 @@ def _findings(chunk: Chunk) -> Iterator[tuple[Finding, str, Iterable[Encoded]]]:
     for number, path in enumerate(chunk.paths):
         finding = _labelled(inspect(photos, path, chunk.config), chunk.config)
         source = finding.source
-        if source.kind == "unreadable" and chunk.config.bad_files == "raise":
+        if source.kind == UNREADABLE and chunk.config.bad_files == "raise":
             raise UserError(f"{path}: {source.reason} (bad_files = 'raise'); remove it or mend it")
         if source.kind or finding.pixels is None:
             yield finding, "", ()

@@ -2,11 +2,12 @@
 
 import csv
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from archsr.config.prepare import TagsConfig
+from archsr.config.prepare import PrepareConfig, TagsConfig
 from archsr.errors import UserError
 from archsr.prepare.scan import Source, matches
 
@@ -37,6 +38,21 @@ def check_csv(config: TagsConfig) -> None:
     """Raises `UserError` for a CSV that cannot be used."""
     if config.csv:
         _read(config.csv)
+
+
+def unmatched(names: Sequence[str], config: PrepareConfig) -> list[str]:
+    """Words on every pattern of the config, and path of its CSV, that fits none of the `names`."""
+    listed = _read(config.tags.csv) if config.tags.csv else _Listed({}, ())
+    patterns = [("allow", glob) for glob in config.allow] + [("deny", glob) for glob in config.deny]
+    patterns += [(f"tags.rules ({rule.tag})", rule.match) for rule in config.tags.rules]
+    patterns += [(config.tags.csv, glob) for glob, _ in listed.globs]
+    told = [f"{where}: {g!r} fits no file" for where, g in patterns if not any(matches(n, (g,)) for n in names)]
+    lost = sorted(set(listed.exact) - set(names))
+    if lost:
+        told.append(
+            f"{config.tags.csv}: {len(lost)} of {len(listed.exact)} paths are no files here; the first: {lost[0]}"
+        )
+    return told
 
 
 @lru_cache(maxsize=4)

@@ -63,11 +63,12 @@ def inspect_dataset(folder: Path, *, check: bool = True) -> str:
         if found:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             raise UserError(f"{found[0]}{more}; copy the dataset again or prepare it again")
-    lines = [summary(made, folder), *_tags(folder, made)]
+    lines = [summary(made, folder), *tag_table(folder, made)]
     return "\n".join([*lines, "every file verified: SHA-256, index and tar agree" if check else "not verified"])
 
 
-def _tags(folder: Path, made: mf.Manifest) -> Iterator[str]:
+def tag_table(folder: Path, made: mf.Manifest) -> Iterator[str]:
+    """How many photographs of each split bear each tag."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     with (folder / made.sources.file).open(encoding="utf-8") as lines:
         for plain in map(json.loads, lines):
@@ -97,10 +98,20 @@ def summary(made: mf.Manifest, out: Path) -> str:
     if made.splits["test"].scenes < _FOR_A_VERDICT:
         lines.append(
             f"test has {made.splits['test'].scenes} scenes; `archsr evaluate` gives no verdict on fewer than "
-            f"{_FOR_A_VERDICT}: more projects, or --set test=0.25"
+            f"{_FOR_A_VERDICT}: {_more_for_the_test(made)}"
         )
     lines.append(f"{out / mf.NAME}  fingerprint {made.fingerprint[:16]}  {out / 'report.html'}")
     return "\n".join(lines)
+
+
+def _more_for_the_test(made: mf.Manifest) -> str:
+    scenes = sum(split.scenes for split in made.splits.values())
+    if made.prepare["test_folders"]:
+        return "name more folders in test_folders"
+    share = round(1.25 * _FOR_A_VERDICT / scenes + 0.005, 2)  # a hash may give fewer than the share
+    if share + made.prepare["val"] > 0.6 or share <= made.prepare["test"]:
+        return "more projects"
+    return f"more projects, or --set test={share:g}"
 
 
 def _same(path: Path, leaks: int) -> Iterator[str]:

@@ -221,7 +221,7 @@ def grey16():
 # ---------------------------------------------------------------- the table
 
 KEPT = "kept"
-BAD = "unreadable"
+BAD, OTHER = "unreadable", "no picture"
 CARD, GREY = "card", "grey"
 # name, maker, kept or the kind of being left out, words of the reason or note, the pixels expected
 TABLE = [
@@ -248,15 +248,15 @@ TABLE = [
     ("photoshop.psd", psd, BAD, "Photoshop", None),
     ("drawing.svg", lambda: SVG, BAD, "SVG", None),
     ("phone.heic", lambda: HEIC, BAD, "HEIC", None),
-    ("plan.pdf", lambda: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", BAD, "PDF", None),
-    ("clip.mp4", lambda: b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(99), BAD, "video", None),
+    ("plan.pdf", lambda: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", OTHER, "PDF", None),
+    ("clip.mp4", lambda: b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(99), OTHER, "video", None),
     ("camera.cr2", lambda: b"II*\0\x10\0\0\0CR\2\0" + bytes(99), BAD, "", None),
     ("render.jpg", lambda: jpeg(image=_half_grey()), KEPT, "", "half grey"),
     ("a png.jpg", lambda: saved("PNG"), KEPT, "", CARD),
     ("no ending", jpeg, KEPT, "", CARD),
-    (".DS_Store", lambda: b"\0\0\0\1Bud1" + bytes(200), BAD, "operating system", None),
-    ("._photo.jpg", lambda: b"\0\5\x16\7\0\2\0\0" + bytes(99), BAD, "operating system", None),
-    ("Thumbs.db", lambda: b"\xd0\xcf\x11\xe0" + bytes(99), BAD, "operating system", None),
+    (".DS_Store", lambda: b"\0\0\0\1Bud1" + bytes(200), OTHER, "operating system", None),
+    ("._photo.jpg", lambda: b"\0\5\x16\7\0\2\0\0" + bytes(99), OTHER, "operating system", None),
+    ("Thumbs.db", lambda: b"\xd0\xcf\x11\xe0" + bytes(99), OTHER, "operating system", None),
     # colours
     ("cmyk adobe.jpg", cmyk_adobe, KEPT, "CMYK", CARD),
     ("cmyk plain.jpg", cmyk_plain, KEPT, "CMYK", CARD),

@@ -14,6 +14,7 @@ from PIL import Image
 
 from archsr import manifest as mf
 from archsr.config import PrepareConfig
+from archsr.config.prepare import TagRule, TagsConfig
 from archsr.degrade.apply import apply
 from archsr.degrade.recipe import from_json
 from archsr.errors import UserError
@@ -156,8 +157,8 @@ def test_bad_files_are_left_out_by_name_and_reason(messy, tmp_path):
         "cut.jpg": ("unreadable", "truncated"),
         "empty.jpg": ("unreadable", "empty file"),
         "text.jpg": ("unreadable", "not a picture"),
-        "Thumbs.db": ("unreadable", "operating system"),
-        "._good photo.jpg": ("unreadable", "operating system"),
+        "Thumbs.db": ("no picture", "operating system"),
+        "._good photo.jpg": ("no picture", "operating system"),
         "good photo.jpg": ("duplicate", "project 0/copy of good.jpg"),
         "tiny.png": ("small", "40×40"),
         "glass.png": ("transparent", "transparent"),
@@ -184,6 +185,36 @@ def test_odd_names_just_work(messy, tmp_path):
     keys = [s.key for side in mf.SPLITS for s in samples(tmp_path / "out", side)]
     assert len(set(keys)) == len(keys)
     assert all(set(k) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_") and len(k) <= 80 for k in keys)
+
+
+def test_notes_beside_photographs_are_no_bad_pictures(messy, tmp_path):
+    """More notes than photographs: max_bad_share does not mind, nor does bad_files = "raise"."""
+    for n in range(60):
+        (messy / "project 1" / f"note {n}.txt").write_text("seen on Sunday")
+    out = tmp_path / "out"
+    made = prepare(messy, out, SETTINGS.model_copy(update={"max_bad_share": 0.1, "bad_files": "raise"}))
+    assert {item.kind for item in made.left_out} == {"no picture"}
+    assert len(made.left_out) == 60
+
+
+def test_a_dataset_among_the_photographs_is_not_photographed_again(messy, tmp_path, capsys):
+    first = prepare(messy, messy / "shards", SETTINGS)
+    second = prepare(messy, tmp_path / "out", SETTINGS)
+    assert second.sources.found == first.sources.found
+    assert second.fingerprint == first.fingerprint
+
+
+def test_patterns_that_fit_nothing_are_said(messy, tmp_path, capsys):
+    listed = tmp_path / "tags.csv"
+    listed.write_text("path,tag\nproject 9/gone.jpg,lost\nproject*,all\n")
+    tags = TagsConfig(rules=(TagRule(tag="x", match="nothing/*"), TagRule(tag="one", match=r"project 1\*")),
+                      csv=str(listed))  # fmt: skip
+    prepare(messy, tmp_path / "out", SETTINGS.model_copy(update={"tags": tags, "deny": ("plans/*",)}))
+    told = capsys.readouterr().err
+    assert "deny: 'plans/*' fits no file" in told
+    assert "tags.rules (x): 'nothing/*' fits no file" in told
+    assert "1 of 1 paths are no files here; the first: project 9/gone.jpg" in told
+    assert told.count("warning") == 3
 
 
 def test_links_in_circles_end(messy, tmp_path):

@@ -384,12 +384,12 @@ def test_fewer_iterations_than_done_are_refused(unbroken, tiny_tables):
 
 
 def test_a_dry_run_says_what_is_at_hand_and_what_is_not(unbroken, tiny_tables, capsys):
-    session.dry_run(config(tiny_tables), resume=True)
+    assert session.dry_run(config(tiny_tables), resume=True)
     said = capsys.readouterr().out
     assert "would go on at step 6" in said
     assert "train" in said.split("shards")[-1]
     assert "random weights" in said
-    session.dry_run(
+    assert not session.dry_run(
         config(tiny_tables, "data.shards=nowhere", "model.weights=gone.pth", "data.hflip=false"), resume=True
     )
     said = capsys.readouterr().out
