@@ -5,12 +5,24 @@ from pathlib import Path
 
 import torch
 
-from archsr.config import SCRATCH, ModelConfig, PrepareConfig, RRDBNetConfig, Stage, TrainConfig, TrainingConfig
+from archsr.config import (
+    SCRATCH,
+    LossConfig,
+    ModelConfig,
+    PrepareConfig,
+    RRDBNetConfig,
+    Stage,
+    Table,
+    TrainConfig,
+    TrainingConfig,
+)
+from archsr.config.networks import problem_with_size
 from archsr.demo_photos import draw_photos
 from archsr.manifest import NAME as MANIFEST
 from archsr.models.download import OFFICIAL, cached
 from archsr.models.ncnn import NCNN, ncnn_at_hand
 from archsr.prepare.pipeline import prepare
+from archsr.training.feature_losses import FEATURE_LOSSES, sources
 from archsr.training.loop import train
 from archsr.training.processes import begin, end
 from archsr.world import World
@@ -48,16 +60,19 @@ def _say(world: World, text: str) -> None:
 
 def _shrink(config: TrainConfig, world: World) -> TrainConfig:
     """The same kind of run at sizes for a laptop."""
-    model, discriminator, perceptual = config.model, config.discriminator, config.losses.perceptual
+    model, discriminator = config.model, config.discriminator
     if not _at_hand(model.weights):
         _say(world, f"debug: {model.weights} is not on this machine: a tiny untrained generator stands in")
         model = _tiny(model)
     if config.losses.gan.weight and not _at_hand(discriminator.weights):
         _say(world, f"debug: {discriminator.weights} is not on this machine: a tiny untrained one stands in")
         discriminator = discriminator.model_copy(update={"features": 8, "weights": SCRATCH})
-    if perceptual.weight and not _at_hand(perceptual.weights):
-        _say(world, f"debug: {perceptual.weights} is not on this machine: an untrained one stands in")
-        perceptual = perceptual.model_copy(update={"weights": SCRATCH})
+    losses = config.losses
+    absent = [f"{name} ({source})" for name, source in sources(losses).items() if not _at_hand(source)]
+    if absent:
+        _say(world, f"debug: {', '.join(absent)} is not on this machine: untrained ones stand in")
+        losses = _untrained(losses)
+    size = next(n for n in (64, 128, 256) if problem_with_size(discriminator, n) is None)
     shards = config.data.shards if _prepared(config) else str(Path(config.runs) / "debug-shards")
     training = _fp32(config).model_copy(update={"micro_batch": 1, "global_batch": 2 * world.size})
     small = config.model_copy(
@@ -65,8 +80,10 @@ def _shrink(config: TrainConfig, world: World) -> TrainConfig:
             "name": f"{config.name}-debug",
             "model": model,
             "discriminator": discriminator,
-            "losses": config.losses.model_copy(update={"perceptual": perceptual}),
-            "data": config.data.model_copy(update={"shards": shards, "gt_size": 64, "workers": 0}),
+            "losses": losses.model_copy(
+                update={"colour": losses.colour.model_copy(update={"size": min(size, losses.colour.size)})}
+            ),
+            "data": config.data.model_copy(update={"shards": shards, "gt_size": size, "workers": 0}),
             "degrade": config.degrade.model_copy(update={"pool_batches": 2}),
             "training": training,
             "validation": config.validation.model_copy(update={"every": 2, "samples": 2, "pictures": 1}),
@@ -93,8 +110,20 @@ def _tiny(model: ModelConfig) -> ModelConfig:
     return model.model_copy(update={"features": 8, "weights": SCRATCH})
 
 
+def _untrained(losses: LossConfig) -> LossConfig:
+    """The same losses, all of their networks with random weights."""
+    scratch: dict[str, Table] = {}
+    for name in FEATURE_LOSSES:
+        term: Table = getattr(losses, name)
+        keys = {"weights", "balance"} & set(type(term).model_fields)
+        scratch[name] = term.model_copy(update=dict.fromkeys(keys, SCRATCH))
+    return losses.model_copy(update=scratch)
+
+
 def _at_hand(weights: str) -> bool:
     """Whether a source can be read without the network."""
+    if weights == "timm":
+        return False
     if weights in OFFICIAL:
         return cached(weights) is not None
     if weights in NCNN:

@@ -11,6 +11,7 @@ from archsr.config import TrainConfig
 from archsr.errors import UserError
 from archsr.models.build import build
 from archsr.models.weights import whereabouts
+from archsr.training import feature_losses
 from archsr.training.data import open_data
 from archsr.training.layers import select, table
 from archsr.training.loop import train
@@ -60,11 +61,10 @@ def at_hand(config: TrainConfig, *, resume: bool) -> str:
     sources = {"generator": config.model.weights}
     if config.losses.gan.weight:
         sources["discriminator"] = config.discriminator.weights
-    if config.losses.perceptual.weight:
-        sources["VGG19"] = config.losses.perceptual.weights
-    lines = [f"  {name:14}{source}: {whereabouts(source)}" for name, source in sources.items()]
-    lines.append(f"  {'shards':14}{_shards(config)}")
-    lines.append(f"  {'run folder':14}{_folder(config, resume=resume)}")
+    sources |= feature_losses.sources(config.losses)
+    lines = [f"  {name:15}{source}: {whereabouts(source)}" for name, source in sources.items()]
+    lines.append(f"  {'shards':15}{_shards(config)}")
+    lines.append(f"  {'run folder':15}{_folder(config, resume=resume)}")
     return "\n".join(["at hand:", *lines])
 
 

@@ -24,7 +24,19 @@ def test_shipped_configs_load_and_survive_being_written_out(path):
 
 
 def test_the_promised_configs_are_there():
-    promised = ["last_layer", "mid_layer", "tail", "full", "compact", "realesrnet", "demo", "prepare", "reference"]
+    promised = [
+        "last_layer",
+        "mid_layer",
+        "tail",
+        "full",
+        "compact",
+        "real_esrnet",
+        "srgan",
+        "esrgan",
+        "demo",
+        "prepare",
+        "reference",
+    ]
     assert {f"{name}.toml" for name in promised} <= {p.name for p in CONFIGS}
 
 
@@ -77,6 +89,14 @@ def _keys(table, prefix=""):
         ("training.precision=bf17", ["training.precision", 'got "bf17"', "'bf16'"]),
         ("training.global_batch=-1", ["training.global_batch", "got -1", "greater than 0"]),
         ("training.optimizer.betas=[0.9, 1.0]", ["training.optimizer.betas", "less than 1"]),
+        ("discriminator.arch=vg", ["discriminator.arch", 'got "vg"', "'vgg'"]),
+        ("discriminator.layers=3", ["discriminator.layers", "unknown key"]),
+        ("discriminator={arch='vgg'}", ["discriminator.input_size (128)", "data.gt_size (256)"]),
+        ("losses.lpip.weight=1.0", ["losses.lpip", "unknown key", "'lpips'"]),
+        ("losses.gan.objective=hinges", ["losses.gan.objective", "'hinge'"]),
+        ("losses.ldl.window=4", ["losses.ldl", "window (4) must be odd"]),
+        ("losses.colour.size=512", ["losses.colour.size (512)", "data.gt_size"]),
+        ("model={arch='srresnet', scale=1}", ["model.scale", "got 1"]),
         ("losses.perceptual.layers={conv9_9=1.0}", ["losses.perceptual.layers", "conv9_9"]),
         ("losses.perceptual.layers={}", ["losses.perceptual.layers", "at least 1"]),
         ("data.gt_size=100", ["data.gt_size", "got 100", "multiple of 8"]),
@@ -153,6 +173,16 @@ def test_faithful_means_all_quirks():
     assert DegradeConfig(quirks=("shared_grey", "black_border")).quirks == ("black_border", "shared_grey")
     stored = {"fidelity": "faithful", "margin": 32}  # as runs stored it before quirks had names
     assert check(PrepareConfig, {"degrade": stored}, where="x").degrade.quirks == QUIRKS
+
+
+def test_only_networks_with_blocks_recompute():
+    def tables(arch):
+        return {**BASE, "model": {"arch": arch}, "training": {**BASE["training"], "gradient_checkpointing": True}}
+
+    with pytest.raises(UserError, match="gradient_checkpointing: srvgg has no blocks"):
+        check(TrainConfig, tables("srvgg"), where="x")
+    for arch in ("rrdbnet", "srresnet"):
+        check(TrainConfig, tables(arch), where="x")
 
 
 def test_files_that_are_missing_or_no_toml(tmp_path):

@@ -5,42 +5,16 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from archsr.config.degrade import DegradeConfig
+from archsr.config.losses import LossConfig
+from archsr.config.networks import (
+    DiscriminatorConfig,
+    ModelConfig,
+    RRDBNetConfig,
+    UNetConfig,
+    problem_with_size,
+    recomputes,
+)
 from archsr.config.table import Count, Positive, Table
-
-SCRATCH = "scratch"
-
-
-class RRDBNetConfig(Table):
-    """Real-ESRGAN's generator. `weights`: an official name, `ncnn:NAME`, a file, or `scratch`."""
-
-    arch: Literal["rrdbnet"] = "rrdbnet"
-    scale: Literal[1, 2, 4] = 4
-    features: Positive = 64
-    blocks: Positive = 23
-    growth: Positive = 32
-    weights: str = "RealESRGAN_x4plus"
-
-
-class SRVGGConfig(Table):
-    """The compact generator of the realesr-* models. `weights` as for RRDBNet."""
-
-    arch: Literal["srvgg"]
-    scale: Literal[1, 2, 3, 4] = 4
-    features: Positive = 64
-    convs: Positive = 16
-    weights: str = "realesr-animevideov3"
-
-
-ModelConfig = Annotated[RRDBNetConfig | SRVGGConfig, Field(discriminator="arch")]
-
-
-class DiscriminatorConfig(Table):
-    """The U-Net discriminator; used only where `losses.gan.weight` is above 0. `train = false` keeps it as it is."""
-
-    features: Positive = 64
-    weights: str = "RealESRGAN_x4plus_netD"
-    train: bool = True
-    lr_scale: Annotated[float, Field(gt=0)] = 1.0
 
 
 class TagChoice(Table):
@@ -66,46 +40,6 @@ class DataConfig(Table):
 
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
-VggLayer = Annotated[str, Field(pattern=r"^conv(1_[12]|2_[12]|[345]_[1-4])$")]
-
-
-class PixelLoss(Table):
-    """Mean absolute error. `sharpened`: the target is the sharpened ground truth, as in the reference."""
-
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    sharpened: bool = True
-
-
-class PerceptualLoss(Table):
-    """L1 between VGG19 features before ReLU. `weights`: `vgg19` (torchvision's ImageNet file) or a file."""
-
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    sharpened: bool = True
-    weights: str = "vgg19"
-    layers: dict[VggLayer, Annotated[float, Field(gt=0)]] = Field(
-        default={"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}, min_length=1
-    )
-
-
-class GanLoss(Table):
-    """Binary cross-entropy on the discriminator's logits; the real pictures are the plain ground truth."""
-
-    weight: Annotated[float, Field(ge=0)] = 0.1
-    sharpened: bool = False
-
-
-class LossConfig(Table):
-    """The generator's objective: a weighted sum."""
-
-    pixel: PixelLoss = PixelLoss()
-    perceptual: PerceptualLoss = PerceptualLoss()
-    gan: GanLoss = GanLoss()
-
-    @model_validator(mode="after")
-    def _something_to_learn(self) -> Self:
-        if self.pixel.weight == self.perceptual.weight == self.gan.weight == 0:
-            raise ValueError("all weights are 0: there is nothing to learn")
-        return self
 
 
 class LayerGroup(Table):
@@ -188,7 +122,7 @@ class TrainConfig(Table):
     runs: str = "runs"
     seed: Count = 0
     model: ModelConfig = RRDBNetConfig()
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    discriminator: DiscriminatorConfig = UNetConfig()
     data: DataConfig = DataConfig()
     degrade: DegradeConfig = DegradeConfig()
     losses: LossConfig = LossConfig()
@@ -201,4 +135,12 @@ class TrainConfig(Table):
     def _fits_together(self) -> Self:
         if self.data.gt_size % self.model.scale or self.degrade.margin % self.model.scale:
             raise ValueError(f"data.gt_size and degrade.margin must be multiples of model.scale ({self.model.scale})")
+        if self.training.gradient_checkpointing and not recomputes(self.model):
+            raise ValueError(
+                f"training.gradient_checkpointing: {self.model.arch} has no blocks to recompute; set false"
+            )
+        if self.losses.gan.weight and (problem := problem_with_size(self.discriminator, self.data.gt_size)):
+            raise ValueError(problem)
+        if self.losses.colour.size > self.data.gt_size:
+            raise ValueError(f"losses.colour.size ({self.losses.colour.size}) is above data.gt_size")
         return self

@@ -6,13 +6,25 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from archsr.config import ModelConfig, RRDBNetConfig, SRVGGConfig
+from archsr.config import (
+    DiscriminatorConfig,
+    ModelConfig,
+    RRDBNetConfig,
+    SRResNetConfig,
+    SRVGGConfig,
+    UNetConfig,
+    VGGStyleConfig,
+)
 from archsr.errors import UserError
+from archsr.models.patch_discriminator import PatchDiscriminator
 from archsr.models.rrdbnet import RRDBNet
+from archsr.models.srresnet import SRResNet
 from archsr.models.srvgg import SRVGGNetCompact
+from archsr.models.unet_discriminator import UNetDiscriminatorSN
+from archsr.models.vgg_discriminator import VGGStyleDiscriminator
 from archsr.seeds import seeded
 
-Generator = RRDBNet | SRVGGNetCompact
+Generator = RRDBNet | SRVGGNetCompact | SRResNet
 
 
 def build(config: ModelConfig, *, seed: int = 0) -> Generator:
@@ -20,11 +32,23 @@ def build(config: ModelConfig, *, seed: int = 0) -> Generator:
     with seeded(seed, "init"):
         if isinstance(config, RRDBNetConfig):
             return RRDBNet(scale=config.scale, features=config.features, blocks=config.blocks, growth=config.growth)
+        if isinstance(config, SRResNetConfig):
+            return SRResNet(scale=config.scale, features=config.features, blocks=config.blocks)
         return SRVGGNetCompact(scale=config.scale, features=config.features, convs=config.convs)
 
 
+def build_discriminator(config: DiscriminatorConfig, *, seed: int = 0) -> nn.Module:
+    """A freshly initialised discriminator, (b, 3, h, w) to logits; the same weights for the same `seed`."""
+    with seeded(seed, "init discriminator"):
+        if isinstance(config, UNetConfig):
+            return UNetDiscriminatorSN(features=config.features)
+        if isinstance(config, VGGStyleConfig):
+            return VGGStyleDiscriminator(features=config.features, size=config.input_size)
+        return PatchDiscriminator(features=config.features, layers=config.layers, norm=config.norm)
+
+
 def infer(state: Mapping[str, Tensor], *, where: str) -> ModelConfig:
-    """The config of the network that `state` belongs to. Raises `UserError` if it is neither RRDBNet nor SRVGG."""
+    """The config of the network that `state` belongs to. Raises `UserError` if no generator has such tensors."""
     if "conv_first.weight" in state and "body.0.rdb1.conv1.weight" in state:
         first = state["conv_first.weight"].shape
         blocks = 1 + max(int(m[1]) for k in state if (m := re.match(r"body\.(\d+)\.", k)))
@@ -32,6 +56,12 @@ def infer(state: Mapping[str, Tensor], *, where: str) -> ModelConfig:
         scale = {3: 4, 12: 2, 48: 1}.get(first[1])
         if scale == 4 or scale == 2 or scale == 1:
             return RRDBNetConfig(scale=scale, features=first[0], blocks=blocks, growth=growth, weights=where)
+    if "conv_first.weight" in state and "body.0.conv1.weight" in state and "upconv1.weight" in state:
+        features = state["conv_first.weight"].shape[0]
+        blocks = 1 + max(int(m[1]) for k in state if (m := re.match(r"body\.(\d+)\.", k)))
+        scale = 4 if "upconv2.weight" in state else math.isqrt(state["upconv1.weight"].shape[0] // features)
+        if scale == 2 or scale == 3 or scale == 4:
+            return SRResNetConfig(arch="srresnet", scale=scale, features=features, blocks=blocks, weights=where)
     convs = sorted(
         int(m[1]) for k, v in state.items() if (m := re.fullmatch(r"body\.(\d+)\.weight", k)) and v.dim() == 4
     )
@@ -41,7 +71,7 @@ def infer(state: Mapping[str, Tensor], *, where: str) -> ModelConfig:
             features = state["body.0.weight"].shape[0]
             return SRVGGConfig(arch="srvgg", scale=scale, features=features, convs=len(convs) - 2, weights=where)
     some = ", ".join(f"{k} {tuple(v.shape)}" for k, v in list(state.items())[:3])
-    raise UserError(f"{where}: not the weights of RRDBNet or SRVGGNetCompact; its first tensors are {some}")
+    raise UserError(f"{where}: not the weights of RRDBNet, SRVGGNetCompact or SRResNet; its first tensors are {some}")
 
 
 def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:

@@ -17,6 +17,7 @@ from archsr.atomic import sha256, sync_file, sync_folder
 from archsr.errors import UserError
 
 _RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+_TORCHVISION = "https://download.pytorch.org/models"
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Official:
         return self.url.rsplit("/", 1)[1]
 
 
-# Digests as listed by several independent distributors of the files. `vgg19-dcbb9e9d` and `...-ff704c30` carry the
-# first eight digits in their names, as their publishers do. Where none is published the size is checked, and the
+# Digests as listed by several independent distributors of the files. `vgg19-dcbb9e9d` and its like carry
+# the first eight digits in their names, as their publishers do. Where none is published the size is checked, and the
 # digest is pinned beside the file at the first download and printed.
 OFFICIAL = {
     "RealESRGAN_x4plus": Official(
@@ -70,7 +71,12 @@ OFFICIAL = {
         "b8a8376811077954d82ca3fcf476f1ac3da3e8a68a4f4d71363008000a18b75d",
         2_504_012,
     ),
-    "vgg19": Official("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "dcbb9e9d"),
+    "vgg19": Official(f"{_TORCHVISION}/vgg19-dcbb9e9d.pth", "dcbb9e9d"),
+    "vgg16": Official(f"{_TORCHVISION}/vgg16-397923af.pth", "397923af"),
+    "alexnet": Official(f"{_TORCHVISION}/alexnet-owt-7be5be79.pth", "7be5be79"),
+    "dists": Official(
+        "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/DISTS_weights-f5e65c96.pth", "f5e65c96"
+    ),
 }
 
 # what a user without network can put in the place of an official file
@@ -88,7 +94,7 @@ def cache_folder() -> Path:
 
 
 def cached(name: str) -> Path | None:
-    """Where an official file already lies on this machine, or None. PyTorch's own cache counts for `vgg19`."""
+    """Where an official file already lies on this machine, or None. PyTorch's own cache counts too."""
     official = OFFICIAL[name]
     places = [cache_folder() / official.file, Path(torch.hub.get_dir()) / "checkpoints" / official.file]
     return next((p for p in places if p.is_file()), None)

@@ -1,13 +1,10 @@
 """RRDBNet, the generator of ESRGAN (arXiv 1809.00219) and Real-ESRGAN, with the official tensor names."""
 
-from typing import cast
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from archsr.models.lean import conv_act
+from archsr.models.recompute import run_block
 
 
 class ResidualDenseBlock(nn.Module):
@@ -75,16 +72,8 @@ class RRDBNet(nn.Module):
         first = conv_act([x], self.conv_first)
         features = first
         for block in self.body:
-            features = self._run(block, features)
+            features = run_block(block, features, recompute=self.checkpointing)
         features = first + conv_act([features], self.conv_body)
         for conv in (self.conv_up1, self.conv_up2):
             features = conv_act([F.interpolate(features, scale_factor=2, mode="nearest")], conv, slope=0.2)
         return conv_act([conv_act([features], self.conv_hr, slope=0.2)], self.conv_last)
-
-    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
-        """One RRDB. Frozen blocks in front of the first trained layer build no graph, so nothing is recomputed."""
-        learns = x.requires_grad or any(p.requires_grad for p in block.parameters())
-        if self.checkpointing and learns and torch.is_grad_enabled():
-            # the non-reentrant kind: the reentrant one returns no gradient when its input needs none
-            return cast(Tensor, checkpoint(block, x, use_reentrant=False))
-        return block(x)

@@ -1,32 +1,14 @@
 """Real-ESRGAN's U-Net discriminator with spectral normalisation, with the official tensor names."""
 
-import contextlib
-from collections.abc import Callable
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import spectral_norm  # the older API: the official file has its key names (weight_orig, _u, _v)
 
 from archsr.models.lean import conv_act
+from archsr.models.spectral import hooked_conv, normalised
 
 
 def _sn(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
-    conv = spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride, 1, bias=False))
-    for hook in conv._forward_pre_hooks.values():  # pyright: ignore[reportPrivateUsage]
-        hook.compute_weight = _in_full_precision(hook.compute_weight)  # pyright: ignore[reportFunctionMemberAccess]
-    return conv
-
-
-def _in_full_precision(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """CUDA's autocast would make the power iteration, a few matrix-vector products, in 8 to 11 bits."""
-
-    def wrapped(module: nn.Module, do_power_iteration: bool) -> Tensor:
-        kind = next(module.parameters()).device.type
-        with torch.autocast(kind, enabled=False) if kind != "meta" else contextlib.nullcontext():
-            return compute(module, do_power_iteration=do_power_iteration)
-
-    return wrapped
+    return normalised(nn.Conv2d(inputs, outputs, kernel, stride, 1, bias=False))
 
 
 class UNetDiscriminatorSN(nn.Module):
@@ -59,11 +41,7 @@ class UNetDiscriminatorSN(nn.Module):
 
 
 def _act(conv: nn.Module, x: Tensor) -> Tensor:
-    """The convolution, its weight normalised first by its hook, and leaky ReLU."""
-    assert isinstance(conv, nn.Conv2d)
-    for hook in conv._forward_pre_hooks.values():  # pyright: ignore[reportPrivateUsage]
-        hook(conv, (x,))
-    return conv_act([x], conv, slope=0.2)
+    return hooked_conv(conv, x, slope=0.2)
 
 
 def _double(x: Tensor) -> Tensor:

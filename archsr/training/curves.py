@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from archsr.atomic import replacing
+from archsr.config import LossConfig
 from archsr.training.log import read_log
 
-_LOSSES = ("pixel", "perceptual", "gan", "d_real", "d_fake")
+_LOSSES = (*LossConfig.model_fields, "d_real", "d_fake")
 
 
 def draw_curves(run: Path) -> Path | None:

@@ -1,69 +1,88 @@
-"""The generator's and the discriminator's objectives, as in Real-ESRGAN."""
+"""Losses that compare two pictures without a network: functions of `sr` and `target`, both (b, 3, h, w), to a scalar.
 
-from collections.abc import Mapping
+All in the dtype of the pictures, which is float32 whatever autocast says; `target` gets no gradient.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from archsr.config import SCRATCH, LossConfig, PerceptualLoss
-from archsr.errors import UserError
-from archsr.models.build import load_state
+from archsr.config import CharbonnierLoss, ColourLoss, FrequencyLoss, GradientLoss, LdlLoss, Loss
 from archsr.models.lean import l1
-from archsr.models.vgg_features import CONVS, VGG19Features
-from archsr.models.weights import read_state
-from archsr.seeds import seeded
+
+# a ramp of one per pixel has a gradient of 1
+_SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
+_LAPLACE = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
+_EDGES = {"sobel": torch.stack([_SOBEL, _SOBEL.T]), "laplacian": _LAPLACE[None]}
 
 
-class Perceptual(nn.Module):
-    """Weighted mean L1 between VGG19 features before ReLU; the prediction is not clamped.
+def pixel(sr: Tensor, target: Tensor, _: Loss) -> Tensor:
+    """Mean absolute error."""
+    return l1(sr, target)
 
-    The features may be computed under autocast; their differences are float32.
+
+def charbonnier(sr: Tensor, target: Tensor, config: CharbonnierLoss) -> Tensor:
+    """Mean of sqrt(d² + ε²) (Lai 2017). BasicSR writes its `eps` for our ε²."""
+    return ((sr - target.detach()).square() + config.epsilon**2).sqrt().mean()
+
+
+def frequency(sr: Tensor, target: Tensor, config: FrequencyLoss) -> Tensor:
+    """Of the orthonormal Fourier transform of each channel.
+
+    `l1`: mean absolute error of real and imaginary parts. `focal` (Jiang 2021): mean of w·|d|², w = |d|^α divided by
+    its largest of the channel, and without a gradient.
     """
-
-    def __init__(self, config: PerceptualLoss) -> None:
-        super().__init__()
-        unknown = [name for name in config.layers if name not in CONVS]
-        if unknown:
-            raise UserError(f"losses.perceptual.layers: no layer {unknown[0]!r} in VGG19; it has {', '.join(CONVS)}")
-        self.weights: Mapping[str, float] = config.layers
-        self.vgg = VGG19Features(config.layers)
-
-    def load(self, source: str) -> None:
-        """Load the features of torchvision's VGG19 file."""
-        wanted = self.vgg.state_dict()
-        load_state(self.vgg, {k: v for k, v in read_state(source).items() if k in wanted}, where=source)
-
-    def forward(self, sr: Tensor, target: Tensor) -> Tensor:
-        """Scalar loss of two (b, 3, h, w)."""
-        with torch.no_grad():
-            wanted = self.vgg(target)
-        found = self.vgg(sr)
-        terms = [w * l1(found[name], wanted[name]) for name, w in self.weights.items()]
-        return torch.stack(terms).sum()
+    difference = torch.view_as_real(torch.fft.fft2(sr - target.detach(), norm="ortho"))  # (b, c, h, w, 2)
+    if config.kind == "l1":
+        return difference.abs().mean()
+    squared = difference.square().sum(-1)
+    weight = squared.detach() ** (config.alpha / 2)
+    largest = weight.amax((2, 3), keepdim=True)
+    return (weight / largest.clamp_min(torch.finfo(weight.dtype).tiny) * squared).mean()
 
 
-def perceptual_for(config: LossConfig) -> Perceptual | None:
-    """The perceptual loss with its weights, or None where its weight is 0.
+def gradient(sr: Tensor, target: Tensor, config: GradientLoss) -> Tensor:
+    """Mean absolute error of the edges of each channel, the outermost pixels left out."""
+    filters = _EDGES[config.kind].to(sr)[:, None]  # (n, 1, 3, 3)
+    b, c, h, w = sr.shape
+    return F.conv2d((sr - target.detach()).reshape(b * c, 1, h, w), filters).abs().mean()
 
-    Raises `UserError`, saying what to do, where VGG19's weights cannot be had.
+
+def colour(sr: Tensor, target: Tensor, config: ColourLoss) -> Tensor:
+    """Mean absolute error of the mean colours of squares of `size` pixels; pixels that fill no square are left out."""
+    return F.avg_pool2d(sr - target.detach(), config.size).abs().mean()
+
+
+def ldl(sr: Tensor, target: Tensor, averaged: Tensor, config: LdlLoss) -> Tensor:
+    """Mean of map·|sr - target| (Liang 2022). `averaged`: what the moving average of the generator makes of the lq.
+
+    The map takes part in the gradient, as in the authors' code.
     """
-    if config.perceptual.weight == 0:
-        return None
-    with seeded(0, "init perceptual"):
-        loss = Perceptual(config.perceptual)
-    if config.perceptual.weights == SCRATCH:
-        return loss
-    try:
-        loss.load(config.perceptual.weights)
-    except UserError as error:
-        raise UserError(
-            f"the perceptual loss needs VGG19: {error}. Or point losses.perceptual.weights to a local file, "
-            "or train without it: --set losses.perceptual.weight=0"
-        ) from None
-    return loss
+    return (artefacts(sr, target, averaged, window=config.window) * (sr - target.detach()).abs()).mean()
 
 
-def adversarial(logits: Tensor, *, real: bool) -> Tensor:
-    """Binary cross-entropy of a logit map against all-real or all-fake, mean over the map."""
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, 1.0 if real else 0.0))
+def artefacts(sr: Tensor, target: Tensor, averaged: Tensor, *, window: int) -> Tensor:
+    """(b, 1, h, w): local variance of the residual times the picture's to the power 1/5, zero where the averaged
+    generator is further from the target."""
+    target = target.detach()
+    residual = (sr - target).abs().sum(1, keepdim=True)
+    before = (averaged.detach() - target).abs().sum(1, keepdim=True)
+    # without the tiny number equal pictures would have no gradient: that of the root is infinite at 0
+    whole = (residual.var((1, 2, 3), keepdim=True) + 1e-20) ** 0.2
+    padded = F.pad(residual, [window // 2] * 4, mode="reflect")
+    # two passes: mean of squares minus square of the mean would lose what a small variance consists of
+    patches = padded.unfold(2, window, 1).unfold(3, window, 1)  # (b, 1, h, w, window, window)
+    return torch.where(residual < before, 0.0, whole * patches.var((-1, -2)))
+
+
+# of two pictures alone; `ldl` needs a third
+PICTURE_LOSSES: dict[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
+    "pixel": pixel,
+    "charbonnier": charbonnier,
+    "frequency": frequency,
+    "gradient": gradient,
+    "colour": colour,
+}

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from torch.nn.utils import remove_spectral_norm
 
 from archsr.config import TrainConfig
-from archsr.models.build import build
-from archsr.models.rrdbnet import RRDBNet
-from archsr.models.unet_discriminator import UNetDiscriminatorSN
+from archsr.models.build import Generator, build, build_discriminator
+from archsr.models.srvgg import SRVGGNetCompact
+from archsr.training.feature_losses import TITLES, FeatureLoss, feature_losses
 from archsr.training.layers import select
-from archsr.training.losses import Perceptual
 
 _WIDTH = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -49,14 +48,12 @@ def forecast(config: TrainConfig) -> Forecast:
             "generator: gradients, Adam, EMA": 16 * trained,
             "generator: activations": _generator_activations(config, net.to(dtype), batch, dtype),
         }
-        picture = torch.empty(batch, 3, size, size, dtype=dtype)
-        if config.losses.perceptual.weight:
-            perceptual = Perceptual(config.losses.perceptual).to(dtype)
-            parts["VGG19: weights"] = 4 * sum(p.numel() for p in perceptual.parameters())
-            learned = picture.detach().requires_grad_()
-            parts["VGG19: activations"] = saved_bytes(lambda: perceptual(learned, picture), perceptual)
+        for name, loss in feature_losses(config.losses, size=size, weights=False).items():
+            width = dtype if loss.autocast else torch.float32
+            parts[f"{TITLES[name]}: weights"] = 4 * sum(p.numel() for p in loss.parameters())
+            parts[f"{TITLES[name]}: activations"] = _loss_activations(loss.to(width), size, batch, width)
         if config.losses.gan.weight:
-            net_d = UNetDiscriminatorSN(features=config.discriminator.features)
+            net_d = build_discriminator(config.discriminator)
             count = sum(p.numel() for p in net_d.parameters())
             parts["discriminator: weights, gradients, Adam"] = (16 if config.discriminator.train else 4) * count
             parts["discriminator: activations"] = _discriminator_activations(net_d, size, batch, dtype)
@@ -65,10 +62,10 @@ def forecast(config: TrainConfig) -> Forecast:
     return Forecast(parts)
 
 
-def _generator_activations(config: TrainConfig, net: nn.Module, batch: int, dtype: torch.dtype) -> int:
+def _generator_activations(config: TrainConfig, net: Generator, batch: int, dtype: torch.dtype) -> int:
     side = config.data.gt_size // config.model.scale
     lq = torch.empty(batch, 3, side, side, dtype=dtype)
-    if not (config.training.gradient_checkpointing and isinstance(net, RRDBNet)):
+    if not (config.training.gradient_checkpointing and not isinstance(net, SRVGGNetCompact)):
         return saved_bytes(lambda: net(lq), net)
     blocks = list(net.body.children())
     # whether a gradient passes through each block's input: something before it is trained
@@ -84,6 +81,11 @@ def _generator_activations(config: TrainConfig, net: nn.Module, batch: int, dtyp
 
 def _block_bytes(block: nn.Module, features: Tensor, learned: bool) -> int:
     return saved_bytes(lambda: block(features.detach().requires_grad_(learned)), block)
+
+
+def _loss_activations(loss: FeatureLoss, size: int, batch: int, dtype: torch.dtype) -> int:
+    sr, target = (torch.empty(batch, 3, size, size, dtype=dtype) for _ in range(2))
+    return saved_bytes(lambda: loss(sr.requires_grad_(), target), loss)
 
 
 def _trained(module: nn.Module) -> bool:

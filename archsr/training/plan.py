@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from archsr.config import LayerGroup, TrainConfig
-from archsr.models.build import build
-from archsr.models.rrdbnet import RRDBNet
-from archsr.models.unet_discriminator import UNetDiscriminatorSN
+from archsr.config import LayerGroup, TrainConfig, recomputes
+from archsr.models.build import build, build_discriminator
+from archsr.models.srvgg import SRVGGNetCompact
+from archsr.training.adversarial import compares
+from archsr.training.feature_losses import feature_losses
 from archsr.training.layers import select
-from archsr.training.losses import Perceptual
 from archsr.training.memory import forecast
 
 # what the forecast cannot know: CUDA's own memory, the allocator's slack, and the work space of convolutions
@@ -77,7 +78,7 @@ def alternatives(config: TrainConfig, *, processes: int = 1) -> list[Option]:
     return [
         option(changed(config, layers=layers, gradient_checkpointing=checkpointing), processes=processes, losses=losses)
         for layers in choices
-        for checkpointing in ((False, True) if config.model.arch == "rrdbnet" else (False,))
+        for checkpointing in ((False, True) if recomputes(config.model) else (False,))
     ]
 
 
@@ -86,10 +87,10 @@ def fitting(config: TrainConfig, memory: int, *, processes: int = 1) -> Option |
     checkpointing if it can be. None where not even one sample fits."""
     share = config.training.global_batch // processes
     sizes = [n for n in range(share, 0, -1) if share % n == 0]
-    for checkpointing in (False, True) if config.model.arch == "rrdbnet" else (False,):
+    for checkpointing in (False, True) if recomputes(config.model) else (False,):
         for size in sizes:
             # half of the batch at a time costs little; more pieces cost more than recomputing
-            if not checkpointing and size * 4 < share and config.model.arch == "rrdbnet":
+            if not checkpointing and size * 4 < share and recomputes(config.model):
                 break
             found = option(changed(config, micro_batch=size, gradient_checkpointing=checkpointing), processes=processes)
             if found.memory <= memory:
@@ -122,25 +123,39 @@ def generator_flops(config: TrainConfig) -> int:
     with torch.device("meta"):
         net = build(config.model)
         select(net, config.training.layers)
-        if isinstance(net, RRDBNet):
+        if not isinstance(net, SRVGGNetCompact):
             net.checkpointing = config.training.gradient_checkpointing
         return _counted(lambda: net(torch.empty(1, 3, side, side)))
 
 
 def loss_flops(config: TrainConfig) -> int:
-    """What VGG19 and the discriminator, with its own training, add for one sample. Degradation is not counted."""
+    """What the losses' networks and the discriminator, with its own training, add for one sample.
+
+    Degradation is not counted.
+    """
     total, size = 0, config.data.gt_size
     with torch.device("meta"):
         sr = torch.empty(1, 3, size, size)
-        if config.losses.perceptual.weight:
-            perceptual = Perceptual(config.losses.perceptual)
-            total += _counted(lambda: perceptual(sr.requires_grad_(), sr.detach()))
+        for loss in feature_losses(config.losses, size=size, weights=False).values():
+            total += _counted(lambda loss=loss: loss(sr.requires_grad_(), sr.detach()))
+        if config.losses.ldl.weight:
+            side = size // config.model.scale
+            total += _counted_forward(build(config.model), torch.empty(1, 3, side, side))
         if config.losses.gan.weight:
-            net_d = UNetDiscriminatorSN(features=config.discriminator.features)
+            net_d = build_discriminator(config.discriminator)
             total += _counted(lambda: net_d.requires_grad_(False)(sr.requires_grad_()))
             if config.discriminator.train:
                 total += 2 * _counted(lambda: net_d.requires_grad_(True)(sr.detach()))
+            if compares(config.losses.gan.objective):  # real once more for the generator, fake for the discriminator
+                total += (2 if config.discriminator.train else 1) * _counted_forward(net_d, sr.detach())
     return total
+
+
+@torch.no_grad()
+def _counted_forward(net: nn.Module, x: torch.Tensor) -> int:
+    with FlopCounterMode(display=False) as counter:
+        net(x)
+    return counter.get_total_flops()
 
 
 def _counted(forward: Callable[[], torch.Tensor]) -> int:

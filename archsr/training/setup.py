@@ -9,20 +9,19 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from archsr import checkpoint, config_file
 from archsr.config import SCRATCH, Stage, TrainConfig
 from archsr.degrade.pool import PairPool, deal
 from archsr.errors import UserError
-from archsr.models.build import Generator, build
-from archsr.models.rrdbnet import RRDBNet
-from archsr.models.unet_discriminator import UNetDiscriminatorSN
+from archsr.models.build import Generator, build, build_discriminator
+from archsr.models.srvgg import SRVGGNetCompact
 from archsr.models.weights import load_weights
-from archsr.seeds import seeded
 from archsr.training.data import Data
 from archsr.training.ema import Ema
+from archsr.training.feature_losses import feature_losses
 from archsr.training.layers import Group, select
-from archsr.training.losses import perceptual_for
 from archsr.training.optim import make_optimizer, pack, stage_at, unpack
 from archsr.training.step import Parts
 from archsr.training.suspects import Suspects
@@ -95,12 +94,11 @@ def generator_for(config: TrainConfig) -> Generator:
     return net
 
 
-def discriminator_for(config: TrainConfig) -> UNetDiscriminatorSN | None:
+def discriminator_for(config: TrainConfig) -> nn.Module | None:
     """The discriminator with its starting weights, or None without a GAN loss."""
     if config.losses.gan.weight == 0:
         return None
-    with seeded(config.seed, "init discriminator"):
-        net = UNetDiscriminatorSN(features=config.discriminator.features)
+    net = build_discriminator(config.discriminator, seed=config.seed)
     if config.discriminator.weights != SCRATCH:
         load_weights(net, config.discriminator.weights)
     return net.requires_grad_(config.discriminator.train).train(config.discriminator.train)
@@ -110,11 +108,15 @@ def make_run(config: TrainConfig, accelerator: Accelerator, world: World, data: 
     """Build networks and optimisers. Layers are chosen before optimisers and wrappers exist."""
     config = shared_out(config, world)
     # a missing file, or an unreachable site, may be one machine's trouble only
-    raw_g, raw_d, perceptual = world.together(
-        lambda: (generator_for(config), discriminator_for(config), perceptual_for(config.losses))
+    raw_g, raw_d, features = world.together(
+        lambda: (
+            generator_for(config),
+            discriminator_for(config),
+            feature_losses(config.losses, size=config.data.gt_size),
+        )
     )  # all ranks
     groups = select(raw_g, config.training.layers)
-    if isinstance(raw_g, RRDBNet):
+    if not isinstance(raw_g, SRVGGNetCompact):
         raw_g.checkpointing = config.training.gradient_checkpointing
     if config.training.channels_last:
         raw_g.to(memory_format=torch.channels_last)
@@ -129,6 +131,7 @@ def make_run(config: TrainConfig, accelerator: Accelerator, world: World, data: 
         optimizer_d = make_optimizer([own], config.training.optimizer, lr=first.lr)
     elif raw_d is not None:
         raw_d.to(accelerator.device)
+    ema = Ema(parameters, config.training.ema)
     fp16 = config.training.precision == "fp16"
     scalers = [torch.amp.GradScaler(accelerator.device.type, enabled=fp16) for _ in range(2)]
     parts = Parts(
@@ -136,10 +139,11 @@ def make_run(config: TrainConfig, accelerator: Accelerator, world: World, data: 
         net_g=net_g,
         net_d=net_d,
         raw_d=raw_d,
-        perceptual=perceptual.to(accelerator.device) if perceptual else None,
         losses=config.losses,
         scaler_g=scalers[0],
         scaler_d=scalers[1],
+        features={name: loss.to(accelerator.device) for name, loss in features.items()},
+        averaged=lambda lq: functional_call(raw_g, ema.average, (lq,)),
     )
     return Run(
         config=config,
@@ -153,7 +157,7 @@ def make_run(config: TrainConfig, accelerator: Accelerator, world: World, data: 
         parts=parts,
         optimizer_g=make_optimizer(groups, config.training.optimizer, lr=first.lr),
         optimizer_d=optimizer_d,
-        ema=Ema(parameters, config.training.ema),
+        ema=ema,
         pool=PairPool(config.degrade.pool_batches * config.training.global_batch // world.size),
         suspects=Suspects(),
     )

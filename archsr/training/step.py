@@ -1,35 +1,39 @@
 """One iteration as Real-ESRGAN makes it: generator, then discriminator, on the same pairs."""
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from archsr.config import LossConfig
+from archsr.config import Loss, LossConfig
 from archsr.degrade.apply import Pair
 from archsr.degrade.sharpen import sharpen
-from archsr.models.lean import l1
-from archsr.training.losses import Perceptual, adversarial
+from archsr.training.adversarial import compares, discriminator_loss, generator_loss
+from archsr.training.feature_losses import FeatureLoss
+from archsr.training.losses import PICTURE_LOSSES, ldl
 
 
 @dataclass(frozen=True)
 class Parts:
     """The networks of a run. `net_g` and `net_d` are what the launcher wrapped, `raw_d` the discriminator itself.
 
-    `net_d` is None where the discriminator is frozen, `raw_d` where there is none. The scalers are enabled for fp16
-    only, one per optimiser: a shared one would skip both steps when one of them overflows.
+    `net_d` is None where the discriminator is frozen, `raw_d` where there is none. `averaged` makes pictures with the
+    moving average of the generator, for the LDL loss. The scalers are enabled for fp16 only, one per optimiser: a
+    shared one would skip both steps when one of them overflows.
     """
 
     accelerator: Accelerator
     net_g: nn.Module
     net_d: nn.Module | None
     raw_d: nn.Module | None
-    perceptual: Perceptual | None
     losses: LossConfig
     scaler_g: torch.amp.GradScaler
     scaler_d: torch.amp.GradScaler
+    features: Mapping[str, FeatureLoss] = field(default_factory=dict[str, FeatureLoss])
+    averaged: Callable[[Tensor], Tensor] | None = None
 
 
 Terms = dict[str, Tensor]
@@ -49,43 +53,77 @@ def micro_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:
 
 
 def _generator_pass(parts: Parts, pair: Pair, share: float, last: bool) -> tuple[Tensor, Terms]:
-    losses, terms = parts.losses, Terms()
-    sharpened = losses.pixel.sharpened or losses.perceptual.sharpened
-    gt_usm = sharpen(pair.gt) if sharpened else pair.gt
+    wanted = parts.losses.terms()
+    sharpened = any(term.sharpened for term in wanted.values())
+    targets = {True: sharpen(pair.gt) if sharpened else pair.gt, False: pair.gt}
     if parts.raw_d is not None:
         parts.raw_d.requires_grad_(False)
     with contextlib.nullcontext() if last else parts.accelerator.no_sync(parts.net_g):
         sr = parts.net_g(pair.lq).float()
-        terms["pixel"] = l1(sr, gt_usm if losses.pixel.sharpened else pair.gt)
-        total = losses.pixel.weight * terms["pixel"]
-        if parts.perceptual is not None:
-            with parts.accelerator.autocast():
-                terms["perceptual"] = parts.perceptual(sr, gt_usm if losses.perceptual.sharpened else pair.gt)
-            total = total + losses.perceptual.weight * terms["perceptual"]
-        if parts.raw_d is not None:
-            with parts.accelerator.autocast():
-                logits = parts.raw_d(sr)
-            terms["gan"] = adversarial(logits.float(), real=True)
-            total = total + losses.gan.weight * terms["gan"]
+        terms = {name: _term(parts, name, term, sr, pair, targets[term.sharpened]) for name, term in wanted.items()}
+        total = torch.stack([term.weight * terms[name] for name, term in wanted.items()]).sum()
         parts.scaler_g.scale(total * share).backward()
     terms["total"] = total
     return sr.detach(), {name: value.detach() for name, value in terms.items()}
 
 
+def _term(parts: Parts, name: str, config: Loss, sr: Tensor, pair: Pair, target: Tensor) -> Tensor:
+    """One unweighted term of the generator's objective; `target` is plain or sharpened as the term wants."""
+    if name in PICTURE_LOSSES:
+        return PICTURE_LOSSES[name](sr, target, config)
+    if name == "ldl":
+        assert parts.averaged is not None
+        with torch.no_grad():
+            averaged = parts.averaged(pair.lq).float()
+        return ldl(sr, target, averaged, parts.losses.ldl)
+    if name == "gan":
+        return _judged(parts, sr, target)
+    loss = parts.features[name]
+    with parts.accelerator.autocast() if loss.autocast else contextlib.nullcontext():
+        return loss(sr, target)
+
+
+def _judged(parts: Parts, sr: Tensor, target: Tensor) -> Tensor:
+    """The adversarial term. The real pictures pass first, as in the reference, where it compares with them."""
+    assert parts.raw_d is not None
+    objective = parts.losses.gan.objective
+    with parts.accelerator.autocast():
+        real = _without_graph(parts.raw_d, target) if compares(objective) else None
+        fake = parts.raw_d(sr)
+    return generator_loss(objective, fake.float(), real=real)
+
+
+@torch.no_grad()
+def _without_graph(net: nn.Module, picture: Tensor) -> Tensor:
+    return net(picture).float()
+
+
 def _discriminator_pass(parts: Parts, gt: Tensor, fake: Tensor, share: float, last: bool) -> Terms:
+    """Real, then fake, each with a backward pass of its own; gradients travel with the second.
+
+    An objective that compares needs the fake logits before the real pass, and the real logits after it: three passes,
+    so that batch statistics and power iterations move as in the reference. The first goes through the network itself,
+    for it has no gradient to gather.
+    """
     assert parts.net_d is not None
     assert parts.raw_d is not None
     parts.raw_d.requires_grad_(True)
+    objective = parts.losses.gan.objective
     real = sharpen(gt) if parts.losses.gan.sharpened else gt
+    other: Tensor | None = None
+    if compares(objective):
+        with parts.accelerator.autocast():
+            other = _without_graph(parts.raw_d, fake)
     terms: Terms = {}
     for name, picture in (("d_real", real), ("d_fake", fake)):
         final = last and name == "d_fake"
         with contextlib.nullcontext() if final else parts.accelerator.no_sync(parts.net_d):
             logits = parts.net_d(picture).float()
-            loss = adversarial(logits, real=name == "d_real")
+            loss = discriminator_loss(objective, logits, real=name == "d_real", other=other)
             parts.scaler_d.scale(loss * share).backward()
-        terms[name] = loss.detach()
-        terms[f"{name}_logit"] = logits.detach().mean()
+        judged: Tensor = logits.detach()
+        terms |= {name: loss.detach(), f"{name}_logit": judged.mean()}
+        other = judged
     return terms
 
 

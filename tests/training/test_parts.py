@@ -7,11 +7,12 @@ from torch import nn
 from archsr.config import EmaConfig, LayerGroup, LossConfig, OptimizerConfig, PerceptualLoss, Stage, TrainConfig
 from archsr.config_file import check
 from archsr.errors import UserError
+from archsr.models.build import build
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.srvgg import SRVGGNetCompact
 from archsr.training.ema import Ema
+from archsr.training.feature_losses import Perceptual, feature_losses
 from archsr.training.layers import select, table
-from archsr.training.losses import Perceptual, adversarial, perceptual_for
 from archsr.training.memory import forecast, saved_bytes
 from archsr.training.optim import make_optimizer, pack, set_lr, stage_at, unpack
 
@@ -115,17 +116,10 @@ def test_without_vgg_weights_the_error_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("ARCHSR_MIRROR", "http://127.0.0.1:9")
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     with pytest.raises(UserError) as error:
-        perceptual_for(LossConfig())
+        feature_losses(LossConfig(), size=64)
     for word in ("VGG19", "vgg19-dcbb9e9d.pth", "losses.perceptual.weights", "--set losses.perceptual.weight=0"):
         assert word in str(error.value)
-    assert perceptual_for(LossConfig(perceptual=PerceptualLoss(weight=0.0))) is None
-
-
-def test_adversarial_is_cross_entropy():
-    logits = torch.tensor([[-2.0, 0.0, 3.0]])
-    p = torch.sigmoid(logits)
-    assert float(adversarial(logits, real=True)) == pytest.approx(float(-p.log().mean()), rel=1e-5)
-    assert float(adversarial(logits, real=False)) == pytest.approx(float(-(1 - p).log().mean()), rel=1e-5)
+    assert feature_losses(LossConfig(perceptual=PerceptualLoss(weight=0.0)), size=64) == {}
 
 
 # ---------------------------------------------------------------- moving average
@@ -257,6 +251,26 @@ def test_the_forecast_is_what_autograd_really_keeps(layers):
     select(net, layers)
     measured = saved_bytes(lambda: net(torch.rand(2, 3, 16, 16)), net)
     assert forecast(config).parts["generator: activations"] == pytest.approx(measured, rel=0.02)
+
+
+@pytest.mark.parametrize("layers", [["conv_last"], ["body.1.conv2"], ["all"]])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_forecast_of_srresnet_and_its_judges(layers, checkpointing):
+    small = {"data": {"gt_size": 128}, "losses": {"perceptual": {"weight": 0.0}}}
+    config = run(layers, checkpointing, arch="srresnet", features=8, blocks=5)
+    config = check(
+        TrainConfig, {**config.model_dump(mode="json"), **small, "discriminator": {"arch": "vgg"}}, where="m"
+    )
+    net = build(config.model)
+    select(net, layers)
+    net.checkpointing = checkpointing
+    measured = saved_bytes(lambda: net(torch.rand(12, 3, 32, 32)), net)
+    found = forecast(config).parts
+    # one block recomputed comes on top of what is kept
+    assert measured <= found["generator: activations"] <= measured * (1.02 if not checkpointing else 1.3)
+    assert found["discriminator: weights, gradients, Adam"] == 16 * 14_499_401
+    patch = check(TrainConfig, {**config.model_dump(mode="json"), "discriminator": {"arch": "patch"}}, where="m")
+    assert 0 < forecast(patch).parts["discriminator: activations"] < found["discriminator: activations"] * 2
 
 
 def test_the_forecast_counts_the_whole_perceptual_loss():

@@ -12,7 +12,7 @@ from archsr.degrade.apply import Pair
 from archsr.degrade.sharpen import sharpen
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
-from archsr.training.losses import Perceptual
+from archsr.training.feature_losses import Perceptual
 from archsr.training.step import Parts, micro_step, update
 
 LOSSES = LossConfig(
@@ -40,10 +40,10 @@ def parts(net_g, net_d, perceptual, *, train_d=True):
         net_g=net_g,
         net_d=net_d if train_d else None,
         raw_d=net_d,
-        perceptual=perceptual,
         losses=LOSSES,
         scaler_g=scalers[0],
         scaler_d=scalers[1],
+        features={"perceptual": perceptual},
     )
 
 
@@ -99,9 +99,7 @@ def test_accumulated_halves_have_the_gradient_of_the_whole(pair):
     gradients = []
     for pieces in (1, 2, 4):
         own = copy.deepcopy(net)
-        p = Parts(
-            Accelerator(cpu=True), own, None, None, None, losses, *[torch.amp.GradScaler("cpu", enabled=False)] * 2
-        )
+        p = Parts(Accelerator(cpu=True), own, None, None, losses, *[torch.amp.GradScaler("cpu", enabled=False)] * 2)
         size = 4 // pieces
         for i in range(pieces):
             part = Pair(doubles.lq[i * size : (i + 1) * size], doubles.gt[i * size : (i + 1) * size])

@@ -1,0 +1,138 @@
+"""The generator's objective: a weighted sum of whatever has a weight above 0."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from archsr.config.table import Positive, Table
+
+Weight = Annotated[float, Field(ge=0)]
+Above = Annotated[float, Field(gt=0)]
+VggLayer = Annotated[str, Field(pattern=r"^conv(1_[12]|2_[12]|[345]_[1-4])$")]
+Objective = Literal["vanilla", "relativistic", "hinge", "least_squares"]
+
+
+class Loss(Table):
+    """A term. `sharpened`: its target is the sharpened ground truth, as in Real-ESRGAN."""
+
+    weight: Weight = 0.0
+    sharpened: bool = True
+
+
+class PixelLoss(Loss):
+    """Mean absolute error."""
+
+    weight: Weight = 1.0
+
+
+class CharbonnierLoss(Loss):
+    """sqrt(difference² + epsilon²): an absolute error without a corner at zero."""
+
+    epsilon: Above = 1e-3
+
+
+class PerceptualLoss(Loss):
+    """L1 between VGG19 features before ReLU. `weights`: `vgg19` (torchvision's ImageNet file), a file, or `scratch`."""
+
+    weight: Weight = 1.0
+    weights: str = "vgg19"
+    layers: dict[VggLayer, Above] = Field(
+        default={"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}, min_length=1
+    )
+
+
+class FeaturesLoss(Loss):
+    """L1 between the features of any network that timm can take features of.
+
+    `weights`: `timm` (its own download), a file, or `scratch`. `layers`: timm's names of the features; none: all alike.
+    """
+
+    network: str = "convnext_tiny.fb_in22k"
+    weights: str = "timm"
+    layers: dict[str, Above] = Field(default={})
+
+
+class LpipsLoss(Loss):
+    """LPIPS v0.1. `weights`: `imagenet` (torchvision's file for `network`), a file like it, or `scratch`."""
+
+    network: Literal["alex", "vgg"] = "vgg"
+    weights: str = "imagenet"
+
+
+class DistsLoss(Loss):
+    """DISTS. `weights`: of VGG16, as for LPIPS; `balance`: of its own published numbers, a file, or `scratch`."""
+
+    weights: str = "imagenet"
+    balance: str = "dists"
+
+
+class FrequencyLoss(Loss):
+    """Of Fourier coefficients: `focal` weighs each by its own error to the power `alpha`, `l1` is their mean error."""
+
+    kind: Literal["focal", "l1"] = "focal"
+    alpha: Above = 1.0
+
+
+class GradientLoss(Loss):
+    """L1 between edges: `sobel` across and down, or `laplacian`."""
+
+    kind: Literal["sobel", "laplacian"] = "sobel"
+
+
+class LdlLoss(Loss):
+    """Locally discriminative learning: L1 where the picture varies like an artefact and the moving average does better.
+
+    `window`: side of the neighbourhood whose variance is taken, odd.
+    """
+
+    window: Annotated[int, Field(ge=3, le=31)] = 7
+
+    @model_validator(mode="after")
+    def _odd(self) -> Self:
+        if self.window % 2 == 0:
+            raise ValueError(f"window ({self.window}) must be odd")
+        return self
+
+
+class ColourLoss(Loss):
+    """L1 between mean colours of squares of `size` pixels: casts count, detail does not."""
+
+    size: Positive = 16
+
+
+class GanLoss(Loss):
+    """`vanilla`: cross-entropy; `relativistic`: of real against the mean fake and fake against the mean real.
+
+    `sharpened` is of the discriminator's real pictures.
+    """
+
+    weight: Weight = 0.1
+    sharpened: bool = False
+    objective: Objective = "vanilla"
+
+
+class LossConfig(Table):
+    """All terms; the pixel, perceptual and GAN losses of Real-ESRGAN unless their weights are set to 0."""
+
+    pixel: PixelLoss = PixelLoss()
+    charbonnier: CharbonnierLoss = CharbonnierLoss()
+    perceptual: PerceptualLoss = PerceptualLoss()
+    features: FeaturesLoss = FeaturesLoss()
+    lpips: LpipsLoss = LpipsLoss()
+    dists: DistsLoss = DistsLoss()
+    frequency: FrequencyLoss = FrequencyLoss()
+    gradient: GradientLoss = GradientLoss()
+    ldl: LdlLoss = LdlLoss()
+    colour: ColourLoss = ColourLoss()
+    gan: GanLoss = GanLoss()
+
+    def terms(self) -> dict[str, Loss]:
+        """The terms that are asked for, by name."""
+        every: dict[str, Loss] = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: term for name, term in every.items() if term.weight > 0}
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        if not self.terms():
+            raise ValueError("all weights are 0: there is nothing to learn")
+        return self

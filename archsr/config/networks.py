@@ -1,0 +1,100 @@
+"""Settings of the generators and discriminators."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Discriminator, Field, Tag
+
+from archsr.config.table import Positive, Table
+
+SCRATCH = "scratch"
+
+
+class RRDBNetConfig(Table):
+    """Real-ESRGAN's generator. `weights`: an official name, `ncnn:NAME`, a file, or `scratch`."""
+
+    arch: Literal["rrdbnet"] = "rrdbnet"
+    scale: Literal[1, 2, 4] = 4
+    features: Positive = 64
+    blocks: Positive = 23
+    growth: Positive = 32
+    weights: str = "RealESRGAN_x4plus"
+
+
+class SRVGGConfig(Table):
+    """The compact generator of the realesr-* models. `weights` as for RRDBNet."""
+
+    arch: Literal["srvgg"]
+    scale: Literal[1, 2, 3, 4] = 4
+    features: Positive = 64
+    convs: Positive = 16
+    weights: str = "realesr-animevideov3"
+
+
+class SRResNetConfig(Table):
+    """The generator of SRGAN as BasicSR has it, without normalisation. No weights are released at a fixed address."""
+
+    arch: Literal["srresnet"]
+    scale: Literal[2, 3, 4] = 4
+    features: Positive = 64
+    blocks: Positive = 16
+    weights: str = SCRATCH
+
+
+ModelConfig = Annotated[RRDBNetConfig | SRVGGConfig | SRResNetConfig, Field(discriminator="arch")]
+
+
+class _Judge(Table):
+    """What every discriminator has; used only where `losses.gan.weight` is above 0. `train = false` keeps it as is."""
+
+    features: Positive = 64
+    train: bool = True
+    lr_scale: Annotated[float, Field(gt=0)] = 1.0
+
+
+class UNetConfig(_Judge):
+    """Real-ESRGAN's U-Net with spectral normalisation: a logit per pixel."""
+
+    arch: Literal["unet"] = "unet"
+    weights: str = "RealESRGAN_x4plus_netD"
+
+
+class VGGStyleConfig(_Judge):
+    """The discriminator of SRGAN and ESRGAN: one logit per picture of exactly `input_size` = `data.gt_size` pixels."""
+
+    arch: Literal["vgg"]
+    input_size: Literal[128, 256] = 128
+    weights: str = SCRATCH
+
+
+class PatchConfig(_Judge):
+    """PatchGAN: a logit per overlapping patch, `layers` strided convolutions deep."""
+
+    arch: Literal["patch"]
+    layers: Annotated[int, Field(ge=1, le=5)] = 3
+    norm: Literal["batch", "spectral", "none"] = "spectral"
+    weights: str = SCRATCH
+
+
+def _which(table: Any) -> str:  # noqa: ANN401 - a table as written, or one of the models
+    """Configs written before there was a choice name none."""
+    return str(table.get("arch", "unet") if isinstance(table, dict) else getattr(table, "arch", "unet"))
+
+
+DiscriminatorConfig = Annotated[
+    Annotated[UNetConfig, Tag("unet")] | Annotated[VGGStyleConfig, Tag("vgg")] | Annotated[PatchConfig, Tag("patch")],
+    Discriminator(_which),
+]
+
+
+def recomputes(model: BaseModel) -> bool:
+    """Whether the network can be trained with gradient checkpointing: whether it has blocks to recompute."""
+    return isinstance(model, RRDBNetConfig | SRResNetConfig)
+
+
+def problem_with_size(judge: UNetConfig | VGGStyleConfig | PatchConfig, gt_size: int) -> str | None:
+    """Why the discriminator cannot take pictures of `gt_size`, or None."""
+    if isinstance(judge, VGGStyleConfig) and judge.input_size != gt_size:
+        return f"discriminator.input_size ({judge.input_size}) must be data.gt_size ({gt_size})"
+    if isinstance(judge, PatchConfig) and gt_size >> judge.layers < 3:
+        return f"discriminator.layers ({judge.layers}) leave nothing of data.gt_size ({gt_size}); at most 5 and fewer"
+    return None

@@ -1,0 +1,37 @@
+"""Spectral normalisation of convolutions, computed in full precision under autocast."""
+
+import contextlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import spectral_norm  # the older API: the official files have its key names (weight_orig, _u, _v)
+
+from archsr.models.lean import conv_act
+
+
+def normalised(conv: nn.Conv2d) -> nn.Conv2d:
+    """The convolution with its weight divided by its largest singular value, one power iteration per forward."""
+    conv = spectral_norm(conv)
+    for hook in conv._forward_pre_hooks.values():  # pyright: ignore[reportPrivateUsage]
+        hook.compute_weight = _in_full_precision(hook.compute_weight)  # pyright: ignore[reportFunctionMemberAccess]
+    return conv
+
+
+def _in_full_precision(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """CUDA's autocast would make the power iteration, a few matrix-vector products, in 8 to 11 bits."""
+
+    def wrapped(module: nn.Module, do_power_iteration: bool) -> Tensor:
+        kind = next(module.parameters()).device.type
+        with torch.autocast(kind, enabled=False) if kind != "meta" else contextlib.nullcontext():
+            return compute(module, do_power_iteration=do_power_iteration)
+
+    return wrapped
+
+
+def hooked_conv(conv: nn.Module, x: Tensor, *, slope: float | None) -> Tensor:
+    """The convolution, its weight normalised first by its hook where it has one, and leaky ReLU."""
+    assert isinstance(conv, nn.Conv2d)
+    for hook in conv._forward_pre_hooks.values():  # pyright: ignore[reportPrivateUsage]
+        hook(conv, (x,))
+    return conv_act([x], conv, slope=slope)

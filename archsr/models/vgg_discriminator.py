@@ -1,0 +1,44 @@
+"""The discriminator of SRGAN and ESRGAN in BasicSR's form, with its tensor names."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from archsr.models.lean import conv_act
+
+_SLOPE = 0.2
+
+
+class VGGStyleDiscriminator(nn.Module):
+    """(b, 3, `size`, `size`) to one logit per picture (b, 1); `size` is 128 or 256.
+
+    Its batch normalisation takes the statistics of the pictures passed together: of one process and one micro-batch,
+    as in the reference, so another share of the batch gives other gradients.
+    """
+
+    def __init__(self, *, features: int = 64, size: int = 128) -> None:
+        super().__init__()
+        self.size = size
+        self.stages = {128: 5, 256: 6}[size]
+        widths = [features * min(2**n, 8) for n in range(self.stages)]
+        inputs = 3
+        for n, width in enumerate(widths):
+            # only the very first convolution, which no normalisation follows, has a bias
+            self.add_module(f"conv{n}_0", nn.Conv2d(inputs, width, 3, 1, 1, bias=n == 0))
+            if n > 0:
+                self.add_module(f"bn{n}_0", nn.BatchNorm2d(width))
+            self.add_module(f"conv{n}_1", nn.Conv2d(width, width, 4, 2, 1, bias=False))
+            self.add_module(f"bn{n}_1", nn.BatchNorm2d(width))
+            inputs = width
+        self.linear1 = nn.Linear(inputs * 4 * 4, 100)
+        self.linear2 = nn.Linear(100, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, 3, size, size) to logits (b, 1). In training mode each call moves the running statistics."""
+        for n in range(self.stages):
+            for half in (0, 1):
+                conv = self.get_submodule(f"conv{n}_{half}")
+                assert isinstance(conv, nn.Conv2d)
+                first = n == half == 0
+                x = conv_act([x], conv, slope=_SLOPE if first else None)
+                x = x if first else F.leaky_relu(self.get_submodule(f"bn{n}_{half}")(x), _SLOPE)
+        return self.linear2(F.leaky_relu(self.linear1(x.flatten(1)), _SLOPE))

@@ -1,0 +1,107 @@
+"""Whole runs of the shipped objectives in small: alone, resumed, and in two processes."""
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import tomli
+import tomli_w
+import torch
+from test_launch import ROOT, launch
+
+from archsr import session
+from archsr.config import TrainConfig
+from archsr.config_file import check, with_overrides
+
+SMALL = {
+    "rrdbnet": {"features": 8, "growth": 4, "blocks": 1},
+    "srresnet": {"features": 8, "blocks": 2},
+}
+JUDGES = {"vgg": {"input_size": 128}, "unet": {}, "patch": {"layers": 2}}
+
+
+def tables(name, tiny, *overrides):
+    """A shipped config with tiny networks on the drawn dataset; its objective, judge and degradation stay."""
+    shipped = tomli.loads((ROOT / "configs" / f"{name}.toml").read_text())
+    for own in ("name", "runs", "validation", "checkpoint", "log"):
+        shipped[own] = tiny[own]
+    shipped["model"] |= {**SMALL[shipped["model"]["arch"]], "weights": "scratch"}
+    if "discriminator" in shipped:
+        shipped["discriminator"] |= {"features": 4, "weights": "scratch"}
+    shipped["losses"]["perceptual"] |= {"weights": "scratch", "layers": {"conv2_2": 1.0}}
+    shipped["data"] |= {"shards": tiny["data"]["shards"], "workers": 0}
+    shipped["training"] |= {**tiny["training"], "micro_batch": 2}
+    return with_overrides(shipped, list(overrides))
+
+
+def run(plain, *, resume=False):
+    session.run(check(TrainConfig, plain, where="test"), resume=resume)
+    return Path(plain["runs"]) / plain["name"]
+
+
+def states(folder, step):
+    path = folder / "checkpoints" / f"step-{step:08d}"
+    return {name: safetensors.torch.load_file(path / f"{name}.safetensors") for name in ("generator", "discriminator")}
+
+
+@pytest.mark.parametrize("name", ["esrgan", "srgan"])
+def test_stopped_and_resumed_is_the_unbroken_run(name, tiny_tables):
+    stages = "training.stages=[{iterations=4, lr=1e-3}]"
+    unbroken = run(tables(name, tiny_tables, stages, "name=unbroken", "losses.ldl.weight=1.0"))
+    run(tables(name, tiny_tables, "training.stages=[{iterations=2, lr=1e-3}]", "losses.ldl.weight=1.0"))
+    resumed = run(tables(name, tiny_tables, stages, "losses.ldl.weight=1.0"), resume=True)
+    for net, state in states(unbroken, 4).items():
+        other = states(resumed, 4)[net]
+        assert state.keys() == other.keys()
+        for key in state:
+            assert torch.equal(state[key], other[key]), f"{net} {key}"
+    assert states(resumed, 4)["discriminator"]["bn3_0.num_batches_tracked"] > 0
+
+
+@pytest.mark.parametrize("objective", ["vanilla", "relativistic", "hinge", "least_squares"])
+@pytest.mark.parametrize("judge", JUDGES)
+def test_every_objective_with_every_judge(objective, judge, tiny_tables):
+    plain = tables("esrgan", tiny_tables, "training.stages=[{iterations=1, lr=1e-3}]", "validation.samples=1")
+    plain["losses"]["gan"]["objective"] = objective
+    plain["discriminator"] = {"arch": judge, "features": 4, "weights": "scratch", **JUDGES[judge]}
+    folder = run(plain)
+    assert all(v.isfinite().all() for state in states(folder, 1).values() for v in state.values())
+
+
+def test_every_term_at_once(tiny_tables):
+    plain = tables("srgan", tiny_tables, "training.stages=[{iterations=2, lr=1e-3}]", "training.micro_batch=1")
+    scratch = {
+        "lpips": {"network": "alex"},
+        "dists": {"balance": "scratch"},
+        "features": {"network": "test_resnet.r160_in1k"},
+    }
+    for name in ("charbonnier", "frequency", "gradient", "ldl", "colour"):
+        plain["losses"][name] = {"weight": 0.1}
+    for name, options in scratch.items():
+        plain["losses"][name] = {"weight": 0.1, "weights": "scratch", **options}
+    folder = run(plain)
+    line = next(x for x in (folder / "log.jsonl").read_text().splitlines() if '"event": "train"' in x)
+    assert all(f'"{name}":' in line for name in TrainConfig.model_fields["losses"].annotation.model_fields)
+
+
+def test_two_processes_take_the_steps_of_two_accumulated_micro_batches(tiny_tables, tmp_path, monkeypatch):
+    """The relativistic objective's three passes under DDP: gradients are gathered once, and are the same.
+
+    Plain gradient descent, so that a weight's difference is its gradient's. The second step begins with the rounding
+    errors of the first, which batch normalisation and the kinks of the LDL loss make larger.
+    """
+    steps = ["training.stages=[{iterations=2, lr=1e-3}]", "training.optimizer.name=sgd", "checkpoint.every=1"]
+    together = tables("esrgan", tiny_tables, *steps, "name=together", "losses.gan.weight=0.5", "losses.ldl.weight=1.0")
+    (tmp_path / "esrgan.toml").write_text(tomli_w.dumps(together))
+    launch(2, tmp_path / "esrgan.toml")
+    monkeypatch.setattr("archsr.training.processes._cores", lambda: 1)  # threads would add in another order
+    alone = run({**together, "name": "alone"})
+    still = run(with_overrides(together, ["name=still", "training.stages=[{iterations=1, lr=1e-12}]"]))
+    for step, tolerance in ((1, 1e-5), (2, 1e-3)):
+        found = [states(Path(tiny_tables["runs"]) / "together", step), states(alone, step), states(still, 1)]
+        for net in ("generator", "discriminator"):
+            # each process keeps its own running statistics, which training does not use
+            names = [k for k in found[0][net] if "running" not in k and "tracked" not in k]
+            a, b, begun = (torch.cat([f[net][k].ravel() for k in names]) for f in found)
+            assert (a - begun).norm() > 1e-4 * begun.norm()
+            assert (a - b).norm() < tolerance * (a - begun).norm(), f"{net} after step {step}"
