@@ -79,10 +79,9 @@ class _LeanConv(torch.autograd.Function):
         (grad,) = grad_outputs
         weight, *kept = ctx.saved_tensors
         if ctx.slope is not None:
-            positive = kept.pop(0)
-            if positive.dtype != torch.bool:
-                positive = positive > 0
-            grad = torch.where(positive, grad, grad * ctx.slope)
+            # the output, or 1 where it was above zero; on a CPU ten times faster than choosing by a mask
+            side = kept.pop(0).to(grad.dtype)
+            grad = torch.ops.aten.leaky_relu_backward(grad, side, ctx.slope, True)
         need_x, need_w, need_b = any(ctx.needs_input_grad[5:]), ctx.trained, ctx.needs_input_grad[1]
         # of a frozen convolution's input only the shape is asked
         x = _joined(kept).to(grad.dtype) if ctx.trained else grad.new_empty(1).expand(ctx.shape)
@@ -112,7 +111,7 @@ class _LeanReLU(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:  # noqa: ANN401
         (grad,) = grad_outputs
         (positive,) = ctx.saved_tensors
-        return grad * positive
+        return torch.ops.aten.threshold_backward(grad, positive.to(grad.dtype), 0)
 
 
 def halved(x: Tensor) -> Tensor:
@@ -126,8 +125,9 @@ class _LeanPool(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ANN401
         out, index = F.max_pool2d(x, 2, return_indices=True)
         width = x.shape[3]
-        # the flat index within a plane, reduced to which of the four pixels it is
-        ctx.save_for_backward(((index // width % 2) * 2 + index % width % 2).to(torch.uint8))
+        # the flat index within a plane, reduced to which of the four pixels it is; the width is even
+        flat = index.int()  # much faster than 64 bits
+        ctx.save_for_backward(((flat // width & 1) * 2 + (flat & 1)).to(torch.uint8))
         return out
 
     @staticmethod
@@ -135,10 +135,14 @@ class _LeanPool(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:  # noqa: ANN401
         (grad,) = grad_outputs
         (place,) = ctx.saved_tensors
-        four = torch.arange(4, dtype=torch.uint8, device=grad.device)
-        spread = torch.where(place[..., None] == four, grad[..., None], grad.new_zeros(()))  # (b, c, h, w, 4)
         b, c, h, w = grad.shape
-        return spread.view(b, c, h, w, 2, 2).transpose(3, 4).reshape(b, c, 2 * h, 2 * w)
+        last = grad.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        spread = torch.empty(b, c, 2 * h, 2 * w, dtype=grad.dtype, device=grad.device, memory_format=layout)
+        zero = grad.new_zeros(())
+        for corner in range(4):
+            torch.where(place == corner, grad, zero, out=spread[:, :, corner // 2 :: 2, corner % 2 :: 2])
+        return spread
 
 
 def l1(found: Tensor, wanted: Tensor) -> Tensor:

@@ -119,7 +119,9 @@ def make_run(config: TrainConfig, accelerator: Accelerator, world: World, data: 
     if not isinstance(raw_g, SRVGGNetCompact):
         raw_g.checkpointing = config.training.gradient_checkpointing
     if config.training.channels_last:
-        raw_g.to(memory_format=torch.channels_last)
+        for net in (raw_g, raw_d, *features.values()):
+            if net is not None:
+                net.to(memory_format=torch.channels_last)
     first = config.training.stages[0]
     parameters = {k: p for g in groups for k, p in g.parameters.items()}
     net_g: nn.Module = accelerator.prepare_model(raw_g)
