@@ -76,6 +76,11 @@ class Manifest(_Part):
     left_out: list[LeftOut]
     splits: dict[str, Split]
 
+    @property
+    def paired(self) -> bool:
+        """Whether training samples have their `lq` from disk, so that nothing is to be degraded."""
+        return bool(self.prepare.get("lq_folder"))
+
 
 @dataclass(frozen=True)
 class Member:

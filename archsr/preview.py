@@ -131,7 +131,12 @@ def _batches(plan: _Plan, photos: Path | None, drawn: Path) -> tuple[Iterator[Ba
 
 def _from_shards(plan: _Plan, train: TrainConfig) -> Iterator[Batch]:
     """What a run on one process trains on, from its first batch on."""
-    options = options_of(train, open_data(train), train.training.stages[0].subset)
+    data = open_data(train)
+    if data.manifest.paired:
+        raise UserError(
+            f"{data.folder}: stored pairs, nothing is degraded; --photos FOLDER shows what would be done to it"
+        )
+    options = options_of(train, data, train.training.stages[0].subset)
     position = 0
     while True:
         yield batch_at(options, range(position, position + plan.batch))

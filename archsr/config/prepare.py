@@ -48,11 +48,13 @@ class PrepareConfig(Table):
     `crops`: `tiles` of `tile` pixels, or `reference`, Real-ESRGAN's multi-scale copies cut into 400-pixel pieces.
     `min_detail`: a training tile stays if at least this share of its 16-pixel blocks has structure.
     `allow` and `deny`: globs of paths that are never, or always, left out as drawings.
-    `val_folders`, `test_folders`: globs of folders; where given, they alone make that side.
+    `lq_folder`: low-quality pictures under the photographs' names, exactly `scale` times smaller: pairs from disk, and
+    nothing is degraded. `val_folders`, `test_folders`: globs of folders; where given, they alone make that side.
     """
 
     seed: Count = 0
     scale: Literal[1, 2, 3, 4] = 4
+    lq_folder: str = ""
     val: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test: Annotated[float, Field(gt=0, lt=1)] = 0.1
     val_folders: tuple[str, ...] = ()
@@ -87,6 +89,11 @@ class PrepareConfig(Table):
             raise ValueError(f"val + test is {self.val + self.test:g}; nothing is left to train on")
         if self.degrade.margin % self.multiple or self.pair_size % self.multiple:
             raise ValueError(f"degrade.margin and pair_size must be multiples of {self.multiple} at scale {self.scale}")
+        if self.lq_folder and (self.crops != "tiles" or self.encoding == "jpeg" or self.tile % self.scale):
+            raise ValueError(
+                'lq_folder wants crops = "tiles" (copies of another size have no pair), an encoding without loss, and '
+                f"tile ({self.tile}) a multiple of the scale ({self.scale})"
+            )
         smallest = self.degrade.margin + 64
         if self.min_side < smallest:
             raise ValueError(f"min_side ({self.min_side}) must be at least degrade.margin + 64 ({smallest})")

@@ -82,10 +82,13 @@ def worth_keeping(details: Sequence[float], least: float) -> list[int]:
     return kept or [max(range(len(details)), key=lambda i: details[i])]
 
 
-def pair_boxes(width: int, height: int, *, size: int, count: int, multiple: int) -> list[Box]:
-    """At most `count` boxes of `size` (or the largest multiple of `multiple` that fits) for evaluation pairs."""
+def pair_boxes(width: int, height: int, *, size: int, count: int, multiple: int, unit: int = 1) -> list[Box]:
+    """At most `count` boxes of `size` (or the largest multiple of `multiple` that fits) for evaluation pairs.
+
+    Left and top are multiples of `unit`.
+    """
     side = min(size, width, height) // multiple * multiple
-    boxes = tiles(width, height, tile=side)
+    boxes = tiles(width, height, tile=side, unit=unit)
     if len(boxes) <= count:
         return boxes
     step = len(boxes) / count

@@ -12,6 +12,7 @@ from archsr.errors import UserError
 from archsr.manifest import SplitName
 from archsr.prepare.crew import progress
 from archsr.prepare.near import near_pairs
+from archsr.prepare.paired import UNPAIRED
 from archsr.prepare.scan import OTHER, UNREADABLE, Source
 from archsr.prepare.scenes import Scenes, assign, scene_of, split_of, unite
 from archsr.prepare.tags import tags_of
@@ -148,13 +149,13 @@ def _bridges(links: Sequence[Link], earlier: Mapping[str, SplitName], config: Pr
 
 def judge(sources: Sequence[Source], config: PrepareConfig, origin: str) -> None:
     """Stop where too little or too doubtful a set would remain."""
-    bad = [s for s in sources if s.kind == UNREADABLE]
+    bad = [s for s in sources if s.kind in (UNREADABLE, UNPAIRED)]
     pictures = [s for s in sources if s.kind != OTHER]
     if all(s.kind for s in sources):
         some = "; ".join(f"{s.path}: {s.reason}" for s in sorted(sources, key=lambda s: s.path)[:3])
         raise UserError(f"{origin}: no photographs found: all {len(sources)} files are left out ({some})")
     if len(bad) > config.max_bad_share * len(pictures):
         raise UserError(
-            f"{origin}: {len(bad)} of {len(pictures)} files cannot be read, more than max_bad_share "
+            f"{origin}: {len(bad)} of {len(pictures)} files cannot be used, more than max_bad_share "
             f"({config.max_bad_share:g}); the first: {bad[0].path}: {bad[0].reason}. Is it the right folder?"
         )

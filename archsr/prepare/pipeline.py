@@ -29,6 +29,7 @@ from archsr.prepare.assemble import assemble, dataset_folder, entries_of, put_in
 from archsr.prepare.crew import Crew, crew_of
 from archsr.prepare.decide import Decision, decide, judge
 from archsr.prepare.jpeg_blocks import jpeglib
+from archsr.prepare.paired import stamps
 from archsr.prepare.scan import Source, photos_of
 from archsr.prepare.spool import is_complete, read_chunk, read_thumbs
 from archsr.prepare.survey import Chunk, Place, survey
@@ -124,8 +125,8 @@ def _begin(place: Place, config: PrepareConfig) -> list[Chunk]:
         _check_place(place.out)
         names = photos.names()
         listing = hashlib.sha256()
-        for name in names:
-            listing.update(f"{name}\0{photos.stamp(name)}\n".encode("utf-8", "surrogateescape"))
+        for name, partner in zip(names, stamps(names, config), strict=True):
+            listing.update(f"{name}\0{photos.stamp(name)}{partner}\n".encode("utf-8", "surrogateescape"))
     except UserError:
         if not existed:
             shutil.rmtree(place.spool, ignore_errors=True)

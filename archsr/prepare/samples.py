@@ -1,9 +1,10 @@
 """From one photograph to its encoded samples: training tiles, or fixed evaluation pairs."""
 
 import io
+import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -44,13 +45,22 @@ class Encoded:
 
 
 def cut(
-    source: Source, pixels: Pixels, side: SplitName, config: PrepareConfig, *, content: bytes = b""
+    source: Source,
+    pixels: Pixels,
+    side: SplitName,
+    config: PrepareConfig,
+    *,
+    content: bytes = b"",
+    lq: Pixels | None = None,
 ) -> Iterator[Encoded]:
     """The samples of one photograph, one by one: a pure function of its pixels, its path and the config.
 
     `content`: its file, whose own blocks are stored where it is a JPEG and `encoding` is `lossless`.
+    `lq`: its pair from disk, cut at the same places.
     """
     height, width = pixels.shape[:2]
+    if lq is not None:
+        return _paired(source, pixels, lq, side, config, content)
     if side != "train":
         length = config.pair_size + config.degrade.margin
         boxes = pair_boxes(width, height, size=length, count=config.pairs_per_photo, multiple=config.multiple)
@@ -63,6 +73,26 @@ def cut(
     if config.min_detail:
         kept = worth_keeping([detail(_window(pixels, b)) for b in boxes], config.min_detail)
     return (_tile(source, pixels, n, boxes[n], config, {}, blocks) for n in kept)
+
+
+def _paired(
+    source: Source, pixels: Pixels, lq: Pixels, side: SplitName, config: PrepareConfig, content: bytes
+) -> Iterator[Encoded]:
+    """Pieces of both pictures, at multiples of the scale in the larger one."""
+    scale, (height, width) = config.scale, pixels.shape[:2]
+    blocks = JpegBlocks(content, pixels) if side == "train" and config.encoding == "lossless" else None
+    if side == "train":
+        boxes = tiles(width, height, tile=config.tile, unit=math.lcm(scale, UNIT) if blocks else scale)
+        kept = worth_keeping([detail(_window(pixels, b)) for b in boxes], config.min_detail)
+    else:
+        count, multiple = config.pairs_per_photo, config.multiple
+        boxes = pair_boxes(width, height, size=config.pair_size, count=count, multiple=multiple, unit=scale)
+        kept = list(range(len(boxes)))
+    for number in kept:
+        left, top, box_width, box_height = box = boxes[number]
+        piece = _tile(source, pixels, number, box, config, {}, blocks)
+        small = _window(lq, (left // scale, top // scale, box_width // scale, box_height // scale))
+        yield replace(piece, members={**piece.members, "lq.webp": encode_webp(small)})
 
 
 def _reference(source: Source, pixels: Pixels, config: PrepareConfig, blocks: JpegBlocks | None) -> Iterator[Encoded]:

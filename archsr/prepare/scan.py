@@ -46,12 +46,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Finding:
-    """A file, its pixels (None where it is no usable photograph), its thumbnail, uint8 (64, 64), and its bytes."""
+    """A file, its pixels (None where it is no usable photograph), its thumbnail, uint8 (64, 64), and its bytes.
+
+    `lq`: the pixels of its pair from disk, where there are pairs.
+    """
 
     source: Source
     pixels: Pixels | None
     thumb: NDArray[np.uint8]
     content: bytes = b""
+    lq: Pixels | None = None
 
 
 @lru_cache(maxsize=2)

@@ -8,6 +8,7 @@ from pathlib import Path
 from archsr.config import PrepareConfig
 from archsr.errors import UserError
 from archsr.manifest import SplitName
+from archsr.prepare.paired import UNPAIRED, with_partner
 from archsr.prepare.samples import Encoded, cut
 from archsr.prepare.scan import UNREADABLE, Finding, inspect, matches, photos_of
 from archsr.prepare.scenes import scene_of, split_of
@@ -47,15 +48,15 @@ def survey(chunk: Chunk) -> str:
 def _findings(chunk: Chunk) -> Iterator[tuple[Finding, str, Iterable[Encoded]]]:
     photos = photos_of(chunk.place.origin, chunk.place.out, chunk.place.spool)
     for number, path in enumerate(chunk.paths):
-        finding = _labelled(inspect(photos, path, chunk.config), chunk.config)
+        finding = with_partner(_labelled(inspect(photos, path, chunk.config), chunk.config), chunk.config)
         source = finding.source
-        if source.kind == UNREADABLE and chunk.config.bad_files == "raise":
+        if source.kind in (UNREADABLE, UNPAIRED) and chunk.config.bad_files == "raise":
             raise UserError(f"{path}: {source.reason} (bad_files = 'raise'); remove it or mend it")
         if source.kind or finding.pixels is None:
             yield finding, "", ()
             continue
         side = chunk.sides[number] if chunk.sides else provisional_side(path, chunk.config)
-        yield finding, side, cut(source, finding.pixels, side, chunk.config, content=finding.content)
+        yield finding, side, cut(source, finding.pixels, side, chunk.config, content=finding.content, lq=finding.lq)
 
 
 @lru_cache(maxsize=1)

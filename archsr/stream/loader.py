@@ -15,20 +15,25 @@ from archsr import manifest as mf
 from archsr.errors import UserError
 from archsr.seeds import generator
 from archsr.stream.plan import Plan, Slice, subset_sizes
-from archsr.stream.reader import ShardReader, crop, read_pair
+from archsr.stream.reader import ShardReader, crop, crop_pair, read_pair
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A micro-batch: `gt` uint8 (b, 3, size, size), its samples' keys, and the position of the first in the stream."""
+    """A micro-batch: `gt` uint8 (b, 3, size, size), its samples' keys, and the position of the first in the stream.
+
+    `lq`: uint8, of a dataset of pairs.
+    """
 
     gt: Tensor
     keys: tuple[str, ...]
     position: int
+    lq: Tensor | None = None
 
     def pin_memory(self) -> "Batch":
         """Called by the DataLoader, so that the copy to the device need not wait."""
-        return Batch(self.gt.pin_memory(), self.keys, self.position)
+        lq = None if self.lq is None else self.lq.pin_memory()
+        return Batch(self.gt.pin_memory(), self.keys, self.position, lq)
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class StreamOptions:
     """What a training stream is made of. `size`: side of the crops in pixels; `subset`: share of every shard.
 
     `picks`: the numbers of the samples to take from each shard (see `choice.py`), all where there are none.
+    `pair_scale`: of a dataset of pairs, whose `lq` is read and cropped too.
     """
 
     folder: Path
@@ -46,6 +52,7 @@ class StreamOptions:
     hflip: bool
     subset: float = 1.0
     picks: tuple[NDArray[np.int32], ...] | None = None
+    pair_scale: int | None = None
 
 
 def make_plan(options: StreamOptions) -> Plan:
@@ -90,6 +97,7 @@ def batch_at(options: StreamOptions, positions: range) -> Batch:
 
 def _read_batch(options: StreamOptions, plan: Plan, reader: ShardReader, positions: range) -> Batch:
     crops: list[Tensor] = []
+    small: list[Tensor] = []
     keys: list[str] = []
     for position in positions:
         place = plan.place(position)
@@ -97,9 +105,15 @@ def _read_batch(options: StreamOptions, plan: Plan, reader: ShardReader, positio
         sample = reader.sample(place.shard, place.index if picks is None else int(picks[place.shard][place.index]))
         picture = reader.picture(place.shard, sample, "gt")
         rng = generator(options.seed, "crop", position)
-        crops.append(crop(picture, options.size, rng, hflip=options.hflip))
+        if options.pair_scale is None:
+            crops.append(crop(picture, options.size, rng, hflip=options.hflip))
+        else:
+            lq, scale = reader.picture(place.shard, sample, "lq"), options.pair_scale
+            gt, lq = crop_pair(picture, lq, options.size, rng, scale=scale, hflip=options.hflip)
+            crops.append(gt)
+            small.append(lq)
         keys.append(sample.key)
-    return Batch(torch.stack(crops), tuple(keys), positions.start)
+    return Batch(torch.stack(crops), tuple(keys), positions.start, torch.stack(small) if small else None)
 
 
 class Stream:

@@ -91,6 +91,36 @@ def crop(picture: Tensor, size: int, rng: torch.Generator, *, hflip: bool) -> Te
     return window.flip(2) if flip else window
 
 
+def crop_pair(
+    gt: Tensor, lq: Tensor, size: int, rng: torch.Generator, *, scale: int, hflip: bool
+) -> tuple[Tensor, Tensor]:
+    """The same random place of both, (3, size, size) and (3, size / scale, size / scale), both mirrored or neither.
+
+    Pictures that are too small are first mirrored outwards, both about the middle of the last pixel of `lq`: what
+    lies there in `gt` is the same place.
+    """
+    part = size // scale
+    short = [max(0, part - side) for side in lq.shape[1:]]
+    if any(short):
+        wanted = [side + more for side, more in zip(lq.shape[1:], short, strict=True)]
+        rows, columns = (_mirrored(side, n) for side, n in zip(lq.shape[1:], wanted, strict=True))
+        gt_rows, gt_columns = (_enlarged(side, n, scale) for side, n in zip(lq.shape[1:], wanted, strict=True))
+        lq, gt = lq[:, rows][:, :, columns], gt[:, gt_rows][:, :, gt_columns]
+    top, left = (int(torch.randint(side - part + 1, (), generator=rng)) for side in lq.shape[1:])
+    flip = hflip and bool(torch.rand((), generator=rng) < 0.5)
+    small = lq[:, top : top + part, left : left + part]
+    large = gt[:, top * scale : top * scale + size, left * scale : left * scale + size]
+    return (large.flip(2), small.flip(2)) if flip else (large, small)
+
+
+def _enlarged(side: int, wanted: int, scale: int) -> Tensor:
+    """The indices of `gt` that belong to `_mirrored(side, wanted)`: on the way back each pixel's part runs back too."""
+    back = torch.arange(wanted) % max(1, 2 * (side - 1)) > side - 1
+    inside = torch.arange(scale)
+    inside = torch.where(back[:, None], inside.flip(0), inside)  # (wanted, scale)
+    return (_mirrored(side, wanted)[:, None] * scale + inside).flatten()
+
+
 def _mirrored(side: int, wanted: int) -> Tensor:
     """Indices 0, 1, ..., side-1, side-2, ..., bouncing as often as needed."""
     period = max(1, 2 * (side - 1))

@@ -25,6 +25,7 @@ class Data:
     def summary(self) -> str:
         """The numbers of samples, and a table of tags where they matter."""
         text = f"{self.samples} training and {self.manifest.splits['val'].samples} validation samples"
+        text += ", stored pairs: nothing is degraded" if self.manifest.paired else ""
         return f"{text}\n{self.choice.table()}" if self.choice else text
 
 

@@ -38,7 +38,7 @@ def skip(run: Run, progress: Progress, log: RunLog) -> None:
     wrong = [(rank, names, path) for rank, (names, path) in enumerate(reports) if names]
     progress.skipped = [*(s for s in progress.skipped if s > step - RECENT), step]
     who = "; ".join(f"{', '.join(names)} on rank {rank}" for rank, names, _ in wrong)
-    replay = next((f"; see the batch: archsr preview --replay {path}" for _, _, path in wrong if path), "")
+    replay = next((f"; {where_to_look(run, path)}" for _, _, path in wrong if path), "")
     log.event("skip", step, {"terms": [{"rank": rank, "terms": names, "batch": path} for rank, names, path in wrong]})
     log.say(
         f"step {step}: no number: {who}. Skipped on all ranks, {len(progress.skipped)} of at most "
@@ -67,6 +67,13 @@ def _culprit(run: Run, log: RunLog) -> tuple[list[str], str | None]:
         return [], None
     names = [name for name, good in zip(suspect.names, suspect.values.isfinite().tolist(), strict=True) if not good]
     return names, batch_kept(run, log, suspect)
+
+
+def where_to_look(run: Run, path: str) -> str:
+    """What a user can do with a batch that was kept."""
+    if run.data.manifest.paired:
+        return f"{path} names the samples of the batch"
+    return f"see the batch: archsr preview --replay {path}"
 
 
 def batch_kept(run: Run, log: RunLog, suspect: Suspect | None) -> str | None:

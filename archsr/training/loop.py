@@ -21,7 +21,7 @@ from archsr.training.keys import KeysFile, cut_keys
 from archsr.training.log import Meter, RunLog
 from archsr.training.memory import forecast
 from archsr.training.milestones import conclude, log_training, save_run, validate_run
-from archsr.training.pairs import degraded, options_of, recipe_at, stream_name
+from archsr.training.pairs import options_of, pair_of, stream_name
 from archsr.training.setup import Progress, Run, check_same_run, make_run, restore
 from archsr.training.step import Terms, micro_step, update
 from archsr.world import World
@@ -147,9 +147,8 @@ def _iterate(run: Run, stream: Stream, meter: Meter, stage: Stage, progress: Pro
         waiting = time.perf_counter()
         batch = stream.next()
         meter.waited += time.perf_counter() - waiting
-        recipe = recipe_at(run.config, stage.subset, batch.position, len(batch.keys))
-        pair = degraded(batch, recipe, stage.subset, device=run.accelerator.device)
-        if progress.step == part == 0 and log.active:
+        pair, recipe = pair_of(run.config, batch, stage.subset, device=run.accelerator.device)
+        if progress.step == part == 0 and log.active and recipe is not None:
             with meter.paused():
                 log.degradation(_sheet(run, pair, recipe, batch))
         pair = run.pool.swap(pair, generator(run.config.seed, "pool", stream_name(stage.subset), batch.position))

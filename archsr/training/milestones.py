@@ -10,7 +10,7 @@ from archsr import checkpoint
 from archsr.config import Stage
 from archsr.errors import UserError
 from archsr.training.curves import draw_curves
-from archsr.training.health import REMEDY, batch_kept
+from archsr.training.health import REMEDY, batch_kept, where_to_look
 from archsr.training.log import Meter, RunLog, clock, peak_memory
 from archsr.training.setup import Progress, Run, contents
 from archsr.training.validation import Validation, validate
@@ -110,7 +110,7 @@ def save_run(run: Run, progress: Progress, log: RunLog) -> None:
         path = batch_kept(run, log, newest)
         raise UserError(
             f"{run.folder}: weights are no longer numbers at step {progress.step}; nothing was "
-            f"saved over the good checkpoints.{f' The newest batch: archsr preview --replay {path}.' if path else ''} "
+            f"saved over the good checkpoints.{f' The newest batch: {where_to_look(run, path)}.' if path else ''} "
             f"{REMEDY}"
         )
     started = time.perf_counter()

@@ -26,10 +26,11 @@ def options_of(config: TrainConfig, data: Data, subset: float) -> StreamOptions:
         shards=data.manifest.splits["train"].shards,
         seed=config.seed,
         window=config.data.window,
-        size=config.data.gt_size + config.degrade.margin,
+        size=config.data.gt_size + (0 if data.manifest.paired else config.degrade.margin),
         hflip=config.data.hflip,
         subset=subset,
         picks=data.choice.picks if data.choice else None,
+        pair_scale=data.manifest.scale if data.manifest.paired else None,
     )
 
 
@@ -37,6 +38,15 @@ def recipe_at(config: TrainConfig, subset: float, position: int, batch: int) -> 
     """The recipe of the micro-batch at `position`: it depends on nothing else."""
     rng = generator(config.seed, "degrade", stream_name(subset), position)
     return draw(config.degrade, rng, batch, scale=config.model.scale, gt_size=config.data.gt_size)
+
+
+def pair_of(config: TrainConfig, batch: Batch, subset: float, *, device: torch.device) -> tuple[Pair, Recipe | None]:
+    """The micro-batch's pair on the device with the recipe of its degradation, or the stored pair and None."""
+    if batch.lq is not None:
+        lq, gt = (to_float(p.to(device, non_blocking=True)) for p in (batch.lq, batch.gt))
+        return Pair(lq, gt, origin_of(batch, subset)), None
+    recipe = recipe_at(config, subset, batch.position, len(batch.keys))
+    return degraded(batch, recipe, subset, device=device), recipe
 
 
 def degraded(batch: Batch, recipe: Recipe, subset: float, *, device: torch.device) -> Pair:

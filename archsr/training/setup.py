@@ -133,6 +133,8 @@ def make_run(config: TrainConfig, accelerator: Accelerator, world: World, data: 
         optimizer_d = make_optimizer([own], config.training.optimizer, lr=first.lr)
     elif raw_d is not None:
         raw_d.to(accelerator.device)
+    # stored pairs were never degraded batch by batch: there is nothing to mix
+    pooled = config.degrade.pool_batches * config.training.global_batch // world.size
     ema = Ema(parameters, config.training.ema)
     fp16 = config.training.precision == "fp16"
     scalers = [torch.amp.GradScaler(accelerator.device.type, enabled=fp16) for _ in range(2)]
@@ -160,7 +162,7 @@ def make_run(config: TrainConfig, accelerator: Accelerator, world: World, data: 
         optimizer_g=make_optimizer(groups, config.training.optimizer, lr=first.lr),
         optimizer_d=optimizer_d,
         ema=ema,
-        pool=PairPool(config.degrade.pool_batches * config.training.global_batch // world.size),
+        pool=PairPool(0 if data.manifest.paired else pooled),
         suspects=Suspects(),
     )
 

@@ -98,7 +98,7 @@ def save_suspect(folder: Path, suspect: Suspect, config: TrainConfig, data: Data
 
 def _source(config: TrainConfig, data: Data, position: int, size: int, subset: float) -> dict[str, Any]:
     batch = _batch(config, data, position, size, subset)
-    recipe = to_json(recipe_at(config, subset, position, size))
+    recipe = None if data.manifest.paired else to_json(recipe_at(config, subset, position, size))
     return {"position": position, "size": size, "subset": subset, "keys": list(batch.keys), "recipe": recipe}
 
 
@@ -134,6 +134,8 @@ def rebuild(path: Path, *, overrides: list[str], device: torch.device | None = N
     if lost:
         raise UserError(f"{path}: {lost} pairs came from a pair pool saved by an older archsr; they cannot be rebuilt")
     device = device or torch.device(stored["device"] if _is_here(stored["device"]) else "cpu")
+    if any(b["recipe"] is None for b in stored["batches"]):
+        raise UserError(f"{path}: its pairs were read from disk, nothing was degraded: its keys name the samples")
     recipes = [from_json(b["recipe"]) for b in stored["batches"]]
     made: list[Pair] = []
     for source, recipe in zip(stored["batches"], recipes, strict=True):
