@@ -8,8 +8,17 @@ import pytest
 import safetensors.torch
 import torch
 
-from archsr import checkpoint
-from archsr.checkpoint import Contents, about_snapshot, load_newest, problem_with, save, weights_of, write_snapshot
+from archsr.checkpoint import (
+    Contents,
+    Keep,
+    about_snapshot,
+    load_newest,
+    problem_with,
+    save,
+    weights_of,
+    write_snapshot,
+    writing,
+)
 from archsr.errors import UserError
 from archsr.world import World
 
@@ -26,7 +35,7 @@ ALONE = World()
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    save(tmp_path, 5, contents(5.0), world=ALONE, keep=2)
+    save(tmp_path, 5, contents(5.0), world=ALONE, keep=Keep(2))
     loaded, skipped = load_newest(tmp_path, world=ALONE)
     assert (loaded.step, skipped) == (5, [])
     assert torch.equal(loaded.files["generator"]["w"], torch.full((100, 100), 5.0))
@@ -36,7 +45,7 @@ def test_what_is_saved_is_loaded(tmp_path):
 
 def test_the_newest_stay_and_old_ones_go(tmp_path):
     for step in (1, 2, 3, 4):
-        save(tmp_path, step, contents(float(step)), world=ALONE, keep=2)
+        save(tmp_path, step, contents(float(step)), world=ALONE, keep=Keep(2))
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-00000003", "step-00000004"]
 
 
@@ -44,7 +53,7 @@ def test_the_newest_stay_and_old_ones_go(tmp_path):
 @pytest.mark.parametrize("how", ["cut", "flip", "gone"])
 def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(tmp_path, victim, how):
     for step in (1, 2):
-        save(tmp_path, step, contents(float(step)), world=ALONE, keep=2)
+        save(tmp_path, step, contents(float(step)), world=ALONE, keep=Keep(2))
     path = tmp_path / "checkpoints" / "step-00000002" / victim
     data = bytearray(path.read_bytes())
     if how == "gone":
@@ -63,7 +72,7 @@ def test_nothing_saved_is_nothing_loaded(tmp_path):
 
 @pytest.mark.parametrize("moment", ["write", "space", "commit"])
 def test_a_full_disk_leaves_the_last_good_one(tmp_path, monkeypatch, moment):
-    save(tmp_path, 1, contents(1.0), world=ALONE, keep=2)
+    save(tmp_path, 1, contents(1.0), world=ALONE, keep=Keep(2))
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -71,11 +80,11 @@ def test_a_full_disk_leaves_the_last_good_one(tmp_path, monkeypatch, moment):
     if moment == "write":
         monkeypatch.setattr(safetensors.torch, "save_file", full)
     elif moment == "space":
-        monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda p: SimpleNamespace(free=1000))
+        monkeypatch.setattr(writing.shutil, "disk_usage", lambda p: SimpleNamespace(free=1000))
     else:
-        monkeypatch.setattr(checkpoint, "sync_folder", full)
+        monkeypatch.setattr(writing, "sync_folder", full)
     with pytest.raises(UserError) as error:
-        save(tmp_path, 2, contents(2.0), world=ALONE, keep=2)
+        save(tmp_path, 2, contents(2.0), world=ALONE, keep=Keep(2))
     assert "step-00000002" in str(error.value)
     assert "last good one is untouched" in str(error.value)
     monkeypatch.undo()
@@ -84,8 +93,8 @@ def test_a_full_disk_leaves_the_last_good_one(tmp_path, monkeypatch, moment):
 
 
 def test_a_step_reached_again_replaces_its_checkpoint(tmp_path):
-    save(tmp_path, 3, contents(1.0), world=ALONE, keep=2)
-    save(tmp_path, 3, contents(7.0), world=ALONE, keep=2)
+    save(tmp_path, 3, contents(1.0), world=ALONE, keep=Keep(2))
+    save(tmp_path, 3, contents(7.0), world=ALONE, keep=Keep(2))
     loaded, _ = load_newest(tmp_path, world=ALONE)
     assert loaded.files["generator"]["w"][0, 0] == 7
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
@@ -105,7 +114,9 @@ class Threads:
             self.barrier.wait(10)
             return found
 
-        return SimpleNamespace(rank=rank, size=self.size, gather=gather, broadcast=lambda v: gather(v)[0])
+        return SimpleNamespace(
+            rank=rank, size=self.size, gather=gather, broadcast=lambda v: gather(v)[0], together=lambda work: work()
+        )
 
 
 def together(size, work):
@@ -125,14 +136,14 @@ def together(size, work):
 
 
 def test_all_ranks_write_their_part(tmp_path):
-    together(3, lambda w: save(tmp_path, 4, contents(4.0, w.rank), world=w, keep=2))
+    together(3, lambda w: save(tmp_path, 4, contents(4.0, w.rank), world=w, keep=Keep(2)))
     loaded = together(3, lambda w: load_newest(tmp_path, world=w)[0])
     for one in loaded:
         assert [o["pool"].tolist() for o in one.own] == [[0, 4], [1, 4], [2, 4]]
 
 
 def test_one_rank_that_cannot_write_stops_all_and_hangs_none(tmp_path, monkeypatch):
-    save(tmp_path, 1, contents(1.0), world=ALONE, keep=2)
+    save(tmp_path, 1, contents(1.0), world=ALONE, keep=Keep(2))
     real = safetensors.torch.save_file
 
     def picky(tensors, path, *args, **kwargs):
@@ -141,7 +152,7 @@ def test_one_rank_that_cannot_write_stops_all_and_hangs_none(tmp_path, monkeypat
         return real(tensors, path, *args, **kwargs)
 
     monkeypatch.setattr(safetensors.torch, "save_file", picky)
-    results = together(2, lambda w: save(tmp_path, 2, contents(2.0, w.rank), world=w, keep=2))
+    results = together(2, lambda w: save(tmp_path, 2, contents(2.0, w.rank), world=w, keep=Keep(2)))
     assert all("rank 1: No space left on device" in str(r) for r in results)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
 
@@ -166,7 +177,7 @@ def test_a_run_that_never_improved_offers_its_last_weights(tmp_path):
 
 
 def test_checkpoints_hold_no_pickles(tmp_path):
-    save(tmp_path, 1, contents(), world=ALONE, keep=2)
+    save(tmp_path, 1, contents(), world=ALONE, keep=Keep(2))
     for path in (tmp_path / "checkpoints" / "step-00000001").iterdir():
         assert path.suffix in (".json", ".safetensors")
         if path.suffix == ".json":

@@ -101,10 +101,17 @@ class ValidationConfig(Table):
 
 
 class CheckpointConfig(Table):
-    """A checkpoint every `every` iterations; the newest `keep` stay."""
+    """A checkpoint every `every` iterations; the newest `keep` stay.
+
+    Besides them, `keep_best`: the one with the best validation; `keep_hours`: one per so many hours, 0 for none.
+    `mirror`: a second place for them, a folder or an address that fsspec opens (`s3://`, `hf://`, ...).
+    """
 
     every: Positive = 500
     keep: Annotated[int, Field(ge=2)] = 2
+    keep_best: bool = False
+    keep_hours: Annotated[float, Field(ge=0)] = 0.0
+    mirror: str = ""
 
 
 class LogConfig(Table):

@@ -42,14 +42,17 @@ def train(config: TrainConfig, accelerator: Accelerator, world: World, *, resume
     try:
         _introduce(run, progress, log, resumed=saved is not None)
         _loop(run, progress, log)
+        conclude(run, progress, log)  # all ranks
     finally:
+        run.saver.close()
         log.close()
     return folder
 
 
 def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -> checkpoint.Loaded | None:
     """The checkpoint to go on from, all ranks agreeing; a run folder is never continued or overwritten by accident."""
-    saved, skipped = checkpoint.load_newest(folder, world=world)  # all ranks
+    mirror = config.checkpoint.mirror if resume else ""
+    saved, skipped = checkpoint.load_newest(folder, world=world, mirror=mirror)  # all ranks
     if world.rank == 0:
         print("".join(f"{line}\n" for line in skipped), end="", flush=True)
     if saved and not resume:
@@ -131,12 +134,12 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
             if progress.step % config.checkpoint.every == 0 or progress.step == total or hopeless:
                 save_run(run, progress, log)  # all ranks
             if hopeless:
+                run.saver.settle()  # all ranks
                 raise health.give_up(run, progress)
     finally:
         keys.close()
         if stream is not None:
             stream.close()
-    conclude(run, progress, log)
 
 
 def _iterate(run: Run, stream: Stream, meter: Meter, stage: Stage, progress: Progress, log: RunLog) -> list[str]:

@@ -1,7 +1,8 @@
 """What happens between iterations: logging, validating, keeping snapshots and checkpoints. All collectives."""
 
-import time
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from archsr.training.validation import Validation, validate
 
 def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, stage: Stage, *, total: int) -> None:
     """Means over all ranks and iterations that were not skipped."""
+    run.saver.check()  # all ranks
+    tell_saved(run, log)
     reports = run.world.gather((meter.means(), meter.speed(), peak_memory()))  # all ranks
     means = {k: sum(r[0][k] for r in reports) / len(reports) for k in reports[0][0]}
     speed = sum(r[1]["images_per_second"] for r in reports)
@@ -54,10 +57,10 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> None:
         f"validation at {progress.step}: PSNR {averaged.psnr:.4f} dB (raw {raw.psnr:.4f})  SSIM {averaged.ssim:.4f} "
         f"(raw {raw.ssim:.4f})  {metric} against the start {score - first:+.4f}{unit}{'  best' if better else ''}"
     )
+    progress.scored = (progress.step, score)
     if better:
         progress.best = score
-        name = "initial" if progress.step == 0 else "best"
-        run.world.together(lambda: _snapshots(run, progress, name, {metric: score}))  # all ranks
+        _snapshots(run, progress, "initial" if progress.step == 0 else "best", {metric: score})
     if log.active:
         with log.forgiving("curves.png"):
             draw_curves(run.folder)
@@ -82,7 +85,7 @@ def _score(run: Run, *, pictures: int) -> Validation:
 
 
 def _snapshots(run: Run, progress: Progress, name: str, scores: dict[str, float]) -> None:
-    """Weights for use: averaged, and raw beside them. Rank 0 writes; every rank has the same weights."""
+    """Weights for use: averaged, and raw beside them. Rank 0's saver writes; every rank has the same weights."""
     if run.world.rank != 0:
         return
     about = {
@@ -94,13 +97,15 @@ def _snapshots(run: Run, progress: Progress, name: str, scores: dict[str, float]
     }
     folder = run.folder / "snapshots"
     if name != "initial":
-        checkpoint.write_snapshot(
-            folder / f"{name}_raw.safetensors", run.raw_g.state_dict(), about={**about, "weights": "raw"}
-        )
+        _write_later(run, folder / f"{name}_raw.safetensors", {**about, "weights": "raw"})
     with run.ema.in_place():
-        checkpoint.write_snapshot(
-            folder / f"{name}.safetensors", run.raw_g.state_dict(), about={**about, "weights": "ema"}
-        )
+        _write_later(run, folder / f"{name}.safetensors", {**about, "weights": "ema"})
+
+
+def _write_later(run: Run, path: Path, about: dict[str, Any]) -> None:
+    """The weights as they are now, written by the saver's thread."""
+    state = {k: v.detach().to("cpu", copy=True) for k, v in run.raw_g.state_dict().items()}
+    run.saver.submit(lambda: checkpoint.write_snapshot(path, state, about=about))
 
 
 def save_run(run: Run, progress: Progress, log: RunLog) -> None:
@@ -113,17 +118,30 @@ def save_run(run: Run, progress: Progress, log: RunLog) -> None:
             f"saved over the good checkpoints.{f' The newest batch: {where_to_look(run, path)}.' if path else ''} "
             f"{REMEDY}"
         )
-    started = time.perf_counter()
-    keep = run.config.checkpoint.keep
-    path = checkpoint.save(run.folder, progress.step, contents(run, progress), world=run.world, keep=keep)  # all ranks
-    run.world.together(lambda: _snapshots(run, progress, "last", {}))  # all ranks
-    seconds = time.perf_counter() - started
-    log.event("checkpoint", progress.step, {"seconds": seconds})
-    log.say(f"checkpoint {path.name} in {seconds:.1f} s")
+    step, score = progress.scored or (None, None)
+    # the snapshot first: a mirrored checkpoint takes it along
+    _snapshots(run, progress, "last", {})
+    run.saver.begin(progress.step, contents(run, progress), score=score if step == progress.step else None)  # all ranks
+    tell_saved(run, log)
+
+
+def tell_saved(run: Run, log: RunLog) -> None:
+    """Say which checkpoints have become complete, and what the mirror had to say."""
+    finished, run.saver.finished = run.saver.finished, []
+    for saved in finished:
+        values = {"seconds": saved.seconds, "stood_still": saved.stood_still}
+        log.event("checkpoint", int(saved.folder.name.removeprefix("step-")), values)
+        stood = f"training stood still {saved.stood_still:.2f} s"
+        log.say(f"checkpoint {saved.folder.name} in {saved.seconds:.1f} s; {stood}")
+    notes, run.saver.notes = run.saver.notes, []
+    for note in notes:
+        log.say(f"WARNING: {note}")
 
 
 def conclude(run: Run, progress: Progress, log: RunLog) -> None:
-    """Say plainly whether the run found anything better than its start."""
+    """Wait for what is still being written, and say plainly whether the run found anything better than its start."""
+    run.saver.settle()  # all ranks
+    tell_saved(run, log)
     metric = run.config.validation.best
     gain = (progress.best or 0.0) - (progress.first or 0.0)
     log.event("end", progress.step, {"best": progress.best, "first": progress.first})

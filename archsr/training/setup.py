@@ -38,7 +38,8 @@ _FREE = (
 class Progress:
     """Where a run stands: iterations done, samples taken from each subset's stream, the best validation so far.
 
-    `skipped`: the latest iterations without an update, because a loss was no number.
+    `skipped`: the latest iterations without an update, because a loss was no number. `scored`: the iteration of the
+    last validation, and its score.
     """
 
     step: int = 0
@@ -46,6 +47,7 @@ class Progress:
     best: float | None = None
     first: float | None = None
     skipped: list[int] = field(default_factory=list[int])
+    scored: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Run:
     ema: Ema
     pool: PairPool
     suspects: Suspects
+    saver: checkpoint.Saver
 
 
 def shared_out(config: TrainConfig, world: World) -> TrainConfig:
@@ -164,7 +167,16 @@ def make_run(config: TrainConfig, accelerator: Accelerator, world: World, data: 
         ema=ema,
         pool=PairPool(0 if data.manifest.paired else pooled),
         suspects=Suspects(),
+        saver=saver_for(config, world),
     )
+
+
+def saver_for(config: TrainConfig, world: World) -> checkpoint.Saver:
+    """The saver of the config's run folder. A collective."""
+    kept = config.checkpoint
+    keep = checkpoint.Keep(newest=kept.keep, best=kept.keep_best, hours=kept.keep_hours)
+    mirror = checkpoint.Mirror(kept.mirror, keep=keep) if kept.mirror else None
+    return checkpoint.Saver(Path(config.runs) / config.name, world=world, keep=keep, mirror=mirror)  # all ranks
 
 
 # ---------------------------------------------------------------- stopping and going on

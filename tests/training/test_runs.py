@@ -341,13 +341,13 @@ def test_a_truncated_tar_stops_before_training(tiny_tables, shards, tmp_path):
 def test_a_full_disk_while_saving_is_one_line(tiny_tables, monkeypatch):
     from types import SimpleNamespace
 
-    from archsr import checkpoint
+    from archsr.checkpoint import writing
 
     session.run(config(tiny_tables, "training.stages.0.iterations=4"), resume=False)
     folder = Path(tiny_tables["runs"]) / "tiny"
     before = weights(folder, 4)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.shutil, "disk_usage", lambda p: SimpleNamespace(free=1 << 20))
+        patch.setattr(writing.shutil, "disk_usage", lambda p: SimpleNamespace(free=1 << 20))
         refused(tiny_tables, resume=True, match="disk full")
     equal(before, weights(folder, 4))
     session.run(config(tiny_tables), resume=True)

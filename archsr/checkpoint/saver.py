@@ -1,0 +1,165 @@
+"""Saving while training goes on: training waits for a copy in host memory, a thread writes the files."""
+
+import contextlib
+import copy
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from archsr.checkpoint.folder import home, name_of, prune
+from archsr.checkpoint.keeping import Keep
+from archsr.checkpoint.mirror import Mirror
+from archsr.checkpoint.writing import Contents, HostCopies, commit, gathered, write_part
+from archsr.errors import UserError
+from archsr.world import World
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A complete checkpoint: seconds that training stood still for it, and until it was complete."""
+
+    folder: Path
+    stood_still: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Underway:
+    """A checkpoint being written: this rank's part, and on rank 0 the rest."""
+
+    final: Path
+    temporary: Path
+    part: Future[None]
+    rest: Future[None] | None
+
+
+class Saver:
+    """Writes a run's checkpoints and snapshots in the background; one checkpoint at a time.
+
+    What goes wrong there is raised, as `UserError` on every rank, by the next `begin`, `check` or `settle`; the older
+    checkpoints are then untouched. Making one is a collective. Call `close` at the end, whatever happens.
+    """
+
+    def __init__(self, run: Path, *, world: World, keep: Keep, mirror: Mirror | None = None) -> None:
+        self.finished: list[Saved] = []
+        self.notes: list[str] = []  # lines for the user, from the thread
+        self._run = run
+        self._world = world
+        self._keep = keep
+        self._mirror = mirror
+        self._token = world.broadcast(uuid.uuid4().hex[:8])  # all ranks
+        self._copies = HostCopies()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saver")
+        self._underway: _Underway | None = None
+        self._others: list[Future[None]] = []
+        self._given_up = False
+
+    def begin(self, step: int, contents: Contents, *, score: float | None = None) -> None:
+        """Take `step`'s checkpoint as the tensors are now. A collective: it first settles the one before."""
+        started = time.perf_counter()
+        self.settle()  # all ranks
+        copied = self._copied(contents)
+        final = home(self._run) / name_of(step)
+        temporary = final.with_name(f".{final.name}.{self._token}.tmp")
+        stood_still = time.perf_counter() - started
+        about = {"step": step, "world": self._world.size, "score": score}
+
+        def part() -> None:
+            self._copies.ready()
+            temporary.mkdir(parents=True, exist_ok=True)
+            write_part(temporary, copied, rank=self._world.rank)
+
+        def rest() -> None:
+            table = gathered(temporary, world=self._world.size, wanted=lambda: not self._given_up)
+            if table is None:
+                return
+            commit(temporary, final, {**about, "files": table})
+            prune(final.parent, self._keep)
+            self.finished.append(Saved(final, stood_still, time.perf_counter() - started))
+            if self._mirror is not None:
+                self.notes += self._mirror.put(self._run, final)
+
+        wrote = self._thread.submit(part)
+        self._underway = _Underway(
+            final, temporary, wrote, self._thread.submit(rest) if self._world.rank == 0 else None
+        )
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Do other writing (snapshots) in the same thread, in order."""
+        self._others.append(self._thread.submit(work))
+
+    def check(self) -> None:
+        """Raise if anything has gone wrong so far, without waiting. A collective."""
+        self._raise(self._own_problem(wait=False))  # all ranks
+
+    def settle(self) -> None:
+        """Wait until everything begun is complete; raise if it could not be. A collective."""
+        self._raise(self._own_problem(wait=True))  # all ranks
+        underway, self._underway = self._underway, None
+        problem = _problem(underway.rest, wait=True) if underway and underway.rest else ""
+        self._raise(f"rank 0: {problem}" if problem else "", underway)  # all ranks
+
+    def close(self) -> None:
+        """End the thread; a checkpoint that other ranks have not finished is given up."""
+        self._given_up = True
+        self._thread.shutdown(wait=True)
+        if self._underway is not None and self._world.rank == 0:
+            shutil.rmtree(self._underway.temporary, ignore_errors=True)
+
+    def _copied(self, contents: Contents) -> Contents:
+        files = contents.files if self._world.rank == 0 else {}
+        return Contents(
+            files={name: self._copies.take(name, tensors) for name, tensors in files.items()},
+            state=copy.deepcopy(dict(contents.state)),
+            own=self._copies.take("own", contents.own),
+        )
+
+    def _own_problem(self, *, wait: bool) -> str:
+        """What went wrong on this rank: its part of the checkpoint, or a snapshot."""
+        for work in self._others:
+            if problem := _problem(work, wait=wait):
+                return problem
+        self._others = [w for w in self._others if not w.done()]
+        problem = _problem(self._underway.part, wait=wait) if self._underway else ""
+        return f"rank {self._world.rank}: {problem}" if problem else ""
+
+    def _raise(self, problem: str, underway: _Underway | None = None) -> None:
+        problems = [p for p in self._world.gather(problem) if p]  # all ranks
+        if not problems:
+            return
+        self._given_up = True
+        underway = underway or self._underway
+        if underway is None:
+            raise UserError(problems[0])
+        if underway.rest is not None:
+            with contextlib.suppress(Exception):
+                underway.rest.result()
+        if self._world.rank == 0:
+            shutil.rmtree(underway.temporary, ignore_errors=True)
+        raise UserError(
+            f"{underway.final}: the checkpoint could not be written ({'; '.join(problems)}). The last good one is "
+            "untouched: make room and run the same command with --resume"
+        )
+
+
+def _problem(work: Future[None], *, wait: bool) -> str:
+    """Why it failed, or an empty string; also while it is not done yet."""
+    if not wait and not work.done():
+        return ""
+    error = work.exception()
+    return "" if error is None else str(getattr(error, "strerror", None) or error)
+
+
+def save(run: Path, step: int, contents: Contents, *, world: World, keep: Keep) -> Path:
+    """Write one checkpoint and wait for it. A collective. Raises `UserError` on every rank if any could not write."""
+    saver = Saver(run, world=world, keep=keep)
+    try:
+        saver.begin(step, contents)
+        saver.settle()  # all ranks
+    finally:
+        saver.close()
+    return home(run) / name_of(step)

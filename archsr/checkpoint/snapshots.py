@@ -1,0 +1,46 @@
+"""Snapshots: weights for use, as safetensors that say where they come from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from archsr.atomic import replacing
+from archsr.errors import UserError
+
+
+def write_snapshot(path: Path, state: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> None:
+    """Weights for use: float32 safetensors under the official names, with `about` as JSON in the metadata."""
+    plain = {k: v.detach().float().cpu().contiguous() for k, v in state.items()}
+    try:
+        with replacing(path) as temporary:
+            safetensors.torch.save_file(plain, temporary, metadata={"archsr": json.dumps(about)})
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path}: the snapshot could not be written: {error}; the older one is untouched") from None
+
+
+def about_snapshot(path: Path) -> dict[str, Any]:
+    """The metadata that `write_snapshot` stored, or {} for a foreign file."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safetensors.safe_open(path, framework="pt") as opened:
+        stored = (opened.metadata() or {}).get("archsr", "{}")
+    return json.loads(stored)
+
+
+def weights_of(source: str, *, which: str = "best") -> str:
+    """The weights behind a model as users name it: a run folder's snapshot, or the file or name itself."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return source
+    candidates = [folder / "snapshots" / f"{name}.safetensors" for name in (which, "last")]
+    found = next((c for c in candidates if c.is_file()), None)
+    if found is None:
+        if (folder / "snapshots" / "initial.safetensors").is_file():
+            raise UserError(f"{source}: holds only the model it started from: it stopped before its first snapshot")
+        raise UserError(f"{source}: no snapshots there: is it a run folder?")
+    return str(found)

@@ -1,0 +1,115 @@
+"""Writing a checkpoint: each rank its part into one temporary folder, rank 0 the manifest and the name."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from archsr.atomic import sha256, sync_file, sync_folder, write_bytes
+from archsr.checkpoint.folder import MANIFEST, SCHEMA, aside
+
+_HEADROOM = 64 * 2**20  # left free on the disk besides the checkpoint itself
+_LOOK = 0.02  # seconds between two looks for the other ranks' parts
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What goes into a checkpoint: named files of tensors and plain `state` from rank 0, `own` tensors of each rank."""
+
+    files: Mapping[str, Mapping[str, Tensor]]
+    state: Mapping[str, Any]
+    own: Mapping[str, Tensor]
+
+
+class HostCopies:
+    """Copies of tensors in host memory, as they are now whatever training does to them next.
+
+    From a GPU they are copied into pinned memory behind the work already queued, and nobody waits; `ready` waits. The
+    memory is kept for the next checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self._room: dict[str, Tensor] = {}
+        self._waits: list[Callable[[], None]] = []
+
+    def take(self, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The copies of `tensors`; `name` tells them from others of the same checkpoint."""
+        copies = {k: self._copy(f"{name}/{k}", v.detach()) for k, v in tensors.items()}
+        if any(v.is_cuda for v in tensors.values()):
+            self._waits.append(torch.cuda.current_stream().record_event().synchronize)
+        return copies
+
+    def _copy(self, key: str, tensor: Tensor) -> Tensor:
+        room = self._room.get(key)
+        if room is None or room.shape != tensor.shape or room.dtype != tensor.dtype:
+            pinned = tensor.is_cuda
+            room = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)  # contiguous, whatever the layout
+            self._room[key] = room
+        return room.copy_(tensor, non_blocking=tensor.is_cuda)
+
+    def ready(self) -> None:
+        """Wait until all copies taken so far are there."""
+        for wait in self._waits:
+            wait()
+        self._waits.clear()
+
+
+def write_part(folder: Path, contents: Contents, *, rank: int) -> None:
+    """Write and flush this rank's files, then the note that tells rank 0 their sizes and hashes. Raises OSError."""
+    parts: dict[str, Mapping[str, Tensor]] = {f"rank-{rank:05d}.safetensors": contents.own}
+    if rank == 0:
+        parts |= {f"{name}.safetensors": tensors for name, tensors in contents.files.items()}
+    needed = sum(t.numel() * t.element_size() for tensors in parts.values() for t in tensors.values())
+    free = shutil.disk_usage(folder).free
+    if free < needed + _HEADROOM:
+        raise OSError(0, f"disk full: {needed / 2**20:,.0f} MiB needed, {free / 2**20:,.0f} MiB free")
+    for name, tensors in parts.items():
+        safetensors.torch.save_file(dict(tensors), folder / name)
+    names = list(parts)
+    if rank == 0:
+        (folder / "state.json").write_text(json.dumps(contents.state, indent=1))
+        names.append("state.json")
+    for name in names:
+        sync_file(folder / name)
+    table = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in names}
+    write_bytes(_note(folder, rank), json.dumps(table).encode())
+
+
+def _note(folder: Path, rank: int) -> Path:
+    return folder / f"part-{rank:05d}.json"
+
+
+def gathered(folder: Path, *, world: int, wanted: Callable[[], bool]) -> dict[str, Any] | None:
+    """What all ranks wrote, as soon as all have; None when it is no longer `wanted`.
+
+    Through files and not through a collective: this waits in a thread beside the training's own collectives, and a
+    rank that died must not hang it.
+    """
+    while not all(_note(folder, rank).exists() for rank in range(world)):
+        if not wanted():
+            return None
+        time.sleep(_LOOK)
+    table: dict[str, Any] = {}
+    for rank in range(world):
+        table |= json.loads(_note(folder, rank).read_bytes())
+    return table
+
+
+def commit(temporary: Path, final: Path, about: Mapping[str, Any]) -> None:
+    """The manifest, then the rename that makes it a checkpoint. Raises OSError."""
+    for note in temporary.glob("part-*.json"):
+        note.unlink()
+    (temporary / MANIFEST).write_text(json.dumps({"schema": SCHEMA, "saved": time.time(), **about}, indent=1))
+    sync_file(temporary / MANIFEST)
+    sync_folder(temporary)
+    if final.exists():  # this step was reached again after a resume from an older checkpoint
+        final.rename(aside(final))
+    temporary.rename(final)
+    sync_folder(final.parent)
