@@ -88,7 +88,7 @@ def _step(node: list[Any], key: str, override: str) -> Any:  # noqa: ANN401
 
 def dump(config: BaseModel) -> str:
     """The whole config as TOML, every default written out: what a run stores."""
-    return tomli_w.dumps(config.model_dump(mode="json"))
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
 def differences(a: BaseModel, b: BaseModel) -> list[str]:

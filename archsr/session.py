@@ -85,7 +85,7 @@ def _folder(config: TrainConfig, *, resume: bool) -> str:
     if not resume:
         return f"NOT READY: {folder} holds a run at step {saved.step}{damaged}; --resume continues it"
     try:
-        check_same_run(config, folder, step=saved.step)
+        check_same_run(config, folder, saved)
     except UserError as error:
         return f"NOT READY: {error}"
     return f"{folder}: would go on at step {saved.step}{damaged}"

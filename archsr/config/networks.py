@@ -49,6 +49,7 @@ class _Judge(Table):
     features: Positive = 64
     train: bool = True
     lr_scale: Annotated[float, Field(gt=0)] = 1.0
+    clip: Annotated[float, Field(ge=0)] = 0.0
 
 
 class UNetConfig(_Judge):

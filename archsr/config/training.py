@@ -43,26 +43,61 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class LayerGroup(Table):
-    """Layers that share a learning rate: the stage's times `lr_scale`."""
+    """Layers that share a learning rate, the stage's times `lr_scale`, and a weight decay, else the optimiser's."""
 
     names: Annotated[tuple[str, ...], Field(min_length=1)]
     lr_scale: Annotated[float, Field(gt=0)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
 
 
 class Stage(Table):
-    """A stretch of training at one learning rate on the whole training split or a fixed `subset` of every shard."""
+    """A stretch of training on the whole training split or a fixed `subset` of every shard.
+
+    `lr` is constant, or after `warmup` iterations falls to `lr_end` (`cosine`, `linear`) or by `gamma` at `milestones`
+    (`multistep`), iterations counted within the stage. With `until = "plateau"` the stage ends early once `patience`
+    validations in a row were not better than its best by `min_delta`.
+    """
 
     iterations: Positive
     lr: Annotated[float, Field(gt=0)]
     subset: Annotated[float, Field(gt=0, le=1)] = 1.0
+    schedule: Literal["constant", "cosine", "linear", "multistep"] = "constant"
+    warmup: Count = 0
+    lr_end: Annotated[float, Field(ge=0)] = 0.0
+    milestones: tuple[Positive, ...] = ()
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    until: Literal["iterations", "plateau"] = "iterations"
+    patience: Positive = 5
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _has_a_course(self) -> Self:
+        if self.warmup >= self.iterations:
+            raise ValueError(f"warmup ({self.warmup}) must be shorter than iterations ({self.iterations})")
+        if bool(self.milestones) != (self.schedule == "multistep"):
+            raise ValueError('milestones go with schedule = "multistep"')
+        if self.milestones and self.milestones[-1] >= self.iterations:
+            raise ValueError(f"milestones must be below iterations ({self.iterations}): they count within the stage")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError("milestones must rise")
+        if self.lr_end and self.schedule not in ("cosine", "linear"):
+            raise ValueError('lr_end goes with schedule = "cosine" or "linear"')
+        if self.lr_end > self.lr:
+            raise ValueError(f"lr_end ({self.lr_end:g}) is above lr ({self.lr:g})")
+        return self
 
 
 class OptimizerConfig(Table):
-    """Any optimiser name that timm knows; Adam with the reference's betas by default."""
+    """Any optimiser name that timm knows; Adam with the reference's betas by default.
+
+    `decay_biases`: whether `weight_decay` is also of biases and other vectors. `args`: its further arguments.
+    """
 
     name: str = "adam"
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    decay_biases: bool = True
+    args: dict[str, float | int | bool | str] = Field(default={})
 
 
 class EmaConfig(Table):
@@ -76,7 +111,8 @@ class TrainingConfig(Table):
     """What is trained and how. One iteration sees `global_batch` samples whatever the number of processes.
 
     `micro_batch` is the most a process passes through the network at once; the rest is accumulated. An iteration with a
-    loss that is no number is skipped; `max_skipped` of them within 1,000 end the run.
+    loss that is no number is skipped; `max_skipped` of them within 1,000 end the run. `clip`: the most that the norm of
+    the generator's gradient may be, 0 for no limit.
     """
 
     layers: Annotated[tuple[str | LayerGroup, ...], Field(min_length=1)] = ("conv_last",)
@@ -87,6 +123,7 @@ class TrainingConfig(Table):
     gradient_checkpointing: bool = False
     channels_last: bool = True
     max_skipped: Positive = 10
+    clip: Annotated[float, Field(ge=0)] = 0.0
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: EmaConfig = EmaConfig()
 

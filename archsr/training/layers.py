@@ -17,11 +17,15 @@ from archsr.errors import UserError, near
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters trained at one learning rate. `title` is the selection as written, `parameters` by full name."""
+    """Parameters trained at one learning rate. `title` is the selection as written, `parameters` by full name.
+
+    `weight_decay`: None for the optimiser's own.
+    """
 
     title: str
     lr_scale: float
     parameters: dict[str, nn.Parameter]
+    weight_decay: float | None = None
 
 
 def select(net: nn.Module, layers: Sequence[str | LayerGroup]) -> list[Group]:
@@ -32,15 +36,16 @@ def select(net: nn.Module, layers: Sequence[str | LayerGroup]) -> list[Group]:
     """
     groups: list[Group] = []
     owner: dict[str, str] = {}
-    for layer in layers:
-        names, scale = ((layer,), 1.0) if isinstance(layer, str) else (layer.names, layer.lr_scale)
+    for wanted in layers:
+        layer = LayerGroup(names=(wanted,)) if isinstance(wanted, str) else wanted
+        names = layer.names
         title = ", ".join(names)
         chosen = {k: p for name in names for k, p in _matching(net, name).items()}
         for key in chosen:
             if key in owner:
                 raise UserError(f"training.layers: {key} is chosen twice, by {owner[key]!r} and by {title!r}")
             owner[key] = title
-        groups.append(Group(title, scale, chosen))
+        groups.append(Group(title, layer.lr_scale, chosen, layer.weight_decay))
     for key, parameter in net.named_parameters():
         parameter.requires_grad_(key in owner)
     return groups

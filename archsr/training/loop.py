@@ -20,8 +20,9 @@ from archsr.training.data import open_data
 from archsr.training.keys import KeysFile, cut_keys
 from archsr.training.log import Meter, RunLog
 from archsr.training.memory import forecast
-from archsr.training.milestones import conclude, log_training, save_run, validate_run
+from archsr.training.milestones import conclude, log_training, save_run, validate_run, watch_plateau
 from archsr.training.pairs import options_of, pair_of, stream_name
+from archsr.training.schedule import place_of, total_of
 from archsr.training.setup import Progress, Run, check_same_run, make_run, restore
 from archsr.training.step import Terms, micro_step, update
 from archsr.world import World
@@ -63,7 +64,7 @@ def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -
     if skipped and not saved:
         raise UserError(f"{folder}: holds a run, but none of its checkpoints is whole; start anew under another name")
     if saved:
-        check_same_run(config, folder, step=saved.step)
+        check_same_run(config, folder, saved)
     elif resume and world.rank == 0:
         print(f"{folder}: no checkpoint to resume from; starting at step 0", flush=True)
     return saved
@@ -96,7 +97,7 @@ def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> N
 def _loop(run: Run, progress: Progress, log: RunLog) -> None:
     """All ranks run every line; only `log` and the snapshots are rank 0's."""
     config, training = run.config, run.config.training
-    total = sum(stage.iterations for stage in training.stages)
+    total = total_of(training.stages, progress.ends)
     if progress.step == 0 and progress.first is None:
         validate_run(run, progress, log)  # all ranks: the original, so that the curves begin there
     meter, begun = Meter(), progress.step
@@ -106,15 +107,16 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
     try:
         while progress.step < total:
             # --- stage: its learning rate, and its stream from where it stopped
-            _, stage = optim.stage_at(training.stages, progress.step)
+            place = place_of(training.stages, progress.step, progress.ends)
+            stage = place.stage
             if stage is not current:
                 if stream is not None and current is not None and current.subset != stage.subset:
                     stream.close()
                     stream = None
                 stream = stream or _open_stream(run, stage, progress)
                 current = stage
-                _set_rates(run, stage)
             assert stream is not None
+            _set_rates(run, place.lr)
             # --- one iteration: gradients of all micro-batches, then both updates
             with meter.timed():
                 seen = _iterate(run, stream, meter, stage, progress, log)
@@ -125,11 +127,13 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
             # --- log
             # the first one soon, so that a user sees at once how long it will take
             if progress.step % config.log.every == 0 or progress.step in (begun + 1, total):
-                log_training(run, progress, log, meter, stage, total=total)  # all ranks
+                log_training(run, progress, log, meter, place, total=total)  # all ranks
                 meter = Meter()
             # --- validate, then save; both on all ranks
             if progress.step % config.validation.every == 0 or progress.step == total:
                 validate_run(run, progress, log)  # all ranks
+                watch_plateau(run, progress, log, place)
+                total = total_of(training.stages, progress.ends)
             hopeless = health.too_many(run, progress)
             if progress.step % config.checkpoint.every == 0 or progress.step == total or hopeless:
                 save_run(run, progress, log)  # all ranks
@@ -164,9 +168,9 @@ def _iterate(run: Run, stream: Stream, meter: Meter, stage: Stage, progress: Pro
         health.skip(run, progress, log)  # all ranks
         return seen
     meter.add(terms)
-    update(run.optimizer_g, run.parts.scaler_g)
+    update(run.optimizer_g, run.parts.scaler_g, clip=run.config.training.clip)
     if run.optimizer_d is not None:
-        update(run.optimizer_d, run.parts.scaler_d)
+        update(run.optimizer_d, run.parts.scaler_d, clip=run.config.discriminator.clip)
     run.ema.update(progress.step + 1)
     run.suspects.forget()
     return seen
@@ -192,7 +196,7 @@ def _open_stream(run: Run, stage: Stage, progress: Progress) -> Stream:
     return Stream(options, part, workers=config.data.workers, pin_memory=pin)
 
 
-def _set_rates(run: Run, stage: Stage) -> None:
-    optim.set_lr(run.optimizer_g, [g.lr_scale for g in run.groups], stage.lr)
-    if run.optimizer_d is not None:
-        optim.set_lr(run.optimizer_d, [run.config.discriminator.lr_scale], stage.lr)
+def _set_rates(run: Run, lr: float) -> None:
+    for optimizer in (run.optimizer_g, run.optimizer_d):
+        if optimizer is not None:
+            optim.set_lr(optimizer, lr)

@@ -1,6 +1,7 @@
 """What happens between iterations: logging, validating, keeping snapshots and checkpoints. All collectives."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,16 @@ import torch
 from torch import Tensor
 
 from archsr import checkpoint
-from archsr.config import Stage
 from archsr.errors import UserError
 from archsr.training.curves import draw_curves
 from archsr.training.health import REMEDY, batch_kept, where_to_look
 from archsr.training.log import Meter, RunLog, clock, peak_memory
+from archsr.training.schedule import Place, Plateau, judged, open_end
 from archsr.training.setup import Progress, Run, contents
 from archsr.training.validation import Validation, validate
 
 
-def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, stage: Stage, *, total: int) -> None:
+def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place: Place, *, total: int) -> None:
     """Means over all ranks and iterations that were not skipped."""
     run.saver.check()  # all ranks
     tell_saved(run, log)
@@ -27,13 +28,14 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, stage:
     waited = max(r[1]["data_wait"] for r in reports)
     memory = max(r[2] for r in reports)
     left = (total - progress.step) * run.config.training.global_batch / speed
-    values = {**means, "lr": stage.lr, "images_per_second": speed, "data_wait": waited, "peak_memory": memory}
+    values = {**means, "lr": place.lr, "images_per_second": speed, "data_wait": waited, "peak_memory": memory}
     log.event("train", progress.step, values)
+    at_most = "at most " if open_end(run.config.training.stages, progress.ends) else ""
     where = "" if torch.cuda.is_available() else " (whole process)"
     shown = "  ".join(f"{k} {v:.4f}" for k, v in means.items())
     log.say(
-        f"step {progress.step}/{total}  {shown}  lr {stage.lr:g}  {speed:.2f} img/s  "
-        f"data wait {waited:.0%}  peak {memory / 2**30:.2f} GiB{where}  left {clock(left)}"
+        f"step {progress.step}/{total}  {shown}  lr {place.lr:g}  {speed:.2f} img/s  "
+        f"data wait {waited:.0%}  peak {memory / 2**30:.2f} GiB{where}  left {at_most}{clock(left)}"
     )
 
 
@@ -64,6 +66,22 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> None:
     if log.active:
         with log.forgiving("curves.png"):
             draw_curves(run.folder)
+
+
+def watch_plateau(run: Run, progress: Progress, log: RunLog, place: Place) -> None:
+    """After a validation: end a stage that waits for a plateau when there is one. Equal on all ranks."""
+    if place.stage.until != "plateau" or progress.scored is None:
+        return
+    known = Plateau(**progress.plateau) if progress.plateau else None
+    found = judged(known, place, progress.scored[1])
+    progress.plateau = asdict(found)
+    if found.waited >= place.stage.patience and progress.step < place.end:
+        progress.ends[str(place.number)] = progress.step
+        log.event("plateau", progress.step, {"stage": place.number, "best": found.best})
+        log.say(
+            f"stage {place.number + 1} ends at {progress.step}: {found.waited} validations without a better "
+            f"{run.config.validation.best} than {found.best:.4f}"
+        )
 
 
 def finite(tensors: Iterable[Tensor]) -> bool:

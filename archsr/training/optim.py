@@ -8,14 +8,16 @@ import torch
 from timm.optim import create_optimizer_v2, list_optimizers  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor, nn
 
-from archsr.config import OptimizerConfig, Stage
+from archsr.config import OptimizerConfig
 from archsr.errors import UserError, near
 from archsr.seeds import seeded
 from archsr.training.layers import Group
 
+_FUSED = ("adam", "adamw", "sgd", "nesterov", "momentum")  # torch's own, with a kernel for all tensors at once on CUDA
+
 
 def make_optimizer(groups: Sequence[Group], config: OptimizerConfig, *, lr: float) -> torch.optim.Optimizer:
-    """One parameter group per layer group.
+    """A parameter group per layer group, or two where vectors have another weight decay than matrices.
 
     Raises `UserError` for a name that timm does not know, and for an optimiser that a trial on one small layer shows
     not to work, or not to be storable: better now than at the first checkpoint.
@@ -23,7 +25,7 @@ def make_optimizer(groups: Sequence[Group], config: OptimizerConfig, *, lr: floa
     known = [str(name) for name in list_optimizers()]
     if config.name not in known:
         raise UserError(f"training.optimizer.name: no optimiser {config.name!r}{near(config.name, known)}")
-    parameters = [{"params": list(g.parameters.values()), "lr": lr * g.lr_scale} for g in groups]
+    parameters = [p for group in groups for p in _decayed(group, config, lr)]
     try:
         with seeded(0, "optimiser trial"):
             probe = nn.Conv2d(2, 3, 3)
@@ -35,27 +37,45 @@ def make_optimizer(groups: Sequence[Group], config: OptimizerConfig, *, lr: floa
     except Exception as error:  # timm's optimisers fail in many ways: unknown settings, GPU only, second derivatives
         raise UserError(
             f"training.optimizer: {config.name} cannot be used here ({type(error).__name__}: {error}); adam, adamw, "
-            "lion, sgd and most others can"
+            "lion, muon, sgd and most others can"
         ) from None
 
 
+def _decayed(group: Group, config: OptimizerConfig, lr: float) -> list[dict[str, Any]]:
+    """The parameter groups of a layer group. `lr_scale` stays with them, for `set_lr`."""
+    decay = config.weight_decay if group.weight_decay is None else group.weight_decay
+    parameters = list(group.parameters.values())
+    parts = {decay: parameters}
+    if decay and not config.decay_biases:
+        parts = {decay: [p for p in parameters if p.ndim > 1], 0.0: [p for p in parameters if p.ndim <= 1]}
+    common = {"lr": lr * group.lr_scale, "lr_scale": group.lr_scale}
+    return [{"params": members, "weight_decay": value, **common} for value, members in parts.items() if members]
+
+
 def _create(parameters: list[dict[str, Any]], config: OptimizerConfig, lr: float) -> torch.optim.Optimizer:
-    return create_optimizer_v2(parameters, opt=config.name, lr=lr, weight_decay=config.weight_decay, betas=config.betas)
+    on_gpu = parameters[0]["params"][0].is_cuda
+    own: dict[str, Any] = {"fused": True} if on_gpu and config.name in _FUSED else {}
+    own |= config.args
+    return create_optimizer_v2(
+        parameters, opt=config.name, lr=lr, weight_decay=config.weight_decay, betas=config.betas, **own
+    )
 
 
-def set_lr(optimizer: torch.optim.Optimizer, scales: Sequence[float], lr: float) -> None:
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give every parameter group its share of `lr`."""
-    for group, scale in zip(optimizer.param_groups, scales, strict=True):
-        group["lr"] = lr * scale
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
 
 
-def stage_at(stages: Sequence[Stage], step: int) -> tuple[int, Stage]:
-    """The stage that iteration `step` (0, 1, ...) belongs to, with its number; the last one beyond the end."""
-    for number, stage in enumerate(stages):
-        if step < stage.iterations:
-            return number, stage
-        step -= stage.iterations
-    return len(stages) - 1, stages[-1]
+@torch.no_grad()
+def gradient_norms(groups: Sequence[Group]) -> dict[str, Tensor]:
+    """The Euclidean norm of each group's gradient, by title, on its device: nobody waits. None where there is none."""
+    found: dict[str, Tensor] = {}
+    for group in groups:
+        gradients = [p.grad for p in group.parameters.values() if p.grad is not None]
+        if gradients:
+            found[group.title] = nn.utils.get_total_norm(gradients)
+    return found
 
 
 def pack(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,8 +1,7 @@
 """Everything a run needs before its first iteration: data, networks, optimisers, and where it stopped before."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from archsr import checkpoint, config_file
-from archsr.config import SCRATCH, Stage, TrainConfig
+from archsr.config import SCRATCH, TrainConfig
 from archsr.degrade.pool import PairPool, deal
 from archsr.errors import UserError
 from archsr.models.build import Generator, build, build_discriminator
@@ -22,7 +21,8 @@ from archsr.training.data import Data
 from archsr.training.ema import Ema
 from archsr.training.feature_losses import feature_losses
 from archsr.training.layers import Group, select
-from archsr.training.optim import make_optimizer, pack, stage_at, unpack
+from archsr.training.optim import make_optimizer, pack, unpack
+from archsr.training.schedule import same_so_far, total_of
 from archsr.training.step import Parts
 from archsr.training.suspects import Suspects
 from archsr.world import World
@@ -39,7 +39,7 @@ class Progress:
     """Where a run stands: iterations done, samples taken from each subset's stream, the best validation so far.
 
     `skipped`: the latest iterations without an update, because a loss was no number. `scored`: the iteration of the
-    last validation, and its score.
+    last validation, and its score. `ends`: where plateaus ended stages; `plateau`: a `schedule.Plateau` in plain words.
     """
 
     step: int = 0
@@ -48,6 +48,8 @@ class Progress:
     first: float | None = None
     skipped: list[int] = field(default_factory=list[int])
     scored: tuple[int, float] | None = None
+    ends: dict[str, int] = field(default_factory=dict[str, int])
+    plateau: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -226,26 +228,21 @@ def restore(run: Run, saved: checkpoint.Loaded) -> Progress:
     return Progress(**saved.state["progress"])
 
 
-def check_same_run(config: TrainConfig, folder: Path, *, step: int) -> None:
+def check_same_run(config: TrainConfig, folder: Path, saved: checkpoint.Loaded) -> None:
     """A checkpoint goes on only under the config it was made with, but for what cannot change the result so far.
 
     Stages still to come may be changed. Raises `UserError` naming the first key that differs.
     """
-    total = sum(stage.iterations for stage in config.training.stages)
-    if total < step:
+    step, ends = saved.step, saved.state["progress"].get("ends", {})
+    stages = config.training.stages
+    if (total := total_of(stages, ends)) < step:
         raise UserError(
             f"{folder}: its checkpoint is at step {step}, but training.stages end at {total}; add iterations"
         )
     path = folder / "config.toml"
     stored = config_file.load(TrainConfig, path)
     changed = [d for d in config_file.differences(stored, config) if not d.startswith(_FREE)]
-    if _same_so_far(stored.training.stages, config.training.stages, step):
+    if same_so_far(stored.training.stages, stages, ends, step):
         changed = [d for d in changed if not d.startswith("training.stages")]
     if changed:
         raise UserError(f"{folder}: its checkpoint is of another config; {changed[0]}. Use the old value or a new name")
-
-
-def _same_so_far(a: Sequence[Stage], b: Sequence[Stage], step: int) -> bool:
-    ends = {0, *accumulate(s.iterations for s in a), *accumulate(s.iterations for s in b)}
-    here = [(stage_at(a, s)[1], stage_at(b, s)[1]) for s in ends if s < step]
-    return all((x.lr, x.subset) == (y.lr, y.subset) for x, y in here)

@@ -127,8 +127,11 @@ def _discriminator_pass(parts: Parts, gt: Tensor, fake: Tensor, share: float, la
     return terms
 
 
-def update(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
-    """Step on the gathered gradients and clear them."""
+def update(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *, clip: float = 0.0) -> None:
+    """Step on the gathered gradients, their common norm at most `clip` where it is above 0, and clear them."""
+    if clip:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)

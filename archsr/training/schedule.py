@@ -1,0 +1,99 @@
+"""Stages and their learning rates: which stage an iteration belongs to, and its rate there.
+
+Arithmetic on the config, the iteration, and the ends of stages that a plateau ended early; nothing else, so that a
+resumed run goes on exactly.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from archsr.config import Stage
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where iteration `start` + `done` lies: in `stage`, number `number`, which ends at `end`."""
+
+    number: int
+    stage: Stage
+    start: int
+    end: int
+    done: int
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the iteration."""
+        return lr_at(self.stage, self.done)
+
+
+def lr_at(stage: Stage, done: int) -> float:
+    """The learning rate of a stage's iteration `done` (0, 1, ...).
+
+    Warm-up rises from lr / warmup to lr. Then `cosine` and `linear` fall towards `lr_end`, which the iteration after
+    the last would have; `multistep` multiplies by `gamma` from each milestone on. As torch.optim.lr_scheduler has it.
+    """
+    if done < stage.warmup:
+        return stage.lr * (done + 1) / stage.warmup
+    share = (done - stage.warmup) / max(1, stage.iterations - stage.warmup)
+    if stage.schedule == "cosine":
+        return stage.lr_end + (stage.lr - stage.lr_end) * (1 + math.cos(math.pi * share)) / 2
+    if stage.schedule == "linear":
+        return stage.lr + (stage.lr_end - stage.lr) * share
+    if stage.schedule == "multistep":
+        return stage.lr * stage.gamma ** sum(m <= done for m in stage.milestones)
+    return stage.lr
+
+
+def place_of(stages: Sequence[Stage], step: int, ends: Mapping[str, int]) -> Place:
+    """The place of iteration `step` (0, 1, ...); the end of the last stage beyond the end.
+
+    `ends`: by the number of a stage, the iteration at which a plateau ended it.
+    """
+    start = 0
+    for number, stage in enumerate(stages):
+        end = ends.get(str(number), start + stage.iterations)
+        if step < end or number == len(stages) - 1:
+            return Place(number, stage, start, end, min(step, end) - start)
+        start = end
+    raise ValueError("no stages")
+
+
+def total_of(stages: Sequence[Stage], ends: Mapping[str, int]) -> int:
+    """All iterations of a run; with plateaus still to come, at most."""
+    total = 0
+    for number, stage in enumerate(stages):
+        total = ends.get(str(number), total + stage.iterations)
+    return total
+
+
+def open_end(stages: Sequence[Stage], ends: Mapping[str, int]) -> bool:
+    """Whether a plateau may still end a stage early."""
+    return any(stage.until == "plateau" and str(number) not in ends for number, stage in enumerate(stages))
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Of the stage `number`: its best score, and how many validations since brought none better."""
+
+    number: int
+    best: float
+    waited: int = 0
+
+
+def judged(plateau: Plateau | None, place: Place, score: float) -> Plateau:
+    """After another validation with `score` (higher is better). A new stage begins anew."""
+    if plateau is None or plateau.number != place.number:
+        return Plateau(place.number, score)
+    if score > plateau.best + place.stage.min_delta:
+        return Plateau(place.number, score)
+    return Plateau(place.number, plateau.best, plateau.waited + 1)
+
+
+def same_so_far(a: Sequence[Stage], b: Sequence[Stage], ends: Mapping[str, int], step: int) -> bool:
+    """Whether the first `step` iterations have the same rates and subsets under both."""
+    for n in range(step):
+        x, y = place_of(a, n, ends), place_of(b, n, ends)
+        if (x.lr, x.stage.subset) != (y.lr, y.stage.subset):
+            return False
+    return True
