@@ -9,7 +9,7 @@ import archsr
 
 PACKAGE = Path(archsr.__file__).parent
 EVERYONE = {"errors", "atomic", "world"}  # an exception, safe writing, the processes: nothing of archsr inside
-LEAVES = {"config", "seeds", "images", "metrics"}
+LEAVES = {"config", "seeds", "images", "metrics", "colour"}
 BELOW_TRAINING = LEAVES | {"config_file", "niqe", "manifest", "models", "prepare", "stream", "degrade", "checkpoint"}
 ALLOWED = {
     "errors": set(),
@@ -20,6 +20,7 @@ ALLOWED = {
     "picture_files": set(),
     "images": {"picture_files"},
     "metrics": set(),
+    "colour": set(),
     "config_file": set(),
     "niqe": {"images"},
     "manifest": {"config"},

@@ -15,14 +15,14 @@ _LOSSES = (*LossConfig.model_fields, "d_real", "d_fake")
 
 
 def draw_curves(run: Path) -> Path | None:
-    """Write RUN/curves.png with the losses and the validation's PSNR and SSIM; None if nothing was logged yet."""
+    """Write RUN/curves.png: losses, the validation's scores, and what is watched; None if nothing was logged yet."""
     events = read_log(run)
     trained = [e for e in events if e["event"] == "train"]
     validated = [e for e in events if e["event"] == "validation"]
     if not trained or not validated:
         return None
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    losses, psnr, ssim = figure.subplots(1, 3)
+    figure = Figure(figsize=(12, 7.2), layout="constrained")
+    (losses, psnr, ssim), watched = figure.subplots(2, 3)
     for name in _LOSSES:
         _plot(losses, trained, name, name)
     for axes, metric, unit in ((psnr, "psnr", "PSNR, dB"), (ssim, "ssim", "SSIM")):
@@ -31,13 +31,32 @@ def draw_curves(run: Path) -> Path | None:
         axes.axhline(validated[0][metric], color="grey", linestyle=":", label="before training")
         axes.set_title(f"validation: {unit}")
     losses.set_title("training loss")
-    for axes in (losses, psnr, ssim):
+    _draw_watched(list(watched), trained, validated)
+    for axes in (losses, psnr, ssim, *watched):
         axes.set_xlabel("iteration")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        if axes.has_data():
+            axes.legend(fontsize="small")
     with replacing(run / "curves.png") as temporary:
         figure.savefig(temporary, dpi=120)
     return run / "curves.png"
+
+
+def _draw_watched(all_axes: Sequence[Axes], trained: list[dict[str, Any]], validated: list[dict[str, Any]]) -> None:
+    norms, colour, judged = all_axes
+    for name in sorted({k for e in trained for k in e if k.startswith("grad_norm/")}):
+        _plot(norms, trained, name, name.removeprefix("grad_norm/")[:30])
+    norms.set_yscale("log")
+    norms.set_title("gradient norm")
+    _plot(colour, validated, "colour", "mean colour, CIEDE2000")
+    colour.set_title("validation: drift from the ground truth")
+    if any("d_real_accuracy" in e for e in trained):
+        for kind in ("real", "fake"):
+            _plot(judged, trained, f"d_{kind}_accuracy", f"right about {kind}")
+        judged.set_title("discriminator")
+    else:
+        _plot(judged, validated, "consistency", "result reduced, against its input")
+        judged.set_title("validation: consistency, L1")
 
 
 def _plot(axes: Axes, events: Sequence[dict[str, Any]], name: str, label: str) -> None:

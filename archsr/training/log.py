@@ -40,6 +40,11 @@ class RunLog:
         if self.active:
             print(text, flush=True)
 
+    def warn(self, step: int, text: str) -> None:
+        """What looks wrong: a line for people, and one in the log."""
+        self.say(f"WARNING at {step}: {text}")
+        self.event("warning", step, {"text": text})
+
     def event(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """One JSON line, on disk at once: {"event", "step", "time", ...}."""
         if self._lines is None:
@@ -94,10 +99,14 @@ class RunLog:
 
 
 class Meter:
-    """Sums loss terms on the device between two log lines, so that no step waits for the device."""
+    """Sums loss terms on the device between two log lines, so that no step waits for the device.
+
+    `norms`: the gradient norms of the last iteration before a line.
+    """
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
+        self.norms: dict[str, Tensor] = {}
         self.steps = 0
         self.samples = 0
         self.waited = 0.0

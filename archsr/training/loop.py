@@ -117,16 +117,17 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 current = stage
             assert stream is not None
             _set_rates(run, place.lr)
+            # the first line soon, so that a user sees at once how long it will take
+            logged = (progress.step + 1) % config.log.every == 0 or progress.step + 1 in (begun + 1, total)
             # --- one iteration: gradients of all micro-batches, then both updates
             with meter.timed():
-                seen = _iterate(run, stream, meter, stage, progress, log)
+                seen = _iterate(run, stream, meter, stage, progress, log, logged=logged)
                 progress.step += 1
                 name = stream_name(stage.subset)
                 progress.taken[name] = progress.taken.get(name, 0) + training.global_batch
             keys.add(progress.step, seen)
             # --- log
-            # the first one soon, so that a user sees at once how long it will take
-            if progress.step % config.log.every == 0 or progress.step in (begun + 1, total):
+            if logged:
                 log_training(run, progress, log, meter, place, total=total)  # all ranks
                 meter = Meter()
             # --- validate, then save; both on all ranks
@@ -146,7 +147,9 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
             stream.close()
 
 
-def _iterate(run: Run, stream: Stream, meter: Meter, stage: Stage, progress: Progress, log: RunLog) -> list[str]:
+def _iterate(
+    run: Run, stream: Stream, meter: Meter, stage: Stage, progress: Progress, log: RunLog, *, logged: bool
+) -> list[str]:
     """One optimiser step over the accumulated micro-batches. Returns the keys it trained on."""
     seen: list[str] = []
     terms: list[Terms] = []
@@ -168,6 +171,8 @@ def _iterate(run: Run, stream: Stream, meter: Meter, stage: Stage, progress: Pro
         health.skip(run, progress, log)  # all ranks
         return seen
     meter.add(terms)
+    if logged:
+        meter.norms = optim.gradient_norms(run.groups)
     update(run.optimizer_g, run.parts.scaler_g, clip=run.config.training.clip)
     if run.optimizer_d is not None:
         update(run.optimizer_d, run.parts.scaler_d, clip=run.config.discriminator.clip)

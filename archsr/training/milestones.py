@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from archsr import checkpoint
+from archsr.config import LossConfig
 from archsr.errors import UserError
 from archsr.training.curves import draw_curves
 from archsr.training.health import REMEDY, batch_kept, where_to_look
@@ -16,6 +17,8 @@ from archsr.training.log import Meter, RunLog, clock, peak_memory
 from archsr.training.schedule import Place, Plateau, judged, open_end
 from archsr.training.setup import Progress, Run, contents
 from archsr.training.validation import Validation, validate
+
+SHOWN = (*LossConfig.model_fields, "total", "d_real", "d_fake")  # of the terms, on the console; log.jsonl has all
 
 
 def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place: Place, *, total: int) -> None:
@@ -28,15 +31,18 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place:
     waited = max(r[1]["data_wait"] for r in reports)
     memory = max(r[2] for r in reports)
     left = (total - progress.step) * run.config.training.global_batch / speed
-    values = {**means, "lr": place.lr, "images_per_second": speed, "data_wait": waited, "peak_memory": memory}
+    norms = {f"grad_norm/{k}": float(v) / run.parts.scaler_g.get_scale() for k, v in meter.norms.items()}
+    values = {**means, **norms, "lr": place.lr, "images_per_second": speed, "data_wait": waited, "peak_memory": memory}
     log.event("train", progress.step, values)
     at_most = "at most " if open_end(run.config.training.stages, progress.ends) else ""
     where = "" if torch.cuda.is_available() else " (whole process)"
-    shown = "  ".join(f"{k} {v:.4f}" for k, v in means.items())
+    shown = "  ".join(f"{k} {v:.4f}" for k, v in means.items() if k in SHOWN)
     log.say(
         f"step {progress.step}/{total}  {shown}  lr {place.lr:g}  {speed:.2f} img/s  "
         f"data wait {waited:.0%}  peak {memory / 2**30:.2f} GiB{where}  left {at_most}{clock(left)}"
     )
+    for warning in run.watch.of_training(values):
+        log.warn(progress.step, warning)
 
 
 def validate_run(run: Run, progress: Progress, log: RunLog) -> None:
@@ -45,6 +51,7 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> None:
         averaged = _score(run, pictures=run.config.validation.pictures)  # all ranks
     raw = averaged if progress.step == 0 else _score(run, pictures=0)  # all ranks
     values = {"psnr": averaged.psnr, "ssim": averaged.ssim, "l1": averaged.l1, "pairs": averaged.pairs}
+    values |= {"colour": averaged.colour, "consistency": averaged.consistency}
     values |= {"raw_psnr": raw.psnr, "raw_ssim": raw.ssim, "raw_l1": raw.l1}
     metric = run.config.validation.best
     score = float(values[metric])
@@ -60,6 +67,9 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> None:
         f"(raw {raw.ssim:.4f})  {metric} against the start {score - first:+.4f}{unit}{'  best' if better else ''}"
     )
     progress.scored = (progress.step, score)
+    progress.original = progress.original or {"colour": averaged.colour, "consistency": averaged.consistency}
+    for warning in run.watch.of_validation(values, progress.original):
+        log.warn(progress.step, warning)
     if better:
         progress.best = score
         _snapshots(run, progress, "initial" if progress.step == 0 else "best", {metric: score})

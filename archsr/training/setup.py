@@ -25,6 +25,7 @@ from archsr.training.optim import make_optimizer, pack, unpack
 from archsr.training.schedule import same_so_far, total_of
 from archsr.training.step import Parts
 from archsr.training.suspects import Suspects
+from archsr.training.watch import Watch
 from archsr.world import World
 
 # what may differ between a run and its continuation
@@ -39,7 +40,8 @@ class Progress:
     """Where a run stands: iterations done, samples taken from each subset's stream, the best validation so far.
 
     `skipped`: the latest iterations without an update, because a loss was no number. `scored`: the iteration of the
-    last validation, and its score. `ends`: where plateaus ended stages; `plateau`: a `schedule.Plateau` in plain words.
+    last validation, and its score. `ends`: where plateaus ended stages; `plateau`: a `schedule.Plateau` as a table.
+    `original`: further values of the first validation.
     """
 
     step: int = 0
@@ -50,6 +52,7 @@ class Progress:
     scored: tuple[int, float] | None = None
     ends: dict[str, int] = field(default_factory=dict[str, int])
     plateau: dict[str, Any] | None = None
+    original: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Run:
     pool: PairPool
     suspects: Suspects
     saver: checkpoint.Saver
+    watch: Watch
 
 
 def shared_out(config: TrainConfig, world: World) -> TrainConfig:
@@ -170,6 +174,7 @@ def make_run(config: TrainConfig, accelerator: Accelerator, world: World, data: 
         pool=PairPool(0 if data.manifest.paired else pooled),
         suspects=Suspects(),
         saver=saver_for(config, world),
+        watch=Watch(),
     )
 
 

@@ -14,6 +14,7 @@ from archsr.degrade.sharpen import sharpen
 from archsr.training.adversarial import compares, discriminator_loss, generator_loss
 from archsr.training.feature_losses import FeatureLoss
 from archsr.training.losses import PICTURE_LOSSES, ldl
+from archsr.training.watch import accuracy, colour_drift
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def _generator_pass(parts: Parts, pair: Pair, share: float, last: bool) -> tuple
         terms = {name: _term(parts, name, term, sr, pair, targets[term.sharpened]) for name, term in wanted.items()}
         total = torch.stack([term.weight * terms[name] for name, term in wanted.items()]).sum()
         parts.scaler_g.scale(total * share).backward()
-    terms["total"] = total
+    terms |= {"total": total, "colour_drift": colour_drift(sr, pair.gt)}
     return sr.detach(), {name: value.detach() for name, value in terms.items()}
 
 
@@ -122,7 +123,8 @@ def _discriminator_pass(parts: Parts, gt: Tensor, fake: Tensor, share: float, la
             loss = discriminator_loss(objective, logits, real=name == "d_real", other=other)
             parts.scaler_d.scale(loss * share).backward()
         judged: Tensor = logits.detach()
-        terms |= {name: loss.detach(), f"{name}_logit": judged.mean()}
+        right = accuracy(objective, judged, real=name == "d_real", other=other)
+        terms |= {name: loss.detach(), f"{name}_logit": judged.mean(), f"{name}_accuracy": right}
         other = judged
     return terms
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archsr.colour import mean_drift
 from archsr.images import Pixels, tensor_to_pixels, to_float
 from archsr.manifest import Manifest
 from archsr.metrics import psnr, ssim
@@ -17,11 +18,17 @@ from archsr.world import World
 
 @dataclass(frozen=True)
 class Validation:
-    """Means over all pairs, the same on every rank and on any number of ranks, and rank 0's picture sheet."""
+    """Means over all pairs, the same on every rank and on any number of ranks, and rank 0's picture sheet.
+
+    `colour`: CIEDE2000 between mean colours of result and ground truth; `consistency`: mean absolute difference between
+    the input and the result reduced to its size.
+    """
 
     psnr: float
     ssim: float
     l1: float
+    colour: float
+    consistency: float
     pairs: int
     sheet: Pixels | None
 
@@ -47,6 +54,8 @@ def validate(
         lq, gt = (to_float(p)[None].to(device) for p in (pair.lq, pair.gt))
         sr = net(lq).float().clamp(0, 1)
         quality = (psnr(sr, gt, border=manifest.scale), ssim(sr, gt, border=manifest.scale), F.l1_loss(sr, gt))
+        reduced = F.interpolate(sr, size=lq.shape[2:], mode="area")
+        quality += (mean_drift(sr, gt), F.l1_loss(reduced, lq))
         scores.append((pair.number, *map(float, quality)))
         if world.rank == 0 and len(rows) < pictures:
             rows.append(_row(lq, sr, gt))

@@ -115,7 +115,7 @@ def test_a_frozen_discriminator_judges_but_does_not_learn(nets, pair):
     net_d.requires_grad_(False).eval()
     before = copy.deepcopy(net_d.state_dict())
     terms = micro_step(parts(net_g, net_d, perceptual, train_d=False), pair, share=1.0, last=True)
-    assert set(terms) == {"pixel", "perceptual", "gan", "total"}
+    assert set(terms) == {"pixel", "perceptual", "gan", "total", "colour_drift"}
     assert all(p.grad is None for p in net_d.parameters())
     assert all(torch.equal(v, before[k]) for k, v in net_d.state_dict().items())
     assert all(p.grad is not None for p in net_g.parameters())
@@ -123,7 +123,7 @@ def test_a_frozen_discriminator_judges_but_does_not_learn(nets, pair):
 
 def test_terms_are_reported_without_their_graph(nets, pair):
     terms = micro_step(parts(*nets), pair, share=1.0, last=True)
-    assert {"d_real", "d_fake", "d_real_logit", "d_fake_logit"} <= set(terms)
+    assert {"d_real", "d_fake", "d_real_logit", "d_fake_logit", "d_real_accuracy", "d_fake_accuracy"} <= set(terms)
     assert not any(t.requires_grad for t in terms.values())
     total = terms["pixel"] + 0.5 * terms["perceptual"] + 0.1 * terms["gan"]
     assert float(terms["total"]) == pytest.approx(float(total), rel=1e-5)
