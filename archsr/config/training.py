@@ -43,11 +43,23 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class LayerGroup(Table):
-    """Layers that share a learning rate, the stage's times `lr_scale`, and a weight decay, else the optimiser's."""
+    """Layers that share a learning rate, the stage's times `lr_scale`, and a weight decay, else the optimiser's.
+
+    With `rank` above 0 not the layers themselves are trained but low-rank adapters on their weights, times
+    `alpha` / `rank`; snapshots hold the sum.
+    """
 
     names: Annotated[tuple[str, ...], Field(min_length=1)]
     lr_scale: Annotated[float, Field(gt=0)] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] | None = None
+    rank: Count = 0
+    alpha: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _alpha_needs_a_rank(self) -> Self:
+        if self.alpha is not None and not self.rank:
+            raise ValueError("alpha goes with rank")
+        return self
 
 
 class Stage(Table):

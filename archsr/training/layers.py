@@ -13,6 +13,8 @@ from torch import nn
 
 from archsr.config import LayerGroup
 from archsr.errors import UserError, near
+from archsr.models.adapters import adapt, adaptable
+from archsr.seeds import seeded
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,39 @@ def select(net: nn.Module, layers: Sequence[str | LayerGroup]) -> list[Group]:
     Each string is a group of its own at the stage's learning rate. Raises `UserError` for a name that matches nothing
     (with near ones) and for a parameter chosen by two groups.
     """
-    groups: list[Group] = []
+    groups = [LayerGroup(names=(wanted,)) if isinstance(wanted, str) else wanted for wanted in layers]
+    matches = [{k: p for name in group.names for k, p in _matching(net, name).items()} for group in groups]
     owner: dict[str, str] = {}
-    for wanted in layers:
-        layer = LayerGroup(names=(wanted,)) if isinstance(wanted, str) else wanted
-        names = layer.names
-        title = ", ".join(names)
-        chosen = {k: p for name in names for k, p in _matching(net, name).items()}
+    for group, chosen in zip(groups, matches, strict=True):
         for key in chosen:
             if key in owner:
-                raise UserError(f"training.layers: {key} is chosen twice, by {owner[key]!r} and by {title!r}")
-            owner[key] = title
-        groups.append(Group(title, layer.lr_scale, chosen, layer.weight_decay))
-    for key, parameter in net.named_parameters():
-        parameter.requires_grad_(key in owner)
-    return groups
+                raise UserError(f"training.layers: {key} is chosen twice, by {owner[key]!r} and by {_title(group)!r}")
+            owner[key] = _title(group)
+    # adapters come last: with them, names change
+    made = [_group(net, group, chosen) for group, chosen in zip(groups, matches, strict=True)]
+    trained = {id(p) for group in made for p in group.parameters.values()}
+    for parameter in net.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
+    return made
+
+
+def _title(group: LayerGroup) -> str:
+    return ", ".join(group.names) + (f" (rank {group.rank})" if group.rank else "")
+
+
+def _group(net: nn.Module, group: LayerGroup, chosen: dict[str, nn.Parameter]) -> Group:
+    if not group.rank:
+        return Group(_title(group), group.lr_scale, chosen, group.weight_decay)
+    modules = [key.removesuffix(".weight") for key in chosen if key.endswith(".weight")]
+    modules = [name for name in modules if adaptable(net.get_submodule(name))]
+    if not modules:
+        raise UserError(f"training.layers: {_title(group)}: no convolution or linear layer to put an adapter on")
+    parameters: dict[str, nn.Parameter] = {}
+    for name in modules:
+        with seeded(0, f"adapter {name}"):
+            added = adapt(net.get_submodule(name), rank=group.rank, alpha=group.alpha or group.rank)
+        parameters |= {f"{name}.parametrizations.weight.0.{k}": p for k, p in added.named_parameters()}
+    return Group(_title(group), group.lr_scale, parameters, group.weight_decay)
 
 
 def _matching(net: nn.Module, name: str) -> dict[str, nn.Parameter]:

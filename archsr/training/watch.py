@@ -14,7 +14,7 @@ from torch import Tensor
 from archsr.config import Objective
 
 ACCURACY = 0.97  # of a discriminator that is never wrong the generator learns nothing
-DRIFT = 0.03  # mean difference of mean colours in a training batch, of the range [0, 1]
+DRIFT = 0.05  # mean difference of mean colours in a training batch, of the range [0, 1]
 SEEN = 1.0  # CIEDE2000 beyond the original's: about what can just be seen
 CONSISTENCY = 1.5  # times the original's distance to lq
 JUMP = 10.0  # times a group's usual gradient norm
