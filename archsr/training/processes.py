@@ -1,6 +1,9 @@
 """Starting the processes of a run: device, precision, threads, and a refusal of worlds nobody asked for."""
 
+import ctypes
 import os
+import signal
+import sys
 import warnings
 
 import torch
@@ -13,12 +16,14 @@ from archsr.config import TrainConfig
 from archsr.errors import UserError
 from archsr.world import World, connect
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _TWO_ON_CPU = "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N archsr/train.py ..."
 
 
 def begin(config: TrainConfig) -> tuple[Accelerator, World]:
     """Join the process group that the launcher describes. Raises `UserError` where fewer processes came than asked."""
     _refuse_lost_processes()
+    _end_with_launcher()
     precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[config.training.precision]
     on_cpu = not torch.cuda.is_available()
     if on_cpu and precision == "fp16":
@@ -60,6 +65,15 @@ def _refuse_lost_processes() -> None:
             "accelerate launch was asked for several processes and started only this one (it does so with --cpu). "
             f"Start them with: {_TWO_ON_CPU}"
         )
+
+
+def _end_with_launcher() -> None:
+    """Have the kernel send SIGTERM when the launcher dies, even of SIGKILL: orphans would go on in the run folder."""
+    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
+        launcher = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != launcher:  # it died in between
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _cores() -> int:
