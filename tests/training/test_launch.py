@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -13,7 +14,9 @@ import safetensors.torch
 import tomli_w
 import torch
 
+from archsr import manifest as mf
 from archsr.errors import UserError
+from archsr.training.log import read_log
 from archsr.training.processes import begin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,10 +50,10 @@ def launch(processes, path, *options):
     return done.stdout
 
 
-def kill_at_step(step, processes, path, run):
+def kill_at_step(step, processes, path, run, *options):
     """Start a run and SIGKILL all of it once the log shows `step`."""
     started = subprocess.Popen(
-        command(processes, path),
+        command(processes, path, *options),
         env=environment(ACCELERATE_USE_CPU="true"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -106,6 +109,30 @@ def test_killed_and_resumed_on_two_and_on_one_process(tiny_tables, tmp_path):
     fewer = keys_after_resume(runs / "fewer")
     assert set(fewer) >= set(range(31, 61))
     assert fewer == {step: whole[step] for step in fewer}
+
+
+def test_two_then_one_then_three_processes_see_every_sample_of_an_epoch_once(tiny_tables, tmp_path):
+    tables = {**tiny_tables, "checkpoint": {"every": 10}, "validation": {"every": 100, "samples": 2}}
+    tables["training"] = {**tables["training"], "global_batch": 6, "stages": [{"iterations": 60, "lr": 1e-3}]}
+    runs = Path(tables["runs"])
+    for name in ("unbroken", "elastic"):
+        (tmp_path / f"{name}.toml").write_text(tomli_w.dumps({**tables, "name": name}))
+    launch(2, tmp_path / "unbroken.toml")
+    kill_at_step(14, 2, tmp_path / "elastic.toml", runs / "elastic")
+    kill_at_step(34, 1, tmp_path / "elastic.toml", runs / "elastic", "--resume")
+    launch(3, tmp_path / "elastic.toml", "--resume")
+    whole, found = keys(runs / "unbroken"), keys(runs / "elastic")
+    assert sorted(found) == list(range(1, 61))
+    assert found == whole
+    manifest = mf.load(Path(tables["data"]["shards"]))
+    epochs, rest = divmod(60 * 6, manifest.splits["train"].samples)
+    counts = Counter(key for some in found.values() for key in some)
+    assert set(counts.values()) == ({epochs, epochs + 1} if rest else {epochs})
+    # the same pictures, degraded by other draws and mixed by other pools: alike on the whole, not step by step
+    curves = [[e["pixel"] for e in read_log(runs / n) if e["event"] == "train"] for n in ("unbroken", "elastic")]
+    assert len(curves[0]) == len(curves[1]) == 60
+    thirds = [[sum(curve[start : start + 20]) / 20 for start in (0, 20, 40)] for curve in curves]
+    assert thirds[1] == pytest.approx(thirds[0], rel=0.1)
 
 
 def keys_after_resume(run):
