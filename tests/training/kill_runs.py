@@ -4,8 +4,8 @@
 
 Two processes, a small network, a checkpoint every second iteration. SIGKILL goes to one rank, to all, or, for the
 `--launched` ones, to `accelerate launch` itself; the moment is random, and for half of the kills one at which a
-checkpoint is being written. The other processes must leave by themselves, but for those that still wait for the dead one
-to join: a launcher ends them, and so does this script. Prints how often which happened.
+checkpoint is being written. The other processes must leave by themselves, but for those that still wait for the dead
+one to join: a launcher ends them, and so does this script. Prints how often which happened.
 """
 
 import argparse
