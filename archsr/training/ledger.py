@@ -1,8 +1,8 @@
 """What one pass forward and backward holds at each moment: every allocation counted, of real or imagined tensors.
 
 "Meta" tensors have shapes and no contents. Run on them, autograd keeps and lets go of exactly what it would on a
-device, so the peak of a pass can be known without one. What the device's own libraries allocate inside of an operation
-(the work space of a convolution) is not seen.
+device, so the peak of a pass can be known without one. What libraries allocate inside of an operation is not seen; for
+convolutions it is assumed, as oneDNN does it: copies of what they make and of the gradient they are given.
 """
 
 import weakref
@@ -61,9 +61,10 @@ def one_pass(forward: Callable[[], Tensor], weights: Iterable[nn.Module], *, nar
             kept[identity(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with _narrowed(narrow), Ledger() as ledger:
+    with _narrowed(narrow) as weights_of_autocast, Ledger() as ledger:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             result = forward()
+        weights_of_autocast.clear()
         before, held = ledger.take_peak(), ledger.live
         if result.requires_grad:
             result.backward(torch.ones_like(result))
@@ -125,7 +126,7 @@ class Ledger(TorchDispatchMode):
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor) and identity(tensor) not in given:
                 self._enter(tensor.untyped_storage())
-        self._peak = max(self._peak, self.live)
+        self._peak = max(self._peak, self.live + _work_space(func, args, out))
         count = flop_registry.get(getattr(func, "_overloadpacket", None))
         if count is not None:
             self.flops += count(*args, **(kwargs or {}), out_val=out)
@@ -142,21 +143,37 @@ class Ledger(TorchDispatchMode):
         del self._open[key]
 
 
+def _work_space(func: Any, args: Any, out: Any) -> int:  # noqa: ANN401
+    """Bytes that a convolution takes for as long as it works."""
+    name = getattr(func, "_overloadpacket", None)
+    if name is torch.ops.aten.convolution:
+        return out.nbytes
+    if name is torch.ops.aten.convolution_backward:
+        return args[0].nbytes + (out[0].nbytes if out[0] is not None else 0)
+    return 0
+
+
 @contextmanager
-def _narrowed(dtype: torch.dtype | None) -> Generator[None]:
+def _narrowed(dtype: torch.dtype | None) -> Generator[dict[Tensor, Tensor]]:
     """What autocast does to convolutions, linear layers and PReLU; autocast itself does not know meta tensors.
 
-    A mode of torch would do the same, were it not taken away for the whole of a backward pass, with what is recomputed.
+    Gives what it keeps until its end, the narrow trained weights, so that they can be forgotten. A mode of torch would
+    do the same, were it not taken away for the whole of a backward pass, with what is recomputed.
     """
+    narrow: dict[Tensor, Tensor] = {}
 
-    def cast(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def run(*args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
-            return function(*(a.to(dtype) if isinstance(a, Tensor) else a for a in args), **kwargs)
+    def cast(given: Any) -> Any:  # noqa: ANN401
+        if not isinstance(given, Tensor):
+            return given
+        if given.is_leaf and given.requires_grad:
+            return narrow.setdefault(given, given.to(dtype)) if given not in narrow else narrow[given]
+        return given.to(dtype)
 
-        return run
+    def narrowed(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *args, **kwargs: function(*map(cast, args), **kwargs)
 
     if dtype is None:
-        yield
+        yield narrow
     else:
-        with mock.patch.multiple(F, conv2d=cast(F.conv2d), linear=cast(F.linear), prelu=cast(F.prelu)):
-            yield
+        with mock.patch.multiple(F, conv2d=narrowed(F.conv2d), linear=narrowed(F.linear), prelu=narrowed(F.prelu)):
+            yield narrow
