@@ -149,7 +149,10 @@ def _work_space(func: Any, args: Any, out: Any) -> int:  # noqa: ANN401
     if name is torch.ops.aten.convolution:
         return out.nbytes
     if name is torch.ops.aten.convolution_backward:
-        return args[0].nbytes + (out[0].nbytes if out[0] is not None else 0)
+        grad, x = args[:2]
+        # in 16 bits the gradient of the weights takes the input twice more
+        narrow = 2 * x.nbytes if out[1] is not None and x.element_size() == 2 else 0
+        return grad.nbytes + (out[0].nbytes if out[0] is not None else 0) + narrow
     return 0
 
 
