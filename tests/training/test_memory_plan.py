@@ -1,12 +1,14 @@
 """What the planner says: known arithmetic, monotone memory, and advice that really fits."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from archsr import session
 from archsr.cli import main
 from archsr.config import TrainConfig
-from archsr.config_file import check
+from archsr.config_file import check, load
 from archsr.errors import UserError
 from archsr.training import plan
 
@@ -69,3 +71,10 @@ def test_out_of_memory_says_what_to_change(tiny, monkeypatch):
     monkeypatch.setattr(session, "train", full)
     with pytest.raises(UserError, match=r"(?s)out of memory.*2.00 GiB.*micro-batch 2.*--resume"):
         session.run(tiny, resume=False)
+
+
+def test_the_whole_generator_at_batch_12_takes_less_than_12_gb():
+    """As configs/full.toml is, with every loss; and as it is written it fits a card of 16 GB."""
+    full = load(TrainConfig, Path("configs/full.toml"))
+    assert plan.option(plan.changed(full, micro_batch=12)).memory < 12 * GB
+    assert plan.option(full).memory < 16 * GB
