@@ -92,6 +92,7 @@ def _plan(path: Path, overrides: list[str]) -> _Plan:
     if {"training", "name", "model"} & data.keys():
         train = config_file.check(TrainConfig, data, where=str(path))
         gt_size, batch = train.data.gt_size, train.training.micro_batch
+        batch = train.training.global_batch if batch == "auto" else batch
         return _Plan(train.name, train.degrade, train.seed, train.model.scale, gt_size, batch, train)
     prepare = config_file.check(PrepareConfig, data, where=str(path))
     return _Plan(path.stem, prepare.degrade, prepare.seed, prepare.scale, prepare.pair_size, 1, None)

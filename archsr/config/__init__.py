@@ -37,6 +37,7 @@ from archsr.config.losses import (
     PerceptualLoss,
     PixelLoss,
 )
+from archsr.config.memory import MicroBatch, Recompute
 from archsr.config.networks import (
     SCRATCH,
     DiscriminatorConfig,
@@ -94,6 +95,7 @@ __all__ = [
     "Loss",
     "LossConfig",
     "LpipsLoss",
+    "MicroBatch",
     "ModelConfig",
     "Noise",
     "Objective",
@@ -108,6 +110,7 @@ __all__ = [
     "Quality",
     "Quirk",
     "RRDBNetConfig",
+    "Recompute",
     "Resize",
     "SRResNetConfig",
     "SRVGGConfig",

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
+from archsr.config.memory import Recompute
 from archsr.config.table import Positive, Table
 
 SCRATCH = "scratch"
@@ -90,6 +91,18 @@ DiscriminatorConfig = Annotated[
 def recomputes(model: BaseModel) -> bool:
     """Whether the network can be trained with gradient checkpointing: whether it has blocks to recompute."""
     return isinstance(model, RRDBNetConfig | SRResNetConfig)
+
+
+def problem_with_recomputing(model: RRDBNetConfig | SRVGGConfig | SRResNetConfig, pieces: Recompute) -> str | None:
+    """Why the generator cannot recompute such `pieces`, or None."""
+    key = "training.gradient_checkpointing"
+    if pieces != "none" and isinstance(model, SRVGGConfig):
+        return f'{key}: srvgg has no blocks to recompute; set "none"'
+    if pieces == "rdb" and isinstance(model, SRResNetConfig):
+        return f'{key}: srresnet has no dense blocks; "rrdb" recomputes each of its blocks'
+    if isinstance(pieces, int) and isinstance(model, RRDBNetConfig | SRResNetConfig) and pieces > model.blocks:
+        return f"{key} ({pieces}) is above model.blocks ({model.blocks})"
+    return None
 
 
 def problem_with_size(judge: UNetConfig | VGGStyleConfig | PatchConfig, gt_size: int) -> str | None:

@@ -6,13 +6,14 @@ from pydantic import Field, model_validator
 
 from archsr.config.degrade import DegradeConfig
 from archsr.config.losses import LossConfig
+from archsr.config.memory import MicroBatchKey, RecomputeKey
 from archsr.config.networks import (
     DiscriminatorConfig,
     ModelConfig,
     RRDBNetConfig,
     UNetConfig,
+    problem_with_recomputing,
     problem_with_size,
-    recomputes,
 )
 from archsr.config.table import Count, Positive, Table
 
@@ -122,17 +123,20 @@ class EmaConfig(Table):
 class TrainingConfig(Table):
     """What is trained and how. One iteration sees `global_batch` samples whatever the number of processes.
 
-    `micro_batch` is the most a process passes through the network at once; the rest is accumulated. An iteration with a
-    loss that is no number is skipped; `max_skipped` of them within 1,000 end the run. `clip`: the most that the norm of
-    the generator's gradient may be, 0 for no limit.
+    `micro_batch` is the most a process passes through the network at once, "auto" what is found to fit; the rest is
+    accumulated. What is recomputed is not kept for the backward pass. An iteration with a loss that is no number is
+    skipped; `max_skipped` of them within 1,000 end the run. `clip`: the most that the norm of the generator's gradient
+    may be, 0 for no limit.
     """
 
     layers: Annotated[tuple[str | LayerGroup, ...], Field(min_length=1)] = ("conv_last",)
     global_batch: Positive = 12
-    micro_batch: Positive = 12
+    micro_batch: MicroBatchKey = 12
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: RecomputeKey = "none"
+    recompute_losses: bool = False
+    recompute_discriminator: bool = False
     channels_last: bool = True
     max_skipped: Positive = 10
     clip: Annotated[float, Field(ge=0)] = 0.0
@@ -191,9 +195,11 @@ class TrainConfig(Table):
     def _fits_together(self) -> Self:
         if self.data.gt_size % self.model.scale or self.degrade.margin % self.model.scale:
             raise ValueError(f"data.gt_size and degrade.margin must be multiples of model.scale ({self.model.scale})")
-        if self.training.gradient_checkpointing and not recomputes(self.model):
+        if problem := problem_with_recomputing(self.model, self.training.gradient_checkpointing):
+            raise ValueError(problem)
+        if self.training.recompute_discriminator and not isinstance(self.discriminator, UNetConfig):
             raise ValueError(
-                f"training.gradient_checkpointing: {self.model.arch} has no blocks to recompute; set false"
+                f"training.recompute_discriminator: of {self.discriminator.arch} nothing can be recomputed; set false"
             )
         if self.losses.gan.weight and (problem := problem_with_size(self.discriminator, self.data.gt_size)):
             raise ValueError(problem)

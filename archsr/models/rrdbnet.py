@@ -3,8 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archsr.config import Recompute
 from archsr.models.lean import conv_act
-from archsr.models.recompute import run_block
+from archsr.models.recompute import run_blocks
 
 
 class ResidualDenseBlock(nn.Module):
@@ -32,31 +33,32 @@ class ResidualDenseBlock(nn.Module):
 
 
 class RRDB(nn.Module):
-    """Residual in residual: three dense blocks and a scaled skip."""
+    """Residual in residual: three dense blocks and a scaled skip. `recompute`: each dense block by itself."""
 
     def __init__(self, *, features: int = 64, growth: int = 32) -> None:
         super().__init__()
+        self.recompute = False
         self.rdb1 = ResidualDenseBlock(features=features, growth=growth)
         self.rdb2 = ResidualDenseBlock(features=features, growth=growth)
         self.rdb3 = ResidualDenseBlock(features=features, growth=growth)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, features, h, w) to (b, features, h, w)."""
-        return self.rdb3(self.rdb2(self.rdb1(x))) * 0.2 + x
+        return run_blocks([self.rdb1, self.rdb2, self.rdb3], x, together=int(self.recompute)) * 0.2 + x
 
 
 class RRDBNet(nn.Module):
     """×4, ×2 or ×1 generator: (b, 3, h, w) in [0, 1] to (b, 3, scale·h, scale·w), not clamped.
 
     ×2 and ×1 fold 2×2 and 4×4 pixels into channels first, so h and w must be multiples of `unshuffle`.
-    `checkpointing` recomputes each RRDB in the backward pass instead of keeping its activations.
+    `recompute` says which pieces of the body are made again in the backward pass instead of kept.
     """
 
     def __init__(self, *, scale: int = 4, features: int = 64, blocks: int = 23, growth: int = 32) -> None:
         super().__init__()
         self.scale = scale
         self.unshuffle = {4: 1, 2: 2, 1: 4}[scale]
-        self.checkpointing = False
+        self.together = 0
         self.conv_first = nn.Conv2d(3 * self.unshuffle**2, features, 3, 1, 1)
         self.body = nn.Sequential(*[RRDB(features=features, growth=growth) for _ in range(blocks)])
         self.conv_body = nn.Conv2d(features, features, 3, 1, 1)
@@ -65,14 +67,19 @@ class RRDBNet(nn.Module):
         self.conv_hr = nn.Conv2d(features, features, 3, 1, 1)
         self.conv_last = nn.Conv2d(features, 3, 3, 1, 1)
 
+    def recompute(self, pieces: Recompute) -> None:
+        """Each RRDB, each dense block, or so many RRDBs together; "none" keeps all activations."""
+        self.together = {"none": 0, "rrdb": 1, "rdb": 0}[pieces] if isinstance(pieces, str) else pieces
+        for block in self.body:
+            assert isinstance(block, RRDB)
+            block.recompute = pieces == "rdb"
+
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, h, w) to (b, 3, scale·h, scale·w)."""
         if self.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.unshuffle)
         first = conv_act([x], self.conv_first)
-        features = first
-        for block in self.body:
-            features = run_block(block, features, recompute=self.checkpointing)
+        features = run_blocks(list(self.body), first, together=self.together)
         features = first + conv_act([features], self.conv_body)
         for conv in (self.conv_up1, self.conv_up2):
             features = conv_act([F.interpolate(features, scale_factor=2, mode="nearest")], conv, slope=0.2)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm  # the older API: the official files have its key names (weight_orig, _u, _v)
 
-from archsr.models.lean import conv_act
+from archsr.models.lean import lean_conv
 
 
 def normalised(conv: nn.Conv2d) -> nn.Conv2d:
@@ -31,7 +31,14 @@ def _in_full_precision(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def hooked_conv(conv: nn.Module, x: Tensor, *, slope: float | None) -> Tensor:
     """The convolution, its weight normalised first by its hook where it has one, and leaky ReLU."""
+    return with_weights_now(conv, slope=slope)(x)
+
+
+def with_weights_now(conv: nn.Module, *, slope: float | None) -> Callable[[Tensor], Tensor]:
+    """As `hooked_conv`, normalised here and now: the function may be called again without another power iteration."""
     assert isinstance(conv, nn.Conv2d)
     for hook in conv._forward_pre_hooks.values():  # pyright: ignore[reportPrivateUsage]
-        hook(conv, (x,))
-    return conv_act([x], conv, slope=slope)
+        hook(conv, ())
+    weight, bias, stride, padding = conv.weight, conv.bias, conv.stride[0], conv.padding[0]
+    assert isinstance(padding, int)
+    return lambda x: lean_conv([x], weight, bias, stride=stride, padding=padding, slope=slope)

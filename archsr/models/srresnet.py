@@ -3,8 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archsr.config import Recompute
 from archsr.models.lean import conv_act
-from archsr.models.recompute import run_block
+from archsr.models.recompute import run_blocks
 
 _SLOPE = 0.1
 
@@ -35,14 +36,14 @@ class ResidualBlock(nn.Module):
 class SRResNet(nn.Module):
     """×4, ×3 or ×2 generator: (b, 3, h, w) in [0, 1] to (b, 3, scale·h, scale·w), not clamped.
 
-    `checkpointing` recomputes each residual block in the backward pass instead of keeping its activations.
+    `recompute` says which pieces of the body are made again in the backward pass instead of kept.
     """
 
     def __init__(self, *, scale: int = 4, features: int = 64, blocks: int = 16) -> None:
         super().__init__()
         self.scale = scale
         self.unshuffle = 1
-        self.checkpointing = False
+        self.together = 0
         step = 2 if scale == 4 else scale
         self.shuffle = step
         self.conv_first = nn.Conv2d(3, features, 3, 1, 1)
@@ -54,6 +55,10 @@ class SRResNet(nn.Module):
         self.conv_last = nn.Conv2d(features, 3, 3, 1, 1)
         _small(self.conv_first, *self.upconvs(), self.conv_hr, self.conv_last)
 
+    def recompute(self, pieces: Recompute) -> None:
+        """Each residual block ("rrdb"), or so many together; "none" keeps all activations. KeyError for "rdb"."""
+        self.together = {"none": 0, "rrdb": 1}[pieces] if isinstance(pieces, str) else pieces
+
     def upconvs(self) -> list[nn.Conv2d]:
         """The convolutions in front of each pixel shuffle: two for ×4, else one."""
         return [self.upconv1, self.upconv2] if self.scale == 4 else [self.upconv1]
@@ -61,8 +66,7 @@ class SRResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, h, w) to (b, 3, scale·h, scale·w)."""
         features = conv_act([x], self.conv_first, slope=_SLOPE)
-        for block in self.body:
-            features = run_block(block, features, recompute=self.checkpointing)
+        features = run_blocks(list(self.body), features, together=self.together)
         for conv in self.upconvs():  # the activation is per value, so it may come before the shuffle
             features = F.pixel_shuffle(conv_act([features], conv, slope=_SLOPE), self.shuffle)
         enlarged = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)

@@ -1,10 +1,14 @@
 """Real-ESRGAN's U-Net discriminator with spectral normalisation, with the official tensor names."""
 
+from collections.abc import Callable, Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsr.models.lean import conv_act
-from archsr.models.spectral import hooked_conv, normalised
+from archsr.models.recompute import run_again
+from archsr.models.spectral import normalised, with_weights_now
+
+_Layer = Callable[[Tensor], Tensor]
 
 
 def _sn(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
@@ -12,11 +16,15 @@ def _sn(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
 
 
 class UNetDiscriminatorSN(nn.Module):
-    """(b, 3, h, w) to one logit per pixel (b, 1, h, w); h and w must be multiples of 8."""
+    """(b, 3, h, w) to one logit per pixel (b, 1, h, w); h and w must be multiples of 8.
+
+    `recompute` makes the way down, each step up and the head again in the backward pass instead of keeping them.
+    """
 
     def __init__(self, *, features: int = 64) -> None:
         super().__init__()
         f = features
+        self.recompute = False
         self.conv0 = nn.Conv2d(3, f, 3, 1, 1)
         self.conv1 = _sn(f, 2 * f, 4, 2)
         self.conv2 = _sn(2 * f, 4 * f, 4, 2)
@@ -30,18 +38,33 @@ class UNetDiscriminatorSN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, h, w) to logits (b, 1, h, w). In training mode each call makes one power iteration."""
-        x0 = _act(self.conv0, x)
-        x1 = _act(self.conv1, x0)
-        x2 = _act(self.conv2, x1)
-        x3 = _act(self.conv3, x2)
-        x4 = _act(self.conv4, _double(x3)) + x2
-        x5 = _act(self.conv5, _double(x4)) + x1
-        x6 = _act(self.conv6, _double(x5)) + x0
-        return conv_act([_act(self.conv8, _act(self.conv7, x6))], self.conv9)
+        names = [f"conv{n}" for n in range(10)]
+        convs = [with_weights_now(self.get_submodule(n), slope=None if n == "conv9" else 0.2) for n in names]
+        run: Callable[..., tuple[Tensor, ...]] = run_again if self.recompute else _run
+        x0, x1, x2, x3 = run(_each(convs[:4]), x)
+        (x4,) = run(_each([lambda y: convs[4](_double(y))]), x3)
+        x4 = x4 + x2
+        (x5,) = run(_each([lambda y: convs[5](_double(y))]), x4)
+        x5 = x5 + x1
+        (x6,) = run(_each([lambda y: convs[6](_double(y))]), x5)
+        x6 = x6 + x0
+        return run(_each(convs[7:]), x6)[-1]
 
 
-def _act(conv: nn.Module, x: Tensor) -> Tensor:
-    return hooked_conv(conv, x, slope=0.2)
+def _each(layers: Sequence[_Layer]) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """The results of all layers, one after the other."""
+
+    def results(x: Tensor) -> tuple[Tensor, ...]:
+        found = [x]
+        for layer in layers:
+            found.append(layer(found[-1]))
+        return tuple(found[1:])
+
+    return results
+
+
+def _run(function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
+    return function(*inputs)
 
 
 def _double(x: Tensor) -> Tensor:

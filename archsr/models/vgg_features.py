@@ -1,12 +1,14 @@
 """VGG19 features before ReLU, for the perceptual loss of ESRGAN."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import vgg19
 
 from archsr.models.lean import conv_act, halved, relu
+from archsr.models.recompute import run_again
 
 # index of each convolution in torchvision's vgg19().features: blocks of 2, 2, 4, 4, 4 with a pooling after each
 CONVS = {
@@ -23,7 +25,8 @@ def _is_relu(layer: nn.Module) -> bool:
 class VGG19Features(nn.Module):
     """(b, 3, h, w) RGB in [0, 1] to {name: features before ReLU}. Frozen, and always in evaluation mode.
 
-    Only the convolutions up to the deepest wanted one exist. Unknown names raise KeyError.
+    Only the convolutions up to the deepest wanted one exist. Unknown names raise KeyError. `recompute` makes what lies
+    between two poolings again in the backward pass instead of keeping it.
     """
 
     mean: Tensor
@@ -31,7 +34,8 @@ class VGG19Features(nn.Module):
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__()
-        self.taps = {CONVS[name]: name for name in names}
+        self.recompute = False
+        self.taps = {CONVS[name]: name for name in sorted(names, key=CONVS.__getitem__)}
         self.features = nn.Sequential(*list(vgg19(weights=None).features.children())[: max(self.taps) + 1])
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
@@ -43,11 +47,30 @@ class VGG19Features(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(b, 3, h, w) to the wanted feature maps."""
-        found: dict[str, Tensor] = {}
+        return dict(self.each(x))
+
+    def each(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The wanted feature maps, each made only when it is asked for."""
         x = (x - self.mean) / self.std
-        for index, layer in enumerate(self.features):
+        for first, end in self._pieces():
+            run = partial(self._run, first, end)
+            *found, x = run_again(run, x) if self.recompute else run(x)
+            names = [name for index, name in self.taps.items() if first <= index < end]
+            yield from zip(names, found, strict=True)
+
+    def _pieces(self) -> list[tuple[int, int]]:
+        """First layer and end of what lies between two poolings, the one behind it included."""
+        ends = [n + 1 for n, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d)]
+        starts = [0, *ends]
+        return [(a, b) for a, b in zip(starts, [*ends, len(self.features)], strict=True) if a < b]
+
+    def _run(self, first: int, end: int, x: Tensor) -> tuple[Tensor, ...]:
+        """The feature maps wanted among some layers, then the result of the last of them."""
+        found: list[Tensor] = []
+        for index in range(first, end):
+            layer = self.features[index]
             # a ReLU in place would overwrite the features just tapped
             x = conv_act([x], layer) if isinstance(layer, nn.Conv2d) else relu(x) if _is_relu(layer) else halved(x)
             if index in self.taps:
-                found[self.taps[index]] = x
-        return found
+                found.append(x)
+        return (*found, x)

@@ -5,6 +5,7 @@ Each is built without weights and then loads them, so that a forecast can build 
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from archsr.config import SCRATCH, DistsLoss, FeaturesLoss, LossConfig, LpipsLos
 from archsr.errors import UserError, near
 from archsr.models.build import load_state
 from archsr.models.lean import l1
+from archsr.models.recompute import run_again
 from archsr.models.vgg_features import CONVS, VGG19Features
 from archsr.models.weights import read_state
 from archsr.seeds import seeded
@@ -23,6 +25,10 @@ class FeatureLoss(nn.Module):
     """Scalar loss of two (b, 3, h, w) in [0, 1], the first not clamped. Frozen, always in evaluation mode."""
 
     autocast = True  # whether its features may be computed in 16 bits
+
+    def recompute(self) -> None:
+        """Make the features again in the backward pass, a stage at a time, instead of keeping them."""
+        raise NotImplementedError
 
     def train(self, mode: bool = True) -> "FeatureLoss":  # noqa: ARG002 - frozen whatever the parent does
         """Stay in evaluation mode."""
@@ -40,6 +46,10 @@ class Perceptual(FeatureLoss):
         self.weights: Mapping[str, float] = config.layers
         self.vgg = VGG19Features(config.layers)
 
+    def recompute(self) -> None:
+        """What lies between two poolings at a time."""
+        self.vgg.recompute = True
+
     def load(self, config: PerceptualLoss) -> None:
         """Load the features of torchvision's VGG19 file."""
         if config.weights != SCRATCH:
@@ -47,10 +57,13 @@ class Perceptual(FeatureLoss):
 
     def forward(self, sr: Tensor, target: Tensor) -> Tensor:
         """Scalar."""
-        with torch.no_grad():
-            wanted = self.vgg(target)
-        found = self.vgg(sr)
-        return torch.stack([w * l1(found[name], wanted[name]) for name, w in self.weights.items()]).sum()
+        wanted = self.vgg.each(target)  # side by side with the other, so that no features wait for their counterpart
+        distances: dict[str, Tensor] = {}
+        for name, found in self.vgg.each(sr):
+            with torch.no_grad():
+                _, truth = next(wanted)
+            distances[name] = l1(found, truth)
+        return torch.stack([w * distances[name] for name, w in self.weights.items()]).sum()
 
 
 class Features(FeatureLoss):
@@ -81,6 +94,10 @@ class Features(FeatureLoss):
             return
         state = None if config.weights == "timm" else read_state(config.weights)
         self.net = _timm(config.network, state, download=state is None).requires_grad_(False).eval()
+
+    def recompute(self) -> None:
+        """The stages that timm chooses, which leaves out the first."""
+        self.net.set_grad_checkpointing(True)
 
     def check(self, size: int) -> None:
         """Raise `UserError` if pictures of `size` pixels cannot be taken."""
@@ -147,6 +164,10 @@ class Lpips(FeatureLoss):
         self.net: Any = net.to(torch.get_default_device())
         self.requires_grad_(False).eval()
 
+    def recompute(self) -> None:
+        """What the distance is taken between."""
+        _recompute_stages(self.net.net, "slice")
+
     def load(self, config: LpipsLoss) -> None:
         """ImageNet's weights for the features."""
         source = _imagenet(config)
@@ -176,6 +197,10 @@ class Dists(FeatureLoss):
         super().__init__()
         self.net = _dists()
         self.requires_grad_(False).eval()
+
+    def recompute(self) -> None:
+        """What the similarity is taken between."""
+        _recompute_stages(self.net, "stage")
 
     def load(self, config: DistsLoss) -> None:
         """ImageNet's weights for VGG16, and the balance of structure and texture."""
@@ -208,6 +233,12 @@ def _dists() -> nn.Module:
         return dists_arch.DISTS(pretrained=False)
 
 
+def _recompute_stages(net: nn.Module, prefix: str) -> None:
+    for name, stage in net.named_children():
+        if name.startswith(prefix):
+            stage.forward = partial(run_again, stage.forward)
+
+
 def _imagenet(config: LpipsLoss | DistsLoss) -> str:
     """The source of the features."""
     if config.weights != "imagenet":
@@ -236,9 +267,12 @@ FEATURE_LOSSES: dict[str, Callable[[Any], Any]] = {
 TITLES = {"perceptual": "VGG19", "features": "timm's network", "lpips": "LPIPS", "dists": "DISTS"}
 
 
-def feature_losses(config: LossConfig, *, size: int, weights: bool = True) -> dict[str, FeatureLoss]:
+def feature_losses(
+    config: LossConfig, *, size: int, weights: bool = True, recompute: bool = False
+) -> dict[str, FeatureLoss]:
     """The wanted losses for pictures of `size` pixels, by name, with their weights; without `weights` as they are made.
 
+    `recompute`: they keep less for the backward pass and make it again.
     Raises `UserError`, saying what to do, where weights cannot be had.
     """
     found: dict[str, FeatureLoss] = {}
@@ -257,6 +291,8 @@ def feature_losses(config: LossConfig, *, size: int, weights: bool = True) -> di
                 ) from None
         if isinstance(loss, Features):
             loss.check(size)
+        if recompute:
+            loss.recompute()
         found[name] = loss
     return found
 

@@ -19,7 +19,7 @@ from archsr.training import health, layers, optim
 from archsr.training.data import open_data
 from archsr.training.keys import KeysFile, cut_keys
 from archsr.training.log import Meter, RunLog
-from archsr.training.memory import forecast
+from archsr.training.memory import forecast, micro_batch_of
 from archsr.training.milestones import conclude, log_training, save_run, validate_run, watch_plateau
 from archsr.training.pairs import options_of, pair_of, stream_name
 from archsr.training.schedule import place_of, total_of
@@ -36,7 +36,7 @@ def train(config: TrainConfig, accelerator: Accelerator, world: World, *, resume
     folder = Path(config.runs) / config.name
     data = open_data(config)
     saved = _take_up(config, folder, world, resume=resume)
-    run = make_run(config, accelerator, world, data)
+    run = make_run(config, accelerator, world, data, saved=saved)
     progress = restore(run, saved) if saved else Progress()
     world.together(lambda: _open_folder(config, folder, progress, world, fresh=saved is None))  # all ranks
     log = RunLog(folder, active=world.rank == 0, tensorboard=config.log.tensorboard)
@@ -192,7 +192,7 @@ def _open_stream(run: Run, stage: Stage, progress: Progress) -> Stream:
     options = options_of(config, run.data, stage.subset)
     part = Slice(
         start=progress.taken.get(stream_name(stage.subset), 0),
-        micro_batch=config.training.micro_batch,
+        micro_batch=micro_batch_of(config),
         accumulation=run.accumulation,
         rank=run.world.rank,
         world=run.world.size,

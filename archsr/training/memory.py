@@ -1,122 +1,265 @@
-"""A forecast of what a run holds in memory, from shapes alone: no weights, no device, no data."""
+"""A forecast of what a run holds in memory, and when most, from shapes alone: no weights, no device, no data.
 
-import operator
+One iteration is a sequence of moments (`step.py`): the generator's forward pass; each loss, forward and at once back to
+the picture, while the generator's activations wait; the generator's backward pass; the discriminator's passes, each
+with its own backward pass; the update. No two losses' activations are held together, so the peak is the largest moment
+and not the sum of all.
+"""
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import remove_spectral_norm
 
-from archsr.config import TrainConfig
-from archsr.models.build import Generator, build, build_discriminator
+from archsr.config import DiscriminatorConfig, LayerGroup, Loss, LossConfig, ModelConfig, Recompute, TrainConfig
+from archsr.models.build import build, build_discriminator
 from archsr.models.srvgg import SRVGGNetCompact
-from archsr.training.feature_losses import TITLES, FeatureLoss, feature_losses
+from archsr.models.unet_discriminator import UNetDiscriminatorSN
+from archsr.training.feature_losses import TITLES, feature_losses
 from archsr.training.layers import select
+from archsr.training.ledger import Pass, one_pass
+from archsr.training.losses import PICTURE_LOSSES, ldl
 
-_WIDTH = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_NARROW = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+POOL = "pair pool (divided among the processes)"
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Each network's pass by itself. `losses` by name, the discriminator's judgement of the generator as "gan"."""
+
+    generator: Pass
+    losses: dict[str, Pass]
+    discriminator: Pass | None
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Bytes per process, by what they are for."""
+    """Bytes per process: `parts` by what they are for, `moments` all that is held at each moment of an iteration.
+
+    Activations among the parts are what waits for the backward pass, not all of it at the same time.
+    """
 
     parts: dict[str, int]
+    moments: dict[str, int]
+
+    @property
+    def when(self) -> str:
+        """The moment at which most is held."""
+        return max(self.moments, key=lambda name: self.moments[name])
 
     @property
     def total(self) -> int:
-        """All parts together; allocator slack and the framework's own memory (0.5 to 1 GiB on a GPU) come on top."""
-        return sum(self.parts.values())
+        """The most at any moment; slack and the framework's own memory (0.5 to 1 GiB on a GPU) come on top."""
+        return self.moments[self.when]
 
     def table(self) -> str:
-        """One line per part and the total."""
+        """One line per part, then the moment at which most is held."""
         lines = [f"  {name:44}{size / 2**20:>10,.0f} MiB" for name, size in self.parts.items() if size]
-        return "\n".join([*lines, f"  {'together':44}{self.total / 2**20:>10,.0f} MiB"])
+        return "\n".join([*lines, f"  {'most at once, ' + self.when:44}{self.total / 2**20:>10,.0f} MiB"])
 
 
 def forecast(config: TrainConfig) -> Forecast:
     """What one process of `config` holds at its peak, found by running the networks on shapes ("meta" tensors)."""
-    training, size = config.training, config.data.gt_size
-    batch, dtype = training.micro_batch, _WIDTH[training.precision]
-    with torch.device("meta"):
-        net = build(config.model)
-        groups = select(net, training.layers)
-        trained = sum(p.numel() for g in groups for p in g.parameters.values())
-        parts = {
-            "generator: weights": 4 * sum(p.numel() for p in net.parameters()),
-            "generator: gradients, Adam, EMA": 16 * trained,
-            "generator: activations": _generator_activations(config, net.to(dtype), batch, dtype),
-        }
-        for name, loss in feature_losses(config.losses, size=size, weights=False).items():
-            width = dtype if loss.autocast else torch.float32
-            parts[f"{TITLES[name]}: weights"] = 4 * sum(p.numel() for p in loss.parameters())
-            parts[f"{TITLES[name]}: activations"] = _loss_activations(loss.to(width), size, batch, width)
-        if config.losses.gan.weight:
-            net_d = build_discriminator(config.discriminator)
-            count = sum(p.numel() for p in net_d.parameters())
-            parts["discriminator: weights, gradients, Adam"] = (16 if config.discriminator.train else 4) * count
-            parts["discriminator: activations"] = _discriminator_activations(net_d, size, batch, dtype)
+    return assemble(config, passes_of(config, micro_batch_of(config)))
+
+
+def passes_of(config: TrainConfig, batch: int) -> Passes:
+    """All networks' passes with `batch` pictures."""
+    return Passes(generator_pass(config, batch), loss_passes(config, batch), discriminator_pass(config, batch))
+
+
+def micro_batch_of(config: TrainConfig) -> int:
+    """The micro-batch as a number; "auto" is to have been replaced."""
+    size = config.training.micro_batch
+    assert isinstance(size, int)
+    return size
+
+
+def assemble(config: TrainConfig, passes: Passes) -> Forecast:
+    """The forecast of `config`, its networks' passes being known."""
+    size, scale = config.data.gt_size, config.model.scale
+    lasting = _lasting(config)
+    held = sum(lasting.values())
+    lq = 4 * 3 * (size // scale) ** 2 * micro_batch_of(config)
+    picture = lq * scale**2
+    there = held + lq + 3 * picture  # ground truth, sharpened too, and the gradient for the picture
+    moments = {"generator forward": there + passes.generator.forward}
+    for name, one in passes.losses.items():
+        moments[_title(name)] = there + passes.generator.held + one.peak
+    moments["generator backward"] = there + passes.generator.backward
+    if passes.discriminator:
+        moments["discriminator"] = there + picture + passes.discriminator.peak
+    # Adam makes the roots of all second moments at once
+    moments["update"] = held + max(v // 4 for k, v in lasting.items() if "gradients" in k)
+    parts = {**lasting, "generator: activations": passes.generator.kept}
+    parts |= {f"{_title(name)}: activations": one.kept for name, one in passes.losses.items()}
+    if passes.discriminator:
+        parts["discriminator: activations"] = passes.discriminator.kept
+    return Forecast({k: int(v) for k, v in parts.items()}, {k: int(v) for k, v in moments.items()})
+
+
+def _title(name: str) -> str:
+    return {**TITLES, "gan": "discriminator as a loss"}.get(name, f"loss {name}")
+
+
+def _lasting(config: TrainConfig) -> dict[str, int]:
+    """What is there from the first update to the end."""
+    size, training = config.data.gt_size, config.training
+    parts = {
+        "generator: weights": 4 * _generator_sizes(_Generator(config.model, training.layers))[0],
+        "generator: gradients, Adam, EMA": 16 * trained_parameters(config),
+    }
+    for name, count in _loss_sizes(config.losses.model_dump_json(), size).items():
+        parts[f"{TITLES[name]}: weights"] = 4 * count
+    if config.losses.gan.weight:
+        each = 16 if config.discriminator.train else 4
+        key = f"discriminator: weights{', gradients, Adam' if config.discriminator.train else ''}"
+        with torch.device("meta"):
+            parts[key] = each * _count(build_discriminator(config.discriminator))
     pool = config.degrade.pool_batches * training.global_batch
-    parts["pair pool (divided among the processes)"] = pool * 3 * (size**2 + (size // config.model.scale) ** 2)
-    return Forecast(parts)
+    parts[POOL] = pool * 3 * (size**2 + (size // config.model.scale) ** 2)
+    return parts
 
 
-def _generator_activations(config: TrainConfig, net: Generator, batch: int, dtype: torch.dtype) -> int:
-    side = config.data.gt_size // config.model.scale
-    lq = torch.empty(batch, 3, side, side, dtype=dtype)
-    if not (config.training.gradient_checkpointing and not isinstance(net, SRVGGNetCompact)):
-        return saved_bytes(lambda: net(lq), net)
-    blocks = list(net.body.children())
-    # whether a gradient passes through each block's input: something before it is trained
-    learns = list(accumulate((_trained(m) for m in [net.conv_first, *blocks]), operator.or_))
-    # a checkpointed block keeps its input; one block at a time is recomputed in the backward pass
-    features = torch.empty(batch, config.model.features, side, side, dtype=dtype)
-    inside = [_block_bytes(b, features, learned) for b, learned in zip(blocks, learns, strict=False)]
-    recomputed = [n for n in inside if n]
-    everything = saved_bytes(lambda: net(lq), net)
-    kept = len(recomputed) * features.numel() * features.element_size()
-    return everything - sum(inside) + kept + max(recomputed, default=0)
+def trained_parameters(config: TrainConfig) -> int:
+    """How many numbers of the generator learn."""
+    return _generator_sizes(_Generator(config.model, config.training.layers))[1]
 
 
-def _block_bytes(block: nn.Module, features: Tensor, learned: bool) -> int:
-    return saved_bytes(lambda: block(features.detach().requires_grad_(learned)), block)
+@dataclass(frozen=True)
+class _Generator:
+    """What the generator's size and pass depend on."""
+
+    model: ModelConfig
+    layers: tuple[str | LayerGroup, ...]
+    pieces: Recompute = "none"
+    narrow: torch.dtype | None = None
+    shape: tuple[int, ...] = ()
 
 
-def _loss_activations(loss: FeatureLoss, size: int, batch: int, dtype: torch.dtype) -> int:
-    sr, target = (torch.empty(batch, 3, size, size, dtype=dtype) for _ in range(2))
-    return saved_bytes(lambda: loss(sr.requires_grad_(), target), loss)
+@lru_cache(maxsize=64)
+def _generator_sizes(which: _Generator) -> tuple[int, int]:
+    """How many parameters it has, and how many of them learn."""
+    with torch.device("meta"):
+        net = build(which.model)
+        groups = select(net, which.layers)
+    return _count(net), sum(p.numel() for g in groups for p in g.parameters.values())
 
 
-def _trained(module: nn.Module) -> bool:
-    return any(p.requires_grad for p in module.parameters())
+@lru_cache(maxsize=64)
+def _loss_sizes(losses: str, size: int) -> dict[str, int]:
+    with torch.device("meta"):
+        networks = feature_losses(LossConfig.model_validate_json(losses), size=size, weights=False)
+    return {name: _count(loss) for name, loss in networks.items()}
 
 
-def _discriminator_activations(net_d: nn.Module, size: int, batch: int, dtype: torch.dtype) -> int:
-    """Of one pass; the real and the fake picture are passed one after the other."""
-    for conv in net_d.modules():
-        if hasattr(conv, "weight_orig"):
-            remove_spectral_norm(conv)  # it keeps only a few vectors, and wants real numbers
-    net_d.to(dtype)
-    return saved_bytes(lambda: net_d(torch.empty(batch, 3, size, size, dtype=dtype)), net_d)
+def _count(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
 
 
-def saved_bytes(forward: Callable[[], object], net: nn.Module) -> int:
-    """Bytes that autograd keeps for the backward pass of `forward`, each storage once, weights not counted."""
-    weights = {_identity(p) for p in net.parameters()}
-    seen: dict[int, Tensor] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        if _identity(tensor) not in weights:
-            seen[_identity(tensor)] = tensor  # keeps it alive, so that its identity is not used again
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        held = forward()
-    del held
-    return sum(t.untyped_storage().nbytes() for t in seen.values())
+# ---------------------------------------------------------------- one network at a time
 
 
-def _identity(tensor: Tensor) -> int:
-    """Which storage a tensor looks at; meta tensors have no addresses to compare."""
-    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
+def generator_pass(config: TrainConfig, batch: int) -> Pass:
+    """Of `batch` pictures through the generator to a float32 picture."""
+    training, side = config.training, config.data.gt_size // config.model.scale
+    narrow, shape = _NARROW[training.precision], (batch, 3, side, side)
+    return _generator_pass(_Generator(config.model, training.layers, training.gradient_checkpointing, narrow, shape))
+
+
+@lru_cache(maxsize=256)  # a second each, and a plan asks for the same ones again and again
+def _generator_pass(which: _Generator) -> Pass:
+    with torch.device("meta"):
+        net = build(which.model)
+        select(net, which.layers)
+        if not isinstance(net, SRVGGNetCompact):
+            net.recompute(which.pieces)
+        lq = torch.empty(which.shape)
+        return one_pass(lambda: net(lq).float(), [net], narrow=which.narrow)
+
+
+@dataclass(frozen=True)
+class _Judges:
+    """What the losses' and the discriminator's passes depend on; `losses` as JSON, so that it can be looked up."""
+
+    losses: str
+    discriminator: DiscriminatorConfig
+    shape: tuple[int, int, int, int]
+    narrow: torch.dtype | None
+    recompute_losses: bool
+    recompute_discriminator: bool
+
+
+def _judges(config: TrainConfig, batch: int) -> _Judges:
+    size, training = config.data.gt_size, config.training
+    return _Judges(
+        losses=config.losses.model_dump_json(),
+        discriminator=config.discriminator,
+        shape=(batch, 3, size, size),
+        narrow=_NARROW[training.precision],
+        recompute_losses=training.recompute_losses,
+        recompute_discriminator=training.recompute_discriminator,
+    )
+
+
+def loss_passes(config: TrainConfig, batch: int) -> dict[str, Pass]:
+    """Of each loss that is asked for, from the picture to a scalar and back to the picture."""
+    return _loss_passes(_judges(config, batch))
+
+
+@lru_cache(maxsize=64)
+def _loss_passes(judges: _Judges) -> dict[str, Pass]:
+    losses, size = LossConfig.model_validate_json(judges.losses), judges.shape[-1]
+    found: dict[str, Pass] = {}
+    with torch.device("meta"):
+        sr, target = (torch.empty(judges.shape) for _ in range(2))
+        networks = feature_losses(losses, size=size, weights=False, recompute=judges.recompute_losses)
+        for name, term in losses.terms().items():
+            net: nn.Module | None = None
+            narrow = judges.narrow
+            if name in networks:
+                net = networks[name]
+                narrow = narrow if networks[name].autocast else None
+                loss = partial(networks[name], target=target)
+            elif name == "gan":
+                net = _discriminator(judges).requires_grad_(False)
+                loss = partial(_mean_logit, net)
+            elif name == "ldl":
+                narrow, loss = None, partial(ldl, target=target, averaged=target, config=losses.ldl)
+            else:
+                narrow, loss = None, partial(_of_pictures, PICTURE_LOSSES[name], target, term)
+            seen = sr.detach().requires_grad_()
+            found[name] = one_pass(partial(loss, seen), [net] if net else [], narrow=narrow)
+    return found
+
+
+def _of_pictures(loss: Callable[[Tensor, Tensor, Loss], Tensor], target: Tensor, term: Loss, sr: Tensor) -> Tensor:
+    return loss(sr, target, term)
+
+
+def _mean_logit(net_d: nn.Module, picture: Tensor) -> Tensor:
+    return net_d(picture).float().mean()
+
+
+def discriminator_pass(config: TrainConfig, batch: int) -> Pass | None:
+    """Of real pictures, or of fake ones: they pass one after the other. None where it does not learn."""
+    if not (config.losses.gan.weight and config.discriminator.train):
+        return None
+    return _discriminator_pass(_judges(config, batch))
+
+
+@lru_cache(maxsize=64)
+def _discriminator_pass(judges: _Judges) -> Pass:
+    with torch.device("meta"):
+        net_d = _discriminator(judges)
+        return one_pass(partial(_mean_logit, net_d, torch.empty(judges.shape)), [net_d], narrow=judges.narrow)
+
+
+def _discriminator(judges: _Judges) -> nn.Module:
+    net_d = build_discriminator(judges.discriminator)
+    if isinstance(net_d, UNetDiscriminatorSN):
+        net_d.recompute = judges.recompute_discriminator
+    return net_d

@@ -1,24 +1,34 @@
 """What fits: memory and arithmetic of a config and its alternatives, from shapes alone: no data, weights or GPU."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
-
-from archsr.config import LayerGroup, TrainConfig, recomputes
+from archsr.config import LayerGroup, Recompute, TrainConfig
+from archsr.config.networks import UNetConfig, problem_with_recomputing
 from archsr.models.build import build, build_discriminator
-from archsr.models.srvgg import SRVGGNetCompact
 from archsr.training.adversarial import compares
-from archsr.training.feature_losses import feature_losses
-from archsr.training.layers import select
-from archsr.training.memory import forecast
+from archsr.training.feature_losses import FEATURE_LOSSES
+from archsr.training.ledger import Pass, forward_flops
+from archsr.training.memory import (
+    POOL,
+    Forecast,
+    Passes,
+    assemble,
+    generator_pass,
+    micro_batch_of,
+    passes_of,
+    trained_parameters,
+)
 
 # what the forecast cannot know: CUDA's own memory, the allocator's slack, and the work space of convolutions
 FRAMEWORK = 2**30
 SLACK = 1.1
+# arithmetic that a GPU could have done while it is told of a pass's few thousand small operations: some 30 ms at some
+# 30 TFLOP/s. An assumption, and only the choice between smaller micro-batches and recomputing hangs on it
+_OVERHEAD = 10**12
+_PIECES: tuple[Recompute, ...] = ("none", "rrdb", 2, 4, 8, "rdb")
 _TAIL: tuple[str | LayerGroup, ...] = ("conv_body", "conv_up*", "conv_hr", "conv_last")
 _ALTERNATIVES: tuple[tuple[str | LayerGroup, ...], ...] = (
     ("conv_last",),
@@ -30,72 +40,131 @@ _ALTERNATIVES: tuple[tuple[str | LayerGroup, ...], ...] = (
 
 @dataclass(frozen=True)
 class Option:
-    """One way to train. `memory`: bytes of one process with slack; `flops` of one iteration of one process."""
+    """One way to train. `memory`: bytes of one process with slack; `flops` of one iteration of one process.
 
-    layers: tuple[str | LayerGroup, ...]
-    checkpointing: bool
-    micro_batch: int
+    `when`: the moment of most memory; `passes`: how many micro-batches make an iteration.
+    """
+
+    config: TrainConfig
     trained: int
     memory: int
+    when: str
     flops: int
+    passes: int
+
+    @property
+    def cost(self) -> int:
+        """Arithmetic, and what each pass costs on top of it."""
+        return self.flops + self.passes * _OVERHEAD
 
     @property
     def title(self) -> str:
         """The layers as written."""
-        return ", ".join(n if isinstance(n, str) else ", ".join(n.names) for n in self.layers)
+        return ", ".join(n if isinstance(n, str) else ", ".join(n.names) for n in self.config.training.layers)
+
+    @property
+    def recomputed(self) -> str:
+        """What is recomputed, in a word or two."""
+        training = self.config.training
+        found = [] if training.gradient_checkpointing == "none" else [str(training.gradient_checkpointing)]
+        found += ["losses"] * training.recompute_losses + ["discr."] * training.recompute_discriminator
+        return "+".join(found) or "no"
 
 
-def option(config: TrainConfig, *, processes: int = 1, losses: int | None = None) -> Option:
-    """Memory and arithmetic of `config`, its global batch shared out to `processes`.
+def option(config: TrainConfig, *, processes: int = 1) -> Option:
+    """Memory and arithmetic of `config`, its global batch shared out to `processes`."""
+    return _option(config, passes_of(config, micro_batch_of(config)), processes)
 
-    `losses`: the `loss_flops` of the config, where they are known already.
-    """
-    training = config.training
-    with torch.device("meta"):
-        net = build(config.model)
-        groups = select(net, training.layers)
-    own = forecast(config)
-    pool = own.parts["pair pool (divided among the processes)"]
-    memory = (own.total - pool + pool // processes) * SLACK + FRAMEWORK
-    samples = training.global_batch // processes
+
+def _option(config: TrainConfig, found: Passes, processes: int) -> Option:
+    needed = assemble(config, found)
+    passes = config.training.global_batch // (processes * micro_batch_of(config))
     return Option(
-        layers=training.layers,
-        checkpointing=training.gradient_checkpointing,
-        micro_batch=training.micro_batch,
-        trained=sum(p.numel() for g in groups for p in g.parameters.values()),
-        memory=int(memory),
-        flops=samples * (generator_flops(config) + (loss_flops(config) if losses is None else losses)),
+        config=config,
+        trained=trained_parameters(config),
+        memory=_needed(needed, processes),
+        when=needed.when,
+        flops=passes * int(found.generator.flops + _loss_flops(config, found, micro_batch_of(config))),
+        passes=passes,
     )
 
 
+def _needed(found: Forecast, processes: int) -> int:
+    pool = found.parts[POOL]
+    return int((found.total - pool + pool // processes) * SLACK + FRAMEWORK)
+
+
 def alternatives(config: TrainConfig, *, processes: int = 1) -> list[Option]:
-    """The config itself, then other layers, each with and without gradient checkpointing."""
-    choices = [config.training.layers]
+    """The config's layers with every kind of recomputing, then other layers with and without."""
+    own = config.training.layers
+    ways = [changed(config, gradient_checkpointing=pieces) for pieces in _possible(config)]
     if config.model.arch == "rrdbnet":
         enough = config.model.blocks > 22
-        choices += [a for a in _ALTERNATIVES if a != choices[0] and (enough or "body.20-22" not in a)]
-    losses = loss_flops(config)
-    return [
-        option(changed(config, layers=layers, gradient_checkpointing=checkpointing), processes=processes, losses=losses)
-        for layers in choices
-        for checkpointing in ((False, True) if recomputes(config.model) else (False,))
-    ]
+        others = [a for a in _ALTERNATIVES if a != own and (enough or "body.20-22" not in a)]
+        ways += [changed(config, layers=a, gradient_checkpointing=p) for a in others for p in ("none", "rrdb")]
+    return [option(way, processes=processes) for way in ways]
+
+
+def _possible(config: TrainConfig) -> list[Recompute]:
+    return [p for p in _PIECES if problem_with_recomputing(config.model, p) is None]
 
 
 def fitting(config: TrainConfig, memory: int, *, processes: int = 1) -> Option | None:
-    """The fastest way to train the config's layers within `memory` bytes: the largest micro-batch, without gradient
-    checkpointing if it can be. None where not even one sample fits."""
+    """The fastest way to train the config's layers within `memory` bytes: micro-batch and what is recomputed.
+
+    None where not even one sample fits.
+    """
     share = config.training.global_batch // processes
-    sizes = [n for n in range(share, 0, -1) if share % n == 0]
-    for checkpointing in (False, True) if recomputes(config.model) else (False,):
-        for size in sizes:
-            # half of the batch at a time costs little; more pieces cost more than recomputing
-            if not checkpointing and size * 4 < share and recomputes(config.model):
-                break
-            found = option(changed(config, micro_batch=size, gradient_checkpointing=checkpointing), processes=processes)
-            if found.memory <= memory:
-                return found
-    return None
+    whole = option(_way(config, "none", losses=False, discriminator=False, size=share), processes=processes)
+    if whole.memory <= memory:  # nothing is faster, and the others take a while to find
+        return whole
+    ways = (w for way in _ways(config) for w in _sizes(way, share, processes) if w.memory <= memory)
+    # of ways alike in arithmetic the one with the smallest pieces, which comes first
+    return min(ways, key=lambda w: w.cost, default=None)
+
+
+def _ways(config: TrainConfig) -> Iterator[TrainConfig]:
+    learned = any(name in FEATURE_LOSSES for name in config.losses.terms())
+    judged = config.losses.gan.weight > 0 and isinstance(config.discriminator, UNetConfig)
+    for pieces, losses, judge in product(_possible(config), (False, True), (False, True)):
+        if learned >= losses and judged >= judge:
+            yield _way(config, pieces, losses=losses, discriminator=judge, size=1)
+
+
+def _way(config: TrainConfig, pieces: Recompute, *, losses: bool, discriminator: bool, size: int) -> TrainConfig:
+    return changed(
+        config,
+        gradient_checkpointing=pieces,
+        recompute_losses=losses,
+        recompute_discriminator=discriminator,
+        micro_batch=size,
+    )
+
+
+def _sizes(config: TrainConfig, share: int, processes: int) -> Iterator[Option]:
+    """The config with every micro-batch that divides `share`, the largest first.
+
+    Each moment of a pass grows with the batch along a straight line, the largest of them at least as fast: what lies on
+    the line between one sample and all is not too little.
+    """
+    one, whole = (passes_of(config, n) for n in (1, share))
+    for size in (n for n in range(share, 0, -1) if share % n == 0):
+        at = (size - 1) / (share - 1) if share > 1 else 0.0
+        way = changed(config, micro_batch=size)
+        yield _option(way, _between(one, whole, at), processes)
+
+
+def _between(one: Passes, whole: Passes, at: float) -> Passes:
+    judge = one.discriminator.between(whole.discriminator, at) if one.discriminator and whole.discriminator else None
+    losses: dict[str, Pass] = {name: p.between(whole.losses[name], at) for name, p in one.losses.items()}
+    return Passes(one.generator.between(whole.generator, at), losses, judge)
+
+
+def largest_micro_batch(config: TrainConfig, memory: int, *, processes: int = 1) -> int:
+    """The largest micro-batch of `config` as it is that should fit `memory` bytes; 1 where none does."""
+    share = config.training.global_batch // processes
+    options = list(_sizes(config, share, processes))
+    return next((micro_batch_of(o.config) for o in options if o.memory <= memory), 1)
 
 
 def changed(config: TrainConfig, **training: Any) -> TrainConfig:  # noqa: ANN401 - fields of the training table
@@ -103,14 +172,13 @@ def changed(config: TrainConfig, **training: Any) -> TrainConfig:  # noqa: ANN40
     return config.model_copy(update={"training": config.training.model_copy(update=training)})
 
 
+_CHOSEN = ("micro_batch", "gradient_checkpointing", "recompute_losses", "recompute_discriminator")
+
+
 def lines_to_change(config: TrainConfig, better: Option) -> list[str]:
     """The `--set` options that make `config` into `better`."""
-    lines: list[str] = []
-    if better.micro_batch != config.training.micro_batch:
-        lines.append(f"--set training.micro_batch={better.micro_batch}")
-    if better.checkpointing != config.training.gradient_checkpointing:
-        lines.append(f"--set training.gradient_checkpointing={str(better.checkpointing).lower()}")
-    return lines
+    old, new = config.training.model_dump(), better.config.training.model_dump()
+    return [f"--set training.{key}={str(new[key]).lower()}" for key in _CHOSEN if new[key] != old[key]]
 
 
 # ---------------------------------------------------------------- arithmetic
@@ -119,13 +187,7 @@ def lines_to_change(config: TrainConfig, better: Option) -> list[str]:
 def generator_flops(config: TrainConfig) -> int:
     """Floating-point operations of the generator for one sample, forward and backward; a multiplication and an
     addition are two."""
-    side = config.data.gt_size // config.model.scale
-    with torch.device("meta"):
-        net = build(config.model)
-        select(net, config.training.layers)
-        if not isinstance(net, SRVGGNetCompact):
-            net.checkpointing = config.training.gradient_checkpointing
-        return _counted(lambda: net(torch.empty(1, 3, side, side)))
+    return int(generator_pass(config, 1).flops)
 
 
 def loss_flops(config: TrainConfig) -> int:
@@ -133,35 +195,21 @@ def loss_flops(config: TrainConfig) -> int:
 
     Degradation is not counted.
     """
-    total, size = 0, config.data.gt_size
-    with torch.device("meta"):
-        sr = torch.empty(1, 3, size, size)
-        for loss in feature_losses(config.losses, size=size, weights=False).values():
-            total += _counted(lambda loss=loss: loss(sr.requires_grad_(), sr.detach()))
-        if config.losses.ldl.weight:
-            side = size // config.model.scale
-            total += _counted_forward(build(config.model), torch.empty(1, 3, side, side))
-        if config.losses.gan.weight:
-            net_d = build_discriminator(config.discriminator)
-            total += _counted(lambda: net_d.requires_grad_(False)(sr.requires_grad_()))
-            if config.discriminator.train:
-                total += 2 * _counted(lambda: net_d.requires_grad_(True)(sr.detach()))
-            if compares(config.losses.gan.objective):  # real once more for the generator, fake for the discriminator
-                total += (2 if config.discriminator.train else 1) * _counted_forward(net_d, sr.detach())
+    return int(_loss_flops(config, passes_of(config, 1), 1))
+
+
+def _loss_flops(config: TrainConfig, found: Passes, batch: int) -> float:
+    size, side = config.data.gt_size, config.data.gt_size // config.model.scale
+    total = sum(one.flops for one in found.losses.values())
+    if config.losses.ldl.weight:
+        total += forward_flops(lambda: build(config.model), (batch, 3, side, side))
+    if found.discriminator:
+        total += 2 * found.discriminator.flops
+    if config.losses.gan.weight and compares(config.losses.gan.objective):
+        # real once more for the generator, fake for the discriminator
+        times = 2 if config.discriminator.train else 1
+        total += times * forward_flops(lambda: build_discriminator(config.discriminator), (batch, 3, size, size))
     return total
-
-
-@torch.no_grad()
-def _counted_forward(net: nn.Module, x: torch.Tensor) -> int:
-    with FlopCounterMode(display=False) as counter:
-        net(x)
-    return counter.get_total_flops()
-
-
-def _counted(forward: Callable[[], torch.Tensor]) -> int:
-    with FlopCounterMode(display=False) as counter:
-        forward().sum().backward()
-    return counter.get_total_flops()
 
 
 # ---------------------------------------------------------------- for people
@@ -170,7 +218,7 @@ def _counted(forward: Callable[[], torch.Tensor]) -> int:
 def report(config: TrainConfig, *, memory: int | None = None, tflops: float | None = None, processes: int = 1) -> str:
     """A table of the config and its alternatives; with `memory` (bytes) what fits; with `tflops` the time."""
     rows = alternatives(config, processes=processes)
-    head = f"{'layers':46}{'recompute':>10}{'trained':>12}{'memory':>11}{'TFLOP/it':>10}"
+    head = f"{'layers':42}{'recompute':>14}{'trained':>12}{'memory':>11}{'TFLOP/it':>10}"
     head += f"{'s/it':>8}" if tflops else ""
     lines = [
         f"one of {processes} process(es), micro-batch {config.training.micro_batch}, {config.training.precision}, "
@@ -185,8 +233,8 @@ def report(config: TrainConfig, *, memory: int | None = None, tflops: float | No
 
 
 def _row(row: Option, memory: int | None, tflops: float | None) -> str:
-    title = row.title if len(row.title) <= 44 else row.title[:41] + "..."
-    line = f"{title:46}{'yes' if row.checkpointing else 'no':>10}{row.trained:>12,}"
+    title = row.title if len(row.title) <= 40 else row.title[:37] + "..."
+    line = f"{title:42}{row.recomputed:>14}{row.trained:>12,}"
     line += f"{row.memory / 2**30:>7.2f} GiB{row.flops / 1e12:>10.2f}"
     line += f"{row.flops / 1e12 / tflops:>8.3f}" if tflops else ""
     return line + (f"  {'yes' if row.memory <= memory else 'no'}" if memory else "")

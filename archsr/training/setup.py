@@ -16,11 +16,14 @@ from archsr.degrade.pool import PairPool, deal
 from archsr.errors import UserError
 from archsr.models.build import Generator, build, build_discriminator
 from archsr.models.srvgg import SRVGGNetCompact
+from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.models.weights import load_weights
 from archsr.training.data import Data
 from archsr.training.ema import Ema
 from archsr.training.feature_losses import feature_losses
+from archsr.training.fit import fitted
 from archsr.training.layers import Group, select
+from archsr.training.memory import micro_batch_of
 from archsr.training.optim import make_optimizer, pack, unpack
 from archsr.training.schedule import same_so_far, total_of
 from archsr.training.step import Parts
@@ -31,7 +34,7 @@ from archsr.world import World
 # what may differ between a run and its continuation
 _FREE = (
     "name", "runs", "log.", "validation.every", "validation.pictures", "checkpoint.", "data.shards", "data.workers",
-    "training.micro_batch", "training.max_skipped",
+    "training.micro_batch", "training.max_skipped", "training.gradient_checkpointing", "training.recompute_",
 )  # fmt: skip
 
 
@@ -80,7 +83,8 @@ class Run:
 def shared_out(config: TrainConfig, world: World) -> TrainConfig:
     """The config with the micro-batch that `world` takes: the largest that divides a process's share of the batch.
 
-    `training.micro_batch` is the limit. Raises `UserError` where the processes do not divide the global batch.
+    `training.micro_batch` is the limit, "auto" none. Raises `UserError` where the processes do not divide the global
+    batch.
     """
     training = config.training
     share, rest = divmod(training.global_batch, world.size)
@@ -91,7 +95,8 @@ def shared_out(config: TrainConfig, world: World) -> TrainConfig:
             f"training.global_batch ({training.global_batch}) cannot be shared out equally to {world.size} processes; "
             f"{fitting} can: --set training.global_batch={lower + world.size}"
         )
-    micro = max(n for n in range(1, min(share, training.micro_batch) + 1) if share % n == 0)
+    most = share if training.micro_batch == "auto" else min(share, training.micro_batch)
+    micro = max(n for n in range(1, most + 1) if share % n == 0)
     return config.model_copy(update={"training": training.model_copy(update={"micro_batch": micro})})
 
 
@@ -113,20 +118,28 @@ def discriminator_for(config: TrainConfig) -> nn.Module | None:
     return net.requires_grad_(config.discriminator.train).train(config.discriminator.train)
 
 
-def make_run(config: TrainConfig, accelerator: Accelerator, world: World, data: Data) -> Run:
-    """Build networks and optimisers. Layers are chosen before optimisers and wrappers exist."""
+def make_run(
+    config: TrainConfig, accelerator: Accelerator, world: World, data: Data, *, saved: checkpoint.Loaded | None = None
+) -> Run:
+    """Build networks and optimisers. Layers are chosen before optimisers and wrappers exist.
+
+    Of `saved`, the checkpoint to go on from, only the micro-batch matters here, where it is "auto".
+    """
+    automatic = config.training.micro_batch == "auto"
     config = shared_out(config, world)
     # a missing file, or an unreachable site, may be one machine's trouble only
     raw_g, raw_d, features = world.together(
         lambda: (
             generator_for(config),
             discriminator_for(config),
-            feature_losses(config.losses, size=config.data.gt_size),
+            feature_losses(config.losses, size=config.data.gt_size, recompute=config.training.recompute_losses),
         )
     )  # all ranks
     groups = select(raw_g, config.training.layers)
     if not isinstance(raw_g, SRVGGNetCompact):
-        raw_g.checkpointing = config.training.gradient_checkpointing
+        raw_g.recompute(config.training.gradient_checkpointing)
+    if isinstance(raw_d, UNetDiscriminatorSN):
+        raw_d.recompute = config.training.recompute_discriminator
     if config.training.channels_last:
         for net in (raw_g, raw_d, *features.values()):
             if net is not None:
@@ -158,13 +171,17 @@ def make_run(config: TrainConfig, accelerator: Accelerator, world: World, data: 
         features={name: loss.to(accelerator.device) for name, loss in features.items()},
         averaged=lambda lq: functional_call(raw_g, ema.average, (lq,)),
     )
+    if automatic:
+        same = saved is not None and len(saved.own) == world.size
+        last: int | None = saved.state.get("micro_batch") if saved is not None and same else None
+        config = fitted(config, parts, raw_g, world, last=last)  # all ranks
     return Run(
         config=config,
         folder=Path(config.runs) / config.name,
         data=data,
         accelerator=accelerator,
         world=world,
-        accumulation=config.training.global_batch // (config.training.micro_batch * world.size),
+        accumulation=config.training.global_batch // (micro_batch_of(config) * world.size),
         raw_g=raw_g,
         groups=groups,
         parts=parts,
@@ -199,6 +216,7 @@ def contents(run: Run, progress: Progress) -> checkpoint.Contents:
     }
     state: dict[str, Any] = {
         "progress": vars(progress),
+        "micro_batch": run.config.training.micro_batch,
         "fingerprint": run.data.manifest.fingerprint,
         "optimizer_g": plain_g,
         "scaler_g": run.parts.scaler_g.state_dict(),

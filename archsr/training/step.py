@@ -61,11 +61,20 @@ def _generator_pass(parts: Parts, pair: Pair, share: float, last: bool) -> tuple
         parts.raw_d.requires_grad_(False)
     with contextlib.nullcontext() if last else parts.accelerator.no_sync(parts.net_g):
         sr = parts.net_g(pair.lq).float()
-        terms = {name: _term(parts, name, term, sr, pair, targets[term.sharpened]) for name, term in wanted.items()}
-        total = torch.stack([term.weight * terms[name] for name, term in wanted.items()]).sum()
-        parts.scaler_g.scale(total * share).backward()
-    terms |= {"total": total, "colour_drift": colour_drift(sr, pair.gt)}
-    return sr.detach(), {name: value.detach() for name, value in terms.items()}
+        seen = sr.detach().requires_grad_()
+        terms: Terms = {}
+        # a term at a time with its backward pass down to the picture, so that no two networks' activations are held
+        # together; in the order in which autograd would add up their gradients
+        for name, term in reversed(wanted.items()):
+            value = _term(parts, name, term, seen, pair, targets[term.sharpened])
+            parts.scaler_g.scale(term.weight * value * share).backward()
+            terms[name] = value.detach()
+            del value
+        sr.backward(seen.grad)
+    terms = {name: terms[name] for name in wanted}
+    total = torch.stack([term.weight * terms[name] for name, term in wanted.items()]).sum()
+    sr = sr.detach()
+    return sr, {**terms, "total": total, "colour_drift": colour_drift(sr, pair.gt)}
 
 
 def _term(parts: Parts, name: str, config: Loss, sr: Tensor, pair: Pair, target: Tensor) -> Tensor:

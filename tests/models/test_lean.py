@@ -13,7 +13,7 @@ from archsr.models.rrdbnet import RRDBNet
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.models.vgg_features import VGG19Features
 from archsr.training.layers import select
-from archsr.training.memory import saved_bytes
+from archsr.training.ledger import saved_bytes
 
 torch.set_num_threads(1)
 
@@ -142,11 +142,11 @@ def same(net, x, small, usual):
 @pytest.mark.parametrize(
     "layers", [["all"], ["body.0.rdb2.conv3"], ["conv_up1", "body.1.rdb1.conv1"], ["conv_last.bias"]]
 )
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("checkpointing", ["none", "rrdb", "rdb", 2])
 def test_the_generator_in_plain_operations(layers, checkpointing):
     net = RRDBNet(features=6, growth=3, blocks=2).double()
     select(net, layers)
-    net.checkpointing = checkpointing
+    net.recompute(checkpointing)
     same(
         net,
         torch.rand(1, 3, 7, 9, dtype=torch.float64),

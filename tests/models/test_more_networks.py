@@ -10,7 +10,7 @@ from archsr.models.patch_discriminator import PatchDiscriminator
 from archsr.models.srresnet import SRResNet
 from archsr.models.vgg_discriminator import VGGStyleDiscriminator
 from archsr.training.layers import select
-from archsr.training.memory import saved_bytes
+from archsr.training.ledger import saved_bytes
 
 JUDGES = [
     (UNetConfig(features=4), 64),
@@ -62,7 +62,8 @@ def test_recomputing_changes_memory_and_nothing_else(layers):
     select(net, layers)
     x = torch.rand(2, 3, 9, 8)
     gradients, kept = [], []
-    for net.checkpointing in (False, True):
+    for pieces in ("none", "rrdb"):
+        net.recompute(pieces)
         kept.append(saved_bytes(lambda: net(x), net))
         net.zero_grad()
         net(x).square().mean().backward()

@@ -75,22 +75,23 @@ def test_srvgg_golden():
 def test_checkpointing_changes_no_gradient():
     x = torch.rand(1, 3, 8, 8, dtype=torch.float64)
     gradients = []
-    for checkpointing in (False, True):
+    for checkpointing in ("none", "rrdb", "rdb", 2):
         net = build(RRDBNetConfig(features=8, blocks=3, growth=4)).double()
-        net.checkpointing = checkpointing
+        net.recompute(checkpointing)
         net.requires_grad_(False)
         net.body[1].rdb2.conv3.requires_grad_(True)
         net(x).square().mean().backward()
         gradients.append({k: p.grad for k, p in net.named_parameters() if p.grad is not None})
     assert set(gradients[0]) == {"body.1.rdb2.conv3.weight", "body.1.rdb2.conv3.bias"} == set(gradients[1])
-    for name, gradient in gradients[0].items():
-        assert torch.equal(gradient, gradients[1][name])
+    for other in gradients[1:]:
+        for name, gradient in gradients[0].items():
+            assert torch.equal(gradient, other[name])
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("checkpointing", ["none", "rrdb", "rdb", 2])
 def test_frozen_blocks_in_front_keep_nothing(checkpointing):
     net = RRDBNet(features=8, blocks=4, growth=4).requires_grad_(False)
-    net.checkpointing = checkpointing
+    net.recompute(checkpointing)
     net.conv_last.requires_grad_(True)
     seen = []
     for block in net.body:

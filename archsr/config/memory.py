@@ -1,0 +1,29 @@
+"""Values of the keys that trade memory for arithmetic."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+# what is recomputed in the backward pass as one piece: nothing, each block of the body, each dense block, or so many
+# blocks of the body
+Recompute = Literal["none", "rrdb", "rdb"] | int
+MicroBatch = int | Literal["auto"]
+
+
+def _recompute(value: object) -> object:
+    """`true` and `false`, from before there was a choice, are "rrdb" and "none"."""
+    if isinstance(value, bool):
+        return "rrdb" if value else "none"
+    if value in ("none", "rrdb", "rdb") or (isinstance(value, int) and value > 0):
+        return value
+    raise ValueError(f'got {value!r}, expected "none", "rrdb", "rdb" or how many blocks to recompute together')
+
+
+def _micro_batch(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ValueError(f'got {value!r}, expected a number above 0 or "auto"')
+
+
+RecomputeKey = Annotated[Recompute, BeforeValidator(_recompute)]
+MicroBatchKey = Annotated[MicroBatch, BeforeValidator(_micro_batch)]

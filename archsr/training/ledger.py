@@ -1,0 +1,182 @@
+"""What one pass forward and backward holds at each moment: every allocation counted, of real or imagined tensors.
+
+"Meta" tensors have shapes and no contents. Run on them, autograd keeps and lets go of exactly what it would on a
+device, so the peak of a pass can be known without one. What libraries allocate inside of an operation is not seen; for
+convolutions it is assumed, as oneDNN does it: copies of what they make and of the gradient they are given.
+"""
+
+import weakref
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Bytes on top of what was there before, and floating-point operations (a multiplication and an addition are two).
+
+    `kept`: what autograd saved for the backward pass; `held`: that and the result, after the forward pass; `forward`
+    and `backward`: the most at any moment of each.
+    """
+
+    kept: float
+    forward: float
+    held: float
+    backward: float
+    flops: float
+
+    @property
+    def peak(self) -> float:
+        """The most at any moment."""
+        return max(self.forward, self.backward)
+
+    def between(self, other: "Pass", share: float) -> "Pass":
+        """On the straight line from this one to another, `share` of the way."""
+        a, b = vars(self), vars(other)
+        return Pass(**{name: a[name] + share * (b[name] - a[name]) for name in a})
+
+
+def one_pass(forward: Callable[[], Tensor], weights: Iterable[nn.Module], *, narrow: torch.dtype | None = None) -> Pass:
+    """A pass of `forward` and back from its result. `narrow`: what autocast would take; for imagined tensors only.
+
+    The trained parameters of `weights` have gradients already, as where several passes are added up.
+    """
+    parameters = [p for net in weights for p in net.parameters()]
+    known = {identity(p) for p in parameters}
+    for p in parameters:
+        p.grad = torch.zeros_like(p) if p.requires_grad else None
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if identity(tensor) not in known:
+            kept[identity(tensor)] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with _narrowed(narrow) as weights_of_autocast, Ledger() as ledger:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            result = forward()
+        weights_of_autocast.clear()
+        before, held = ledger.take_peak(), ledger.live
+        if result.requires_grad:
+            result.backward(torch.ones_like(result))
+        return Pass(sum(kept.values()), before, held, ledger.take_peak(), ledger.flops)
+
+
+def forward_flops(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> int:
+    """Floating-point operations of a network for an input of `shape`, without a graph."""
+    with torch.device("meta"):
+        net, x = make(), torch.empty(shape)
+        with torch.no_grad(), Ledger() as ledger:
+            net(x)
+    return ledger.flops
+
+
+def saved_bytes(forward: Callable[[], object], net: nn.Module) -> int:
+    """Bytes that autograd keeps for the backward pass of `forward`, each storage once, weights not counted."""
+    weights = {identity(p) for p in net.parameters()}
+    seen: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if identity(tensor) not in weights:
+            seen[identity(tensor)] = tensor  # keeps it alive, so that its identity is not used again
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        held = forward()
+    del held
+    return sum(t.untyped_storage().nbytes() for t in seen.values())
+
+
+def identity(tensor: Tensor) -> int:
+    """Which storage a tensor looks at; meta tensors have no addresses to compare."""
+    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
+
+
+class Ledger(TorchDispatchMode):
+    """Counts the storages made inside of its `with` block for as long as they live, and operations.
+
+    `live`: bytes now; `flops`: of the convolutions and matrix products so far.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = 0
+        self.flops = 0
+        self._peak = 0
+        self._open: dict[int, Any] = {}
+
+    def take_peak(self) -> int:
+        """The most bytes that lived at once since it was last asked."""
+        peak, self._peak = self._peak, self.live
+        return peak
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        """Do it, and enter what came out."""
+        out = func(*args, **(kwargs or {}))
+        given = {identity(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and identity(tensor) not in given:
+                self._enter(tensor.untyped_storage())
+        self._peak = max(self._peak, self.live + _work_space(func, args, out))
+        count = flop_registry.get(getattr(func, "_overloadpacket", None))
+        if count is not None:
+            self.flops += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+    def _enter(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()  # pyright: ignore[reportPrivateUsage]
+        if key not in self._open:
+            self.live += size
+            self._open[key] = weakref.ref(storage, lambda _: self._leave(key, size))
+
+    def _leave(self, key: int, size: int) -> None:
+        self.live -= size
+        del self._open[key]
+
+
+def _work_space(func: Any, args: Any, out: Any) -> int:  # noqa: ANN401
+    """Bytes that a convolution takes for as long as it works."""
+    name = getattr(func, "_overloadpacket", None)
+    if name is torch.ops.aten.convolution:
+        return out.nbytes
+    if name is torch.ops.aten.convolution_backward:
+        grad, x = args[:2]
+        # in 16 bits the gradient of the weights takes the input twice more
+        narrow = 2 * x.nbytes if out[1] is not None and x.element_size() == 2 else 0
+        return grad.nbytes + (out[0].nbytes if out[0] is not None else 0) + narrow
+    return 0
+
+
+@contextmanager
+def _narrowed(dtype: torch.dtype | None) -> Generator[dict[Tensor, Tensor]]:
+    """What autocast does to convolutions, linear layers and PReLU; autocast itself does not know meta tensors.
+
+    Gives what it keeps until its end, the narrow trained weights, so that they can be forgotten. A mode of torch would
+    do the same, were it not taken away for the whole of a backward pass, with what is recomputed.
+    """
+    narrow: dict[Tensor, Tensor] = {}
+
+    def cast(given: Any) -> Any:  # noqa: ANN401
+        if not isinstance(given, Tensor):
+            return given
+        if given.is_leaf and given.requires_grad:
+            return narrow.setdefault(given, given.to(dtype)) if given not in narrow else narrow[given]
+        return given.to(dtype)
+
+    def narrowed(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *args, **kwargs: function(*map(cast, args), **kwargs)
+
+    if dtype is None:
+        yield narrow
+    else:
+        with mock.patch.multiple(F, conv2d=narrowed(F.conv2d), linear=narrowed(F.linear), prelu=narrowed(F.prelu)):
+            yield narrow

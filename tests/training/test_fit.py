@@ -1,0 +1,126 @@
+"""`micro_batch = "auto"`: what fits is found by trial, all processes take the same, and nothing else changes."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from archsr import session
+from archsr.config import TrainConfig
+from archsr.config_file import check, dump
+from archsr.errors import UserError
+from archsr.training import fit, plan
+from archsr.training.step import micro_step
+
+
+def full(*_args, **_kwargs):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.parametrize(("fits", "found"), [(12, 12), (11, 6), (5, 4), (1, 1)])
+def test_the_largest_divisor_that_fits(fits, found):
+    tried = []
+
+    def attempt(size):
+        tried.append(size)
+        if size > fits:
+            full()
+
+    assert fit.largest(12, 12, attempt) == found
+    assert tried == [n for n in (12, 6, 4, 3, 2, 1) if n >= found]
+
+
+def test_where_nothing_fits_the_user_hears_what_to_do():
+    with pytest.raises(UserError, match="not even one sample fits"):
+        fit.largest(4, 4, full)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    def attempt(_size):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        fit.largest(4, 4, attempt)
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """Forward passes of more than two samples run out of memory; the sizes that were tried."""
+    tried = []
+
+    def small_only(parts, pair, *, share, last):
+        tried.append(len(pair.lq))
+        if len(pair.lq) > 2:
+            full()
+        return micro_step(parts, pair, share=share, last=last)
+
+    monkeypatch.setattr(fit, "micro_step", small_only)
+    return tried
+
+
+def run(tables, name, micro, resume=False, iterations=4):
+    stages = [{"iterations": iterations, "lr": 1e-3}]
+    tables = {**tables, "name": name, "training": {**tables["training"], "micro_batch": micro, "stages": stages}}
+    session.run(check(TrainConfig, tables, where=name), resume=resume)
+    return Path(tables["runs"]) / name
+
+
+def final(folder):
+    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    files = {p.name: safetensors.torch.load_file(p) for p in sorted(newest.glob("*.safetensors"))}
+    return newest, {f"{name}: {k}": v for name, tensors in files.items() for k, v in tensors.items()}
+
+
+def keys(folder):
+    """The samples of each step; in what pieces they passed does not matter."""
+    lines = (folder / "keys" / "rank-00000.jsonl").read_text().splitlines()
+    return [json.loads(line)["keys"] for line in lines]
+
+
+def test_a_run_finds_what_fits_and_trains_as_if_it_had_been_told(tiny_tables, planted):
+    """Also the discriminator's power iterations are those of the run that tried nothing."""
+    found = run(tiny_tables, "found", "auto")
+    assert planted == [4, 2]
+    told = run(tiny_tables, "told", 2)
+    assert planted == [4, 2]
+    (newest, ours), (_, theirs) = final(found), final(told)
+    assert json.loads((newest / "state.json").read_text())["micro_batch"] == 2
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    assert keys(found) == keys(told) == keys(run(tiny_tables, "whole", 4))
+
+
+def test_it_goes_on_with_the_micro_batch_it_had(tiny_tables, planted, monkeypatch):
+    """Bit for bit as the unbroken run, though there is room for more by now."""
+    unbroken = run(tiny_tables, "unbroken", "auto")
+    broken = run(tiny_tables, "broken", "auto", iterations=2)
+    monkeypatch.setattr(fit, "micro_step", micro_step)
+    planted.clear()
+    run(tiny_tables, "broken", "auto", resume=True)
+    assert planted == []
+    (_, ours), (_, theirs) = final(broken), final(unbroken)
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+    assert keys(broken) == keys(unbroken)
+
+
+def test_the_forecast_says_where_to_begin(tiny):
+    share = tiny.training.global_batch
+    needs = [plan.option(plan.changed(tiny, micro_batch=n)).memory for n in (1, 2, share)]
+    assert needs == sorted(needs)
+    automatic = plan.changed(tiny, micro_batch="auto")
+    for memory, size in ((needs[2], share), (needs[2] - 1, 2), (needs[1] - 1, 1), (0, 1)):
+        assert fit.expected(automatic, memory).training.micro_batch == size
+    assert fit.expected(tiny, 0) is tiny
+
+
+def test_the_word_is_kept_in_the_stored_config(tiny):
+    automatic = plan.changed(tiny, micro_batch="auto")
+    assert 'micro_batch = "auto"' in dump(automatic)
+    tables = copy.deepcopy(automatic.model_dump(mode="json"))
+    for wrong in ("much", 0, -1, True, 1.5):
+        tables["training"]["micro_batch"] = wrong
+        with pytest.raises(UserError, match=r'training.micro_batch: got .*, expected a number above 0 or "auto"'):
+            check(TrainConfig, tables, where="c")
