@@ -17,6 +17,7 @@ from archsr.errors import UserError
 from archsr.models.build import Generator, build, build_discriminator
 from archsr.models.srvgg import SRVGGNetCompact
 from archsr.models.weights import load_weights
+from archsr.stopping import Wishes
 from archsr.training.data import Data
 from archsr.training.ema import Ema
 from archsr.training.feature_losses import feature_losses
@@ -31,7 +32,7 @@ from archsr.world import World
 # what may differ between a run and its continuation
 _FREE = (
     "name", "runs", "log.", "validation.every", "validation.pictures", "checkpoint.", "data.shards", "data.workers",
-    "training.micro_batch", "training.max_skipped",
+    "training.micro_batch", "training.max_skipped", "training.time_limit",
 )  # fmt: skip
 
 
@@ -75,6 +76,7 @@ class Run:
     suspects: Suspects
     saver: checkpoint.Saver
     watch: Watch
+    wishes: Wishes = field(default_factory=Wishes)
 
 
 def shared_out(config: TrainConfig, world: World) -> TrainConfig:
