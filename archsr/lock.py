@@ -15,11 +15,14 @@ import uuid
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from archsr.errors import UserError
-from archsr.world import World
+
+if TYPE_CHECKING:  # it brings torch, and `archsr runs` shall be quick
+    from archsr.world import World
 
 NAME = "lock.json"
 BEAT = 20.0  # seconds between heartbeats
@@ -180,7 +183,7 @@ class Lock:
 
 
 @contextlib.contextmanager
-def holding(folder: Path, world: World, *, lost: Callable[[], None]) -> Generator[None]:
+def holding(folder: Path, world: "World", *, lost: Callable[[], None]) -> Generator[None]:
     """Rank 0 holds the folder's lock meanwhile. A collective. Raises `UserError` on all ranks where it is not free."""
     lock = Lock(folder, lost=lost)
 

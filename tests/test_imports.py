@@ -44,7 +44,8 @@ ALLOWED = {
     "histograms": {"degrade"},
     "training": BELOW_TRAINING | {"evaluate", "sheet"},
 }  # fmt: skip
-TOP = {"cli", "train", "demo", "demo_photos", "session", "debug", "preview", "__main__"}  # may import everything
+# may import everything
+TOP = {"cli", "train", "demo", "demo_photos", "session", "debug", "preview", "runs", "submit", "__main__"}
 
 
 def _modules():

@@ -13,9 +13,9 @@ import tomli_w
 import torch
 from test_launch import command, environment, launch
 
-from archsr import stopping
+from archsr import session, stopping
 from archsr.config import TrainConfig
-from archsr.config_file import check
+from archsr.config_file import check, load
 from archsr.stopping import REASONS, REQUEUE, Stopped, Wishes
 
 
@@ -33,14 +33,25 @@ def wait_for(condition, seconds=120):
         time.sleep(0.02)
 
 
-def started(processes, path, *options, **extra):
-    return subprocess.Popen(
-        command(processes, path, *options),
-        env=environment(ACCELERATE_USE_CPU="true", **extra),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def started():
+    """Starts training; what a failed test leaves running is ended."""
+    running = []
+
+    def start(processes, path, *options, **extra):
+        env = environment(ACCELERATE_USE_CPU="true", **extra)
+        process = subprocess.Popen(
+            command(processes, path, *options), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+                each.kill()
+        process.communicate()
 
 
 def ranks(process):
@@ -74,7 +85,7 @@ def long(tiny_tables, tmp_path):
     return make
 
 
-def test_one_of_two_is_told_and_both_save(long, tmp_path):
+def test_one_of_two_is_told_and_both_save(long, tmp_path, started):
     """USR1 to rank 1 alone: both save the same iteration, exit 85, and resume to the unbroken run's weights."""
     whole, unbroken = long("unbroken")
     launch(2, whole)
@@ -96,7 +107,7 @@ def test_one_of_two_is_told_and_both_save(long, tmp_path):
     same_files(*(f / "checkpoints" / "step-00000060" for f in (unbroken, run)))
 
 
-def test_term_to_the_launcher_reaches_the_ranks(long):
+def test_term_to_the_launcher_reaches_the_ranks(long, started):
     """As clusters and people end a run: torchrun passes SIGTERM on, and its own SIGTERM afterwards does no harm."""
     path, run = long("term")
     process = started(2, path)
@@ -108,7 +119,7 @@ def test_term_to_the_launcher_reaches_the_ranks(long):
     assert (run / "checkpoints" / f"step-{stop['step']:08d}" / "MANIFEST.json").is_file()
 
 
-def test_ctrl_c_once_saves(long):
+def test_ctrl_c_once_saves(long, started):
     path, run = long("ctrl-c")
     process = started(1, path)
     wait_for(lambda: len(events(run, "train")) >= 3)
@@ -119,30 +130,33 @@ def test_ctrl_c_once_saves(long):
     assert events(run, "stop")[0]["reason"] == "SIGINT"
 
 
-def test_a_second_term_ends_it_at_once(long, monkeypatch):
+def test_a_second_term_ends_it_at_once(long, started):
     path, run = long("twice")
-    process = started(1, path, "--set", "training.global_batch=4000")  # an iteration of minutes
+    sizes = ("training.global_batch=24", "data.gt_size=128", "model.features=64", "model.growth=32", "model.blocks=23")
+    process = started(1, path, *(word for size in sizes for word in ("--set", size)))  # an iteration takes a minute
     wait_for(lambda: events(run, "validation"))
+    time.sleep(1)
     process.send_signal(signal.SIGTERM)
     time.sleep(stopping.TWICE + 0.5)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == -signal.SIGTERM
-    process.stderr.close()
-    assert not (run / "checkpoints").exists()
+    assert not list((run / "checkpoints").glob("step-*"))
 
 
 def test_the_time_limit_is_kept_save_included(long):
+    """As if the process had begun 1000 seconds ago."""
     path, run = long("limited")
-    begun = time.time()
-    process = started(1, path, "--set", "training.time_limit='0:00:14'", "--set", "training.stages.0.iterations=5000")
-    process.communicate(timeout=60)
-    assert process.returncode == REQUEUE
-    assert time.time() - begun < 16  # the interpreter's own end comes after the limit
+    wishes = Wishes(started=time.time() - 1000)
+    wishes.saved_in(0.5)
+    changes = ["training.time_limit='0:16:52'", "training.stages.0.iterations=5000"]
+    with pytest.raises(Stopped, match="time limit"):
+        session.run(load(TrainConfig, path, overrides=changes), resume=False, wishes=wishes)
     (stop,) = events(run, "stop")
-    assert stop["reason"] == "time limit"
+    assert (stop["reason"], stop["requeue"]) == ("time limit", True)
     assert stop["step"] > 1
-    assert (run / "checkpoints" / f"step-{stop['step']:08d}").is_dir()
+    manifest = json.loads((run / "checkpoints" / f"step-{stop['step']:08d}" / "MANIFEST.json").read_text())
+    assert manifest["saved"] < wishes.started + 1012
 
 
 def test_what_is_asked():
