@@ -83,6 +83,17 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _runs(args: argparse.Namespace) -> int:
+    import json
+    from dataclasses import asdict
+
+    from archsr.runs import survey, table
+
+    rows = survey(args.folder)
+    print(json.dumps([asdict(row) for row in rows], indent=1) if args.json else table(rows))
+    return 0
+
+
 def _upscale(args: argparse.Namespace) -> int:
     from archsr.upscale.files import plan_files, report, upscale_files
     from archsr.upscale.upscaler import Upscaler, open_model
@@ -245,6 +256,10 @@ def _add_rest(verbs: "_Verbs") -> None:
     p.add_argument("--processes", type=_positive, default=1, help="that share the global batch (1)")
     p.add_argument("--tflops", type=_speed, help="what the GPU sustains, 1e12 operations a second: adds the time")
     p.set_defaults(verb=_plan)
+    p = _verb(verbs, "runs", "what has become of every run", "archsr runs runs")
+    p.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="of runs, or one run (default: runs)")
+    p.add_argument("--json", action="store_true", help="every figure, for programs")
+    p.set_defaults(verb=_runs)
     p = _verb(verbs, "demo", "the whole path on drawn photographs, in minutes", "archsr demo")
     p.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to write (default: demo)")
     p.add_argument("--seed", type=_count, default=0)

@@ -11,6 +11,7 @@ from archsr.config import TrainConfig
 from archsr.errors import UserError
 from archsr.models.build import build
 from archsr.models.weights import whereabouts
+from archsr.stopping import Wishes
 from archsr.training import feature_losses
 from archsr.training.data import open_data
 from archsr.training.fit import available, expected
@@ -23,12 +24,12 @@ from archsr.training.setup import check_same_run, shared_out
 from archsr.world import World
 
 
-def run(config: TrainConfig, *, resume: bool) -> None:
-    """Train. Every process calls it."""
+def run(config: TrainConfig, *, resume: bool, wishes: Wishes | None = None) -> None:
+    """Train. Every process calls it. Raises `Stopped` where `wishes` ended it."""
     torch.backends.cudnn.benchmark = True  # crops have one size
     accelerator, world = begin(config)
     try:
-        train(config, accelerator, world, resume=resume)
+        train(config, accelerator, world, resume=resume, wishes=wishes)
     except torch.OutOfMemoryError as error:
         raise UserError(_out_of_memory(config, world, accelerator.device, error)) from None
     finally:

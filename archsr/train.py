@@ -11,21 +11,21 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 from archsr import config_file
 from archsr.config import TrainConfig
 from archsr.errors import ElsewhereError, UserError
+from archsr.stopping import Wishes, stoppable
 
 
 def main() -> int:
-    """Parse, train; exit code 2 with one line for what the user can mend, 130 for Ctrl-C."""
+    """Parse, train; exit code 2 with one line for what the user can mend, 85 for a run that stopped as asked."""
     args = _parser().parse_args()
     try:
         config = config_file.load(TrainConfig, args.config, overrides=args.set)
+        if not args.dry_run and not args.debug:
+            return stoppable(lambda wishes: _train(config, wishes, resume=args.resume))
         from archsr import debug, session  # late: --help and config errors need no torch
 
         if args.dry_run:
             return 0 if session.dry_run(config, resume=args.resume) else 2
-        if args.debug:
-            debug.debug(config)
-        else:
-            session.run(config, resume=args.resume)
+        debug.debug(config)
     except ElsewhereError:
         return 2
     except UserError as error:
@@ -35,6 +35,12 @@ def main() -> int:
         print("archsr: stopped; --resume goes on from the last checkpoint, if one was written", file=sys.stderr)
         return 130
     return 0
+
+
+def _train(config: TrainConfig, wishes: Wishes, *, resume: bool) -> None:
+    from archsr import session
+
+    session.run(config, resume=resume, wishes=wishes)
 
 
 def _parser() -> argparse.ArgumentParser:

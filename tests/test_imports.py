@@ -8,13 +8,21 @@ import pytest
 import archsr
 
 PACKAGE = Path(archsr.__file__).parent
-EVERYONE = {"errors", "atomic", "world"}  # an exception, safe writing, the processes: nothing of archsr inside
+EVERYONE = {
+    "errors",
+    "atomic",
+    "world",
+    "stopping",
+    "lock",
+}  # an exception, safe writing: nothing of archsr in them
 LEAVES = {"config", "seeds", "images", "metrics", "colour"}
 BELOW_TRAINING = LEAVES | {"config_file", "niqe", "manifest", "models", "prepare", "stream", "degrade", "checkpoint"}
 ALLOWED = {
     "errors": set(),
     "atomic": set(),
     "world": set(),
+    "stopping": set(),
+    "lock": set(),
     "config": set(),
     "seeds": set(),
     "picture_files": set(),
@@ -36,7 +44,8 @@ ALLOWED = {
     "histograms": {"degrade"},
     "training": BELOW_TRAINING | {"evaluate", "sheet"},
 }  # fmt: skip
-TOP = {"cli", "train", "demo", "demo_photos", "session", "debug", "preview", "__main__"}  # may import everything
+# may import everything
+TOP = {"cli", "train", "demo", "demo_photos", "session", "debug", "preview", "runs", "submit", "__main__"}
 
 
 def _modules():
@@ -72,4 +81,6 @@ def test_help_and_config_errors_need_no_torch():
     for name in ("cli", "train"):
         top = ast.parse((PACKAGE / f"{name}.py").read_text()).body
         names = [n.module for n in top if isinstance(n, ast.ImportFrom)]
-        assert all(m in ("archsr", "archsr.config", "archsr.errors", "pathlib", "typing") for m in names), names
+        assert all(
+            m in ("archsr", "archsr.config", "archsr.errors", "archsr.stopping", "pathlib", "typing") for m in names
+        ), names

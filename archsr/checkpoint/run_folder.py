@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 
+from archsr import lock
 from archsr.atomic import write_bytes
 from archsr.errors import UserError
 
@@ -12,7 +13,7 @@ def set_aside(run: Path) -> Path | None:
 
     Else its snapshots would pass for the next run's. Returns that folder, or None where there was nothing.
     """
-    left = [p for p in sorted(run.glob("*")) if not p.name.startswith("attempt-")]
+    left = [p for p in sorted(run.glob("*")) if not p.name.startswith("attempt-") and p.name != lock.NAME]
     if not left:
         return None
     aside = next(p for n in itertools.count(1) if not (p := run / f"attempt-{n}").exists())

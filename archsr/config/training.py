@@ -120,13 +120,21 @@ class EmaConfig(Table):
     warmup: bool = True
 
 
+def seconds_of(text: str) -> float:
+    """Seconds of `[D-]H:MM:SS`."""
+    days, _, clock = text.rpartition("-")
+    hours, minutes, seconds = (int(part) for part in clock.split(":"))
+    return float(((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
 class TrainingConfig(Table):
     """What is trained and how. One iteration sees `global_batch` samples whatever the number of processes.
 
     `micro_batch` is the most a process passes through the network at once, "auto" what is found to fit; the rest is
     accumulated. What is recomputed is not kept for the backward pass. An iteration with a loss that is no number is
     skipped; `max_skipped` of them within 1,000 end the run. `clip`: the most that the norm of the generator's gradient
-    may be, 0 for no limit.
+    may be, 0 for no limit. `time_limit`: `[D-]H:MM:SS` from the process's start to the last checkpoint's end; empty for
+    none.
     """
 
     layers: Annotated[tuple[str | LayerGroup, ...], Field(min_length=1)] = ("conv_last",)
@@ -139,9 +147,15 @@ class TrainingConfig(Table):
     recompute_discriminator: bool = False
     channels_last: bool = True
     max_skipped: Positive = 10
+    time_limit: Annotated[str, Field(pattern=r"^((\d+-)?\d+:[0-5]\d:[0-5]\d)?$")] = ""
     clip: Annotated[float, Field(ge=0)] = 0.0
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: EmaConfig = EmaConfig()
+
+    @property
+    def seconds(self) -> float | None:
+        """The time limit in seconds."""
+        return seconds_of(self.time_limit) if self.time_limit else None
 
 
 class ValidationConfig(Table):

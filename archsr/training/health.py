@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from archsr.errors import UserError
+from archsr.training.ending import TooManySkippedError
 from archsr.training.log import RunLog
 from archsr.training.setup import Progress, Run
 from archsr.training.suspects import FOLDER, Suspect, save_suspect
@@ -19,13 +19,18 @@ REMEDY = (
 def usable(run: Run, terms: list[dict[str, Tensor]]) -> bool:
     """Whether every loss term of the iteration is a number, on every rank. A collective; waits for the device.
 
-    Asked before the update, so that weights, moments and averages never see the gradients of such a loss.
+    Asked before the update, so that weights, moments and averages never see the gradients of such a loss. The same
+    message agrees on whether to stop after this iteration: `run.wishes.agreed`.
     """
     values = torch.stack([value.detach().float() for micro in terms for value in micro.values()])
     wrong = (~values.isfinite()).any().float()
+    asked = torch.full((), float(run.wishes.asked()), device=wrong.device)
+    both = torch.stack([wrong, asked])
     if run.world.size > 1:
-        dist.all_reduce(wrong, op=dist.ReduceOp.MAX)  # all ranks
-    return not bool(wrong)
+        dist.all_reduce(both, op=dist.ReduceOp.MAX)  # all ranks
+    bad, agreed = both.tolist()
+    run.wishes.agreed = int(agreed)
+    return not bad
 
 
 def skip(run: Run, progress: Progress, log: RunLog) -> None:
@@ -52,9 +57,9 @@ def too_many(run: Run, progress: Progress) -> bool:
     return progress.step in progress.skipped and len(progress.skipped) >= run.config.training.max_skipped
 
 
-def give_up(run: Run, progress: Progress) -> UserError:
+def give_up(run: Run, progress: Progress) -> TooManySkippedError:
     """What to tell the user when there are `too_many`; the checkpoint was just written."""
-    return UserError(
+    return TooManySkippedError(
         f"{run.folder}: the loss was no number in {len(progress.skipped)} of the last {RECENT} iterations; stopped at "
         f"step {progress.step} with a good checkpoint. The batches are in {run.folder / FOLDER}. {REMEDY}"
     )

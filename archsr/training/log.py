@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter  # pyright: ignore[reportPrivateImportUsage]
 
 from archsr.images import Pixels, write_picture
+from archsr.training.records import read_log as read_log
 
 
 def _whole_lines(path: Path) -> Path:
@@ -157,17 +158,3 @@ def clock(seconds: float) -> str:
     """1:02:03 for 3723 seconds."""
     whole = int(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def read_log(run: Path) -> list[dict[str, Any]]:
-    """The events of a run as it finally went: what a resume went back behind is left out."""
-    events: list[dict[str, Any]] = []
-    for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:  # the last line of a run that was killed while writing it
-            continue
-        if event["event"] == "resume":
-            events = [e for e in events if e["step"] <= event["step"]]
-        events.append(event)
-    return events

@@ -1,6 +1,7 @@
 """The training loop."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -11,16 +12,19 @@ from archsr.degrade.apply import Pair
 from archsr.degrade.recipe import Recipe
 from archsr.errors import UserError
 from archsr.images import Pixels
+from archsr.lock import holding
 from archsr.seeds import generator
 from archsr.sheet import cells, draw_sheet, header_of
+from archsr.stopping import LOST, REASONS, Stopped, Wishes
 from archsr.stream.loader import Batch, Stream
 from archsr.stream.plan import Slice
 from archsr.training import health, layers, optim
 from archsr.training.data import open_data
+from archsr.training.ending import Ending
 from archsr.training.keys import KeysFile, cut_keys
 from archsr.training.log import Meter, RunLog
 from archsr.training.memory import forecast, micro_batch_of
-from archsr.training.milestones import conclude, log_training, save_run, validate_run, watch_plateau
+from archsr.training.milestones import conclude, log_training, save_run, tell_saved, validate_run, watch_plateau
 from archsr.training.pairs import options_of, pair_of, stream_name
 from archsr.training.schedule import place_of, total_of
 from archsr.training.setup import Progress, Run, check_same_run, make_run, restore
@@ -28,16 +32,29 @@ from archsr.training.step import Terms, micro_step, update
 from archsr.world import World
 
 
-def train(config: TrainConfig, accelerator: Accelerator, world: World, *, resume: bool) -> Path:
+def train(
+    config: TrainConfig, accelerator: Accelerator, world: World, *, resume: bool, wishes: Wishes | None = None
+) -> Path:
     """Train as `config` says and return the run folder. A collective: every rank calls it.
 
-    With `resume` it goes on from the newest good checkpoint, or starts where there is none. Raises `UserError`.
+    With `resume` it goes on from the newest good checkpoint, or starts where there is none. Raises `UserError`, and
+    `Stopped` where `wishes` ended it before its end.
     """
     folder = Path(config.runs) / config.name
+    wishes = wishes or Wishes()
+    wishes.limit = config.training.seconds
     data = open_data(config)
-    saved = _take_up(config, folder, world, resume=resume)
-    run = make_run(config, accelerator, world, data, saved=saved)
-    progress = restore(run, saved) if saved else Progress()
+    with holding(folder, world, lost=wishes.lose):  # all ranks
+        saved = _take_up(config, folder, world, resume=resume)
+        with Ending(folder, active=world.rank == 0) as ending:
+            run = replace(make_run(config, accelerator, world, data, saved=saved), wishes=wishes)
+            ending.progress = restore(run, saved) if saved else Progress()
+            _work(run, ending.progress, saved)
+    return folder
+
+
+def _work(run: Run, progress: Progress, saved: checkpoint.Loaded | None) -> None:
+    config, folder, world = run.config, run.folder, run.world
     world.together(lambda: _open_folder(config, folder, progress, world, fresh=saved is None))  # all ranks
     log = RunLog(folder, active=world.rank == 0, tensorboard=config.log.tensorboard)
     try:
@@ -47,7 +64,6 @@ def train(config: TrainConfig, accelerator: Accelerator, world: World, *, resume
     finally:
         run.saver.close()
         log.close()
-    return folder
 
 
 def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -> checkpoint.Loaded | None:
@@ -98,6 +114,7 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
     """All ranks run every line; only `log` and the snapshots are rank 0's."""
     config, training = run.config, run.config.training
     total = total_of(training.stages, progress.ends)
+    run.wishes.training = True
     if progress.step == 0 and progress.first is None:
         validate_run(run, progress, log)  # all ranks: the original, so that the curves begin there
     meter, begun = Meter(), progress.step
@@ -136,15 +153,28 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 watch_plateau(run, progress, log, place)
                 total = total_of(training.stages, progress.ends)
             hopeless = health.too_many(run, progress)
-            if progress.step % config.checkpoint.every == 0 or progress.step == total or hopeless:
+            if run.wishes.agreed == LOST:
+                raise UserError(f"{run.folder}: another run has taken over this folder; stopped without saving")
+            stopping = run.wishes.agreed and progress.step < total
+            if progress.step % config.checkpoint.every == 0 or progress.step == total or hopeless or stopping:
                 save_run(run, progress, log)  # all ranks
             if hopeless:
                 run.saver.settle()  # all ranks
                 raise health.give_up(run, progress)
+            if stopping:
+                _stop(run, progress, log)  # all ranks
     finally:
         keys.close()
         if stream is not None:
             stream.close()
+
+
+def _stop(run: Run, progress: Progress, log: RunLog) -> None:
+    """End as all ranks agreed to: the checkpoint is complete when this raises `Stopped`."""
+    run.saver.settle()  # all ranks
+    run.wishes.ignore_more()
+    tell_saved(run, log)
+    raise Stopped(REASONS[run.wishes.agreed], progress.step)
 
 
 def _iterate(

@@ -158,6 +158,7 @@ def tell_saved(run: Run, log: RunLog) -> None:
     """Say which checkpoints have become complete, and what the mirror had to say."""
     finished, run.saver.finished = run.saver.finished, []
     for saved in finished:
+        run.wishes.saved_in(saved.seconds)
         values = {"seconds": saved.seconds, "stood_still": saved.stood_still}
         log.event("checkpoint", int(saved.folder.name.removeprefix("step-")), values)
         stood = f"training stood still {saved.stood_still:.2f} s"

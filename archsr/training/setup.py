@@ -18,6 +18,7 @@ from archsr.models.build import Generator, build, build_discriminator
 from archsr.models.srvgg import SRVGGNetCompact
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.models.weights import load_weights
+from archsr.stopping import Wishes
 from archsr.training.data import Data
 from archsr.training.ema import Ema
 from archsr.training.feature_losses import feature_losses
@@ -35,6 +36,7 @@ from archsr.world import World
 _FREE = (
     "name", "runs", "log.", "validation.every", "validation.pictures", "checkpoint.", "data.shards", "data.workers",
     "training.micro_batch", "training.max_skipped", "training.gradient_checkpointing", "training.recompute_",
+    "training.time_limit",
 )  # fmt: skip
 
 
@@ -78,6 +80,7 @@ class Run:
     suspects: Suspects
     saver: checkpoint.Saver
     watch: Watch
+    wishes: Wishes = field(default_factory=Wishes)
 
 
 def shared_out(config: TrainConfig, world: World) -> TrainConfig:

@@ -1,0 +1,141 @@
+"""How a run is asked to stop before its end: by signals, and by a limit on its time.
+
+SIGUSR1, SIGTERM and SIGINT (Ctrl-C) are wishes: the iteration is finished, a checkpoint saved, and the process exits
+with `REQUEUE`. A second SIGTERM or SIGINT ends it at once. Before training there is nothing to save: the first does.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from archsr.errors import UserError
+
+REQUEUE = 85  # exit code: stopped as asked, saved, started again with --resume it goes on
+REASONS = ("", "time limit", "SIGUSR1", "SIGINT", "SIGTERM", "lock lost")  # the highest of all ranks counts
+LIMIT, LOST = REASONS.index("time limit"), REASONS.index("lock lost")
+TWICE = 3.0  # launchers repeat a signal they were sent; so much later it is a second one
+_UNKNOWN_SAVE = (120.0, 0.1)  # seconds, or this share of the limit if that is less: until a save was timed
+EXIT_FILE = "ARCHSR_EXIT_FILE"
+
+
+class Stopped(BaseException):
+    """The run ends as it was asked to. `step`: where it was saved; None where there was nothing to save yet."""
+
+    def __init__(self, reason: str, step: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.step = step
+
+
+class Wishes:
+    """What asks this process to stop. `limit`: seconds from the start of the process, None for none.
+
+    `training` is set as soon as there is something to save, `agreed` (an index of `REASONS`) when all ranks know.
+    """
+
+    def __init__(self, *, started: float | None = None) -> None:
+        self.started = psutil.Process().create_time() if started is None else started
+        self.limit: float | None = None
+        self.longest_save: float | None = None
+        self.training = False
+        self.agreed = 0
+        self._lost = False
+        self._noted = 0
+        self._insisted: float | None = None
+        self._deaf = False
+        self._longest_pass = 0.0
+        self._asked_at: float | None = None
+
+    def asked(self) -> int:
+        """Why this rank would stop after this iteration, as an index of `REASONS`. Called once an iteration."""
+        now = time.time()
+        if self._asked_at is not None:
+            self._longest_pass = max(self._longest_pass, now - self._asked_at)
+        self._asked_at = now
+        if self._lost:
+            return LOST
+        if self._noted:
+            return self._noted
+        return LIMIT if self.limit is not None and now + self.reserve() > self.started + self.limit else 0
+
+    def reserve(self) -> float:
+        """Seconds to leave before the limit: a pass through the loop as long as the longest, and twice the longest
+        save."""
+        if self.limit is None:
+            return 0.0
+        seconds, share = _UNKNOWN_SAVE
+        save = min(seconds, share * self.limit) if self.longest_save is None else 2 * self.longest_save
+        return 1.5 * self._longest_pass + save
+
+    def saved_in(self, seconds: float) -> None:
+        """Remember how long a checkpoint took until it was complete."""
+        self.longest_save = max(self.longest_save or 0.0, seconds)
+
+    def lose(self) -> None:
+        """The run folder is another run's now."""
+        self._lost = True
+
+    def ignore_more(self) -> None:
+        """From now on signals are too late: launchers end the other processes as soon as one has ended."""
+        self._deaf = True
+
+    def note(self, number: int, frame: FrameType | None = None) -> None:  # noqa: ARG002 - the signature of a handler
+        """The handler."""
+        name = signal.Signals(number).name
+        if self._deaf:
+            return
+        if not self.training:
+            raise KeyboardInterrupt if name == "SIGINT" else Stopped(name)
+        insists = name in ("SIGINT", "SIGTERM")
+        if insists and self._insisted is not None and time.monotonic() - self._insisted > TWICE:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        if insists and self._insisted is None:
+            self._insisted = time.monotonic()
+        if not self._noted and os.environ.get("RANK", "0") == "0":
+            # not print: the signal may have come in the middle of one
+            os.write(2, f"archsr: {name}: this iteration is finished and saved; twice ends at once\n".encode())
+        self._noted = max(self._noted, REASONS.index(name))
+
+
+@contextmanager
+def listening(wishes: Wishes) -> Generator[None]:
+    """Note the signals in `wishes`; afterwards they mean what they meant before."""
+    names = [n for n in ("SIGUSR1", "SIGINT", "SIGTERM") if hasattr(signal, n)]
+    before = {n: signal.signal(getattr(signal, n), wishes.note) for n in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def stoppable(work: Callable[[Wishes], None]) -> int:
+    """Do `work` while signals are noted in its `Wishes`. Returns 0, or `REQUEUE` where it raised `Stopped`."""
+    wishes = Wishes()
+    code, step = 1, None
+    try:
+        with listening(wishes):
+            work(wishes)
+        code = 0
+    except Stopped as stopped:
+        code, step = REQUEUE, stopped.step
+    except UserError:
+        code = 2
+        raise
+    finally:
+        _tell(code, step)
+    return code
+
+
+def _tell(code: int, step: int | None) -> None:
+    """Rank 0 writes "CODE STEP" to the file that $ARCHSR_EXIT_FILE names, if set: launchers turn every code into 1."""
+    path = os.environ.get(EXIT_FILE)
+    if path and os.environ.get("RANK", "0") == "0":
+        Path(path).write_text(f"{code} {'-' if step is None else step}\n")

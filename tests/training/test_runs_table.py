@@ -1,0 +1,134 @@
+"""What `archsr runs` says of runs that finished, stopped, failed, were killed, or are running."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_launch import command, environment
+from test_runs import config
+
+from archsr import lock, session
+from archsr.cli import main
+from archsr.config_file import dump
+from archsr.errors import UserError
+from archsr.lock import Holder
+from archsr.runs import WIDTH, duration, row_of, state_of, survey, table
+from archsr.stopping import Stopped, Wishes
+from archsr.training import loop
+
+ALIVE = {"holder": Holder(), "silent": 0.0}
+GONE = {"holder": None, "silent": None}
+
+
+def line(kind, at, **values):
+    return {"event": kind, "step": 5, "time": at, **values}
+
+
+def test_the_state_from_the_last_word_and_the_lock():
+    dead = {"holder": Holder(process=1.0), "silent": 3.0}
+    since = ALIVE["holder"].since
+    train = [line("train", since - 9)]
+    assert state_of([], **ALIVE)[0] == "running"
+    assert state_of(train, **ALIVE)[0] == "running"
+    assert state_of(train, **dead)[0] == state_of(train, **GONE)[0] == "died"
+    assert state_of([*train, line("end", 1)], **GONE) == ("finished", "")
+    assert state_of([*train, line("stop", 1, reason="SIGUSR1", requeue=True)], **dead) == ("stopped", "SIGUSR1")
+    failed = [*train, line("stop", since - 5, reason="error", error="no space")]
+    assert state_of(failed, **GONE) == ("failed", "no space")
+    assert state_of(failed, **ALIVE)[0] == "running", "started again after it"
+    assert state_of([*train, line("end", since + 9)], **ALIVE)[0] == "finished", "said so, and is about to go"
+
+
+def test_runs_as_they_ended(tiny_tables, tmp_path, monkeypatch, capsys):
+    runs = Path(tiny_tables["runs"])
+    session.run(config(tiny_tables, "name=good"), resume=False)
+    wishes = Wishes()
+    real = loop.micro_step
+
+    def asked(*args, **kwargs):
+        wishes.note(10)  # SIGUSR1
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "micro_step", asked)
+    with pytest.raises(Stopped):
+        session.run(config(tiny_tables, "name=asked"), resume=False, wishes=wishes)
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("the device fell off")
+
+    monkeypatch.setattr(loop, "micro_step", broken)
+    with pytest.raises(RuntimeError):
+        session.run(config(tiny_tables, "name=broken"), resume=False)
+    monkeypatch.undo()
+    good, stopped, failed = (row_of(runs / n) for n in ("good", "asked", "broken"))
+    assert (good.state, good.step, good.total, good.checkpoint, good.left) == ("finished", 6, 6, 6, None)
+    assert good.best >= good.first
+    assert (stopped.state, stopped.why, stopped.checkpoint) == ("stopped", "SIGUSR1", 1)
+    assert (failed.state, failed.why, failed.checkpoint) == ("failed", "RuntimeError: the device fell off", None)
+    (runs / "good" / "checkpoints" / "step-00000006" / "generator.safetensors").write_bytes(b"torn")
+    assert row_of(runs / "good").checkpoint == 4
+    capsys.readouterr()
+    assert main(["runs", str(runs), "--json"]) == 0
+    assert {r["name"]: r["state"] for r in json.loads(capsys.readouterr().out)} == {
+        "good": "finished", "asked": "stopped", "broken": "failed"}  # fmt: skip
+
+
+def test_a_killed_run_died(tiny_tables, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(dump(config(tiny_tables, "training.stages.0.iterations=5000")))
+    run = Path(tiny_tables["runs"]) / "tiny"
+    process = subprocess.Popen(command(1, path), env=environment(), stdout=subprocess.PIPE, text=True)
+    for told in process.stdout:
+        if told.startswith("step 3/"):
+            break
+    row = row_of(run)
+    assert row.state == "running"
+    assert row.left > 0
+    assert f"process {process.pid} on" in row.why
+    process.kill()
+    process.communicate()
+    assert row_of(run).state == "died"
+    assert row_of(run).checkpoint >= 2
+
+
+def test_the_table_fits(tiny_tables):
+    runs = Path(tiny_tables["runs"])
+    for number, name in enumerate(("a" * 60, "b")):
+        run = runs / name
+        run.mkdir(parents=True)
+        (run / "config.toml").write_text(dump(config(tiny_tables, "training.stages.0.iterations=1000000")))
+        events = [line("validation", 1.0, psnr=20.0 + number), line("validation", 2.0, psnr=30.5)]
+        train = {**line("train", 3.0, images_per_second=123.4), "step": 999999}
+        stop = line("stop", 4.0, reason="error", error="a long\nexplanation " * 20)
+        (run / "log.jsonl").write_text("\n".join(json.dumps(e) for e in [*events, train, stop]))
+    os.utime(run / "log.jsonl")
+    (run / lock.NAME).write_text(json.dumps(vars(Holder())))
+    words = table(survey(runs)).splitlines()
+    assert len(words) == 3
+    assert max(map(len, words)) <= WIDTH
+    assert "999999/1000000" in words[1]
+    assert "30.5 (+10.500) dB  failed: a long explanation" in words[1]
+    assert words[1].endswith("…")
+    assert "running: process" in words[2]
+
+
+def test_a_folder_without_runs_is_said(tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        survey(tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        survey(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (60, "1 min"), (7500, "2 h 05"), (97 * 3600, "4 d 01 h")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_no_torch_is_loaded(tmp_path):
+    code = "import sys, archsr.runs; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

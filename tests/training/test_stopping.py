@@ -1,0 +1,186 @@
+"""A run that is asked to stop saves on all ranks at one iteration, exits with 85, and goes on bit-identically."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import safetensors.torch
+import tomli_w
+import torch
+from test_launch import command, environment, launch
+
+from archsr import session, stopping
+from archsr.config import TrainConfig
+from archsr.config_file import check, load
+from archsr.stopping import REASONS, REQUEUE, Stopped, Wishes
+
+
+def events(run, kind=None):
+    path = run / "log.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    found = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [e for e in found if kind in (None, e["event"])]
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.time() + seconds
+    while not condition():
+        assert time.time() < deadline, "it never came to that"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def started():
+    """Starts training; what a failed test leaves running is ended."""
+    running = []
+
+    def start(processes, path, *options, **extra):
+        env = environment(ACCELERATE_USE_CPU="true", **extra)
+        process = subprocess.Popen(
+            command(processes, path, *options), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+                each.kill()
+        process.communicate()
+
+
+def ranks(process):
+    """The training processes by rank."""
+    found = {}
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if "RANK" in (env := child.environ()) and "train.py" in " ".join(child.cmdline()):
+            found[int(env["RANK"])] = child
+    return found
+
+
+def same_files(a, b):
+    names = sorted(p.name for p in a.glob("*.safetensors"))
+    assert names == sorted(p.name for p in b.glob("*.safetensors"))
+    for name in names:
+        x, y = (safetensors.torch.load_file(f / name) for f in (a, b))
+        assert all(torch.equal(x[k], y[k]) for k in x), name
+
+
+@pytest.fixture
+def long(tiny_tables, tmp_path):
+    """A config file of 60 iterations that saves at its end only, and its run folder."""
+
+    def make(name):
+        training = {**tiny_tables["training"], "stages": [{"iterations": 60, "lr": 1e-3}]}
+        tables = {**tiny_tables, "training": training, "name": name, "checkpoint": {"every": 1000}}
+        path = tmp_path / f"{name}.toml"
+        path.write_text(tomli_w.dumps({**tables, "validation": {"every": 7, "samples": 2}}))
+        return path, Path(tiny_tables["runs"]) / name
+
+    return make
+
+
+def test_one_of_two_is_told_and_both_save(long, tmp_path, started):
+    """USR1 to rank 1 alone: both save the same iteration, exit 85, and resume to the unbroken run's weights."""
+    whole, unbroken = long("unbroken")
+    launch(2, whole)
+    path, run = long("stopped")
+    told = tmp_path / "exit"
+    process = started(2, path, ARCHSR_EXIT_FILE=str(told))
+    wait_for(lambda: len(events(run, "train")) >= 5)
+    ranks(process)[1].send_signal(signal.SIGUSR1)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, "the launcher's own code"
+    assert "exitcode: 85" in err or "exitcode  : 85" in err
+    (stop,) = events(run, "stop")
+    assert stop["reason"] == "SIGUSR1"
+    assert 5 <= stop["step"] < 60
+    assert told.read_text() == f"85 {stop['step']}\n"
+    saved = run / "checkpoints" / f"step-{stop['step']:08d}"
+    assert {"rank-00000.safetensors", "rank-00001.safetensors"} <= {p.name for p in saved.iterdir()}
+    launch(2, path, "--resume")
+    same_files(*(f / "checkpoints" / "step-00000060" for f in (unbroken, run)))
+
+
+def test_term_to_the_launcher_reaches_the_ranks(long, started):
+    """As clusters and people end a run: torchrun passes SIGTERM on, and its own SIGTERM afterwards does no harm."""
+    path, run = long("term")
+    process = started(2, path)
+    wait_for(lambda: len(events(run, "train")) >= 3)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    (stop,) = events(run, "stop")
+    assert stop["reason"] == "SIGTERM"
+    assert (run / "checkpoints" / f"step-{stop['step']:08d}" / "MANIFEST.json").is_file()
+
+
+def test_ctrl_c_once_saves(long, started):
+    path, run = long("ctrl-c")
+    process = started(1, path)
+    wait_for(lambda: len(events(run, "train")) >= 3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == REQUEUE
+    assert "archsr: SIGINT: this iteration is finished and saved; twice ends at once" in err
+    assert events(run, "stop")[0]["reason"] == "SIGINT"
+
+
+def test_a_second_term_ends_it_at_once(long, started):
+    path, run = long("twice")
+    sizes = ("training.global_batch=24", "data.gt_size=128", "model.features=64", "model.growth=32", "model.blocks=23")
+    process = started(1, path, *(word for size in sizes for word in ("--set", size)))  # an iteration takes a minute
+    wait_for(lambda: events(run, "validation"))
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(stopping.TWICE + 0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    assert not list((run / "checkpoints").glob("step-*"))
+
+
+def test_the_time_limit_is_kept_save_included(long):
+    """As if the process had begun 1000 seconds ago."""
+    path, run = long("limited")
+    wishes = Wishes(started=time.time() - 1000)
+    wishes.saved_in(0.5)
+    changes = ["training.time_limit='0:16:52'", "training.stages.0.iterations=5000"]
+    with pytest.raises(Stopped, match="time limit"):
+        session.run(load(TrainConfig, path, overrides=changes), resume=False, wishes=wishes)
+    (stop,) = events(run, "stop")
+    assert (stop["reason"], stop["requeue"]) == ("time limit", True)
+    assert stop["step"] > 1
+    manifest = json.loads((run / "checkpoints" / f"step-{stop['step']:08d}" / "MANIFEST.json").read_text())
+    assert manifest["saved"] < wishes.started + 1012
+
+
+def test_what_is_asked():
+    wishes = Wishes(started=time.time() - 100)
+    assert wishes.asked() == 0
+    wishes.limit = 115.0
+    assert wishes.asked() == 0, "a tenth of the limit is left for a save of unknown length"
+    wishes.limit = 110.0
+    assert REASONS[wishes.asked()] == "time limit"
+    wishes.saved_in(1.0)
+    assert wishes.asked() == 0, "a save of one second needs less"
+    wishes.saved_in(30.0)
+    assert REASONS[wishes.asked()] == "time limit"
+    with pytest.raises(Stopped, match="SIGTERM"):
+        wishes.note(signal.SIGTERM)  # nothing was trained yet
+    wishes.training = True
+    wishes.note(signal.SIGUSR1)
+    assert REASONS[wishes.asked()] == "SIGUSR1"
+    wishes.note(signal.SIGTERM)  # after SIGUSR1 the cluster insists; that is no second SIGTERM
+    assert REASONS[wishes.asked()] == "SIGTERM"
+
+
+@pytest.mark.parametrize("wrong", ["3:50", "90", "1:60:00", "soon"])
+def test_a_time_limit_is_a_time(tiny_tables, wrong):
+    tables = {**tiny_tables, "training": {**tiny_tables["training"], "time_limit": wrong}}
+    with pytest.raises(stopping.UserError, match="training.time_limit"):
+        check(TrainConfig, tables, where="test")
