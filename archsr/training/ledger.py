@@ -61,7 +61,9 @@ def one_pass(forward: Callable[[], Tensor], weights: Iterable[nn.Module], *, nar
             kept[identity(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with _narrowed(narrow) as weights_of_autocast, Ledger() as ledger:
+    # anomaly detection would ask imagined numbers whether they are numbers
+    anomalies = torch.autograd.set_detect_anomaly(False)
+    with anomalies, _narrowed(narrow) as weights_of_autocast, Ledger() as ledger:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             result = forward()
         weights_of_autocast.clear()

@@ -52,3 +52,10 @@ def test_shapes_alone_keep_what_real_numbers_keep():
     real, imagined = one_pass(lambda: run(x), [net]), generator_pass(config, 2)
     assert (real.kept, real.held, real.flops) == (imagined.kept, imagined.held, imagined.flops)
     assert real.peak == pytest.approx(imagined.peak, rel=0.01)
+
+
+def test_a_forecast_asks_no_imagined_number_under_anomaly_detection():
+    config = measure.config_for(["all"], "rrdb", "bf16", size=40, **SMALL)
+    with measure.torch.autograd.set_detect_anomaly(True, check_nan=True):
+        assert generator_pass(config, 3).kept > 0
+        assert measure.torch.is_anomaly_enabled()
