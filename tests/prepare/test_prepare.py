@@ -238,7 +238,7 @@ def test_unreadable_rights(messy, tmp_path):
         (lambda f: shutil.rmtree(f), "no such folder"),
         (lambda f: [p.unlink() for p in f.rglob("*") if p.is_file()], "no photographs found"),
         (lambda f: [p.write_text("x") for p in f.rglob("*.jpg")], "no photographs found: all 12 files"),
-        (lambda f: [p.write_text("x") for p in sorted(f.rglob("*.jpg"))[:8]], "8 of 12 files cannot be read"),
+        (lambda f: [p.write_text("x") for p in sorted(f.rglob("*.jpg"))[:8]], "8 of 12 files cannot be used"),
         (lambda f: [shutil.rmtree(p) for p in sorted(f.iterdir())[:10]], "too few scenes for three splits: found 2"),
     ],
 )
