@@ -219,7 +219,7 @@ def _add_prepare(verbs: "_Verbs") -> None:
 def _add_evaluate(verbs: "_Verbs") -> None:
     p = _verb(verbs, "evaluate", "is a run better than its original?", "archsr evaluate runs/last_layer")
     p.add_argument("run", type=Path, help="a run folder")
-    p.add_argument("--on", type=Path, metavar="SHARDS", help="another dataset (default: the run's own)")
+    p.add_argument("--on", metavar="SHARDS", help="another dataset, a folder or a URL (default: the run's own)")
     p.add_argument("--split", choices=("val", "test"), default="test", help="default: test")
     p.add_argument("--weights", choices=("best", "last", "best_raw", "last_raw"), default="best", help="default: best")
     p.add_argument("--metric", action="append", default=[], help="a measure of pyiqa, e.g. dists (default: lpips)")

@@ -138,7 +138,7 @@ def _prepared(config: TrainConfig) -> bool:
 def _draw_if_absent(config: TrainConfig, small: TrainConfig) -> None:
     if _prepared(config):
         return
-    print(f"debug: {config.data.shards} holds no dataset: drawn photographs stand in", flush=True)
+    print(f"debug: {config.data.shards}: no dataset on this machine: drawn photographs stand in", flush=True)
     photos = Path(config.runs) / "debug-photos"
     draw_photos(photos, projects=8, views=1, plans=1)
     settings = PrepareConfig(scale=config.model.scale, val=0.15, test=0.08, tile=256, min_side=200, pair_size=96)

@@ -8,16 +8,21 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from archsr.cache import Item, read
 from archsr.errors import UserError
+from archsr.remote import Place, Remote, fetch_bytes
 
 SCHEMA = "archsr-shards/2"
 NAME = "manifest.json"
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Part(BaseModel):
@@ -30,9 +35,19 @@ class Shard(_Part):
     file: str
     samples: int
     bytes: int
-    sha256: str
+    sha256: Sha256
     index: str
-    index_sha256: str
+    index_sha256: Sha256
+
+    @property
+    def tar_item(self) -> Item:
+        """The tar as a file to fetch."""
+        return Item(self.file, self.sha256, self.bytes)
+
+    @property
+    def index_item(self) -> Item:
+        """The index as a file to fetch."""
+        return Item(self.index, self.index_sha256)
 
 
 class Split(_Part):
@@ -117,14 +132,28 @@ def to_json(manifest: Manifest) -> bytes:
     return (json.dumps(ordered, indent=1, ensure_ascii=True) + "\n").encode()
 
 
-def load(folder: Path) -> Manifest:
-    """Read a dataset's manifest. Raises `UserError` if there is none, or it is of another schema or damaged."""
+def load(folder: Place) -> Manifest:
+    """Read a dataset's manifest. Raises `UserError` if there is none, or it is of another schema or damaged.
+
+    At a URL, one that does not agree with itself (hashes with the fingerprint, samples with their sums) counts as
+    damaged on the way and is fetched again. With it, everything that a sample is read by is tied together.
+    """
+    if isinstance(folder, Remote):
+        return _parse(fetch_bytes(folder, NAME, check=lambda content: _disagreement(content, folder)), folder)
     path = folder / NAME
     try:
-        plain = json.loads(path.read_bytes())
+        return _parse(path.read_bytes(), folder)
     except FileNotFoundError:
         raise UserError(f"{folder}: no {NAME} there; make a dataset with: archsr prepare PHOTOS {folder}") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+
+
+def _parse(content: bytes, folder: Place) -> Manifest:
+    path = folder / NAME
+    try:
+        plain = json.loads(content)
+    except ValueError as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     found = plain.pop("schema", "none") if isinstance(plain, dict) else "none"
     if found != SCHEMA:
@@ -138,8 +167,26 @@ def load(folder: Path) -> Manifest:
         raise UserError(f"{path}: damaged at {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def check_sizes(folder: Path, shards: Iterable[Shard]) -> None:
-    """Compare every tar's size with the manifest: cheap, and catches truncation before training starts."""
+def _disagreement(content: bytes, folder: Remote) -> str | None:
+    if content.startswith(b'{\n "schema": "archsr-shards/') and SCHEMA.encode() not in content[:60]:
+        return None  # whole, but of another archsr: no further try would change that
+    try:
+        made = _parse(content, folder)
+    except UserError as error:
+        return str(error).removeprefix(f"{folder / NAME}: ")
+    if fingerprint(made.splits) != made.fingerprint:
+        return "the fingerprint is not that of its shards"
+    wrong = [name for name, split in made.splits.items() if sum(s.samples for s in split.shards) != split.samples]
+    return f"the shards of {wrong[0]} have not as many samples together as it says" if wrong else None
+
+
+def check_sizes(folder: Place, shards: Iterable[Shard]) -> None:
+    """Compare every tar's size with the manifest: cheap, and catches truncation before training starts.
+
+    Shards at a URL are compared by size and SHA-256 when they arrive.
+    """
+    if isinstance(folder, Remote):
+        return
     for shard in shards:
         path = folder / shard.file
         size = path.stat().st_size if path.is_file() else None
@@ -148,16 +195,23 @@ def check_sizes(folder: Path, shards: Iterable[Shard]) -> None:
             raise UserError(f"{path}: {state}, expected {shard.bytes:,}; copy it again or prepare the dataset again")
 
 
-def read_index(folder: Path, shard: Shard) -> list[Sample]:
+def read_index(folder: Place, shard: Shard) -> list[Sample]:
     """The samples of a shard in order. Raises `UserError` if the index is missing or not the manifest's."""
-    path = folder / shard.index
+    if isinstance(folder, Remote):
+        content = read(folder, shard.index_item, digest=shard.index_sha256)
+    else:
+        content = _local_index(folder / shard.index, shard)
+    return [_sample(json.loads(line)) for line in content.splitlines()]
+
+
+def _local_index(path: Path, shard: Shard) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; copy it again") from None
     if hashlib.sha256(content).hexdigest() != shard.index_sha256:
         raise UserError(f"{path}: is not the index that {NAME} describes (its SHA-256 differs); copy it again")
-    return [_sample(json.loads(line)) for line in content.splitlines()]
+    return content
 
 
 def _sample(plain: dict[str, Any]) -> Sample:

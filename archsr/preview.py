@@ -123,11 +123,16 @@ def _batches(plan: _Plan, photos: Path | None, drawn: Path) -> tuple[Iterator[Ba
     """Endless crops, and words on their source."""
     if photos is not None:
         return _from_photos(plan, photos), f"photographs of {photos}"
-    if plan.train is not None and (Path(plan.train.data.shards) / MANIFEST).is_file():
+    if plan.train is not None and _prepared(plan.train.data.shards):
         return _from_shards(plan, plan.train), f"the first training samples of {plan.train.data.shards}"
     draw_photos(drawn, projects=12, views=1, plans=0)
     missing = f"{plan.train.data.shards} holds no dataset" if plan.train else "a preparation config names no pictures"
     return _from_photos(plan, drawn), f"drawn, as {missing} (--photos FOLDER takes yours)"
+
+
+def _prepared(shards: str) -> bool:
+    """A URL is meant, whether or not it can be reached."""
+    return "://" in shards or (Path(shards) / MANIFEST).is_file()
 
 
 def _from_shards(plan: _Plan, train: TrainConfig) -> Iterator[Batch]:

@@ -30,9 +30,16 @@ class TagChoice(Table):
 
 
 class DataConfig(Table):
-    """Where samples come from. `window`: how many shards are mixed at a time; `workers` decode per process."""
+    """Where samples come from. `window`: how many shards are mixed at a time; `workers` decode per process.
+
+    `shards` is a folder or a URL; of one at a URL, at most `cache_gb` lie in `cache`, and each transfer is tried again
+    `retries` times.
+    """
 
     shards: str = "shards/photos"
+    cache: str = "shards/.cache"
+    cache_gb: Annotated[float, Field(gt=0)] = 50.0
+    retries: Count = 7
     tags: TagChoice = TagChoice()
     gt_size: Annotated[int, Field(ge=32, multiple_of=8)] = 256
     hflip: bool = True

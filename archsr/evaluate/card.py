@@ -12,10 +12,11 @@ from archsr.evaluate.figures import write_patches
 from archsr.evaluate.measures import check_names, extra, standard
 from archsr.evaluate.report import as_json, markdown
 from archsr.evaluate.suite import bicubic, evaluate, model
+from archsr.remote import Place, place_of
 from archsr.upscale.upscaler import Upscaler, open_model
 
 
-def _variant(split: str, which: str, shards: Path | None, limit: int | None) -> str:
+def _variant(split: str, which: str, shards: Place | None, limit: int | None) -> str:
     """The report's folder: another question does not overwrite the answer to the plain one."""
     parts = [split, "" if which == "best" else which, f"on-{shards.name}" if shards else ""]
     return "-".join(p for p in [*parts, "" if limit is None else f"first-{limit}"] if p)
@@ -24,7 +25,7 @@ def _variant(split: str, which: str, shards: Path | None, limit: int | None) -> 
 def evaluate_run(
     run: Path,
     *,
-    shards: Path | None = None,
+    shards: Path | str | None = None,
     split: str = "test",
     which: str = "best",
     metrics: Sequence[str] = ("lpips",),
@@ -41,9 +42,9 @@ def evaluate_run(
         raise UserError(f"{run}: no run folder: it has no config.toml")
     config = config_file.load(TrainConfig, run / "config.toml")
     elsewhere = shards is not None
-    shards = shards or Path(config.data.shards)
-    if (scale := mf.load(shards).scale) != config.model.scale:
-        raise UserError(f"{shards}: pairs of scale {scale}, but {run} is a model of scale {config.model.scale}")
+    place = place_of(str(shards or config.data.shards), config.data)
+    if (scale := mf.load(place).scale) != config.model.scale:
+        raise UserError(f"{place}: pairs of scale {scale}, but {run} is a model of scale {config.model.scale}")
     source = checkpoint.weights_of(str(run), which=which)
     about = checkpoint.about_snapshot(Path(source))
     original, _ = open_model(checkpoint.weights_of(str(run), which="initial"))
@@ -56,14 +57,14 @@ def evaluate_run(
     check_names(metrics)
     found, missing = extra(metrics)
     measures = [*standard(config.model.scale), *found]
-    scores = evaluate(shards, split, contenders, measures, limit=limit)
+    scores = evaluate(place, split, contenders, measures, limit=limit)
     some = f" (only {len(scores.rows)} of them: --limit)" if limit is not None else ""
     protocol = (
-        f"Protocol: the fixed {split} pairs of {shards.name}{some}, results rounded to 8 bits. PSNR and SSIM on RGB "
+        f"Protocol: the fixed {split} pairs of {place.name}{some}, results rounded to 8 bits. PSNR and SSIM on RGB "
         f"without {config.model.scale} pixels of border; NIQE on MATLAB's Y without the same border. Weights: "
         f"{Path(source).name}."
     )
-    folder = out or run / "evaluation" / _variant(split, which, shards if elsewhere else None, limit)
+    folder = out or run / "evaluation" / _variant(split, which, place if elsewhere else None, limit)
     text = markdown(scores, title=f"{config.name} on {split}", protocol=protocol, missing=missing)
     try:
         write_bytes(folder / "report.md", text.encode())

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from archsr.evaluate.figures import Patch, PatchKeeper
 from archsr.evaluate.measures import NAN, Measure
 from archsr.images import pixels_to_tensor, tensor_to_pixels, to_float
 from archsr.niqe import imresize
+from archsr.remote import Place
 from archsr.stream.loader import eval_pairs, spread
 from archsr.upscale.upscaler import Upscaler
 
@@ -68,7 +68,7 @@ def model(name: str, title: str, upscaler: Upscaler) -> Contender:
 
 
 def evaluate(
-    shards: Path,
+    shards: Place,
     split: str,
     contenders: Sequence[Contender],
     measures: Sequence[Measure],

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from multiprocessing.process import BaseProcess
 
 import numpy as np
 import torch
@@ -13,9 +13,12 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from archsr import manifest as mf
 from archsr.errors import UserError
+from archsr.remote import Place, Remote
 from archsr.seeds import generator
 from archsr.stream.plan import Plan, Slice, subset_sizes
+from archsr.stream.prefetch import Prefetcher
 from archsr.stream.reader import ShardReader, crop, crop_pair, read_pair
+from archsr.stream.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class StreamOptions:
     `pair_scale`: of a dataset of pairs, whose `lq` is read and cropped too.
     """
 
-    folder: Path
+    folder: Place
     shards: list[mf.Shard]
     seed: int
     window: int
@@ -69,50 +72,65 @@ class TrainStream(IterableDataset[Batch]):
     yields micro-batches w, w + n, ...; the DataLoader asks the workers in turn, so the process sees 0, 1, 2, ...
     """
 
-    def __init__(self, options: StreamOptions, part: Slice) -> None:
+    def __init__(self, options: StreamOptions, part: Slice, watch: Watch) -> None:
         self.options = options
         self.part = part
+        self.watch = watch
+        self._ahead: Prefetcher | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         """Micro-batches from the slice's start on."""
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        plan = make_plan(self.options)
-        reader = ShardReader(self.options.folder, self.options.shards)
+        self.watch.begin(worker)
+        options, plan = self.options, make_plan(self.options)
+        reader = ShardReader(options.folder, options.shards)
+        if isinstance(options.folder, Remote):
+            self._ahead = Prefetcher(options.folder, options.shards, plan)
         try:
             for number in self.part.numbers(worker=worker, workers=workers):
-                yield _read_batch(self.options, plan, reader, self.part.positions(number))
+                positions = self.part.positions(number)
+                if self._ahead is not None:
+                    self._ahead.at(positions.start)
+                yield _read_batch(options, plan, reader, positions, self.watch)
         finally:
             reader.close()
+            self.close()
+
+    def close(self) -> None:
+        """End what fetches ahead in this process."""
+        if self._ahead is not None:
+            self._ahead.close()
 
 
 def batch_at(options: StreamOptions, positions: range) -> Batch:
     """The micro-batch that the stream has at `positions`, read by itself."""
     reader = ShardReader(options.folder, options.shards)
     try:
-        return _read_batch(options, make_plan(options), reader, positions)
+        return _read_batch(options, make_plan(options), reader, positions, Watch(0))
     finally:
         reader.close()
 
 
-def _read_batch(options: StreamOptions, plan: Plan, reader: ShardReader, positions: range) -> Batch:
+def _read_batch(options: StreamOptions, plan: Plan, reader: ShardReader, positions: range, watch: Watch) -> Batch:
     crops: list[Tensor] = []
     small: list[Tensor] = []
     keys: list[str] = []
     for position in positions:
         place = plan.place(position)
-        picks = options.picks
-        sample = reader.sample(place.shard, place.index if picks is None else int(picks[place.shard][place.index]))
-        picture = reader.picture(place.shard, sample, "gt")
-        rng = generator(options.seed, "crop", position)
-        if options.pair_scale is None:
-            crops.append(crop(picture, options.size, rng, hflip=options.hflip))
-        else:
-            lq, scale = reader.picture(place.shard, sample, "lq"), options.pair_scale
-            gt, lq = crop_pair(picture, lq, options.size, rng, scale=scale, hflip=options.hflip)
-            crops.append(gt)
-            small.append(lq)
-        keys.append(sample.key)
+        number = place.index if options.picks is None else int(options.picks[place.shard][place.index])
+        with watch.reading(position, place.shard, number):
+            sample = reader.sample(place.shard, number)
+            picture = reader.picture(place.shard, sample, "gt")
+            rng = generator(options.seed, "crop", position)
+            if options.pair_scale is None:
+                crops.append(crop(picture, options.size, rng, hflip=options.hflip))
+            else:
+                lq, scale = reader.picture(place.shard, sample, "lq"), options.pair_scale
+                gt, lq = crop_pair(picture, lq, options.size, rng, scale=scale, hflip=options.hflip)
+                crops.append(gt)
+                small.append(lq)
+            keys.append(sample.key)
     return Batch(torch.stack(crops), tuple(keys), positions.start, torch.stack(small) if small else None)
 
 
@@ -120,8 +138,11 @@ class Stream:
     """The batches of one process, read ahead by worker processes. Close it: workers hold files and memory."""
 
     def __init__(self, options: StreamOptions, part: Slice, *, workers: int, pin_memory: bool) -> None:
+        self._options = options
+        self._watch = Watch(workers)
+        self._source = TrainStream(options, part, self._watch)
         loader = DataLoader(
-            TrainStream(options, part),
+            self._source,
             batch_size=None,
             num_workers=workers,
             pin_memory=pin_memory,
@@ -131,17 +152,33 @@ class Stream:
         self._batches = iter(loader)
 
     def next(self) -> Batch:
-        """The next micro-batch. A reader's `UserError` in a worker is raised here as such."""
+        """The next micro-batch. A reader's `UserError` in a worker, and a worker's death, is a `UserError` here."""
         try:
             return next(self._batches)
         except UserError as error:  # DataLoader puts the worker's traceback into the text
             raise UserError(str(error).strip().rsplit("UserError: ", 1)[-1]) from None
+        except (RuntimeError, EOFError, OSError) as error:  # the DataLoader's word, or a pipe that ends in the middle
+            raise self.cause() or error from None
+
+    def cause(self) -> UserError | None:
+        """Which worker died over which sample, or None where all live.
+
+        When a worker dies, the DataLoader's signal handler raises `RuntimeError` wherever the process just is.
+        """
+        workers: list[BaseProcess] = getattr(self._batches, "_workers", [])
+        return self._watch.cause(workers, self._options.folder, self._options.shards)
 
     def close(self) -> None:
         """Stop the workers."""
+        self._source.close()
         shutdown = getattr(self._batches, "_shutdown_workers", None)
-        if shutdown is not None:
+        if shutdown is None:
+            return
+        try:
             shutdown()
+        except RuntimeError:  # one died just now; the DataLoader has ended the others all the same
+            if self.cause() is None:
+                raise
 
 
 def _calm_worker(worker: int) -> None:  # noqa: ARG001 - the DataLoader passes it
@@ -173,7 +210,7 @@ class EvalPair:
 
 
 def eval_pairs(
-    folder: Path, split: mf.Split, *, limit: int | None = None, rank: int = 0, world: int = 1
+    folder: Place, split: mf.Split, *, limit: int | None = None, rank: int = 0, world: int = 1
 ) -> Iterator[EvalPair]:
     """The fixed pairs of a split that fall to `rank`: every world-th of the first `limit`, spread over the split."""
     numbers = spread(split.samples, limit)[rank::world]

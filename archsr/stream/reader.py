@@ -1,4 +1,4 @@
-"""Reading samples out of local tars by offset, each verified against the manifest."""
+"""Reading samples out of tars by offset, each verified against the manifest."""
 
 import hashlib
 import os
@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from archsr import manifest as mf
+from archsr.cache import read
 from archsr.errors import UserError
 from archsr.images import decode_tensor
+from archsr.remote import Place, Remote
 
 _OPEN_FILES = 64
 _OPEN_INDEXES = 32
@@ -19,11 +21,13 @@ _OPEN_INDEXES = 32
 class ShardReader:
     """Reads the samples of one split. Opens files lazily and keeps few open; `close` when done.
 
+    Shards at a URL are read out of the cache, held only while a sample is read: between samples nothing is in use, so
+    that no process ever waits for another that waits for it.
     Every read is checked for its length and SHA-256: a tar cut short or altered after it was prepared raises
     `UserError` and never trains.
     """
 
-    def __init__(self, folder: Path, shards: list[mf.Shard]) -> None:
+    def __init__(self, folder: Place, shards: list[mf.Shard]) -> None:
         self.folder = folder
         self.shards = shards
         self._files: OrderedDict[int, int] = OrderedDict()
@@ -41,19 +45,27 @@ class ShardReader:
         """uint8 (3, h, w) of `gt` or `lq`."""
         place = sample.members[member]
         path = self.folder / self.shards[shard].file
-        data = os.pread(self._file(shard), place.size, place.offset)
-        if len(data) != place.size:
-            raise UserError(f"{path}: truncated: {sample.key} ends after {len(data):,} of {place.size:,} bytes")
-        if hashlib.sha256(data).hexdigest() != place.sha256:
-            raise UserError(f"{path}: {sample.key} is damaged (its SHA-256 differs from the index); copy the tar again")
         try:
-            return decode_tensor(data)
-        except RuntimeError as error:
-            raise UserError(f"{path}: {sample.key} cannot be decoded: {error}") from None
+            return decode_tensor(self._bytes(shard, place, sample.key))
+        except UserError:
+            raise
+        except Exception as error:  # whatever a decoder raises, it is this sample that it was about
+            raise UserError(f"{path}: {sample.key} cannot be decoded: {type(error).__name__}: {error}") from error
 
-    def _file(self, shard: int) -> int:
+    def _bytes(self, shard: int, place: mf.Member, key: str) -> bytes:
+        if isinstance(self.folder, Remote):
+            item = self.shards[shard].tar_item
+            return read(self.folder, item, digest=place.sha256, offset=place.offset, size=place.size)
+        path = self.folder / self.shards[shard].file
+        data = os.pread(self._file(shard, path), place.size, place.offset)
+        if len(data) != place.size:
+            raise UserError(f"{path}: truncated: {key} ends after {len(data):,} of {place.size:,} bytes")
+        if hashlib.sha256(data).hexdigest() != place.sha256:
+            raise UserError(f"{path}: {key} is damaged (its SHA-256 differs from the index); copy the tar again")
+        return data
+
+    def _file(self, shard: int, path: Path) -> int:
         if shard not in self._files:
-            path = self.folder / self.shards[shard].file
             try:
                 self._files[shard] = os.open(path, os.O_RDONLY)
             except OSError as error:

@@ -1,19 +1,20 @@
 """The dataset of a run, checked before anything else begins."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from archsr import manifest as mf
 from archsr.config import TagChoice, TrainConfig
 from archsr.errors import UserError
+from archsr.remote import Place, Remote, place_of
 from archsr.stream.choice import Choice, choose
+from archsr.world import World
 
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset's folder and manifest, and, where the config speaks of tags, which of its samples are taken."""
+    """A dataset's place and manifest, and, where the config speaks of tags, which of its samples are taken."""
 
-    folder: Path
+    folder: Place
     manifest: mf.Manifest
     choice: Choice | None
 
@@ -31,17 +32,31 @@ class Data:
 
 def open_data(config: TrainConfig) -> Data:
     """The dataset, checked against the config and the files."""
-    folder = Path(config.data.shards)
+    folder = place_of(config.data.shards, config.data)
     manifest = mf.load(folder)
     if manifest.scale != config.model.scale:
         raise UserError(f"{folder}: pairs of scale {manifest.scale}, but model.scale is {config.model.scale}")
     train = manifest.splits["train"].shards
     mf.check_sizes(folder, train + manifest.splits["val"].shards)
+    if isinstance(folder, Remote):
+        _refuse_small_cache(folder, train, config.data.window)
     choice = None
     if config.data.tags != TagChoice():
         choice = choose([[s.tags for s in mf.read_index(folder, shard)] for shard in train], config.data.tags)
     data = Data(folder, manifest, choice)
     _refuse_too_few(data, config)
+    return data
+
+
+def open_together(config: TrainConfig, world: World) -> Data:
+    """As `open_data`, by every rank: where one cannot, none goes on, nor where two see different datasets."""
+    data = world.together(lambda: open_data(config))  # all ranks
+    seen = world.gather(data.manifest.fingerprint)  # all ranks
+    if len(set(seen)) > 1:
+        raise UserError(
+            f"{data.folder}: the processes see different datasets, rank 0 {seen[0][:16]}, rank {world.rank} "
+            f"{seen[world.rank][:16]}: it was replaced just now, or it is not the same folder everywhere; start again"
+        )
     return data
 
 
@@ -53,4 +68,15 @@ def _refuse_too_few(data: Data, config: TrainConfig) -> None:
         raise UserError(
             f"{data.folder}: {int(have * smallest)} training samples{share} are fewer than one global batch ({need}); "
             "lower training.global_batch or prepare more photographs"
+        )
+
+
+def _refuse_small_cache(folder: Remote, shards: list[mf.Shard], window: int) -> None:
+    """Where two windows do not fit, shards would be fetched again and again: processes stand at most in two at once."""
+    sizes = sorted((s.bytes for s in shards), reverse=True)
+    need = sum(sizes[: 2 * window])
+    if folder.limit < need:
+        raise UserError(
+            f"{folder}: data.cache_gb ({folder.limit / 1e9:g}) is too small: two windows of {window} shards need "
+            f"{need / 1e9:.3g} GB; raise it or lower data.window"
         )

@@ -19,7 +19,7 @@ from archsr.stopping import LOST, REASONS, Stopped, Wishes
 from archsr.stream.loader import Batch, Stream
 from archsr.stream.plan import Slice
 from archsr.training import health, layers, optim
-from archsr.training.data import open_data
+from archsr.training.data import open_together
 from archsr.training.ending import Ending
 from archsr.training.keys import KeysFile, cut_keys
 from archsr.training.log import Meter, RunLog
@@ -43,7 +43,7 @@ def train(
     folder = Path(config.runs) / config.name
     wishes = wishes or Wishes()
     wishes.limit = config.training.seconds
-    data = open_data(config)
+    data = open_together(config, world)  # all ranks
     with holding(folder, world, lost=wishes.lose):  # all ranks
         saved = _take_up(config, folder, world, resume=resume)
         with Ending(folder, active=world.rank == 0) as ending:
@@ -163,6 +163,11 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 raise health.give_up(run, progress)
             if stopping:
                 _stop(run, progress, log)  # all ranks
+    except RuntimeError:
+        # a worker of the stream that dies raises here, whatever line the process is at
+        if stream is not None and (cause := stream.cause()) is not None:
+            raise cause from None
+        raise
     finally:
         keys.close()
         if stream is not None:

@@ -34,9 +34,9 @@ from archsr.world import World
 
 # what may differ between a run and its continuation
 _FREE = (
-    "name", "runs", "log.", "validation.every", "validation.pictures", "checkpoint.", "data.shards", "data.workers",
-    "training.micro_batch", "training.max_skipped", "training.gradient_checkpointing", "training.recompute_",
-    "training.time_limit",
+    "name", "runs", "log.", "validation.every", "validation.pictures", "checkpoint.", "data.shards", "data.cache",
+    "data.retries", "data.workers", "training.micro_batch", "training.max_skipped", "training.gradient_checkpointing",
+    "training.recompute_", "training.time_limit",
 )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """Validation during training: the fixed pairs, shared out over all ranks and gathered exactly."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from archsr.colour import mean_drift
 from archsr.images import Pixels, tensor_to_pixels, to_float
 from archsr.manifest import Manifest
 from archsr.metrics import psnr, ssim
+from archsr.remote import Place
 from archsr.stream.loader import eval_pairs
 from archsr.world import World
 
@@ -36,7 +36,7 @@ class Validation:
 @torch.no_grad()
 def validate(
     net: nn.Module,
-    folder: Path,
+    folder: Place,
     manifest: Manifest,
     *,
     samples: int,

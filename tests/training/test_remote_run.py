@@ -1,0 +1,53 @@
+"""A run on shards at a URL is the run on the same shards in a folder, and so is its evaluation."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "stream"))
+from flaky_server import FAULTS, flaky
+from safetensors.torch import load_file
+from torch import equal
+
+from archsr import manifest as mf
+from archsr import session
+from archsr.config import TrainConfig
+from archsr.config_file import check
+from archsr.errors import UserError
+from archsr.evaluate.card import evaluate_run
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr("archsr.remote._FIRST_WAIT", 0.001)
+
+
+def run(tables, name, shards, cache, **data):
+    data = {**tables["data"], "shards": str(shards), "cache": str(cache), **data}
+    session.run(check(TrainConfig, {**tables, "name": name, "data": data}, where=name), resume=False)
+    return Path(tables["runs"]) / name
+
+
+def test_the_same_weights_the_same_scores_and_the_same_tags(tiny_tables, tmp_path):
+    folder = Path(tiny_tables["data"]["shards"])
+    tags = {"only": ["facade"]}
+    with flaky(folder, lambda name, number: FAULTS[(len(name) + number) % 5] if number < 2 else None) as server:
+        there = run(tiny_tables, "there", server.url, tmp_path / "cache", workers=1, tags=tags)
+        here = run(tiny_tables, "here", folder, tmp_path / "none", tags=tags)
+        assert not (tmp_path / "none").exists()
+        a, b = (load_file(r / "snapshots" / "last.safetensors") for r in (there, here))
+        assert a.keys() == b.keys()
+        assert all(equal(a[k], b[k]) for k in a)
+        text = [(evaluate_run(r, metrics=[]) / "scores.json").read_text() for r in (there, here)]
+        assert text[0].split('"protocol"')[0] == text[1].split('"protocol"')[0]
+        assert set(FAULTS) <= set(server.injected)
+        assert (evaluate_run(here, shards=server.url, metrics=[]) / "report.md").is_file()
+
+
+def test_a_dataset_that_is_not_there_is_one_line(tiny_tables, tmp_path):
+    with (
+        flaky(tmp_path) as server,
+        pytest.raises(UserError, match=rf"data/{mf.NAME}: not there; data\.shards is the URL"),
+    ):
+        run(tiny_tables, "nowhere", server.url, tmp_path / "cache")
