@@ -18,14 +18,17 @@ from archsr.seeds import generator
 from archsr.stream.plan import Plan, Slice, subset_sizes
 from archsr.stream.prefetch import Prefetcher
 from archsr.stream.reader import ShardReader, crop, crop_pair, read_pair
+from archsr.stream.slots import Slots
 from archsr.stream.watch import Watch
+
+_AHEAD = 2  # micro-batches that each worker reads before they are asked for
 
 
 @dataclass(frozen=True)
 class Batch:
     """A micro-batch: `gt` uint8 (b, 3, size, size), its samples' keys, and the position of the first in the stream.
 
-    `lq`: uint8, of a dataset of pairs.
+    `lq`: uint8, of a dataset of pairs. Both in any memory format.
     """
 
     gt: Tensor
@@ -33,10 +36,19 @@ class Batch:
     position: int
     lq: Tensor | None = None
 
-    def pin_memory(self) -> "Batch":
-        """Called by the DataLoader, so that the copy to the device need not wait."""
-        lq = None if self.lq is None else self.lq.pin_memory()
-        return Batch(self.gt.pin_memory(), self.keys, self.position, lq)
+    def clone(self) -> "Batch":
+        """A copy for those who keep it longer than until the stream's next."""
+        return Batch(self.gt.clone(), self.keys, self.position, None if self.lq is None else self.lq.clone())
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """What a worker sends: which of its batches now lies in its slot, and the samples there."""
+
+    worker: int
+    number: int
+    keys: tuple[str, ...]
+    position: int
 
 
 @dataclass(frozen=True)
@@ -65,20 +77,21 @@ def make_plan(options: StreamOptions) -> Plan:
     return Plan(sizes, options.seed, options.window)
 
 
-class TrainStream(IterableDataset[Batch]):
-    """Endless micro-batches of one process from its slice of the global order.
+class TrainStream(IterableDataset[_Filled]):
+    """Endless micro-batches of one process from its slice of the global order, written into `slots`.
 
     Crops and flips are drawn per position, so nothing depends on which worker reads. In DataLoader worker w of n it
-    yields micro-batches w, w + n, ...; the DataLoader asks the workers in turn, so the process sees 0, 1, 2, ...
+    fills micro-batches w, w + n, ...; the DataLoader asks the workers in turn, so the process sees 0, 1, 2, ...
     """
 
-    def __init__(self, options: StreamOptions, part: Slice, watch: Watch) -> None:
+    def __init__(self, options: StreamOptions, part: Slice, watch: Watch, slots: Slots) -> None:
         self.options = options
         self.part = part
         self.watch = watch
+        self.slots = slots
         self._ahead: Prefetcher | None = None
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[_Filled]:
         """Micro-batches from the slice's start on."""
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
@@ -88,11 +101,12 @@ class TrainStream(IterableDataset[Batch]):
         if isinstance(options.folder, Remote):
             self._ahead = Prefetcher(options.folder, options.shards, plan)
         try:
-            for number in self.part.numbers(worker=worker, workers=workers):
-                positions = self.part.positions(number)
+            for number, part in enumerate(self.part.numbers(worker=worker, workers=workers)):
+                positions = self.part.positions(part)
                 if self._ahead is not None:
                     self._ahead.at(positions.start)
-                yield _read_batch(options, plan, reader, positions, self.watch)
+                keys = _read_batch(options, plan, reader, positions, self.watch, self.slots.at(worker, number))
+                yield _Filled(worker, number, keys, positions.start)
         finally:
             reader.close()
             self.close()
@@ -106,17 +120,26 @@ class TrainStream(IterableDataset[Batch]):
 def batch_at(options: StreamOptions, positions: range) -> Batch:
     """The micro-batch that the stream has at `positions`, read by itself."""
     reader = ShardReader(options.folder, options.shards)
+    tensors = [torch.empty(shape, dtype=torch.uint8) for shape in _shapes(options, len(positions))]
     try:
-        return _read_batch(options, make_plan(options), reader, positions, Watch(0))
+        keys = _read_batch(options, make_plan(options), reader, positions, Watch(0), tensors)
     finally:
         reader.close()
+    return Batch(tensors[0], keys, positions.start, *tensors[1:])
 
 
-def _read_batch(options: StreamOptions, plan: Plan, reader: ShardReader, positions: range, watch: Watch) -> Batch:
-    crops: list[Tensor] = []
-    small: list[Tensor] = []
+def _shapes(options: StreamOptions, count: int) -> list[tuple[int, int, int, int]]:
+    """Of `gt`, and of `lq` where there is one."""
+    scales = [1] if options.pair_scale is None else [1, options.pair_scale]
+    return [(count, 3, options.size // scale, options.size // scale) for scale in scales]
+
+
+def _read_batch(
+    options: StreamOptions, plan: Plan, reader: ShardReader, positions: range, watch: Watch, out: list[Tensor]
+) -> tuple[str, ...]:
+    """Read a micro-batch into `out`, each picture right after its decoding, and return its samples' keys."""
     keys: list[str] = []
-    for position in positions:
+    for row, position in enumerate(positions):
         place = plan.place(position)
         number = place.index if options.picks is None else int(options.picks[place.shard][place.index])
         with watch.reading(position, place.shard, number):
@@ -124,14 +147,13 @@ def _read_batch(options: StreamOptions, plan: Plan, reader: ShardReader, positio
             picture = reader.picture(place.shard, sample, "gt")
             rng = generator(options.seed, "crop", position)
             if options.pair_scale is None:
-                crops.append(crop(picture, options.size, rng, hflip=options.hflip))
+                out[0][row] = crop(picture, options.size, rng, hflip=options.hflip)
             else:
                 lq, scale = reader.picture(place.shard, sample, "lq"), options.pair_scale
-                gt, lq = crop_pair(picture, lq, options.size, rng, scale=scale, hflip=options.hflip)
-                crops.append(gt)
-                small.append(lq)
+                pair = crop_pair(picture, lq, options.size, rng, scale=scale, hflip=options.hflip)
+                out[0][row], out[1][row] = pair
             keys.append(sample.key)
-    return Batch(torch.stack(crops), tuple(keys), positions.start, torch.stack(small) if small else None)
+    return tuple(keys)
 
 
 class Stream:
@@ -139,26 +161,36 @@ class Stream:
 
     def __init__(self, options: StreamOptions, part: Slice, *, workers: int, pin_memory: bool) -> None:
         self._options = options
+        self._pin = pin_memory
         self._watch = Watch(workers)
-        self._source = TrainStream(options, part, self._watch)
+        self._slots = Slots(_shapes(options, part.micro_batch), workers=workers, ahead=_AHEAD)
+        self._source = TrainStream(options, part, self._watch, self._slots)
         loader = DataLoader(
             self._source,
             batch_size=None,
             num_workers=workers,
-            pin_memory=pin_memory,
+            prefetch_factor=_AHEAD if workers else None,
             worker_init_fn=_calm_worker if workers else None,
             generator=generator(options.seed, "loader"),  # without one, the global random state would be used
         )
         self._batches = iter(loader)
 
     def next(self) -> Batch:
-        """The next micro-batch. A reader's `UserError` in a worker, and a worker's death, is a `UserError` here."""
+        """The next micro-batch, good until the next call: a worker may then write over it.
+
+        In page-locked memory of its own with `pin_memory`, for copies to the device that need not wait. A reader's
+        `UserError` in a worker, and a worker's death, is a `UserError` here.
+        """
         try:
-            return next(self._batches)
+            filled = next(self._batches)
         except UserError as error:  # DataLoader puts the worker's traceback into the text
             raise UserError(str(error).strip().rsplit("UserError: ", 1)[-1]) from None
         except (RuntimeError, EOFError, OSError) as error:  # the DataLoader's word, or a pipe that ends in the middle
             raise self.cause() or error from None
+        tensors = self._slots.at(filled.worker, filled.number)
+        if self._pin:
+            tensors = [t.pin_memory() for t in tensors]
+        return Batch(tensors[0], filled.keys, filled.position, *tensors[1:])
 
     def cause(self) -> UserError | None:
         """Which worker died over which sample, or None where all live.

@@ -43,7 +43,7 @@ def recipe_at(config: TrainConfig, subset: float, position: int, batch: int) -> 
 def pair_of(config: TrainConfig, batch: Batch, subset: float, *, device: torch.device) -> tuple[Pair, Recipe | None]:
     """The micro-batch's pair on the device with the recipe of its degradation, or the stored pair and None."""
     if batch.lq is not None:
-        lq, gt = (to_float(p.to(device, non_blocking=True)) for p in (batch.lq, batch.gt))
+        lq, gt = (_moved(p, device) for p in (batch.lq, batch.gt))
         return Pair(lq, gt, origin_of(batch, subset)), None
     recipe = recipe_at(config, subset, batch.position, len(batch.keys))
     return degraded(batch, recipe, subset, device=device), recipe
@@ -51,8 +51,13 @@ def pair_of(config: TrainConfig, batch: Batch, subset: float, *, device: torch.d
 
 def degraded(batch: Batch, recipe: Recipe, subset: float, *, device: torch.device) -> Pair:
     """uint8 crops to a degraded pair on the device, with its origin."""
-    pair = apply(to_float(batch.gt.to(device, non_blocking=True)), recipe)
+    pair = apply(_moved(batch.gt, device), recipe)
     return Pair(pair.lq, pair.gt, origin_of(batch, subset))
+
+
+def _moved(pixels: Tensor, device: torch.device) -> Tensor:
+    """uint8 in any memory format to contiguous float32 on the device: results do not depend on how they were read."""
+    return to_float(pixels.to(device, non_blocking=True).contiguous())
 
 
 def origin_of(batch: Batch, subset: float) -> Tensor:

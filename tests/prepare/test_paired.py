@@ -69,7 +69,7 @@ def stream(shards, size, scale, count=6):
         shards, manifest.splits["train"].shards, seed=0, window=2, size=size, hflip=True, pair_scale=scale
     )
     reader = Stream(options, Slice(0, 4, 1, 0, 1), workers=0, pin_memory=False)
-    found = [reader.next() for _ in range(count)]
+    found = [reader.next().clone() for _ in range(count)]
     reader.close()
     return found
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+import time
 
 import pytest
 import torch
@@ -54,6 +55,18 @@ def read(folder, *, world=1, micro=4, accumulation=1, workers=0, micro_batches=4
 )
 def test_pixels_depend_on_the_position_only(shards, how):
     assert read(shards, **how) == read(shards)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_batch_stays_until_the_next_call_however_far_the_workers_are_ahead(shards, workers):
+    expected = read(shards, micro_batches=7)
+    stream = Stream(options(shards), Slice(0, 4, 1, 0, 1), workers=workers, pin_memory=False)
+    for number in range(7):
+        batch = stream.next()
+        time.sleep(0.1)  # long enough for the workers to fill all that they may
+        sums = [int(picture.long().sum()) for picture in batch.gt]
+        assert sums == [expected[4 * number + i][1] for i in range(4)]
+    stream.close()
 
 
 def test_stopped_anywhere_the_rest_follows(shards):

@@ -39,7 +39,7 @@ def read(place, *, workers=0, batches=14, start=0):
     options = StreamOptions(place, made.splits["train"].shards, seed=0, window=2, size=32, hflip=True)
     stream = Stream(options, Slice(start, 4, 1, 0, 1), workers=workers, pin_memory=False)
     try:
-        return [stream.next() for _ in range(batches)]
+        return [stream.next().clone() for _ in range(batches)]
     finally:
         stream.close()
 
