@@ -86,7 +86,7 @@ def test_a_full_disk_leaves_the_last_good_one(tmp_path, monkeypatch, moment):
     with pytest.raises(UserError) as error:
         save(tmp_path, 2, contents(2.0), world=ALONE, keep=Keep(2))
     assert "step-00000002" in str(error.value)
-    assert "last good one is untouched" in str(error.value)
+    assert "last good checkpoint is untouched" in str(error.value)
     monkeypatch.undo()
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
     assert load_newest(tmp_path, world=ALONE)[0].step == 1
@@ -153,7 +153,7 @@ def test_one_rank_that_cannot_write_stops_all_and_hangs_none(tmp_path, monkeypat
 
     monkeypatch.setattr(safetensors.torch, "save_file", picky)
     results = together(2, lambda w: save(tmp_path, 2, contents(2.0, w.rank), world=w, keep=Keep(2)))
-    assert all("rank 1: No space left on device" in str(r) for r in results)
+    assert all("rank 1): No space left on device" in str(r) for r in results)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
 
 

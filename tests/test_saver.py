@@ -81,7 +81,7 @@ def test_a_failure_is_raised_at_the_next_look_and_no_half_stays(tmp_path, saver,
     saver.begin(2, contents(2))
     while not saver._underway.part.done():
         time.sleep(0.01)
-    with pytest.raises(UserError, match=r"step-00000002.*No space left.*last good one is untouched"):
+    with pytest.raises(UserError, match=r"step-00000002.*No space left.*last good checkpoint is untouched"):
         saver.check()
     assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000001"]
 

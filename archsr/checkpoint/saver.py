@@ -99,9 +99,10 @@ class Saver:
     def settle(self) -> None:
         """Wait until everything begun is complete; raise if it could not be. A collective."""
         self._raise(self._own_problem(wait=True))  # all ranks
-        underway, self._underway = self._underway, None
+        underway = self._underway
         problem = _problem(underway.rest, wait=True) if underway and underway.rest else ""
-        self._raise(f"rank 0: {problem}" if problem else "", underway)  # all ranks
+        self._raise(self._named(problem))  # all ranks
+        self._underway = None
 
     def close(self) -> None:
         """End the thread; a checkpoint that other ranks have not finished is given up."""
@@ -125,24 +126,27 @@ class Saver:
                 return problem
         self._others = [w for w in self._others if not w.done()]
         problem = _problem(self._underway.part, wait=wait) if self._underway else ""
-        return f"rank {self._world.rank}: {problem}" if problem else ""
+        return self._named(problem)
 
-    def _raise(self, problem: str, underway: _Underway | None = None) -> None:
+    def _named(self, problem: str) -> str:
+        """A problem of this rank with the checkpoint under way."""
+        name = self._underway.final.name if self._underway else ""
+        return f"checkpoint {name} (rank {self._world.rank}): {problem}" if problem else ""
+
+    def _raise(self, problem: str) -> None:
         problems = [p for p in self._world.gather(problem) if p]  # all ranks
         if not problems:
             return
         self._given_up = True
-        underway = underway or self._underway
-        if underway is None:
-            raise UserError(problems[0])
-        if underway.rest is not None:
-            with contextlib.suppress(Exception):
-                underway.rest.result()
-        if self._world.rank == 0:
-            shutil.rmtree(underway.temporary, ignore_errors=True)
+        if (underway := self._underway) is not None:
+            if underway.rest is not None:
+                with contextlib.suppress(Exception):
+                    underway.rest.result()
+            if self._world.rank == 0:
+                shutil.rmtree(underway.temporary, ignore_errors=True)
         raise UserError(
-            f"{underway.final}: the checkpoint could not be written ({'; '.join(problems)}). The last good one is "
-            "untouched: make room and run the same command with --resume"
+            f"{self._run}: could not be written: {'; '.join(problems)}. The last good checkpoint is untouched: make "
+            "room and run the same command with --resume"
         )
 
 

@@ -1,0 +1,24 @@
+"""`archsr/train.py` that runs out of memory on one rank in one iteration: planted_memory.py RANK STEP (and flags)"""
+
+import os
+import sys
+
+import torch
+
+from archsr import train
+from archsr.training import loop
+
+rank, step = int(sys.argv[1]), int(sys.argv[2])
+del sys.argv[1:3]
+real, calls = loop.micro_step, []
+
+
+def planted(parts, pair, *, share, last):
+    calls.append(last)
+    if sum(calls) == step and int(os.environ.get("RANK", "0")) == rank:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    return real(parts, pair, share=share, last=last)
+
+
+loop.micro_step = planted
+sys.exit(train.main())
