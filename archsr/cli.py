@@ -68,18 +68,26 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from archsr.evaluate.card import evaluate_run
+    from archsr.evaluate.card import Question, evaluate_models
+    from archsr.evaluate.contenders import Options
+    from archsr.evaluate.measures import NO_REFERENCE
+    from archsr.world import joined
 
-    evaluate_run(
-        args.run,
-        shards=args.on,
+    metrics = ["ms_ssim"] if args.offline else ["ms_ssim", "lpips", "dists"]
+    more = [m for name in args.metric for m in (NO_REFERENCE if name == "all" else (name,))]
+    question = Question(
+        models=tuple(args.models),
+        on=args.on or "",
         split=args.split,
-        which=args.weights,
-        metrics=args.metric if args.metric or args.offline else ["lpips"],
         limit=args.limit,
-        out=args.out,
-        tile=args.tile,
+        metrics=tuple(dict.fromkeys([*metrics, *more])),
+        channel="y" if args.y else "rgb",
+        border=args.border,
+        baseline=args.baseline or "",
+        options=Options(args.weights, args.tile, tuple(args.blend)),
     )
+    with joined() as world:
+        evaluate_models(question, out=args.out, world=world)
     return 0
 
 
@@ -217,13 +225,27 @@ def _add_prepare(verbs: "_Verbs") -> None:
 
 
 def _add_evaluate(verbs: "_Verbs") -> None:
-    p = _verb(verbs, "evaluate", "is a run better than its original?", "archsr evaluate runs/last_layer")
-    p.add_argument("run", type=Path, help="a run folder")
-    p.add_argument("--on", metavar="SHARDS", help="another dataset, a folder or a URL (default: the run's own)")
-    p.add_argument("--split", choices=("val", "test"), default="test", help="default: test")
+    p = _verb(
+        verbs, "evaluate", "is a run better than its original, and by how much?",
+        "archsr evaluate runs/tail runs/full RealESRGAN_x4plus --on shards/photos"
+    )  # fmt: skip
+    p.add_argument("models", nargs="+", metavar="RUN|FILE", help="run folders, weights, official names, lanczos")
+    p.add_argument(
+        "--on",
+        metavar="SHARDS|FOLDER",
+        help="a dataset (folder or URL), a benchmark's folder (Set5 ...: HR and LR in it), or photographs, reduced by "
+        "MATLAB's bicubic (default: the first run's dataset)",
+    )
+    p.add_argument("--split", choices=("val", "test"), default="test", help="of a dataset (default: test)")
     p.add_argument("--weights", choices=("best", "last", "best_raw", "last_raw"), default="best", help="default: best")
-    p.add_argument("--metric", action="append", default=[], help="a measure of pyiqa, e.g. dists (default: lpips)")
-    p.add_argument("--offline", action="store_true", help="without LPIPS, which needs a download: PSNR, SSIM, NIQE")
+    p.add_argument("--baseline", metavar="NAME", help="what the others are compared with (default: the original)")
+    p.add_argument("--blend", type=float, action="append", default=[], metavar="ALPHA",
+                   help="also the weights between original and run, 0 to 1; again for more")  # fmt: skip
+    p.add_argument("--metric", action="append", default=[], help="a further measure of pyiqa, or all: BRISQUE, MUSIQ, "
+                   "MANIQA, CLIPIQA")  # fmt: skip
+    p.add_argument("--offline", action="store_true", help="without LPIPS and DISTS, which need downloads")
+    p.add_argument("--y", action="store_true", help="PSNR and SSIM on MATLAB's Y, as tables of benchmarks have them")
+    p.add_argument("--border", type=_count, help="pixels cropped before measuring (default: the scale)")
     p.add_argument("--limit", type=_positive, help="at most this many pictures")
     p.add_argument("--out", type=Path, help="default: RUN/evaluation/SPLIT")
     p.add_argument("--tile", type=_count, default=0, help="tile side in input pixels, 0 for none (default)")

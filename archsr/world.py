@@ -1,7 +1,9 @@
 """The processes of a run, and the few collectives on plain objects that they need besides DDP."""
 
+import contextlib
 import datetime
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -10,6 +12,7 @@ import torch.distributed as dist
 from archsr.errors import ElsewhereError, UserError
 
 T = TypeVar("T")
+TWO_ON_CPU = "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,31 @@ def connect(*, rank: int, size: int) -> World:
         return World()
     group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=datetime.timedelta(minutes=60)))
     return World(rank, size, group)
+
+
+@contextlib.contextmanager
+def joined() -> Generator[World]:
+    """The world that a launcher describes in the environment, for work that needs no networks in step: gloo alone."""
+    refuse_lost_processes()
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World()
+        return
+    dist.init_process_group("gloo")
+    try:
+        yield connect(rank=dist.get_rank(), size=size)
+    finally:
+        dist.destroy_process_group()
+
+
+def refuse_lost_processes() -> None:
+    """`accelerate launch --cpu --num_processes 2` starts one process without a word.
+
+    It gives that process the meeting point of a group (MASTER_PORT) but no WORLD_SIZE.
+    """
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if launched and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ:
+        raise UserError(
+            "accelerate launch was asked for several processes and started only this one (it does so with --cpu). "
+            f"Start them with: {TWO_ON_CPU} ..."
+        )

@@ -1,78 +1,129 @@
-"""`archsr evaluate`: bicubic, the original and the fine-tuned model of a run, on the run's fixed pairs."""
+"""`archsr evaluate`: models on the same fixed pixels, what the figures say, and pictures to look at."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from archsr import checkpoint, config_file
-from archsr import manifest as mf
 from archsr.atomic import write_bytes
-from archsr.config import TrainConfig
+from archsr.config import DataConfig
 from archsr.errors import UserError
-from archsr.evaluate.figures import write_patches
+from archsr.evaluate import contenders as who
+from archsr.evaluate.figures import choose, show, write_figures
+from archsr.evaluate.html import page
 from archsr.evaluate.measures import check_names, extra, standard
-from archsr.evaluate.report import as_json, markdown
-from archsr.evaluate.suite import bicubic, evaluate, model
-from archsr.remote import Place, place_of
-from archsr.upscale.upscaler import Upscaler, open_model
+from archsr.evaluate.pairs import Pairs, open_pairs
+from archsr.evaluate.report import as_json, markdown, primary
+from archsr.evaluate.suite import Scores, evaluate
+from archsr.evaluate.table import write_table
+from archsr.world import World
 
 
-def _variant(split: str, which: str, shards: Place | None, limit: int | None) -> str:
-    """The report's folder: another question does not overwrite the answer to the plain one."""
-    parts = [split, "" if which == "best" else which, f"on-{shards.name}" if shards else ""]
-    return "-".join(p for p in [*parts, "" if limit is None else f"first-{limit}"] if p)
+@dataclass(frozen=True)
+class Question:
+    """What is asked: `models` (runs, files, official names, interpolations) on `on` (default: the run's dataset).
 
-
-def evaluate_run(
-    run: Path,
-    *,
-    shards: Path | str | None = None,
-    split: str = "test",
-    which: str = "best",
-    metrics: Sequence[str] = ("lpips",),
-    limit: int | None = None,
-    out: Path | None = None,
-    tile: int = 0,
-) -> Path:
-    """Write `report.md`, `scores.json` and `patches.png` and return their folder.
-
-    `which` names the snapshot (`best`, `last`, `best_raw`, `last_raw`); `metrics` are wanted besides PSNR, SSIM and
-    NIQE, through lpips and pyiqa. Raises `UserError` if the run or the pairs are missing.
+    `metrics`: measures besides ours, by lpips and pyiqa. `channel`: "rgb", or "y" as benchmarks are measured;
+    `border`: pixels cropped, the scale by default. `baseline`: the model that the others are compared with.
     """
-    if not (run / "config.toml").is_file():
-        raise UserError(f"{run}: no run folder: it has no config.toml")
-    config = config_file.load(TrainConfig, run / "config.toml")
-    elsewhere = shards is not None
-    place = place_of(str(shards or config.data.shards), config.data)
-    if (scale := mf.load(place).scale) != config.model.scale:
-        raise UserError(f"{place}: pairs of scale {scale}, but {run} is a model of scale {config.model.scale}")
-    source = checkpoint.weights_of(str(run), which=which)
-    about = checkpoint.about_snapshot(Path(source))
-    original, _ = open_model(checkpoint.weights_of(str(run), which="initial"))
-    tuned, _ = open_model(source)
-    contenders = [
-        bicubic(config.model.scale),
-        model("original", f"original ({Path(config.model.weights).name})", Upscaler(original, tile=tile)),
-        model("fine-tuned", f"fine-tuned ({config.name}, step {about['step']})", Upscaler(tuned, tile=tile)),
-    ]
-    check_names(metrics)
-    found, missing = extra(metrics)
-    measures = [*standard(config.model.scale), *found]
-    scores = evaluate(place, split, contenders, measures, limit=limit)
-    some = f" (only {len(scores.rows)} of them: --limit)" if limit is not None else ""
-    protocol = (
-        f"Protocol: the fixed {split} pairs of {place.name}{some}, results rounded to 8 bits. PSNR and SSIM on RGB "
-        f"without {config.model.scale} pixels of border; NIQE on MATLAB's Y without the same border. Weights: "
-        f"{Path(source).name}."
+
+    models: tuple[str, ...]
+    on: str = ""
+    split: str = "test"
+    limit: int | None = None
+    metrics: tuple[str, ...] = ()
+    channel: str = "rgb"
+    border: int | None = None
+    baseline: str = ""
+    options: who.Options = field(default_factory=who.Options)
+
+
+def evaluate_models(question: Question, *, out: Path | None = None, world: World | None = None) -> Path:
+    """Write the report, figures and per-picture scores, and return their folder. A collective: every rank calls it.
+
+    Raises `UserError` where models or pairs are missing or do not fit each other.
+    """
+    world = world or World()
+    scale, pairs, contenders = world.together(lambda: _opened(question))  # all ranks
+    baseline = question.baseline or who.default_baseline(contenders)
+    if baseline not in (names := [c.name for c in contenders]):
+        raise UserError(f"--baseline {baseline}: no such model; there are {', '.join(names)}")
+    border = scale if question.border is None else question.border
+    check_names(question.metrics)
+    found, missing = extra(question.metrics)
+    measures = [*standard(border, channel=question.channel), *found]
+    scores = evaluate(pairs, contenders, measures, baseline=baseline, world=world)  # all ranks
+    scores = replace(scores, missing=missing)
+    folder = out or _folder(question)
+    if world.rank == 0:
+        _write(folder, question, scores, pairs, contenders, border=border)
+    return folder
+
+
+def _opened(question: Question) -> tuple[int, Pairs, list[who.Contender]]:
+    for source in question.models:
+        if Path(source).is_dir() and not who.is_run(source):
+            raise UserError(f"{source}: no run folder: it has no config.toml")
+    runs = [s for s in question.models if who.is_run(s)]
+    if not question.on and not runs:
+        raise UserError("--on SHARDS|FOLDER: which pictures? Only a run has a dataset of its own")
+    scale = who.scale_of(question.models)
+    data = who.run_config(runs[0]).data if runs else DataConfig()
+    pairs = open_pairs(question.on or data.shards, data, split=question.split, scale=scale, limit=question.limit)
+    return scale, pairs, who.contenders_of(question.models, scale, question.options)
+
+
+def _folder(question: Question) -> Path:
+    """Another question does not overwrite the answer to the plain one."""
+    runs = [s for s in question.models if who.is_run(s)]
+    parts = [question.split if not question.on else f"on-{Path(question.on).name}-{question.split}"]
+    parts += [question.options.which] if question.options.which != "best" else []
+    parts += ["y"] if question.channel == "y" else []
+    parts += ["blends"] if question.options.blends else []
+    parts += [f"first-{question.limit}"] if question.limit is not None else []
+    parts += [Path(m).stem for m in question.models if m not in runs[:1]]
+    home = Path(runs[0]) / "evaluation" if runs else Path("evaluation")
+    return home / "-".join(parts)
+
+
+def _protocol(question: Question, pairs: Pairs, *, border: int) -> str:
+    some = f" (only {len(pairs.numbers())} of them: --limit)" if question.limit is not None else ""
+    channel = "MATLAB's Y of" if question.channel == "y" else "RGB of"
+    return (
+        f"Protocol: {pairs.name}{some}; every model restores the same pixels, each picture by itself; results are "
+        f"rounded to 8 bits, values are 0 to 255. PSNR and SSIM (Gaussian window 11, σ 1.5) on {channel} the pictures "
+        f"without {border} pixels of border; NIQE on MATLAB's Y without the same border."
     )
-    folder = out or run / "evaluation" / _variant(split, which, place if elsewhere else None, limit)
-    text = markdown(scores, title=f"{config.name} on {split}", protocol=protocol, missing=missing)
+
+
+def _write(
+    folder: Path, question: Question, scores: Scores, pairs: Pairs, contenders: Sequence[who.Contender], *, border: int
+) -> None:
+    protocol = _protocol(question, pairs, border=border)
+    title = f"{', '.join(Path(m).name for m in question.models)} on {pairs.name}"
+    new = primary(scores)
+    text = markdown(scores, title=title, protocol=protocol)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / "report.md", text.encode())
-        write_bytes(folder / "scores.json", as_json(scores, protocol=protocol, missing=missing).encode())
-        if scores.patches:
-            write_patches(folder / "patches.png", scores.patches)
+        write_bytes(folder / "scores.json", as_json(scores, protocol=protocol).encode())
+        write_table(folder / "scores.parquet", scores)
+        shown = show(choose(scores, scores.measures[0], new), pairs, contenders, scores, new=new)
+        figures = write_figures(folder, shown) if shown else []
+        html = page(scores, title=title, protocol=protocol, shown=shown, figures=[folder / f for f in figures],
+                    extras=_curves(question), config=_config(question))  # fmt: skip
+        write_bytes(folder / "report.html", html.encode())
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    print(text.split("## Per picture")[0].strip())
-    print(f"\nwritten: {folder}/report.md, scores.json, patches.png")
-    return folder
+    print(text.split("## By")[0].split("## Per picture")[0].strip())
+    print(f"\nwritten: {folder}/report.html, report.md, scores.json, scores.parquet, comparison and differences (png, "
+          "pdf, svg)")  # fmt: skip
+
+
+def _curves(question: Question) -> dict[str, Path]:
+    runs = [Path(s) for s in question.models if who.is_run(s)]
+    return {f"Training of {run.name}": run / "curves.png" for run in runs if (run / "curves.png").is_file()}
+
+
+def _config(question: Question) -> str:
+    runs = [Path(s) for s in question.models if who.is_run(s)]
+    return "\n".join((run / "config.toml").read_text() for run in runs)

@@ -1,84 +1,176 @@
-"""Side by side: the patches that changed most between the original and the fine-tuned model."""
+"""Figures for a paper: the same crops across models, chosen by a rule, with a box in the whole picture and captions."""
 
-import heapq
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
+import matplotlib as mpl
 import numpy as np
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 from torch import Tensor
 
-from archsr.images import Pixels, tensor_to_pixels, write_picture
+from archsr.atomic import replacing
+from archsr.evaluate.contenders import Contender
+from archsr.evaluate.measures import Measure
+from archsr.evaluate.pairs import Pairs
+from archsr.evaluate.suite import Row, Scores, quantised
+from archsr.images import Pixels, tensor_to_pixels, to_float
 
-SIDE = 128
-_PER_PICTURE = 1
+SIDE = 128  # of a crop in pixels of the ground truth
+_TAGS = 4  # at most so many sub-domains get a row of their own
+_BRIGHT = 32  # levels of 255 that a map of differences shows as its brightest
 
 
 @dataclass(frozen=True)
-class Patch:
-    """A square of one picture: mean absolute change in 8-bit levels, and each column's pixels (side, side, 3)."""
+class Chosen:
+    """A picture that is shown, and by what rule it was chosen."""
 
-    change: float
+    number: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A chosen picture: whole, where its crop lies (top, left), and every column's pixels of it."""
+
+    why: str
     key: str
+    whole: Pixels
     top: int
     left: int
-    columns: dict[str, Pixels]
+    pictures: dict[str, Pixels]
+    captions: dict[str, str]
 
 
-class PatchKeeper:
-    """Keeps the `count` most changed patches seen, at most one of a picture, in constant memory."""
+def choose(scores: Scores, measure: Measure, new: str) -> list[Chosen]:
+    """The pictures that gained most, least and the median by `measure`, and the median one of each sub-domain.
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._heap: list[tuple[float, int, Patch]] = []
-        self._offered = 0
-
-    def offer(self, key: str, lq: Tensor, restored: dict[str, Tensor], gt: Tensor) -> None:
-        """Look at one picture; the change is between the last two of `restored`."""
-        if self.count == 0 or len(restored) < 2 or min(gt.shape[2:]) < SIDE:
-            return
-        before, after = list(restored.values())[-2:]
-        change = F.avg_pool2d((after - before).abs().mean(1, keepdim=True), SIDE, stride=SIDE // 2)[0, 0] * 255
-        best = change.flatten().argsort(descending=True)[: 4 * _PER_PICTURE].tolist()
-        taken: list[tuple[int, int]] = []
-        for index in best:
-            top, left = (place * (SIDE // 2) for place in divmod(index, change.shape[1]))
-            if len(taken) == _PER_PICTURE or any(abs(top - t) < SIDE and abs(left - x) < SIDE for t, x in taken):
-                continue
-            taken.append((top, left))
-            pictures = {"input": F.interpolate(lq, size=gt.shape[2:], mode="nearest"), **restored, "ground truth": gt}
-            columns = {
-                name: tensor_to_pixels(p[:, :, top : top + SIDE, left : left + SIDE]) for name, p in pictures.items()
-            }
-            self._push(Patch(float(change.flatten()[index]), key, top, left, columns))
-
-    def _push(self, patch: Patch) -> None:
-        self._offered += 1
-        heapq.heappush(self._heap, (patch.change, -self._offered, patch))
-        if len(self._heap) > self.count:
-            heapq.heappop(self._heap)
-
-    def patches(self) -> list[Patch]:
-        """The kept patches, most changed first."""
-        return [patch for _, _, patch in sorted(self._heap, key=lambda e: (-e[0], -e[1]))]
+    Nobody chooses by hand, and what got worse is shown beside what got better.
+    """
+    gains = _gains(scores.rows, measure, new, scores.baseline)
+    if not gains:
+        return []
+    best = "most improved" if gains[-1][0] > 0 else "least damaged"
+    worst = "most damaged" if gains[0][0] < 0 else "least improved"
+    picks = [(best, gains[-1]), ("median", gains[len(gains) // 2]), (worst, gains[0])]
+    for tag in sorted({t for row in scores.rows for t in row.tags})[:_TAGS]:
+        inside = _gains([r for r in scores.rows if tag in r.tags], measure, new, scores.baseline)
+        picks += [(f"median of {tag}", inside[len(inside) // 2])] if inside else []
+    chosen: dict[int, str] = {}
+    for why, (gain, number) in picks:
+        text = f"{why}, {measure.title.split(',')[0]} {gain if measure.higher_is_better else -gain:+.3g}"
+        chosen.setdefault(number, text)
+    return [Chosen(number, why) for number, why in chosen.items()]
 
 
-def write_patches(path: Path, patches: list[Patch], *, zoom: int = 2) -> None:
-    """One row per patch, one column per model, with captions; enlarged `zoom` times without smoothing."""
-    names = list(patches[0].columns)
-    side, gap, head, foot = SIDE * zoom, 6, 24, 20
-    sheet = Image.new(
-        "RGB", (len(names) * (side + gap) + gap, head + len(patches) * (side + foot + gap)), (255, 255, 255)
-    )
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
-    for column, name in enumerate(names):
-        pen.text((gap + column * (side + gap), 4), name, fill=(0, 0, 0), font=font)
-    for row, patch in enumerate(patches):
-        y = head + row * (side + foot + gap)
-        for column, pixels in enumerate(patch.columns.values()):
-            large = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
-            sheet.paste(large, (gap + column * (side + gap), y))
-        caption = f"{patch.key}  at {patch.left}, {patch.top}  changed by {patch.change:.2f} levels of 255 on average"
-        pen.text((gap, y + side + 1), caption, fill=(60, 60, 60), font=font)
-    write_picture(path, np.asarray(sheet))
+def _gains(rows: Sequence[Row], measure: Measure, new: str, old: str) -> list[tuple[float, int]]:
+    """Gain (higher is better) and number of each picture, smallest gain first."""
+    sign = 1 if measure.higher_is_better else -1
+    changes = [(sign * (r.values[new][measure.name] - r.values[old][measure.name]), r.number) for r in rows]
+    return sorted(c for c in changes if not math.isnan(c[0]))
+
+
+def show(
+    chosen: Sequence[Chosen], pairs: Pairs, contenders: Sequence[Contender], scores: Scores, *, new: str
+) -> list[Shown]:
+    """The chosen pictures restored once more; each crop is where `new` and the baseline differ most."""
+    rows = {row.number: row for row in scores.rows}
+    whys = {c.number: c.why for c in chosen}
+    found: dict[int, Shown] = {}
+    for pair in pairs.read(sorted(whys)):
+        lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
+        restored = {c.name: quantised(c.restore(lq)) for c in contenders}
+        top, left = _place(restored[new], restored[scores.baseline])
+        columns = {"input": F.interpolate(lq, size=gt.shape[2:], mode="nearest"), **restored, "ground truth": gt}
+        found[pair.number] = Shown(
+            why=whys[pair.number],
+            key=pair.key,
+            whole=tensor_to_pixels(gt),
+            top=top,
+            left=left,
+            pictures={name: tensor_to_pixels(p) for name, p in columns.items()},
+            captions={name: _caption(rows[pair.number], name, scores.measures[:2]) for name in columns},
+        )
+    return [found[c.number] for c in chosen]
+
+
+def _place(new: Tensor, old: Tensor) -> tuple[int, int]:
+    """Top and left of the square of `SIDE` in which two pictures differ most, or of what there is of it."""
+    side = min(SIDE, *new.shape[2:])
+    step = max(1, side // 4)
+    change = F.avg_pool2d((new - old).abs().mean(1, keepdim=True), side, stride=step)[0, 0]
+    row, column = divmod(int(change.argmax()), change.shape[1])
+    return row * step, column * step
+
+
+def _caption(row: Row, name: str, measures: Sequence[Measure]) -> str:
+    values = row.values.get(name, {})
+    shown = [f"{values[m.name]:.2f} dB" if "dB" in m.title else f"{m.title} {values[m.name]:.3f}"
+             for m in measures if not math.isnan(values.get(m.name, math.nan))]  # fmt: skip
+    return ", ".join(shown)
+
+
+def write_figures(folder: Path, shown: Sequence[Shown]) -> list[str]:
+    """`comparison` and `differences`, each as PNG, PDF and SVG; the names of the PNG files."""
+    with mpl.rc_context({"font.size": 7, "font.family": "DejaVu Sans", "svg.hashsalt": "archsr"}):
+        made = {"comparison": _comparison(shown), "differences": _maps(shown)}
+        for name, figure in made.items():
+            for ending in ("png", "pdf", "svg"):
+                with replacing(folder / f"{name}.{ending}") as temporary:
+                    # no date: the same evaluation gives the same files
+                    about = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[ending]
+                    figure.savefig(temporary, dpi=200, bbox_inches="tight", metadata=cast(Any, about), format=ending)
+    return [f"{name}.png" for name in made]
+
+
+def _grid(rows: int, columns: int) -> tuple[Figure, NDArray[Any]]:
+    figure = Figure(figsize=(1.35 * columns, 1.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for each in axes.flat:
+        each.set_xticks([])
+        each.set_yticks([])
+    return figure, axes
+
+
+def _comparison(shown: Sequence[Shown]) -> Figure:
+    names = list(shown[0].pictures)
+    figure, axes = _grid(len(shown), len(names) + 1)
+    for row, (one, line) in enumerate(zip(shown, axes, strict=True)):
+        side = min(SIDE, *one.whole.shape[:2])
+        line[0].imshow(one.whole)
+        line[0].add_patch(Rectangle((one.left, one.top), side, side, fill=False, edgecolor="red", linewidth=1))
+        line[0].set_xlabel(f"{_shortened(one.key)}\n{one.why}")
+        for name, axis in zip(names, line[1:], strict=True):
+            crop = one.pictures[name][one.top : one.top + side, one.left : one.left + side]
+            axis.imshow(crop, interpolation="nearest")
+            axis.set_xlabel(one.captions[name])
+            if row == 0:
+                axis.set_title(name)
+    return figure
+
+
+def _maps(shown: Sequence[Shown]) -> Figure:
+    names = [n for n in shown[0].pictures if n not in ("input", "ground truth")]
+    figure, axes = _grid(len(shown), len(names) + 1)
+    image = None
+    for row, (one, line) in enumerate(zip(shown, axes, strict=True)):
+        line[0].imshow(one.whole)
+        line[0].set_xlabel(_shortened(one.key))
+        for name, axis in zip(names, line[1:], strict=True):
+            error = np.abs(one.pictures[name].astype(np.float32) - one.whole).mean(2)
+            image = axis.imshow(error, cmap="magma", vmin=0, vmax=_BRIGHT)
+            axis.set_xlabel(f"mean {error.mean():.2f}")
+            if row == 0:
+                axis.set_title(name)
+    if image is not None:
+        figure.colorbar(image, ax=axes[:, 1:], shrink=0.6, label="|difference from the original|, levels of 255")
+    return figure
+
+
+def _shortened(key: str) -> str:
+    return key if len(key) <= 26 else f"{key[:12]}…{key[-12:]}"

@@ -10,30 +10,44 @@ from torch import Tensor
 
 from archsr.errors import UserError, near
 from archsr.images import tensor_to_pixels
-from archsr.metrics import psnr, ssim
+from archsr.metrics import luma, psnr, ssim
 from archsr.niqe import SMALLEST, niqe
 
 NAN = float("nan")
+# sides below which a measure cannot be taken: MS-SSIM halves four times under a window of 11
+_SMALLEST = {"ms_ssim": 162}
+NO_REFERENCE = ("brisque", "musiq", "maniqa", "clipiqa")
+
+Figure = Callable[[Tensor, Tensor, Tensor], float]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure of one restored picture: `of(sr, gt)` on (1, 3, h, w) in [0, 1]; NaN where it cannot be taken."""
+    """A figure of one restored picture: `of(sr, gt, lq)` on (1, 3, h, w) in [0, 1]; NaN where it cannot be taken."""
 
     name: str
     title: str
     higher_is_better: bool
-    of: Callable[[Tensor, Tensor], float]
+    of: Figure
     needs_gt: bool = True
 
 
-def standard(border: int) -> list[Measure]:
-    """PSNR, SSIM and NIQE with `border` pixels cropped, without any download."""
+def standard(border: int, *, channel: str = "rgb") -> list[Measure]:
+    """PSNR, SSIM and NIQE with `border` pixels cropped, without any download.
+
+    `channel`: "rgb", or "y" for MATLAB's luma, not rounded, as the field's tables of benchmarks have it.
+    """
+    of = luma if channel == "y" else _same
+    suffix = " on Y" if channel == "y" else ""
     return [
-        Measure("psnr", "PSNR, dB", True, lambda sr, gt: float(psnr(sr, gt, border=border))),
-        Measure("ssim", "SSIM", True, lambda sr, gt: float(ssim(sr, gt, border=border))),
-        Measure("niqe", "NIQE", False, lambda sr, gt: _niqe(sr, border), needs_gt=False),  # noqa: ARG005
+        Measure("psnr", f"PSNR{suffix}, dB", True, lambda sr, gt, _: float(psnr(of(sr), of(gt), border=border))),
+        Measure("ssim", f"SSIM{suffix}", True, lambda sr, gt, _: float(ssim(of(sr), of(gt), border=border))),
+        Measure("niqe", "NIQE", False, lambda sr, _, __: _niqe(sr, border), needs_gt=False),
     ]
+
+
+def _same(picture: Tensor) -> Tensor:
+    return picture
 
 
 def _niqe(sr: Tensor, border: int) -> float:
@@ -72,7 +86,7 @@ def _lpips() -> Measure:
 
     net = cast(Any, lpips.LPIPS(net="alex", verbose=False)).eval()
 
-    def distance(sr: Tensor, gt: Tensor) -> float:
+    def distance(sr: Tensor, gt: Tensor, _: Tensor) -> float:
         with torch.inference_mode():
             return float(net(sr.cpu() * 2 - 1, gt.cpu() * 2 - 1))
 
@@ -86,9 +100,13 @@ def _from_pyiqa(name: str) -> Measure:
         raise ValueError(f"pyiqa has no metric {name!r}")
     metric = cast(Any, pyiqa.create_metric(name, device=torch.device("cpu")))
     full_reference = metric.metric_mode == "FR"
+    smallest = _SMALLEST.get(name, 1)
 
-    def figure(sr: Tensor, gt: Tensor) -> float:
+    def figure(sr: Tensor, gt: Tensor, _: Tensor) -> float:
+        if min(sr.shape[2:]) < smallest:
+            return NAN
         with torch.inference_mode():
             return float(metric(sr.cpu(), gt.cpu()) if full_reference else metric(sr.cpu()))
 
-    return Measure(name, name.upper(), not metric.lower_better, figure, needs_gt=full_reference)
+    title = name.upper().replace("MS_SSIM", "MS-SSIM")
+    return Measure(name, title, not metric.lower_better, figure, needs_gt=full_reference)

@@ -1,101 +1,117 @@
-"""Every model on the same fixed pixels: restored once, measured, and the most changed patches kept."""
+"""Every model on the same fixed pixels: restored once, measured, and the figures of all processes put together."""
 
+import statistics
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from archsr import manifest as mf
-from archsr.errors import UserError
-from archsr.evaluate.figures import Patch, PatchKeeper
+from archsr.evaluate.contenders import Contender
 from archsr.evaluate.measures import NAN, Measure
-from archsr.images import pixels_to_tensor, tensor_to_pixels, to_float
-from archsr.niqe import imresize
-from archsr.remote import Place
-from archsr.stream.loader import eval_pairs, spread
-from archsr.upscale.upscaler import Upscaler
+from archsr.evaluate.pairs import Pair, Pairs, reduced
+from archsr.images import to_float
+from archsr.world import World
 
-Restore = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A model under its short `name`, with a `title` for people; `restore` maps (1, 3, h, w) to (1, 3, s·h, s·w)."""
-
-    name: str
-    title: str
-    restore: Restore
+_TOGETHER = 16  # pictures of each process between two meetings: no process is ever far ahead of another
 
 
 @dataclass(frozen=True)
 class Row:
-    """One picture: its key, scene and tags, and `values[model][measure]`; the model `gt` is the original photograph."""
+    """One picture: its number, key, scene and tags, and `values[model][measure]`; the model `gt` is the original.
 
+    `fidelity`: PSNR in dB of the input against MATLAB's bicubic reduction of the original: how little it was degraded.
+    """
+
+    number: int
     key: str
     scene: str
     values: dict[str, dict[str, float]]
     tags: tuple[str, ...] = ()
+    fidelity: float = NAN
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The whole evaluation, in the order of the split."""
+    """The whole evaluation in the order of the set. Every model but the `baseline` is compared with it.
+
+    `missing`: measures that could not be taken, and why.
+    """
 
     rows: list[Row]
     contenders: list[tuple[str, str]]
     measures: list[Measure]
-    patches: list[Patch]
+    baseline: str
+    missing: dict[str, str] = field(default_factory=dict[str, str])
 
-
-def bicubic(scale: int) -> Contender:
-    """MATLAB's bicubic enlargement, the field's baseline."""
-
-    def restore(lq: Tensor) -> Tensor:
-        pixels = tensor_to_pixels(lq).astype(np.float64) / 255
-        enlarged = np.clip(imresize(pixels, scale=scale), 0, 1)
-        return pixels_to_tensor(np.round(enlarged * 255).astype(np.uint8)).to(lq.device)
-
-    return Contender("bicubic", "bicubic", restore)
-
-
-def model(name: str, title: str, upscaler: Upscaler) -> Contender:
-    """A generator."""
-    return Contender(name, title, upscaler.restore)
+    @property
+    def challengers(self) -> list[str]:
+        """The models that are compared with the baseline."""
+        return [name for name, _ in self.contenders if name != self.baseline]
 
 
 def evaluate(
-    shards: Place,
-    split: str,
+    pairs: Pairs,
     contenders: Sequence[Contender],
     measures: Sequence[Measure],
     *,
-    limit: int | None = None,
-    patches: int = 6,
+    baseline: str = "",
+    world: World | None = None,
 ) -> Scores:
-    """Restore and measure every fixed pair of a split. Patches show where the last two contenders differ most."""
-    manifest = mf.load(shards)
-    if split not in manifest.splits or split == "train":
-        raise UserError(f"{shards}: no fixed pairs in split {split!r}; choose val or test")
-    here = manifest.splits[split]
-    mf.check_sizes(shards, here.shards)
-    keeper = PatchKeeper(patches)
+    """Restore and measure every pair. A collective: each process takes every n-th picture, all get all figures.
+
+    Each picture is restored by itself, so that the number of processes changes no digit. `baseline`: the name of the
+    model that the others are compared with, the last but one by default.
+    """
+    world = world or World()
+    numbers = pairs.numbers()
     rows: list[Row] = []
-    numbers = spread(here.samples, limit)
-    for pair in tqdm(
-        eval_pairs(shards, here, limit=limit), total=len(numbers), desc="evaluating", disable=not sys.stderr.isatty()
-    ):
-        lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
-        restored = {c.name: quantised(c.restore(lq)) for c in contenders}
-        values = {name: {m.name: m.of(sr, gt) for m in measures} for name, sr in restored.items()}
-        values["gt"] = {m.name: NAN if m.needs_gt else m.of(gt, gt) for m in measures}
-        rows.append(Row(pair.sample.key, pair.sample.scene, values, pair.sample.tags))
-        keeper.offer(pair.sample.key, lq, restored, gt)
+    bar = tqdm(total=len(numbers), desc="evaluating", mininterval=0.1 if sys.stderr.isatty() else 30, unit="picture",
+               disable=world.rank > 0)  # fmt: skip
+    for start in range(0, len(numbers), _TOGETHER * world.size):
+        part = numbers[start : start + _TOGETHER * world.size]
+        own: list[Row] = []
+        for pair in pairs.read(part[world.rank :: world.size]):
+            own.append(measured(pair, contenders, measures, scale=pairs.scale))
+            bar.update(world.size)
+        rows += [row for share in world.gather(own) for row in share]  # all ranks
+    bar.close()
     titles = [(c.name, c.title) for c in contenders]
-    return Scores(rows, titles, list(measures), keeper.patches())
+    chosen = baseline or titles[max(0, len(titles) - 2)][0]
+    return Scores(sorted(rows, key=lambda r: r.number), titles, list(measures), chosen)
+
+
+def measured(pair: Pair, contenders: Sequence[Contender], measures: Sequence[Measure], *, scale: int) -> Row:
+    """One picture restored by every model."""
+    lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
+    values = {c.name: _figures(quantised(c.restore(lq)), gt, lq, measures) for c in contenders}
+    values["gt"] = {m.name: NAN if m.needs_gt else m.of(gt, gt, lq) for m in measures}
+    return Row(pair.number, pair.key, pair.scene, values, pair.tags, _fidelity(pair, scale))
+
+
+def _figures(sr: Tensor, gt: Tensor, lq: Tensor, measures: Sequence[Measure]) -> dict[str, float]:
+    return {m.name: m.of(sr, gt, lq) for m in measures}
+
+
+def _fidelity(pair: Pair, scale: int) -> float:
+    clean = torch.from_numpy(reduced(pair.gt.permute(1, 2, 0).numpy(), scale)).permute(2, 0, 1)
+    error = float(((clean.double() - pair.lq.double()) ** 2).mean())
+    return float("inf") if error == 0 else float(10 * torch.log10(torch.tensor(255.0**2 / error, dtype=torch.float64)))
+
+
+def thirds(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The pictures by how much they were degraded: three groups of equal size, or none where all are alike."""
+    known = [r.fidelity for r in rows]
+    if len(rows) < 6 or len(set(known)) < 3:
+        return {}
+    low, high = statistics.quantiles(known, n=3)
+    return {
+        f"strong (below {low:.1f} dB)": [r for r in rows if r.fidelity < low],
+        f"middle ({low:.1f} to {high:.1f} dB)": [r for r in rows if low <= r.fidelity < high],
+        f"mild (from {high:.1f} dB)": [r for r in rows if r.fidelity >= high],
+    }
 
 
 def quantised(picture: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 """Batches for one process: workers that read their turn of positions, and the fixed evaluation pairs."""
 
 import signal
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from multiprocessing.process import BaseProcess
 
 import numpy as np
@@ -245,14 +247,16 @@ def eval_pairs(
     folder: Place, split: mf.Split, *, limit: int | None = None, rank: int = 0, world: int = 1
 ) -> Iterator[EvalPair]:
     """The fixed pairs of a split that fall to `rank`: every world-th of the first `limit`, spread over the split."""
-    numbers = spread(split.samples, limit)[rank::world]
-    starts = [0]
-    for shard in split.shards:
-        starts.append(starts[-1] + shard.samples)
+    return pairs_at(folder, split, spread(split.samples, limit)[rank::world])
+
+
+def pairs_at(folder: Place, split: mf.Split, numbers: Sequence[int]) -> Iterator[EvalPair]:
+    """The fixed pairs of a split that have these numbers, in their order."""
+    starts = [0, *accumulate(shard.samples for shard in split.shards)]
     reader = ShardReader(folder, split.shards)
     try:
         for number in numbers:
-            shard = next(i for i in range(len(split.shards)) if number < starts[i + 1])
+            shard = bisect_right(starts, number) - 1
             sample, lq, gt = read_pair(reader, shard, number - starts[shard])
             yield EvalPair(number, sample, lq, gt)
     finally:

@@ -14,15 +14,14 @@ from accelerate.utils import DistributedDataParallelKwargs
 
 from archsr.config import TrainConfig
 from archsr.errors import UserError
-from archsr.world import World, connect
+from archsr.world import TWO_ON_CPU, World, connect, refuse_lost_processes
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_TWO_ON_CPU = "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N archsr/train.py ..."
 
 
 def begin(config: TrainConfig) -> tuple[Accelerator, World]:
     """Join the process group that the launcher describes. Raises `UserError` where fewer processes came than asked."""
-    _refuse_lost_processes()
+    refuse_lost_processes()
     _end_with_launcher()
     precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[config.training.precision]
     on_cpu = not torch.cuda.is_available()
@@ -40,7 +39,7 @@ def begin(config: TrainConfig) -> tuple[Accelerator, World]:
     if accelerator.num_processes != asked:
         raise UserError(
             f"{asked} processes were launched, but this one is alone (world of {accelerator.num_processes}). Without "
-            f"GPUs start them with: {_TWO_ON_CPU.replace('N', str(asked))}"
+            f"GPUs start them with: {TWO_ON_CPU.replace('N', str(asked))} archsr/train.py ..."
         )
     if accelerator.device.type == "cpu":
         torch.set_num_threads(max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
@@ -52,19 +51,6 @@ def end() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def _refuse_lost_processes() -> None:
-    """`accelerate launch --cpu --num_processes 2` starts one process without a word.
-
-    It gives that process the meeting point of a group (MASTER_PORT) but no WORLD_SIZE.
-    """
-    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
-    if launched and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ:
-        raise UserError(
-            "accelerate launch was asked for several processes and started only this one (it does so with --cpu). "
-            f"Start them with: {_TWO_ON_CPU}"
-        )
 
 
 def _end_with_launcher() -> None:

@@ -10,12 +10,15 @@ import torch.nn.functional as F
 
 from archsr import manifest as mf
 from archsr import session
+from archsr.config import DataConfig
 from archsr.errors import UserError
-from archsr.evaluate.card import evaluate_run
+from archsr.evaluate.card import Question, evaluate_models
+from archsr.evaluate.contenders import Contender, bicubic
 from archsr.evaluate.measures import extra, standard
+from archsr.evaluate.pairs import ShardPairs, open_pairs
 from archsr.evaluate.report import as_json, by_tag, difference, markdown
 from archsr.evaluate.statistics import paired
-from archsr.evaluate.suite import Contender, bicubic, evaluate
+from archsr.evaluate.suite import evaluate
 from archsr.images import pixels_to_tensor, read_photo
 from archsr.metrics import ssim
 from archsr.prepare.pipeline import prepare
@@ -77,7 +80,7 @@ def damaged(name="fine-tuned"):
 
 
 def test_a_model_against_itself_cannot_be_told(shards):
-    scores = evaluate(shards, "test", [nearest(), nearest("fine-tuned")], standard(4))
+    scores = evaluate(ShardPairs(shards, "test"), [nearest(), nearest("fine-tuned")], standard(4))
     for measure in scores.measures:
         found = difference(scores, measure, "fine-tuned", "original")
         if found is not None:
@@ -86,10 +89,10 @@ def test_a_model_against_itself_cannot_be_told(shards):
 
 
 def test_damage_is_worse_and_the_report_says_so(shards):
-    scores = evaluate(shards, "val", [bicubic(4), nearest(), damaged()], standard(4))
+    scores = evaluate(ShardPairs(shards, "val"), [bicubic(4), nearest(), damaged()], standard(4))
     psnr = scores.measures[0]
     assert difference(scores, psnr, "fine-tuned", "original").mean < -1
-    text = markdown(scores, title="T", protocol="P", missing={"lpips": "no network"})
+    text = markdown(replace(scores, missing={"lpips": "no network"}), title="T", protocol="P")
     for word in (
         "| bicubic |",
         "| original |",
@@ -100,32 +103,32 @@ def test_damage_is_worse_and_the_report_says_so(shards):
     ):
         assert word in text
     assert all(row.key in text for row in scores.rows)
-    plain = json.loads(as_json(scores, protocol="P", missing={}))
+    plain = json.loads(as_json(scores, protocol="P"))
     assert plain["means"]["original"]["psnr"] == pytest.approx(
         np.mean([r["values"]["original"]["psnr"] for r in plain["pictures"]])
     )
 
 
 def test_the_report_breaks_down_by_tag(shards):
-    scores = evaluate(shards, "val", [nearest(), damaged()], standard(4)[:1])
+    scores = evaluate(ShardPairs(shards, "val"), [nearest(), damaged()], standard(4)[:1])
     rows = [
         replace(row, tags=tags)
         for row, tags in zip(scores.rows, [("hall",), ("hall", "night"), *[()] * len(scores.rows)], strict=False)
     ]
     parts = by_tag(replace(scores, rows=rows))
     assert {tag: len(part.rows) for tag, part in parts.items()} == {"hall": 2, "night": 1, "(no tag)": len(rows) - 2}
-    text = markdown(replace(scores, rows=rows), title="T", protocol="P", missing={})
-    plain = json.loads(as_json(replace(scores, rows=rows), protocol="P", missing={}))["by_tag"]
+    text = markdown(replace(scores, rows=rows), title="T", protocol="P")
+    plain = json.loads(as_json(replace(scores, rows=rows), protocol="P"))["by_tag"]
     for tag, part in parts.items():
         expected = np.mean([row.values["fine-tuned"]["psnr"] for row in part.rows])
         assert plain[tag]["means"]["fine-tuned"]["psnr"] == pytest.approx(expected)
         assert f"| {tag} | {len(part.rows)} |" in text
         assert f"→ {expected:.4f}" in text
-    assert "## By tag" not in markdown(replace(scores, rows=rows[:1]), title="T", protocol="P", missing={})
+    assert "## By tag" not in markdown(replace(scores, rows=rows[:1]), title="T", protocol="P")
 
 
 def test_tags_come_with_the_pairs(shards):
-    tags = {row.tags for row in evaluate(shards, "val", [nearest(), damaged()], standard(4)[:1]).rows}
+    tags = {row.tags for row in evaluate(ShardPairs(shards, "val"), [nearest(), damaged()], standard(4)[:1]).rows}
     listed = {s.tags for shard in mf.load(shards).splits["val"].shards for s in mf.read_index(shards, shard)}
     assert tags == listed
     assert listed != {()}
@@ -150,14 +153,14 @@ def test_every_model_sees_the_same_stored_pixels(shards):
         seen.append(lq.clone())
         return F.interpolate(lq, scale_factor=4)
 
-    evaluate(shards, "test", [Contender("a", "a", spy), Contender("b", "b", spy)], standard(4))
+    evaluate(ShardPairs(shards, "test"), [Contender("a", "a", spy), Contender("b", "b", spy)], standard(4))
     for a, b in zip(seen[::2], seen[1::2], strict=True):
         assert torch.equal(a, b)
 
 
 def test_training_tiles_are_no_evaluation_pairs(shards):
     with pytest.raises(UserError, match="choose val or test"):
-        evaluate(shards, "train", [nearest()], standard(4))
+        open_pairs(str(shards), DataConfig(), split="train", scale=4)
 
 
 def test_what_cannot_be_had_says_why(monkeypatch, tmp_path):
@@ -178,10 +181,10 @@ def test_pyiqas_offline_metrics_agree_with_ours(real_photos):
     sr = (
         (gt + 0.05 * torch.randn(gt.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1) * 255
     ).round() / 255
-    ours = {m.name: m.of(sr, gt) for m in standard(0)}
-    assert found[0].of(sr, gt) == pytest.approx(ours["psnr"], abs=1e-3)
+    ours = {m.name: m.of(sr, gt, sr) for m in standard(0)}
+    assert found[0].of(sr, gt, sr) == pytest.approx(ours["psnr"], abs=1e-3)
     grey = [(p * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True) for p in (sr, gt)]
-    assert found[1].of(sr, gt) == pytest.approx(float(ssim(*grey)), abs=2e-3)  # theirs is on full-range luma
+    assert found[1].of(sr, gt, sr) == pytest.approx(float(ssim(*grey)), abs=2e-3)  # theirs is on full-range luma
 
 
 # ---------------------------------------------------------------- a run's card
@@ -190,14 +193,14 @@ def test_pyiqas_offline_metrics_agree_with_ours(real_photos):
 def test_a_runs_card(tiny, shards, capsys):
     session.run(tiny, resume=False)
     run = Path(tiny.runs) / tiny.name
-    folder = evaluate_run(run, metrics=[])
+    folder = evaluate_models(Question((str(run),)))
     plain = json.loads((folder / "scores.json").read_text())
     assert list(plain["models"]) == ["bicubic", "original", "fine-tuned"]
     assert "step 6" in plain["models"]["fine-tuned"] or "step 3" in plain["models"]["fine-tuned"]
-    assert "against **original" in (folder / "report.md").read_text()
+    assert "against original" in (folder / "report.md").read_text()
     printed = capsys.readouterr().out
     assert "PSNR, dB" in printed
-    again = evaluate_run(run, metrics=[], out=run / "again")
+    again = evaluate_models(Question((str(run),)), out=run / "again")
     assert (again / "scores.json").read_bytes() == (folder / "scores.json").read_bytes()
 
 
@@ -206,9 +209,9 @@ def test_pairs_of_another_scale_are_refused(tiny, photos, prepare_config, tmp_pa
     two = tmp_path / "two"
     prepare(photos, two, prepare_config.model_copy(update={"scale": 2}))
     with pytest.raises(UserError, match="pairs of scale 2"):
-        evaluate_run(Path(tiny.runs) / tiny.name, shards=two, metrics=[])
+        evaluate_models(Question((str(Path(tiny.runs) / tiny.name),), on=str(two)))
 
 
 def test_what_is_no_run_is_named(tmp_path):
     with pytest.raises(UserError, match="no run folder"):
-        evaluate_run(tmp_path)
+        evaluate_models(Question((str(tmp_path),)))

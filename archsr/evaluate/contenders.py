@@ -1,0 +1,149 @@
+"""Who is compared: interpolations, originals, runs, files, and blends between an original and its run."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from archsr import checkpoint, config_file
+from archsr.config import TrainConfig
+from archsr.errors import UserError
+from archsr.images import pixels_to_tensor, tensor_to_pixels
+from archsr.models.blend import blended
+from archsr.niqe import imresize
+from archsr.upscale.upscaler import Upscaler, open_model
+
+Restore = Callable[[Tensor], Tensor]
+INTERPOLATIONS = ("bicubic", "lanczos")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model under its short `name`, with a `title` for people; `restore` maps (1, 3, h, w) to (1, 3, s·h, s·w)."""
+
+    name: str
+    title: str
+    restore: Restore
+
+
+@dataclass(frozen=True)
+class Options:
+    """How models are opened: which of a run's snapshots, tiles, and shares of fine-tuning between 0 and 1 as well."""
+
+    which: str = "best"
+    tile: int = 0
+    blends: tuple[float, ...] = ()
+
+
+def bicubic(scale: int) -> Contender:
+    """MATLAB's bicubic enlargement, the field's baseline."""
+
+    def restore(lq: Tensor) -> Tensor:
+        pixels = tensor_to_pixels(lq).astype(np.float64) / 255
+        enlarged = np.clip(imresize(pixels, scale=scale), 0, 1)
+        return pixels_to_tensor(np.round(enlarged * 255).astype(np.uint8)).to(lq.device)
+
+    return Contender("bicubic", "bicubic", restore)
+
+
+def lanczos(scale: int) -> Contender:
+    """Lanczos with three lobes, by PIL."""
+
+    def restore(lq: Tensor) -> Tensor:
+        image = Image.fromarray(tensor_to_pixels(lq))
+        large = image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS)
+        return pixels_to_tensor(np.asarray(large)).to(lq.device)
+
+    return Contender("lanczos", "Lanczos", restore)
+
+
+def is_run(source: str) -> bool:
+    """Whether a name is a run folder."""
+    return (Path(source) / "config.toml").is_file()
+
+
+def run_config(source: str) -> TrainConfig:
+    """The resolved config of a run."""
+    return config_file.load(TrainConfig, Path(source) / "config.toml")
+
+
+def scale_of(sources: Sequence[str]) -> int:
+    """The scale that all models have; 4 where there are only interpolations. Raises `UserError` where they differ."""
+    scales = {s: run_config(s).model.scale if is_run(s) else open_model(s)[0].scale
+              for s in sources if s not in INTERPOLATIONS}  # fmt: skip
+    if len(set(scales.values())) > 1:
+        raise UserError(f"models of different scales cannot be compared: {scales}")
+    return next(iter(scales.values()), 4)
+
+
+def contenders_of(sources: Sequence[str], scale: int, options: Options) -> list[Contender]:
+    """Bicubic first, then the originals of all runs, each once, then the models as named. Names are unique."""
+    found = [bicubic(scale)]
+    found += [lanczos(scale)] if "lanczos" in sources else []
+    runs = [s for s in sources if is_run(s)]
+    for name, run in _originals(runs).items():
+        net, _ = open_model(checkpoint.weights_of(run, which="initial"))
+        title = f"original ({Path(run_config(run).model.weights).name})"
+        found.append(_model(name, title, net, options))
+    for source in sources:
+        if is_run(source):
+            found += _of_run(source, options, alone=len(runs) == 1)
+        elif source not in INTERPOLATIONS:
+            net, _ = open_model(source)
+            found.append(_model(_short(source), _short(source), net, options))
+    names = [c.name for c in found]
+    if doubled := {n for n in names if names.count(n) > 1}:
+        raise UserError(f"two models are called {sorted(doubled)[0]}; rename a file or a run")
+    return found
+
+
+def default_baseline(contenders: Sequence[Contender]) -> str:
+    """The first original; without one the first model, or the first of all."""
+    names = [c.name for c in contenders]
+    originals = [n for n in names if n.startswith("original")]
+    models = [n for n in names if n not in INTERPOLATIONS]
+    return (originals or models or names)[0]
+
+
+def _originals(runs: Sequence[str]) -> dict[str, str]:
+    """A name for each different starting point, and a run that has it."""
+    by_weights: dict[str, str] = {}
+    for run in runs:
+        by_weights.setdefault(run_config(run).model.weights, run)
+    if len(by_weights) == 1:
+        return {"original": next(iter(by_weights.values()))}
+    return {f"original {_short(weights)}": run for weights, run in by_weights.items()}
+
+
+def _of_run(run: str, options: Options, *, alone: bool) -> list[Contender]:
+    config = run_config(run)
+    source = Path(checkpoint.weights_of(run, which=options.which))
+    step = checkpoint.about_snapshot(source).get("step", "?")
+    name = "fine-tuned" if alone else config.name
+    net, _ = open_model(str(source))
+    found = [_model(name, f"fine-tuned ({config.name}, {source.stem}, step {step})", net, options)]
+    start, _ = open_model(checkpoint.weights_of(run, which="initial"))
+    for alpha in options.blends:
+        between, _ = open_model(str(source))
+        between.load_state_dict(blended(start.state_dict(), net.state_dict(), alpha))
+        found.insert(-1, _model(f"{name} × {alpha:g}", f"{alpha:.0%} of the way to {name}", between, options))
+    return found
+
+
+def _model(name: str, title: str, net: torch.nn.Module, options: Options) -> Contender:
+    return Contender(name, title, Upscaler(net, tile=options.tile, device=_device()).restore)  # pyright: ignore[reportArgumentType]
+
+
+def _device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _short(source: str) -> str:
+    return Path(source).name.removesuffix(".safetensors").removesuffix(".pth").removesuffix(".fp16")

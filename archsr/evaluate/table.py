@@ -1,0 +1,22 @@
+"""Per-picture figures as a Parquet file: one row for each picture and model, one column for each measure."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from archsr.atomic import replacing
+from archsr.evaluate.suite import Scores
+
+
+def write_table(path: Path, scores: Scores) -> None:
+    """Columns: picture, scene, tags, fidelity (dB), model, title, and the measures; NaN where one was not taken."""
+    titles = {**dict(scores.contenders), "gt": "originals (ground truth)"}
+    rows: list[dict[str, Any]] = [
+        {"picture": row.key, "scene": row.scene, "tags": list(row.tags), "fidelity": row.fidelity, "model": name,
+         "title": titles[name], **values}
+        for row in scores.rows for name, values in row.values.items()
+    ]  # fmt: skip
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows), temporary)

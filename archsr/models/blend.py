@@ -1,0 +1,29 @@
+"""Weights between two models: how much of a fine-tuning is used."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from archsr.errors import UserError
+
+
+def blended(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """(1 − alpha) · first + alpha · second, tensor by tensor, in float64 and back to the first's type.
+
+    At 0 and 1 exactly one of them; outside, an extrapolation. Raises `UserError` for models of different shapes.
+    """
+    if unlike := sorted(first.keys() ^ second.keys()):
+        raise UserError(f"the two models have different tensors, for example {unlike[0]}; blend models of one kind")
+    for name, tensor in first.items():
+        if tensor.shape != second[name].shape:
+            raise UserError(
+                f"{name}: shapes {tuple(tensor.shape)} and {tuple(second[name].shape)}; blend models of one kind"
+            )
+    return {name: _between(tensor, second[name], alpha) for name, tensor in first.items()}
+
+
+def _between(a: Tensor, b: Tensor, alpha: float) -> Tensor:
+    if not a.is_floating_point() or alpha in (0, 1):
+        return (b if alpha == 1 else a).clone()
+    return torch.lerp(a.double(), b.double(), alpha).to(a.dtype)
