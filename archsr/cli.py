@@ -91,6 +91,25 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _study(args: argparse.Namespace) -> int:
+    from archsr.stopping import REQUEUE, Stopped
+    from archsr.study.main import study
+
+    try:
+        study(args.config, overrides=args.set, task=args.task, join=args.join, launch=args.launch, dry=args.dry_run)
+    except Stopped:
+        print("archsr: stopped; the same command goes on", file=sys.stderr)
+        return REQUEUE
+    return 0
+
+
+def _blend(args: argparse.Namespace) -> int:
+    from archsr.evaluate.strength import blend
+
+    blend(args.first, args.second, alpha=args.alpha, out=args.out, choose=args.choose, on=args.on, limit=args.limit)
+    return 0
+
+
 def _runs(args: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
@@ -153,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add_prepare(verbs)
     _add_evaluate(verbs)
+    _add_study(verbs)
     _add_upscale(verbs)
     _add_rest(verbs)
     return parser
@@ -250,6 +270,27 @@ def _add_evaluate(verbs: "_Verbs") -> None:
     p.add_argument("--out", type=Path, help="default: RUN/evaluation/SPLIT")
     p.add_argument("--tile", type=_count, default=0, help="tile side in input pixels, 0 for none (default)")
     p.set_defaults(verb=_evaluate)
+
+
+def _add_study(verbs: "_Verbs") -> None:
+    p = _verb(verbs, "study", "which layers should be trained?", "archsr study configs/layer_study.toml")
+    p.add_argument("config", type=Path, help="a TOML file as configs/layer_study.toml")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a.b=c")
+    p.add_argument("--task", type=_task, metavar="I/N", help="only part I of N of the runs; --join when all are done")
+    p.add_argument("--join", action="store_true", help="train nothing, only put together what is done")
+    p.add_argument("--launch", default="", metavar="WORDS", help="what starts train.py, e.g. 'accelerate launch'")
+    p.add_argument("--dry-run", action="store_true", help="say which runs there would be, and stop")
+    p.set_defaults(verb=_study)
+    example = "archsr blend RealESRGAN_x4plus runs/tail --alpha 0.7 --out tail70.safetensors"
+    p = _verb(verbs, "blend", "weights between two models, and how far to go", example)
+    p.add_argument("first", help="a run folder, a weights file or an official name: alpha 0")
+    p.add_argument("second", help="alpha 1")
+    p.add_argument("--alpha", type=float, help="how far from the first to the second; without it, chosen on --on")
+    p.add_argument("--choose", choices=("psnr", "ssim", "niqe"), default="psnr", help="by what (default: psnr)")
+    p.add_argument("--on", metavar="SHARDS", help="whose validation pairs choose (default: those of the second, a run)")
+    p.add_argument("--limit", type=_positive, help="at most this many pictures")
+    p.add_argument("--out", type=Path, required=True, help="a .safetensors file")
+    p.set_defaults(verb=_blend)
 
 
 def _add_upscale(verbs: "_Verbs") -> None:

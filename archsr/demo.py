@@ -35,7 +35,7 @@ def demo(folder: Path, *, seed: int = 0) -> int:
     for name in (
         "runs/demo/curves.png",
         "runs/demo/evaluation/test/report.md",
-        "runs/demo/evaluation/test/patches.png",
+        "runs/demo/evaluation/test/report.html",
     ):
         print(f"  {folder / name}")
     print(f"  {folder / 'upscaled'}")

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archsr.config import PRESETS, QUIRKS, DegradeConfig, PrepareConfig, TrainConfig, configs_folder
+from archsr.config.study import StudyConfig
 from archsr.config_file import check, differences, dump, load, with_overrides
 from archsr.errors import UserError
 
@@ -14,6 +15,8 @@ BASE = {"name": "x", "model": {"arch": "rrdbnet"}, "training": {"stages": [{"ite
 
 
 def kind_of(path):
+    if "study" in path.name:
+        return StudyConfig
     return PrepareConfig if "prepare" in path.name else TrainConfig
 
 
@@ -36,6 +39,7 @@ def test_the_promised_configs_are_there():
         "demo",
         "prepare",
         "reference",
+        "layer_study",
     ]
     assert {f"{name}.toml" for name in promised} <= {p.name for p in CONFIGS}
 

@@ -78,6 +78,50 @@ def paired(differences: Mapping[str, Sequence[float]], *, higher_is_better: bool
     )
 
 
+@dataclass(frozen=True)
+class Pooled:
+    """Mean paired difference over seeds and images, a 95 % interval for other scenes and seeds, and what makes it wide.
+
+    `of_seeds`: the mean difference of each seed. `low` and `high` are NaN below six scenes.
+    """
+
+    mean: float
+    low: float
+    high: float
+    of_seeds: tuple[float, ...]
+    scenes: int
+
+    def verdict(self, *, higher_is_better: bool) -> str:
+        """`better`, `worse` or `cannot tell`."""
+        low, high = (self.low, self.high) if higher_is_better else (-self.high, -self.low)
+        if low > 0:
+            return "better"
+        return "worse" if high < 0 else "cannot tell"
+
+
+def pooled(by_seed: Sequence[Mapping[str, Sequence[float]]], *, seed: int = 0) -> Pooled:
+    """Per-image differences by scene, of several seeds on the same images.
+
+    Scenes and seeds are resampled, each by itself; the seeds' deviations from their mean are first scaled by
+    √(n / (n − 1)), as a resample of few spreads too little. One seed says nothing about others.
+    """
+    scenes = list(by_seed[0])
+    counts = np.array([len(by_seed[0][s]) for s in scenes])
+    sums = np.array([[float(np.sum(one[s])) for s in scenes] for one in by_seed])  # (seeds, scenes)
+    of_seeds = sums.sum(1) / counts.sum()
+    mean, size = float(of_seeds.mean()), len(by_seed)
+    low = high = math.nan
+    if len(scenes) >= FEWEST_SCENES:
+        rng = np.random.default_rng(seed_of(seed, "bootstrap"))
+        picks = rng.integers(0, len(scenes), (_RESAMPLES, len(scenes)))
+        means = sums.mean(0)[picks].sum(axis=1) / counts[picks].sum(axis=1)
+        if size > 1:
+            deviations = (of_seeds - mean) * math.sqrt(size / (size - 1))
+            means = means + deviations[rng.integers(0, size, (_RESAMPLES, size))].mean(axis=1)
+        low, high = (float(v) for v in np.percentile(means, _percentiles(len(scenes))))
+    return Pooled(mean, low, high, tuple(float(v) for v in of_seeds), len(scenes))
+
+
 def _percentiles(scenes: int) -> tuple[float, float]:
     tail = _number(stats.norm.cdf(-math.sqrt(scenes / (scenes - 1)) * _number(stats.t.ppf(0.975, scenes - 1))))
     return 100 * tail, 100 * (1 - tail)

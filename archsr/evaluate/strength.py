@@ -1,0 +1,65 @@
+"""`archsr blend`: how much of a fine-tuning is used, given or chosen on validation pairs."""
+
+from pathlib import Path
+
+from archsr import checkpoint
+from archsr.checkpoint.snapshots import write_snapshot
+from archsr.config import DataConfig
+from archsr.errors import UserError
+from archsr.evaluate.contenders import Contender, is_run, run_config
+from archsr.evaluate.measures import standard
+from archsr.evaluate.pairs import open_pairs
+from archsr.evaluate.report import mean
+from archsr.evaluate.suite import evaluate
+from archsr.models.blend import blended
+from archsr.upscale.upscaler import Upscaler, open_model
+
+STEPS = tuple(n / 10 for n in range(11))
+
+
+def blend(
+    first: str, second: str, *, alpha: float | None, out: Path, choose: str = "psnr", on: str | None = None,
+    limit: int | None = None,
+) -> float:  # fmt: skip
+    """Write the blend and return its alpha; without one, the best of 0, 0.1, ... 1 by `choose` on the validation pairs.
+
+    Raises `UserError` for models that do not fit each other.
+    """
+    if out.suffix != ".safetensors":
+        raise UserError(f"{out}: a blend is written as .safetensors")
+    start, _ = open_model(first)
+    end, _ = open_model(second)
+    ends = start.state_dict(), end.state_dict()
+    blended(*ends, 0.5)  # before the work begins: do they fit?
+    if alpha is None:
+        alpha = _best(first, second, choose, on, limit)
+    about = {"blend": {"first": _name(first), "second": _name(second), "alpha": alpha}}
+    write_snapshot(out, blended(*ends, alpha), about=about)
+    print(f"{out}: {alpha:g} of the way from {_name(first)} to {_name(second)}")
+    return alpha
+
+
+def _best(first: str, second: str, choose: str, on: str | None, limit: int | None) -> float:
+    config = run_config(second) if is_run(second) else None
+    if on is None and config is None:
+        raise UserError("--alpha, or --on SHARDS whose validation pairs choose it: the second model is no run")
+    net, kind = open_model(first)
+    data = config.data if config else DataConfig()
+    pairs = open_pairs(on or data.shards, data, split="val", scale=kind.scale, limit=limit)
+    ends = net.state_dict(), open_model(second)[0].state_dict()
+    contenders: list[Contender] = []
+    for step in STEPS:
+        between, _ = open_model(first)
+        between.load_state_dict(blended(*ends, step))
+        contenders.append(Contender(f"{step:g}", f"{step:g}", Upscaler(between, tile=0).restore))
+    measure = next(m for m in standard(kind.scale) if m.name == choose)
+    scores = evaluate(pairs, contenders, [measure])
+    found = {step: mean(scores, f"{step:g}", choose) for step in STEPS}
+    for step, value in found.items():
+        print(f"alpha {step:.1f}: {measure.title} {value:.4f}")
+    sign = 1 if measure.higher_is_better else -1
+    return max(STEPS, key=lambda step: sign * found[step])
+
+
+def _name(source: str) -> str:
+    return Path(checkpoint.weights_of(source)).name if not is_run(source) else Path(source).name

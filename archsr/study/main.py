@@ -1,0 +1,54 @@
+"""`archsr study`: train what is not trained yet, then say what was found."""
+
+import shlex
+from pathlib import Path
+
+from archsr import config_file
+from archsr.config.study import StudyConfig
+from archsr.errors import UserError
+from archsr.study.jobs import Job, home, jobs_of, train
+from archsr.study.report import markdown, write
+from archsr.study.results import findings
+
+
+def study(
+    path: Path, *, overrides: list[str], task: tuple[int, int] | None, join: bool, launch: str, dry: bool
+) -> Path | None:
+    """Run the study of a config, all of it or the part of `task` (I, N), and write the answer once all is done.
+
+    `join`: train nothing, only put together. Returns the folder of the answer, None where a part or nothing was done.
+    """
+    config = config_file.load(StudyConfig, path, overrides=overrides)
+    command = shlex.split(launch)
+    jobs, left_out = jobs_of(config, launch=command)
+    if len({job.candidate for job in jobs}) < 2:
+        raise UserError(f"{path}: fewer than two candidates are left: {left_out}")
+    _introduce(jobs, left_out)
+    if dry:
+        return None
+    own = jobs if task is None else jobs[task[0] - 1 :: task[1]]
+    for number, job in enumerate(own, start=1):
+        if join or job.done:
+            continue
+        print(f"run {number} of {len(own)}: {job.folder.name}", flush=True)
+        train(job, launch=command)
+    if task is not None:
+        print(f"part {task[0]} of {task[1]} is done; when all are: archsr study {path} --join", flush=True)
+        return None
+    found = findings(config, jobs)
+    folder = write(config, jobs, found, left_out)
+    print(f"\n{markdown(config, found, left_out)}")
+    print(f"written: {home(config)}/study.md, study.json, study.png, .pdf, .svg, winner.toml")
+    return folder
+
+
+def _introduce(jobs: list[Job], left_out: dict[str, str]) -> None:
+    done = sum(job.done for job in jobs)
+    print(f"{len(jobs)} runs, {done} of them done", flush=True)
+    for job in jobs:
+        iterations = sum(s.iterations for s in job.config.training.stages)
+        training = job.config.training
+        print(f"  {job.folder.name}: {iterations:,} iterations, micro-batch {training.micro_batch}, recomputing "
+              f"{training.gradient_checkpointing}{', done' if job.done else ''}", flush=True)  # fmt: skip
+    for name, why in left_out.items():
+        print(f"  {name} is left out: {why}", flush=True)

@@ -1,0 +1,149 @@
+"""What a study found: figures of every run on the same pixels, a winner by validation, intervals by test."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from archsr import checkpoint
+from archsr.atomic import write_bytes
+from archsr.config import SCRATCH
+from archsr.config.study import StudyConfig
+from archsr.errors import UserError
+from archsr.evaluate.contenders import Contender
+from archsr.evaluate.measures import Measure, standard
+from archsr.evaluate.pairs import open_pairs
+from archsr.evaluate.statistics import Pooled, pooled
+from archsr.evaluate.suite import evaluate
+from archsr.study.jobs import Job, events, home
+from archsr.training.memory import forecast
+from archsr.training.plan import option
+from archsr.upscale.upscaler import Upscaler, open_model
+
+Values = dict[str, tuple[str, float]]  # scene and value of each picture
+_WARM = 3  # iterations whose time is not counted
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A candidate: its cost, its gain on validation, and its gain on test with an interval, both over the original."""
+
+    name: str
+    trained: int
+    iterations: int
+    seconds: float
+    memory: int
+    val: float
+    test: Pooled
+
+    @property
+    def cost(self) -> tuple[int, float]:
+        """Memory, then time: what is cheaper to train."""
+        return self.memory, self.seconds
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All candidates, best on validation first, and how each of the others compares with the winner on test."""
+
+    measure: Measure
+    outcomes: list[Outcome]
+    against_winner: dict[str, Pooled]
+    pictures: dict[str, int]
+
+    @property
+    def winner(self) -> Outcome:
+        """The best on validation."""
+        return self.outcomes[0]
+
+    @property
+    def alike(self) -> list[Outcome]:
+        """The winner, and those that test pictures cannot tell from it."""
+        up = self.measure.higher_is_better
+        rest = [o for o in self.outcomes[1:] if self.against_winner[o.name].verdict(higher_is_better=up) != "worse"]
+        return [self.winner, *rest]
+
+
+def findings(study: StudyConfig, jobs: Sequence[Job]) -> Findings:
+    """Measure what is not measured yet and put it together. Raises `UserError` where a run is not done."""
+    if unfinished := [j.folder.name for j in jobs if not j.done]:
+        raise UserError(f"{home(study)}: not trained to the end: {', '.join(unfinished)}; run the study again")
+    measure = next(m for m in standard(study.train.model.scale) if m.name == study.measure)
+    names = list(dict.fromkeys(j.candidate for j in jobs))
+    gains = {(j.candidate, j.seed, split): _gains(study, j, split, measure) for j in jobs for split in ("val", "test")}
+    by_seed = {n: [gains[n, s, "test"] for s in study.seeds] for n in names}
+    outcomes = [_outcome(study, [j for j in jobs if j.candidate == n], gains, by_seed[n]) for n in names]
+    sign = 1 if measure.higher_is_better else -1
+    outcomes.sort(key=lambda o: -sign * o.val)
+    best = by_seed[outcomes[0].name]
+    against = {n: pooled([_minus(a, b) for a, b in zip(by_seed[n], best, strict=True)])
+               for n in names if n != outcomes[0].name}  # fmt: skip
+    pictures = {split: sum(map(len, gains[names[0], study.seeds[0], split].values())) for split in ("val", "test")}
+    return Findings(measure, outcomes, against, pictures)
+
+
+Gains = dict[str, list[float]]
+
+
+def _gains(study: StudyConfig, job: Job, split: str, measure: Measure) -> Gains:
+    """Differences of a run from its original, picture by picture, by scene."""
+    old = measured(study, job, split, measure, which="initial")
+    new = measured(study, job, split, measure, which="best")
+    gains: Gains = {}
+    for key, (scene, value) in new.items():
+        gains.setdefault(scene, []).append(value - old[key][1])
+    return gains
+
+
+def _minus(a: Gains, b: Gains) -> Gains:
+    return {scene: [x - y for x, y in zip(values, b[scene], strict=True)] for scene, values in a.items()}
+
+
+def measured(study: StudyConfig, job: Job, split: str, measure: Measure, *, which: str) -> Values:
+    """The figures of one model on one split, taken once and kept: of the original, and of scratch for each seed."""
+    folder = home(study) / "figures"
+    original = f"original-seed{job.seed}" if job.config.model.weights == SCRATCH else "original"
+    name = original if which == "initial" else job.folder.name
+    path = folder / f"{name}-{split}-{measure.name}.json"
+    if not path.exists():
+        limit = study.limit or None
+        data = job.config.data
+        pairs = open_pairs(data.shards, data, split=split, scale=job.config.model.scale, limit=limit)
+        net, _ = open_model(checkpoint.weights_of(str(job.folder), which=which))
+        print(f"measuring {name} on {split}", flush=True)
+        scores = evaluate(pairs, [Contender(name, name, Upscaler(net, tile=0).restore)], [measure])
+        values = {row.key: (row.scene, row.values[name][measure.name]) for row in scores.rows}
+        write_bytes(path, json.dumps(values).encode())
+    return {key: (scene, value) for key, (scene, value) in json.loads(path.read_text()).items()}
+
+
+def _outcome(
+    study: StudyConfig, jobs: Sequence[Job], gains: dict[tuple[str, int, str], Gains], test: list[Gains]
+) -> Outcome:
+    config, name = jobs[0].config, jobs[0].candidate
+    found = [v for s in study.seeds for values in gains[name, s, "val"].values() for v in values]
+    # of one iteration without validation and saving: the log's own rate counts neither
+    times = [config.training.global_batch / float(str(e["images_per_second"]))
+             for j in jobs for e in events(j.folder, "train")[_WARM:]]  # fmt: skip
+    return Outcome(
+        name=name,
+        trained=option(config).trained,
+        iterations=sum(s.iterations for s in config.training.stages),
+        seconds=statistics.median(times) if times else float("nan"),
+        memory=forecast(config).total,
+        val=statistics.fmean(found),
+        test=pooled(test),
+    )
+
+
+def as_json(found: Findings) -> str:
+    """For programs."""
+    plain = {
+        "measure": found.measure.name,
+        "winner": found.winner.name,
+        "alike": [o.name for o in found.alike],
+        "candidates": [asdict(o) for o in found.outcomes],
+        "against_winner": {name: asdict(p) for name, p in found.against_winner.items()},
+        "pictures": found.pictures,
+    }
+    return json.dumps(plain, indent=1).replace("NaN", "null") + "\n"

@@ -1,0 +1,156 @@
+"""The whole card: many models, many processes, every file it writes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from archsr import session
+from archsr.checkpoint import weights_of
+from archsr.errors import UserError
+from archsr.evaluate.card import Question, evaluate_models
+from archsr.evaluate.contenders import Options
+from archsr.evaluate.strength import blend
+from archsr.models.blend import blended
+from archsr.upscale.upscaler import open_model
+
+
+@pytest.fixture(scope="module")
+def run(shards, tmp_path_factory):
+    """A tiny trained run."""
+    from archsr.config import TrainConfig
+    from archsr.config_file import check
+
+    folder = tmp_path_factory.mktemp("card")
+    tables = {
+        "name": "tiny",
+        "runs": str(folder / "runs"),
+        "model": {"arch": "rrdbnet", "features": 8, "growth": 4, "blocks": 2, "weights": "scratch"},
+        "data": {"shards": str(shards), "gt_size": 32, "workers": 0},
+        "losses": {"perceptual": {"weight": 0.0}, "gan": {"weight": 0.0}},
+        "training": {"layers": ["all"], "global_batch": 4, "micro_batch": 4, "precision": "fp32",
+                     "stages": [{"iterations": 12, "lr": 3e-3}], "ema": {"decay": 0.5}},
+        "validation": {"every": 6, "samples": 3, "pictures": 1},
+        "log": {"every": 1, "tensorboard": False},
+    }  # fmt: skip
+    session.run(check(TrainConfig, tables, where="card"), resume=False)
+    return folder / "runs" / "tiny"
+
+
+def test_every_file_is_there_and_says_the_same(run, tmp_path):
+    folder = evaluate_models(Question((str(run), "lanczos"), split="val"), out=tmp_path / "card")
+    plain = json.loads((folder / "scores.json").read_text())
+    assert list(plain["models"]) == ["bicubic", "lanczos", "original", "fine-tuned"]
+    assert plain["baseline"] == "original"
+    table = pq.read_table(folder / "scores.parquet").to_pylist()
+    assert len(table) == 5 * len(plain["pictures"])  # with the originals
+    first = plain["pictures"][0]
+    [row] = [r for r in table if r["picture"] == first["key"] and r["model"] == "fine-tuned"]
+    assert row["psnr"] == first["values"]["fine-tuned"]["psnr"]
+    assert row["fidelity"] == first["fidelity"]
+    for name in ("comparison", "differences"):
+        Image.open(folder / f"{name}.png").verify()
+        assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert "<svg" in (folder / f"{name}.svg").read_text()
+    page = (folder / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert page.count("class=slider") >= 1
+    for picture in plain["pictures"]:
+        assert picture["key"] in page
+    assert 'name = "tiny"' in page.replace("&quot;", '"')
+
+
+def test_a_run_against_itself_cannot_be_told(run, tmp_path):
+    same = tmp_path / "same.safetensors"
+    same.write_bytes(Path(weights_of(str(run))).read_bytes())
+    folder = evaluate_models(Question((str(run), str(same)), split="val", baseline="fine-tuned"), out=tmp_path / "card")
+    found = json.loads((folder / "scores.json").read_text())["differences"]["same"]
+    assert found["psnr"]["mean"] == 0
+    assert {m["verdict"] for m in found.values()} == {"cannot tell"}
+
+
+def test_the_line_between_original_and_run(run, tmp_path):
+    folder = evaluate_models(
+        Question((str(run),), split="val", options=Options(blends=(0.0, 0.5, 1.0))), out=tmp_path / "card"
+    )
+    means = json.loads((folder / "scores.json").read_text())["means"]
+    assert list(means) == [
+        "bicubic",
+        "original",
+        "fine-tuned × 0",
+        "fine-tuned × 0.5",
+        "fine-tuned × 1",
+        "fine-tuned",
+        "gt",
+    ]
+    assert means["fine-tuned × 0"] == means["original"]
+    assert means["fine-tuned × 1"] == means["fine-tuned"]
+
+
+@pytest.mark.parametrize(
+    ("question", "word"),
+    [
+        ({"models": ("lanczos",)}, "--on SHARDS|FOLDER: which pictures"),
+        ({"models": ("RUN",), "baseline": "nobody"}, "no such model; there are bicubic, original, fine-tuned"),
+        ({"models": ("RUN",), "metrics": ("lpip",)}, "no such measure.*lpips"),
+        ({"models": ("RUN", "RUN")}, "two models are called fine-tuned|two models are called tiny"),
+    ],
+)
+def test_questions_that_cannot_be_answered(run, tmp_path, question, word):
+    models = tuple(str(run) if m == "RUN" else m for m in question["models"])
+    with pytest.raises(UserError, match=word):
+        evaluate_models(Question(**{**question, "models": models}), out=tmp_path)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_same_digits_on_any_number_of_processes(run, tmp_path, processes):
+    alone = evaluate_models(Question((str(run),), split="val"), out=tmp_path / "one")
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes),
+               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+               "--module", "archsr", "evaluate", str(run), "--split", "val", "--offline",
+               "--out", str(tmp_path / "many")]  # fmt: skip
+    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, many = (json.loads((f / "scores.json").read_text()) for f in (alone, tmp_path / "many"))
+    for a, b in zip(one["pictures"], many["pictures"], strict=True):
+        for model, values in a["values"].items():
+            assert {m: b["values"][model][m] for m in values} == values
+    assert one["differences"]["fine-tuned"]["psnr"] == many["differences"]["fine-tuned"]["psnr"]
+
+
+# ---------------------------------------------------------------- blends
+
+
+def test_a_blend_is_the_line_between_two_models(run, tmp_path):
+    first, second = (weights_of(str(run), which=w) for w in ("initial", "best"))
+    assert blend(first, str(run), alpha=0.25, out=tmp_path / "b.safetensors") == 0.25
+    a, b, found = (open_model(str(m))[0].state_dict() for m in (first, second, tmp_path / "b.safetensors"))
+    for name, tensor in found.items():
+        assert torch.allclose(tensor, 0.75 * a[name] + 0.25 * b[name], atol=1e-6)
+    assert all(torch.equal(blended(a, b, 0)[n], a[n]) and torch.equal(blended(a, b, 1)[n], b[n]) for n in a)
+
+
+def test_the_best_blend_is_chosen_on_validation(run, tmp_path, capsys):
+    alpha = blend(weights_of(str(run), which="initial"), str(run), alpha=None, out=tmp_path / "b.safetensors", limit=3)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("alpha")]
+    found = {float(line.split()[1].rstrip(":")): float(line.split()[-1]) for line in lines}
+    assert len(found) == 11
+    assert found[alpha] == max(found.values())
+
+
+def test_unlike_models_are_not_blended(run, tmp_path, real_weights):
+    with pytest.raises(UserError, match="different tensors|shapes"):
+        blend(
+            str(real_weights / "RealESRGAN_x4plus.fp16.safetensors"),
+            str(run),
+            alpha=0.5,
+            out=tmp_path / "b.safetensors",
+        )
