@@ -147,12 +147,15 @@ def _permutation_p(means: NDArray[np.float64], rng: np.random.Generator) -> floa
 
 
 def _needed(mean: float, sums: NDArray[np.float64], counts: NDArray[np.int64]) -> int | None:
-    """Scenes for a power of 80 % at the 5 % level, by the normal approximation for the ratio of two sums."""
+    """Scenes with which the interval leaves out zero four times in five, by the spread of a ratio of two sums."""
     if len(counts) < 2 or mean == 0:
         return None
     spread = float(np.std((sums - mean * counts) / counts.mean(), ddof=1))
-    factor = _number(stats.norm.ppf(0.975)) + _number(stats.norm.ppf(_POWER))
-    return max(FEWEST_SCENES, math.ceil((factor * spread / abs(mean)) ** 2))
+    need = float(FEWEST_SCENES)
+    for _ in range(20):  # the interval's width in standard errors depends on the number itself
+        width = math.sqrt(need / (need - 1)) * _number(stats.t.ppf(0.975, need - 1)) + _number(stats.norm.ppf(_POWER))
+        need = max(FEWEST_SCENES, (width * spread / abs(mean)) ** 2)
+    return math.ceil(need)
 
 
 def _number(value: Any) -> float:  # noqa: ANN401 - scipy returns its own scalars

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from archsr import config_file
 from archsr.atomic import replacing, write_bytes
@@ -91,6 +92,9 @@ def draw(found: Findings) -> Figure:
             axes.set_xlabel(title)
             if name == "trained":
                 axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+                axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+                axes.xaxis.set_minor_formatter(NullFormatter())
                 axes.set_ylabel(f"{found.measure.title} over the original, test")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure

@@ -1,0 +1,156 @@
+"""A layer study: stopped and continued, its table, and budgets that are equal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tomli
+import tomli_w
+
+from archsr.config import TrainConfig, configs_folder
+from archsr.config.study import StudyConfig
+from archsr.config_file import check, load
+from archsr.errors import UserError
+from archsr.evaluate.measures import standard
+from archsr.evaluate.statistics import Pooled
+from archsr.study.jobs import events, home, jobs_of
+from archsr.study.main import study
+from archsr.study.report import answer, draw, markdown
+from archsr.study.results import Findings, Outcome
+from archsr.training.plan import option
+
+CANDIDATES = [{"name": "last", "layers": ["conv_last"]}, {"name": "all", "layers": ["all"]}]
+
+
+@pytest.fixture
+def tables(tiny_tables, tmp_path):
+    train = {k: v for k, v in tiny_tables.items() if k != "runs"}
+    train["losses"] = {"perceptual": {"weight": 0.0}, "gan": {"weight": 0.0}}
+    return {"name": "study", "runs": str(tmp_path / "runs"), "seeds": [0, 1], "limit": 4,
+            "candidates": CANDIDATES, "train": train}  # fmt: skip
+
+
+def config(tables, **changes):
+    return check(StudyConfig, {**tables, **changes}, where="study")
+
+
+def run(path, **changes):
+    return study(path, **{"overrides": [], "task": None, "join": False, "launch": "", "dry": False, **changes})
+
+
+def test_stopped_in_the_middle_it_goes_on_and_answers(tables, tmp_path):
+    tables["train"]["training"] = {**tables["train"]["training"], "stages": [{"iterations": 40, "lr": 1e-3}]}
+    path = tmp_path / "study.toml"
+    path.write_text(tomli_w.dumps(tables))
+    words = [sys.executable, "-m", "archsr", "study", str(path)]
+    begun = subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    first = tmp_path / "runs" / "study" / "last-seed0"
+    deadline = time.time() + 120
+    while not events(first, "train"):
+        assert time.time() < deadline
+        assert begun.poll() is None
+        time.sleep(0.02)
+    begun.send_signal(signal.SIGTERM)
+    assert begun.wait(timeout=60) == 85
+    assert not events(first, "end")
+    assert list((first / "checkpoints").iterdir())
+    assert run(path, task=(1, 2)) is None  # the first and the third run
+    with pytest.raises(UserError, match="not trained to the end: last-seed1, all-seed1"):
+        run(path, join=True)
+    folder = run(path)
+    steps = [e["step"] for e in events(first, "train")]
+    assert steps == list(range(1, 41))
+    found = json.loads((folder / "study.json").read_text())
+    assert {c["name"] for c in found["candidates"]} == {"last", "all"}
+    assert found["candidates"][0]["val"] >= found["candidates"][1]["val"]
+    assert all(len(c["test"]["of_seeds"]) == 2 for c in found["candidates"])
+    assert "| last |" in (folder / "study.md").read_text()
+    for ending in ("png", "pdf", "svg"):
+        assert (folder / f"study.{ending}").stat().st_size > 5000
+    winner = load(TrainConfig, folder / "winner.toml")
+    assert winner.training.layers == ("conv_last",) if found["winner"] == "last" else ("all",)
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")}
+    run(path)
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")} == before
+
+
+def test_every_candidate_gets_every_seed_and_differs_in_nothing_else(tables):
+    jobs, left_out = jobs_of(config(tables))
+    assert left_out == {}
+    assert [(j.candidate, j.seed) for j in jobs] == [("last", 0), ("last", 1), ("all", 0), ("all", 1)]
+    plain = [j.config.model_dump() for j in jobs]
+    for one in plain:
+        one.pop("name")
+        one.pop("seed")
+        one["training"].pop("layers")
+    assert all(one == plain[0] for one in plain)
+
+
+def test_a_learning_rate_of_its_own(tables):
+    candidates = [CANDIDATES[0], {**CANDIDATES[1], "lr_scale": 0.1}]
+    jobs, _ = jobs_of(config(tables, candidates=candidates))
+    assert [j.config.training.stages[0].lr for j in jobs[::2]] == pytest.approx([1e-3, 1e-4])
+
+
+def test_equal_time_gives_more_iterations_to_the_faster(tables):
+    made = config(tables, budget={"equal": "time", "minutes": 1.0})
+    for name, seconds in (("last", 0.1), ("all", 0.4)):
+        path = home(made) / "seconds" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(seconds))
+    jobs, _ = jobs_of(made)
+    assert [sum(s.iterations for s in j.config.training.stages) for j in jobs[::2]] == [600, 150]
+
+
+def test_equal_memory_fits_and_leaves_out_what_cannot():
+    train = tomli.loads((configs_folder() / "last_layer.toml").read_text())
+    train["losses"] = {"perceptual": {"weight": 0.0}, "gan": {"weight": 0.0}}
+    train["model"] = {"arch": "rrdbnet", "blocks": 3, "weights": "scratch"}
+    base = {"name": "study", "seeds": [0], "candidates": CANDIDATES, "train": train}
+    made = check(StudyConfig, {**base, "budget": {"equal": "memory", "gigabytes": 1.45}}, where="study")
+    jobs, left_out = jobs_of(made)
+    assert left_out == {}
+    assert all(option(j.config).memory <= 1.45e9 for j in jobs)
+    assert {j.config.training.global_batch for j in jobs} == {12}
+    none = check(StudyConfig, {**base, "budget": {"equal": "memory", "gigabytes": 1.08}}, where="study")
+    assert "all" in jobs_of(none)[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"budget": {"equal": "time"}}, "minutes goes with"),
+        ({"budget": {"gigabytes": 3.0}}, "gigabytes goes with"),
+        ({"candidates": [CANDIDATES[0], CANDIDATES[0]]}, "two are called 'last'"),
+        ({"seeds": [1, 1]}, "each once"),
+    ],
+)
+def test_studies_that_make_no_sense(tables, changes, word):
+    with pytest.raises(UserError, match=word):
+        config(tables, **changes)
+
+
+def outcome(name, val, low, high, memory):
+    test = Pooled((low + high) / 2, low, high, ((low + high) / 2,) * 2, 8)
+    return Outcome(name, 1000, 100, 0.1, memory, val, test)
+
+
+def test_the_answer_names_what_cannot_be_told_apart_and_the_cheapest(tables):
+    outcomes = [
+        outcome("all", 0.5, 0.2, 0.6, 900),
+        outcome("last", 0.4, 0.1, 0.5, 100),
+        outcome("mid", 0.1, 0, 0.1, 50),
+    ]
+    against = {"last": Pooled(-0.1, -0.3, 0.1, (-0.1,), 8), "mid": Pooled(-0.3, -0.5, -0.1, (-0.3,), 8)}
+    found = Findings(standard(4)[0], outcomes, against, {"val": 5, "test": 9})
+    assert "**cannot tell** it from last. The cheapest of these to train is **last**" in answer(found)
+    text = markdown(config(tables), found, {"huge": "too large"})
+    assert "-0.3000 (-0.5000 to -0.1000): worse" in text
+    assert "huge was left out: too large" in text
+    assert len(draw(found).axes) == 3
+    clear = Findings(standard(4)[0], outcomes[::2], against, {"val": 5, "test": 9})
+    assert "better than every other candidate" in answer(clear)
