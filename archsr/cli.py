@@ -132,6 +132,14 @@ def _upscale(args: argparse.Namespace) -> int:
     return report(outcome)
 
 
+def _export(args: argparse.Namespace) -> int:
+    from archsr.export import export_pth
+
+    export_pth(args.model, args.target)
+    print(args.target)
+    return 0
+
+
 def _train(args: argparse.Namespace) -> int:
     words = " ".join(args.anything) or "--config configs/last_layer.toml"
     raise UserError(f"training is started by its launcher: accelerate launch archsr/train.py {words}")
@@ -323,6 +331,10 @@ def _add_rest(verbs: "_Verbs") -> None:
     p.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="of runs, or one run (default: runs)")
     p.add_argument("--json", action="store_true", help="every figure, for programs")
     p.set_defaults(verb=_runs)
+    p = _verb(verbs, "export", "a model as a .pth file for other tools", "archsr export runs/tail tail.pth")
+    p.add_argument("model", help="a run folder, a .pth or .safetensors file, or an official name")
+    p.add_argument("target", type=Path, help="the .pth file to write")
+    p.set_defaults(verb=_export)
     p = _verb(verbs, "demo", "the whole path on drawn photographs, in minutes", "archsr demo")
     p.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to write (default: demo)")
     p.add_argument("--seed", type=_count, default=0)

@@ -11,6 +11,7 @@ from archsr.config import (
     ModelConfig,
     PrepareConfig,
     RRDBNetConfig,
+    SpandrelConfig,
     Stage,
     Table,
     TrainConfig,
@@ -107,6 +108,8 @@ def _tiny(model: ModelConfig) -> ModelConfig:
     """Untrained, and small where layer names allow: the chosen layers must still exist."""
     if isinstance(model, RRDBNetConfig):
         return model.model_copy(update={"features": 8, "growth": 4, "weights": SCRATCH})
+    if isinstance(model, SpandrelConfig):
+        return model  # only its file says what it is
     return model.model_copy(update={"features": 8, "weights": SCRATCH})
 
 

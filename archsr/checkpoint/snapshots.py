@@ -15,7 +15,7 @@ from archsr.errors import UserError
 
 def write_snapshot(path: Path, state: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> None:
     """Weights for use: float32 safetensors under the official names, with `about` as JSON in the metadata."""
-    plain = {k: v.detach().float().cpu().contiguous() for k, v in state.items()}
+    plain = {k: (v.float() if v.is_floating_point() else v).detach().cpu().contiguous() for k, v in state.items()}
     try:
         with replacing(path) as temporary:
             safetensors.torch.save_file(plain, temporary, metadata={"archsr": json.dumps(about)})

@@ -41,7 +41,20 @@ class SRResNetConfig(Table):
     weights: str = SCRATCH
 
 
-ModelConfig = Annotated[RRDBNetConfig | SRVGGConfig | SRResNetConfig, Field(discriminator="arch")]
+class SpandrelConfig(Table):
+    """Any network of RGB super-resolution that spandrel tells from the tensors of `file` (`.pth`, `.safetensors`)."""
+
+    arch: Literal["spandrel"]
+    scale: Literal[2, 3, 4] = 4
+    file: str
+
+    @property
+    def weights(self) -> str:
+        """Where its weights come from, as of the other networks."""
+        return self.file
+
+
+ModelConfig = Annotated[RRDBNetConfig | SRVGGConfig | SRResNetConfig | SpandrelConfig, Field(discriminator="arch")]
 
 
 class _Judge(Table):
@@ -93,9 +106,13 @@ def recomputes(model: BaseModel) -> bool:
     return isinstance(model, RRDBNetConfig | SRResNetConfig)
 
 
-def problem_with_recomputing(model: RRDBNetConfig | SRVGGConfig | SRResNetConfig, pieces: Recompute) -> str | None:
+def problem_with_recomputing(model: ModelConfig, pieces: Recompute) -> str | None:
     """Why the generator cannot recompute such `pieces`, or None."""
     key = "training.gradient_checkpointing"
+    if pieces != "none" and isinstance(model, SpandrelConfig):
+        return (
+            f'{key}: spandrel\'s networks have blocks of many kinds; set "none", and name modules in training.recompute'
+        )
     if pieces != "none" and isinstance(model, SRVGGConfig):
         return f'{key}: srvgg has no blocks to recompute; set "none"'
     if pieces == "rdb" and isinstance(model, SRResNetConfig):

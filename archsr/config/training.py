@@ -138,10 +138,10 @@ class TrainingConfig(Table):
     """What is trained and how. One iteration sees `global_batch` samples whatever the number of processes.
 
     `micro_batch` is the most a process passes through the network at once, "auto" what is found to fit; the rest is
-    accumulated. What is recomputed is not kept for the backward pass. An iteration with a loss that is no number is
-    skipped; `max_skipped` of them within 1,000 end the run. `clip`: the most that the norm of the generator's gradient
-    may be, 0 for no limit. `time_limit`: `[D-]H:MM:SS` from the process's start to the last checkpoint's end; empty for
-    none.
+    accumulated. What is recomputed is not kept for the backward pass; `recompute`: patterns of modules, of any network.
+    An iteration with a loss that is no number is skipped; `max_skipped` of them within 1,000 end the run. `clip`: the
+    most that the norm of the generator's gradient may be, 0 for no limit. `time_limit`: `[D-]H:MM:SS` from the
+    process's start to the last checkpoint's end; empty for none.
     """
 
     layers: Annotated[tuple[str | LayerGroup, ...], Field(min_length=1)] = ("conv_last",)
@@ -150,6 +150,7 @@ class TrainingConfig(Table):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     gradient_checkpointing: RecomputeKey = "none"
+    recompute: tuple[str, ...] = ()
     recompute_losses: bool = False
     recompute_discriminator: bool = False
     channels_last: bool = True

@@ -4,18 +4,23 @@ import math
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from archsr.config import (
     DiscriminatorConfig,
     ModelConfig,
     RRDBNetConfig,
+    SpandrelConfig,
     SRResNetConfig,
     SRVGGConfig,
     UNetConfig,
     VGGStyleConfig,
 )
 from archsr.errors import UserError
+from archsr.models.adapters import merged_state
+from archsr.models.foreign import Foreign
+from archsr.models.foreign_trial import open_trained
 from archsr.models.patch_discriminator import PatchDiscriminator
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.srresnet import SRResNet
@@ -24,11 +29,18 @@ from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.models.vgg_discriminator import VGGStyleDiscriminator
 from archsr.seeds import seeded
 
-Generator = RRDBNet | SRVGGNetCompact | SRResNet
+OwnGenerator = RRDBNet | SRVGGNetCompact | SRResNet
+Generator = OwnGenerator | Foreign
 
 
 def build(config: ModelConfig, *, seed: int = 0) -> Generator:
-    """A freshly initialised network; the same weights for the same `seed`, global random state untouched."""
+    """A freshly initialised network; the same weights for the same `seed`, global random state untouched.
+
+    One of spandrel's comes with the weights of its file.
+    """
+    if isinstance(config, SpandrelConfig):
+        # on the device of a surrounding `with torch.device(...)`, as the others
+        return open_trained(config.file, scale=config.scale).to(torch.empty(0).device)
     with seeded(seed, "init"):
         if isinstance(config, RRDBNetConfig):
             return RRDBNet(scale=config.scale, features=config.features, blocks=config.blocks, growth=config.growth)
@@ -92,6 +104,12 @@ def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: str) -> No
     if problems:
         raise UserError(f"{where}: the weights of another network; {'; '.join(problems)}. Check [model] in the config")
     net.load_state_dict(dict(state))
+
+
+def official_state(net: nn.Module) -> dict[str, Tensor]:
+    """The network's tensors as other tools know them: adapters merged, under official names or those of its file."""
+    state = merged_state(net)
+    return net.in_file(state) if isinstance(net, Foreign) else state
 
 
 def parameter_count(net: nn.Module) -> int:

@@ -1,12 +1,15 @@
 """Gradient checkpointing: which pieces of a network are made again in the backward pass instead of kept."""
 
+import fnmatch
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from archsr.errors import UserError, near
 
 T = TypeVar("T")
 
@@ -48,3 +51,34 @@ def _chain(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
     for block in blocks:
         x = block(x)
     return x
+
+
+def recompute_modules(net: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Recompute the modules that match any pattern in the backward pass; returns their names.
+
+    Of modules inside each other the outermost. Values and gradients stay bit for bit. Raises `UserError` for a pattern
+    that matches nothing, or a list of modules, which is never called itself.
+    """
+    modules = {name: module for name, module in net.named_modules() if name}
+    for pattern in patterns:
+        hits = fnmatch.filter(modules, pattern)
+        if not hits:
+            raise UserError(f"training.recompute: no module {pattern!r}{near(pattern, modules)}")
+        if all(isinstance(modules[name], nn.ModuleList | nn.ModuleDict) for name in hits):
+            raise UserError(f"training.recompute: {pattern!r} is a list of modules; name its members: '{pattern}.*'")
+    chosen: list[str] = []
+    for name, module in modules.items():  # parents come before their children
+        inside = any(name.startswith(f"{outer}.") for outer in chosen)
+        matches = any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        if matches and not inside and not isinstance(module, nn.ModuleList | nn.ModuleDict):
+            module.forward = partial(_again, module, module.forward)
+            chosen.append(name)
+    return chosen
+
+
+def _again(module: nn.Module, forward: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any module's
+    given = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
+    learns = any(t.requires_grad for t in (*given, *module.parameters()))
+    if not (learns and torch.is_grad_enabled()):
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)

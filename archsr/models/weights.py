@@ -10,15 +10,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from archsr.config import SCRATCH
 from archsr.errors import UserError, near
 from archsr.models.build import load_state
 from archsr.models.download import OFFICIAL, cached, official_file
+from archsr.models.files import read_pickled, read_safetensors
 from archsr.models.ncnn import NCNN, fetch_ncnn, ncnn_at_hand, read_ncnn
 
 
@@ -30,7 +28,7 @@ def load_weights(net: nn.Module, source: str) -> None:
 def read_state(source: str) -> dict[str, Tensor]:
     """The tensors of an official name or a file, float32, under their official names."""
     path = locate(source)
-    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
+    state = read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
     stripped = {_plain_name(k): v.float() if v.is_floating_point() else v for k, v in state.items()}
     return _from_old_esrgan(stripped) if "model.0.weight" in stripped else stripped
 
@@ -48,20 +46,9 @@ def locate(source: str) -> Path:
     raise UserError(f"{source}: neither a file nor an official name{near(source, known)} (`archsr weights` lists them)")
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file: {error}") from None
-
-
 def _read_pth(path: Path) -> dict[str, Tensor]:
     """`params_ema` if present, else `params`, else the bare dictionary; nothing but tensors is unpickled."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged zip, foreign pickle, refused class: torch raises many kinds
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: not loaded: only plain tensors are accepted from a .pth file ({first})") from None
+    content = read_pickled(path)
     for key in ("params_ema", "params", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -14,6 +14,7 @@ from torch import nn
 from archsr.config import LayerGroup
 from archsr.errors import UserError, near
 from archsr.models.adapters import adapt, adaptable
+from archsr.models.foreign import Foreign
 from archsr.seeds import seeded
 
 
@@ -72,7 +73,8 @@ def _group(net: nn.Module, group: LayerGroup, chosen: dict[str, nn.Parameter]) -
 
 
 def _matching(net: nn.Module, name: str) -> dict[str, nn.Parameter]:
-    parameters = dict(net.named_parameters())
+    idle = net.idle if isinstance(net, Foreign) else frozenset[str]()
+    parameters = {k: p for k, p in net.named_parameters() if k not in idle}
     if name == "all":
         return parameters
     modules = [m for m, _ in net.named_modules() if m]
@@ -80,6 +82,8 @@ def _matching(net: nn.Module, name: str) -> dict[str, nn.Parameter]:
     hits = [m for m in [*modules, *parameters] if any(fnmatch.fnmatchcase(m, w) for w in wanted)]
     chosen = {k: p for k, p in parameters.items() if any(k == h or k.startswith(h + ".") for h in hits)}
     missing = [w for w in wanted if not any(fnmatch.fnmatchcase(h, w) for h in hits)]
+    if hits and not chosen and not missing:
+        raise UserError(f"training.layers: no gradient reaches {name!r}, or it holds nothing that can learn")
     if missing or not chosen:
         word = missing[0] if missing else name
         raise UserError(f"training.layers: no layer {word!r}{near(word, modules) or _outline(net)}")

@@ -13,6 +13,7 @@ from archsr.degrade.recipe import Recipe
 from archsr.errors import UserError
 from archsr.images import Pixels
 from archsr.lock import holding
+from archsr.models.foreign import Foreign
 from archsr.seeds import generator
 from archsr.sheet import cells, draw_sheet, header_of
 from archsr.stopping import LOST, REASONS, Stopped, Wishes
@@ -105,6 +106,9 @@ def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> N
         f"{training.global_batch} = {run.world.size} × {training.micro_batch} × {run.accumulation} accumulated, "
         f"{run.data.summary()}"
     )
+    side = run.config.data.gt_size // run.config.model.scale
+    if isinstance(run.raw_g, Foreign) and (padding := run.raw_g.padding_of(side)):
+        log.say(f"WARNING: {padding}; another data.gt_size wastes less")
     if resumed:
         log.event("resume", progress.step, {"processes": run.world.size, "taken": dict(progress.taken)})
         log.say(f"resumed at step {progress.step}")

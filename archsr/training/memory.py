@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from archsr.config import DiscriminatorConfig, LayerGroup, Loss, LossConfig, ModelConfig, Recompute, TrainConfig
 from archsr.models.build import build, build_discriminator
+from archsr.models.foreign import Foreign
+from archsr.models.recompute import recompute_modules
 from archsr.models.srvgg import SRVGGNetCompact
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.training.feature_losses import TITLES, feature_losses
@@ -28,22 +30,28 @@ POOL = "pair pool (divided among the processes)"
 
 @dataclass(frozen=True)
 class Passes:
-    """Each network's pass by itself. `losses` by name, the discriminator's judgement of the generator as "gan"."""
+    """Each network's pass by itself. `losses` by name, the discriminator's judgement of the generator as "gan".
+
+    `unknown`: why the generator's is not known and counts as nothing.
+    """
 
     generator: Pass
     losses: dict[str, Pass]
     discriminator: Pass | None
+    unknown: str = ""
 
 
 @dataclass(frozen=True)
 class Forecast:
     """Bytes per process: `parts` by what they are for, `moments` all that is held at each moment of an iteration.
 
-    Activations among the parts are what waits for the backward pass, not all of it at the same time.
+    Activations among the parts are what waits for the backward pass, not all of it at the same time. `unknown`: why the
+    generator's activations are not among them.
     """
 
     parts: dict[str, int]
     moments: dict[str, int]
+    unknown: str = ""
 
     @property
     def when(self) -> str:
@@ -58,6 +66,8 @@ class Forecast:
     def table(self) -> str:
         """One line per part, then the moment at which most is held."""
         lines = [f"  {name:44}{size / 2**20:>10,.0f} MiB" for name, size in self.parts.items() if size]
+        if self.unknown:
+            lines.append(f"  generator: activations: NOT KNOWN and not counted: {self.unknown}")
         return "\n".join([*lines, f"  {'most at once, ' + self.when:44}{self.total / 2**20:>10,.0f} MiB"])
 
 
@@ -68,7 +78,11 @@ def forecast(config: TrainConfig) -> Forecast:
 
 def passes_of(config: TrainConfig, batch: int) -> Passes:
     """All networks' passes with `batch` pictures."""
-    return Passes(generator_pass(config, batch), loss_passes(config, batch), discriminator_pass(config, batch))
+    rest = loss_passes(config, batch), discriminator_pass(config, batch)
+    try:
+        return Passes(generator_pass(config, batch), *rest)
+    except _UnknownError as error:
+        return Passes(Pass(0, 0, 0, 0, 0), *rest, unknown=str(error))
 
 
 def micro_batch_of(config: TrainConfig) -> int:
@@ -98,7 +112,8 @@ def assemble(config: TrainConfig, passes: Passes) -> Forecast:
     parts |= {f"{_title(name)}: activations": one.kept for name, one in passes.losses.items()}
     if passes.discriminator:
         parts["discriminator: activations"] = passes.discriminator.kept
-    return Forecast({k: int(v) for k, v in parts.items()}, {k: int(v) for k, v in moments.items()})
+    whole = ({k: int(v) for k, v in each.items()} for each in (parts, moments))
+    return Forecast(*whole, unknown=passes.unknown)
 
 
 def _title(name: str) -> str:
@@ -138,6 +153,11 @@ class _Generator:
     pieces: Recompute = "none"
     narrow: torch.dtype | None = None
     shape: tuple[int, ...] = ()
+    patterns: tuple[str, ...] = ()
+
+
+class _UnknownError(Exception):
+    """A network cannot be run on shapes alone."""
 
 
 @lru_cache(maxsize=64)
@@ -167,7 +187,8 @@ def generator_pass(config: TrainConfig, batch: int) -> Pass:
     """Of `batch` pictures through the generator to a float32 picture."""
     training, side = config.training, config.data.gt_size // config.model.scale
     narrow, shape = _NARROW[training.precision], (batch, 3, side, side)
-    return _generator_pass(_Generator(config.model, training.layers, training.gradient_checkpointing, narrow, shape))
+    pieces, patterns = training.gradient_checkpointing, training.recompute
+    return _generator_pass(_Generator(config.model, training.layers, pieces, narrow, shape, patterns))
 
 
 @lru_cache(maxsize=256)  # a second each, and a plan asks for the same ones again and again
@@ -175,10 +196,23 @@ def _generator_pass(which: _Generator) -> Pass:
     with torch.device("meta"):
         net = build(which.model)
         select(net, which.layers)
+        recompute_modules(net, which.patterns)
+        lq = torch.empty(which.shape)
+        if isinstance(net, Foreign):
+            return _foreign_pass(net, lq)
         if not isinstance(net, SRVGGNetCompact):
             net.recompute(which.pieces)
-        lq = torch.empty(which.shape)
         return one_pass(lambda: net(lq).float(), [net], narrow=which.narrow)
+
+
+def _foreign_pass(net: Foreign, lq: Tensor) -> Pass:
+    """In full width: under autocast these networks take part of their steps in it anyway."""
+    try:
+        return one_pass(lambda: net(lq).float(), [net])
+    except Exception as error:  # an architecture may ask for values, which shapes do not have
+        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        reason = f"{net.kind} cannot be run on shapes alone ({type(error).__name__}: {first})"
+        raise _UnknownError(reason) from None
 
 
 @dataclass(frozen=True)

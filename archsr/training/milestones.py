@@ -11,7 +11,7 @@ from torch import Tensor
 from archsr import checkpoint
 from archsr.config import LossConfig
 from archsr.errors import UserError
-from archsr.models.adapters import merged_state
+from archsr.models.build import official_state
 from archsr.training.curves import draw_curves
 from archsr.training.health import REMEDY, batch_kept, where_to_look
 from archsr.training.log import Meter, RunLog, clock, peak_memory
@@ -133,7 +133,7 @@ def _snapshots(run: Run, progress: Progress, name: str, scores: dict[str, float]
 
 def _write_later(run: Run, path: Path, about: dict[str, Any]) -> None:
     """The weights as they are now, written by the saver's thread."""
-    state = {k: v.detach().to("cpu", copy=True) for k, v in merged_state(run.raw_g).items()}
+    state = {k: v.detach().to("cpu", copy=True) for k, v in official_state(run.raw_g).items()}
     run.saver.submit(lambda: checkpoint.write_snapshot(path, state, about=about))
 
 

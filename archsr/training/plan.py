@@ -16,6 +16,7 @@ from archsr.training.memory import (
     Forecast,
     Passes,
     assemble,
+    forecast,
     generator_pass,
     micro_batch_of,
     passes_of,
@@ -216,7 +217,12 @@ def _loss_flops(config: TrainConfig, found: Passes, batch: int) -> float:
 
 
 def report(config: TrainConfig, *, memory: int | None = None, tflops: float | None = None, processes: int = 1) -> str:
-    """A table of the config and its alternatives; with `memory` (bytes) what fits; with `tflops` the time."""
+    """A table of the config and its alternatives; with `memory` (bytes) what fits; with `tflops` the time.
+
+    Where the generator's memory cannot be known, that is all it says.
+    """
+    if unknown := forecast(config).unknown:
+        return f"{config.name}: cannot be planned: {unknown}; begin with a small training.micro_batch"
     rows = alternatives(config, processes=processes)
     head = f"{'layers':42}{'recompute':>14}{'trained':>12}{'memory':>11}{'TFLOP/it':>10}"
     head += f"{'s/it':>8}" if tflops else ""
@@ -251,5 +257,7 @@ def _advice(config: TrainConfig, memory: int, processes: int) -> str:
 
 def after_out_of_memory(config: TrainConfig, memory: int, *, processes: int) -> str:
     """What to change after memory ran out: below what was forecast, for the forecast was wrong or others use memory."""
+    if forecast(config).unknown:
+        return report(config)
     target = min(memory, int(option(config, processes=processes).memory * 0.8))
     return report(config, memory=target, processes=processes)

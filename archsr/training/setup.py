@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from archsr import checkpoint, config_file
-from archsr.config import SCRATCH, TrainConfig
+from archsr.config import SCRATCH, SpandrelConfig, TrainConfig
 from archsr.degrade.pool import PairPool, deal
 from archsr.errors import UserError
 from archsr.models.build import Generator, build, build_discriminator
+from archsr.models.foreign import Foreign
+from archsr.models.recompute import recompute_modules
 from archsr.models.srvgg import SRVGGNetCompact
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.models.weights import load_weights
@@ -36,7 +38,7 @@ from archsr.world import World
 _FREE = (
     "name", "runs", "log.", "validation.every", "validation.pictures", "checkpoint.", "data.shards", "data.cache",
     "data.retries", "data.workers", "training.micro_batch", "training.max_skipped", "training.gradient_checkpointing",
-    "training.recompute_", "training.time_limit",
+    "training.recompute", "training.time_limit",
 )  # fmt: skip
 
 
@@ -106,7 +108,9 @@ def shared_out(config: TrainConfig, world: World) -> TrainConfig:
 def generator_for(config: TrainConfig) -> Generator:
     """The generator with its starting weights."""
     net = build(config.model, seed=config.seed)
-    if config.model.weights != SCRATCH:
+    if isinstance(net, Foreign):
+        net.check_precision(config.training.precision)
+    if not isinstance(config.model, SpandrelConfig) and config.model.weights != SCRATCH:
         load_weights(net, config.model.weights)
     return net
 
@@ -139,13 +143,14 @@ def make_run(
         )
     )  # all ranks
     groups = select(raw_g, config.training.layers)
-    if not isinstance(raw_g, SRVGGNetCompact):
+    recompute_modules(raw_g, config.training.recompute)
+    if not isinstance(raw_g, SRVGGNetCompact | Foreign):
         raw_g.recompute(config.training.gradient_checkpointing)
     if isinstance(raw_d, UNetDiscriminatorSN):
         raw_d.recompute = config.training.recompute_discriminator
     if config.training.channels_last:
         for net in (raw_g, raw_d, *features.values()):
-            if net is not None:
+            if net is not None and not isinstance(net, Foreign):  # many of those take views that need plain order
                 net.to(memory_format=torch.channels_last)
     first = config.training.stages[0]
     parameters = {k: p for g in groups for k, p in g.parameters.items()}

@@ -1,6 +1,7 @@
 """A trained generator applied to whole pictures."""
 
 import contextlib
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archsr.checkpoint import weights_of
-from archsr.config import ModelConfig
+from archsr.checkpoint import about_snapshot, weights_of
+from archsr.config import ModelConfig, SpandrelConfig
+from archsr.errors import UserError
 from archsr.images import Pixels, pixels_to_tensor, to_uint8
 from archsr.models.build import Generator, build, infer, load_state
+from archsr.models.foreign import Foreign, open_foreign
 from archsr.models.ncnn import NCNN
 from archsr.models.weights import load_weights, read_state
 from archsr.upscale.tiles import Tile, plan_tiles
@@ -21,18 +24,44 @@ TILE, HALO = 384, 64
 
 
 def open_model(source: str) -> tuple[Generator, ModelConfig]:
-    """A generator from a run folder, a weights file or an official name, its kind told from the tensors."""
+    """A generator from a run folder, a weights file or an official name, its kind told from the tensors.
+
+    Files that are of none of our own networks are read by spandrel.
+    """
     weights = weights_of(source)
     if weights in NCNN:
         config = NCNN[weights].config
         net = build(config)
         load_weights(net, weights)
+    elif _says_spandrel(Path(weights)):
+        net, config = _foreign(weights)
     else:
+        net, config = _told_from_tensors(weights, source)
+    return net.requires_grad_(False).eval(), config
+
+
+def _says_spandrel(path: Path) -> bool:
+    """Whether a snapshot says so; it may have tensors like one of our own networks."""
+    return path.is_file() and about_snapshot(path).get("model", {}).get("arch") == "spandrel"
+
+
+def _told_from_tensors(weights: str, source: str) -> tuple[Generator, ModelConfig]:
+    try:
         state = read_state(weights)
         config = infer(state, where=source)
-        net = build(config)
-        load_state(net, state, where=source)
-    return net.requires_grad_(False).eval(), config
+    except UserError as unknown:
+        try:
+            return _foreign(weights)
+        except UserError:
+            raise unknown from None
+    net = build(config)
+    load_state(net, state, where=source)
+    return net, config
+
+
+def _foreign(weights: str) -> tuple[Foreign, ModelConfig]:
+    net = open_foreign(weights)
+    return net, SpandrelConfig.model_validate({"arch": "spandrel", "scale": net.scale, "file": weights})
 
 
 class Upscaler:
@@ -52,7 +81,11 @@ class Upscaler:
         precision: Precision = "fp32",
     ) -> None:
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.net = net.to(self.device).to(memory_format=torch.channels_last)
+        if isinstance(net, Foreign):  # its architecture may need the plain order
+            net.check_precision(precision)
+            self.net = net.to(self.device)
+        else:
+            self.net = net.to(self.device).to(memory_format=torch.channels_last)
         self.scale = net.scale
         self.tile = tile
         self.halo = halo

@@ -1,0 +1,63 @@
+"""Whether a network of spandrel's can be trained, found out by one small picture before anything else begins."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from archsr.errors import UserError
+from archsr.models.adapters import merged_state
+from archsr.models.foreign import Foreign, foreign_of, open_foreign
+from archsr.seeds import generator
+
+_SIDE = 32  # pixels, or the least that the network takes
+
+
+def open_trained(file: str, *, scale: int) -> Foreign:
+    """The network of `file`, known to be trainable and to be stored again as it was read.
+
+    Its parameters that no gradient reaches are in `idle`. Raises `UserError` as `open_foreign`, and for another scale.
+    """
+    net = open_foreign(file)
+    if net.scale != scale:
+        raise UserError(f"{file}: {net.kind} enlarges {net.scale} times, but model.scale is {scale}")
+    stamp = Path(file).expanduser().stat()
+    net.idle = _idle(file, stamp.st_mtime_ns, stamp.st_size)
+    return net
+
+
+@lru_cache(maxsize=8)  # forecasts build the same network again and again
+def _idle(file: str, _changed: int, _size: int) -> frozenset[str]:
+    with torch.device("cpu"):
+        net = open_foreign(file)
+        _refuse_unless_read_back(net, file)
+        before = torch.get_rng_state()
+        x = torch.rand(1, 3, _SIDE, _SIDE, generator=generator(0, "trial"))
+        try:
+            with torch.enable_grad():
+                out = net.requires_grad_(True)(x)
+                out.sum().backward()
+        except Exception as error:  # an architecture may have a part that works in use only
+            raise UserError(f"{file}: {net.kind} cannot be trained: {_first_line(error)}") from None
+        if out.shape != (1, 3, _SIDE * net.scale, _SIDE * net.scale):
+            raise UserError(f"{file}: {net.kind} makes {tuple(out.shape)} of {tuple(x.shape)}: not trainable here")
+        if not torch.equal(torch.get_rng_state(), before):
+            torch.set_rng_state(before)
+            raise UserError(f"{file}: {net.kind} draws random numbers in training: a run could not be resumed exactly")
+        return frozenset(name for name, p in net.named_parameters() if p.grad is None)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _refuse_unless_read_back(net: Foreign, file: str) -> None:
+    own = net.state_dict()
+    again = foreign_of(_cloned(net.in_file(merged_state(net))), where=file).state_dict()
+    if own.keys() != again.keys() or not all(torch.equal(v, again[k]) for k, v in own.items()):
+        raise UserError(f"{file}: {net.kind} is not read back as it is stored; it cannot be trained here")
+
+
+def _cloned(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v.detach().clone() for k, v in state.items()}
