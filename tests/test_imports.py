@@ -41,7 +41,7 @@ ALLOWED = {
     "checkpoint": {"config", "models"},
     "upscale": {"config", "images", "models", "checkpoint"},
     "evaluate": {"config", "config_file", "seeds", "images", "metrics", "niqe", "manifest", "models", "stream",
-                 "checkpoint", "upscale", "remote", "world"},
+                 "checkpoint", "upscale", "remote", "world", "colour"},
     "export": {"models", "upscale"},
     "sheet": {"config", "degrade", "images", "metrics"},
     "histograms": {"degrade"},

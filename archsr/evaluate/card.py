@@ -8,6 +8,7 @@ from archsr.atomic import write_bytes
 from archsr.config import DataConfig
 from archsr.errors import UserError
 from archsr.evaluate import contenders as who
+from archsr.evaluate.architecture import architecture
 from archsr.evaluate.figures import choose, show, write_figures
 from archsr.evaluate.html import page
 from archsr.evaluate.measures import check_names, extra, standard
@@ -50,7 +51,7 @@ def evaluate_models(question: Question, *, out: Path | None = None, world: World
     border = scale if question.border is None else question.border
     check_names(question.metrics)
     found, missing = extra(question.metrics)
-    measures = [*standard(border, channel=question.channel), *found]
+    measures = [*standard(border, channel=question.channel), *found, *architecture()]
     scores = evaluate(pairs, contenders, measures, baseline=baseline, world=world)  # all ranks
     scores = replace(scores, missing=missing)
     folder = out or _folder(question)

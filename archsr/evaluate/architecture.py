@@ -1,0 +1,76 @@
+"""What matters in photographs of buildings and is in no general measure (tests/evaluate/measure_architecture.py).
+
+All work offline on single pictures. They ask different questions and are not meant to be added up.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from archsr.colour import mean_drift
+from archsr.evaluate.lines import Lines, compare_lines
+from archsr.evaluate.measures import Measure
+from archsr.evaluate.repetition import repetition
+from archsr.metrics import luma
+
+FLAT = 4.0  # levels: where the original's fine detail stays below, it is flat
+_WINDOW = 5  # pixels: detail is what differs from the mean of such a square
+_AROUND = 9  # pixels: of an edge so near nothing is called flat
+_SHARE = 0.002  # of a picture that must be flat
+
+
+def architecture() -> list[Measure]:
+    """The measures, as a score card takes them."""
+    seen = _Seen()
+    return [
+        Measure("lines", "line fidelity", True, lambda sr, gt, _: seen.lines(sr, gt).fidelity),
+        Measure("lines_kept", "lines kept", True, lambda sr, gt, _: seen.lines(sr, gt).kept),
+        Measure("lines_invented", "lines invented", False, lambda sr, gt, _: seen.lines(sr, gt).invented),
+        Measure("lines_bend", "bend of lines, px", False, lambda sr, gt, _: seen.lines(sr, gt).bend),
+        Measure("repetition", "unlike repetition, levels", False, lambda sr, gt, _: repetition(sr, gt)),
+        Measure("colour", "colour drift, ΔE00", False, lambda sr, gt, _: float(mean_drift(sr.double(), gt.double()))),
+        Measure("false_texture", "false texture, levels", False, lambda sr, gt, _: false_texture(sr, gt)),
+        Measure("consistency", "reduced against input, levels", False, lambda sr, _, lq: consistency(sr, lq),
+                needs_gt=False),
+    ]  # fmt: skip
+
+
+class _Seen:
+    """Remembers the lines of the last two pictures, of which four figures are wanted."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Tensor, Tensor, Lines] | None = None
+
+    def lines(self, sr: Tensor, gt: Tensor) -> Lines:
+        if self._last is None or self._last[0] is not sr or self._last[1] is not gt:
+            self._last = sr, gt, compare_lines(sr, gt)
+        return self._last[2]
+
+
+def false_texture(sr: Tensor, gt: Tensor) -> float:
+    """Fine detail of `sr` where `gt` is flat, beyond what `gt` has there, as RMS in levels of 255; 0 is perfect.
+
+    Both (1, 3, h, w) in [0, 1]. Only added texture counts: below zero it is 0. NaN where almost nothing is flat.
+    """
+    result, original = (_detail(p) for p in (sr, gt))
+    flat = F.max_pool2d(original.abs(), _AROUND, stride=1, padding=_AROUND // 2) < FLAT
+    if flat.double().mean() < _SHARE:
+        return float("nan")
+    now, before = (float(d[flat].square().mean().sqrt()) for d in (result, original))
+    return max(0.0, now - before)
+
+
+def _detail(picture: Tensor) -> Tensor:
+    """Luma minus its mean around, in levels, (1, 1, h, w)."""
+    y = luma(picture.cpu().clamp(0, 1)) * 255 * 255 / 219
+    side = _WINDOW // 2
+    return y - F.avg_pool2d(F.pad(y, (side,) * 4, mode="reflect"), _WINDOW, stride=1)
+
+
+def consistency(sr: Tensor, lq: Tensor) -> float:
+    """Mean absolute difference between the areas' means of `sr` and `lq`, in levels of 255.
+
+    A result should agree with what was seen; but `lq` is degraded, so that the original itself has a value above zero,
+    which the score card shows beside it. `sr` (1, 3, s·h, s·w), `lq` (1, 3, h, w) in [0, 1].
+    """
+    reduced = F.interpolate(sr.double().cpu(), size=lq.shape[2:], mode="area")
+    return float((reduced - lq.double().cpu()).abs().mean() * 255)
