@@ -1,6 +1,7 @@
 """`archsr runs`: what has become of every run in a folder, read from its files alone."""
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +50,16 @@ def survey(folder: Path) -> list[Row]:
     if not runs:
         raise UserError(f"{folder}: holds no run; expected folders with a config.toml, as training makes them")
     return [row_of(run) for run in runs]
+
+
+def folder_of(words: Sequence[str]) -> Path:
+    """The run folder of a config file and `--set KEY=VALUE` words, for scripts. Ends with 2 on the user's mistakes."""
+    try:
+        config = config_file.load(TrainConfig, Path(words[0]), overrides=[w for w in words[1:] if w != "--set"])
+    except UserError as error:
+        print(f"archsr: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    return Path(config.runs) / config.name
 
 
 def row_of(run: Path) -> Row:

@@ -22,6 +22,7 @@ LIMIT, LOST = REASONS.index("time limit"), REASONS.index("lock lost")
 TWICE = 3.0  # launchers repeat a signal they were sent; so much later it is a second one
 _UNKNOWN_SAVE = (120.0, 0.1)  # seconds, or this share of the limit if that is less: until a save was timed
 EXIT_FILE = "ARCHSR_EXIT_FILE"
+_FINAL = (2, REQUEUE)  # exit codes after which a launcher must not try again
 
 
 class Stopped(BaseException):
@@ -119,18 +120,23 @@ def listening(wishes: Wishes) -> Generator[None]:
 def stoppable(work: Callable[[Wishes], None]) -> int:
     """Do `work` while signals are noted in its `Wishes`. Returns 0, or `REQUEUE` where it raised `Stopped`."""
     wishes = Wishes()
-    code, step = 1, None
+    code, step, final = 1, None, True
+    _forget_told()
     try:
         with listening(wishes):
             work(wishes)
         code = 0
     except Stopped as stopped:
         code, step = REQUEUE, stopped.step
+        # before training: perhaps only the launcher's, which ends what a dead process has left, and starts all again
+        final = step is not None or stopped.reason != "SIGTERM"
     except UserError:
         code = 2
         raise
     finally:
         _tell(code, step)
+        if final:
+            decide(code)
     return code
 
 
@@ -139,3 +145,35 @@ def _tell(code: int, step: int | None) -> None:
     path = os.environ.get(EXIT_FILE)
     if path and os.environ.get("RANK", "0") == "0":
         Path(path).write_text(f"{code} {'-' if step is None else step}\n")
+
+
+def _forget_told() -> None:
+    """What an earlier start of this job told is no word of this one."""
+    path = os.environ.get(EXIT_FILE)
+    if path and os.environ.get("RANK", "0") == "0":
+        Path(path).unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- launchers that start processes again
+
+
+def decide(code: int) -> None:
+    """Remember an exit code that further starts by the same launcher would not mend, for `decided`.
+
+    `--max_restarts N` starts all processes again up to N times, whatever the exit code was. So that 85 and a user's
+    mistake end a run all the same, the next start ends at once with the same code.
+    """
+    if code in _FINAL and (note := _note()) is not None:
+        note.write_text(str(code))
+
+
+def decided() -> int | None:
+    """The exit code that an earlier start by this launcher has decided on."""
+    note = _note()
+    return int(note.read_text()) if note is not None and note.exists() else None
+
+
+def _note() -> Path | None:
+    """In the launcher's own folder: its processes' error files are LAUNCHER/attempt_N/LOCAL_RANK/error.json."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    return Path(path).parents[2] / "archsr-exit" if path else None

@@ -11,11 +11,13 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 from archsr import config_file
 from archsr.config import TrainConfig
 from archsr.errors import ElsewhereError, UserError
-from archsr.stopping import Wishes, stoppable
+from archsr.stopping import Wishes, decide, decided, stoppable
 
 
 def main() -> int:
     """Parse, train; exit code 2 with one line for what the user can mend, 85 for a run that stopped as asked."""
+    if (code := decided()) is not None:
+        return code
     args = _parser().parse_args()
     try:
         config = config_file.load(TrainConfig, args.config, overrides=args.set)
@@ -30,6 +32,7 @@ def main() -> int:
         return 2
     except UserError as error:
         print(f"archsr: {error}", file=sys.stderr)
+        decide(2)
         return 2
     except KeyboardInterrupt:
         print("archsr: stopped; --resume goes on from the last checkpoint, if one was written", file=sys.stderr)

@@ -7,11 +7,14 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+import torch
 import torch.distributed as dist
 
 from archsr.errors import ElsewhereError, UserError
 
 T = TypeVar("T")
+JOINING = datetime.timedelta(minutes=10)  # until all processes are there
+PATIENCE = datetime.timedelta(minutes=60)  # for what one rank does while the others wait: downloads, slow disks
 TWO_ON_CPU = "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
 
 
@@ -54,15 +57,18 @@ class World:
         raise UserError(text) if rank == self.rank else ElsewhereError(text)
 
 
-def connect(*, rank: int, size: int) -> World:
-    """The world of an initialised process group.
+def connect(*, rank: int, size: int, joining: datetime.timedelta) -> World:
+    """The world of an initialised process group. Every rank must be there within `joining`.
 
     Objects travel over a gloo group of its own: it works on CPU tensors, and its long timeout outlasts a slow write
-    on rank 0, where NCCL's ten minutes would kill the other ranks.
+    on rank 0, where NCCL's would kill the other ranks. A rank that dies is noticed at once all the same: its
+    connections close.
     """
     if size == 1:
         return World()
-    group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=datetime.timedelta(minutes=60)))
+    group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=joining))
+    backend = group._get_backend(torch.device("cpu"))  # pyright: ignore[reportPrivateUsage]
+    backend._set_default_timeout(PATIENCE)  # pyright: ignore[reportPrivateUsage] - public from torch 2.15 on only
     return World(rank, size, group)
 
 
@@ -74,9 +80,9 @@ def joined() -> Generator[World]:
     if size == 1:
         yield World()
         return
-    dist.init_process_group("gloo")
+    dist.init_process_group("gloo", timeout=JOINING)
     try:
-        yield connect(rank=dist.get_rank(), size=size)
+        yield connect(rank=dist.get_rank(), size=size, joining=JOINING)
     finally:
         dist.destroy_process_group()
 

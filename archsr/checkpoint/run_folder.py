@@ -7,13 +7,16 @@ from archsr import lock
 from archsr.atomic import write_bytes
 from archsr.errors import UserError
 
+SLURM = "slurm"  # in a run folder: scripts, configs and output of its jobs
+_OTHERS = (lock.NAME, SLURM)  # of this start already
+
 
 def set_aside(run: Path) -> Path | None:
     """Move what an attempt that saved no checkpoint left (its log, snapshots, ...) into a folder of its own.
 
     Else its snapshots would pass for the next run's. Returns that folder, or None where there was nothing.
     """
-    left = [p for p in sorted(run.glob("*")) if not p.name.startswith("attempt-") and p.name != lock.NAME]
+    left = [p for p in sorted(run.glob("*")) if not p.name.startswith("attempt-") and p.name not in _OTHERS]
     if not left:
         return None
     aside = next(p for n in itertools.count(1) if not (p := run / f"attempt-{n}").exists())

@@ -141,7 +141,8 @@ class TrainingConfig(Table):
     accumulated. What is recomputed is not kept for the backward pass; `recompute`: patterns of modules, of any network.
     An iteration with a loss that is no number is skipped; `max_skipped` of them within 1,000 end the run. `clip`: the
     most that the norm of the generator's gradient may be, 0 for no limit. `time_limit`: `[D-]H:MM:SS` from the
-    process's start to the last checkpoint's end; empty for none.
+    process's start to the last checkpoint's end; empty for none. `collective_timeout`: minutes in which the other
+    processes must join, and then do their part of an iteration.
     """
 
     layers: Annotated[tuple[str | LayerGroup, ...], Field(min_length=1)] = ("conv_last",)
@@ -156,6 +157,7 @@ class TrainingConfig(Table):
     channels_last: bool = True
     max_skipped: Positive = 10
     time_limit: Annotated[str, Field(pattern=r"^((\d+-)?\d+:[0-5]\d:[0-5]\d)?$")] = ""
+    collective_timeout: Annotated[float, Field(gt=0)] = 10.0
     clip: Annotated[float, Field(ge=0)] = 0.0
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: EmaConfig = EmaConfig()

@@ -22,6 +22,7 @@ from archsr.stream.plan import Slice
 from archsr.training import health, layers, optim
 from archsr.training.data import open_together
 from archsr.training.ending import Ending
+from archsr.training.hang import LONG
 from archsr.training.keys import KeysFile, cut_keys
 from archsr.training.log import Meter, RunLog
 from archsr.training.memory import forecast, micro_batch_of
@@ -60,8 +61,10 @@ def _work(run: Run, progress: Progress, saved: checkpoint.Loaded | None) -> None
     log = RunLog(folder, active=world.rank == 0, tensorboard=config.log.tensorboard)
     try:
         _introduce(run, progress, log, resumed=saved is not None)
-        _loop(run, progress, log)
-        conclude(run, progress, log)  # all ranks
+        with run.alarm:
+            _loop(run, progress, log)
+            run.alarm.set(LONG)
+            conclude(run, progress, log)  # all ranks
     finally:
         run.saver.close()
         log.close()
@@ -120,6 +123,7 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
     total = total_of(training.stages, progress.ends)
     run.wishes.training = True
     if progress.step == 0 and progress.first is None:
+        run.alarm.set(LONG)
         validate_run(run, progress, log)  # all ranks: the original, so that the curves begin there
     meter, begun = Meter(), progress.step
     stream: Stream | None = None
@@ -147,6 +151,7 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 name = stream_name(stage.subset)
                 progress.taken[name] = progress.taken.get(name, 0) + training.global_batch
             keys.add(progress.step, seen)
+            run.alarm.set(LONG)
             # --- log
             if logged:
                 log_training(run, progress, log, meter, place, total=total)  # all ranks
@@ -193,6 +198,7 @@ def _iterate(
     seen: list[str] = []
     terms: list[Terms] = []
     for part in range(run.accumulation):
+        run.alarm.set()
         waiting = time.perf_counter()
         batch = stream.next()
         meter.waited += time.perf_counter() - waiting

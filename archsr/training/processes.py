@@ -1,6 +1,7 @@
 """Starting the processes of a run: device, precision, threads, and a refusal of worlds nobody asked for."""
 
 import ctypes
+import datetime
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from archsr.config import TrainConfig
 from archsr.errors import UserError
@@ -29,11 +30,17 @@ def begin(config: TrainConfig) -> tuple[Accelerator, World]:
         raise UserError("training.precision: fp16 needs a GPU; use bf16 or fp32 on this machine")
     # its successor does not exist in older torch, nor in accelerate's arguments
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
+    timeout = datetime.timedelta(minutes=config.training.collective_timeout)
+    on_cpu = on_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+    _meet_afresh("gloo" if on_cpu else "nccl", timeout)
     accelerator = Accelerator(
         mixed_precision=precision,
-        cpu=on_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true",
+        cpu=on_cpu,
         # spectral-norm vectors change in every forward and are equal on all ranks: nothing to broadcast
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+            InitProcessGroupKwargs(timeout=timeout),
+        ],
     )
     asked = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != asked:
@@ -43,7 +50,7 @@ def begin(config: TrainConfig) -> tuple[Accelerator, World]:
         )
     if accelerator.device.type == "cpu":
         torch.set_num_threads(max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-    return accelerator, connect(rank=accelerator.process_index, size=accelerator.num_processes)
+    return accelerator, connect(rank=accelerator.process_index, size=accelerator.num_processes, joining=timeout)
 
 
 def end() -> None:
@@ -51,6 +58,22 @@ def end() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _meet_afresh(backend: str, timeout: datetime.timedelta) -> None:
+    """Make the process group of processes that a launcher has started again. A collective.
+
+    With the static rendezvous, accelerate's default, the launcher's store outlives its processes, and in it would be
+    the addresses of the dead ones.
+    """
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if start != "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        size = int(os.environ["WORLD_SIZE"])
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = dist.TCPStore(address, port, size, is_master=False, timeout=timeout)  # pyright: ignore[reportPrivateImportUsage]
+        own = dist.PrefixStore(f"start-{start}", store)  # pyright: ignore[reportPrivateImportUsage]
+        rank = int(os.environ["RANK"])
+        dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=timeout)  # all ranks
 
 
 def _end_with_launcher() -> None:

@@ -25,6 +25,7 @@ from archsr.training.data import Data
 from archsr.training.ema import Ema
 from archsr.training.feature_losses import feature_losses
 from archsr.training.fit import fitted
+from archsr.training.hang import Alarm, stacks_of
 from archsr.training.layers import Group, select
 from archsr.training.memory import micro_batch_of
 from archsr.training.optim import make_optimizer, pack, unpack
@@ -38,7 +39,7 @@ from archsr.world import World
 _FREE = (
     "name", "runs", "log.", "validation.every", "validation.pictures", "checkpoint.", "data.shards", "data.cache",
     "data.retries", "data.workers", "training.micro_batch", "training.max_skipped", "training.gradient_checkpointing",
-    "training.recompute", "training.time_limit",
+    "training.recompute", "training.time_limit", "training.collective_timeout",
 )  # fmt: skip
 
 
@@ -82,6 +83,7 @@ class Run:
     suspects: Suspects
     saver: checkpoint.Saver
     watch: Watch
+    alarm: Alarm
     wishes: Wishes = field(default_factory=Wishes)
 
 
@@ -200,6 +202,11 @@ def make_run(
         suspects=Suspects(),
         saver=saver_for(config, world),
         watch=Watch(),
+        alarm=Alarm(
+            stacks_of(Path(config.runs) / config.name, world.rank),
+            seconds=60 * config.training.collective_timeout,
+            active=world.size > 1,
+        ),
     )
 
 

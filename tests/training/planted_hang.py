@@ -1,0 +1,31 @@
+"""`archsr/train.py` on which something befalls one rank: python planted_hang.py RANK STEP sleep|kill (and flags)
+
+Inside of iteration STEP it sleeps for ever, or dies of SIGKILL, once: not when a launcher has started it again.
+"""
+
+import os
+import signal
+import sys
+import time
+
+from archsr import train
+from archsr.training import loop
+
+rank, step, what = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+del sys.argv[1:4]
+real, calls = loop.micro_step, []
+
+
+def planted(parts, pair, *, share, last):
+    calls.append(last)
+    first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    if first and int(os.environ["RANK"]) == rank and sum(calls) == step:
+        if what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        while True:
+            time.sleep(600)  # the planted line
+    return real(parts, pair, share=share, last=last)
+
+
+loop.micro_step = planted
+sys.exit(train.main())
