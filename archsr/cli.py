@@ -121,6 +121,21 @@ def _runs(args: argparse.Namespace) -> int:
     return 0
 
 
+def _submit(args: argparse.Namespace) -> int:
+    from archsr import config_file
+    from archsr.config import TrainConfig
+    from archsr.submit import Resources, submit
+    from archsr.training.setup import shared_out
+    from archsr.world import World
+
+    config = config_file.load(TrainConfig, args.config, overrides=args.set)
+    names = ("nodes", "gpus", "cpus", "time", "partition", "account", "warning", "processes")
+    resources = Resources(**{n: getattr(args, n) for n in names}, options=tuple(args.sbatch))
+    shared_out(config, World(size=resources.world))  # a batch that cannot be shared out fails here, not in the queue
+    print(submit(config, resources, dry_run=args.dry_run))
+    return 0
+
+
 def _upscale(args: argparse.Namespace) -> int:
     from archsr.upscale.files import plan_files, report, upscale_files
     from archsr.upscale.upscaler import Upscaler, open_model
@@ -182,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(verbs)
     _add_study(verbs)
     _add_upscale(verbs)
+    _add_submit(verbs)
     _add_rest(verbs)
     return parser
 
@@ -317,6 +333,23 @@ def _add_upscale(verbs: "_Verbs") -> None:
         "--existing", choices=("skip", "overwrite"), default="skip", help="outputs already there (default: skip)"
     )
     p.set_defaults(verb=_upscale)
+
+
+def _add_submit(verbs: "_Verbs") -> None:
+    p = _verb(verbs, "submit", "train on SLURM", "archsr submit configs/tail.toml --nodes 2 --gpus 4 --time 4:00:00")
+    p.add_argument("config", type=Path, help="a training config")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a.b.c=value")
+    p.add_argument("--nodes", type=_positive, default=1, help="(1)")
+    p.add_argument("--gpus", type=_count, default=1, help="per node; 0 for CPUs (1)")
+    p.add_argument("--cpus", type=_positive, default=8, help="per node (8)")
+    p.add_argument("--processes", type=_positive, default=1, help="per node with --gpus 0 (1)")
+    p.add_argument("--time", default="24:00:00", help="limit as SLURM writes it; then it is queued again (24:00:00)")
+    p.add_argument("--partition", default="", help="default: the cluster's own")
+    p.add_argument("--account", default="", help="default: the user's own")
+    p.add_argument("--warning", type=_positive, default=300, help="seconds before the limit to save in (300)")
+    p.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="further: --sbatch=--mem=64G")
+    p.add_argument("--dry-run", action="store_true", help="print the script, and submit nothing")
+    p.set_defaults(verb=_submit)
 
 
 def _add_rest(verbs: "_Verbs") -> None:
