@@ -148,10 +148,9 @@ def _upscale(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from archsr.export import export_pth
+    from archsr.export import export
 
-    export_pth(args.model, args.target)
-    print(args.target)
+    print(export(args.model, args.target, precision=args.precision))
     return 0
 
 
@@ -364,9 +363,10 @@ def _add_rest(verbs: "_Verbs") -> None:
     p.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="of runs, or one run (default: runs)")
     p.add_argument("--json", action="store_true", help="every figure, for programs")
     p.set_defaults(verb=_runs)
-    p = _verb(verbs, "export", "a model as a .pth file for other tools", "archsr export runs/tail tail.pth")
+    p = _verb(verbs, "export", "a model as a file for other tools", "archsr export runs/tail tail.onnx")
     p.add_argument("model", help="a run folder, a .pth or .safetensors file, or an official name")
-    p.add_argument("target", type=Path, help="the .pth file to write")
+    p.add_argument("target", type=Path, help="the .pth, .safetensors or .onnx file to write")
+    p.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="(fp32)")
     p.set_defaults(verb=_export)
     p = _verb(verbs, "demo", "the whole path on drawn photographs, in minutes", "archsr demo")
     p.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to write (default: demo)")

@@ -15,7 +15,7 @@ from torch import nn
 from archsr.config import SpandrelConfig, TrainConfig
 from archsr.config_file import check
 from archsr.errors import UserError
-from archsr.export import export_pth
+from archsr.export import export
 from archsr.models.build import build, official_state
 from archsr.models.foreign import open_foreign
 from archsr.models.foreign_trial import open_trained
@@ -71,7 +71,7 @@ def test_what_is_written_spandrel_reads_again(name, tmp_path):
         for parameter in net.parameters():
             parameter += 0.01
     safetensors.torch.save_file({k: v.clone() for k, v in official_state(net).items()}, tmp_path / "s.safetensors")
-    export_pth(str(tmp_path / "s.safetensors"), tmp_path / "e.pth")
+    export(str(tmp_path / "s.safetensors"), tmp_path / "e.pth")
     x = picture(1, 3, 16, 16)
     found = [ModelLoader().load_from_file(tmp_path / f)(x) for f in ("s.safetensors", "e.pth")]
     with torch.no_grad():
