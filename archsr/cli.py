@@ -137,14 +137,27 @@ def _submit(args: argparse.Namespace) -> int:
 
 
 def _upscale(args: argparse.Namespace) -> int:
-    from archsr.upscale.files import plan_files, report, upscale_files
-    from archsr.upscale.upscaler import Upscaler, open_model
+    from archsr.upscale.devices import devices_of
+    from archsr.upscale.files import joined, plan_files, report, upscale_files, without_existing
+    from archsr.upscale.opening import open_model
+    from archsr.upscale.picture import Wanted
+    from archsr.upscale.upscaler import Upscaler
+    from archsr.world import joined as joined_world
+    from archsr.world import refuse_lost_processes
 
-    pairs = plan_files(args.source, args.target, ending=f".{args.format}")
-    net, _ = open_model(args.model)
-    upscaler = Upscaler(net, tile=args.tile, halo=args.halo, precision=args.precision)
-    outcome = upscale_files(pairs, upscaler, existing=args.existing, quality=args.quality)
-    return report(outcome)
+    refuse_lost_processes()
+    with joined_world() as world:
+        pairs, there = without_existing(plan_files(args.source, args.target, ending=f".{args.format}"), args.existing)
+        net, _ = open_model(args.model, strength=args.strength)
+        devices = devices_of(args.device, rank=world.rank, size=world.size)
+        upscaler = Upscaler(
+            net, devices=devices, tile=args.tile, halo=args.halo, precision=args.precision, compiled=args.compile
+        )
+        wanted = Wanted(args.scale, args.quality, args.max_pixels, metadata=not args.no_metadata)
+        outcome = upscale_files(pairs[world.rank :: world.size], upscaler, wanted, show=world.rank == 0)
+        whole = joined(world.gather(outcome))  # all ranks
+        whole.skipped.extend(there)
+        return report(whole) if world.rank == 0 else 2 if whole.failed else 0
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -234,6 +247,23 @@ def _speed(text: str) -> float:
     return value
 
 
+def _factor(text: str) -> float:
+    value = _speed(text)
+    if value > 16:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected at most 16")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to 1")
+    return value
+
+
 def _quality(text: str) -> int:
     return _whole(text, 1, 100)
 
@@ -317,20 +347,22 @@ def _add_study(verbs: "_Verbs") -> None:
 
 
 def _add_upscale(verbs: "_Verbs") -> None:
-    p = _verb(verbs, "upscale", "enlarge a picture or a folder", "archsr upscale photo.jpg out/ --model runs/tail")
-    p.add_argument("source", type=Path, help="a picture or a folder")
+    p = _verb(verbs, "upscale", "enlarge pictures and folders", "archsr upscale photos/ large/ --model runs/tail")
+    p.add_argument("source", type=Path, nargs="+", help="pictures, folders, or quoted patterns ('photos/**/*.jpg')")
     p.add_argument("target", type=Path, help="a folder, or a file for one picture")
     p.add_argument("--model", required=True, help="a run folder, a .pth or .safetensors file, or an official name")
-    p.add_argument("--tile", type=_count, default=384, help="tile side in input pixels, 0 for the whole picture (384)")
-    p.add_argument("--halo", type=_count, default=64, help="context around a tile in input pixels (64)")
-    p.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="(fp32)")
-    p.add_argument(
-        "--format", choices=("png", "jpg", "webp", "tif"), default="png", help="of outputs in a folder (png)"
-    )
-    p.add_argument("--quality", type=_quality, default=95, help="of JPEG and WebP (95)")
-    p.add_argument(
-        "--existing", choices=("skip", "overwrite"), default="skip", help="outputs already there (default: skip)"
-    )
+    p.add_argument("--scale", type=_factor, metavar="N", help="of the result, also 1.5 (the model's own)")
+    p.add_argument("--strength", type=_share, default=1.0, help="0 is the model that the run began with, 1 the run (1)")
+    p.add_argument("--format", choices=("png", "jpg", "webp", "tif"), default="png", help="in a folder (png)")
+    p.add_argument("--quality", type=_quality, default=95, help="of JPEG and WebP; 100 is lossless WebP (95)")
+    p.add_argument("--no-metadata", action="store_true", help="leave out EXIF, XMP and IPTC; colour profiles stay")
+    p.add_argument("--existing", choices=("skip", "overwrite", "refuse"), default="skip", help="outputs there (skip)")
+    p.add_argument("--tile", type=_count, help="side in input pixels, 0 for the whole picture (what memory allows)")
+    p.add_argument("--halo", type=_count, help="input pixels seen around a tile (so many that no seam shows)")
+    p.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: fp16 on GPUs")
+    p.add_argument("--device", default="all", help="all, cpu, cuda:0, or several: cuda:0,cuda:1 (all)")
+    p.add_argument("--compile", action="store_true", help="with torch.compile: a slow start, then faster on GPUs")
+    p.add_argument("--max-pixels", type=_positive, default=2_000_000_000, help="of an input (2000000000)")
     p.set_defaults(verb=_upscale)
 
 

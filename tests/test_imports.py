@@ -39,7 +39,7 @@ ALLOWED = {
     "prepare": {"config", "config_file", "images", "manifest", "degrade", "seeds"},
     "stream": {"config", "seeds", "images", "manifest", "remote", "cache"},
     "checkpoint": {"config", "models"},
-    "upscale": {"config", "images", "models", "checkpoint"},
+    "upscale": {"config", "images", "models", "checkpoint", "picture_files"},
     "evaluate": {"config", "config_file", "seeds", "images", "metrics", "niqe", "manifest", "models", "stream",
                  "checkpoint", "upscale", "remote", "world", "colour"},
     "export": {"models", "upscale"},

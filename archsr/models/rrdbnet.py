@@ -76,11 +76,18 @@ class RRDBNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, h, w) to (b, 3, scale·h, scale·w)."""
+        return self.tail(self.trunk(x))
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """(b, 3, h, w) to features (b, features, h/unshuffle, w/unshuffle)."""
         if self.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.unshuffle)
         first = conv_act([x], self.conv_first)
         features = run_blocks(list(self.body), first, together=self.together)
-        features = first + conv_act([features], self.conv_body)
+        return first + conv_act([features], self.conv_body)
+
+    def tail(self, features: Tensor) -> Tensor:
+        """Features (b, features, h, w) to a picture (b, 3, 4·h, 4·w)."""
         for conv in (self.conv_up1, self.conv_up2):
             features = conv_act([F.interpolate(features, scale_factor=2, mode="nearest")], conv, slope=0.2)
         return conv_act([conv_act([features], self.conv_hr, slope=0.2)], self.conv_last)

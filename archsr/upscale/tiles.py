@@ -1,50 +1,67 @@
-"""Cutting a picture into tiles with a halo of context: geometry only."""
+"""Cutting a picture into tiles of one shape that overlap: geometry only.
+
+A tile is a `window` to look at and the `core` in its middle that is used of it. All windows of a picture have the same
+shape, so that they can be batched and compiled, and are placed evenly, so that no more is computed than the halos ask
+for. Where cores meet they overlap by `feather` pixels to each side, over which one fades into the other.
+"""
 
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
-class Tile:
-    """A core of the picture, and the larger window to look at for it; all in input pixels, ends exclusive."""
+class Span:
+    """One side of a tile in input pixels, ends exclusive: the window, and its core without the fading."""
 
-    top: int
-    left: int
-    bottom: int
-    right: int
-    outer_top: int
-    outer_left: int
-    outer_bottom: int
-    outer_right: int
+    start: int
+    end: int
+    core_start: int
+    core_end: int
+
+    def used(self, feather: int, side: int) -> tuple[int, int]:
+        """What is used of the window: the core, and `feather` pixels more towards each neighbour."""
+        return (
+            self.core_start - feather if self.core_start else 0,
+            self.core_end + feather if self.core_end < side else side,
+        )
 
 
-def plan_tiles(height: int, width: int, *, tile: int, halo: int) -> list[Tile]:
-    """Cores of about `tile` a side that partition the picture, each with up to `halo` pixels around it.
+def spans(side: int, *, tile: int, halo: int) -> list[Span]:
+    """Windows of at most `tile` + 2·`halo` pixels over a side; every core has `halo` pixels around it, or the edge.
 
-    `tile` 0 is the whole picture. The halo stops at the picture's edge, so edges are treated as if untiled.
-    Raises ValueError for negative sizes.
+    `tile` 0 is one window. Cores partition the side. Raises ValueError for negative sizes.
     """
     if tile < 0 or halo < 0:
         raise ValueError(f"tile ({tile}) and halo ({halo}) must not be negative")
-    tops, lefts = _cuts(height, tile), _cuts(width, tile)
-    return [
-        Tile(
-            top=top,
-            left=left,
-            bottom=bottom,
-            right=right,
-            outer_top=max(0, top - halo),
-            outer_left=max(0, left - halo),
-            outer_bottom=min(height, bottom + halo),
-            outer_right=min(width, right + halo),
-        )
-        for top, bottom in tops
-        for left, right in lefts
-    ]
+    most = tile + 2 * halo
+    if tile == 0 or side <= most:
+        return [Span(0, side, 0, side)]
+    count = -(-(side - 2 * halo) // tile)
+    window = -(-(side + 2 * halo * (count - 1)) // count)
+    starts = [(side - window) * i // (count - 1) for i in range(count)]
+    # a seam in the middle of each overlap
+    seams = [0, *((after + before + window) // 2 for before, after in pairwise(starts)), side]
+    return [Span(s, s + window, a, b) for s, (a, b) in zip(starts, pairwise(seams), strict=True)]
 
 
-def _cuts(side: int, tile: int) -> list[tuple[int, int]]:
-    """Equal parts of at most `tile`: no thin rest at the end."""
-    count = 1 if tile == 0 else -(-side // tile)
-    ends = [side * i // count for i in range(count + 1)]
-    return list(pairwise(ends))
+def ramp(span: Span, *, feather: int, side: int, scale: int) -> NDArray[np.float32]:
+    """The weight of every output pixel of what is used of a span: 1 in the middle, fading linearly across its seams.
+
+    The weights of all spans add up to 1 everywhere.
+    """
+    first, last = span.used(feather, side)
+    weight = np.ones((last - first) * scale, dtype=np.float32)
+    fade = (np.arange(2 * feather * scale, dtype=np.float32) + 0.5) / max(1, 2 * feather * scale)
+    if first:
+        weight[: len(fade)] *= fade
+    if last < side:
+        weight[len(weight) - len(fade) :] *= fade[::-1]
+    return weight
+
+
+def fitting(wanted: int, spans_of_both_sides: list[Span]) -> int:
+    """`wanted` pixels of fading, or as many as the narrowest core has room for with a neighbour on each side."""
+    return min(wanted, *(max(1, s.core_end - s.core_start) // 2 for s in spans_of_both_sides))

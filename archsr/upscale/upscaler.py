@@ -1,139 +1,243 @@
-"""A trained generator applied to whole pictures."""
+"""A trained generator applied to whole pictures, in tiles that leave no seam, from top to bottom in bounded memory."""
 
-import contextlib
-from pathlib import Path
-from typing import Literal
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from archsr.checkpoint import about_snapshot, weights_of
-from archsr.config import ModelConfig, SpandrelConfig
-from archsr.errors import UserError
-from archsr.images import Pixels, pixels_to_tensor, to_uint8
-from archsr.models.build import Generator, build, infer, load_state
-from archsr.models.foreign import Foreign, open_foreign
-from archsr.models.ncnn import NCNN
-from archsr.models.weights import load_weights, read_state
-from archsr.upscale.tiles import Tile, plan_tiles
+from archsr.images import Pixels
+from archsr.models.build import Generator as Network
+from archsr.models.foreign import Foreign
+from archsr.upscale.devices import DTYPES, Precision, autocast, best_device, budget, is_memory, placed, settled
+from archsr.upscale.opening import open_model
+from archsr.upscale.passes import bytes_per_pixel, forward, halo_of
+from archsr.upscale.tiles import Span, fitting, ramp, spans
 
-Precision = Literal["fp32", "bf16", "fp16"]
-TILE, HALO = 384, 64
+__all__ = ["Precision", "Upscaler", "open_model"]
+Depth = NDArray[np.uint8 | np.uint16]
+Fetch = Callable[[int, int], Depth]  # rows from, to: (rows, w, 3); asked from top to bottom, each row once
 
-
-def open_model(source: str) -> tuple[Generator, ModelConfig]:
-    """A generator from a run folder, a weights file or an official name, its kind told from the tensors.
-
-    Files that are of none of our own networks are read by spandrel.
-    """
-    weights = weights_of(source)
-    if weights in NCNN:
-        config = NCNN[weights].config
-        net = build(config)
-        load_weights(net, weights)
-    elif _says_spandrel(Path(weights)):
-        net, config = _foreign(weights)
-    else:
-        net, config = _told_from_tensors(weights, source)
-    return net.requires_grad_(False).eval(), config
+FEATHER = 8  # input pixels to each side of a seam
+_STRIP = 320 * 2**20  # bytes of output held at a time, in float32
+_LEAST = 32  # pixels a side of a tile chosen by memory
+_DIVISIBLE = 32  # pixels a side of what can still be divided
 
 
-def _says_spandrel(path: Path) -> bool:
-    """Whether a snapshot says so; it may have tensors like one of our own networks."""
-    return path.is_file() and about_snapshot(path).get("model", {}).get("arch") == "spandrel"
-
-
-def _told_from_tensors(weights: str, source: str) -> tuple[Generator, ModelConfig]:
-    try:
-        state = read_state(weights)
-        config = infer(state, where=source)
-    except UserError as unknown:
-        try:
-            return _foreign(weights)
-        except UserError:
-            raise unknown from None
-    net = build(config)
-    load_state(net, state, where=source)
-    return net, config
-
-
-def _foreign(weights: str) -> tuple[Foreign, ModelConfig]:
-    net = open_foreign(weights)
-    return net, SpandrelConfig.model_validate({"arch": "spandrel", "scale": net.scale, "file": weights})
+def _silent(_: float) -> None:
+    """Nobody wants to know how far it is."""
 
 
 class Upscaler:
-    """Runs a generator over pictures in tiles.
+    """Runs a generator over pictures.
 
-    `tile` is the side of a tile in input pixels (0: the whole picture at once), `halo` the context around it: with
-    64 pixels x4plus differs from the untiled result by more than one 8-bit level in 0.02 % of the pixels.
+    `tile` is the side of a tile in input pixels without its surroundings (None: what the memory allows, 0: the whole
+    picture at once), `halo` the pixels around it that the network sees as well (None: enough for this network),
+    `precision` "auto" is fp16 on GPUs, fp32 on CPUs,
+    `devices` those which take the tiles in turn. A tile that does not fit into memory is divided, and later ones too.
     """
 
     def __init__(
         self,
-        net: Generator,
+        net: Network,
         *,
         device: torch.device | None = None,
-        tile: int = TILE,
-        halo: int = HALO,
+        devices: Sequence[torch.device] = (),
+        tile: int | None = None,
+        halo: int | None = None,
+        feather: int = FEATHER,
         precision: Precision = "fp32",
+        compiled: bool = False,
     ) -> None:
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if isinstance(net, Foreign):  # its architecture may need the plain order
-            net.check_precision(precision)
-            self.net = net.to(self.device)
-        else:
-            self.net = net.to(self.device).to(memory_format=torch.channels_last)
+        self.device = devices[0] if devices else device or best_device()
+        self.devices = list(devices) or [self.device]
+        self.precision = precision = settled(net, precision, self.devices)
         self.scale = net.scale
         self.tile = tile
-        self.halo = halo
-        self.precision = precision
+        self.halo = halo_of(net) if halo is None else halo
+        self.feather = min(feather, self.halo // 4)
+        self._dtype = DTYPES[precision]
+        self._nets = [placed(net, d, precision, alone=len(self.devices) == 1) for d in self.devices]
+        self._run = cast(Callable[[Network, Tensor], Tensor], torch.compile(forward) if compiled else forward)
+        self._per_pixel = 0.0
+        self._fits = 0  # pixels a window may have after one did not fit; 0: any
 
-    @torch.inference_mode()
     def restore(self, lq: Tensor) -> Tensor:
         """(1, 3, h, w) in [0, 1] to (1, 3, scale·h, scale·w) in [0, 1], float32, on the input's device."""
         height, width = lq.shape[2:]
-        out = torch.empty(1, 3, height * self.scale, width * self.scale, device=lq.device)
-        for tile in self._tiles(height, width):
-            rows, columns = self._core(tile)
-            out[:, :, rows, columns] = self._tile(lq, tile).to(lq.device)
-        return out
+        with torch.inference_mode():
+            strips = [strip.to(lq.device) for strip in self._strips(lambda a, b: lq[:, :, a:b], height, width)]
+            return torch.cat(strips, 2)
 
-    @torch.inference_mode()
     def pixels(self, picture: Pixels) -> Pixels:
-        """uint8 (h, w, 3) to uint8 (scale·h, scale·w, 3); only one tile is held as floats."""
+        """uint8 (h, w, 3) to uint8 (scale·h, scale·w, 3)."""
         height, width = picture.shape[:2]
-        out = np.empty((height * self.scale, width * self.scale, 3), dtype=np.uint8)
-        lq = pixels_to_tensor(picture)
-        for tile in self._tiles(height, width):
-            rows, columns = self._core(tile)
-            out[rows, columns] = to_uint8(self._tile(lq, tile))[0].permute(1, 2, 0).cpu().numpy()
-        return out
+        return cast(Pixels, np.concatenate(list(self.rows(lambda a, b: picture[a:b], height, width))))
 
-    def _tiles(self, height: int, width: int) -> list[Tile]:
-        return plan_tiles(height, width, tile=self.tile, halo=self.halo)
+    def rows(
+        self, fetch: Fetch, height: int, width: int, *, on_tile: Callable[[float], None] = _silent
+    ) -> Iterator[Depth]:
+        """The picture whose rows `fetch` gives, from top to bottom in strips (rows, scale·w, 3) of the same depth.
 
-    def _core(self, tile: Tile) -> tuple[slice, slice]:
-        s = self.scale
-        return slice(tile.top * s, tile.bottom * s), slice(tile.left * s, tile.right * s)
+        A few strips of the picture are held at a time. `on_tile` is told the share of tiles that are done.
+        """
+        depth: list[np.dtype[Any]] = []
 
-    def _tile(self, lq: Tensor, tile: Tile) -> Tensor:
-        """The restored core of a tile, clamped."""
-        window = lq[:, :, tile.outer_top : tile.outer_bottom, tile.outer_left : tile.outer_right].to(self.device)
-        sr = self._run(window)
-        top, left = (tile.top - tile.outer_top) * self.scale, (tile.left - tile.outer_left) * self.scale
-        bottom = top + (tile.bottom - tile.top) * self.scale
-        right = left + (tile.right - tile.left) * self.scale
-        return sr[:, :, top:bottom, left:right].float().clamp(0, 1)
+        def floats(top: int, bottom: int) -> Tensor:
+            got = fetch(top, bottom)
+            depth[:] = [got.dtype]
+            full = np.iinfo(got.dtype).max
+            return torch.from_numpy(got.astype(np.float32)).div_(full).permute(2, 0, 1)[None]
 
-    def _run(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        step = self.net.unshuffle  # ×2 and ×1 fold pixels: sides must be multiples
-        if height % step or width % step:
-            x = F.pad(x, (0, -width % step, 0, -height % step), mode="replicate")
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        context = torch.autocast(self.device.type, dtype=dtype) if dtype else contextlib.nullcontext()
-        with context:
-            return self.net(x)[:, :, : height * self.scale, : width * self.scale]
+        # not as one block: inference mode must not stay on in the caller while this generator rests
+        strips = self._strips(floats, height, width, on_tile=on_tile)
+        while True:
+            with torch.inference_mode():
+                strip = next(strips, None)
+                if strip is None:
+                    return
+                full = np.iinfo(depth[0]).max
+                strip.mul_(full).round_()
+            yield strip[0].permute(1, 2, 0).numpy().astype(depth[0])
+
+    # ------------------------------------------------------------ tiles
+
+    def tile_of(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the tiles for a picture of this size: as given, or as much as the free memory allows.
+
+        0 is the whole side. Wide pictures have low tiles, so that a strip of results stays small.
+        """
+        low = max(_LEAST, _STRIP // (12 * width * self.scale**2))
+        if self.tile is not None:
+            return min(self.tile, low), self.tile
+        self._per_pixel = self._per_pixel or bytes_per_pixel(self._nets[0], self._dtype)
+        fits = int(min(budget(d) for d in self.devices) / self._per_pixel)
+        if self._fits:
+            fits = min(fits, self._fits)
+        if height * width <= fits and height <= low:
+            return 0, 0
+        rows = min(low, max(_LEAST, int(fits**0.5) - 2 * self.halo))
+        window = min(height, rows + 2 * self.halo)
+        return rows, max(_LEAST, fits // window - 2 * self.halo)
+
+    def _strips(
+        self,
+        fetch: Callable[[int, int], Tensor],
+        height: int,
+        width: int,
+        *,
+        on_tile: Callable[[float], None] = _silent,
+    ) -> Generator[Tensor]:
+        """(1, 3, rows, scale·w) on the CPU, clamped, one for each row of tiles."""
+        rows, columns = self.tile_of(height, width)
+        down, across = spans(height, tile=rows, halo=self.halo), spans(width, tile=columns, halo=self.halo)
+        feather = fitting(self.feather, [*across, *down]) if len(across) + len(down) > 2 else 0
+        done, total = 0, len(across) * len(down)
+        held = _Rows(fetch)
+        carried: Tensor | None = None  # of the strip above: where it fades into this one
+        for y in down:
+            first, last = y.used(feather, height)
+            strip = torch.zeros(1, 3, (last - first) * self.scale, width * self.scale)
+            for x, core in self._restored(held.between(y.start, y.end), y, across, (height, width), feather):
+                left, right = (place * self.scale for place in x.used(feather, width))
+                strip[:, :, :, left:right] += core * torch.from_numpy(
+                    ramp(x, feather=feather, side=width, scale=self.scale)
+                )
+                done += 1
+                on_tile(done / total)
+            strip *= torch.from_numpy(ramp(y, feather=feather, side=height, scale=self.scale))[:, None]
+            if carried is not None:
+                strip[:, :, : carried.shape[2]] += carried
+            ready = strip.shape[2] - (2 * feather * self.scale if last < height else 0)
+            carried = strip[:, :, ready:].clone()
+            yield strip[:, :, :ready].clamp_(0, 1)
+
+    def _restored(
+        self, rows: Tensor, y: Span, across: Iterable[Span], size: tuple[int, int], feather: int
+    ) -> Iterator[tuple[Span, Tensor]]:
+        """What is used of each tile of a row, on the CPU. The devices work while results of others are fetched."""
+        height, width = size
+        top, bottom = (place - y.start for place in y.used(feather, height))
+        waiting: deque[tuple[Span, Tensor]] = deque()
+        for number, x in enumerate(across):
+            left, right = (place - x.start for place in x.used(feather, width))
+            net, device = self._nets[number % len(self._nets)], self.devices[number % len(self.devices)]
+            window = rows[:, :, :, x.start : x.end].to(device, non_blocking=True)
+            waiting.append((x, self._window(net, window, (top, bottom, left, right))))
+            if len(waiting) > len(self.devices):
+                span, core = waiting.popleft()
+                yield span, core.float().cpu()
+        for span, core in waiting:
+            yield span, core.float().cpu()
+
+    def _window(self, net: Network, window: Tensor, used: tuple[int, int, int, int]) -> Tensor:
+        """The used part (top, bottom, left, right, in input pixels) of a window, restored; divided if memory ends."""
+        top, bottom, left, right = used
+        pixels = window.shape[2] * window.shape[3]
+        if not self._fits or pixels <= self._fits:
+            try:
+                return self._whole(net, window)[
+                    :, :, top * self.scale : bottom * self.scale, left * self.scale : right * self.scale
+                ]
+            except (RuntimeError, MemoryError) as error:
+                if not is_memory(error) or max(bottom - top, right - left) < _DIVISIBLE:
+                    raise
+                self._fits = max(1, pixels // 2)
+        if window.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return self._in_halves(net, window, used)
+
+    def _in_halves(self, net: Network, window: Tensor, used: tuple[int, int, int, int]) -> Tensor:
+        """The longer side cut in two; each part still has its halo."""
+        top, bottom, left, right = used
+        if max(bottom - top, right - left) < _DIVISIBLE:
+            self._fits = 0  # nothing left to divide: try it, and say so if it fails
+            return self._window(net, window, used)
+        if bottom - top >= right - left:
+            middle = (top + bottom) // 2
+            above = min(window.shape[2], middle + self.halo)
+            below = max(0, middle - self.halo)
+            parts = [
+                self._window(net, window[:, :, :above], (top, middle, left, right)),
+                self._window(net, window[:, :, below:], (middle - below, bottom - below, left, right)),
+            ]
+            return torch.cat(parts, 2)
+        turned = self._in_halves_across(net, window, used)
+        return torch.cat(turned, 3)
+
+    def _in_halves_across(self, net: Network, window: Tensor, used: tuple[int, int, int, int]) -> list[Tensor]:
+        top, bottom, left, right = used
+        middle = (left + right) // 2
+        before = min(window.shape[3], middle + self.halo)
+        after = max(0, middle - self.halo)
+        return [
+            self._window(net, window[:, :, :, :before], (top, bottom, left, middle)),
+            self._window(net, window[:, :, :, after:], (top, bottom, middle - after, right - after)),
+        ]
+
+    def _whole(self, net: Network, window: Tensor) -> Tensor:
+        if isinstance(net, Foreign):  # kept in float32: parts of it may need that
+            with autocast(window.device, self._dtype):
+                return self._run(net, window)
+        return self._run(net, window.to(self._dtype, memory_format=torch.channels_last))
+
+
+class _Rows:
+    """Rows asked for in overlapping pieces from top to bottom, fetched once each."""
+
+    def __init__(self, fetch: Callable[[int, int], Tensor]) -> None:
+        self._fetch = fetch
+        self._top = self._bottom = 0
+        self._held: Tensor | None = None
+
+    def between(self, top: int, bottom: int) -> Tensor:
+        """Rows `top` to `bottom` (exclusive)."""
+        kept = [] if self._held is None or top >= self._bottom else [self._held[:, :, top - self._top :]]
+        if bottom > self._bottom:
+            kept.append(self._fetch(self._bottom, bottom))
+        self._held = torch.cat(kept, 2) if len(kept) > 1 else kept[0]
+        self._top, self._bottom = top, max(bottom, self._bottom)
+        return self._held[:, :, : bottom - top]

@@ -15,8 +15,8 @@ from archsr.errors import UserError
 from archsr.images import pixels_to_tensor, read_photo
 from archsr.models.build import build
 from archsr.models.ncnn import ncnn_at_hand
-from archsr.upscale.files import plan_files, upscale_files
-from archsr.upscale.tiles import plan_tiles
+from archsr.upscale.files import plan_files
+from archsr.upscale.tiles import fitting, ramp, spans
 from archsr.upscale.upscaler import Upscaler, open_model
 
 SMALL = RRDBNetConfig(features=8, blocks=1, growth=4)
@@ -44,22 +44,40 @@ def picture(path, size=(40, 32), seed=0, mode="RGB"):
 # ---------------------------------------------------------------- tiles
 
 
-@given(st.integers(1, 200), st.integers(1, 200), st.integers(0, 64), st.integers(0, 40))
-def test_cores_partition_the_picture_exactly(height, width, tile, halo):
-    seen = np.zeros((height, width), dtype=int)
-    for t in plan_tiles(height, width, tile=tile, halo=halo):
-        seen[t.top : t.bottom, t.left : t.right] += 1
-        assert t.outer_top == max(0, t.top - halo)
-        assert t.outer_right == min(width, t.right + halo)
-        if tile:
-            assert t.bottom - t.top <= tile
-            assert t.right - t.left <= tile
-    assert (seen == 1).all()
+SIDES = st.integers(1, 300), st.integers(1, 80), st.integers(0, 40), st.integers(0, 40)
 
 
-def test_no_tile_is_a_thin_rest():
-    heights = {t.bottom - t.top for t in plan_tiles(385, 10, tile=384, halo=0)}
-    assert heights == {192, 193}
+@given(*SIDES)
+def test_cores_partition_a_side_and_see_their_halo(side, tile, halo, feather):
+    found = spans(side, tile=tile, halo=halo)
+    assert found[0].core_start == 0
+    assert found[-1].core_end == side
+    assert all(a.core_end == b.core_start for a, b in itertools.pairwise(found))
+    shapes = {s.end - s.start for s in found}
+    assert len(shapes) == 1
+    assert shapes.pop() <= tile + 2 * halo
+    for s in found:
+        assert 0 <= s.start <= s.end <= side
+        assert s.core_start - s.start >= min(halo, s.core_start)
+        assert s.end - s.core_end >= min(halo, side - s.core_end)
+
+
+@given(*SIDES)
+def test_what_fades_adds_up_to_one_inside_the_windows(side, tile, halo, wanted):
+    found = spans(side, tile=tile, halo=halo)
+    feather = fitting(min(wanted, halo), found)
+    total = np.zeros(3 * side)
+    for s in found:
+        first, last = s.used(feather, side)
+        assert s.start <= first < last <= s.end
+        total[3 * first : 3 * last] += ramp(s, feather=feather, side=side, scale=3)
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_windows_are_placed_evenly_and_compute_no_more_than_the_halos_ask():
+    found = spans(1000, tile=400, halo=50)
+    assert [(s.start, s.end) for s in found] == [(0, 400), (300, 700), (600, 1000)]  # 3 · 400 = 1000 + 2 · 100
+    assert spans(385, tile=384, halo=1) == spans(385, tile=0, halo=0)  # fits with its halo
 
 
 @pytest.mark.parametrize(("tile", "size"), itertools.product([7, 16, 33], [(40, 37), (16, 50), (9, 9)]))
@@ -154,18 +172,6 @@ def test_a_bad_picture_is_named_and_the_others_are_made(tmp_path, weights, capsy
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["good.png"]
 
 
-def test_a_failed_write_leaves_no_part(tmp_path, net, monkeypatch):
-    source = picture(tmp_path / "a.png")
-
-    def full(self, *args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", full)
-    outcome = upscale_files(plan_files(source, tmp_path / "out", ending=".png"), Upscaler(net))
-    assert "No space left on device" in outcome.failed[0][1]
-    assert list((tmp_path / "out").iterdir()) == []
-
-
 def test_transparency_is_kept(tmp_path, weights):
     picture(tmp_path / "a.png", mode="RGBA")
     image = Image.open(tmp_path / "a.png")
@@ -225,16 +231,6 @@ def test_x4plus_equals_spandrel(real_photos, real_weights):
     assert np.abs(ours - expected).max() <= 0.51
 
 
-def test_a_format_too_small_for_the_result_fails_before_the_work(tmp_path):
-    from archsr.images import BadImageError
-    from archsr.upscale.files import check_size
-
-    check_size(tmp_path / "a.png", 20000, 20000)
-    check_size(tmp_path / "a.webp", 16383, 16383)
-    with pytest.raises(BadImageError, match="at most 16383 a side"):
-        check_size(tmp_path / "a.webp", 16384, 10)
-
-
 @pytest.mark.parametrize("option", [["--tile", "-1"], ["--halo", "x"], ["--quality", "101"]])
 def test_impossible_numbers_are_refused_by_the_command(option, capsys):
     from archsr.cli import main
@@ -246,22 +242,18 @@ def test_impossible_numbers_are_refused_by_the_command(option, capsys):
 
 
 def test_twins_of_a_folder_both_get_a_name(tmp_path):
-    from archsr.upscale.files import plan_files
-
     for name in ("a.jpg", "a.png", "b.jpg"):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "in" / name).touch()
-    pairs = plan_files(tmp_path / "in", tmp_path / "out", ending=".png")
+    pairs = plan_files([tmp_path / "in"], tmp_path / "out", ending=".png")
     assert [t.name for _, t in pairs] == ["a.jpg.png", "a.png.png", "b.png"]
 
 
 @pytest.mark.parametrize("target", ["out.gif", "file"])
 def test_targets_that_cannot_hold_the_result_are_refused(tmp_path, target):
-    from archsr.upscale.files import plan_files
-
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").touch()
     (tmp_path / "file").touch()
     source = tmp_path / "in" / "a.png" if target == "out.gif" else tmp_path / "in"
     with pytest.raises(UserError, match="cannot be written as|is a file"):
-        plan_files(source, tmp_path / target, ending=".png")
+        plan_files([source], tmp_path / target, ending=".png")

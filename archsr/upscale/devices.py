@@ -1,0 +1,80 @@
+"""Where tiles are computed: devices, their memory, and networks placed on them."""
+
+import copy
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import psutil
+import torch
+
+from archsr.errors import UserError
+from archsr.models.build import Generator
+from archsr.models.foreign import Foreign
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_MOST_ON_CPU = 1.5 * 2**30  # bytes for one pass: larger windows are not faster there
+_SHARE = {"cpu": 0.5, "cuda": 0.75}  # of the free memory for one pass
+
+
+def devices_of(wanted: str, *, rank: int = 0, size: int = 1) -> list[torch.device]:
+    """The devices named `wanted`: "all" GPUs, or the CPU where there is none. Of several processes each has its own.
+
+    Raises `UserError` for names that torch does not know and GPUs that are not there.
+    """
+    if wanted == "all":
+        count = torch.cuda.device_count()
+        numbers = range(count) if size == 1 else [rank % count] if count else []
+        return [torch.device("cuda", n) for n in numbers] or [torch.device("cpu")]
+    try:
+        devices = [torch.device(name) for name in wanted.split(",")]
+    except RuntimeError as error:
+        raise UserError(f"--device {wanted}: {str(error).splitlines()[0]}; say all, cpu or cuda:0") from None
+    for device in devices:
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise UserError(f"--device {device}: this machine has {torch.cuda.device_count()} GPUs that torch can use")
+    return devices
+
+
+def best_device() -> torch.device:
+    """The first GPU, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def settled(net: Generator, precision: Precision, devices: list[torch.device]) -> Precision:
+    """The precision meant by "auto". Raises `UserError` for one that the network or a device cannot do."""
+    if precision == "auto":
+        able = not isinstance(net, Foreign) or net.narrow["fp16"]
+        precision = "fp16" if able and all(d.type == "cuda" for d in devices) else "fp32"
+    if isinstance(net, Foreign):
+        net.check_precision(precision)
+    if precision == "fp16" and any(d.type == "cpu" for d in devices):
+        raise UserError("precision fp16: needs a GPU; use bf16 or fp32 on a CPU")
+    return precision
+
+
+def placed(net: Generator, device: torch.device, precision: Precision, *, alone: bool) -> Generator:
+    """The caller's own network where it can be used as it is, else a copy."""
+    if isinstance(net, Foreign):
+        return (net if alone else copy.deepcopy(net)).to(device)
+    own = net if alone and precision == "fp32" else copy.deepcopy(net)
+    return own.to(device=device, dtype=DTYPES[precision], memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Mixed precision; nothing for float32."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+
+
+def budget(device: torch.device) -> float:
+    """Bytes that one pass may take, of what is free now."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return _SHARE["cuda"] * free
+    return min(_MOST_ON_CPU, _SHARE["cpu"] * psutil.virtual_memory().available)
+
+
+def is_memory(error: Exception) -> bool:
+    """Whether torch, on any device, says that memory has run out."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or ("memory" in text and "alloc" in text)

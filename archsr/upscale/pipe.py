@@ -1,0 +1,92 @@
+"""Rows of a picture that is still being made, for a writer that pulls them: an uncompressed PNG as it grows."""
+
+import contextlib
+import queue
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import pyvips
+from numpy.typing import NDArray
+
+_AT_ONCE = 2  # strips that may wait for the writer
+_CHUNK = 4 * 2**20
+_COLOURS = {1: 0, 3: 2}  # PNG's colour types
+Depth = NDArray[np.uint8 | np.uint16]
+
+
+class StoppedError(Exception):
+    """The other side of a pipe has ended before the picture was complete."""
+
+
+class Pipe:
+    """`put` strips (rows, w, 1 or 3), uint8 or uint16, on one thread; read `image()` on another."""
+
+    def __init__(self, height: int, width: int, bands: int, *, bits: int) -> None:
+        self._strips: queue.Queue[bytes | None] = queue.Queue(_AT_ONCE)
+        self._packer = zlib.compressobj(0)
+        self._closed = threading.Event()
+        self._rest = memoryview(_start(height, width, bands, bits))
+        self._missing = height
+        self._source = pyvips.SourceCustom()
+        self._source.on_read(self._read)
+
+    def image(self) -> pyvips.Image:
+        """The picture, to be read once from top to bottom. Reading waits for strips."""
+        return pyvips.Image.new_from_source(self._source, "", access="sequential", fail_on="truncated")
+
+    def put(self, strip: Depth) -> None:
+        """Append rows. Raises `StoppedError` where the reader has ended."""
+        self._missing -= len(strip)
+        # a 0 in front of each row: not filtered
+        rows = np.ascontiguousarray(strip, dtype=">u2").view(np.uint8) if strip.dtype == np.uint16 else strip
+        lines = np.zeros((len(rows), rows[0].size + 1), np.uint8)
+        lines[:, 1:] = rows.reshape(len(rows), -1)
+        data = self._packer.compress(lines.data) + (b"" if self._missing else self._packer.flush())
+        self._give(b"".join(_chunk(b"IDAT", part) for part in _parts(data)) + (b"" if self._missing else _END))
+
+    def close(self) -> None:
+        """From the writing side: nothing more comes. A reader of an incomplete picture gets an error."""
+        with contextlib.suppress(StoppedError):
+            self._give(None)
+
+    def abandon(self) -> None:
+        """From the reading side: nothing more is wanted."""
+        self._closed.set()
+
+    def _give(self, data: bytes | None) -> None:
+        while not self._closed.is_set():
+            try:
+                return self._strips.put(data, timeout=0.2)
+            except queue.Full:
+                continue
+        raise StoppedError
+
+    def _read(self, size: int) -> bytes:
+        if not self._rest:
+            got = self._strips.get()
+            if got is None:
+                self._strips.put(None)  # it may ask again
+                return b""
+            self._rest = memoryview(got)
+        out, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(out)
+
+
+def _start(height: int, width: int, bands: int, bits: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bits, _COLOURS[bands], 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
+
+
+def _chunk(name: bytes, data: bytes | memoryview) -> bytes:
+    return b"".join((struct.pack(">I", len(data)), name, data, struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))))
+
+
+def _parts(data: bytes) -> Iterator[memoryview]:
+    whole = memoryview(data)
+    return (whole[i : i + _CHUNK] for i in range(0, len(data), _CHUNK))
+
+
+_END = _chunk(b"IEND", b"")

@@ -1,0 +1,146 @@
+"""Picture files for enlarging, row by row: as deep and as wide in colour as they are, upright, with all they carry.
+
+Unlike `archsr.images.read_photo`, which makes 8-bit sRGB of everything, nothing is given up here. Decoding is
+libvips's, in a stream, so that a gigapixel picture needs no gigabytes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyvips
+from numpy.typing import NDArray
+
+from archsr.images import read_photo
+from archsr.picture_files import BadImageError, looks_like
+
+MAX_PIXELS = 2_000_000_000
+# decoders made for hostile files; libvips has others that are not
+pyvips.operation_block_set("VipsForeignLoad", True)
+for _name in ("Jpeg", "Png", "Webp", "Tiff", "Nsgif", "Heif"):
+    pyvips.operation_block_set(f"VipsForeignLoad{_name}", False)
+_FOR_PIL = (b"BM", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51", b"P5", b"P6")  # BMP, JPEG 2000, PPM
+_DEPTHS = ("uchar", "ushort")
+_HEAD = 1 << 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """A page of a picture file: `image` has 1 or 3 bands of 8 or 16 bits and is to be read from top to bottom once."""
+
+    image: pyvips.Image
+    alpha: pyvips.Image | None
+    pages: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, in pixels."""
+        return self.image.height, self.image.width
+
+    @property
+    def bits(self) -> int:
+        """8 or 16."""
+        return 16 if self.image.format == "ushort" else 8
+
+    def reader(self) -> "Reader":
+        """Rows for the network."""
+        return Reader(self.image)
+
+
+class Reader:
+    """Rows (n, w, 3) of an image, asked for from top to bottom; grey three times. Raises `BadImageError`."""
+
+    def __init__(self, image: pyvips.Image) -> None:
+        self._region = pyvips.Region.new(image)
+        self._width, self._bands = image.width, image.bands
+        self._type: Any = np.uint16 if image.format == "ushort" else np.uint8
+
+    def __call__(self, top: int, bottom: int) -> NDArray[Any]:
+        """Rows `top` to `bottom` (exclusive)."""
+        try:
+            data = self._region.fetch(0, top, self._width, bottom - top)
+        except pyvips.Error as error:
+            raise BadImageError(f"damaged: {reason(error)}") from None
+        rows = np.frombuffer(data, self._type).reshape(bottom - top, self._width, self._bands)
+        return rows if self._bands == 3 else np.repeat(rows, 3, axis=2)
+
+
+def open_source(path: Path, *, page: int = 0, max_pixels: int = MAX_PIXELS) -> Source:
+    """Page `page` of a picture file, upright.
+
+    RGB and grey keep their depth and profile; palettes become RGB, CMYK and others sRGB. Raises `BadImageError` for
+    what is no picture, animated, larger than `max_pixels`, or neither 8 nor 16 bits deep.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise BadImageError(f"cannot be opened: {error.strerror}") from None
+    if head.startswith(_FOR_PIL):
+        return _by_pil(path, max_pixels)
+    try:
+        return _by_vips(path, head, page, max_pixels)
+    except pyvips.Error as error:
+        if "is not a known file format" in str(error):
+            raise BadImageError(f"not a picture that can be read{looks_like(head)}") from None
+        raise BadImageError(f"damaged: {reason(error)}") from None
+
+
+def _by_vips(path: Path, start: bytes, page: int, max_pixels: int) -> Source:
+    options: dict[str, Any] = {"fail_on": "error"}
+    if page:
+        options["page"] = page
+    head = pyvips.Image.new_from_file(str(path), access="sequential", **options)
+    _check(head, max_pixels)
+    pages = cast(int, head.get("n-pages")) if head.get_typeof("n-pages") else 1
+    animated = start.startswith(b"\x89PNG") and b"acTL" in start
+    if animated or (pages > 1 and not str(head.get("vips-loader")).startswith("tiff")):
+        raise BadImageError("animated: more than one frame")
+    turned = bool(head.get_typeof("orientation")) and cast(int, head.get("orientation")) > 1
+    # pixels that must be turned are decoded first, beyond 100 MB into a temporary file
+    access = "random" if turned else "sequential"
+
+    def again() -> pyvips.Image:
+        image = pyvips.Image.new_from_file(str(path), access=access, **options)
+        return image.autorot() if turned else image
+
+    image, alpha = again(), None
+    if image.hasalpha():
+        alpha = again()[image.bands - 1]  # decoded a second time: one reader a stream
+        image = image[: image.bands - 1]
+    return Source(_in_rgb_or_grey(image), alpha, pages)
+
+
+def _check(image: pyvips.Image, max_pixels: int) -> None:
+    width, height = image.width, image.height
+    if width * height > max_pixels:
+        raise BadImageError(f"{width}×{height} is more than {max_pixels:,} pixels")
+    if image.format in ("float", "double"):
+        raise BadImageError("floating-point pixels, which have no fixed white")
+    if image.format not in _DEPTHS:
+        raise BadImageError(f"{image.format} pixels; expected 8 or 16 bits without sign")
+
+
+def _in_rgb_or_grey(image: pyvips.Image) -> pyvips.Image:
+    if image.interpretation == "cmyk":
+        depth = 16 if image.format == "ushort" else 8
+        # without a profile in the file: that of libvips for CMYK
+        return image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
+    if image.interpretation not in ("srgb", "rgb16", "b-w", "grey16", "rgb", "multiband"):
+        image = image.colourspace("rgb16" if image.format == "ushort" else "srgb")
+    if image.bands not in (1, 3):
+        raise BadImageError(f"{image.bands} colour channels; expected grey, RGB or CMYK")
+    return image
+
+
+def _by_pil(path: Path, max_pixels: int) -> Source:
+    photo = read_photo(path, max_pixels=max_pixels)
+    alpha = None if photo.alpha is None else pyvips.Image.new_from_array(photo.alpha)
+    return Source(pyvips.Image.new_from_array(photo.pixels).copy(interpretation="srgb"), alpha, 1)
+
+
+def reason(error: pyvips.Error) -> str:
+    """The last of what libvips says, which is the cause."""
+    lines = [line.strip() for line in str(error.detail or error.message).splitlines() if line.strip()]
+    return lines[-1] if lines else "unknown"
