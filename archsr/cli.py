@@ -161,9 +161,19 @@ def _upscale(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from archsr.export import export
+    from archsr.export import export, targets_of
+    from archsr.export.card import card_path
+    from archsr.export.hub import push
+    from archsr.upscale.opening import open_model
 
-    print(export(args.model, args.target, precision=args.precision))
+    targets = [args.target] if args.target else []
+    if args.to or not targets:
+        targets += targets_of(args.model, args.to or ["pth"], scale=open_model(args.model)[1].scale)
+    for target in targets:
+        done = export(args.model, target, precision=args.precision, strength=args.strength)
+        print(f"{', '.join(map(str, done.files))}: {done.said}")
+        if args.push:
+            print(push([*done.files, card_path(done.files[0])], args.push, private=not args.public))
     return 0
 
 
@@ -395,10 +405,17 @@ def _add_rest(verbs: "_Verbs") -> None:
     p.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="of runs, or one run (default: runs)")
     p.add_argument("--json", action="store_true", help="every figure, for programs")
     p.set_defaults(verb=_runs)
-    p = _verb(verbs, "export", "a model as a file for other tools", "archsr export runs/tail tail.onnx")
+    p = _verb(verbs, "export", "a model as files for other tools", "archsr export runs/tail --to onnx --to ncnn")
     p.add_argument("model", help="a run folder, a .pth or .safetensors file, or an official name")
-    p.add_argument("target", type=Path, help="the .pth, .safetensors or .onnx file to write")
+    p.add_argument("target", type=Path, nargs="?", help=".pth, .safetensors, .onnx, .param (ncnn) or .pt (TorchScript)")
+    p.add_argument(
+        "--to", action="append", choices=("pth", "safetensors", "onnx", "ncnn", "torchscript"),
+        help="instead of a target: RUN/export/RUN-x4.ENDING; again for more (pth)",
+    )  # fmt: skip
     p.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="(fp32)")
+    p.add_argument("--strength", type=_share, default=1.0, help="as of archsr upscale (1)")
+    p.add_argument("--push", metavar="OWNER/NAME", help="put the files into this repository of the Hugging Face hub")
+    p.add_argument("--public", action="store_true", help="a new repository is for everyone (private)")
     p.set_defaults(verb=_export)
     p = _verb(verbs, "demo", "the whole path on drawn photographs, in minutes", "archsr demo")
     p.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to write (default: demo)")

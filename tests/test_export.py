@@ -1,15 +1,17 @@
 """Exported files: what other libraries make of them is what torch makes of the model."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from spandrel import ModelLoader
 
-from archsr import export as module
 from archsr.cli import main
 from archsr.errors import UserError
 from archsr.export import export
+from archsr.export import graphs as module
 from archsr.models.rrdbnet import RRDBNet
 from archsr.upscale.upscaler import open_model
 
@@ -70,7 +72,7 @@ def test_a_graph_that_differs_is_not_left_behind(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_record", spoiled)
     with pytest.raises(UserError, match="onnxruntime gives 40.0 dB against torch, expected 80"):
         export(tiny, tmp_path / "x.onnx")
-    assert [p.name for p in tmp_path.iterdir()] == ["tiny.safetensors"]
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.safetensors"]  # and no card
 
 
 def test_the_releases_own_form_is_read_by_spandrel(real_weights, tmp_path):
@@ -89,3 +91,97 @@ def test_what_cannot_be_written_is_said(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else name)
     with pytest.raises(UserError, match=r"needs onnxscript: pip install 'archsr\[export\]'"):
         export(tiny, tmp_path / "x.onnx")
+
+
+# ---------------------------------------------------------------- other forms
+
+
+def of_ncnn(param, x):
+    """By the library itself, not by the code that the export checks itself with."""
+    ncnn = pytest.importorskip("ncnn", reason="the extra `export` is not installed")
+    net = ncnn.Net()
+    net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = net.opt.use_fp16_packed = False
+    net.load_param(str(param))
+    net.load_model(str(param.with_suffix(".bin")))
+    picture = np.ascontiguousarray(x[0])
+    run = net.create_extractor()
+    run.input("data", ncnn.Mat(picture))
+    return np.array(run.extract("output")[1])[None]
+
+
+@pytest.mark.parametrize(("precision", "least"), [("fp32", 80), ("fp16", 50)])
+def test_ncnn_gives_torchs_results(tiny, tmp_path, precision, least):
+    pytest.importorskip("pnnx", reason="the extra `export` is not installed")
+    export(tiny, tmp_path / "x.param", precision=precision)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.safetensors", "x.bin", "x.param", "x.param.md"]
+    x = torch.rand(1, 3, 22, 38, generator=torch.Generator().manual_seed(1))
+    found = of_ncnn(tmp_path / "x.param", x.numpy())
+    assert found.shape == (1, 3, 44, 76)
+    assert psnr(found, open_model(tiny)[0](x).numpy()) >= least
+
+
+def test_a_deep_network_becomes_no_larger_than_it_is(tmp_path):
+    """pnnx would write sums of sums again for every user: twice as much with each block."""
+    pytest.importorskip("pnnx", reason="the extra `export` is not installed")
+    torch.manual_seed(0)
+    net = RRDBNet(scale=4, features=8, growth=4, blocks=20)
+    safetensors.torch.save_file(net.state_dict(), tmp_path / "deep.safetensors")
+    export(str(tmp_path / "deep.safetensors"), tmp_path / "x.param")
+    layers, blobs = map(int, (tmp_path / "x.param").read_text().split("\n")[1].split())
+    lines = (tmp_path / "x.param").read_text().splitlines()[2:]
+    assert layers == len(lines) < 20 * 3 * 20
+    assert blobs == sum(int(line.split()[3]) for line in lines)
+    assert not any(line.startswith("Clip") for line in lines)
+
+
+def test_torchscript_needs_only_torch(tiny, tmp_path):
+    assert main(["export", tiny, str(tmp_path / "x.pt")]) == 0
+    x = torch.rand(2, 3, 22, 38, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(torch.jit.load(str(tmp_path / "x.pt"))(x), open_model(tiny)[0](x))
+    with pytest.raises(UserError, match="TorchScript is written in fp32"):
+        export(tiny, tmp_path / "y.pt", precision="fp16")
+
+
+def test_the_card_says_what_it_is_and_its_hash(tiny, tmp_path):
+    export(tiny, tmp_path / "out" / "x.pth")
+    card = (tmp_path / "out" / "x.pth.md").read_text()
+    assert hashlib.sha256((tmp_path / "out" / "x.pth").read_bytes()).hexdigest() in card
+    assert "Enlarges photographs 2 times" in card
+    assert "arch rrdbnet" in card
+    assert "BSD 3-Clause" in card
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["x.pth.md", "x.pth"]
+
+
+def test_several_formats_by_name_go_beside_the_run(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", tiny, "--to", "pth", "--to", "safetensors"]) == 0
+    assert {p.name for p in tmp_path.glob("tiny-x2*")} == {
+        f"tiny-x2.{e}" for e in ("pth", "pth.md", "safetensors", "safetensors.md")
+    }
+
+
+def test_pushed_files_arrive_and_the_card_is_the_readme(tiny, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    arrived = []
+
+    class Hub:
+        def create_repo(self, name, *, private, exist_ok):
+            arrived.append((name, private))
+            return f"https://hub/{name}"
+
+        def upload_file(self, *, path_or_fileobj, path_in_repo, repo_id):
+            arrived.append((path_in_repo, path_or_fileobj.read_bytes()))
+
+    monkeypatch.setattr("archsr.export.hub.HfApi", Hub)
+    monkeypatch.setenv("HF_TOKEN", "x")
+    assert huggingface_hub.get_token() == "x"
+    assert main(["export", tiny, str(tmp_path / "x.pth"), "--push", "me/model"]) == 0
+    card = (tmp_path / "x.pth.md").read_bytes()
+    assert arrived == [("me/model", True), ("x.pth", (tmp_path / "x.pth").read_bytes()), ("README.md", card)]
+
+
+def test_without_a_token_nothing_is_pushed(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("archsr.export.hub.get_token", lambda: None)
+    assert main(["export", tiny, str(tmp_path / "x.pth"), "--push", "me/model"]) == 2
+    assert "no token of a hub" in capsys.readouterr().err

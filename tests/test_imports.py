@@ -42,7 +42,7 @@ ALLOWED = {
     "upscale": {"config", "images", "models", "checkpoint", "picture_files"},
     "evaluate": {"config", "config_file", "seeds", "images", "metrics", "niqe", "manifest", "models", "stream",
                  "checkpoint", "upscale", "remote", "world", "colour"},
-    "export": {"models", "upscale"},
+    "export": {"config", "models", "checkpoint", "upscale"},
     "sheet": {"config", "degrade", "images", "metrics"},
     "histograms": {"degrade"},
     "training": BELOW_TRAINING | {"evaluate", "sheet", "remote"},

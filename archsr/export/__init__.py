@@ -1,0 +1,73 @@
+"""A model as a file for other tools, compared with the model before it is there, and with a card beside it."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from archsr.atomic import replacing
+from archsr.errors import UserError
+from archsr.export.card import write_card
+from archsr.export.graphs import require, write_ncnn, write_onnx, write_torchscript
+from archsr.export.weights import write_pth, write_safetensors
+from archsr.models.build import Generator
+from archsr.upscale.opening import open_model
+
+FORMATS = {"pth": ".pth", "safetensors": ".safetensors", "onnx": ".onnx", "ncnn": ".param", "torchscript": ".pt"}
+_WRITERS: dict[str, Callable[[Generator, Path, str], str]] = {
+    ".pth": write_pth,
+    ".safetensors": write_safetensors,
+    ".onnx": write_onnx,
+    ".param": write_ncnn,
+    ".pt": write_torchscript,
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written (ncnn: two), and how it was compared."""
+
+    files: tuple[Path, ...]
+    said: str
+
+
+def export(source: str, target: Path, *, precision: str = "fp32", strength: float = 1) -> Exported:
+    """Write the model of a run folder, a weights file or an official name as the ending of `target` says.
+
+    `.pth` is `{"params_ema": tensors}`; it and `.safetensors` have the official names, or those of the file that the
+    model was fine-tuned from. `.onnx`, `.pt` (TorchScript) and `.param` (ncnn, with `.bin`) take any height and width.
+    A card, `NAME.ENDING.md`, says what it is. Raises `UserError` where the model cannot be read or written, the file
+    does not give torch's results, or `target` has another ending.
+    """
+    if target.suffix not in _WRITERS:
+        raise UserError(f"{target}: got the ending {target.suffix or '(none)'}, expected {', '.join(_WRITERS)}")
+    require(target.suffix)
+    net, config = open_model(source, strength=strength)
+    try:
+        said, files = _write(net, target, precision)
+    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{target}: cannot be written: {first}") from None
+    write_card(source, config, files, said=said, strength=strength)
+    return Exported(files, said)
+
+
+def _write(net: Generator, target: Path, precision: str) -> tuple[str, tuple[Path, ...]]:
+    """All files of a format are written and compared elsewhere first; only then do they take their places."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}-") as folder:
+        said = _WRITERS[target.suffix](net, Path(folder) / target.name, precision)
+        made = sorted(Path(folder).iterdir())
+        for file in made:
+            with replacing(target.with_name(file.name)) as temporary:
+                shutil.copyfile(file, temporary)
+    others = [target.with_name(file.name) for file in made if file.name != target.name]
+    return said, (target, *others)
+
+
+def targets_of(source: str, formats: Sequence[str], *, scale: int) -> list[Path]:
+    """Where the files go if only formats are named: RUN/export/RUN-x4.onnx, or beside nothing else here."""
+    run = Path(source)
+    folder = run / "export" if (run / "config.toml").is_file() else Path()
+    return [folder / f"{run.stem or 'model'}-x{scale}{FORMATS[name]}" for name in formats]

@@ -1,0 +1,110 @@
+"""The card beside an exported model: what it is, from what, how good, and under whose terms."""
+
+import datetime
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from archsr.atomic import sha256, write_bytes
+from archsr.checkpoint import about_snapshot, weights_of
+from archsr.config import ModelConfig
+
+_HOW = {
+    ".pth": "Real-ESRGAN's own scripts, chaiNNer, ComfyUI and what else reads by spandrel: into their models' folder.",
+    ".safetensors": "ComfyUI, chaiNNer and whatever reads by spandrel; `archsr upscale --model` too.",
+    ".onnx": "onnxruntime and others: input `lq` (1, 3, h, w), RGB in [0, 1]; output `sr`, to be clamped.",
+    ".pt": "`torch.jit.load`: (1, 3, h, w), RGB in [0, 1], to the same form, to be clamped.",
+    ".param": "Upscayl (folder of custom models; both files named alike) and realesrgan-ncnn-vulkan (`-n NAME`).",
+    ".bin": "",
+}
+_TERMS = (
+    "The original Real-ESRGAN weights are under the BSD 3-Clause licence (Copyright (c) 2021, Xintao Wang). That "
+    "of this model is for whoever trained it to say, in accordance with that and with the rights in the photographs."
+)
+
+
+def write_card(source: str, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float) -> Path:
+    """Write NAME.ENDING.md beside the first of `files`, with what the run folder knows. Returns its path."""
+    card = card_path(files[0])
+    write_bytes(card, card_of(source, config, files, said=said, strength=strength).encode())
+    return card
+
+
+def card_path(file: Path) -> Path:
+    """Where the card of an exported file is: NAME.onnx.md."""
+    return file.with_name(f"{file.name}.md")
+
+
+def card_of(source: str, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float) -> str:
+    """The card as Markdown, with the head that model hubs read."""
+    run = Path(source)
+    about = _about(source)
+    weights = about.get("model", {}).get("weights") or config.model_dump().get("weights", "")
+    parts = [
+        "---\nlibrary_name: archsr\npipeline_tag: image-to-image\n"
+        "tags: [super-resolution, real-esrgan, architecture]\n---",
+        f"# {files[0].stem}",
+        f"Enlarges photographs {config.scale} times. Network: {_network(config)}. Made "
+        f"{datetime.datetime.now(datetime.UTC).date()} by archsr {importlib.metadata.version('archsr')}.",
+        "## Files\n\n" + "\n".join(_line(file) for file in files) + f"\n\nCompared when written: {said}.",
+        "## Origin\n\n" + "\n".join(_origin(source, about, weights, strength)),
+    ]
+    if (run / "config.toml").is_file():
+        parts += [*_data(run), *_score(run)]
+        parts.append(f"## Config\n\n```toml\n{(run / 'config.toml').read_text().strip()}\n```")
+    parts.append(f"## Licence\n\n{_TERMS}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _about(source: str) -> dict[str, Any]:
+    path = Path(weights_of(source))
+    return about_snapshot(path) if path.is_file() else {}
+
+
+def _network(config: ModelConfig) -> str:
+    plain = config.model_dump(exclude={"weights", "file"})
+    return ", ".join(f"{k} {v}" for k, v in plain.items() if k != "scale" and not isinstance(v, dict | list | None))
+
+
+def _line(file: Path) -> str:
+    return f"- `{file.name}`, SHA-256 `{sha256(file)}`. {_HOW[file.suffix]}".rstrip()
+
+
+def _origin(source: str, about: dict[str, Any], weights: str, strength: float) -> list[str]:
+    """Where it comes from, a line each."""
+    lines = [f"- Fine-tuned from: {Path(weights).name}"] if weights else []
+    if "run" in about:
+        lines.append(f"- Run: {about['run']}, step {about.get('step', '?')}, {about.get('weights', '')} weights")
+    if strength != 1:
+        lines.append(f"- Strength {strength:g}: so much of the way from the original to the fine-tuned weights")
+    file = Path(weights_of(source))
+    if file.is_file():
+        lines.append(f"- Exported from: {file.name}, SHA-256 `{sha256(file)}`")
+    return lines or [f"- {source}"]
+
+
+def _data(run: Path) -> list[str]:
+    """What it was trained on, from the checkpoints' own record of the dataset."""
+    about = _about(str(run))
+    if "fingerprint" not in about:
+        return []
+    return [f"## Data\n\nShards with fingerprint `{about['fingerprint']}`: photographs of buildings, split by scene."]
+
+
+def _score(run: Path) -> list[str]:
+    """Verdicts of the newest score card on the test split, if the run was evaluated."""
+    file = run / "evaluation" / "test" / "scores.json"
+    if not file.is_file():
+        return ["## Score\n\nNot evaluated yet (`archsr evaluate`)."]
+    scores = json.loads(file.read_text(encoding="utf-8"))
+    baseline = scores["models"][scores["baseline"]]
+    rows = [
+        f"| {measure} | {found['mean']:+.4f} | {found['low']:+.4f} to {found['high']:+.4f} | {found['verdict']} |"
+        for measure, found in scores["differences"].get("fine-tuned", {}).items()
+    ]
+    if not rows:
+        return []
+    table = "\n".join(["| measure | difference | 95 % interval | verdict |", "|---|---:|---:|---|", *rows])
+    return [f"## Score\n\nOn test scenes, against {baseline}.\n\n{table}\n\n{scores['protocol']}"]

@@ -1,0 +1,45 @@
+"""What every exported file must show before it is called done: it gives torch's results."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from archsr.errors import UserError
+from archsr.models.build import Generator
+
+# decibels against torch in float32, of a range of 1: rounding in another order, and rounding to 11 bits
+LEAST = {"fp32": 80.0, "fp16": 50.0}
+# not of the size at which graphs are recorded, not square, and a second one: sizes must be free
+_SIZES = ((24, 40), (36, 20))
+
+
+def probes(net: Generator) -> list[tuple[Tensor, Tensor]]:
+    """Pictures (1, 3, h, w) of two sizes, and what the network makes of them, in float32."""
+    pictures = [picture(*size) for size in _SIZES]
+    with torch.inference_mode():
+        return [(p, net(p)) for p in pictures]
+
+
+def picture(height: int, width: int) -> Tensor:
+    """(1, 3, h, w) in [0, 1]: waves and a little noise."""
+    y, x = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
+    waves = torch.stack([0.5 + 0.4 * torch.sin(0.3 * (c + 1) * x + 0.2 * y) for c in range(3)])[None]
+    noise = torch.rand(waves.shape, generator=torch.Generator().manual_seed(0))
+    return 0.9 * waves + 0.1 * noise
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Decibels of a range of 1; infinite where equal."""
+    error = (a.double() - b.double()).square().mean().item()
+    return math.inf if error == 0 else -10 * math.log10(error)
+
+
+def agreement(found: list[Tensor], expected: list[Tensor], *, who: str, precision: str) -> str:
+    """The least agreement of `found` with torch in words. Raises `UserError` where it is not enough."""
+    worst = min(psnr(a, b) for a, b in zip(found, expected, strict=True))
+    if not worst >= LEAST[precision]:  # NaN fails as well
+        raise UserError(
+            f"{who} gives {worst:.1f} dB against torch, expected {LEAST[precision]:.0f} or more; nothing written"
+        )
+    return f"{worst:.1f} dB against torch in fp32"
