@@ -182,6 +182,38 @@ def _train(args: argparse.Namespace) -> int:
     raise UserError(f"training is started by its launcher: accelerate launch archsr/train.py {words}")
 
 
+def _doctor(args: argparse.Namespace) -> int:
+    from archsr import config_file
+    from archsr.config import TrainConfig
+    from archsr.doctor import examine
+    from archsr.doctor.launch import launch
+    from archsr.doctor.line import table
+
+    config = config_file.load(TrainConfig, args.config, overrides=args.set) if args.config else None
+    if args.launch and config is None:
+        raise UserError("doctor --launch: needs a config, for the step of training")
+    told = launch(config) if args.launch and config else []  # all ranks
+    if int(os.environ.get("RANK", "0")):
+        return 0
+    lines = [*examine(config, processes=args.processes, every=args.verify), *told]
+    print(table(lines))
+    return 1 if any(line.state == "wrong" for line in lines) else 0
+
+
+def _init(args: argparse.Namespace) -> int:
+    from archsr.init import init
+
+    print(init(args.photos, args.out, shards=args.shards, memory=args.memory, force=args.force, dry_run=args.dry_run))
+    return 0
+
+
+def _completion(args: argparse.Namespace) -> int:
+    import shtab
+
+    print(shtab.complete(_parser(), shell=args.shell))
+    return 0
+
+
 def _demo(args: argparse.Namespace) -> int:
     from archsr.demo import demo
 
@@ -417,6 +449,24 @@ def _add_rest(verbs: "_Verbs") -> None:
     p.add_argument("--push", metavar="OWNER/NAME", help="put the files into this repository of the Hugging Face hub")
     p.add_argument("--public", action="store_true", help="a new repository is for everyone (private)")
     p.set_defaults(verb=_export)
+    p = _verb(verbs, "doctor", "what would stop a run, and what mends it", "archsr doctor configs/last_layer.toml")
+    p.add_argument("config", type=Path, nargs="?", help="a training config: its weights and shards are checked, too")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a.b.c=value")
+    p.add_argument("--processes", type=_positive, default=1, help="for how many samples shall be shared out (1)")
+    p.add_argument("--verify", action="store_true", help="hash all shards, however many")
+    p.add_argument("--launch", action="store_true", help="sums and a training step on all processes of the launcher")
+    p.set_defaults(verb=_doctor)
+    p = _verb(verbs, "init", "a config for your photographs and your machine", "archsr init photos")
+    p.add_argument("photos", type=Path, help="a folder with a folder per project")
+    p.add_argument("--out", type=Path, default=Path("archsr.toml"), help="the config to write (archsr.toml)")
+    p.add_argument("--shards", default="shards/photos", help="where the shards will be (shards/photos)")
+    p.add_argument("--memory", type=_bytes, help="of the GPU, as 16GB (default: what is free on this machine)")
+    p.add_argument("--force", action="store_true", help="overwrite the config")
+    p.add_argument("--dry-run", action="store_true", help="print it, and write nothing")
+    p.set_defaults(verb=_init)
+    p = _verb(verbs, "completion", "words to complete by Tab in the shell", 'eval "$(archsr completion bash)"')
+    p.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    p.set_defaults(verb=_completion)
     p = _verb(verbs, "demo", "the whole path on drawn photographs, in minutes", "archsr demo")
     p.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to write (default: demo)")
     p.add_argument("--seed", type=_count, default=0)

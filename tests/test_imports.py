@@ -48,7 +48,21 @@ ALLOWED = {
     "training": BELOW_TRAINING | {"evaluate", "sheet", "remote"},
 }  # fmt: skip
 # may import everything
-TOP = {"cli", "train", "demo", "demo_photos", "session", "debug", "preview", "runs", "submit", "study", "__main__"}
+TOP = {
+    "doctor",
+    "init",
+    "cli",
+    "train",
+    "demo",
+    "demo_photos",
+    "session",
+    "debug",
+    "preview",
+    "runs",
+    "submit",
+    "study",
+    "__main__",
+}
 
 
 def _modules():

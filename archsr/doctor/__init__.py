@@ -1,0 +1,27 @@
+"""`archsr doctor`: what of this machine, the weights and the data would stop a run, and what mends it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from archsr.config import TrainConfig
+from archsr.doctor import machine, supplies
+from archsr.doctor.line import Line
+
+
+def examine(config: TrainConfig | None, *, processes: int = 1, every: bool = False) -> Iterator[Line]:
+    """All checks that one process can do; with a config also those of weights and data. `every`: hash all shards."""
+    yield machine.python()
+    yield machine.torch_and_vision()
+    yield machine.gpus()
+    yield machine.collectives()
+    yield machine.decoders()
+    yield machine.disk(Path(config.runs) if config else Path("runs"), "disk")
+    if config is None:
+        return
+    yield machine.shared_memory(supplies.batches_in_memory(config))
+    yield supplies.room(config)
+    yield from supplies.weights(config)
+    lines = list(supplies.shards(config, every=every))
+    yield from lines
+    if lines[0].state == "ok":
+        yield supplies.sharing(config, processes)

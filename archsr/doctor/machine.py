@@ -1,0 +1,179 @@
+"""Checks of the machine: Python, torch and its companions, GPUs, disks, memory shared between processes, decoders."""
+
+import io
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.cuda.nccl as nccl
+import torch.distributed as dist
+from PIL import Image, features
+
+from archsr.doctor.line import Line, ok
+from archsr.errors import UserError
+
+_PYTHONS = (3, 11), (3, 13)
+_TORCH = (2, 11)
+_SLOW = 50  # MB/s
+_FEW = 1.0  # GB of free disk: a checkpoint of x4plus with its optimiser and averages has about 0.4
+
+
+def python(version: tuple[int, int] = sys.version_info[:2]) -> Line:
+    """Whether this Python is one that archsr is tested on."""
+    found = ".".join(map(str, version))
+    if _PYTHONS[0] <= version <= _PYTHONS[1]:
+        return ok("Python", f"{found} on {platform.system()} {platform.machine()}")
+    state = "wrong" if version < _PYTHONS[0] else "warning"
+    return Line("Python", state, f"{found}; tested are 3.11 to 3.13", "python3.12 -m venv .venv, and install again")
+
+
+def torch_and_vision(version: str = torch.__version__) -> Line:
+    """Whether torch is new enough, and torchvision made for it."""
+    try:
+        import torchvision  # pyright: ignore[reportMissingTypeStubs]
+
+        boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+        torch.ops.torchvision.nms(boxes, torch.ones(1), 0.5)
+    except (ImportError, RuntimeError, AttributeError) as error:
+        return Line(
+            "torch",
+            "wrong",
+            f"{version}, but torchvision does not work with it ({str(error).splitlines()[0]})",
+            "pip install --force-reinstall torch torchvision",
+        )
+    said = f"{version}, torchvision {torchvision.__version__}"
+    if tuple(int(part) for part in version.split("+")[0].split(".")[:2]) < _TORCH:
+        what = f"{said}; needed is {_TORCH[0]}.{_TORCH[1]}"
+        return Line("torch", "wrong", what, "pip install --upgrade torch torchvision")
+    return ok("torch", said)
+
+
+def gpus() -> Line:
+    """What GPUs torch can use, and if none, whether there is one that it should."""
+    if torch.cuda.is_available():
+        found: list[str] = []
+        for n in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(n)
+            found.append(f"{torch.cuda.get_device_name(n)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
+        return ok("GPU", f"CUDA {torch.version.cuda}; " + "; ".join(found))
+    driver = _driver()
+    if driver is None:
+        return Line(
+            "GPU", "warning", "none: CPUs are for trials and small networks", "archsr plan CONFIG --memory 16GB"
+        )
+    built = torch.version.cuda
+    what = f"driver {driver} is there, but torch cannot use it (built for {f'CUDA {built}' if built else 'CPUs only'})"
+    mend = "update the driver" if built else "pip install --force-reinstall torch torchvision"
+    return Line("GPU", "wrong", what, f"{mend}; nvidia-smi shows what the driver supports")
+
+
+def _driver() -> str | None:
+    """The version of an NVIDIA driver, or None."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(
+            [program, "--query-gpu=driver_version", "--format=csv,noheader"],
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.split("\n")[0].strip() or None if done.returncode == 0 else None
+
+
+def collectives() -> Line:
+    """What processes would speak to each other with."""
+    if torch.cuda.device_count() > 1:
+        if not dist.is_nccl_available():
+            what = "several GPUs, but torch has no NCCL"
+            return Line("collectives", "wrong", what, "pip install --force-reinstall torch")
+        return ok("collectives", f"NCCL {'.'.join(map(str, nccl.version()))}")
+    if not dist.is_gloo_available():
+        what = "torch has no gloo: one process only"
+        return Line("collectives", "warning", what, "pip install --force-reinstall torch")
+    return ok("collectives", "gloo; NCCL would be used between GPUs")
+
+
+def disk(folder: Path, about: str) -> Line:
+    """Free space and speed of writing where `folder` is, or will be."""
+    there = folder.expanduser().absolute()
+    while not there.is_dir():
+        there = there.parent
+    free = shutil.disk_usage(there).free / 1e9
+    if not os.access(there, os.W_OK):
+        return Line(about, "wrong", f"{there}: cannot be written", f"another place: --set runs=... (now {folder})")
+    if free < _FEW:
+        return Line(about, "wrong", f"{there}: {free:.2f} GB free", "make room, or another place: --set runs=...")
+    speed = _speed(there)
+    said = f"{there}: {free:.0f} GB free, writes {speed:.0f} MB/s"
+    if speed < _SLOW:
+        return Line(about, "warning", said, "a local disk is better; checkpoint.mirror copies to the slow one")
+    return ok(about, said)
+
+
+def _speed(folder: Path, size: int = 32 * 2**20) -> float:
+    """MB/s of a file that is flushed to disk and removed."""
+    path = folder / f".archsr-doctor-{os.getpid()}"
+    block = os.urandom(2**20)
+    try:
+        begun = time.perf_counter()
+        with path.open("wb") as file:
+            for _ in range(size // len(block)):
+                file.write(block)
+            os.fsync(file.fileno())
+        return size / 1e6 / (time.perf_counter() - begun)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def shared_memory(needed: int, where: Path = Path("/dev/shm")) -> Line:
+    """Whether `needed` bytes of batches fit between the processes of the loader."""
+    if not where.is_dir():
+        return ok("shared memory", "no /dev/shm on this system")
+    free = shutil.disk_usage(where).free
+    said = f"{where}: {free / 2**20:.0f} MiB free, batches take {needed / 2**20:.0f} MiB"
+    if free < needed:
+        mend = "docker run --shm-size=8g (or --ipc=host), or --set data.workers=1"
+        return Line("shared memory", "wrong", said, mend)
+    return ok("shared memory", said)
+
+
+def decoders() -> Line:
+    """Whether each picture format is written and read by the libraries that are here."""
+    missing = list(_broken_formats())
+    if missing:
+        what = f"do not work: {', '.join(missing)}"
+        return Line("decoders", "wrong", what, "pip install --force-reinstall pillow torchvision")
+    if not features.check("avif"):
+        return Line("decoders", "warning", "Pillow reads no AVIF", "pip install --upgrade pillow")
+    return ok("decoders", f"Pillow {Image.__version__} and torchvision: JPEG, PNG, WebP; libvips {_vips()}")
+
+
+def _broken_formats() -> Iterator[str]:
+    from archsr.images import decode_tensor
+
+    pixels = np.full((16, 16, 3), 90, np.uint8)
+    for name in ("JPEG", "PNG", "WEBP"):
+        buffer = io.BytesIO()
+        try:
+            Image.fromarray(pixels).save(buffer, name, **({"lossless": True} if name == "WEBP" else {}))
+            if abs(int(decode_tensor(buffer.getvalue())[0, 8, 8]) - 90) > 3:
+                yield name
+        except (OSError, RuntimeError, KeyError):
+            yield name
+
+
+def _vips() -> str:
+    try:
+        import pyvips
+    except (ImportError, OSError) as error:
+        raise UserError(f"pyvips cannot be loaded ({error}); pip install --force-reinstall 'pyvips[binary]'") from None
+    return ".".join(str(pyvips.version(n)) for n in range(3))

@@ -1,0 +1,137 @@
+"""Checks of what a run would begin with: weights, shards, and how the samples are shared out."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from archsr import manifest as mf
+from archsr.atomic import sha256
+from archsr.config import TrainConfig
+from archsr.doctor.line import Line, ok
+from archsr.errors import UserError
+from archsr.models.download import OFFICIAL, cached, verify
+from archsr.models.ncnn import NCNN
+from archsr.models.weights import whereabouts
+from archsr.stream.plan import Plan, Slice
+from archsr.training import feature_losses
+from archsr.training.data import Data, open_data
+from archsr.training.setup import shared_out
+from archsr.world import World
+
+_QUICKLY = 2 * 2**30  # bytes of shards that are hashed without being asked
+_BATCHES = 50  # of which the samples are compared between processes
+
+
+def weights(config: TrainConfig) -> Iterator[Line]:
+    """A line for every file of weights that the config names."""
+    sources = {"generator": config.model.weights}
+    if config.losses.gan.weight:
+        sources["discriminator"] = config.discriminator.weights
+    for name, source in (sources | feature_losses.sources(config.losses)).items():
+        yield _weights(f"weights, {name}", source)
+
+
+def _weights(about: str, source: str) -> Line:
+    where = whereabouts(source)
+    if source in OFFICIAL:
+        path = cached(source)
+        if path is None:
+            return Line(about, "warning", f"{source}: not here, would be downloaded", f"archsr weights {source}")
+        try:
+            verify(path, OFFICIAL[source])
+        except UserError as error:
+            return Line(about, "wrong", str(error), f"archsr weights {source}")
+        return ok(about, f"{source}: {path}, SHA-256 verified")
+    if source in NCNN:
+        if "NOT HERE" in where:
+            return Line(about, "wrong", f"{source}: not on this machine", f"archsr weights {source}")
+        return ok(about, f"{source}: {where}")
+    if "NOT THERE" in where:
+        offline = "--set model.weights=ncnn:realesrgan-x4plus"
+        return Line(about, "wrong", f"{source}: no such file", f"archsr weights lists names; offline: {offline}")
+    return ok(about, f"{source}: {where}")
+
+
+def shards(config: TrainConfig, *, every: bool) -> Iterator[Line]:
+    """Whether the dataset is there, of the right scale, whole and enough; `every` hashes all of it."""
+    try:
+        data = open_data(config)
+    except UserError as error:
+        yield Line("shards", "wrong", str(error), f"archsr prepare PHOTOS {config.data.shards}")
+        return
+    yield ok("shards", f"{data.folder}: {data.summary().splitlines()[0]}")
+    if isinstance(data.folder, Path):
+        yield _hashes(data.folder, data.manifest, every=every)
+    else:
+        yield ok("shards, hashes", "at a URL: each is verified when it arrives")
+    yield _shards_for_readers(config, data)
+
+
+def _hashes(folder: Path, manifest: mf.Manifest, *, every: bool) -> Line:
+    files = [shard for split in manifest.splits.values() for shard in split.shards]
+    budget, seen = _QUICKLY, 0
+    for shard in files:
+        if not every and shard.bytes > budget and seen:
+            break
+        if sha256(folder / shard.file) != shard.sha256:
+            what = f"{folder / shard.file}: altered (its SHA-256 differs from the manifest)"
+            return Line("shards, hashes", "wrong", what, f"archsr prepare PHOTOS {folder} again, or copy it again")
+        budget, seen = budget - shard.bytes, seen + 1
+    rest = "" if seen == len(files) else f" of {len(files)} (--verify: all)"
+    return ok("shards, hashes", f"{seen}{rest} verified")
+
+
+def _shards_for_readers(config: TrainConfig, data: Data) -> Line:
+    count, readers = len(data.manifest.splits["train"].shards), max(1, config.data.workers)
+    said = f"{count} training shards, mixed {min(count, config.data.window)} at a time, {readers} readers per process"
+    if count < config.data.window:
+        mend = "archsr prepare ... --set samples_per_shard=128 makes more and smaller ones"
+        return Line("shards, number", "warning", f"{said}: fewer than data.window ({config.data.window})", mend)
+    return ok("shards, number", said)
+
+
+def sharing(config: TrainConfig, processes: int) -> Line:
+    """Whether so many processes would see each sample of the first batches exactly once."""
+    about = f"samples, {processes} processes"
+    try:
+        shared = shared_out(config, World(size=processes))
+        data = open_data(config)
+    except UserError as error:
+        return Line(about, "wrong", str(error), "another number of processes, or another training.global_batch")
+    micro = int(shared.training.micro_batch)
+    sizes = tuple(s.samples for s in data.manifest.splits["train"].shards)
+    plan = Plan(sizes, config.seed, config.data.window)
+    accumulation = config.training.global_batch // (micro * processes)
+    count = min(_BATCHES * config.training.global_batch, plan.total) // config.training.global_batch
+    seen = [
+        plan.place(position)
+        for rank in range(processes)
+        for number in range(count * accumulation)
+        for position in Slice(0, micro, accumulation, rank, processes).positions(number)
+    ]
+    if len(set(seen)) != len(seen):
+        what = f"{len(seen) - len(set(seen))} samples of the first {count} batches come twice"
+        return Line(about, "wrong", what, "this is a fault of archsr: please report it with the config")
+    batch = f"micro-batch {micro}" + (f" × {accumulation}" if accumulation > 1 else "")
+    return ok(about, f"{len(seen)} samples of the first {count} batches, each once; {batch} per process")
+
+
+def batches_in_memory(config: TrainConfig) -> int:
+    """Bytes of pictures that wait in shared memory: two batches for each worker."""
+    micro = config.training.global_batch if config.training.micro_batch == "auto" else config.training.micro_batch
+    return 2 * max(1, config.data.workers) * micro * 3 * (config.data.gt_size + 64) ** 2
+
+
+def room(config: TrainConfig) -> Line:
+    """Whether the shards' cache has room, where shards come from a URL."""
+    cache = Path(config.data.cache)
+    if "://" not in config.data.shards:
+        return ok("cache", "not needed: the shards are in a folder")
+    there = cache.absolute()
+    while not there.is_dir():
+        there = there.parent
+    free = shutil.disk_usage(there).free / 1e9
+    if free < config.data.cache_gb:
+        what = f"{cache}: {free:.0f} GB free, data.cache_gb is {config.data.cache_gb:g}"
+        return Line("cache", "warning", what, "--set data.cache_gb=... or data.cache=... on a larger disk")
+    return ok("cache", f"{cache}: {free:.0f} GB free for {config.data.cache_gb:g}")

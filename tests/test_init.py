@@ -1,0 +1,84 @@
+"""A config for these photographs and this machine."""
+
+import pytest
+from PIL import Image
+
+from archsr.cli import main
+from archsr.config import TrainConfig
+from archsr.config_file import load
+from archsr.errors import UserError
+from archsr.init import Machine, Photos, config_for, init, look_at, share_for_testing
+
+
+def photographs(folder, projects=4, each=3, size=(400, 300)):
+    for p in range(projects):
+        (folder / f"project {p}").mkdir(parents=True)
+        for n in range(each):
+            Image.new("RGB", size, (20 * n, 40, 60)).save(folder / f"project {p}" / f"{n}.jpg")
+
+
+def loaded(text, tmp_path):
+    (tmp_path / "c.toml").write_text(text)
+    return load(TrainConfig, tmp_path / "c.toml")
+
+
+def test_photographs_are_counted_by_project(tmp_path):
+    photographs(tmp_path / "in")
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    (tmp_path / "in" / "bad.jpg").write_text("x")
+    assert look_at(tmp_path / "in") == Photos(count=13, folders=5, side=300)
+
+
+@pytest.mark.parametrize("count", [20, 1000, 30000])
+@pytest.mark.parametrize("gib", [0, 4, 16, 80])
+def test_what_is_written_loads_and_fits(tmp_path, count, gib):
+    on = Machine(gpus=int(gib > 0), memory=(gib or 8) * 2**30, bf16=True, cores=8)
+    text = config_for(Photos(count, 40, 680), on, name="x", shards="shards/x")
+    config = loaded(text, tmp_path)
+    assert "of" in text
+    assert "forecast" in text
+    layers = config.training.layers
+    assert ("all" in layers) == (count == 30000)
+    assert config.training.precision == ("bf16" if gib else "fp32")
+    assert (config.losses.gan.weight > 0) == (gib > 0)
+    assert config.training.global_batch % config.training.micro_batch == 0
+    if gib == 4 and count == 30000:  # the whole network does not fit as it is
+        assert config.training.micro_batch < 12 or config.training.gradient_checkpointing != "none"
+    if gib == 80:
+        assert config.training.micro_batch == 12
+
+
+def test_enough_test_scenes_for_a_verdict():
+    assert share_for_testing(200) == 0.1
+    assert share_for_testing(40) == 0.2
+    assert share_for_testing(3) == 0.5
+
+
+def test_a_config_is_not_overwritten_unasked(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photographs(tmp_path / "in")
+    assert main(["init", "in", "--out", "mine.toml"]) == 0
+    said = capsys.readouterr().out
+    assert "archsr prepare in shards/photos --set test=0.5" in said
+    assert "archsr evaluate runs/mine" in said
+    before = (tmp_path / "mine.toml").read_text()
+    assert main(["init", "in", "--out", "mine.toml"]) == 2
+    assert "--force overwrites it" in capsys.readouterr().err
+    assert main(["init", "in", "--out", "mine.toml", "--dry-run"]) == 0
+    assert capsys.readouterr().out.strip() == before.strip()
+    assert load(TrainConfig, tmp_path / "mine.toml").name == "mine"
+
+
+def test_folders_without_photographs(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        init(tmp_path / "none", tmp_path / "c.toml", shards="s")
+    with pytest.raises(UserError, match="no pictures in it"):
+        init(tmp_path, tmp_path / "c.toml", shards="s")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_the_verbs(shell, capsys):
+    assert main(["completion", shell]) == 0
+    said = capsys.readouterr().out
+    assert "upscale" in said
+    assert "prepare" in said
