@@ -149,7 +149,7 @@ def test_the_card_says_what_it_is_and_its_hash(tiny, tmp_path):
     assert "Enlarges photographs 2 times" in card
     assert "arch rrdbnet" in card
     assert "BSD 3-Clause" in card
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["x.pth.md", "x.pth"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["x.pth", "x.pth.md"]
 
 
 def test_several_formats_by_name_go_beside_the_run(tiny, tmp_path, monkeypatch):
