@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     _Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
 
 
+_STAGES = ("decode", "stream", "degrade", "train", "upscale")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a verb. Exit code 2 and one line on stderr for what the user can mend."""
     args = _parser().parse_args(argv)
@@ -204,6 +207,17 @@ def _init(args: argparse.Namespace) -> int:
     from archsr.init import init
 
     print(init(args.photos, args.out, shards=args.shards, memory=args.memory, force=args.force, dry_run=args.dry_run))
+    return 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from archsr.bench import bench
+    from archsr.bench.report import compared
+
+    if args.compare:
+        print(compared(*args.compare))
+        return 0
+    print(bench(args.stages, seconds=args.seconds, small=args.small, peers=bool(args.against), to=args.json))
     return 0
 
 
@@ -464,6 +478,16 @@ def _add_rest(verbs: "_Verbs") -> None:
     p.add_argument("--force", action="store_true", help="overwrite the config")
     p.add_argument("--dry-run", action="store_true", help="print it, and write nothing")
     p.set_defaults(verb=_init)
+    p = _verb(verbs, "bench", "how fast this machine is, stage by stage", "archsr bench --json mine.json")
+    p.add_argument("stages", nargs="*", metavar="STAGE", choices=(*_STAGES, []), help=f"{', '.join(_STAGES)} (all)")
+    p.add_argument("--seconds", type=_speed, default=5.0, help="for each figure, at least three rounds (5)")
+    p.add_argument("--small", action="store_true", help="tiny networks: a trial of the command, compares with nothing")
+    p.add_argument(
+        "--against", choices=("realesrgan",), help="the same work in turns with the PyPI release, on the CPU"
+    )
+    p.add_argument("--json", type=Path, help="store every round there")
+    p.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two stored ones, nothing is measured")
+    p.set_defaults(verb=_bench)
     p = _verb(verbs, "completion", "words to complete by Tab in the shell", 'eval "$(archsr completion bash)"')
     p.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     p.set_defaults(verb=_completion)

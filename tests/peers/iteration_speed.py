@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ def ours(layers, precision):
         where="speed",
     )
     accelerator = Accelerator(cpu=True, mixed_precision={"fp32": "no"}.get(precision, precision))
-    run = make_run(config, accelerator, World(), Data(Path(), None, None))
+    run = make_run(config, accelerator, World(), Data(Path(), SimpleNamespace(paired=False), None))
     feeds, steps = [], []
     for number in range(ITERATIONS + 1):
         gt = torch.rand(BATCH, 3, 288, 288, generator=generator(number, "gt"))

@@ -1,0 +1,48 @@
+"""`archsr bench`: each stage timed alone, beside what the hardware gives at best, and beside others."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from archsr.bench import report, stages
+from archsr.bench.limits import limits
+from archsr.bench.peer import against
+from archsr.bench.timing import Clock, Row
+
+STAGES = ("decode", "stream", "degrade", "train", "upscale")
+
+
+def bench(
+    names: Sequence[str], *, seconds: float, small: bool = False, peers: bool = False, to: Path | None = None
+) -> str:
+    """Time the named stages, all of them if none is named; returns the table, and stores JSON at `to`.
+
+    `peers`: only the comparison with realesrgan, unless stages are named as well.
+    """
+    rows: list[Row] = []
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for row in _rows(names or (() if peers else STAGES), Clock(seconds, device), small=small):
+        rows.append(row)
+        print(f"{row.stage}, {row.case}: {row.value:.3g} {row.unit}", file=sys.stderr, flush=True)
+    if peers:
+        rows += against(work=stages.SMALL if small else None)
+    if to:
+        report.write(to, rows)
+    return report.table(rows)
+
+
+def _rows(names: Sequence[str], clock: Clock, *, small: bool) -> Iterator[Row]:
+    if not names:
+        return
+    work = stages.sized(stages.SMALL if small else stages.Work(), clock.device)
+    best = limits(clock)
+    yield from best
+    for name in names:
+        if name == "train":
+            yield from stages.train(clock, work, best)
+        elif name == "upscale":
+            yield from stages.upscale(clock, work, best)
+        else:
+            yield from {"decode": stages.decode, "stream": stages.stream, "degrade": stages.degrade}[name](clock, work)

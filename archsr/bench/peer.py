@@ -1,0 +1,164 @@
+"""The same work done by realesrgan 0.3.0 and basicsr 1.4.2, in an environment of their own, in turns with ours.
+
+One thread and processor time on both sides, so that what else a machine does falls on neither.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from archsr.bench.stages import LAYERS, Work, iteration, tables
+from archsr.bench.timing import Row
+from archsr.config import TrainConfig
+from archsr.config_file import check
+from archsr.errors import UserError
+from archsr.export import export
+from archsr.models.download import cache_folder
+from archsr.training.processes import end
+from archsr.upscale.upscaler import Upscaler, open_model
+
+PEERS = ("realesrgan",)
+_LIBRARIES = (
+    "torch", "torchvision", "scipy", "opencv-python-headless", "pyyaml", "requests", "tqdm", "lmdb", "addict", "future",
+    "yapf", "scikit-image", "tb-nightly", "facexlib", "gfpgan",
+)  # fmt: skip
+_RELEASES = ["--no-deps", "--use-pep517", "basicsr==1.4.2", "realesrgan==0.3.0"]
+_BATCH = 2
+_X4PLUS = "ncnn:realesrgan-x4plus"
+
+
+def against(*, rounds: int = 3, work: Work | None = None, weights: str = _X4PLUS) -> list[Row]:
+    """Rows of both sides: degradation and whole iterations, and one picture enlarged by the true x4plus.
+
+    Raises `UserError` where the environment cannot be made.
+    """
+    work = replace(work or Work(), batch=_BATCH, picture=(128, 160))
+    python = environment()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            contenders = {**_iterations(python, work), **_enlarging(python, Path(name), work, weights)}
+            return _in_turns(contenders, rounds)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _in_turns(contenders: dict[tuple[str, str], Callable[[], float]], rounds: int) -> list[Row]:
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in contenders}
+    for number in range(rounds):
+        for key, work in contenders.items():
+            seconds[key].append(work())
+            print(f"round {number + 1} of {rounds}: {', '.join(key)}: {seconds[key][-1]:.2f} s", file=sys.stderr)
+    rows: list[Row] = []
+    for (who, what), taken in seconds.items():
+        theirs = statistics.median(seconds["realesrgan", what.split(", bf16")[0]])
+        mine = statistics.median(taken)
+        rows.append(Row("against", f"{what}: {who}", mine, "s", taken, limit="realesrgan's speed", share=theirs / mine))
+    return rows
+
+
+def environment() -> str:
+    """The Python of an environment with the peers, made now if it is not there; ARCHSR_PEER_PYTHON names another."""
+    if given := os.environ.get("ARCHSR_PEER_PYTHON"):
+        return given
+    folder = cache_folder().with_name("peers") / "realesrgan"
+    python, done = folder / "bin" / "python", folder / "complete"
+    if done.is_file():
+        return str(python)
+    print(f"{folder}: making an environment with realesrgan and basicsr (5 GB, once)", file=sys.stderr)
+    _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+    _run([str(python), "-m", "pip", "install", "--quiet", *_LIBRARIES])
+    _run([str(python), "-m", "pip", "install", "--quiet", *_RELEASES])
+    done.touch()
+    return str(python)
+
+
+def _run(command: list[str]) -> str:
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip() or "?").splitlines()[-1]
+        raise UserError(f"{' '.join(command[:6])} ...: failed: {last}")
+    return done.stdout
+
+
+def _script(name: str) -> str:
+    """A script for the peers' side: inside the package in an installed wheel, among the tests in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "peers" / name
+    return str(inside if inside.is_file() else package.parent / "tests" / "peers" / name)
+
+
+# ---------------------------------------------------------------- iterations
+
+
+def _iterations(python: str, work: Work) -> dict[tuple[str, str], Callable[[], float]]:
+    found: dict[tuple[str, str], Callable[[], float]] = {}
+    for layers, short in (("all layers", "all"), ("last layer", "last")):
+        what = f"iteration, {layers}, batch {_BATCH}, gt 256"
+        found["realesrgan", what] = lambda s=short: _their_iteration(python, s)
+        found["archsr", what] = lambda n=layers: _our_iteration(work, n, "fp32")
+        found["archsr", f"{what}, bf16"] = lambda n=layers: _our_iteration(work, n, "bf16")
+    return found
+
+
+def _their_iteration(python: str, layers: str) -> float:
+    said: dict[str, Any] = json.loads(_run([python, _script("official_iteration.py"), layers, str(_BATCH), "1"]))
+    return (said["feed"][0] + said["step"][0]) / 1000
+
+
+def _our_iteration(work: Work, layers: str, precision: str) -> float:
+    config = check(TrainConfig, tables(work, LAYERS[layers], precision), where="bench")
+    accelerator = Accelerator(cpu=True, mixed_precision={"fp32": "no"}.get(precision, precision))
+    try:
+        once = iteration(config, accelerator)
+        once()
+        return _timed(once)
+    finally:
+        end()
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
+
+
+# ---------------------------------------------------------------- enlarging
+
+
+def _enlarging(python: str, folder: Path, work: Work, weights: str) -> dict[tuple[str, str], Callable[[], float]]:
+    height, width = work.picture
+    pixels = (np.random.default_rng(0).random((height, width, 3)) * 255).astype(np.uint8)
+    np.save(folder / "in.npy", pixels)
+    export(weights, folder / "x.pth")
+    what = f"enlarging {width}×{height}"
+    net, _ = open_model(weights)
+
+    def theirs() -> float:
+        files = [str(folder / name) for name in ("x.pth", "in.npy", "out.npy")]
+        return float(_run([python, _script("official_upscale.py"), *files, "0"]).splitlines()[-1])
+
+    def ours(precision: str) -> float:
+        upscaler = Upscaler(net, device=torch.device("cpu"), tile=0, precision=precision)  # pyright: ignore[reportArgumentType]
+        upscaler.pixels(pixels[:32, :32])
+        return _timed(lambda: upscaler.pixels(pixels))
+
+    return {
+        ("realesrgan", what): theirs,
+        ("archsr", what): lambda: ours("fp32"),
+        ("archsr", f"{what}, bf16"): lambda: ours("bf16"),
+    }
