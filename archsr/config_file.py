@@ -127,7 +127,10 @@ def _explain(kind: type[BaseModel], detail: ErrorDetails) -> str:
         hint = near(str(found), known.replace("'", "").split(", "))
         return f"{path}.arch: {'missing' if found is None else f'got {_show(found)}'}, expected one of {known}{hint}"
     if detail["type"] == "extra_forbidden":
-        return f"{path}: unknown key{near(str(detail['loc'][-1]), _keys_beside(kind, detail['loc']))}"
+        owner, key = _owners(kind, detail["loc"])[-1], str(detail["loc"][-1])
+        if now := getattr(owner, "moved", {}).get(key):
+            return f"{path}: this key is gone; write {now}"
+        return f"{path}: unknown key{near(key, list(owner.model_fields) if owner else [])}"
     if detail["type"] == "missing":
         return f"{path}: missing; this key has no default"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -149,11 +152,6 @@ def _path(kind: type[BaseModel], detail: ErrorDetails) -> str:
         if owner is not None or isinstance(part, int):
             parts.append(str(part))
     return ".".join(parts)
-
-
-def _keys_beside(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    owner = _owners(kind, loc)[-1]
-    return list(owner.model_fields) if owner else []
 
 
 def _owners(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[type[BaseModel] | None]:

@@ -89,7 +89,7 @@ def _shrink(config: TrainConfig, world: World) -> TrainConfig:
             "training": training,
             "validation": config.validation.model_copy(update={"every": 2, "samples": 2, "pictures": 1}),
             "checkpoint": config.checkpoint.model_copy(update={"every": 2}),
-            "log": config.log.model_copy(update={"every": 1}),
+            "log": config.log.model_copy(update={"every": 1, "trackers": ("tensorboard",)}),
         }
     )
     return _iterations(small, STEPS)

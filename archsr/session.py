@@ -21,6 +21,7 @@ from archsr.training.memory import forecast
 from archsr.training.plan import after_out_of_memory
 from archsr.training.processes import begin, end
 from archsr.training.setup import check_same_run, shared_out
+from archsr.training.trackers import check_trackers
 from archsr.world import World
 
 
@@ -69,9 +70,18 @@ def at_hand(config: TrainConfig, *, resume: bool) -> str:
         sources["discriminator"] = config.discriminator.weights
     sources |= feature_losses.sources(config.losses)
     lines = [f"  {name:15}{source}: {whereabouts(source)}" for name, source in sources.items()]
+    lines.append(f"  {'trackers':15}{_trackers(config)}")
     lines.append(f"  {'shards':15}{_shards(config)}")
     lines.append(f"  {'run folder':15}{_folder(config, resume=resume)}")
     return "\n".join(["at hand:", *lines])
+
+
+def _trackers(config: TrainConfig) -> str:
+    try:
+        check_trackers(config.log.trackers)
+    except UserError as error:
+        return f"NOT READY: {error}"
+    return ", ".join(config.log.trackers) or "none"
 
 
 def _shards(config: TrainConfig) -> str:

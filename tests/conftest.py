@@ -70,7 +70,7 @@ def tiny_tables(shards, tmp_path):
         },
         "validation": {"every": 3, "samples": 3, "pictures": 1},
         "checkpoint": {"every": 2, "keep": 2},
-        "log": {"every": 1, "tensorboard": False, "keys": True},
+        "log": {"every": 1, "trackers": [], "keys": True},
     }
 
 

@@ -96,6 +96,7 @@ def _keys(table, prefix=""):
         ("discriminator.arch=vg", ["discriminator.arch", 'got "vg"', "'vgg'"]),
         ("discriminator.layers=3", ["discriminator.layers", "unknown key"]),
         ("discriminator={arch='vgg'}", ["discriminator.input_size (128)", "data.gt_size (256)"]),
+        ("log.tensorboard=false", ["log.tensorboard", 'write trackers = ["tensorboard"], or [] for none']),
         ("losses.lpip.weight=1.0", ["losses.lpip", "unknown key", "'lpips'"]),
         ("losses.gan.objective=hinges", ["losses.gan.objective", "'hinge'"]),
         ("losses.ldl.window=4", ["losses.ldl", "window (4) must be odd"]),

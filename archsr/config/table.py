@@ -1,6 +1,7 @@
 """What every table of a config file shares: strictness, ranges, and types of numbers."""
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,7 +11,12 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Table(BaseModel):
-    """A table of a config file: frozen, strict about types, unknown keys refused."""
+    """A table of a config file: frozen, strict about types, unknown keys refused.
+
+    `moved`: keys that it once had, and what to write now.
+    """
+
+    moved: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

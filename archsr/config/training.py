@@ -1,6 +1,7 @@
 """Settings of a training run."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -192,11 +193,17 @@ class CheckpointConfig(Table):
 
 
 class LogConfig(Table):
-    """A line every `every` iterations; `keys` also writes the key of every sample trained on, per rank."""
+    """A line every `every` iterations; `keys` also writes the key of every sample trained on, per rank.
+
+    `trackers` show curves and pictures; `project` is what W&B and trackio file the run under.
+    """
 
     every: Positive = 50
     keys: bool = False
-    tensorboard: bool = True
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
+    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "archsr"
+
+    moved: ClassVar[Mapping[str, str]] = {"tensorboard": 'trackers = ["tensorboard"], or [] for none'}
 
 
 class TrainConfig(Table):

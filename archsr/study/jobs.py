@@ -96,7 +96,7 @@ def _seconds(study: StudyConfig, config: TrainConfig, name: str, launch: Sequenc
                 "name": f"timing-{name}",
                 "validation": config.validation.model_copy(update={"every": 10**9, "samples": 1, "pictures": 0}),
                 "checkpoint": config.checkpoint.model_copy(update={"every": 10**9}),
-                "log": config.log.model_copy(update={"every": 1, "tensorboard": False}),
+                "log": config.log.model_copy(update={"every": 1, "trackers": ()}),
             }
         )
         job = Job(f"timing-{name}", config.seed, short)

@@ -33,7 +33,7 @@ class Ending:
         if error is None or not self._active or not (self._folder / "config.toml").exists():
             return
         with contextlib.suppress(OSError):  # the error itself matters more
-            log = RunLog(self._folder, active=True, tensorboard=False)
+            log = RunLog(self._folder, active=True)
             log.event("stop", self.progress.step, reason_of(error))
             log.close()
         if isinstance(error, Stopped) and error.step is not None:

@@ -1,4 +1,4 @@
-"""What a run tells: lines on the console, JSON lines in the run folder, TensorBoard, curves."""
+"""What a run tells: lines on the console, JSON lines in the run folder, trackers."""
 
 import json
 import math
@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter  # pyright: ignore[reportPrivateImportUsage]
 
 from archsr.images import Pixels, write_picture
 from archsr.training.records import read_log as read_log
+from archsr.training.trackers import Trackers
 
 
 def _whole_lines(path: Path) -> Path:
@@ -27,14 +27,14 @@ def _whole_lines(path: Path) -> Path:
 
 
 class RunLog:
-    """Writes for rank 0; on other ranks every method does nothing. `close` at the end."""
+    """Writes for rank 0; on other ranks every method does nothing. `close` at the end, which closes `trackers` too."""
 
-    def __init__(self, run: Path, *, active: bool, tensorboard: bool) -> None:
+    def __init__(self, run: Path, *, active: bool, trackers: Trackers | None = None) -> None:
         self.run = run
         self.active = active
         self._told: set[str] = set()
         self._lines = _whole_lines(run / "log.jsonl").open("a", encoding="utf-8") if active else None
-        self._board = SummaryWriter(str(run / "tensorboard")) if active and tensorboard else None
+        self._trackers = trackers
 
     def say(self, text: str) -> None:
         """A line for people."""
@@ -55,29 +55,25 @@ class RunLog:
         with self.forgiving("log.jsonl"):
             self._lines.write(json.dumps(line) + "\n")
             self._lines.flush()
-        if self._board is not None:
-            with self.forgiving("tensorboard/"):
-                for name, value in values.items():
-                    if isinstance(value, int | float) and not isinstance(value, bool):
-                        self._board.add_scalar(f"{kind}/{name}", value, step)
+        numbers = {k: v for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        if self._trackers is not None and numbers:
+            self._trackers.scalars({f"{kind}/{k}": v for k, v in numbers.items()}, step)
 
     def picture(self, step: int, pixels: Pixels) -> None:
-        """A sheet of validation pictures, as a file and in TensorBoard."""
+        """A sheet of validation pictures, as a file and in the trackers."""
         if not self.active:
             return
         with self.forgiving("samples/"):
             write_picture(self.run / "samples" / f"step-{step:08d}.png", pixels)
-        if self._board is not None:
-            with self.forgiving("tensorboard/"):
-                self._board.add_image("validation", pixels, step, dataformats="HWC")
+        if self._trackers is not None:
+            self._trackers.picture("validation", pixels, step)
 
     def degradation(self, pixels: Pixels) -> None:
-        """The sheet of the first batch's degraded pictures, as a file and in TensorBoard."""
+        """The sheet of the first batch's degraded pictures, as a file and in the trackers."""
         with self.forgiving("degradation.png"):
             write_picture(self.run / "degradation.png", pixels)
-        if self._board is not None:
-            with self.forgiving("tensorboard/"):
-                self._board.add_image("degradation", pixels, 0, dataformats="HWC")
+        if self._trackers is not None:
+            self._trackers.picture("degradation", pixels, 0)
 
     @contextmanager
     def forgiving(self, what: str) -> Generator[None]:
@@ -94,9 +90,8 @@ class RunLog:
         with self.forgiving("log.jsonl"):
             if self._lines is not None:
                 self._lines.close()
-        with self.forgiving("tensorboard/"):
-            if self._board is not None:
-                self._board.close()
+        if self._trackers is not None:
+            self._trackers.close()
 
 
 class Meter:

@@ -1,5 +1,6 @@
 """The training loop."""
 
+import secrets
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +29,11 @@ from archsr.training.log import Meter, RunLog
 from archsr.training.memory import forecast, micro_batch_of
 from archsr.training.milestones import conclude, log_training, save_run, tell_saved, validate_run, watch_plateau
 from archsr.training.pairs import options_of, pair_of, stream_name
+from archsr.training.records import read_lines
 from archsr.training.schedule import place_of, total_of
 from archsr.training.setup import Progress, Run, check_same_run, make_run, restore
 from archsr.training.step import Terms, micro_step, update
+from archsr.training.trackers import Track, Trackers, check_trackers
 from archsr.world import World
 
 
@@ -45,6 +48,7 @@ def train(
     folder = Path(config.runs) / config.name
     wishes = wishes or Wishes()
     wishes.limit = config.training.seconds
+    world.together(lambda: check_trackers(config.log.trackers) if world.rank == 0 else None)  # all ranks
     data = open_together(config, world)  # all ranks
     with holding(folder, world, lost=wishes.lose):  # all ranks
         saved = _take_up(config, folder, world, resume=resume)
@@ -58,7 +62,7 @@ def train(
 def _work(run: Run, progress: Progress, saved: checkpoint.Loaded | None) -> None:
     config, folder, world = run.config, run.folder, run.world
     world.together(lambda: _open_folder(config, folder, progress, world, fresh=saved is None))  # all ranks
-    log = RunLog(folder, active=world.rank == 0, tensorboard=config.log.tensorboard)
+    log = RunLog(folder, active=world.rank == 0, trackers=_trackers(run, progress))
     try:
         _introduce(run, progress, log, resumed=saved is not None)
         with run.alarm:
@@ -98,6 +102,16 @@ def _open_folder(config: TrainConfig, folder: Path, progress: Progress, world: W
         print(f"{folder}: what an attempt without a checkpoint left is now in {aside}", flush=True)
     checkpoint.start_run(folder, config_file.dump(config))
     cut_keys(folder, progress.step)
+
+
+def _trackers(run: Run, progress: Progress) -> Trackers | None:
+    """Rank 0's; a run that goes on does so in the same curves."""
+    if run.world.rank != 0:
+        return None
+    progress.ident = progress.ident or secrets.token_hex(4)
+    lines = read_lines(run.folder) if (run.folder / "log.jsonl").exists() else []
+    told = max((event["step"] for event in lines), default=-1)
+    return Trackers(Track(run.config, run.folder, progress.ident, progress.step, told))
 
 
 def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> None:

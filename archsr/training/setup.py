@@ -49,7 +49,7 @@ class Progress:
 
     `skipped`: the latest iterations without an update, because a loss was no number. `scored`: the iteration of the
     last validation, and its score. `ends`: where plateaus ended stages; `plateau`: a `schedule.Plateau` as a table.
-    `original`: further values of the first validation.
+    `original`: further values of the first validation. `ident`: what trackers know the run by.
     """
 
     step: int = 0
@@ -61,6 +61,7 @@ class Progress:
     ends: dict[str, int] = field(default_factory=dict[str, int])
     plateau: dict[str, Any] | None = None
     original: dict[str, float] | None = None
+    ident: str = ""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def run(shards, tmp_path_factory):
         "training": {"layers": ["all"], "global_batch": 4, "micro_batch": 4, "precision": "fp32",
                      "stages": [{"iterations": 12, "lr": 3e-3}], "ema": {"decay": 0.5}},
         "validation": {"every": 6, "samples": 3, "pictures": 1},
-        "log": {"every": 1, "tensorboard": False},
+        "log": {"every": 1, "trackers": []},
     }  # fmt: skip
     session.run(check(TrainConfig, tables, where="card"), resume=False)
     return folder / "runs" / "tiny"

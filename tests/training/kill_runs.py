@@ -55,7 +55,7 @@ def tables(folder):
         },
         "validation": {"every": 10, "samples": 3, "pictures": 0},
         "checkpoint": {"every": 2, "keep": 2},
-        "log": {"every": 10, "tensorboard": False},
+        "log": {"every": 10, "trackers": []},
     }  # fmt: skip
 
 
