@@ -20,6 +20,7 @@ _STAGES = ("decode", "stream", "degrade", "train", "upscale")
 def main(argv: list[str] | None = None) -> int:
     """Run a verb. Exit code 2 and one line on stderr for what the user can mend."""
     args = _parser().parse_args(argv)
+    os.environ["MPLBACKEND"] = "agg"  # started from a notebook, its kernel's would have to be installed here, too
     try:
         return args.verb(args)
     except UserError as error:

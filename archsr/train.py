@@ -1,6 +1,7 @@
 """Fine-tune Real-ESRGAN: `accelerate launch archsr/train.py --config configs/last_layer.toml`."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def main() -> int:
     if (code := decided()) is not None:
         return code
     args = _parser().parse_args()
+    os.environ["MPLBACKEND"] = "agg"  # started from a notebook, its kernel's would have to be installed here, too
     try:
         config = config_file.load(TrainConfig, args.config, overrides=args.set)
         if not args.dry_run and not args.debug:
