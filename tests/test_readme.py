@@ -1,0 +1,220 @@
+"""What the pages say can be done, can: every command parses, every file and key named is there; quick ones are run."""
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomli
+import torch
+from accelerate.commands.launch import launch_command_parser
+
+from archsr import cli, config_file, train
+from archsr.config import PrepareConfig, TrainConfig
+from archsr.demo_photos import draw_photos
+from archsr.models.build import build
+from archsr.training.layers import select
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", "CONTRIBUTING.md", "launch/README.md", "shards/README.md")
+TEXTS = {name: (ROOT / name).read_text() for name in PAGES if (ROOT / name).exists()}
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+OURS = re.compile(r"(\w+=\S+ )?(archsr|accelerate|python|sbatch|launch/)\b")
+PLACEHOLDER = re.compile(r"\b[A-Z]{2,}\b|\.\.\.|--[a-z-]+$")  # PHOTOS, RUN: the reader's own; or a flag is mentioned
+
+
+def blocks(text, language):
+    return [body for kind, body in FENCE.findall(text) if kind == language]
+
+
+def spans(text):
+    return re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
+
+
+def commands_of(block):
+    """The commands of a sh block as lists of words, environment variables taken off."""
+    for line in block.replace("\\\n", " ").splitlines():
+        for command in line.split("&&"):
+            words = shlex.split(command, comments=True)
+            while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+                words = words[1:]
+            if words:
+                yield words
+
+
+def all_commands():
+    """Pairs of a page and a command: of its sh blocks, and of what in its text begins like one of ours."""
+    for page, text in TEXTS.items():
+        for words in (w for block in blocks(text, "sh") for w in commands_of(block)):
+            yield page, words
+        for span in spans(text):
+            yield from ((page, words) for words in commands_of(span) if OURS.match(span))
+
+
+COMMANDS = [pytest.param(words, id=f"{page}: {' '.join(words)[:70]}") for page, words in all_commands()]
+VERBS = next(a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+
+
+def checked_overrides(args, kind):
+    """The config that a command would run with: unknown keys and values that do not fit raise."""
+    path = getattr(args, "config", None)
+    tables = config_file.read(ROOT / path) if path else {}
+    return config_file.check(kind, config_file.with_overrides(tables, args.set), where=str(path))
+
+
+def check_archsr(words):
+    if len(words) == 1:
+        return
+    parser = VERBS[words[1]]
+    flags = [w.split("=")[0] for w in words[2:] if w.startswith("--")]
+    assert set(flags) <= set(parser._option_string_actions), f"archsr {words[1]} has no {flags}"
+    if PLACEHOLDER.search(" ".join(words).removesuffix("--dry-run")) or len(words) == 2:
+        return
+    args = cli._parser().parse_args(words[1:])
+    if words[1] == "prepare":
+        checked_overrides(args, PrepareConfig)
+    elif words[1] in ("plan", "submit", "preview"):
+        checked_overrides(args, TrainConfig)
+
+
+def check_training(words):
+    """`accelerate launch [options] archsr/train.py --config ...`, or the same with python."""
+    at = next(i for i, w in enumerate(words) if w.endswith("train.py"))
+    if words[0] == "accelerate":
+        _, unknown = launch_command_parser().parse_known_args(words[2:])
+        assert not [w for w in unknown if words.index(w) < at]
+    if "..." in words:
+        return
+    args = train._parser().parse_args(words[at + 1 :])
+    checked_overrides(args, TrainConfig)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_command_is_one(words):
+    for word in words:
+        if re.match(r"(archsr|configs|launch|tests)/", word):
+            assert (ROOT / word).exists(), word
+        if extra := re.search(r"\.\[(\w+)\]", word):
+            assert extra[1] in tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    if Path(words[0]).name == "archsr":
+        check_archsr(["archsr", *words[1:]])
+    elif any(w.endswith("/train.py") for w in words):
+        check_training(words)
+
+
+def test_the_pages_have_commands():
+    assert len([w for p, w in all_commands() if p == "README.md"]) > 15
+    assert {w[1] for _, w in all_commands() if w[0] == "archsr" and len(w) > 1} >= {"prepare", "evaluate", "upscale"}
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_file_that_a_page_names_is_there(page):
+    named = [s for s in spans(TEXTS[page]) if re.fullmatch(r"(archsr|configs|launch|tests|\.ci)/[\w./-]+", s)]
+    links = [x for x in re.findall(r"\]\(([^)#]+)\)", TEXTS[page]) if "://" not in x]
+    absent = [n for n in named if not (ROOT / n).exists()]
+    absent += [x for x in links if not ((ROOT / page).parent / x).exists()]
+    assert not absent
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_key_that_a_page_names_is_in_the_reference(page):
+    known = set(paths_of(tomli.loads((ROOT / "configs" / "reference.toml").read_text())))
+    tables = "|".join(k for k in TrainConfig.model_fields)
+    named = [m[1] for s in spans(TEXTS[page]) if (m := re.fullmatch(rf"((?:{tables})(?:\.[a-z_]+)+)(?: = .+)?", s))]
+    assert not [k for k in named if k not in known and not k.endswith((".jsonl", ".py"))]
+
+
+def paths_of(tables, prefix=""):
+    for key, value in tables.items():
+        yield prefix + key
+        yield from paths_of(value, f"{prefix}{key}.") if isinstance(value, dict) else ()
+
+
+def test_the_overrides_in_the_text_fit():
+    found = [s for text in TEXTS.values() for s in spans(text) if s.startswith("--set ") and "a.b=c" not in s]
+    assert found
+    for span in found:
+        args = train._parser().parse_args(["--config", "configs/tail.toml", *shlex.split(span)])
+        checked_overrides(args, TrainConfig)
+
+
+def test_the_examples_of_layers_choose_layers():
+    with torch.device("meta"):
+        net = build(config_file.load(TrainConfig, ROOT / "configs" / "tail.toml").model)
+    [block] = [b for b in blocks(TEXTS["README.md"], "toml") if "layers =" in b]
+    tables = config_file.read(ROOT / "configs" / "tail.toml")
+    sizes = []
+    for line in block.splitlines():
+        tables["training"]["layers"] = tomli.loads(line)["layers"]
+        config = config_file.check(TrainConfig, tables, where=line)
+        sizes.append(sum(p.numel() for g in select(net, config.training.layers) for p in g.parameters.values()))
+    assert sizes[0] < sizes[2] < sizes[-1] == 16_697_987
+
+
+def test_the_table_of_configs_has_all_of_them():
+    table = TEXTS["README.md"].split("| file | trains |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`(\w+\.toml)`", table)) == {p.name for p in (ROOT / "configs").glob("*.toml")}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_an_example_that_parses(verb, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([verb, "--help"])
+    assert ended.value.code == 0
+    [example] = re.findall(r"example: (.+)", VERBS[verb].epilog)
+    assert "example: " in capsys.readouterr().out
+    words = shlex.split(example)
+    if words[0] == "archsr":
+        cli._parser().parse_args(words[1:])
+    else:
+        check_training(words)
+
+
+QUICK = [w for page, w in all_commands() if page == "README.md" and w[0] == "archsr" and w[1:2] == ["plan"]]
+
+
+@pytest.mark.parametrize("words", QUICK, ids=" ".join)
+def test_quick_commands_run(words, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert cli.main(words[1:]) == 0
+    assert capsys.readouterr().out
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """What a reader has: the project, and photographs."""
+    for name in ("archsr", "configs", "launch"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    draw_photos(tmp_path / "photos", projects=16, views=1, plans=1)
+    pictures = sorted((tmp_path / "photos").rglob("*.jpg"))
+    (tmp_path / "client_photos").mkdir()
+    shutil.copy(pictures[0], tmp_path / "client_photos")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_way_of_ones_own_photographs(house):
+    """Its commands as they stand, the config offline and small as the text after them says, two iterations long."""
+    text = TEXTS["README.md"].split("## Your own photographs")[1]
+    way, offline = blocks(text, "sh")[:2]
+    small = next(s for s in spans(text) if s.startswith("--set data.gt_size"))
+    [without_internet] = commands_of(offline)
+    more = [*without_internet[without_internet.index("--set") :], *shlex.split(small.replace("=200", "=2"))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    for words in commands_of(way):
+        if words[0] == ".":
+            continue
+        configured = any(w.endswith("train.py") for w in words) or words[1] == "preview"
+        command = [*words, *(more if configured else []), *(["--offline"] if words[1] == "evaluate" else [])]
+        done = subprocess.run(command, env=environment, cwd=house, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    for name in ("shards/photos/report.html", "preview/sheet.png", "runs/last_layer/evaluation/test/report.html"):
+        assert (house / name).is_file()
+    assert len(list((house / "enlarged").iterdir())) == 1
