@@ -49,6 +49,7 @@ ALLOWED = {
 }  # fmt: skip
 # may import everything
 TOP = {
+    "bench",
     "doctor",
     "init",
     "cli",
