@@ -489,7 +489,7 @@ def _add_rest(verbs: "_Verbs") -> None:
     p.add_argument("--json", type=Path, help="store every round there")
     p.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two stored ones, nothing is measured")
     p.set_defaults(verb=_bench)
-    p = _verb(verbs, "completion", "words to complete by Tab in the shell", 'eval "$(archsr completion bash)"')
+    p = _verb(verbs, "completion", "words to complete by Tab in the shell", "archsr completion bash")
     p.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     p.set_defaults(verb=_completion)
     p = _verb(verbs, "demo", "the whole path on drawn photographs, in minutes", "archsr demo")
