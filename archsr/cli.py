@@ -164,6 +164,16 @@ def _upscale(args: argparse.Namespace) -> int:
         return report(whole) if world.rank == 0 else 2 if whole.failed else 0
 
 
+def _app(args: argparse.Namespace) -> int:
+    from archsr.app.limits import Limits
+    from archsr.app.server import Settings, serve_until_told
+
+    limits = Limits(size=args.max_bytes, pixels=args.max_pixels)
+    password = args.password or os.environ.get("ARCHSR_PASSWORD", "")
+    serve_until_told(Settings(args.models, args.runs, args.host, args.port, password, args.device, limits))
+    return 0
+
+
 def _export(args: argparse.Namespace) -> int:
     from archsr.export import export, targets_of
     from archsr.export.card import card_path
@@ -266,6 +276,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(verbs)
     _add_study(verbs)
     _add_upscale(verbs)
+    _add_app(verbs)
     _add_submit(verbs)
     _add_rest(verbs)
     return parser
@@ -421,6 +432,21 @@ def _add_upscale(verbs: "_Verbs") -> None:
     p.add_argument("--compile", action="store_true", help="with torch.compile: a slow start, then faster on GPUs")
     p.add_argument("--max-pixels", type=_positive, default=2_000_000_000, help="of an input (2000000000)")
     p.set_defaults(verb=_upscale)
+
+
+def _add_app(verbs: "_Verbs") -> None:
+    p = _verb(verbs, "app", "a page: enlarge, compare, watch runs", "archsr app runs/tail RealESRGAN_x4plus")
+    p.add_argument(
+        "models", nargs="*", metavar="RUN|FILE", help="as for upscale (all runs, and what is on the machine)"
+    )
+    p.add_argument("--runs", type=Path, default=Path("runs"), help="the folder whose runs are shown (runs)")
+    p.add_argument("--host", default="127.0.0.1", help="who may reach it: 0.0.0.0 is everybody (127.0.0.1)")
+    p.add_argument("--port", type=_positive, default=7860, help="(7860)")
+    p.add_argument("--password", default="", help="that visitors are asked for; or in the variable ARCHSR_PASSWORD")
+    p.add_argument("--device", default="all", help="all, cpu, cuda:0, or several: cuda:0,cuda:1 (all)")
+    p.add_argument("--max-bytes", type=_bytes, default=64 * 2**20, help="of a photograph (64MiB)")
+    p.add_argument("--max-pixels", type=_positive, default=24_000_000, help="of a photograph (24000000)")
+    p.set_defaults(verb=_app)
 
 
 def _add_submit(verbs: "_Verbs") -> None:

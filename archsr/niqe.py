@@ -27,7 +27,8 @@ SMALLEST = 2 * BLOCK  # below four blocks the covariance of the blocks means not
 def niqe(pixels: Pixels, *, border: int = 0) -> float:
     """NIQE of a picture uint8 (h, w, 3) without `border` pixels on each side; lower is better.
 
-    Raises ValueError for pictures with a side below 192 pixels, whose figure would mean nothing.
+    NaN for a picture of which fewer than two blocks have any texture. Raises ValueError for pictures with a side below
+    192 pixels, whose figure would mean nothing.
     """
     height, width = (side - 2 * border for side in pixels.shape[:2])
     if min(height, width) < SMALLEST:
@@ -38,8 +39,10 @@ def niqe(pixels: Pixels, *, border: int = 0) -> float:
     coarse = imresize(y / 255, scale=0.5) * 255
     features = np.concatenate([_features(y, BLOCK), _features(coarse, BLOCK // 2)], axis=1)
     mu, cov = _pristine()
-    mean = np.nanmean(features, axis=0)
     whole = features[~np.isnan(features).any(axis=1)]
+    if len(whole) < 2:  # no covariance: the blocks are flat
+        return float("nan")
+    mean = np.nanmean(features, axis=0)
     spread = np.linalg.pinv((cov + np.cov(whole, rowvar=False)) / 2)
     difference = mu - mean
     return float(np.sqrt(difference @ spread @ difference))

@@ -68,8 +68,8 @@ def row_of(run: Path) -> Row:
         config = config_file.load(TrainConfig, run / "config.toml")
     except UserError as error:
         return Row(run.name, "unreadable", str(error))
-    written = (run / "log.jsonl").is_file()
-    lines, events = (read_lines(run), read_log(run)) if written else ([], [])
+    lines = read_lines(run) if (run / "log.jsonl").is_file() else []
+    events = events_of(run)
     state, why = state_of(lines, holder=lock.read(run), silent=lock.silence(run))
     ends = {str(e["stage"]): int(e["step"]) for e in events if e["event"] == "plateau"}
     total = total_of(config.training.stages, ends)
@@ -94,6 +94,11 @@ def row_of(run: Path) -> Row:
         best=max(scores, default=None),
         first=scores[0] if scores else None,
     )
+
+
+def events_of(run: Path) -> list[dict[str, Any]]:
+    """The events of a run as it finally went; none of one that has written nothing yet."""
+    return read_log(run) if (run / "log.jsonl").is_file() else []
 
 
 def state_of(lines: Sequence[dict[str, Any]], *, holder: lock.Holder | None, silent: float | None) -> tuple[str, str]:

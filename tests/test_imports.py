@@ -42,6 +42,8 @@ ALLOWED = {
     "upscale": {"config", "images", "models", "checkpoint", "picture_files"},
     "evaluate": {"config", "config_file", "seeds", "images", "metrics", "niqe", "manifest", "models", "stream",
                  "checkpoint", "upscale", "remote", "world", "colour"},
+    "app": {"config", "images", "picture_files", "models", "checkpoint", "upscale", "degrade", "seeds", "metrics",
+            "runs", "evaluate"},
     "export": {"config", "models", "checkpoint", "upscale"},
     "sheet": {"config", "degrade", "images", "metrics"},
     "histograms": {"degrade"},

@@ -69,6 +69,11 @@ def test_niqe_refuses_what_is_too_small():
         niqe(np.zeros((191, 400, 3), dtype=np.uint8))
 
 
+def test_niqe_has_no_figure_for_a_flat_picture():
+    """As a network that saturates makes it; numpy's decomposition failed on it."""
+    assert np.isnan(niqe(np.full((200, 200, 3), 255, dtype=np.uint8)))
+
+
 def test_niqe_prefers_photographs_to_noise(real_photos):
     from archsr.images import read_photo
 

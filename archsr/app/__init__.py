@@ -1,0 +1,1 @@
+"""The page: enlarge photographs, compare models, watch runs."""

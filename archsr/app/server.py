@@ -1,0 +1,169 @@
+"""`archsr app`: the pages behind one door, on loopback unless told otherwise, and nothing left when it ends."""
+
+import hmac
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyvips
+
+from archsr.app.limits import Limits
+from archsr.app.models import RUNS, Shelf, offers_of
+from archsr.app.storage import Storage
+from archsr.app.turns import Worker
+from archsr.errors import UserError
+from archsr.upscale.devices import devices_of
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_CSS = """
+footer { justify-content: center }
+.card table { display: block; overflow-x: auto; font-size: 13px }
+.card :is(th, td) { white-space: nowrap; word-break: normal }
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a page is served. `models`: run folders, files and official names; `runs`: the folder of the page of runs."""
+
+    models: Sequence[str] = ()
+    runs: Path = RUNS
+    host: str = "127.0.0.1"
+    port: int = 7860
+    password: str = ""
+    device: str = "all"
+    limits: Limits = field(default_factory=Limits)
+
+
+def serve_until_told(settings: Settings) -> None:
+    """Serve, and end with SIGINT or SIGTERM. Raises `UserError`."""
+    over = threading.Event()
+
+    def end(number: int, frame: object) -> None:  # noqa: ARG001 - as signal wants it
+        over.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    with served(settings) as address:
+        print(f"archsr app: {address} (Ctrl-C ends it)", flush=True)
+        if settings.host not in _LOOPBACK and not settings.password:
+            print("archsr: anybody who can reach this machine can use the page; --password asks for one",
+                  file=sys.stderr)  # fmt: skip
+        over.wait()
+
+
+@contextmanager
+def served(settings: Settings) -> Generator[str]:
+    """The pages at the address that is yielded; afterwards no thread and no file is left. Raises `UserError`."""
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError("the page needs gradio, which is not installed; run: pip install -e '.[app]'")
+    devices = devices_of(settings.device)
+    offers = offers_of(settings.models, runs=settings.runs)
+    _check_port(settings.host, settings.port)
+    storage = Storage(keep=settings.limits.keep, room=settings.limits.room)
+    worker = Worker()
+    try:
+        _set_up_vips()
+        _set_up_gradio(storage)
+        shelf = Shelf(offers, devices=devices, most=settings.limits.models)
+        blocks = _pages(settings, storage, shelf, worker)
+        yield _launch(blocks, settings, storage)
+        blocks.close(verbose=False)
+    finally:
+        worker.close()
+        storage.close()
+
+
+def _set_up_vips() -> None:
+    """No cache of operations: it would keep pictures and open files of visitors who have long gone."""
+    pyvips.cache_set_max(0)
+
+
+def _set_up_gradio(storage: Storage) -> None:
+    """Before gradio is imported: its files in our folder, no reports to anybody, no questions to other hosts."""
+    os.environ["GRADIO_TEMP_DIR"] = str(storage.folder)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def _pages(settings: Settings, storage: Storage, shelf: Shelf, worker: Worker) -> "gr.Blocks":
+    import gradio as gr
+
+    from archsr.app.cards_tab import add_cards_tab
+    from archsr.app.desk import Desk
+    from archsr.app.runs_tab import add_runs_tab
+    from archsr.app.trial_tab import add_trial_tab
+    from archsr.app.upscale_tab import add_upscale_tab
+
+    desk = Desk(settings.limits, storage, shelf, worker)
+    with gr.Blocks(title="archsr", analytics_enabled=False, fill_width=True) as blocks:
+        gr.Markdown("# archsr\nReal-ESRGAN, fine-tuned for photographs of architecture")
+        with gr.Tab("Upscale"):
+            add_upscale_tab(desk)
+        with gr.Tab("Compare"):
+            add_trial_tab(desk)
+        with gr.Tab("Score cards"):
+            add_cards_tab(desk, settings.runs, blocks)
+        with gr.Tab("Runs"):
+            add_runs_tab(desk, settings.runs, blocks)
+    return blocks.queue(max_size=settings.limits.waiting, default_concurrency_limit=8)
+
+
+def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage) -> str:
+    from gradio.themes import Default
+    from starlette.middleware import Middleware
+
+    from archsr.app.guard import Guard
+
+    theme = Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    password = settings.password
+
+    def knows(_: str, said: str) -> bool:
+        return hmac.compare_digest(said.encode(), password.encode())
+
+    guard: Any = Middleware(Guard, limits=settings.limits, full=storage.full)
+    _, address, _ = blocks.launch(
+        server_name=settings.host,
+        server_port=settings.port,
+        auth=knows if password else None,
+        auth_message="Any user name, and the password you were given." if password else None,
+        prevent_thread_lock=True,
+        share=False,
+        quiet=True,
+        show_error=False,
+        theme=theme,
+        css=_CSS,
+        footer_links=["api"],
+        run_history=False,
+        max_file_size=settings.limits.size,
+        state_session_capacity=4 * settings.limits.waiting,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        app_kwargs={"middleware": [guard]},
+    )
+    return address
+
+
+def _check_port(host: str, port: int) -> None:
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, number) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        raise UserError(
+            f"{host}:{port}: cannot listen there: {error.strerror}; choose another --host or --port"
+        ) from None

@@ -1,0 +1,146 @@
+"""Compare: degrade a sharp photograph as training does, and see every model restore it, with figures."""
+
+import math
+from asyncio import to_thread
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from archsr.app.desk import Desk, divider_of, name_of, tell
+from archsr.app.limits import check_count, check_upload
+from archsr.app.storage import Storage, touch
+from archsr.app.trial import INPUT, TRUTH, Trial, degradation, degradations, run_trial
+from archsr.app.turns import Job
+from archsr.app.uploads import Upload, photographs
+from archsr.errors import UserError
+from archsr.images import write_picture
+from archsr.picture_files import BadImageError
+
+_HEADS = ["model", "PSNR, dB ↑", "SSIM ↑", "NIQE ↓"]
+_SIDES = ("256", "384", "512", "768")
+_PROGRESS = gr.Progress()
+
+
+def add_trial_tab(desk: Desk) -> None:
+    """The page and its interface `/restore`. Call inside `gr.Tab`."""
+    offers = list(desk.shelf.offers.values())
+    names, ways = [o.name for o in offers], degradations(offers)
+    with gr.Row():
+        with gr.Column(min_width=320):
+            files = photographs("A sharp photograph", single=True)
+            models = gr.Dropdown(names, value=names[:4], multiselect=True, label="Models", max_choices=8)
+            way = gr.Dropdown(ways, value=ways[0], label="Degradation", info="as a run's training does, or a preset")
+            with gr.Row():
+                side = gr.Dropdown(list(_SIDES), value="384", label="Side, pixels", min_width=130)
+                seed = gr.Number(0, precision=0, minimum=0, maximum=2**31, label="Draw", min_width=130)
+            with gr.Row():
+                start = gr.Button("Degrade and restore", variant="primary", min_width=120)
+                cancel = gr.Button("Cancel", variant="stop", min_width=120)
+        with gr.Column(scale=2, min_width=320):
+            said = gr.Markdown("The square with the most detail is degraded; every number of *Draw* is another chance.",
+                               min_height=70)  # fmt: skip
+            table = gr.Dataframe(headers=_HEADS, interactive=False, visible=False, show_search="none")
+            slider = gr.ImageSlider(label="Left and right", interactive=False, type="filepath", visible=False,
+                                    max_height=640, elem_classes="crisp", buttons=["fullscreen"])  # fmt: skip
+            with gr.Row(visible=False) as choice:
+                left = gr.Dropdown([], label="Left", min_width=120)
+                right = gr.Dropdown([], label="Right", min_width=120)
+                divider_of(slider)
+            gallery = gr.Gallery(label="Side by side", visible=False, columns=3, object_fit="contain",
+                                 buttons=["fullscreen"])  # fmt: skip
+    state = gr.State({})
+    run = start.click(
+        _Trying(desk).run,
+        [files, models, way, side, seed],
+        [table, said, state, choice, left, right, slider, gallery],
+        api_name="restore",
+        api_description="Degrade a sharp photograph as training does and restore it with every model.",
+        concurrency_limit=desk.limits.waiting,
+        show_progress_on=[said],
+        scroll_to_output=True,
+    )
+    cancel.click(None, cancels=[run])
+    cancel.click(lambda: "Cancelled.", None, said, queue=False, api_visibility="private")
+    for chooser in (left, right):
+        chooser.input(_slide, [state, left, right], slider, queue=False, api_visibility="private")
+
+
+class _Trying:
+    """The event of the button."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def run(
+        self,
+        files: list[Upload],
+        models: list[str],
+        way: str,
+        side: str,
+        seed: int,
+        request: gr.Request,
+        progress: gr.Progress = _PROGRESS,
+    ) -> AsyncIterator[list[Any]]:
+        """All outputs. Raises `gr.Error`."""
+        yield [gr.skip(), "", *[gr.skip()] * 6]  # room for the progress
+        try:
+            check_count(len(files), self._desk.limits)
+            if not models:
+                raise UserError("choose a model")
+            await to_thread(_check, files[0], self._desk)
+            config = degradation(way, list(self._desk.shelf.offers.values()))
+            trying = partial(self._try, Path(files[0]), models, config=config, side=int(side), seed=seed)
+            trial = await self._desk.done(request, trying, partial(tell, progress, files[0].name))
+        except BadImageError as error:
+            Path(files[0]).unlink(missing_ok=True)
+            raise gr.Error(str(error), print_exception=False) from None
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        paths = await to_thread(_written, trial, self._desk.storage)
+        yield _outputs(trial, paths)
+
+    def _try(self, photo: Path, models: list[str], job: Job[Trial], **options: Any) -> Trial:  # noqa: ANN401
+        job.report(0)
+        desk = self._desk
+        return run_trial(
+            photo, models, shelf=desk.shelf, max_pixels=desk.limits.pixels, on_progress=job.report, **options
+        )
+
+
+def _check(upload: Upload, desk: Desk) -> None:
+    check_upload(Path(upload), desk.limits)
+    touch(Path(upload))
+
+
+def _written(trial: Trial, storage: Storage) -> dict[str, str]:
+    folder = storage.new()
+    paths = {name: folder / f"{number} {name_of(name)}.png" for number, name in enumerate(trial.pictures)}
+    for name, path in paths.items():
+        write_picture(path, trial.pictures[name])
+    return {name: str(path) for name, path in paths.items()}
+
+
+def _outputs(trial: Trial, paths: dict[str, str]) -> list[Any]:
+    rows = [[n, *(None if math.isnan(v) else round(v, 4) for v in values)] for n, *values in trial.scores]
+    models = [n for n in paths if n not in (INPUT, TRUTH)]
+    words = "\n".join(f"{number}. {line}" for number, line in enumerate(trial.words, 1))
+    best = max(trial.scores, key=lambda row: row[1])
+    return [
+        gr.Dataframe(pd.DataFrame(rows, columns=_HEADS), visible=True),
+        f"Nearest to the ground truth by PSNR: **{best[0]}**. What was done to it:\n\n{words}",
+        paths,
+        gr.Row(visible=True),
+        gr.Dropdown(list(paths), value=INPUT),
+        gr.Dropdown(list(paths), value=models[-1]),
+        gr.ImageSlider((paths[INPUT], paths[models[-1]]), visible=True, label=f"{INPUT} | {models[-1]}"),
+        gr.Gallery([(path, name) for name, path in paths.items()], visible=True),
+    ]
+
+
+def _slide(paths: dict[str, str], left: str, right: str) -> gr.ImageSlider:
+    touch(*map(Path, paths.values()))
+    return gr.ImageSlider((paths[left], paths[right]), label=f"{left} | {right}")

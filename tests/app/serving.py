@@ -1,0 +1,86 @@
+"""`archsr app` as a process of its own, for tests and measurements."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import safetensors.torch
+
+from archsr.config import RRDBNetConfig
+from archsr.models.build import build
+
+
+@dataclass
+class Server:
+    """A running page. `temp` is the folder in which the system's temporary files lie for it."""
+
+    url: str
+    temp: Path
+    process: subprocess.Popen
+    log: Path
+
+    def memory(self):
+        """Resident bytes."""
+        return psutil.Process(self.process.pid).memory_info().rss
+
+    def files(self):
+        """What lies in its temporary folder, by path."""
+        return {p for p in self.temp.rglob("*") if p.is_file()}
+
+    def wait_for_files(self, wanted, seconds=10):
+        """The files, as soon as they are `wanted`; a visitor who leaves is noticed a moment later."""
+        end = time.monotonic() + seconds
+        while self.files() != wanted and time.monotonic() < end:
+            time.sleep(0.1)
+        return self.files()
+
+
+def free_port():
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return trial.getsockname()[1]
+
+
+def small_network(path, **kind):
+    """Random weights of a network that needs milliseconds."""
+    net = build(RRDBNetConfig(**{"features": 8, "blocks": 1, "growth": 4, **kind}), seed=1)
+    safetensors.torch.save_file(net.state_dict(), path)
+    return path
+
+
+@contextlib.contextmanager
+def serving(folder, *models, options=(), **variables):
+    """The page with these models until the block ends, which must end the process and remove its files."""
+    port, temp, log = free_port(), folder / "temp", folder / "log.txt"
+    temp.mkdir(parents=True)
+    command = [sys.executable, "-m", "archsr", "app", *map(str, models), "--port", str(port), "--device", "cpu"]
+    environment = {**os.environ, "TMPDIR": str(temp), "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1", **variables}
+    with log.open("w") as out:
+        process = subprocess.Popen([*command, *options], env=environment, stdout=out, stderr=subprocess.STDOUT)
+    server = Server(f"http://127.0.0.1:{port}", temp, process, log)
+    try:
+        _wait_until_it_answers(server)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert process.returncode == 0, log.read_text()
+    assert not server.files()
+
+
+def _wait_until_it_answers(server):
+    for _ in range(900):
+        if server.process.poll() is not None:
+            raise AssertionError(server.log.read_text())
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"{server.url}/theme.css", timeout=5)
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"no answer: {server.log.read_text()}")

@@ -1,0 +1,187 @@
+"""The page as people use it: in a headless Chromium, wide and on a phone."""
+
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+
+pytestmark = pytest.mark.browser
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--use-gl=angle", "--use-angle=swiftshader", "--in-process-gpu"]
+
+
+def chromium():
+    """Its program: named by ARCHSR_CHROMIUM, in the PATH, or None for playwright's own."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    return os.environ.get("ARCHSR_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        try:
+            made = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        except sync_api.Error as error:
+            pytest.skip(f"no Chromium: set ARCHSR_CHROMIUM to its program ({str(error).splitlines()[0]})")
+        yield made
+        made.close()
+
+
+@pytest.fixture(params=[WIDE, PHONE], ids=["wide", "phone"])
+def page(request, browser, server):
+    context = browser.new_context(viewport=request.param, accept_downloads=True)
+    made = context.new_page()
+    made.asked = set()
+    made.on("request", lambda r: made.asked.add(r.url.split("/")[2] if "://" in r.url else r.url.split(":")[0]))
+    made.broken = []
+    made.on("pageerror", lambda error: made.broken.append(str(error)))
+    made.goto(server.url)
+    made.get_by_role("button", name="Enlarge").wait_for()
+    yield made
+    assert made.asked <= {server.url.split("/")[2], "data", "blob"}, "nothing comes from elsewhere"
+    assert made.broken == []
+    assert made.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+    context.close()
+
+
+@pytest.fixture
+def photo(tmp_path):
+    return photograph(tmp_path / "façade 1.jpg", (160, 120))
+
+
+def photograph(path, size, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, quality=95)
+    return path
+
+
+def drop(page, *paths):
+    """Into the box of the open tab; back when the server has them."""
+    page.locator(".tabitem:visible input[type=file]").set_input_files(paths)
+    sync_api.expect(page.locator(".tabitem:visible .file-preview").first.locator("tr")).to_have_count(len(paths))
+
+
+def tab(page, name):
+    """Open a tab; on a phone some are behind a button with dots."""
+    if page.get_by_role("tab", name=name, exact=True).is_visible():
+        page.get_by_role("tab", name=name, exact=True).click()
+    else:
+        page.locator(".overflow-menu > button").click()
+        page.locator(".overflow-dropdown button", has_text=name).click()
+
+
+def enlarged(page, path):
+    drop(page, path)
+    page.get_by_role("button", name="Enlarge").click()
+    page.get_by_text("1 ready").wait_for(timeout=60_000)
+
+
+def test_upload_slider_and_download(page, photo):
+    enlarged(page, photo)
+    pictures = page.locator(".crisp:visible img")
+    sync_api.expect(pictures).to_have_count(2)
+    pictures.first.scroll_into_view_if_needed()
+    page.wait_for_function("[...document.querySelectorAll('.crisp img')].every(i => i.complete && i.naturalWidth)")
+    shown = pictures.evaluate_all("all => all.map(i => [i.naturalWidth, i.naturalHeight])")
+    assert shown == [[640, 480]] * 2, "both sides have the size of the result, pixel by pixel"
+    with page.expect_download() as caught:
+        page.locator("a[download]:visible").last.click()  # the first is what was sent
+    assert caught.value.suggested_filename == "façade 1.jpg"
+    assert Image.open(caught.value.path()).size == (640, 480)
+
+
+def test_the_line_follows_the_arrow_keys(page, photo):
+    enlarged(page, photo)
+    after = page.locator(".crisp:visible img").nth(1)
+    before = after.get_attribute("style")
+    page.get_by_role("slider", name="Line, %").or_(page.get_by_label("range slider for Line, %")).last.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    sync_api.expect(after).not_to_have_attribute("style", before)
+
+
+def test_the_wheel_zooms_both_sides_alike(page, photo):
+    enlarged(page, photo)
+    pictures = page.locator(".crisp:visible img")
+    pictures.first.scroll_into_view_if_needed()
+    pictures.first.hover(position={"x": 30, "y": 60})
+    for _ in range(6):
+        page.mouse.wheel(0, -200)
+    page.wait_for_timeout(500)
+    page.wait_for_function("!document.querySelector('.crisp img').style.transform.includes('scale(1)')")
+    first, second = (p.evaluate("i => i.style.transform") for p in pictures.all())
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "word"),
+    [
+        ("letter.jpg", lambda p: p.write_bytes(b"Dear Sir or Madam,\n" * 40), "not a picture that can be read: a text"),
+        ("large.png", lambda p: Image.new("RGB", (2000, 501)).save(p), "more than 1,000,000 pixels"),
+    ],
+)
+def test_a_wrong_file_and_a_large_one_are_told(name, make, word, page, tmp_path):
+    make(tmp_path / name)
+    drop(page, tmp_path / name)
+    page.get_by_role("button", name="Enlarge").click()
+    page.get_by_text(word).first.wait_for(timeout=20_000)
+
+
+def test_too_many_bytes_are_told_before_they_are_sent(page, tmp_path):
+    path = tmp_path / "heavy.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (700, 700, 3), dtype=np.uint8)).save(path)
+    assert path.stat().st_size > 2**20
+    page.locator(".tabitem:visible input[type=file]").set_input_files(path)
+    page.get_by_text("exceed the maximum allowed size of 1").first.wait_for(timeout=20_000)
+
+
+def test_progress_cancel_and_a_second_visitor(page, server, browser, tmp_path):
+    """The first has much to do; the second is served in between; the first cancels and its work ends."""
+    many = [photograph(tmp_path / f"{n}.png", (500, 380), seed=n) for n in range(30)]
+    drop(page, *many)
+    page.get_by_role("button", name="Enlarge").click()
+    page.get_by_text("of 30), tiny").first.wait_for(timeout=30_000)
+    other = browser.new_page()
+    other.goto(server.url)
+    other.get_by_role("button", name="Enlarge").wait_for()
+    enlarged(other, photograph(tmp_path / "other.jpg", (80, 60)))
+    assert not page.get_by_text("30 ready").is_visible(), "served between the pictures of the first"
+    other.close()
+    page.get_by_role("button", name="Cancel").first.click()
+    page.get_by_text("Cancelled.").wait_for()
+    time.sleep(2)
+    files = server.files()
+    time.sleep(2)
+    assert server.files() == files, "nothing more is made"
+
+
+def test_compare_shows_figures_and_pictures(page, tmp_path):
+    tab(page, "Compare")
+    drop(page, photograph(tmp_path / "sharp.png", (320, 300)))
+    page.get_by_role("button", name="Degrade and restore").click()
+    page.get_by_text("Nearest to the ground truth").wait_for(timeout=60_000)
+    for word in ("bicubic", "tiny", "small"):
+        sync_api.expect(page.get_by_text(word, exact=True).last).to_be_attached()
+
+
+def test_score_cards_and_runs_are_there(page):
+    tab(page, "Score cards")
+    page.get_by_text("on the fixed val pairs").first.wait_for()
+    tab(page, "Runs")
+    page.get_by_text("iteration 6 of 6").or_(page.locator("p", has_text="iteration 6 of 6")).first.wait_for()
+    page.locator("canvas:visible, svg.marks:visible").first.wait_for(timeout=20_000)
+
+
+def test_everything_can_be_reached_by_keyboard(page):
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("(e => e.ariaLabel || e.innerText || e.type || e.tagName)(document.activeElement)"))
+    words = " ".join(reached)
+    for word in ("Compare", "Enlarge", "Cancel", "Models", "Scale", "Format"):
+        assert word in words, reached

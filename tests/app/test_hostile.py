@@ -1,0 +1,74 @@
+"""A hundred uploads that could harm: the server goes on, says why, and nothing of them stays."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile import NAMES, uploads
+from PIL import Image
+from serving import serving
+from visit import download, order, send
+
+from archsr.app.limits import safe_name
+
+
+def photograph(seed, shape=(40, 48)):
+    pixels = np.random.default_rng(seed).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def own(network, tmp_path_factory):
+    """A server whose memory and files are looked at."""
+    with serving(tmp_path_factory.mktemp("own"), network) as made:
+        yield made
+
+
+def test_a_hundred_hostile_uploads(own):
+    url, tried, refused, served = own.url, 0, [], []
+    beside = everything_beside(own)
+    assert order(url, send(url, "first.png", photograph(0, (640, 200))), "first.png")[0] == "complete"
+    before, known = own.memory(), own.files()
+    for name, content in uploads():
+        tried += 1
+        path = send(url, name, content)
+        kind, answer = ("refused at the door", None) if path is None else order(url, path, name)
+        if kind == "complete":
+            served.append(name)
+            shown, data = download(url, answer)
+            assert Path(shown).stem == Path(safe_name(name)).stem
+            Image.open(io.BytesIO(data)).verify()
+        else:
+            refused.append(name)
+            assert path is None or answer["error"], name
+            assert path is None or not Path(path).exists(), f"{name} stays"
+    assert tried >= 100
+    assert len(refused) >= 60
+    assert set(NAMES) - set(served) <= {".."}, "a good picture is welcome under any name"
+    [folder] = own.temp.iterdir()
+    waiting = [p for p in own.files() - known if "results" not in p.parts]
+    assert {p.parent.parent for p in waiting if p.parent != folder} == {folder}, "each in a folder of its own"
+    assert own.memory() - before < 200 * 2**20
+    assert everything_beside(own) == beside
+    assert order(url, send(url, "last.png", photograph(1)), "last.png")[0] == "complete"
+
+
+def everything_beside(server):
+    return {p for p in server.temp.parent.rglob("*") if server.temp not in p.parents}
+
+
+def test_twenty_visitors_at_once_are_all_served(own):
+    def visit(number):
+        path = send(own.url, f"photo {number}.png", photograph(number))
+        kind, answer = order(own.url, path, f"photo {number}.png")
+        return kind, download(own.url, answer)
+
+    with ThreadPoolExecutor(20) as crowd:
+        answers = list(crowd.map(visit, range(20)))
+    assert [kind for kind, _ in answers] == ["complete"] * 20
+    assert [name for _, (name, _) in answers] == [f"photo {n}.png" for n in range(20)]
+    assert len({data for _, (_, data) in answers}) == 20, "nobody has another's"
