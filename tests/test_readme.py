@@ -22,7 +22,8 @@ from archsr.training.layers import select
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md", "launch/README.md", "shards/README.md")
-TEXTS = {name: (ROOT / name).read_text() for name in PAGES if (ROOT / name).exists()}
+# what is added to a copy of the project is tested there: test_contributing.py
+TEXTS = {name: (ROOT / name).read_text().split("\n## Add a loss")[0] for name in PAGES}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 OURS = re.compile(r"(\w+=\S+ )?(archsr|accelerate|python|sbatch|launch/)\b")
 PLACEHOLDER = re.compile(r"\b[A-Z]{2,}\b|\.\.\.|--[a-z-]+$")  # PHOTOS, RUN: the reader's own; or a flag is mentioned
