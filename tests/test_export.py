@@ -1,6 +1,8 @@
 """Exported files: what other libraries make of them is what torch makes of the model."""
 
 import hashlib
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -150,6 +152,23 @@ def test_the_card_says_what_it_is_and_its_hash(tiny, tmp_path):
     assert "arch rrdbnet" in card
     assert "BSD 3-Clause" in card
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["x.pth", "x.pth.md"]
+
+
+def test_the_card_of_a_run_judged_on_few_scenes_says_so(tiny, tmp_path):
+    run = tmp_path / "run"
+    (run / "snapshots").mkdir(parents=True)
+    (run / "evaluation" / "test").mkdir(parents=True)
+    shutil.copy(tiny, run / "snapshots" / "best.safetensors")
+    (run / "config.toml").write_text('name = "run"\n')
+    figures = {"mean": 0.5, "low": None, "high": None, "scenes": 3, "verdict": "too few scenes"}
+    exact = {"mean": None, "low": 0.1, "high": 0.2, "scenes": 8, "verdict": "better"}
+    scores = {"models": {"original": "original (x)"}, "baseline": "original", "protocol": "Protocol.",
+              "differences": {"fine-tuned": {"psnr": figures, "ssim": exact}}}  # fmt: skip
+    (run / "evaluation" / "test" / "scores.json").write_text(json.dumps(scores))
+    export(str(run), tmp_path / "x.pth")
+    card = (tmp_path / "x.pth.md").read_text()
+    assert "| psnr | +0.5000 | too few scenes (3) | too few scenes |" in card
+    assert "| ssim | – | +0.1000 to +0.2000 | better |" in card
 
 
 def test_several_formats_by_name_go_beside_the_run(tiny, tmp_path, monkeypatch):

@@ -101,10 +101,21 @@ def _score(run: Path) -> list[str]:
     scores = json.loads(file.read_text(encoding="utf-8"))
     baseline = scores["models"][scores["baseline"]]
     rows = [
-        f"| {measure} | {found['mean']:+.4f} | {found['low']:+.4f} to {found['high']:+.4f} | {found['verdict']} |"
+        f"| {measure} | {_signed(found['mean'])} | {_interval(found)} | {found['verdict']} |"
         for measure, found in scores["differences"].get("fine-tuned", {}).items()
     ]
     if not rows:
         return []
     table = "\n".join(["| measure | difference | 95 % interval | verdict |", "|---|---:|---:|---|", *rows])
     return [f"## Score\n\nOn test scenes, against {baseline}.\n\n{table}\n\n{scores['protocol']}"]
+
+
+def _interval(found: dict[str, Any]) -> str:
+    """The score card has null where there are too few scenes for one."""
+    low, high = found["low"], found["high"]
+    return f"too few scenes ({found['scenes']})" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
+
+
+def _signed(figure: float | None) -> str:
+    """A mean that is no number, as where a picture is perfect, is null."""
+    return "–" if figure is None else f"{figure:+.4f}"
