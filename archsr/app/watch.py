@@ -106,7 +106,8 @@ def curve(events: Sequence[Mapping[str, Any]], title: str) -> pd.DataFrame:
         step = -(-len(points) // _POINTS) or 1
         kept = points[::-1][::step][::-1]  # the last is always there
         rows += [(at, value, _LABELS.get(name, name.removeprefix("grad_norm/"))) for at, value in kept]
-    return pd.DataFrame(rows, columns=["iteration", "value", "series"])
+    # an empty column would be taken for words, and the axis stays one of words when numbers come
+    return pd.DataFrame(rows, columns=["iteration", "value", "series"]).astype({"iteration": int, "value": float})
 
 
 def _series(events: Sequence[Mapping[str, Any]], kind: str, names: Sequence[str]) -> list[str]:
