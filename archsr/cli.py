@@ -209,7 +209,9 @@ def _doctor(args: argparse.Namespace) -> int:
     told = launch(config) if args.launch and config else []  # all ranks
     if int(os.environ.get("RANK", "0")):
         return 0
-    lines = [*examine(config, processes=args.processes, every=args.verify), *told]
+    processes = int(os.environ.get("WORLD_SIZE", str(args.processes)))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", str(processes)))
+    lines = [*examine(config, processes=processes, here=here, every=args.verify), *told]
     print(table(lines))
     return 1 if any(line.state == "wrong" for line in lines) else 0
 
@@ -233,9 +235,9 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _completion(args: argparse.Namespace) -> int:
-    import shtab
+    from archsr.completion import completion
 
-    print(shtab.complete(_parser(), shell=args.shell))
+    print(completion(_parser(), args.shell))
     return 0
 
 

@@ -72,7 +72,7 @@ def look_at(photos: Path) -> Photos:
     """Count a folder's pictures, and read the sizes of some evenly spread ones."""
     if not photos.is_dir():
         raise UserError(f"{photos}: no such folder")
-    paths = sorted(p for p in photos.rglob("*") if p.suffix.lower() in _ENDINGS and p.is_file())
+    paths = sorted(p for p in photos.rglob("*") if _is_picture(p))
     if not paths:
         raise UserError(f"{photos}: no pictures in it (looked for {', '.join(sorted(_ENDINGS))})")
     folders = Counter(p.relative_to(photos).parts[0] if p.parent != photos else "." for p in paths)
@@ -86,6 +86,10 @@ def look_at(photos: Path) -> Photos:
     if not sides:
         raise UserError(f"{photos}: none of its {len(paths)} picture files can be read")
     return Photos(len(paths), len(folders), sorted(sides)[len(sides) // 2])
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in _ENDINGS and not path.name.startswith("._") and path.is_file()
 
 
 def machine(memory: int | None = None) -> Machine:
@@ -107,7 +111,7 @@ def config_for(photos: Photos, on: Machine, *, name: str, shards: str) -> str:
     """The config as commented TOML. Loads as it is."""
     layers, why_layers = _layers(photos.count)
     gt = 256 if on.gpus and photos.side >= 288 else 128
-    batch = 12 if on.gpus else 4
+    batch = on.gpus * math.ceil(12 / on.gpus) if on.gpus else 4  # equally for all
     objective, why_objective = _objective(on)
     weights = "RealESRGAN_x4plus" if cached("RealESRGAN_x4plus") or not ncnn_at_hand(_OFFLINE) else _OFFLINE
     iterations = max(500, min(40_000, 20 * photos.count)) if on.gpus else 300
@@ -120,7 +124,8 @@ def config_for(photos: Photos, on: Machine, *, name: str, shards: str) -> str:
         objective=objective, why_objective=why_objective, layers=layers, why_layers=why_layers, batch=batch,
         precision=precision, pool=max(1, 180 // batch), workers=max(1, min(8, on.cores // max(1, on.gpus))),
         stages=f"{{ iterations = {iterations}, lr = 1e-4 }}, {{ iterations = {iterations // 2}, lr = 1e-5 }}",
-        recompute='"none"', why_recompute="everything fits", micro=batch, every=max(50, min(500, iterations // 6)),
+        recompute='"none"', why_recompute="everything fits",
+        micro=batch // max(1, on.gpus), every=max(50, min(500, iterations // 6)),
         total=iterations + iterations // 2, seen=1.5 * iterations * batch / photos.count,
     )  # fmt: skip
     return _within(text, on)
@@ -129,7 +134,7 @@ def config_for(photos: Photos, on: Machine, *, name: str, shards: str) -> str:
 def _within(text: str, on: Machine) -> str:
     """The same with a micro-batch and recomputing that fit into the memory."""
     config = config_file.check(TrainConfig, tomli.loads(text), where="init")
-    option = fitting(config, on.memory, processes=1)
+    option = fitting(config, on.memory, processes=max(1, on.gpus))
     size = f"{on.memory / 2**30:.1f} GiB"
     if option is None:
         return text.replace("everything fits", f"nothing fits into {size}: choose fewer layers or a smaller gt_size")
@@ -193,7 +198,7 @@ pool_batches = {pool}  # 180 pairs, as in the reference
 
 [training]
 layers = {layers}  # {why_layers}
-global_batch = {batch}
+global_batch = {batch}  # of all processes together; 12 in the reference
 micro_batch = {micro}  # {why_recompute}
 precision = "{precision}"
 gradient_checkpointing = {recompute}

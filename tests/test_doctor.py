@@ -1,20 +1,31 @@
 """Each of the doctor's lines is provoked once, and a sound machine has none that is wrong."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import safetensors.torch
+import tomli_w
 import torch
 
 from archsr.cli import main
 from archsr.config import TrainConfig
 from archsr.config_file import check
 from archsr.doctor import examine, machine, supplies
-from archsr.doctor.launch import _steps
+from archsr.doctor import launch as launching
+from archsr.errors import UserError
 from archsr.models.download import OFFICIAL
+from archsr.stream.loader import Stream
+from archsr.stream.plan import Slice
+from archsr.training.data import open_data
+from archsr.training.pairs import options_of
+from archsr.world import World
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -107,7 +118,8 @@ def test_missing_and_altered_weights(tmp_path, sound, monkeypatch):
     name = next(n for n in OFFICIAL if OFFICIAL[n].sha256)
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
     line = supplies._weights("weights", name)
-    assert (line.state, line.mend) == ("warning", f"archsr weights {name}")
+    assert line.state == "warning"
+    assert f"archsr weights {name}; offline: copy {OFFICIAL[name].file} into {tmp_path}" in line.mend
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / OFFICIAL[name].file).write_bytes(b"something else")
     assert supplies._weights("weights", name).state == "wrong"
@@ -145,11 +157,131 @@ def test_processes_that_do_not_divide_the_batch(sound):
     assert supplies.sharing(sound, 7).state == "wrong"
 
 
-def test_a_slow_process_and_one_without_memory():
-    assert _steps([1.0, 1.1]).state == "ok"
-    assert _steps([1.0, 1.6]).state == "warning"
-    line = _steps([1.0, "CUDA out of memory"])
-    assert (line.state, line.what) == ("wrong", "rank 1: CUDA out of memory")
+def test_more_readers_than_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)))
+    assert machine.readers(2, 4).state == "ok"
+    line = machine.readers(3, 4)
+    assert (line.state, line.mend) == ("warning", "--set data.workers=2")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_shared_memory_is_what_a_stream_takes(sound, workers):
+    config = sound.model_copy(update={"data": sound.data.model_copy(update={"workers": workers})})
+    part = Slice(0, config.training.micro_batch, 1, 0, 1)
+    stream = Stream(options_of(config, open_data(config), 1.0), part, workers=workers, pin_memory=False)
+    try:
+        taken = sum(memory.numel() for memory in stream._slots._memory)
+    finally:
+        stream.close()
+    assert supplies.batches_in_memory(config) == taken
+
+
+def test_pyvips_that_does_not_load(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    assert machine.decoders().state == "wrong"
+    assert "pyvips" in machine.decoders().mend
+
+
+def test_a_gpu_that_torch_has_no_kernels_for(monkeypatch):
+    def none(_number):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(machine, "_gpu", none)
+    line = machine.gpus()
+    assert line.state == "wrong"
+    assert "no kernel image" in line.what
+    assert "more" not in line.what
+
+
+# ---------------------------------------------------------------- all processes of a launcher
+
+
+def step(**changes):
+    return launching.Step(**{"read": 0.1, "computed": 1.0, "loss": 0.5, "weights": "a", "memory": 0, **changes})
+
+
+def test_a_step_on_all_ranks():
+    assert "the same weights on all" in launching._agreed([step(), step()], [1.0, 1.1]).what
+    slow = launching._agreed([step(), step()], [1.0, 1.8])
+    assert (slow.state, "rank 1 trains in 1.80 s" in slow.what) == ("warning", True)
+    disk = launching._agreed([step(read=3.0), step()], [1.0, 1.0])
+    assert (disk.state, "rank 0 reads in 3.00 s" in disk.what) == ("warning", True)
+    apart = launching._agreed([step(), step(weights="b")], [1.0, 1.0])
+    assert (apart.state, "different weights" in apart.what) == ("wrong", True)
+    nan = launching._agreed([step(), step(loss=float("nan"))], [1.0, 1.0])
+    assert (nan.state, "no number on rank 1" in nan.what) == ("wrong", True)
+
+
+def test_processes_that_are_not_alike():
+    rank = {"where": "a:cuda:0", "versions": "torch 2.11", "chip": "A100"}
+    assert launching._alike([rank, {**rank, "where": "b:cuda:0"}]).state == "ok"
+    assert launching._alike([rank, {**rank, "chip": "T4"}]).state == "warning"
+    line = launching._alike([rank, rank, {**rank, "where": "b:cuda:0", "versions": "torch 2.12"}])
+    assert (line.state, line.what) == ("wrong", "rank 0 has torch 2.11, rank 2 (b:cuda:0) torch 2.12")
+
+
+def test_a_connection_that_alters_numbers_and_one_that_breaks(tmp_path, monkeypatch):
+    monkeypatch.setattr(launching, "_SECONDS", 0.0)
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        assert launching._sums(torch.device("cpu"), World()).state == "ok"
+        real = torch.distributed.all_reduce
+
+        def altering(tensor, **kw):
+            real(tensor, **kw)
+            tensor[1:2] += 1e-3  # not where all say whether they go on
+
+        monkeypatch.setattr(torch.distributed, "all_reduce", altering)
+        assert launching._sums(torch.device("cpu"), World()).state == "wrong"
+
+        def broken(_tensor, **_kw):
+            raise RuntimeError("Connection closed by peer")
+
+        monkeypatch.setattr(torch.distributed, "all_reduce", broken)
+        with pytest.raises(UserError, match=r"rank 0 lost the others \(Connection closed by peer\)"):
+            launching._sums(torch.device("cpu"), World())
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def launched(tmp_path, tables, *words):
+    """Two processes on the CPU, the sums for half a second instead of ten; what they print, and the exit code."""
+    (tmp_path / "c.toml").write_text(tomli_w.dumps(tables))
+    planted = str(ROOT / "tests" / "planted_doctor.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", planted, *words,
+         "doctor", str(tmp_path / "c.toml"), "--launch"],
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    return done.stdout, done.returncode
+
+
+def test_two_processes_sum_and_train_a_step_and_write_nothing(tmp_path, tiny_tables):
+    said, code = launched(tmp_path, tiny_tables)
+    assert code == 0, said
+    assert re.search(r"ok +sums +\d+ of 16 MiB in 0.5 s by gloo: \d+ MB/s", said)
+    assert re.search(r"(ok|warning) +training step +read in ", said)
+    assert re.search(r"ok +samples, 2 processes", said)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_one_process_without_memory_keeps_nobody_waiting(tmp_path, tiny_tables):
+    said, code = launched(tmp_path, tiny_tables, "full-on-rank-1")
+    assert code == 1
+    assert re.search(r"wrong +training step +rank 1: CUDA out of memory", said)
+
+
+def test_alone_and_without_shards(tmp_path, tiny_tables, capsys):
+    tables = {**tiny_tables, "data": {**tiny_tables["data"], "shards": str(tmp_path / "none")}}
+    (tmp_path / "c.toml").write_text(tomli_w.dumps(tables))
+    assert main(["doctor", str(tmp_path / "c.toml"), "--launch"]) == 1
+    assert re.search(r"wrong +training step .*none", capsys.readouterr().out)
+    assert main(["doctor", "--launch"]) == 2
+    assert "needs a config" in capsys.readouterr().err
 
 
 def test_the_command_tells_all_and_its_exit_code_says_whether_something_is_wrong(tmp_path, monkeypatch, capsys):

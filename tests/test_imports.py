@@ -1,6 +1,8 @@
 """The import arrows of the house: who may import whom. Inference never sees training code."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,7 @@ ALLOWED = {
 # may import everything
 TOP = {
     "bench",
+    "completion",
     "doctor",
     "init",
     "cli",
@@ -95,6 +98,16 @@ def test_a_module_imports_only_what_its_stage_may(path, stage):
 def test_no_module_is_named_like_a_library():
     taken = {"datasets", "lpips", "queue", "random", "types", "torch", "timm", "einops", "tomli", "accelerate", "toml"}
     assert not {path.stem for path, _ in _modules()} & taken
+
+
+@pytest.mark.parametrize("words", [["--help"], ["upscale", "--help"], ["doctor", "--nothing"]])
+def test_help_and_mistyped_words_come_without_a_wait(words):
+    """torch alone takes seconds; pydantic, numpy and PIL together another half."""
+    code = f"import sys; from archsr.cli import main\ntry: main({words})\nexcept SystemExit: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.splitlines()[-1].split())
+    assert "archsr.cli" in modules
+    assert not modules & {"torch", "numpy", "PIL", "pydantic", "accelerate", "torchvision"}
 
 
 def test_help_and_config_errors_need_no_torch():

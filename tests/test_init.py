@@ -1,5 +1,7 @@
 """A config for these photographs and this machine."""
 
+import contextlib
+
 import pytest
 from PIL import Image
 
@@ -8,6 +10,9 @@ from archsr.config import TrainConfig
 from archsr.config_file import load
 from archsr.errors import UserError
 from archsr.init import Machine, Photos, config_for, init, look_at, share_for_testing
+from archsr.training.plan import option
+from archsr.training.setup import shared_out
+from archsr.world import World
 
 
 def photographs(folder, projects=4, each=3, size=(400, 300)):
@@ -46,6 +51,35 @@ def test_what_is_written_loads_and_fits(tmp_path, count, gib):
         assert config.training.micro_batch < 12 or config.training.gradient_checkpointing != "none"
     if gib == 80:
         assert config.training.micro_batch == 12
+
+
+@pytest.mark.parametrize("gpus", [2, 5, 8])
+def test_several_gpus_share_the_batch_equally(tmp_path, gpus):
+    text = config_for(Photos(1000, 40, 680), Machine(gpus, 80 * 2**30, True, 64), name="x", shards="shards/x")
+    training = loaded(text, tmp_path).training
+    assert training.global_batch >= 12
+    assert training.global_batch == gpus * training.micro_batch
+    assert shared_out(loaded(text, tmp_path), World(size=gpus)).training.micro_batch == training.micro_batch
+
+
+@pytest.mark.parametrize("gib", [4])
+def test_a_small_gpu_gets_what_the_plan_forecasts_for_it(tmp_path, gib):
+    """The memory that the planner forecasts for the file as written, not only for the way to it."""
+    text = config_for(Photos(30000, 400, 680), Machine(1, gib * 2**30, True, 8), name="x", shards="shards/x")
+    config = loaded(text, tmp_path)
+    assert option(config).memory <= gib * 2**30
+    assert f"{option(config).memory / 2**30:.1f} of {gib}.0 GiB forecast" in text
+
+
+def test_the_real_photographs(real_photos, tmp_path):
+    found = look_at(real_photos)
+    files = [p for p in real_photos.rglob("*") if p.is_file()]
+    readable = 0
+    for path in files:
+        with contextlib.suppress(OSError), Image.open(path):
+            readable += 1
+    assert found.count == readable
+    assert found.folders == len({p.relative_to(real_photos).parts[0] for p in files})
 
 
 def test_enough_test_scenes_for_a_verdict():

@@ -8,8 +8,14 @@ from archsr.doctor import machine, supplies
 from archsr.doctor.line import Line
 
 
-def examine(config: TrainConfig | None, *, processes: int = 1, every: bool = False) -> Iterator[Line]:
-    """All checks that one process can do; with a config also those of weights and data. `every`: hash all shards."""
+def examine(
+    config: TrainConfig | None, *, processes: int = 1, here: int | None = None, every: bool = False
+) -> Iterator[Line]:
+    """All checks that one process can do; with a config also those of weights and data.
+
+    `processes`: of the run, of which so many are `here`, on this machine (all). `every`: hash all shards.
+    """
+    here = here or processes
     yield machine.python()
     yield machine.torch_and_vision()
     yield machine.gpus()
@@ -18,7 +24,8 @@ def examine(config: TrainConfig | None, *, processes: int = 1, every: bool = Fal
     yield machine.disk(Path(config.runs) if config else Path("runs"), "disk")
     if config is None:
         return
-    yield machine.shared_memory(supplies.batches_in_memory(config))
+    yield machine.readers(config.data.workers, here)
+    yield machine.shared_memory(here * supplies.batches_in_memory(config))
     yield supplies.room(config)
     yield from supplies.weights(config)
     lines = list(supplies.shards(config, every=every))

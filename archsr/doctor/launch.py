@@ -1,85 +1,196 @@
-"""Checks that need all processes of a launcher: whether they reach each other, how fast, and a step of training."""
+"""Checks that need all processes of a launcher: that they are alike, reach each other, and train a step together."""
 
-import os
+import dataclasses
+import hashlib
+import math
+import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+import archsr
 from archsr.config import TrainConfig
 from archsr.doctor.line import Line, ok
 from archsr.errors import UserError
+from archsr.stream.loader import batch_at
+from archsr.stream.plan import Slice
+from archsr.training.data import open_together
+from archsr.training.fit import attempt
+from archsr.training.pairs import options_of, pair_of
 from archsr.training.processes import begin, end
-from archsr.training.setup import generator_for, shared_out
+from archsr.training.setup import Run, make_run
+from archsr.training.step import micro_step, update
+from archsr.world import World
 
 _SECONDS = 10.0
 _SIZE = 4 * 2**20  # numbers that are summed over the processes
+_UNEVEN, _TRIFLE = 1.5, 0.1  # a rank is slow that needs so much longer than another, and so many seconds more
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a rank says of its step: seconds of reading and of computing, the loss, and its weights afterwards."""
+
+    read: float
+    computed: float
+    loss: float
+    weights: str
+    memory: int
 
 
 def launch(config: TrainConfig) -> list[Line]:
-    """Ten seconds of sums over all processes, and one step of training on each. All ranks call it; only rank 0 tells.
+    """Ten seconds of sums over all processes, and one step of training. All ranks call it; only rank 0 has lines.
 
-    Raises `UserError` where the processes are not those that were asked for.
+    Nothing is written. Raises `UserError` where the processes are not those that were asked for, or lose each other.
     """
     accelerator, world = begin(config)
     try:
-        names = world.gather(f"{os.uname().nodename}:{accelerator.device}")  # all ranks
-        lines = [ok("processes", f"{world.size}: {', '.join(names)}")]
+        lines = [_alike(world.gather(_about(accelerator.device)))]  # all ranks
         if world.size > 1:
-            lines += _sums(accelerator.device, world.size)  # all ranks
-        took = world.gather(_step(shared_out(config, world), accelerator.device))  # all ranks
-        lines.append(_steps(took))
-        return lines if world.rank == 0 else []
+            lines.append(_sums(accelerator.device, world))  # all ranks
+        try:
+            data = open_together(config, world)  # all ranks
+            run = make_run(config, accelerator, world, data)  # all ranks
+        except UserError as error:
+            lines.append(Line("training step", "wrong", str(error), "the lines above say what is missing"))
+        else:
+            lines.append(_training(run))  # all ranks
     finally:
         end()
+    return lines if world.rank == 0 else []
 
 
-def _sums(device: torch.device, size: int) -> Iterator[Line]:
-    numbers = torch.ones(_SIZE, device=device)
-    begun, rounds = time.perf_counter(), 0
-    going = torch.ones(1, device=device)
-    while going.item():
-        numbers.fill_(1)
-        dist.all_reduce(numbers)  # all ranks
-        rounds += 1
-        going.fill_(float(time.perf_counter() - begun < _SECONDS))
-        dist.all_reduce(going, op=dist.ReduceOp.MIN)  # all ranks: they stop together
-    if not bool((numbers == size).all()):
-        what = f"a sum over {size} processes is not {size}"
-        yield Line("collectives", "wrong", what, "NCCL_DEBUG=INFO, and see your network")
-        return
-    speed = rounds * _SIZE * 4 / (time.perf_counter() - begun) / 1e6
-    yield ok("collectives", f"{rounds} sums of {_SIZE * 4 // 2**20} MiB in {_SECONDS:g} s: {speed:.0f} MB/s")
+# ---------------------------------------------------------------- who is there
 
 
-def _step(config: TrainConfig, device: torch.device) -> float | str:
-    """Seconds of a forward and backward pass after a first one, or what went wrong."""
+def _about(device: torch.device) -> dict[str, str]:
+    cuda = torch.version.cuda or "CPU"
+    versions = f"archsr {archsr.__version__}, Python {platform.python_version()}, torch {torch.__version__} ({cuda})"
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return {"where": f"{platform.node()}:{device}", "versions": versions, "chip": chip}
+
+
+def _alike(ranks: Sequence[Mapping[str, str]]) -> Line:
+    """The processes, and whether they run the same software on the same kind of chip."""
+    said = f"{len(ranks)}: " + ", ".join(rank["where"] for rank in ranks)
+    for what in ("versions", "chip"):
+        first = ranks[0][what]
+        for rank, other in enumerate(ranks):
+            if other[what] != first:
+                differ = f"rank 0 has {first}, rank {rank} ({other['where']}) {other[what]}"
+                if what == "versions":
+                    return Line("processes", "wrong", differ, "install the same on all machines")
+                return Line("processes", "warning", differ, "the slowest sets the pace: use alike ones")
+    return ok("processes", said)
+
+
+# ---------------------------------------------------------------- whether they reach each other
+
+
+def _sums(device: torch.device, world: World) -> Line:
+    """`_SECONDS` of sums over all processes, each compared with what it must be."""
+    numbers, going = torch.ones(_SIZE, device=device), torch.ones(1, device=device)
+    begun, rounds, right = time.perf_counter(), 0, True
     try:
-        net = generator_for(config).to(device).train()
-        side = config.data.gt_size // config.model.scale
-        lq = torch.rand(int(config.training.micro_batch), 3, side, side, device=device)
-        _pass(net, lq)
-        begun = time.perf_counter()
-        _pass(net, lq)
-        return time.perf_counter() - begun
-    except (UserError, RuntimeError) as error:
+        while going.item():
+            numbers.fill_(1)
+            dist.all_reduce(numbers)  # all ranks
+            right = right and bool((numbers == world.size).all())
+            rounds += 1
+            going.fill_(float(time.perf_counter() - begun < _SECONDS))
+            dist.all_reduce(going, op=dist.ReduceOp.MIN)  # all ranks: they stop together
+    except RuntimeError as error:
+        raise UserError(
+            f"doctor --launch: rank {world.rank} lost the others ({str(error).splitlines()[0]}); start again with "
+            "NCCL_DEBUG=INFO, and name the network between the machines in NCCL_SOCKET_IFNAME (or GLOO_SOCKET_IFNAME)"
+        ) from None
+    if not all(world.gather(right)):  # all ranks
+        what = f"ones summed over {world.size} processes are not {world.size}"
+        return Line("sums", "wrong", what, "NCCL_P2P_DISABLE=1, or another driver: the connection alters numbers")
+    speed = rounds * _SIZE * 4 / (time.perf_counter() - begun) / 1e6
+    size = _SIZE * 4 // 2**20
+    return ok("sums", f"{rounds} of {size} MiB in {_SECONDS:g} s by {dist.get_backend()}: {speed:.0f} MB/s")
+
+
+# ---------------------------------------------------------------- whether they train
+
+
+def _training(run: Run) -> Line:
+    """First by each process alone, where one without memory keeps nobody waiting, then together."""
+    try:
+        alone = run.world.gather(_alone(run))  # all ranks
+        failed = [f"rank {rank}: {text}" for rank, text in enumerate(alone) if isinstance(text, str)]
+        if failed:
+            return Line("training step", "wrong", "; ".join(failed), "archsr plan CONFIG shows what fits into memory")
+        took = [seconds for seconds in alone if not isinstance(seconds, str)]
+        return _agreed(run.world.gather(_step(run)), took)  # all ranks
+    finally:
+        run.saver.close()
+
+
+def _alone(run: Run) -> float | str:
+    """Seconds of a micro-batch without the other processes, or what went wrong in it."""
+    parts = dataclasses.replace(run.parts, net_g=run.raw_g, net_d=run.parts.raw_d if run.parts.net_d else None)
+    size, device = int(run.config.training.micro_batch), run.accelerator.device
+    begun = 0.0
+    try:
+        for _ in range(min(2, run.world.size)):  # beside others the first, which warms up, says nothing
+            begun = time.perf_counter()
+            attempt(run.config, parts, run.world, size)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+    except RuntimeError as error:  # CUDA's, out of memory among them
         return str(error).splitlines()[0]
+    return time.perf_counter() - begun
 
 
-def _pass(net: torch.nn.Module, lq: Tensor) -> None:
-    net(lq).abs().mean().backward()
-    if lq.device.type == "cuda":
-        torch.cuda.synchronize(lq.device)
+def _step(run: Run) -> Step:
+    """The run's own first micro-batch: read, degraded, forward, backward with gradients exchanged, both updates."""
+    config, world, device = run.config, run.world, run.accelerator.device
+    micro, subset = int(config.training.micro_batch), config.training.stages[0].subset
+    begun = time.perf_counter()
+    part = Slice(0, micro, run.accumulation, world.rank, world.size)
+    batch = batch_at(options_of(config, run.data, subset), part.positions(0))
+    read = time.perf_counter() - begun
+    terms = micro_step(run.parts, pair_of(config, batch, subset, device=device)[0], share=1.0, last=True)  # all ranks
+    update(run.optimizer_g, run.parts.scaler_g, clip=config.training.clip)
+    if run.optimizer_d is not None:
+        update(run.optimizer_d, run.parts.scaler_d)
+    loss = float(terms["total"])  # waits for the device
+    most = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    return Step(read, time.perf_counter() - begun - read, loss, _digest(run), most)
 
 
-def _steps(took: list[float | str]) -> Line:
-    failed = [f"rank {rank}: {found}" for rank, found in enumerate(took) if isinstance(found, str)]
-    if failed:
-        return Line("training step", "wrong", "; ".join(failed), "archsr plan CONFIG shows what fits into memory")
-    seconds = [found for found in took if not isinstance(found, str)]
-    said = f"forward and backward {min(seconds):.2f} to {max(seconds):.2f} s"
-    if max(seconds) > 1.5 * min(seconds):
-        return Line("training step", "warning", said, "the slowest sets the pace: is something else on its device?")
-    return ok("training step", said)
+def _digest(run: Run) -> str:
+    """A digest of all trained weights: gradients were averaged over the processes, so it is one for all."""
+    found = hashlib.sha256()
+    for group in run.groups:
+        for parameter in group.parameters.values():
+            value: Tensor = parameter.detach().float().cpu().contiguous()
+            found.update(value.numpy().tobytes())
+    return found.hexdigest()
+
+
+def _agreed(steps: Sequence[Step], alone: Sequence[float]) -> Line:
+    """What to say of a step on all ranks, each of which took `alone` seconds before without the others."""
+    bad = [str(n) for n, step in enumerate(steps) if not math.isfinite(step.loss)]
+    if bad:
+        what = f"the loss is no number on rank {', '.join(bad)}"
+        return Line("training step", "wrong", what, "--set training.precision=fp32, and look at archsr preview CONFIG")
+    if len({step.weights for step in steps}) > 1:
+        what = "the processes have different weights after one step"
+        return Line("training step", "wrong", what, "install the same torch and drivers on all machines")
+    read, computed = max(s.read for s in steps), max(s.computed for s in steps)
+    memory = max(s.memory for s in steps) / 2**30
+    said = f"read in {read:.2f} s, trained in {computed:.2f} s" + (f", {memory:.1f} GiB at most" if memory else "")
+    for each, doing in ((alone, "trains"), ([s.read for s in steps], "reads")):
+        slow = max(range(len(each)), key=each.__getitem__)
+        if each[slow] > _UNEVEN * min(each) + _TRIFLE:
+            what = f"{said}; rank {slow} {doing} in {each[slow]:.2f} s, the fastest in {min(each):.2f}"
+            mend = "is something else on its device?" if doing == "trains" else "is its disk slower, or busy?"
+            return Line("training step", "warning", what, f"the slowest sets the pace: {mend}")
+    return ok("training step", said + ("; the same weights on all" if len(steps) > 1 else ""))

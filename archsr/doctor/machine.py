@@ -17,7 +17,6 @@ import torch.distributed as dist
 from PIL import Image, features
 
 from archsr.doctor.line import Line, ok
-from archsr.errors import UserError
 
 _PYTHONS = (3, 11), (3, 13)
 _TORCH = (2, 11)
@@ -58,11 +57,12 @@ def torch_and_vision(version: str = torch.__version__) -> Line:
 def gpus() -> Line:
     """What GPUs torch can use, and if none, whether there is one that it should."""
     if torch.cuda.is_available():
-        found: list[str] = []
-        for n in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(n)
-            found.append(f"{torch.cuda.get_device_name(n)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
-        return ok("GPU", f"CUDA {torch.version.cuda}; " + "; ".join(found))
+        try:
+            found = "; ".join(_gpu(n) for n in range(torch.cuda.device_count()))
+        except RuntimeError as error:
+            what = f"there, but computes nothing with torch {torch.__version__} ({str(error).splitlines()[0]})"
+            return Line("GPU", "wrong", what, "pip install --upgrade torch torchvision; nvidia-smi: is it in use?")
+        return ok("GPU", f"CUDA {torch.version.cuda}; {found}")
     driver = _driver()
     if driver is None:
         return Line(
@@ -72,6 +72,23 @@ def gpus() -> Line:
     what = f"driver {driver} is there, but torch cannot use it (built for {f'CUDA {built}' if built else 'CPUs only'})"
     mend = "update the driver" if built else "pip install --force-reinstall torch torchvision"
     return Line("GPU", "wrong", what, f"{mend}; nvidia-smi shows what the driver supports")
+
+
+def _gpu(number: int) -> str:
+    """A GPU in words, after it has added two numbers: torch has no kernels for too old and too new ones."""
+    (torch.ones(1, device=f"cuda:{number}") + 1).item()
+    free, total = torch.cuda.mem_get_info(number)
+    return f"{torch.cuda.get_device_name(number)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+
+
+def readers(workers: int, processes: int) -> Line:
+    """Whether `workers` for each of so many processes on this machine have a core each."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    said = f"{processes} processes × {workers} workers on {cores} cores"
+    if processes * max(1, workers) > cores:
+        mend = f"--set data.workers={max(1, cores // processes)}"
+        return Line("workers", "warning", f"{said}: they wait for each other", mend)
+    return ok("workers", said)
 
 
 def _driver() -> str | None:
@@ -152,9 +169,15 @@ def decoders() -> Line:
     if missing:
         what = f"do not work: {', '.join(missing)}"
         return Line("decoders", "wrong", what, "pip install --force-reinstall pillow torchvision")
+    try:
+        import pyvips
+    except (ImportError, OSError) as error:
+        what = f"pyvips cannot be loaded ({str(error).splitlines()[0]})"
+        return Line("decoders", "wrong", what, "pip install --force-reinstall 'pyvips[binary]'")
+    vips = ".".join(str(pyvips.version(n)) for n in range(3))
     if not features.check("avif"):
         return Line("decoders", "warning", "Pillow reads no AVIF", "pip install --upgrade pillow")
-    return ok("decoders", f"Pillow {Image.__version__} and torchvision: JPEG, PNG, WebP; libvips {_vips()}")
+    return ok("decoders", f"Pillow {Image.__version__} and torchvision: JPEG, PNG, WebP; libvips {vips}")
 
 
 def _broken_formats() -> Iterator[str]:
@@ -169,11 +192,3 @@ def _broken_formats() -> Iterator[str]:
                 yield name
         except (OSError, RuntimeError, KeyError):
             yield name
-
-
-def _vips() -> str:
-    try:
-        import pyvips
-    except (ImportError, OSError) as error:
-        raise UserError(f"pyvips cannot be loaded ({error}); pip install --force-reinstall 'pyvips[binary]'") from None
-    return ".".join(str(pyvips.version(n)) for n in range(3))

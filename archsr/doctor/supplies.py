@@ -9,12 +9,14 @@ from archsr.atomic import sha256
 from archsr.config import TrainConfig
 from archsr.doctor.line import Line, ok
 from archsr.errors import UserError
-from archsr.models.download import OFFICIAL, cached, verify
+from archsr.models.download import OFFICIAL, OFFLINE, cache_folder, cached, verify
 from archsr.models.ncnn import NCNN
 from archsr.models.weights import whereabouts
-from archsr.stream.plan import Plan, Slice
+from archsr.stream.loader import make_plan
+from archsr.stream.plan import Slice
 from archsr.training import feature_losses
 from archsr.training.data import Data, open_data
+from archsr.training.pairs import options_of
 from archsr.training.setup import shared_out
 from archsr.world import World
 
@@ -36,7 +38,7 @@ def _weights(about: str, source: str) -> Line:
     if source in OFFICIAL:
         path = cached(source)
         if path is None:
-            return Line(about, "warning", f"{source}: not here, would be downloaded", f"archsr weights {source}")
+            return Line(about, "warning", f"{source}: not here, would be downloaded", _ways_to(source))
         try:
             verify(path, OFFICIAL[source])
         except UserError as error:
@@ -50,6 +52,13 @@ def _weights(about: str, source: str) -> Line:
         offline = "--set model.weights=ncnn:realesrgan-x4plus"
         return Line(about, "wrong", f"{source}: no such file", f"archsr weights lists names; offline: {offline}")
     return ok(about, f"{source}: {where}")
+
+
+def _ways_to(source: str) -> str:
+    """How to get an official file, with and without internet."""
+    ways = [f"archsr weights {source}", f"offline: copy {OFFICIAL[source].file} into {cache_folder()}"]
+    ways += [f"or weights = '{OFFLINE[source]}'"] if source in OFFLINE else []
+    return "; ".join(ways)
 
 
 def shards(config: TrainConfig, *, every: bool) -> Iterator[Line]:
@@ -99,8 +108,7 @@ def sharing(config: TrainConfig, processes: int) -> Line:
     except UserError as error:
         return Line(about, "wrong", str(error), "another number of processes, or another training.global_batch")
     micro = int(shared.training.micro_batch)
-    sizes = tuple(s.samples for s in data.manifest.splits["train"].shards)
-    plan = Plan(sizes, config.seed, config.data.window)
+    plan = make_plan(options_of(config, data, config.training.stages[0].subset))
     accumulation = config.training.global_batch // (micro * processes)
     count = min(_BATCHES * config.training.global_batch, plan.total) // config.training.global_batch
     seen = [
@@ -117,9 +125,9 @@ def sharing(config: TrainConfig, processes: int) -> Line:
 
 
 def batches_in_memory(config: TrainConfig) -> int:
-    """Bytes of pictures that wait in shared memory: two batches for each worker."""
+    """Bytes of one process's shared memory: three micro-batches of crops for each worker (`stream/slots.py`)."""
     micro = config.training.global_batch if config.training.micro_batch == "auto" else config.training.micro_batch
-    return 2 * max(1, config.data.workers) * micro * 3 * (config.data.gt_size + 64) ** 2
+    return 3 * max(1, config.data.workers) * micro * 3 * (config.data.gt_size + config.degrade.margin) ** 2
 
 
 def room(config: TrainConfig) -> Line:
