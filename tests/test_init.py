@@ -1,18 +1,23 @@
 """A config for these photographs and this machine."""
 
 import contextlib
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from archsr.cli import main
-from archsr.config import TrainConfig
+from archsr.config import PrepareConfig, TrainConfig
 from archsr.config_file import load
 from archsr.errors import UserError
-from archsr.init import Machine, Photos, config_for, init, look_at, share_for_testing
+from archsr.init import Machine, Photos, config_for, init, look_at, shares
+from archsr.prepare.scenes import assign, split_of, unite
 from archsr.training.plan import option
 from archsr.training.setup import shared_out
 from archsr.world import World
+
+SOME = Photos(count=1000, scenes=40, side=680, val=0.1, test=0.2)
 
 
 def photographs(folder, projects=4, each=3, size=(400, 300)):
@@ -31,14 +36,14 @@ def test_photographs_are_counted_by_project(tmp_path):
     photographs(tmp_path / "in")
     (tmp_path / "in" / "notes.txt").write_text("x")
     (tmp_path / "in" / "bad.jpg").write_text("x")
-    assert look_at(tmp_path / "in") == Photos(count=13, folders=5, side=300)
+    assert look_at(tmp_path / "in") == Photos(count=13, scenes=5, side=300, val=0.1, test=0.1)
 
 
 @pytest.mark.parametrize("count", [20, 1000, 30000])
 @pytest.mark.parametrize("gib", [0, 4, 16, 80])
 def test_what_is_written_loads_and_fits(tmp_path, count, gib):
     on = Machine(gpus=int(gib > 0), memory=(gib or 8) * 2**30, bf16=True, cores=8)
-    text = config_for(Photos(count, 40, 680), on, name="x", shards="shards/x")
+    text = config_for(replace(SOME, count=count), on, name="x", shards="shards/x")
     config = loaded(text, tmp_path)
     assert "of" in text
     assert "forecast" in text
@@ -55,7 +60,7 @@ def test_what_is_written_loads_and_fits(tmp_path, count, gib):
 
 @pytest.mark.parametrize("gpus", [2, 5, 8])
 def test_several_gpus_share_the_batch_equally(tmp_path, gpus):
-    text = config_for(Photos(1000, 40, 680), Machine(gpus, 80 * 2**30, True, 64), name="x", shards="shards/x")
+    text = config_for(SOME, Machine(gpus, 80 * 2**30, True, 64), name="x", shards="shards/x")
     training = loaded(text, tmp_path).training
     assert training.global_batch >= 12
     assert training.global_batch == gpus * training.micro_batch
@@ -65,7 +70,7 @@ def test_several_gpus_share_the_batch_equally(tmp_path, gpus):
 @pytest.mark.parametrize("gib", [4])
 def test_a_small_gpu_gets_what_the_plan_forecasts_for_it(tmp_path, gib):
     """The memory that the planner forecasts for the file as written, not only for the way to it."""
-    text = config_for(Photos(30000, 400, 680), Machine(1, gib * 2**30, True, 8), name="x", shards="shards/x")
+    text = config_for(replace(SOME, count=30000), Machine(1, gib * 2**30, True, 8), name="x", shards="shards/x")
     config = loaded(text, tmp_path)
     assert option(config).memory <= gib * 2**30
     assert f"{option(config).memory / 2**30:.1f} of {gib}.0 GiB forecast" in text
@@ -79,13 +84,30 @@ def test_the_real_photographs(real_photos, tmp_path):
         with contextlib.suppress(OSError), Image.open(path):
             readable += 1
     assert found.count == readable
-    assert found.folders == len({p.relative_to(real_photos).parts[0] for p in files})
 
 
-def test_enough_test_scenes_for_a_verdict():
-    assert share_for_testing(200) == 0.1
-    assert share_for_testing(40) == 0.2
-    assert share_for_testing(3) == 0.5
+@pytest.mark.parametrize("number", [3, 9, 30, 60, 200])
+def test_what_is_set_aside_by_these_shares_allows_a_verdict(number):
+    """The sides are those that `archsr prepare` will choose, which hang on names alone."""
+    scenes = unite([f"house {n}/{k}.jpg" for n in range(number) for k in "ab"], (), PrepareConfig())
+    val, test = shares(scenes)
+    sides = Counter(assign(scenes, {}, PrepareConfig(val=val, test=test)).values())
+    assert min(sides["train"], sides["val"]) > 0
+    assert sides["test"] >= min(8, number // 3)
+    if test > 0.1:  # no smaller share does
+        fewer = Counter(split_of(scene, PrepareConfig(val=val, test=test - 0.01)) for scene in scenes.parts)
+        assert fewer["test"] < min(8, number // 3)
+
+
+def test_two_scenes_are_too_few(tmp_path):
+    photographs(tmp_path / "in", projects=2)
+    with pytest.raises(UserError, match="too few scenes for three splits: found 2"):
+        look_at(tmp_path / "in")
+
+
+def test_a_gpu_too_small_for_one_picture():
+    with pytest.raises(UserError, match=r"0\.5 GiB free: not even one picture"):
+        config_for(SOME, Machine(1, 2**29, True, 4), name="x", shards="s")
 
 
 def test_a_config_is_not_overwritten_unasked(tmp_path, capsys, monkeypatch):
