@@ -184,9 +184,8 @@ def _within(text: str, on: Machine) -> str:
     option = fitting(config, on.memory, processes=max(1, on.gpus))
     size = f"{on.memory / 2**30:.1f} GiB"
     if option is None:
-        raise UserError(
-            f"{size} free: not even one picture of {config.data.gt_size} pixels fits; close what uses the GPU"
-        )
+        side = config.data.gt_size
+        raise UserError(f"{size} free: not even one picture of {side} pixels fits; end what else uses the memory")
     training = option.config.training
     pieces = training.gradient_checkpointing
     shown = str(pieces) if isinstance(pieces, int) else f'"{pieces}"'

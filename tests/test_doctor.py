@@ -42,7 +42,7 @@ def only(lines, about):
 def test_a_sound_set_up_has_no_wrong_line(sound):
     lines = list(examine(sound, processes=2, every=True))
     assert [line for line in lines if line.state == "wrong"] == []
-    assert "each once" in only(lines, "samples, 2 processes").what
+    assert "each once" in only(lines, "samples for 2").what
 
 
 def test_an_old_or_new_python():
@@ -148,9 +148,30 @@ def test_a_shard_with_a_wrong_hash(sound, tmp_path):
     assert str(tar) in line.what
 
 
-def test_too_few_shards(sound):
-    config = sound.model_copy(update={"data": sound.data.model_copy(update={"window": 999})})
-    assert only(supplies.shards(config, every=False), "shards, number").state == "warning"
+def at(config, **data):
+    return config.model_copy(update={"data": config.data.model_copy(update=data)})
+
+
+def test_too_few_shards(sound, tmp_path):
+    """In a folder they harm nothing; from a URL a window of all of them must arrive before the first batch."""
+    url = f"file://{sound.data.shards}"
+    far = at(sound, shards=url, cache=str(tmp_path / "cache"), window=999)
+    assert only(supplies.shards(at(sound, window=999), every=False), "shards, number").state == "ok"
+    assert only(supplies.shards(far, every=False), "shards, number").state == "warning"
+    assert only(supplies.shards(at(far, window=1), every=False), "shards, number").state == "ok"
+    assert "verified when it arrives" in only(supplies.shards(far, every=False), "shards, hashes").what
+
+
+def test_too_few_samples(sound):
+    training = sound.training.model_copy(update={"global_batch": 10**6})
+    line = only(supplies.shards(sound.model_copy(update={"training": training}), every=False), "shards")
+    assert (line.state, "fewer than one global batch" in line.what) == ("wrong", True)
+
+
+def test_a_cache_larger_than_its_disk(sound, tmp_path):
+    far = at(sound, shards="https://example.invalid/shards", cache=str(tmp_path), cache_gb=1e9)
+    assert supplies.room(far).state == "warning"
+    assert supplies.room(at(far, cache_gb=1e-6)).state == "ok"
 
 
 def test_processes_that_do_not_divide_the_batch(sound):
@@ -265,7 +286,7 @@ def test_two_processes_sum_and_train_a_step_and_write_nothing(tmp_path, tiny_tab
     assert code == 0, said
     assert re.search(r"ok +sums +\d+ of 16 MiB in 0.5 s by gloo: \d+ MB/s", said)
     assert re.search(r"(ok|warning) +training step +read in ", said)
-    assert re.search(r"ok +samples, 2 processes", said)
+    assert re.search(r"ok +samples for 2", said)
     assert not (tmp_path / "runs").exists()
 
 

@@ -62,7 +62,8 @@ class _Page:
         ]
         files = [str(copied(card / n, self._desk.storage)) for n in _FILES if (card / n).is_file()]
         text = (card / "report.md").read_text(encoding="utf-8")
-        return text.partition("\n## Per picture")[0], figures, files
+        shown = gr.Gallery(figures, selected_index=0 if figures else None)
+        return text.partition("\n## Per picture")[0], shown, files
 
     def _cards(self) -> dict[str, Path]:
         found = runs_in(self._folder, [o.run for o in self._desk.shelf.offers.values() if o.run is not None])

@@ -76,7 +76,8 @@ class _Page:
         if stamp == known:
             return [words(look), *[gr.skip()] * (len(CURVES) + 1), known]
         pictures = [(str(copied(p, self._desk.storage)), f"iteration {int(p.stem[5:]):,}") for p in sheets]
-        return [words(look), *(curve(look.events, title) for title in CURVES), pictures, stamp]
+        shown = gr.Gallery(pictures, selected_index=0 if pictures else None)  # large, the others below it
+        return [words(look), *(curve(look.events, title) for title in CURVES), shown, stamp]
 
     def _runs(self) -> dict[str, Path]:
         return runs_in(self._folder, [o.run for o in self._desk.shelf.offers.values() if o.run is not None])

@@ -86,7 +86,8 @@ def _warnings(events: Sequence[Mapping[str, Any]], *, shown: int = 5) -> str:
     found = [(int(e["step"]), _trouble(e)) for e in events if e["event"] in ("warning", "skip")]
     lines = [f"- iteration {step:,}: {text}" for step, text in found[-shown:]]
     more = f"- and {len(found) - shown} earlier\n" if len(found) > shown else ""
-    return f"**{len(found)} warnings**\n\n" + more + "\n".join(lines) if found else "No warnings."
+    count = "1 warning" if len(found) == 1 else f"{len(found)} warnings"
+    return f"**{count}**\n\n" + more + "\n".join(lines) if found else "No warnings."
 
 
 def _trouble(event: Mapping[str, Any]) -> str:

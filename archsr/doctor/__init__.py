@@ -26,7 +26,8 @@ def examine(
         return
     yield machine.readers(config.data.workers, here)
     yield machine.shared_memory(here * supplies.batches_in_memory(config))
-    yield supplies.room(config)
+    if "://" in config.data.shards:
+        yield supplies.room(config)
     yield from supplies.weights(config)
     lines = list(supplies.shards(config, every=every))
     yield from lines

@@ -65,9 +65,8 @@ def gpus() -> Line:
         return ok("GPU", f"CUDA {torch.version.cuda}; {found}")
     driver = _driver()
     if driver is None:
-        return Line(
-            "GPU", "warning", "none: CPUs are for trials and small networks", "archsr plan CONFIG --memory 16GB"
-        )
+        mend = "train where there is one: archsr plan CONFIG --memory 16GB says what would fit"
+        return Line("GPU", "warning", "none: CPUs are for trials and small networks", mend)
     built = torch.version.cuda
     what = f"driver {driver} is there, but torch cannot use it (built for {f'CUDA {built}' if built else 'CPUs only'})"
     mend = "update the driver" if built else "pip install --force-reinstall torch torchvision"
@@ -84,10 +83,10 @@ def _gpu(number: int) -> str:
 def readers(workers: int, processes: int) -> Line:
     """Whether `workers` for each of so many processes on this machine have a core each."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    said = f"{processes} processes × {workers} workers on {cores} cores"
+    said = f"{processes} × {workers} for {cores} cores"
     if processes * max(1, workers) > cores:
         mend = f"--set data.workers={max(1, cores // processes)}"
-        return Line("workers", "warning", f"{said}: they wait for each other", mend)
+        return Line("workers", "warning", f"{said}: they will wait for each other", mend)
     return ok("workers", said)
 
 

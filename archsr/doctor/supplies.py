@@ -1,5 +1,6 @@
 """Checks of what a run would begin with: weights, shards, and how the samples are shared out."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from archsr.errors import UserError
 from archsr.models.download import OFFICIAL, OFFLINE, cache_folder, cached, verify
 from archsr.models.ncnn import NCNN
 from archsr.models.weights import whereabouts
+from archsr.remote import Remote
 from archsr.stream.loader import make_plan
 from archsr.stream.plan import Slice
 from archsr.training import feature_losses
@@ -73,7 +75,7 @@ def shards(config: TrainConfig, *, every: bool) -> Iterator[Line]:
         yield _hashes(data.folder, data.manifest, every=every)
     else:
         yield ok("shards, hashes", "at a URL: each is verified when it arrives")
-    yield _shards_for_readers(config, data)
+    yield _mixed(config, data)
 
 
 def _hashes(folder: Path, manifest: mf.Manifest, *, every: bool) -> Line:
@@ -90,18 +92,22 @@ def _hashes(folder: Path, manifest: mf.Manifest, *, every: bool) -> Line:
     return ok("shards, hashes", f"{seen}{rest} verified")
 
 
-def _shards_for_readers(config: TrainConfig, data: Data) -> Line:
-    count, readers = len(data.manifest.splits["train"].shards), max(1, config.data.workers)
-    said = f"{count} training shards, mixed {min(count, config.data.window)} at a time, {readers} readers per process"
-    if count < config.data.window:
-        mend = "archsr prepare ... --set samples_per_shard=128 makes more and smaller ones"
-        return Line("shards, number", "warning", f"{said}: fewer than data.window ({config.data.window})", mend)
+def _mixed(config: TrainConfig, data: Data) -> Line:
+    """How many shards are mixed. Few of them harm nothing in a folder; from a URL all must come before the first batch.
+
+    Readers need no shards of their own: each process and each worker takes its positions out of any of them.
+    """
+    count, window = len(data.manifest.splits["train"].shards), config.data.window
+    said = f"{data.samples} samples in {count}, {min(count, window)} of them mixed at a time"
+    if isinstance(data.folder, Remote) and count <= window:
+        mend = f"--set data.window={max(1, count // 4)}, or archsr prepare ... --set samples_per_shard=128"
+        return Line("shards, number", "warning", f"{said}: all must arrive before training begins", mend)
     return ok("shards, number", said)
 
 
 def sharing(config: TrainConfig, processes: int) -> Line:
     """Whether so many processes would see each sample of the first batches exactly once."""
-    about = f"samples, {processes} processes"
+    about = f"samples for {processes}"
     try:
         shared = shared_out(config, World(size=processes))
         data = open_data(config)
@@ -131,10 +137,8 @@ def batches_in_memory(config: TrainConfig) -> int:
 
 
 def room(config: TrainConfig) -> Line:
-    """Whether the shards' cache has room, where shards come from a URL."""
-    cache = Path(config.data.cache)
-    if "://" not in config.data.shards:
-        return ok("cache", "not needed: the shards are in a folder")
+    """Whether the cache has room for shards that come from a URL."""
+    cache = Path(os.path.expandvars(config.data.cache)).expanduser()
     there = cache.absolute()
     while not there.is_dir():
         there = there.parent

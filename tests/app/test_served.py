@@ -201,7 +201,7 @@ def test_the_page_of_a_run_says_what_its_files_say_and_writes_nothing_there(clie
     ]
     drawn = [value for _, value, series in answer[1]["data"] if series == "pixel"]
     assert drawn == losses
-    assert [item["caption"] for item in answer[5]] == ["iteration 6", "iteration 3", "iteration 0"]
+    assert [item["caption"] for item in answer[5]["value"]] == ["iteration 6", "iteration 3", "iteration 0"]
     assert {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in run.rglob("*")} == before
     with pytest.raises(AppError, match="no such run"):
         client.predict("../../etc", api_name="/run")

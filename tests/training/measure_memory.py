@@ -8,6 +8,7 @@ with VGG19 and the discriminator, without what lasts: weights, optimisers and po
 """
 
 import argparse
+import gc
 from itertools import product
 
 import torch
@@ -88,7 +89,11 @@ def measured_peak(config, batch):
 
 
 def peak_of(work):
-    """The most bytes that `work` has allocated at once on the CPU, by the profiler."""
+    """The most bytes that `work` has allocated at once on the CPU, by the profiler.
+
+    What earlier measurements left in cycles is freed before, or its end would be taken from this one's sum.
+    """
+    gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         work()
     events = [e for e in found.profiler.kineto_results.events() if e.name() == "[memory]"]
