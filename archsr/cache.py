@@ -13,7 +13,6 @@ whatever is in use, accepts what looks like a tar, and downloads once per proces
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import threading
 import time
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archsr.atomic import sha256, sync_file, sync_folder
+from archsr.digests import agrees
 from archsr.errors import UserError
 from archsr.remote import Remote, fetch
 
@@ -58,14 +58,14 @@ def opened(remote: Remote, item: Item) -> Generator[int]:
 
 
 def read(remote: Remote, item: Item, *, digest: str, offset: int = 0, size: int | None = None) -> bytes:
-    """`size` bytes of a file from `offset` on, by default all of it, which have the SHA-256 `digest`.
+    """`size` bytes of a file from `offset` on, by default all of it, which agree with `digest`.
 
     A copy that has changed on the disk is fetched again, once; then it is a `UserError`.
     """
     for _ in range(2):
         with opened(remote, item) as handle:
             data = os.pread(handle, os.fstat(handle).st_size if size is None else size, offset)
-        if hashlib.sha256(data).hexdigest() == digest:
+        if agrees(data, digest):
             return data
         forget(remote, item)
     raise UserError(

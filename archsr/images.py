@@ -150,12 +150,13 @@ def encode_webp(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def decode_tensor(data: bytes) -> torch.Tensor:
+def decode_tensor(data: bytes | bytearray | memoryview) -> torch.Tensor:
     """uint8 (3, h, w) RGB of an encoded picture. Raises RuntimeError if the bytes are damaged."""
     # late: it takes 160 MiB, and preparation has many processes that decode with PIL
     from torchvision.io import ImageReadMode, decode_image
 
-    return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
+    writable = bytearray(data) if isinstance(data, bytes) else data  # torch warns of memory that it may not write
+    return decode_image(torch.frombuffer(writable, dtype=torch.uint8), mode=ImageReadMode.RGB)
 
 
 def to_float(pixels: torch.Tensor) -> torch.Tensor:

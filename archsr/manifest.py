@@ -99,11 +99,11 @@ class Manifest(_Part):
 
 @dataclass(frozen=True)
 class Member:
-    """Where a picture lies in its tar: byte offset and size of the encoded picture, and its SHA-256."""
+    """Where a picture lies in its tar: byte offset and size of the encoded picture, and its digest (`digests.py`)."""
 
     offset: int
     size: int
-    sha256: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def _sample(plain: dict[str, Any]) -> Sample:
 
 def index_line(sample: Sample) -> bytes:
     """One line of a shard's index."""
-    members = {name: [m.offset, m.size, m.sha256] for name, m in sample.members.items()}
+    members = {name: [m.offset, m.size, m.digest] for name, m in sample.members.items()}
     plain = {
         "key": sample.key,
         "scene": sample.scene,

@@ -17,7 +17,7 @@ EVERYONE = {
     "stopping",
     "lock",
 }  # an exception, safe writing: nothing of archsr in them
-LEAVES = {"config", "seeds", "images", "metrics", "colour"}
+LEAVES = {"config", "seeds", "images", "metrics", "colour", "digests"}
 BELOW_TRAINING = LEAVES | {"config_file", "niqe", "manifest", "models", "prepare", "stream", "degrade", "checkpoint"}
 ALLOWED = {
     "errors": set(),
@@ -25,6 +25,7 @@ ALLOWED = {
     "world": set(),
     "stopping": set(),
     "lock": set(),
+    "digests": set(),
     "config": set(),
     "seeds": set(),
     "picture_files": set(),
@@ -34,12 +35,12 @@ ALLOWED = {
     "config_file": set(),
     "niqe": {"images"},
     "remote": {"config"},
-    "cache": {"remote"},
+    "cache": {"remote", "digests"},
     "manifest": {"config", "remote", "cache"},
     "models": {"config", "seeds"},
     "degrade": {"config", "seeds", "images"},
-    "prepare": {"config", "config_file", "images", "manifest", "degrade", "seeds"},
-    "stream": {"config", "seeds", "images", "manifest", "remote", "cache"},
+    "prepare": {"digests", "config", "config_file", "images", "manifest", "degrade", "seeds"},
+    "stream": {"digests", "config", "seeds", "images", "manifest", "remote", "cache"},
     "checkpoint": {"config", "models"},
     "upscale": {"config", "images", "models", "checkpoint", "picture_files"},
     "evaluate": {"config", "config_file", "seeds", "images", "metrics", "niqe", "manifest", "models", "stream",

@@ -11,6 +11,7 @@ from typing import Any
 from webdataset.writer import TarWriter
 
 from archsr.atomic import replacing, sha256, sync_file
+from archsr.digests import digest_of
 from archsr.manifest import Member, Sample, Shard, SplitName, index_line
 from archsr.prepare.decide import Decision
 from archsr.prepare.scan import Source
@@ -108,9 +109,10 @@ def _read_back(tar: Path, samples: Sequence[_Ready]) -> Iterator[Sample]:
             for ending, digest in wanted.items():
                 offset, size = places[f"{ready.stored.key}.{ending}"]
                 stream.seek(offset)
-                if hashlib.sha256(stream.read(size)).hexdigest() != digest:
+                content = stream.read(size)
+                if hashlib.sha256(content).hexdigest() != digest:
                     raise OSError(f"{tar}: {ready.stored.key}.{ending} reads back differently from what was written")
-                members[ending.split(".")[0]] = Member(offset, size, digest)
+                members[ending.split(".")[0]] = Member(offset, size, digest_of(content))
             entry = ready.entry
             yield Sample(ready.stored.key, entry.scene, entry.path, ready.stored.box, members, entry.tags)
 

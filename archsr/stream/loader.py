@@ -149,11 +149,11 @@ def _read_batch(
             picture = reader.picture(place.shard, sample, "gt")
             rng = generator(options.seed, "crop", position)
             if options.pair_scale is None:
-                out[0][row] = crop(picture, options.size, rng, hflip=options.hflip)
+                crop(picture, options.size, rng, hflip=options.hflip, out=out[0][row])
             else:
                 lq, scale = reader.picture(place.shard, sample, "lq"), options.pair_scale
-                pair = crop_pair(picture, lq, options.size, rng, scale=scale, hflip=options.hflip)
-                out[0][row], out[1][row] = pair
+                to = (out[0][row], out[1][row])
+                crop_pair(picture, lq, options.size, rng, scale=scale, hflip=options.hflip, out=to)
             keys.append(sample.key)
     return tuple(keys)
 

@@ -1,6 +1,5 @@
 """Reading samples out of tars by offset, each verified against the manifest."""
 
-import hashlib
 import os
 from collections import OrderedDict
 from pathlib import Path
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from archsr import manifest as mf
 from archsr.cache import read
+from archsr.digests import agrees
 from archsr.errors import UserError
 from archsr.images import decode_tensor
 from archsr.remote import Place, Remote
@@ -23,7 +23,7 @@ class ShardReader:
 
     Shards at a URL are read out of the cache, held only while a sample is read: between samples nothing is in use, so
     that no process ever waits for another that waits for it.
-    Every read is checked for its length and SHA-256: a tar cut short or altered after it was prepared raises
+    Every read is checked for its length and digest: a tar cut short or altered after it was prepared raises
     `UserError` and never trains.
     """
 
@@ -32,6 +32,7 @@ class ShardReader:
         self.shards = shards
         self._files: OrderedDict[int, int] = OrderedDict()
         self._indexes: OrderedDict[int, list[mf.Sample]] = OrderedDict()
+        self._buffer = bytearray()
 
     def sample(self, shard: int, index: int) -> mf.Sample:
         """The index entry of sample `index` of shard number `shard`."""
@@ -52,16 +53,20 @@ class ShardReader:
         except Exception as error:  # whatever a decoder raises, it is this sample that it was about
             raise UserError(f"{path}: {sample.key} cannot be decoded: {type(error).__name__}: {error}") from error
 
-    def _bytes(self, shard: int, place: mf.Member, key: str) -> bytes:
+    def _bytes(self, shard: int, place: mf.Member, key: str) -> bytes | memoryview:
+        """Good until the next call."""
         if isinstance(self.folder, Remote):
             item = self.shards[shard].tar_item
-            return read(self.folder, item, digest=place.sha256, offset=place.offset, size=place.size)
+            return read(self.folder, item, digest=place.digest, offset=place.offset, size=place.size)
         path = self.folder / self.shards[shard].file
-        data = os.pread(self._file(shard, path), place.size, place.offset)
-        if len(data) != place.size:
-            raise UserError(f"{path}: truncated: {key} ends after {len(data):,} of {place.size:,} bytes")
-        if hashlib.sha256(data).hexdigest() != place.sha256:
-            raise UserError(f"{path}: {key} is damaged (its SHA-256 differs from the index); copy the tar again")
+        if len(self._buffer) < place.size:
+            self._buffer = bytearray(place.size)
+        data = memoryview(self._buffer)[: place.size]
+        found = os.preadv(self._file(shard, path), [data], place.offset)
+        if found != place.size:
+            raise UserError(f"{path}: truncated: {key} ends after {found:,} of {place.size:,} bytes")
+        if not agrees(data, place.digest):
+            raise UserError(f"{path}: {key} is damaged (its digest differs from the index); copy the tar again")
         return data
 
     def _file(self, shard: int, path: Path) -> int:
@@ -87,8 +92,8 @@ def read_pair(reader: ShardReader, shard: int, index: int) -> tuple[mf.Sample, T
     return sample, reader.picture(shard, sample, "lq"), reader.picture(shard, sample, "gt")
 
 
-def crop(picture: Tensor, size: int, rng: torch.Generator, *, hflip: bool) -> Tensor:
-    """A random (3, size, size) crop, mirrored left to right for one in two if `hflip`.
+def crop(picture: Tensor, size: int, rng: torch.Generator, *, hflip: bool, out: Tensor | None = None) -> Tensor:
+    """A random (3, size, size) crop, mirrored left to right for one in two if `hflip`; written into `out` if given.
 
     A picture smaller than `size` is first mirrored outwards at the bottom and right, as the reference does.
     """
@@ -98,16 +103,36 @@ def crop(picture: Tensor, size: int, rng: torch.Generator, *, hflip: bool) -> Te
         columns = _mirrored(picture.shape[2], picture.shape[2] + short[1])
         picture = picture[:, rows][:, :, columns]
     top, left = (int(torch.randint(side - size + 1, (), generator=rng)) for side in picture.shape[1:])
-    flip = hflip and bool(torch.rand((), generator=rng) < 0.5)
-    window = picture[:, top : top + size, left : left + size]
-    return window.flip(2) if flip else window
+    flip = hflip and _toss(rng)
+    return _taken(picture[:, top : top + size, left : left + size], flip, out)
+
+
+def _toss(rng: torch.Generator) -> bool:
+    return float(torch.rand((), generator=rng)) < 0.5
+
+
+def _taken(window: Tensor, flip: bool, out: Tensor | None) -> Tensor:
+    if out is None:
+        return window.flip(2) if flip else window
+    out.copy_(window)
+    if flip:
+        out.copy_(out.flip(2))  # of the small copy: mirroring out of the large picture takes twice as long
+    return out
 
 
 def crop_pair(
-    gt: Tensor, lq: Tensor, size: int, rng: torch.Generator, *, scale: int, hflip: bool
+    gt: Tensor,
+    lq: Tensor,
+    size: int,
+    rng: torch.Generator,
+    *,
+    scale: int,
+    hflip: bool,
+    out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The same random place of both, (3, size, size) and (3, size / scale, size / scale), both mirrored or neither.
 
+    Written into `out` if given.
     Pictures that are too small are first mirrored outwards, both about the middle of the last pixel of `lq`: what
     lies there in `gt` is the same place.
     """
@@ -119,10 +144,11 @@ def crop_pair(
         gt_rows, gt_columns = (_enlarged(side, n, scale) for side, n in zip(lq.shape[1:], wanted, strict=True))
         lq, gt = lq[:, rows][:, :, columns], gt[:, gt_rows][:, :, gt_columns]
     top, left = (int(torch.randint(side - part + 1, (), generator=rng)) for side in lq.shape[1:])
-    flip = hflip and bool(torch.rand((), generator=rng) < 0.5)
+    flip = hflip and _toss(rng)
     small = lq[:, top : top + part, left : left + part]
     large = gt[:, top * scale : top * scale + size, left * scale : left * scale + size]
-    return (large.flip(2), small.flip(2)) if flip else (large, small)
+    gt_out, lq_out = out or (None, None)
+    return _taken(large, flip, gt_out), _taken(small, flip, lq_out)
 
 
 def _enlarged(side: int, wanted: int, scale: int) -> Tensor:

@@ -34,7 +34,13 @@ def main():
     options = {"side": SIDE, "seed": args.seed, "max_pixels": 10**8, "on_progress": nothing}
     trial = run_trial(args.photo, [original, run], config, shelf, **options)
     decibels = {name: f", {psnr:.2f} dB" for name, psnr, *_ in trial.scores}
-    shown = {INPUT: "low quality", "bicubic": "bicubic", original: "Real-ESRGAN x4plus", run: "fine-tuned", TRUTH: TRUTH}
+    shown = {
+        INPUT: "low quality",
+        "bicubic": "bicubic",
+        original: "Real-ESRGAN x4plus",
+        run: "fine-tuned",
+        TRUTH: TRUTH,
+    }
     sheet = Image.new("RGB", (len(shown) * (SIDE + GAP) - GAP, SIDE + LINE), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for number, (name, title) in enumerate(shown.items()):

@@ -200,6 +200,29 @@ def test_the_whole_way_as_dependent_jobs(cluster, photos, tiny_tables, tmp_path)
     assert (run / "evaluation" / "test" / "report.md").is_file()
 
 
+def test_a_study_in_an_array_one_of_its_tasks_warned_then_joined(cluster, tiny_tables, tmp_path):
+    train = {k: v for k, v in tiny_tables.items() if k != "runs"}
+    train["training"] = {**tiny_tables["training"], "stages": [{"iterations": 60, "lr": 1e-3}]}
+    candidates = [{"name": "last", "layers": ["conv_last"]}, {"name": "all", "layers": ["all"]}]
+    path, folder = tmp_path / "study.toml", tmp_path / "runs" / "study"
+    tables = {"name": "study", "runs": str(tmp_path / "runs"), "seeds": [0], "limit": 4, "candidates": candidates}
+    path.write_text(tomli_w.dumps({**tables, "train": train}))
+    one = ("--gpus-per-node=0", "--cpus-per-task=1", "--time=10:00")
+    job, _ = submitted(cluster, tmp_path, "study_array.sbatch", path, options=(*one, "--array=1-2"))
+    joined, log = submitted(
+        cluster, tmp_path, "study_array.sbatch", path, options=(*one, f"--dependency=afterok:{job}")
+    )
+    cluster.wait_until(lambda: len(trained(folder / "last-seed0")) > 5, log)
+    cluster.do("scancel", "--signal=TERM", "--batch", f"{job}_1")
+    known = cluster.wait_for(joined, "COMPLETED", "FAILED", "CANCELLED", log=log)
+    everything = "".join(p.read_text() for p in sorted(tmp_path.glob("*.out")))
+    assert known["JobState"] == "COMPLETED", everything
+    assert reasons(folder / "last-seed0") == ["SIGTERM"]
+    assert [len(trained(folder / f"{name}-seed0")) for name in ("last", "all")] == [60, 60]
+    assert (folder / "study.md").is_file()
+    assert (folder / "winner.toml").is_file()
+
+
 def test_a_failed_part_cancels_what_waits_for_it(cluster, tiny_tables, tmp_path):
     path, run = configured(tmp_path, tiny_tables, "never", 6)
     few = f"--gpus-per-node=0 --cpus-per-task=1 --output={tmp_path}/%x-%j.out"

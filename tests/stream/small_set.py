@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from archsr import manifest as mf
+from archsr.digests import digest_of
 from archsr.seeds import generator
 
 
@@ -54,7 +55,7 @@ def _shard(folder, name, count, side, encoding):
                 info.size = len(data)
                 offset = archive.offset + 512
                 archive.addfile(info, io.BytesIO(data))
-                placed[member] = mf.Member(offset, len(data), hashlib.sha256(data).hexdigest())
+                placed[member] = mf.Member(offset, len(data), digest_of(data))
             lines.append(mf.index_line(mf.Sample(key, "scene", "photo.jpg", (0, 0, side, side), placed)))
     (folder / f"{name}.jsonl").write_bytes(b"".join(lines))
     tar = (folder / f"{name}.tar").read_bytes()

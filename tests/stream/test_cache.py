@@ -88,7 +88,7 @@ def test_a_copy_that_rots_on_the_disk_is_fetched_again(folder, tmp_path):
     member = mf.read_index(folder, shard)[0].members["gt"]
     with flaky(folder) as server:
         remote = place(server, tmp_path, 8)
-        where = {"digest": member.sha256, "offset": member.offset, "size": member.size}
+        where = {"digest": member.digest, "offset": member.offset, "size": member.size}
         good = read(remote, shard.tar_item, **where)
         for change in (lambda d: d[: member.offset] + b"\0" + d[member.offset + 1 :], lambda d: d[:100]):
             copy = copy_of(remote, shard.tar_item)

@@ -85,6 +85,9 @@ def test_a_subset_is_a_subset(shards):
 def test_crops_lie_inside_and_small_pictures_are_mirrored(h, w, size, seed):
     picture = torch.arange(h * w, dtype=torch.int64).view(1, h, w).expand(3, h, w)
     out = crop(picture, size, generator(seed, "t"), hflip=True)
+    written = torch.empty(size, size, 3, dtype=torch.int64).permute(2, 0, 1)
+    assert torch.equal(crop(picture, size, generator(seed, "t"), hflip=True, out=written), out)
+    assert torch.equal(written, out)
     assert out.shape == (3, size, size)
     assert out.min() >= 0
     assert out.max() < h * w
