@@ -54,6 +54,7 @@ def test_onnxruntime_gives_torchs_results_for_sizes_it_was_not_drawn_with(tiny, 
         assert psnr(found, expected) >= least
 
 
+@pytest.mark.slow
 def test_the_true_x4plus_by_onnxruntime(real_weights, tmp_path):
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
     source = str(real_weights / "RealESRGAN_x4plus.fp16.safetensors")

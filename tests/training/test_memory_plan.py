@@ -36,6 +36,7 @@ def test_the_generators_arithmetic_is_that_of_its_convolutions():
     assert 3.9 * net_flops < recomputed < 4 * net_flops
 
 
+@pytest.mark.slow
 def test_more_memory_never_gives_a_slower_way():
     full = config(layers=["all"], micro_batch=4)
     found = [plan.fitting(full, int(gb * GB)) for gb in (1.5, 2.2, 2.5, 3, 4, 6, 16)]
