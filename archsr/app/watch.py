@@ -113,7 +113,8 @@ def curve(events: Sequence[Mapping[str, Any]], title: str) -> pd.DataFrame:
 
 def _series(events: Sequence[Mapping[str, Any]], kind: str, names: Sequence[str]) -> list[str]:
     known = sorted({key for e in events if e["event"] == kind for key in e})
-    return [key for key in known if key in names or any(n.endswith("/") and key.startswith(n) for n in names)]
+    found = [key for key in known if key in names or any(n.endswith("/") and key.startswith(n) for n in names)]
+    return sorted(found, key=lambda key: names.index(key) if key in names else len(names))  # one colour in all curves
 
 
 def _is_number(value: object) -> bool:
