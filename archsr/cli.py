@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from archsr import __version__
 from archsr.errors import UserError
 
 if TYPE_CHECKING:
@@ -273,6 +274,7 @@ def _parser() -> argparse.ArgumentParser:
         "accelerate launch archsr/train.py --config configs/last_layer.toml",
         epilog="example: archsr prepare photos shards/photos",
     )
+    parser.add_argument("--version", action="version", version=f"archsr {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add_prepare(verbs)
     _add_evaluate(verbs)

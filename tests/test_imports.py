@@ -102,7 +102,7 @@ def test_no_module_is_named_like_a_library():
     assert not {path.stem for path, _ in _modules()} & taken
 
 
-@pytest.mark.parametrize("words", [["--help"], ["upscale", "--help"], ["doctor", "--nothing"]])
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["upscale", "--help"], ["doctor", "--nothing"]])
 def test_help_and_mistyped_words_come_without_a_wait(words):
     """torch alone takes seconds; pydantic, numpy and PIL together another half."""
     code = f"import sys; from archsr.cli import main\ntry: main({words})\nexcept SystemExit: print(*sys.modules)"
