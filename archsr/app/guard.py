@@ -18,6 +18,7 @@ _OPEN = (
 _CLOSED = ("/monitoring", "/dev", "/pwa_icon", "/manifest.json", "/custom_component")
 _ORDER = 2**20  # bytes of a request that is no upload
 _EXTRA = 2**16  # bytes around a file in an upload
+_HEARD = 2**24  # bytes of a refused request that are taken in before the answer
 _EVERY = 2**25  # bytes of an upload after which the room is looked at again
 
 
@@ -39,6 +40,8 @@ class Guard:
         most = self._limits.files * self._limits.size + _EXTRA if upload else _ORDER
         refused = self._refused(path, _length(scope), most, upload=upload)
         if refused is not None:
+            if _length(scope) <= _HEARD:
+                await _heard_out(receive)
             await refused(scope, receive, send)
             return
         await self._app(scope, _counted(receive, most, self._full), send)
@@ -61,6 +64,15 @@ def _is_open(rest: str) -> bool:
 def _length(scope: Scope) -> int:
     value = dict(scope["headers"]).get(b"content-length", b"0")
     return int(value) if value.isdigit() else 0
+
+
+async def _heard_out(receive: Receive) -> None:
+    """Take in the body and forget it: who is still sending when the line is closed never sees the answer."""
+    count, more = 0, True
+    while more and count <= _HEARD:
+        message = await receive()
+        count += len(message.get("body", b""))
+        more = message.get("more_body", False)
 
 
 def _counted(receive: Receive, most: int, full: Callable[[], bool]) -> Receive:
