@@ -45,10 +45,13 @@ class Pipe:
         lines = np.zeros((len(rows), rows[0].size + 1), np.uint8)
         lines[:, 1:] = rows.reshape(len(rows), -1)
         data = self._packer.compress(lines.data) + (b"" if self._missing else self._packer.flush())
-        self._give(b"".join(_chunk(b"IDAT", part) for part in _parts(data)) + (b"" if self._missing else _END))
+        if data:  # few pixels wait in the packer, and nothing at all would be taken for the end
+            self._give(b"".join(_chunk(b"IDAT", part) for part in _parts(data)) + (b"" if self._missing else _END))
+        if not self._missing:
+            self.close()  # a reader may ask for more than a small picture has
 
     def close(self) -> None:
-        """From the writing side: nothing more comes. A reader of an incomplete picture gets an error."""
+        """From the writing side, and after the last row: nothing more comes. A reader of less gets an error."""
         with contextlib.suppress(StoppedError):
             self._give(None)
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,9 @@ from archsr.upscale.opening import open_model
 from archsr.upscale.picture import Wanted, upscale_picture
 from archsr.upscale.source import open_source
 from archsr.upscale.upscaler import Upscaler
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "prepare"))
+from test_bad_files import KEPT, TABLE, H, W
 
 
 class Nearest(nn.Module):
@@ -257,6 +261,33 @@ def test_bad_files_are_refused_one_by_one_and_leave_nothing(tmp_path, upscaler):
     assert "animated" in failed["moving.png"]
     assert "2,000,000,000 pixels" in failed["huge.png"]
     assert "floating-point" in failed["floats.tif"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (100, 100), (160, 200, 3), (64, 512), (600, 40)])
+def test_few_pixels_in_many_strips_all_arrive(tmp_path, upscaler, shape):
+    """A packer may keep some strips to itself, and a reader may ask for more than there is."""
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    upscale_picture(tmp_path / "a.png", tmp_path / "b.png", upscaler)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "b.png")), doubled(pixels))
+
+
+def test_every_kind_of_file_that_a_preparation_may_meet(tmp_path, upscaler):
+    """Each is enlarged or refused with words, none is fatal, and none keeps the others waiting."""
+    (tmp_path / "in").mkdir()
+    for name, make, *_ in TABLE:
+        (tmp_path / "in" / name).write_bytes(make())
+    pairs = [(p, tmp_path / "out" / f"{p.name}.png") for p in sorted((tmp_path / "in").iterdir())]
+    outcome = upscale_files(pairs, upscaler)
+    failed = {path.name: reason for path, reason in outcome.failed}
+    written = {path.name.removesuffix(".png") for path in outcome.written}
+    assert sorted([*failed, *written]) == sorted(name for name, *_ in TABLE)
+    assert all(reason and "\n" not in reason for reason in failed.values())
+    kept = {name for name, _, kind, *_ in TABLE if kind == KEPT}
+    assert kept & set(failed) == {"lab.tif", "pages.tif"}  # libvips has other numbers for Lab; a PNG has no pages
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{name}.png" for name in written}
+    for name in kept & written:
+        assert Image.open(tmp_path / "out" / f"{name}.png").size == (2 * W, 2 * H), name
 
 
 def test_the_limit_of_pixels_is_the_callers(tmp_path):
