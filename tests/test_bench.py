@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from archsr.bench import report
+from archsr.bench.limits import Traffic
 from archsr.bench.peer import _in_turns, _script
 from archsr.bench.timing import Clock, Row
 from archsr.cli import main
@@ -16,7 +17,7 @@ def test_all_stages_on_tiny_networks_as_table_and_json(tmp_path, capsys):
     assert main(["bench", "--small", "--seconds", "0.01", "--json", str(tmp_path / "b.json")]) == 0
     said = capsys.readouterr().out
     found = json.loads((tmp_path / "b.json").read_text())
-    assert found["schema"] == "archsr.bench/1"
+    assert found["schema"] == "archsr.bench/2"
     assert {r["stage"] for r in found["rows"]} == {"limit", "decode", "stream", "degrade", "train", "upscale"}
     for row in found["rows"]:
         assert row["value"] > 0
@@ -30,20 +31,57 @@ def test_all_stages_on_tiny_networks_as_table_and_json(tmp_path, capsys):
 
 
 def test_a_rate_is_the_work_of_a_round_by_its_median(monkeypatch):
-    times = iter([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 3.0, 3.0, 3.0, 7.0, 7.0, 7.0])  # rounds of 1, 2 and 4 seconds
+    now = [0.0]
+    calls = iter([100, 0.5, 0.5, 0.5, 0.5, 1, 1, 2, 2])  # a first one; as many as fill 0.7 s; three rounds of as many
 
-    def counter():
-        return next(times)
+    def work():
+        now[0] += next(calls)
 
-    clock = Clock(0.0, torch.device("cpu"))
-    monkeypatch.setattr("archsr.bench.timing.time.perf_counter", counter)
-    rounds, memory = clock.rounds(lambda: None)
-    assert len(rounds) == 3
+    monkeypatch.setattr("archsr.bench.timing.time.perf_counter", lambda: now[0])
+    clock = Clock(7.0, torch.device("cpu"))
+    rounds, memory = clock.rounds(work)
+    assert rounds == [0.5, 1.0, 2.0]
+    assert not list(calls)
     assert memory > 2**20
     monkeypatch.setattr(Clock, "rounds", lambda self, work: ([1.0, 2.0, 4.0], 7))
     row = clock.rate("s", "c", lambda: None, amount=12, unit="x", of=100, arithmetic=100)
     assert (row.value, row.share, row.memory) == (6.0, 0.5, 7)
     assert clock.rate("s", "c", lambda: None, amount=12, unit="x", of=12).share == 0.5
+
+
+def test_a_limit_is_the_best_of_its_rounds(monkeypatch):
+    monkeypatch.setattr(Clock, "rounds", lambda self, work: ([1.0, 2.0, 4.0], 7))
+    row = Clock(1.0, torch.device("cpu")).best("c", lambda: None, amount=12, unit="x")
+    assert (row.stage, row.value, row.rounds) == ("limit", 12.0, [12.0, 6.0, 3.0])
+
+
+def test_traffic_is_what_operations_read_and_write():
+    a, b = torch.ones(10), torch.ones(10, dtype=torch.float64)
+    with Traffic() as traffic:
+        a.view(2, 5).t()
+    assert traffic.bytes == 0
+    with Traffic() as traffic:
+        a + a
+        b.mul_(2)
+    assert traffic.bytes == 3 * 40 + 2 * 80
+    chosen = torch.tensor([3, 4])
+    with Traffic() as traffic:
+        torch.empty(1000)
+        b[chosen]
+    assert traffic.bytes == 2 * 16 + 16
+
+
+def test_memory_is_that_of_the_rounds_and_not_of_what_was_before():
+    clock = Clock(0.0, torch.device("cpu"))
+    _, large = clock.rounds(lambda: torch.ones(2**26).sum())
+    _, small = clock.rounds(lambda: None)
+    if Path("/proc/self/clear_refs").exists():
+        assert 2**27 < large - small < 2**29
+
+
+@pytest.mark.parametrize(("value", "said"), [(1040.4, "1,040"), (0.0041739, "0.00417"), (25550, "25,600"), (2.0, "2")])
+def test_figures_have_three_digits_and_no_exponent(value, said):
+    assert report.figure(value) == said
 
 
 def test_both_sides_take_turns_and_the_ratio_is_of_the_medians():

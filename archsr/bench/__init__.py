@@ -25,7 +25,7 @@ def bench(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for row in _rows(names or (() if peers else STAGES), Clock(seconds, device), small=small):
         rows.append(row)
-        print(f"{row.stage}, {row.case}: {row.value:.3g} {row.unit}", file=sys.stderr, flush=True)
+        print(f"{row.stage}, {row.case}: {report.figure(row.value)} {row.unit}", file=sys.stderr, flush=True)
     if peers:
         rows += against(work=stages.SMALL if small else None)
     if to:
@@ -36,13 +36,14 @@ def bench(
 def _rows(names: Sequence[str], clock: Clock, *, small: bool) -> Iterator[Row]:
     if not names:
         return
-    work = stages.sized(stages.SMALL if small else stages.Work(), clock.device)
+    work = stages.SMALL if small else stages.Work()
     best = limits(clock)
     yield from best
-    for name in names:
-        if name == "train":
-            yield from stages.train(clock, work, best)
-        elif name == "upscale":
-            yield from stages.upscale(clock, work, best)
-        else:
-            yield from {"decode": stages.decode, "stream": stages.stream, "degrade": stages.degrade}[name](clock, work)
+    if "decode" in names or "stream" in names:
+        with stages.dataset() as data:
+            yield from (decoding := list(stages.decode(clock, data)))
+            if "stream" in names:
+                yield from stages.stream(clock, work, data, decoding)
+    timed = {"degrade": stages.degrade, "train": stages.train, "upscale": stages.upscale}
+    for name in (n for n in timed if n in names):
+        yield from timed[name](clock, work, best)

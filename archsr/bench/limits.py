@@ -1,6 +1,11 @@
 """What the hardware gives at best, measured in the same run: products of matrices, copies of memory."""
 
+from collections.abc import Iterable
+
 import torch
+from torch._ops import OpOverload
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from archsr.bench.timing import Clock, Row
 
@@ -20,13 +25,43 @@ def limits(clock: Clock) -> list[Row]:
     rows: list[Row] = []
     for name, kind in types_of(device).items():
         a, b = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
-        rows.append(
-            clock.rate("limit", f"product, {name}", lambda a=a, b=b: a @ b, amount=2e-12 * side**3, unit="TFLOP/s")
-        )
+        rows.append(clock.best(f"product, {name}", lambda a=a, b=b: a @ b, amount=2e-12 * side**3, unit="TFLOP/s"))
     source = torch.ones(_COPIED[device.type], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    rows.append(clock.rate("limit", "copy", lambda: target.copy_(source), amount=2e-9 * source.numel(), unit="GB/s"))
+    rows.append(clock.best("copy", lambda: target.copy_(source), amount=2e-9 * source.numel(), unit="GB/s"))
     return rows
+
+
+_FREE = ("aten::_unsafe_view", "aten::empty", "aten::empty_like", "aten::new_empty")
+_PICKS = ("aten::index", "aten::gather", "aten::index_select")
+
+
+class Traffic(TorchDispatchMode):
+    """Counts `bytes`: what the operations inside it read and write.
+
+    Each tensor counts whole, views for nothing, and a table out of which values are picked as much as what was picked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Iterable[type], args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:  # fmt: skip
+        out = func(*args, **(kwargs or {}))
+        name = func.name().split(".")[0]
+        if not func.is_view and name not in _FREE:
+            read = (out, args[1:]) if name in _PICKS else args
+            touched = pytree.tree_leaves((read, kwargs, out))
+            self.bytes += sum(t.numel() * t.element_size() for t in touched if isinstance(t, torch.Tensor))
+        return out
+
+
+def copied(rows: list[Row]) -> float | None:
+    """Bytes per second of a copy, if it was measured."""
+    return next((1e9 * r.value for r in rows if r.case == "copy"), None)
 
 
 def product(rows: list[Row], precision: str) -> float | None:

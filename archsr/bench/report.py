@@ -16,7 +16,7 @@ from archsr.atomic import write_bytes
 from archsr.bench.timing import Row
 from archsr.errors import UserError
 
-SCHEMA = "archsr.bench/1"
+SCHEMA = "archsr.bench/2"
 
 
 def about() -> dict[str, Any]:
@@ -40,6 +40,11 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def figure(value: float) -> str:
+    """Three digits of a number, thousands apart: 1,040 and 0.00417."""
+    return format(float(f"{value:.3g}"), ",.12g")
+
+
 def write(path: Path, rows: Sequence[Row]) -> None:
     """Everything as JSON."""
     write_bytes(path, json.dumps({**about(), "rows": [asdict(r) for r in rows]}, indent=1).encode())
@@ -56,7 +61,7 @@ def table(rows: Sequence[Row], head: dict[str, Any] | None = None) -> str:
     for row in rows:
         memory = f"{row.memory / 2**30:.1f} GiB" if row.memory else ""
         share = "" if row.share is None else f"{row.share:.2f} of {row.limit}"
-        lines.append(f"| {row.stage} | {row.case} | {row.value:.3g} {row.unit} | {memory} | {share} |")
+        lines.append(f"| {row.stage} | {row.case} | {figure(row.value)} {row.unit} | {memory} | {share} |")
     return "\n".join(lines)
 
 
@@ -84,7 +89,9 @@ def compared(first: Path, second: Path) -> str:
     for key in (k for k in a if k in b):
         ratio = a[key].value / b[key].value if a[key].unit == "s" else b[key].value / a[key].value
         unit = a[key].unit
-        lines.append(f"| {key[0]} | {key[1]} | {a[key].value:.3g} {unit} | {b[key].value:.3g} {unit} | {ratio:.2f} |")
+        lines.append(
+            f"| {key[0]} | {key[1]} | {figure(a[key].value)} {unit} | {figure(b[key].value)} {unit} | {ratio:.2f} |"
+        )
     if len(lines) == 4:
         raise UserError(f"{first} and {second} have no figure in common")
     return "\n".join(lines)

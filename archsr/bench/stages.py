@@ -1,8 +1,11 @@
 """The stages of archsr, each timed alone on pictures that are drawn, not read: nothing but this machine matters."""
 
 import dataclasses
+import multiprocessing
+import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,15 +15,15 @@ import torch
 from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
-from archsr.bench.limits import product, types_of
+from archsr.bench.limits import Traffic, copied, product, types_of
 from archsr.bench.timing import Clock, Row
 from archsr.config import PrepareConfig, TrainConfig
 from archsr.config_file import check
 from archsr.degrade.apply import apply
 from archsr.degrade.recipe import draw
 from archsr.demo_photos import draw_photos
-from archsr.images import decode_tensor, encode_webp
-from archsr.manifest import Manifest, load
+from archsr.images import decode_tensor
+from archsr.manifest import Manifest, load, read_index
 from archsr.models.build import build
 from archsr.prepare.pipeline import prepare
 from archsr.seeds import generator
@@ -35,6 +38,7 @@ from archsr.upscale.passes import forward
 from archsr.upscale.upscaler import Upscaler
 from archsr.world import World
 
+_TURN = 16  # recipes of a call: they differ in how much they cost
 LAYERS = {"all layers": ["all"], "last layer": ["conv_last"]}
 
 
@@ -61,56 +65,96 @@ class Work:
 SMALL = Work(blocks=1, features=16, growth=8, batch=2, gt=64, picture=(48, 64))
 
 
-def sized(work: Work, device: torch.device) -> Work:
-    """On CPUs batches of two, which take seconds already."""
-    return work if device.type == "cuda" else dataclasses.replace(work, batch=min(2, work.batch))
+@dataclass(frozen=True)
+class Dataset:
+    """Shards of drawn photographs, and the pictures of them as they are in the files."""
+
+    folder: Path
+    encoded: tuple[bytes, ...]
+    side: int  # of a picture, pixels
 
 
-def decode(clock: Clock, work: Work) -> Iterator[Row]:
-    """Pictures per second that one core decodes."""
-    pixels = (torch.rand(work.gt + 64, work.gt + 64, 3, generator=generator(0, "bench")) * 255).byte().numpy()
-    encoded = encode_webp(pixels)
-    case = f"lossless WebP of {work.gt + 64}², one core"
-    yield clock.rate("decode", case, lambda: [decode_tensor(encoded) for _ in range(20)], amount=20, unit="pictures/s")
-
-
-def stream(clock: Clock, work: Work) -> Iterator[Row]:
-    """Pictures per second out of shards on this disk, beside decoding the same ones alone with one core a worker."""
+@contextmanager
+def dataset(count: int = 120) -> Generator[Dataset]:
+    """Shards in a temporary folder, with `count` of their training pictures, in their order, repeated if too few."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        draw_photos(folder / "photos", seed=0)
-        config = check(PrepareConfig, {}, where="bench")
-        prepare(str(folder / "photos"), folder / "shards", config, workers=2)
-        made = load(folder / "shards").splits["train"]
-        options = StreamOptions(folder / "shards", made.shards, seed=0, window=8, size=work.gt, hflip=True)
-        for workers in (1, 2):
-            with_workers = Stream(options, Slice(0, work.batch, 1, 0, 1), workers=workers, pin_memory=False)
-            try:
-                for _ in range(2 * workers + 2):
-                    with_workers.next()
-                yield clock.rate(
-                    "stream", f"{workers} workers, crops of {work.gt}²", with_workers.next, amount=work.batch,
-                    unit="pictures/s",
-                )  # fmt: skip
-            finally:
-                with_workers.close()
+        photos, folder = Path(name) / "photos", Path(name) / "shards"
+        draw_photos(photos, seed=0, projects=10, views=1, plans=0)
+        prepare(str(photos), folder, check(PrepareConfig, {}, where="bench"), workers=2)
+        found: list[bytes] = []
+        for shard in load(folder).splits["train"].shards:
+            content = (folder / shard.file).read_bytes()
+            members = [sample.members["gt"] for sample in read_index(folder, shard)]
+            found += [content[m.offset : m.offset + m.size] for m in members]
+        encoded = tuple(found[n % len(found)] for n in range(count))
+        yield Dataset(folder, encoded, decode_tensor(encoded[0]).shape[-1])
 
 
-def degrade(clock: Clock, work: Work) -> Iterator[Row]:
-    """Pictures per second through Real-ESRGAN's two-stage degradation."""
+def processes() -> list[int]:
+    """1, 2, 4 ... as many as this machine has cores, at most 16."""
+    return [n for n in (1, 2, 4, 8, 16) if n <= max(2, os.cpu_count() or 1)]
+
+
+def decode(clock: Clock, data: Dataset) -> Iterator[Row]:
+    """Pictures per second that processes decode which do nothing else."""
+    counts, spawn = processes(), multiprocessing.get_context("spawn")
+    with spawn.Pool(max(counts), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for count in counts:
+            shares = [data.encoded[n::count] for n in range(count)]
+            yield clock.rate(
+                "decode", f"{count} processes, pictures of {data.side}²",
+                lambda shares=shares: pool.map(_decode, shares, chunksize=1),
+                amount=len(data.encoded), unit="pictures/s",
+            )  # fmt: skip
+
+
+def _decode(pictures: Sequence[bytes]) -> None:
+    for one in pictures:
+        decode_tensor(one)
+
+
+def stream(clock: Clock, work: Work, data: Dataset, decoding: list[Row]) -> Iterator[Row]:
+    """Pictures per second out of shards on this disk, beside as many processes that only decode."""
+    made = load(data.folder).splits["train"]
+    options = StreamOptions(data.folder, made.shards, seed=0, window=8, size=work.gt, hflip=True)
+    for workers, alone in zip(processes(), decoding, strict=True):
+        with_workers = Stream(options, Slice(0, work.batch, 1, 0, 1), workers=workers, pin_memory=False)
+        try:
+            for _ in range(2 * workers + 2):
+                with_workers.next()
+            yield clock.rate(
+                "stream", f"{workers} workers, crops of {work.gt}²", with_workers.next, amount=work.batch,
+                unit="pictures/s", limit="decode alone", of=alone.value,
+            )  # fmt: skip
+        finally:
+            with_workers.close()
+
+
+def degrade(clock: Clock, work: Work, limits: list[Row]) -> Iterator[Row]:
+    """Pictures per second through Real-ESRGAN's two-stage degradation; its limit is that of moving its tensors."""
     config = check(TrainConfig, tables(work, ["all"], "fp32"), where="bench").degrade
     gt = torch.rand(work.batch, 3, work.gt + 32, work.gt + 32, generator=generator(0, "bench")).to(clock.device)
 
-    def once(number: list[int] = [0]) -> None:  # noqa: B006 - the count of its calls
-        number[0] += 1
-        recipe = draw(config, generator(number[0], "bench"), work.batch, scale=4, gt_size=work.gt)
+    def once(number: int) -> None:
+        recipe = draw(config, generator(number, "bench"), work.batch, scale=4, gt_size=work.gt)
         apply(gt, recipe)
 
-    yield clock.rate("degrade", f"batch {work.batch}, gt {work.gt}", once, amount=work.batch, unit="pictures/s")
+    with Traffic() as traffic:
+        for number in range(_TURN):
+            once(number)
+    yield clock.rate(
+        "degrade", f"batch {work.batch}, gt {work.gt}", lambda: [once(n) for n in range(_TURN)],
+        amount=_TURN * work.batch, unit="pictures/s", limit="copy", of=copied(limits), arithmetic=traffic.bytes,
+    )  # fmt: skip
 
 
 def train(clock: Clock, work: Work, limits: list[Row]) -> Iterator[Row]:
-    """Pictures per second of whole iterations of Real-ESRGAN's objective: degradation, both networks, averages."""
+    """Pictures per second of whole iterations of Real-ESRGAN's objective: degradation, both networks, averages.
+
+    On CPUs in batches of two, which take seconds already.
+    """
+    if clock.device.type == "cpu":
+        work = dataclasses.replace(work, batch=2)
     for layers, names in LAYERS.items():
         for precision in types_of(clock.device):
             config = check(TrainConfig, tables(work, names, precision), where="bench")
@@ -164,17 +208,18 @@ def tables(work: Work, layers: list[str], precision: str) -> dict[str, object]:
 
 
 def upscale(clock: Clock, work: Work, limits: list[Row]) -> Iterator[Row]:
-    """Input pixels per second that x4plus enlarges, uint8 to uint8, whole and in tiles."""
+    """Pixels per second that x4plus makes, uint8 to uint8."""
     config = check(TrainConfig, tables(work, ["all"], "fp32"), where="bench").model
     net = build(config).requires_grad_(False).eval()
     height, width = work.picture
     pixels = (torch.rand(height, width, 3, generator=generator(0, "bench")) * 255).byte().numpy()
     with FlopCounterMode(display=False) as counter, torch.no_grad(), torch.device("meta"):
         forward(build(config), torch.empty(1, 3, height, width))
+    sizes = f"{width}×{height} to {4 * width}×{4 * height}"
     for precision in types_of(clock.device):
         upscaler = Upscaler(net, device=clock.device, tile=0, precision=precision)  # pyright: ignore[reportArgumentType]
         yield clock.rate(
-            "upscale", f"{width}×{height}, {precision}", lambda u=upscaler: u.pixels(pixels),
-            amount=height * width / 1e6, unit="Mpixel/s",
+            "upscale", f"{sizes}, {precision}", lambda u=upscaler: u.pixels(pixels),
+            amount=16 * height * width / 1e6, unit="Mpixel/s",
             limit=f"product, {precision}", of=product(limits, precision), arithmetic=counter.get_total_flops(),
         )  # fmt: skip

@@ -1,18 +1,25 @@
 """Rows of a benchmark, and how they are timed."""
 
+import gc
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
+
+_CLEAR = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. `value` in `unit` is the median of `rounds`; `share` of the limit named `limit`; `memory` bytes."""
+    """One figure. `value` in `unit` is the median of `rounds`, or the best of them where it is a limit.
+
+    `share` of the limit named `limit`; `memory` bytes.
+    """
 
     stage: str
     case: str
@@ -32,21 +39,27 @@ class Clock:
     device: torch.device
 
     def rounds(self, work: Callable[[], object]) -> tuple[list[float], int]:
-        """Seconds of each call of `work` after a first one, at least three, and the memory it took at its highest.
+        """Seconds of one call of `work` in each of at least three rounds, and the memory it took at its highest.
 
-        Memory is the GPU's, or the whole process's on a CPU.
+        A round is as many calls as fill a tenth of `seconds`, so that what is ready ahead (batches of a stream) does
+        not count for its speed. Memory is the GPU's, or the whole process's on a CPU.
         """
+        self._forget_memory()
         work()
         self._wait()
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
+        calls, begun = 0, time.perf_counter()
+        while not calls or time.perf_counter() - begun < self.seconds / 10:
+            work()
+            self._wait()
+            calls += 1
         times: list[float] = []
         begun = time.perf_counter()
         while len(times) < 3 or time.perf_counter() - begun < self.seconds:
             started = time.perf_counter()
-            work()
+            for _ in range(calls):
+                work()
             self._wait()
-            times.append(time.perf_counter() - started)
+            times.append((time.perf_counter() - started) / calls)
         return times, self._memory()
 
     def rate(
@@ -55,7 +68,8 @@ class Clock:
     ) -> Row:  # fmt: skip
         """A row of `amount` units in each call of `work`.
 
-        `of` is the limit that its share is of: units per second, or FLOP/s where `arithmetic` is FLOPs of a call.
+        `of` is the limit that its share is of: units per second, or FLOP/s (bytes/s) where `arithmetic` is the FLOPs
+        (bytes) of a call.
         """
         times, memory = self.rounds(work)
         values = [amount / t for t in times]
@@ -63,12 +77,29 @@ class Clock:
         reached = value if arithmetic is None else arithmetic / statistics.median(times)
         return Row(stage, case, value, unit, values, memory, limit, reached / of if of else None)
 
+    def best(self, case: str, work: Callable[[], object], *, amount: float, unit: str) -> Row:
+        """A row of stage "limit": the best of the rounds."""
+        times, memory = self.rounds(work)
+        values = [amount / t for t in times]
+        return Row("limit", case, max(values), unit, values, memory)
+
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
+    def _forget_memory(self) -> None:
+        """Begin the highest memory anew; where the system has no such thing, it stays that of all rounds before."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        elif _CLEAR.exists():
+            _CLEAR.write_text("5")  # proc(5): resets VmHWM
+
     def _memory(self) -> int:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
+        if _CLEAR.exists():
+            said = Path("/proc/self/status").read_text().split("VmHWM:", 1)[1]
+            return 1024 * int(said.split()[0])
         size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return size if sys.platform == "darwin" else 1024 * size
