@@ -21,7 +21,7 @@ from archsr.models.build import build
 from archsr.training.layers import select
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md", "launch/README.md", "shards/README.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "configs/README.md", "launch/README.md", "shards/README.md")
 # what is added to a copy of the project is tested there: test_contributing.py
 TEXTS = {name: (ROOT / name).read_text().split("\n## Add a loss")[0] for name in PAGES}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -118,10 +118,18 @@ def test_the_pages_have_commands():
 @pytest.mark.parametrize("page", TEXTS)
 def test_every_file_that_a_page_names_is_there(page):
     named = [s for s in spans(TEXTS[page]) if re.fullmatch(r"(archsr|configs|launch|tests|\.ci)/[\w./-]+", s)]
-    links = [x for x in re.findall(r"\]\(([^)#]+)\)", TEXTS[page]) if "://" not in x]
     absent = [n for n in named if not (ROOT / n).exists()]
-    absent += [x for x in links if not ((ROOT / page).parent / x).exists()]
+    for file, _, heading in re.findall(r"\]\(([^)#:]+)(#([^)]+))?\)", TEXTS[page]):
+        there = (ROOT / page).parent / file
+        if not there.exists() or (heading and heading not in headings(there)):
+            absent.append(f"{file}#{heading}")
     assert not absent
+
+
+def headings(page):
+    """The anchors of a page, as Markdown's readers make them."""
+    found = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in found]
 
 
 @pytest.mark.parametrize("page", TEXTS)
@@ -149,7 +157,7 @@ def test_the_overrides_in_the_text_fit():
 def test_the_examples_of_layers_choose_layers():
     with torch.device("meta"):
         net = build(config_file.load(TrainConfig, ROOT / "configs" / "tail.toml").model)
-    [block] = [b for b in blocks(TEXTS["README.md"], "toml") if "layers =" in b]
+    [block] = [b for b in blocks(TEXTS["configs/README.md"], "toml") if "layers =" in b]
     tables = config_file.read(ROOT / "configs" / "tail.toml")
     sizes = []
     for line in block.splitlines():
@@ -160,7 +168,7 @@ def test_the_examples_of_layers_choose_layers():
 
 
 def test_the_table_of_configs_has_all_of_them():
-    table = TEXTS["README.md"].split("| file | trains |")[1].split("\n\n")[0]
+    table = TEXTS["configs/README.md"].split("| file | trains |")[1].split("\n\n")[0]
     assert set(re.findall(r"`(\w+\.toml)`", table)) == {p.name for p in (ROOT / "configs").glob("*.toml")}
 
 
@@ -178,7 +186,7 @@ def test_help_shows_an_example_that_parses(verb, capsys):
         check_training(words)
 
 
-QUICK = [w for page, w in all_commands() if page == "README.md" and w[0] == "archsr" and w[1:2] == ["plan"]]
+QUICK = [w for page, w in all_commands() if page == "configs/README.md" and w[0] == "archsr" and w[1:2] == ["plan"]]
 
 
 @pytest.mark.parametrize("words", QUICK, ids=" ".join)

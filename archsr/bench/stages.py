@@ -102,7 +102,7 @@ def decode(clock: Clock, data: Dataset) -> Iterator[Row]:
         for count in counts:
             shares = [data.encoded[n::count] for n in range(count)]
             yield clock.rate(
-                "decode", f"{count} processes, pictures of {data.side}²",
+                "decode", f"pictures of {data.side}², processes: {count}",
                 lambda shares=shares: pool.map(_decode, shares, chunksize=1),
                 amount=len(data.encoded), unit="pictures/s",
             )  # fmt: skip
@@ -123,7 +123,7 @@ def stream(clock: Clock, work: Work, data: Dataset, decoding: list[Row]) -> Iter
             for _ in range(2 * workers + 2):
                 with_workers.next()
             yield clock.rate(
-                "stream", f"{workers} workers, crops of {work.gt}²", with_workers.next, amount=work.batch,
+                "stream", f"crops of {work.gt}², workers: {workers}", with_workers.next, amount=work.batch,
                 unit="pictures/s", limit="decode alone", of=alone.value,
             )  # fmt: skip
         finally:

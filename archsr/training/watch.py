@@ -1,7 +1,7 @@
 """What a run watches besides its losses, and says in plain words when it looks wrong.
 
 The limits were set after runs on photographs of architecture from RealESRGAN_x4plus and with the small SRVGG network,
-with and without a discriminator: see the table in the README for what was seen and where the limits lie.
+with and without a discriminator: see the table in configs/README.md for what was seen and where the limits lie.
 """
 
 from collections.abc import Mapping
