@@ -82,6 +82,8 @@ def open_source(path: Path, *, page: int = 0, max_pixels: int = MAX_PIXELS) -> S
     try:
         return _by_vips(path, head, page, max_pixels)
     except pyvips.Error as error:
+        if "bad labq format" in str(error):  # libvips does not read all 8-bit CIELab
+            return _by_pil(path, max_pixels)
         if "is not a known file format" in str(error):
             raise BadImageError(f"not a picture that can be read{looks_like(head)}") from None
         raise BadImageError(f"damaged: {reason(error)}") from None
@@ -93,6 +95,8 @@ def _by_vips(path: Path, start: bytes, page: int, max_pixels: int) -> Source:
         options["page"] = page
     head = pyvips.Image.new_from_file(str(path), access="sequential", **options)
     _check(head, max_pixels)
+    if start.startswith(b"\xff\xd8"):
+        _check_end(path, max_pixels)
     pages = cast(int, head.get("n-pages")) if head.get_typeof("n-pages") else 1
     animated = start.startswith(b"\x89PNG") and b"acTL" in start
     if animated or (pages > 1 and not str(head.get("vips-loader")).startswith("tiff")):
@@ -120,6 +124,14 @@ def _check(image: pyvips.Image, max_pixels: int) -> None:
         raise BadImageError("floating-point pixels, which have no fixed white")
     if image.format not in _DEPTHS:
         raise BadImageError(f"{image.format} pixels; expected 8 or 16 bits without sign")
+
+
+def _check_end(path: Path, max_pixels: int) -> None:
+    """Refuse a JPEG with fewer rows than it says, which libvips fills with grey: a grey lower edge is looked into."""
+    small = pyvips.Image.new_from_file(str(path), access="sequential", shrink=8)
+    edge = small.crop(0, small.height - 1, small.width, 1).numpy()
+    if ((edge == 127) | (edge == 128)).all():
+        read_photo(path, max_pixels=max_pixels)
 
 
 def _in_rgb_or_grey(image: pyvips.Image) -> pyvips.Image:
