@@ -96,7 +96,7 @@ def _by_vips(path: Path, start: bytes, page: int, max_pixels: int) -> Source:
     head = pyvips.Image.new_from_file(str(path), access="sequential", **options)
     _check(head, max_pixels)
     if start.startswith(b"\xff\xd8"):
-        _check_end(path, max_pixels)
+        _check_end(path, 8 if min(head.width, head.height) >= 16 else 1, max_pixels)
     pages = cast(int, head.get("n-pages")) if head.get_typeof("n-pages") else 1
     animated = start.startswith(b"\x89PNG") and b"acTL" in start
     if animated or (pages > 1 and not str(head.get("vips-loader")).startswith("tiff")):
@@ -126,9 +126,9 @@ def _check(image: pyvips.Image, max_pixels: int) -> None:
         raise BadImageError(f"{image.format} pixels; expected 8 or 16 bits without sign")
 
 
-def _check_end(path: Path, max_pixels: int) -> None:
+def _check_end(path: Path, shrink: int, max_pixels: int) -> None:
     """Refuse a JPEG with fewer rows than it says, which libvips fills with grey: a grey lower edge is looked into."""
-    small = pyvips.Image.new_from_file(str(path), access="sequential", shrink=8)
+    small = pyvips.Image.new_from_file(str(path), access="sequential", shrink=shrink)
     edge = small.crop(0, small.height - 1, small.width, 1).numpy()
     if ((edge == 127) | (edge == 128)).all():
         read_photo(path, max_pixels=max_pixels)

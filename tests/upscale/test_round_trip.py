@@ -300,6 +300,12 @@ def test_lab_is_read_as_pil_does(tmp_path):
     assert np.array_equal(source.reader()(0, 256), read_photo(tmp_path / "lab.tif").pixels)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (7, 3), (15, 16), (17, 23)])
+def test_a_small_jpeg(tmp_path, size):
+    Image.new("RGB", size, (200, 10, 10)).save(tmp_path / "a.jpg")
+    assert open_source(tmp_path / "a.jpg").size == size[::-1]
+
+
 def test_a_picture_that_is_grey_below_is_whole(tmp_path):
     picture = np.full((70, 40, 3), 128, np.uint8)
     picture[:20] = 7
