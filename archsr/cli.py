@@ -513,9 +513,7 @@ def _add_rest(verbs: "_Verbs") -> None:
     p.add_argument("stages", nargs="*", metavar="STAGE", choices=(*_STAGES, []), help=f"{', '.join(_STAGES)} (all)")
     p.add_argument("--seconds", type=_speed, default=5.0, help="for each figure, at least three rounds (5)")
     p.add_argument("--small", action="store_true", help="tiny networks: a trial of the command, compares with nothing")
-    p.add_argument(
-        "--against", choices=("realesrgan",), help="the same work in turns with the PyPI release, on the CPU"
-    )
+    p.add_argument("--against", choices=("realesrgan",), help="the same work in turns with the PyPI release")
     p.add_argument("--json", type=Path, help="store every round there")
     p.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two stored ones, nothing is measured")
     p.set_defaults(verb=_bench)

@@ -98,6 +98,13 @@ def test_both_sides_take_turns_and_the_ratio_is_of_the_medians():
     ]  # fmt: skip
 
 
+def test_a_ratio_is_to_the_peer_in_the_same_precision_where_it_has_it():
+    seconds = {("realesrgan", "w"): 8.0, ("realesrgan", "w, fp16"): 4.0, ("archsr", "w"): 4.0,
+               ("archsr", "w, fp16"): 1.0, ("archsr", "w, bf16"): 2.0}  # fmt: skip
+    rows = _in_turns({key: lambda s=s: s for key, s in seconds.items()}, 1)
+    assert [r.share for r in rows] == [1, 1, 2, 4, 4]
+
+
 @pytest.mark.parametrize("script", ["official.py", "official_iteration.py", "official_upscale.py"])
 def test_the_peers_scripts_are_found(script):
     assert _script(script).endswith(script)

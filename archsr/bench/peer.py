@@ -1,6 +1,7 @@
 """The same work done by realesrgan 0.3.0 and basicsr 1.4.2, in an environment of their own, in turns with ours.
 
-One thread and processor time on both sides, so that what else a machine does falls on neither.
+On a CPU one thread and processor time on both sides, so that what else a machine does falls on neither; on a GPU the
+time by the clock until it is done.
 """
 
 import json
@@ -11,9 +12,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
@@ -35,8 +36,37 @@ _LIBRARIES = (
     "yapf", "scikit-image", "tb-nightly", "facexlib", "gfpgan",
 )  # fmt: skip
 _RELEASES = ["--no-deps", "--use-pep517", "basicsr==1.4.2", "realesrgan==0.3.0"]
-_BATCH = 2
 _X4PLUS = "ncnn:realesrgan-x4plus"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What both sides do: where, how much at once, how often for one figure, in which precision besides fp32."""
+
+    device: torch.device
+    batch: int
+    iterations: int
+    picture: tuple[int, int]  # height, width that are enlarged
+    half: Literal["bf16", "fp16"]  # of enlarging; iterations: bf16
+
+    def timed(self, work: Callable[[], object]) -> float:
+        """Seconds of one call."""
+        if self.device.type == "cpu":
+            begun = time.process_time()
+            work()
+            return time.process_time() - begun
+        torch.cuda.synchronize(self.device)
+        begun = time.perf_counter()
+        work()
+        torch.cuda.synchronize(self.device)
+        return time.perf_counter() - begun
+
+
+def terms() -> Terms:
+    """Those of this machine: on a GPU the reference's batch, on a CPU what takes seconds."""
+    if torch.cuda.is_available():
+        return Terms(torch.device("cuda"), 12, 20, (768, 1024), "fp16")
+    return Terms(torch.device("cpu"), 2, 1, (128, 160), "bf16")
 
 
 def against(*, rounds: int = 3, work: Work | None = None, weights: str = _X4PLUS) -> list[Row]:
@@ -44,13 +74,15 @@ def against(*, rounds: int = 3, work: Work | None = None, weights: str = _X4PLUS
 
     Raises `UserError` where the environment cannot be made.
     """
-    work = replace(work or Work(), batch=_BATCH, picture=(128, 160))
+    agreed = terms()
     python = environment()
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    if agreed.device.type == "cpu":
+        torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as name:
-            contenders = {**_iterations(python, work), **_enlarging(python, Path(name), work, weights)}
+            sized = replace(work or Work(), batch=agreed.batch)
+            contenders = {**_iterations(python, sized, agreed), **_enlarging(python, Path(name), agreed, weights)}
             return _in_turns(contenders, rounds)
     finally:
         torch.set_num_threads(threads)
@@ -64,7 +96,8 @@ def _in_turns(contenders: dict[tuple[str, str], Callable[[], float]], rounds: in
             print(f"round {number + 1} of {rounds}: {', '.join(key)}: {seconds[key][-1]:.2f} s", file=sys.stderr)
     rows: list[Row] = []
     for (who, what), taken in seconds.items():
-        theirs = statistics.median(seconds["realesrgan", what.split(", bf16")[0]])
+        plain = what.removesuffix(", bf16").removesuffix(", fp16")
+        theirs = statistics.median(seconds["realesrgan", what if ("realesrgan", what) in seconds else plain])
         mine = statistics.median(taken)
         rows.append(Row("against", f"{what}: {who}", mine, "s", taken, limit="realesrgan's speed", share=theirs / mine))
     return rows
@@ -105,60 +138,57 @@ def _script(name: str) -> str:
 # ---------------------------------------------------------------- iterations
 
 
-def _iterations(python: str, work: Work) -> dict[tuple[str, str], Callable[[], float]]:
+def _iterations(python: str, work: Work, agreed: Terms) -> dict[tuple[str, str], Callable[[], float]]:
     found: dict[tuple[str, str], Callable[[], float]] = {}
     for layers, short in (("all layers", "all"), ("last layer", "last")):
-        what = f"iteration, {layers}, batch {_BATCH}, gt 256"
-        found["realesrgan", what] = lambda s=short: _their_iteration(python, s)
-        found["archsr", what] = lambda n=layers: _our_iteration(work, n, "fp32")
-        found["archsr", f"{what}, bf16"] = lambda n=layers: _our_iteration(work, n, "bf16")
+        what = f"iteration, {layers}, batch {work.batch}, gt 256"
+        found["realesrgan", what] = lambda s=short: _their_iteration(python, s, agreed)
+        found["archsr", what] = lambda n=layers: _our_iteration(work, n, "fp32", agreed)
+        found["archsr", f"{what}, bf16"] = lambda n=layers: _our_iteration(work, n, "bf16", agreed)
     return found
 
 
-def _their_iteration(python: str, layers: str) -> float:
-    said: dict[str, Any] = json.loads(_run([python, _script("official_iteration.py"), layers, str(_BATCH), "1"]))
-    return (said["feed"][0] + said["step"][0]) / 1000
+def _their_iteration(python: str, layers: str, agreed: Terms) -> float:
+    how = [layers, str(agreed.batch), str(agreed.iterations), agreed.device.type]
+    said: dict[str, list[float]] = json.loads(_run([python, _script("official_iteration.py"), *how]))
+    return statistics.median(f + s for f, s in zip(said["feed"], said["step"], strict=True)) / 1000
 
 
-def _our_iteration(work: Work, layers: str, precision: str) -> float:
+def _our_iteration(work: Work, layers: str, precision: str, agreed: Terms) -> float:
     config = check(TrainConfig, tables(work, LAYERS[layers], precision), where="bench")
-    accelerator = Accelerator(cpu=True, mixed_precision={"fp32": "no"}.get(precision, precision))
+    kind = {"fp32": "no"}.get(precision, precision)
+    accelerator = Accelerator(cpu=agreed.device.type == "cpu", mixed_precision=kind)
     try:
         once = iteration(config, accelerator)
         once()
-        return _timed(once)
+        return statistics.median(agreed.timed(once) for _ in range(agreed.iterations))
     finally:
         end()
-
-
-def _timed(work: Callable[[], object]) -> float:
-    begun = time.process_time()
-    work()
-    return time.process_time() - begun
 
 
 # ---------------------------------------------------------------- enlarging
 
 
-def _enlarging(python: str, folder: Path, work: Work, weights: str) -> dict[tuple[str, str], Callable[[], float]]:
-    height, width = work.picture
+def _enlarging(python: str, folder: Path, agreed: Terms, weights: str) -> dict[tuple[str, str], Callable[[], float]]:
+    height, width = agreed.picture
     pixels = (np.random.default_rng(0).random((height, width, 3)) * 255).astype(np.uint8)
     np.save(folder / "in.npy", pixels)
     export(weights, folder / "x.pth")
     what = f"enlarging {width}×{height}"
     net, _ = open_model(weights)
 
-    def theirs() -> float:
+    def theirs(precision: str) -> float:
         files = [str(folder / name) for name in ("x.pth", "in.npy", "out.npy")]
-        return float(_run([python, _script("official_upscale.py"), *files, "0"]).splitlines()[-1])
+        how = ["0", agreed.device.type, precision]
+        return float(_run([python, _script("official_upscale.py"), *files, *how]).splitlines()[-1])
 
     def ours(precision: str) -> float:
-        upscaler = Upscaler(net, device=torch.device("cpu"), tile=0, precision=precision)  # pyright: ignore[reportArgumentType]
+        upscaler = Upscaler(net, device=agreed.device, tile=0, precision=precision)  # pyright: ignore[reportArgumentType]
         upscaler.pixels(pixels[:32, :32])
-        return _timed(lambda: upscaler.pixels(pixels))
+        return agreed.timed(lambda: upscaler.pixels(pixels))
 
-    return {
-        ("realesrgan", what): theirs,
-        ("archsr", what): lambda: ours("fp32"),
-        ("archsr", f"{what}, bf16"): lambda: ours("bf16"),
-    }
+    found = {("realesrgan", what): lambda: theirs("fp32"), ("archsr", what): lambda: ours("fp32")}
+    if agreed.half == "fp16":
+        found["realesrgan", f"{what}, fp16"] = lambda: theirs("fp16")
+    found["archsr", f"{what}, {agreed.half}"] = lambda: ours(agreed.half)
+    return found

@@ -1,6 +1,7 @@
-"""Runs inside the peers' environment: the processor time of whole training iterations of realesrgan's own model.
+"""Runs inside the peers' environment: the time of whole training iterations of realesrgan's own model.
 
-python official_iteration.py all|last BATCH ITERATIONS  (milliseconds as JSON; the first iteration is not counted)
+python official_iteration.py all|last BATCH ITERATIONS [cpu|cuda]
+Milliseconds as JSON, of processor time on a CPU, by the clock on a GPU; the first iteration is not counted.
 """
 
 import json
@@ -41,9 +42,16 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def network(layers):
+def now(device):
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def network(layers, device):
     """The reference's model with all its networks, untrained; `last` freezes by hand what it has no option for."""
-    made = official.model(**OPTIONS)
+    made = official.model(**{**OPTIONS, "num_gpu": 0 if device == "cpu" else 1})
     del made._dequeue_and_enqueue
     begin = SRGANModel.setup_optimizers
 
@@ -56,26 +64,29 @@ def network(layers):
     untrained = types.SimpleNamespace(vgg19=lambda **_: torchvision.models.vgg19(weights=None))
     with mock.patch.object(SRGANModel, "setup_optimizers", frozen), mock.patch.object(vgg_arch, "vgg", untrained):
         SRGANModel.__init__(made, made.opt)
+    made.jpeger.to(device)
+    made.usm_sharpener.to(device)
     made.queue_size = official.FEED["queue_size"]
     return made
 
 
-def main(layers, batch, iterations):
-    official.pad_contiguous()
-    torch.Tensor.cuda = lambda self, *_: self
+def main(layers, batch, iterations, device="cpu"):
+    if device == "cpu":
+        official.pad_contiguous()
+        torch.Tensor.cuda = lambda self, *_: self
     torch.manual_seed(0)
-    made, kernels = network(layers), official.dataset()
+    made, kernels = network(layers, device), official.dataset()
     feeds, steps = [], []
     for number in range(int(iterations) + 1):
         drawn = [kernels[0] for _ in range(int(batch))]
         given = {k: torch.stack([d[k] for d in drawn]) for k in ("kernel1", "kernel2", "sinc_kernel")}
         given["gt"] = torch.from_numpy(np.random.default_rng(number).random((int(batch), 3, 400, 400), np.float32))
-        started = time.process_time()
+        started = now(device)
         made.feed_data(given)
-        fed = time.process_time()
+        fed = now(device)
         made.optimize_parameters(number + 1)
         feeds.append(1000 * (fed - started))
-        steps.append(1000 * (time.process_time() - fed))
+        steps.append(1000 * (now(device) - fed))
     print(json.dumps({"feed": feeds[1:], "step": steps[1:]}))
 
 
