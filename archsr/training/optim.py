@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, list_optimizers  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor, nn
 
 from archsr.config import OptimizerConfig
@@ -13,6 +12,7 @@ from archsr.errors import UserError, near
 from archsr.seeds import seeded
 from archsr.training.layers import Group
 
+_OWN = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}  # timm's of these names, without importing all of timm
 _FUSED = ("adam", "adamw", "sgd", "nesterov", "momentum")  # torch's own, with a kernel for all tensors at once on CUDA
 
 
@@ -22,9 +22,12 @@ def make_optimizer(groups: Sequence[Group], config: OptimizerConfig, *, lr: floa
     Raises `UserError` for a name that timm does not know, and for an optimiser that a trial on one small layer shows
     not to work, or not to be storable: better now than at the first checkpoint.
     """
-    known = [str(name) for name in list_optimizers()]
-    if config.name not in known:
-        raise UserError(f"training.optimizer.name: no optimiser {config.name!r}{near(config.name, known)}")
+    if config.name not in _OWN:
+        from timm.optim import list_optimizers  # pyright: ignore[reportPrivateImportUsage]
+
+        known = [str(name) for name in list_optimizers()]
+        if config.name not in known:
+            raise UserError(f"training.optimizer.name: no optimiser {config.name!r}{near(config.name, known)}")
     parameters = [p for group in groups for p in _decayed(group, config, lr)]
     try:
         with seeded(0, "optimiser trial"):
@@ -56,6 +59,10 @@ def _create(parameters: list[dict[str, Any]], config: OptimizerConfig, lr: float
     on_gpu = parameters[0]["params"][0].is_cuda
     own: dict[str, Any] = {"fused": True} if on_gpu and config.name in _FUSED else {}
     own |= config.args
+    if config.name in _OWN:
+        return _OWN[config.name](parameters, lr=lr, weight_decay=config.weight_decay, betas=config.betas, **own)
+    from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
+
     return create_optimizer_v2(
         parameters, opt=config.name, lr=lr, weight_decay=config.weight_decay, betas=config.betas, **own
     )

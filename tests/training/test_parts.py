@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
 from torch import nn
 
 from archsr.config import EmaConfig, LayerGroup, LossConfig, OptimizerConfig, PerceptualLoss, TrainConfig
@@ -195,7 +196,25 @@ def test_unknown_optimisers_and_settings_are_named():
         make_optimizer(groups, OptimizerConfig(name="adamm"), lr=1e-3)
 
 
-@pytest.mark.parametrize("name", ["lamb", "adahessian", "adan", "kron"])
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("args", [{}, {"amsgrad": True, "eps": 1e-6}])
+def test_adam_is_the_one_timm_makes(name, args):
+    groups = select(nn.Conv2d(2, 3, 3), ["weight", "bias"])
+    settings = OptimizerConfig(name=name, weight_decay=0.02, betas=(0.8, 0.95), args=args)
+    ours = make_optimizer(groups, settings, lr=1e-3)
+    timms = create_optimizer_v2(
+        ours.param_groups[0]["params"], opt=name, lr=1e-3, weight_decay=0.02, betas=(0.8, 0.95), **args
+    )
+    assert type(ours) is type(timms)
+    assert ours.defaults == timms.defaults
+
+
+def test_a_setting_that_adam_does_not_have_is_named():
+    with pytest.raises(UserError, match="momentum"):
+        make_optimizer(select(nn.Conv2d(2, 3, 3), ["weight"]), OptimizerConfig(args={"momentum": 0.9}), lr=1e-3)
+
+
+@pytest.mark.parametrize("name", ["lamb", "adahessian", "adan", pytest.param("kron", marks=pytest.mark.slow)])
 def test_an_optimiser_that_cannot_be_stored_or_run_is_refused_at_the_start(name):
     groups = select(nn.Conv2d(2, 3, 3), ["weight"])
     with pytest.raises(UserError, match=f"{name} cannot be used here"):
