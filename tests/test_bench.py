@@ -12,13 +12,17 @@ from archsr.bench.peer import _in_turns, _script
 from archsr.bench.timing import Clock, Row
 from archsr.cli import main
 
+ALL = ["decode", "stream", "degrade", "train", "upscale"]
 
-def test_all_stages_on_tiny_networks_as_table_and_json(tmp_path, capsys):
-    assert main(["bench", "--small", "--seconds", "0.01", "--json", str(tmp_path / "b.json")]) == 0
+
+@pytest.mark.parametrize("stages", [["decode", "upscale"], pytest.param(ALL, marks=pytest.mark.slow)], ids=len)
+def test_stages_on_tiny_networks_as_table_and_json(tmp_path, capsys, stages):
+    asked = [] if stages == ALL else stages
+    assert main(["bench", *asked, "--small", "--seconds", "0.01", "--json", str(tmp_path / "b.json")]) == 0
     said = capsys.readouterr().out
     found = json.loads((tmp_path / "b.json").read_text())
     assert found["schema"] == "archsr.bench/2"
-    assert {r["stage"] for r in found["rows"]} == {"limit", "decode", "stream", "degrade", "train", "upscale"}
+    assert {r["stage"] for r in found["rows"]} == {"limit", *stages}
     for row in found["rows"]:
         assert row["value"] > 0
         assert len(row["rounds"]) >= 3

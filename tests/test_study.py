@@ -42,6 +42,7 @@ def run(path, **changes):
     return study(path, **{"overrides": [], "task": None, "join": False, "launch": "", "dry": False, **changes})
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_it_goes_on_and_answers(tables, tmp_path):
     tables["train"]["training"] = {**tables["train"]["training"], "stages": [{"iterations": 40, "lr": 1e-3}]}
     path = tmp_path / "study.toml"

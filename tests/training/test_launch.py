@@ -85,6 +85,7 @@ def keys(run):
     return {step: sorted(k) for step, k in found.items()}
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_on_two_and_on_one_process(tiny_tables, tmp_path):
     """Bit-identical weights on the same number of processes, exactly the same samples on another."""
     tables = {**tiny_tables, "checkpoint": {"every": 10}, "validation": {"every": 100, "samples": 2}}

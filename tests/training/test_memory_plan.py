@@ -47,7 +47,7 @@ def test_more_memory_never_gives_a_slower_way():
     assert (found[-1].config.training.micro_batch, found[-1].recomputed) == (12, "no")
 
 
-@pytest.mark.parametrize("gb", [2.5, 3, 4, 8])
+@pytest.mark.parametrize("gb", [3, 8, *(pytest.param(gb, marks=pytest.mark.slow) for gb in (2.5, 4))])
 def test_the_advice_fits(gb):
     full = config(layers=["all"], micro_batch=12)
     better = plan.fitting(full, int(gb * GB))

@@ -44,7 +44,7 @@ def states(folder, step):
     return {name: safetensors.torch.load_file(path / f"{name}.safetensors") for name in ("generator", "discriminator")}
 
 
-@pytest.mark.parametrize("name", ["esrgan", "srgan"])
+@pytest.mark.parametrize("name", ["esrgan", pytest.param("srgan", marks=pytest.mark.slow)])
 def test_stopped_and_resumed_is_the_unbroken_run(name, tiny_tables):
     stages = "training.stages=[{iterations=4, lr=1e-3}]"
     unbroken = run(tables(name, tiny_tables, stages, "name=unbroken", "losses.ldl.weight=1.0"))
@@ -84,6 +84,7 @@ def test_every_term_at_once(tiny_tables):
     assert all(f'"{name}":' in line for name in TrainConfig.model_fields["losses"].annotation.model_fields)
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_two_accumulated_micro_batches(tiny_tables, tmp_path, monkeypatch):
     """The relativistic objective's three passes under DDP: gradients are gathered once, and are the same.
 

@@ -101,6 +101,7 @@ def test_a_mistake_of_the_users_is_said_once_whatever_the_restarts(tmp_path):
     assert 1 <= ended.stderr.count("wrong.toml: name: missing") <= 2, "once per process"
 
 
+@pytest.mark.slow
 def test_a_rank_that_hangs_ends_them_all_with_their_stacks(configured):
     """One of two sleeps for ever inside of an iteration, the other waits for it: both end when the time is over."""
     path, run = configured("hanging", 12, collective_timeout=0.25)
