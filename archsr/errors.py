@@ -12,7 +12,7 @@ class ElsewhereError(UserError):
     """The same trouble on a rank that another one already reports: exit code 2, nothing printed."""
 
 
-def near(word: str, known: Iterable[str]) -> str:
+def near(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
     """`"; did you mean 'x' or 'y'?"` for the known words nearest to `word`, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=likeness)
     return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""

@@ -1,6 +1,5 @@
 """Fine-tune Real-ESRGAN: `accelerate launch archsr/train.py --config configs/last_layer.toml`."""
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from archsr import config_file
+from archsr.arguments import Parser, add_overrides, parsed
 from archsr.config import TrainConfig
 from archsr.errors import ElsewhereError, UserError
 from archsr.stopping import Wishes, decide, decided, stoppable
@@ -19,9 +19,9 @@ def main() -> int:
     """Parse, train; exit code 2 with one line for what the user can mend, 85 for a run that stopped as asked."""
     if (code := decided()) is not None:
         return code
-    args = _parser().parse_args()
     os.environ["MPLBACKEND"] = "agg"  # started from a notebook, its kernel's would have to be installed here, too
     try:
+        args = parsed(parser(), sys.argv[1:])
         config = config_file.load(TrainConfig, args.config, overrides=args.set)
         if not args.dry_run and not args.debug:
             return stoppable(lambda wishes: _train(config, wishes, resume=args.resume))
@@ -48,19 +48,17 @@ def _train(config: TrainConfig, wishes: Wishes, *, resume: bool) -> None:
     session.run(config, resume=resume, wishes=wishes)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="example: accelerate launch archsr/train.py --config configs/tail.toml --set training.micro_batch=4",
-    )
-    parser.add_argument("--config", type=Path, required=True, help="a TOML file; configs/ has one per kind of run")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a.b.c=value")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint, if there is one")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print config, layers, memory and what is at hand, and stop"
-    )
-    parser.add_argument("--debug", action="store_true", help="a few tiny steps through every stage, then stop")
-    return parser
+def parser() -> Parser:
+    """The flags of a training."""
+    launch = "accelerate launch archsr/train.py --config configs/tail.toml"
+    examples = [launch, f"{launch} --resume --set training.micro_batch=4", f"{launch} --dry-run"]
+    made = Parser(description=__doc__, examples=examples)
+    made.add_argument("--config", type=Path, required=True, help="a TOML file; configs/ has one per kind of run")
+    add_overrides(made)
+    made.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint, if there is one")
+    made.add_argument("--dry-run", action="store_true", help="print config, layers, memory, what is at hand, and stop")
+    made.add_argument("--debug", action="store_true", help="a few tiny steps through every stage, then stop")
+    return made
 
 
 if __name__ == "__main__":

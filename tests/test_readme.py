@@ -58,7 +58,7 @@ def all_commands():
 
 
 COMMANDS = [pytest.param(words, id=f"{page}: {' '.join(words)[:70]}") for page, words in all_commands()]
-VERBS = next(a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+VERBS = next(a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
 
 
 def checked_overrides(args, kind):
@@ -78,7 +78,7 @@ def check_archsr(words):
     assert set(flags) <= set(parser._option_string_actions), f"archsr {words[1]} has no {flags}"
     if PLACEHOLDER.search(" ".join(words).removesuffix("--dry-run")) or len(words) == 2:
         return
-    args = cli._parser().parse_args(words[1:])
+    args = cli.parser().parse_args(words[1:])
     if words[1] == "prepare":
         checked_overrides(args, PrepareConfig)
     elif words[1] in ("plan", "submit", "preview"):
@@ -93,7 +93,7 @@ def check_training(words):
         assert not [w for w in unknown if words.index(w) < at]
     if "..." in words:
         return
-    args = train._parser().parse_args(words[at + 1 :])
+    args = train.parser().parse_args(words[at + 1 :])
     checked_overrides(args, TrainConfig)
 
 
@@ -150,7 +150,7 @@ def test_the_overrides_in_the_text_fit():
     found = [s for text in TEXTS.values() for s in spans(text) if s.startswith("--set ") and "a.b=c" not in s]
     assert found
     for span in found:
-        args = train._parser().parse_args(["--config", "configs/tail.toml", *shlex.split(span)])
+        args = train.parser().parse_args(["--config", "configs/tail.toml", *shlex.split(span)])
         checked_overrides(args, TrainConfig)
 
 
@@ -173,17 +173,18 @@ def test_the_table_of_configs_has_all_of_them():
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_shows_an_example_that_parses(verb, capsys):
+def test_help_shows_examples_that_parse(verb, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([verb, "--help"])
     assert ended.value.code == 0
-    [example] = re.findall(r"example: (.+)", VERBS[verb].epilog)
-    assert "example: " in capsys.readouterr().out
-    words = shlex.split(example)
-    if words[0] == "archsr":
-        cli._parser().parse_args(words[1:])
-    else:
-        check_training(words)
+    shown = capsys.readouterr().out.split("example", 1)[1].partition(":\n")[2]
+    for example in shown.splitlines():
+        words = shlex.split(example.replace('eval "$(', "").replace(')"', ""), comments=True)
+        if "train.py" in example:
+            check_training(words)
+        else:
+            words = words[: words.index(">")] if ">" in words else words
+            cli.parser().parse_args(words[words.index("archsr") + 1 :])
 
 
 QUICK = [w for page, w in all_commands() if page == "configs/README.md" and w[0] == "archsr" and w[1:2] == ["plan"]]

@@ -61,8 +61,8 @@ def test_the_command(capsys):
     out = capsys.readouterr().out
     assert "all" in out
     assert "fits" in out
-    with pytest.raises(SystemExit):
-        main(["plan", "configs/compact.toml", "--memory", "much"])
+    assert main(["plan", "configs/compact.toml", "--memory", "much"]) == 2
+    assert "expected a size, for example 16GB" in capsys.readouterr().err
 
 
 def test_out_of_memory_says_what_to_change(tiny, monkeypatch):

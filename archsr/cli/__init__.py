@@ -1,0 +1,43 @@
+"""The `archsr` command: a short function per verb beside its flags, no logic."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from archsr import __version__
+from archsr.arguments import Parser, parsed
+from archsr.cli import data, machine, results, runs
+from archsr.errors import UserError
+
+_DESCRIPTION = """\
+Fine-tune Real-ESRGAN for photographs of architecture.
+
+The usual way: init, prepare, doctor; training, which its launcher starts; evaluate, upscale, export.
+`archsr VERB --help` has each verb's flags and examples."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a verb. Exit code 2 and one line on stderr for what the user can mend."""
+    os.environ["MPLBACKEND"] = "agg"  # started from a notebook, its kernel's would have to be installed here, too
+    try:
+        args = parsed(parser(), (sys.argv[1:] if words is None else words) or ["--help"])
+        return args.verb(args)
+    except UserError as error:
+        print(f"archsr: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only break into the farewell
+        print("archsr: stopped", file=sys.stderr)
+        return 130
+
+
+def parser() -> Parser:
+    """The whole command, verbs in the order in which they are usually needed."""
+    examples = ["archsr demo", "archsr init photos", "accelerate launch archsr/train.py --config archsr.toml"]
+    made = Parser(prog="archsr", description=_DESCRIPTION, examples=examples)
+    made.add_argument("--version", action="version", version=f"archsr {__version__}")
+    verbs = made.add_subparsers(required=True, metavar="VERB")
+    for group in (data, runs, results, machine):
+        group.add(verbs)
+    return made

@@ -1,0 +1,117 @@
+"""Verbs of photographs: a config for them, shards of them, what is in those, how they are degraded."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archsr import arguments as a
+from archsr.errors import UserError
+
+if TYPE_CHECKING:
+    from archsr.arguments import Verbs
+
+
+def add(verbs: "Verbs") -> None:
+    """Add all of them."""
+    _add_init(verbs)
+    _add_prepare(verbs)
+    _add_inspect(verbs)
+    _add_preview(verbs)
+
+
+def _init(args: argparse.Namespace) -> int:
+    from archsr.init import init
+
+    print(init(args.photos, args.out, shards=args.shards, memory=args.memory, force=args.force, dry_run=args.dry_run))
+    return 0
+
+
+def _add_init(verbs: "Verbs") -> None:
+    examples = ["archsr init photos", "archsr init photos --memory 16GB --dry-run"]
+    p = a.verb(verbs, "init", "a config for your photographs and your machine", examples, _init)
+    p.add_argument("photos", type=Path, help="a folder with a folder per project")
+    p.add_argument("--out", type=Path, default=Path("archsr.toml"), help="the config to write (archsr.toml)")
+    p.add_argument("--shards", default="shards/photos", help="where the shards will be (shards/photos)")
+    p.add_argument("--memory", type=a.size, help="of the GPU, as 16GB (default: what is free on this machine)")
+    p.add_argument("--force", action="store_true", help="overwrite the config")
+    p.add_argument("--dry-run", action="store_true", help="print it, and write nothing")
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from archsr import config_file
+    from archsr.config import PrepareConfig
+    from archsr.prepare.pipeline import Task, prepare
+    from archsr.prepare.verify import summary, tag_table
+
+    tables = config_file.read(args.config) if args.config else {}
+    data = config_file.with_overrides(tables, args.set)
+    config = config_file.check(PrepareConfig, data, where=str(args.config or "prepare"))
+    task = Task(*args.task) if args.task else None
+    made = prepare(args.photos, args.out, config, workers=args.workers, task=task, join=args.join, restart=args.restart)
+    if made is None:
+        number, of = args.task
+        print(f"task {number} of {of} is done; when all are: archsr prepare {args.photos} {args.out} --join")
+    else:
+        print("\n".join([summary(made, args.out), *tag_table(args.out, made)]))
+    return 0
+
+
+def _add_prepare(verbs: "Verbs") -> None:
+    examples = [
+        "archsr prepare photos shards/photos",
+        "archsr prepare photos.zip shards/photos --set test=0.25 --set min_side=512",
+        "archsr prepare photos shards/photos --task 2/4    # on four machines, then --join on one",
+    ]
+    p = a.verb(verbs, "prepare", "a folder of photographs becomes shards", examples, _prepare)
+    p.add_argument(
+        "photos", help="a folder (one sub-folder per project), a .zip or .tar, a .parquet file, or hf:NAME[@SPLIT]"
+    )
+    p.add_argument("out", type=Path, help="the dataset's folder; an older dataset there is replaced when this is done")
+    p.add_argument("--config", type=Path, help="a TOML file as configs/prepare.toml; without it, defaults")
+    a.add_overrides(p)
+    p.add_argument("--workers", type=a.count, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    p.add_argument("--task", type=a.task, metavar="I/N", help="survey only part I of N; run --join when all are done")
+    p.add_argument("--join", action="store_true", help="put the dataset together from the parts of all tasks")
+    p.add_argument("--restart", action="store_true", help="drop what an unfinished preparation left, and begin anew")
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from archsr.prepare.verify import inspect_dataset
+
+    print(inspect_dataset(args.shards, check=not args.no_check))
+    return 0
+
+
+def _add_inspect(verbs: "Verbs") -> None:
+    examples = ["archsr inspect shards/photos"]
+    p = a.verb(verbs, "inspect", "what a dataset holds, every hash verified", examples, _inspect)
+    p.add_argument("shards", type=Path, help="a dataset's folder")
+    p.add_argument("--no-check", action="store_true", help="do not read the shards, only say what they are")
+
+
+def _preview(args: argparse.Namespace) -> int:
+    if (args.config is None) == (args.replay is None):
+        raise UserError("preview needs a config, or --replay FILE; for example: archsr preview configs/full.toml")
+    from archsr.preview import preview, replay
+
+    if args.replay:
+        print(replay(args.replay, args.out, overrides=args.set))
+    else:
+        print(preview(args.config, args.out, overrides=args.set, photos=args.photos, samples=args.samples))
+    return 0
+
+
+def _add_preview(verbs: "Verbs") -> None:
+    examples = [
+        "archsr preview configs/full.toml",
+        "archsr preview configs/full.toml --photos photos --set degrade.preset=camera",
+        "archsr preview --replay runs/full/bad_batches/1200.json",
+    ]
+    p = a.verb(verbs, "preview", "see a config's degradation before training", examples, _preview)
+    p.add_argument("config", type=Path, nargs="?", help="a config of a training or of a preparation")
+    p.add_argument("--out", type=Path, default=Path("preview"), help="where to write (default: preview)")
+    p.add_argument("--photos", type=Path, help="degrade photographs of this folder (default: the config's shards)")
+    a.add_overrides(p)
+    p.add_argument("--samples", type=a.positive, default=48, help="so many pairs for the PSNR, 12 on the sheet (48)")
+    p.add_argument("--replay", type=Path, metavar="FILE", help="instead of a config: RUN/bad_batches/STEP.json")

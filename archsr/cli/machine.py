@@ -1,0 +1,90 @@
+"""Verbs of the machine: a trial of everything, official weights, how fast it is, completion in the shell."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archsr import arguments as a
+
+if TYPE_CHECKING:
+    from archsr.arguments import Verbs
+
+_STAGES = ("decode", "stream", "degrade", "train", "upscale")
+
+
+def add(verbs: "Verbs") -> None:
+    """Add all of them."""
+    _add_demo(verbs)
+    _add_weights(verbs)
+    _add_bench(verbs)
+    _add_completion(verbs)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from archsr.demo import demo
+
+    return demo(args.folder, seed=args.seed)
+
+
+def _add_demo(verbs: "Verbs") -> None:
+    p = a.verb(verbs, "demo", "the whole path on drawn photographs, in minutes", ["archsr demo"], _demo)
+    p.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to write (default: demo)")
+    p.add_argument("--seed", type=a.count, default=0, help="of the drawn photographs and the training (0)")
+
+
+def _weights(args: argparse.Namespace) -> int:
+    from archsr.models.weights import describe, fetch
+
+    print(fetch(args.name) if args.name else describe())
+    return 0
+
+
+def _add_weights(verbs: "Verbs") -> None:
+    examples = ["archsr weights", "archsr weights RealESRGAN_x4plus"]
+    p = a.verb(verbs, "weights", "list official weights, or fetch one", examples, _weights)
+    p.add_argument("name", nargs="?", help="fetch this one to the cache and print its path")
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from archsr.bench import STAGES, bench
+    from archsr.bench.report import compared
+
+    if args.compare:
+        print(compared(*args.compare))
+        return 0
+    stages = () if args.stages == "all" else STAGES if "all" in args.stages else args.stages
+    print(bench(stages, seconds=args.seconds, small=args.small, peers=bool(args.against), to=args.json))
+    return 0
+
+
+def _add_bench(verbs: "Verbs") -> None:
+    examples = [
+        "archsr bench --json mine.json",
+        "archsr bench train upscale --seconds 20",
+        "archsr bench --against realesrgan",
+        "archsr bench --compare mine.json theirs.json",
+    ]
+    p = a.verb(verbs, "bench", "how fast this machine is, stage by stage", examples, _bench)
+    p.add_argument(
+        "stages", nargs="*", metavar="STAGE", choices=(*_STAGES, "all"), default="all",
+        help=f"{', '.join(_STAGES)} (all)",
+    )  # fmt: skip
+    p.add_argument("--seconds", type=a.above_zero, default=5.0, help="for each figure, at least three rounds (5)")
+    p.add_argument("--small", action="store_true", help="tiny networks: a trial of the command, compares with nothing")
+    p.add_argument("--against", choices=("realesrgan",), help="the same work in turns with the PyPI release")
+    p.add_argument("--json", type=Path, help="store every round there")
+    p.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two stored ones, nothing is measured")
+
+
+def _completion(args: argparse.Namespace) -> int:
+    from archsr.cli import parser
+    from archsr.completion import completion
+
+    print(completion(parser(), args.shell))
+    return 0
+
+
+def _add_completion(verbs: "Verbs") -> None:
+    examples = ['eval "$(archsr completion bash)"', "archsr completion zsh > ~/.zfunc/_archsr"]
+    p = a.verb(verbs, "completion", "words to complete by Tab in the shell", examples, _completion)
+    p.add_argument("shell", choices=("bash", "zsh", "tcsh"))

@@ -1,0 +1,205 @@
+"""Verbs of models: is one better, how far to go, use it, take it elsewhere, show it."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archsr import arguments as a
+
+if TYPE_CHECKING:
+    from archsr.arguments import Verbs
+
+
+def add(verbs: "Verbs") -> None:
+    """Add all of them."""
+    _add_evaluate(verbs)
+    _add_blend(verbs)
+    _add_upscale(verbs)
+    _add_export(verbs)
+    _add_app(verbs)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from archsr.evaluate.card import Question, evaluate_models
+    from archsr.evaluate.contenders import Options
+    from archsr.evaluate.measures import NO_REFERENCE
+    from archsr.world import joined
+
+    metrics = ["ms_ssim"] if args.offline else ["ms_ssim", "lpips", "dists"]
+    more = [m for name in args.metric for m in (NO_REFERENCE if name == "all" else (name,))]
+    question = Question(
+        models=tuple(args.models),
+        on=args.on or "",
+        split=args.split,
+        limit=args.limit,
+        metrics=tuple(dict.fromkeys([*metrics, *more])),
+        channel="y" if args.y else "rgb",
+        border=args.border,
+        baseline=args.baseline or "",
+        options=Options(args.weights, args.tile, tuple(args.blend)),
+    )
+    with joined() as world:
+        evaluate_models(question, out=args.out, world=world)
+    return 0
+
+
+def _add_evaluate(verbs: "Verbs") -> None:
+    examples = [
+        "archsr evaluate runs/tail",
+        "archsr evaluate runs/tail runs/full RealESRGAN_x4plus --on shards/photos",
+        "archsr evaluate runs/tail other.pth --on benchmarks/Set5 --y --out set5",
+        "archsr evaluate runs/tail --blend 0.25 --blend 0.5 --metric musiq",
+    ]
+    p = a.verb(verbs, "evaluate", "is a run better than its original, and by how much?", examples, _evaluate)
+    p.add_argument("models", nargs="+", metavar="RUN|FILE", help="run folders, weights, official names, lanczos")
+    p.add_argument(
+        "--on",
+        metavar="SHARDS|FOLDER",
+        help="a dataset (folder or URL), a benchmark's folder (Set5 ...: HR and LR in it), or photographs, reduced by "
+        "MATLAB's bicubic (default: the first run's dataset)",
+    )
+    p.add_argument("--split", choices=("val", "test"), default="test", help="of a dataset (default: test)")
+    p.add_argument("--weights", choices=("best", "last", "best_raw", "last_raw"), default="best", help="default: best")
+    p.add_argument("--baseline", metavar="NAME", help="what the others are compared with (default: the original)")
+    p.add_argument("--blend", type=float, action="append", default=[], metavar="ALPHA",
+                   help="also the weights between original and run, 0 to 1; again for more")  # fmt: skip
+    p.add_argument("--metric", action="append", default=[], help="a further measure of pyiqa, or all: BRISQUE, MUSIQ, "
+                   "MANIQA, CLIPIQA")  # fmt: skip
+    p.add_argument("--offline", action="store_true", help="without LPIPS and DISTS, which need downloads")
+    p.add_argument("--y", action="store_true", help="PSNR and SSIM on MATLAB's Y, as tables of benchmarks have them")
+    p.add_argument("--border", type=a.count, help="pixels cropped before measuring (default: the scale)")
+    p.add_argument("--limit", type=a.positive, help="at most this many pictures")
+    p.add_argument("--out", type=Path, help="default: RUN/evaluation/SPLIT")
+    p.add_argument("--tile", type=a.count, default=0, help="tile side in input pixels, 0 for none (default)")
+
+
+def _blend(args: argparse.Namespace) -> int:
+    from archsr.evaluate.strength import blend
+
+    blend(args.first, args.second, alpha=args.alpha, out=args.out, choose=args.choose, on=args.on, limit=args.limit)
+    return 0
+
+
+def _add_blend(verbs: "Verbs") -> None:
+    examples = [
+        "archsr blend RealESRGAN_x4plus runs/tail --alpha 0.7 --out tail70.safetensors",
+        "archsr blend RealESRGAN_x4plus runs/tail --choose niqe --out best.safetensors",
+    ]
+    p = a.verb(verbs, "blend", "weights between two models, and how far to go", examples, _blend)
+    p.add_argument("first", help="a run folder, a weights file or an official name: alpha 0")
+    p.add_argument("second", help="alpha 1")
+    p.add_argument("--alpha", type=float, help="how far from the first to the second; without it, chosen on --on")
+    p.add_argument("--choose", choices=("psnr", "ssim", "niqe"), default="psnr", help="by what (default: psnr)")
+    p.add_argument("--on", metavar="SHARDS", help="whose validation pairs choose (default: those of the second, a run)")
+    p.add_argument("--limit", type=a.positive, help="at most this many pictures")
+    p.add_argument("--out", type=Path, required=True, help="a .safetensors file")
+
+
+def _upscale(args: argparse.Namespace) -> int:
+    from archsr.upscale.devices import devices_of
+    from archsr.upscale.files import joined, plan_files, report, upscale_files, without_existing
+    from archsr.upscale.opening import open_model
+    from archsr.upscale.picture import Wanted
+    from archsr.upscale.upscaler import Upscaler
+    from archsr.world import joined as joined_world
+    from archsr.world import refuse_lost_processes
+
+    refuse_lost_processes()
+    with joined_world() as world:
+        pairs, there = without_existing(plan_files(args.source, args.target, ending=f".{args.format}"), args.existing)
+        net, _ = open_model(args.model, strength=args.strength)
+        devices = devices_of(args.device, rank=world.rank, size=world.size)
+        upscaler = Upscaler(
+            net, devices=devices, tile=args.tile, halo=args.halo, precision=args.precision, compiled=args.compile
+        )
+        wanted = Wanted(args.scale, args.quality, args.max_pixels, metadata=not args.no_metadata)
+        outcome = upscale_files(pairs[world.rank :: world.size], upscaler, wanted, show=world.rank == 0)
+        whole = joined(world.gather(outcome))  # all ranks
+        whole.skipped.extend(there)
+        return report(whole) if world.rank == 0 else 2 if whole.failed else 0
+
+
+def _add_upscale(verbs: "Verbs") -> None:
+    examples = [
+        "archsr upscale photos/ large/ --model runs/tail",
+        "archsr upscale facade.jpg facade_large.png --model RealESRGAN_x4plus",
+        "archsr upscale 'photos/**/*.jpg' large/ --model runs/tail --scale 3 --strength 0.7 --format jpg",
+    ]
+    p = a.verb(verbs, "upscale", "enlarge pictures and folders", examples, _upscale)
+    p.add_argument("source", type=Path, nargs="+", help="pictures, folders, or quoted patterns ('photos/**/*.jpg')")
+    p.add_argument("target", type=Path, help="a folder, or a file for one picture")
+    p.add_argument("--model", required=True, help="a run folder, a .pth or .safetensors file, or an official name")
+    p.add_argument("--scale", type=a.factor, metavar="N", help="of the result, also 1.5 (the model's own)")
+    p.add_argument("--strength", type=a.share, default=1.0, help="0 is what the run began with, 1 the run (1)")
+    p.add_argument("--format", choices=("png", "jpg", "webp", "tif"), default="png", help="in a folder (png)")
+    p.add_argument("--quality", type=a.quality, default=95, help="of JPEG and WebP; 100 is lossless WebP (95)")
+    p.add_argument("--no-metadata", action="store_true", help="leave out EXIF, XMP and IPTC; colour profiles stay")
+    p.add_argument("--existing", choices=("skip", "overwrite", "refuse"), default="skip", help="outputs there (skip)")
+    p.add_argument("--tile", type=a.count, help="side in input pixels, 0 for the whole picture (what memory allows)")
+    p.add_argument("--halo", type=a.count, help="input pixels seen around a tile (so many that no seam shows)")
+    p.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: fp16 on GPUs")
+    p.add_argument("--device", default="all", help="all, cpu, cuda:0, or several: cuda:0,cuda:1 (all)")
+    p.add_argument("--compile", action="store_true", help="with torch.compile: a slow start, then faster on GPUs")
+    p.add_argument("--max-pixels", type=a.positive, default=2_000_000_000, help="of an input (2000000000)")
+
+
+def _export(args: argparse.Namespace) -> int:
+    from archsr.export import export, targets_of
+    from archsr.export.card import card_path
+    from archsr.export.hub import push
+    from archsr.upscale.opening import open_model
+
+    targets = [args.target] if args.target else []
+    if args.to or not targets:
+        targets += targets_of(args.model, args.to or ["pth"], scale=open_model(args.model)[1].scale)
+    for target in targets:
+        done = export(args.model, target, precision=args.precision, strength=args.strength)
+        print(f"{', '.join(map(str, done.files))}: {done.said}")
+        if args.push:
+            print(push([*done.files, card_path(done.files[0])], args.push, private=not args.public))
+    return 0
+
+
+def _add_export(verbs: "Verbs") -> None:
+    examples = [
+        "archsr export runs/tail --to onnx --to ncnn",
+        "archsr export runs/tail tail.pth --strength 0.7",
+        "archsr export runs/tail --push OWNER/NAME",
+    ]
+    p = a.verb(verbs, "export", "a model as files for other tools", examples, _export)
+    p.add_argument("model", help="a run folder, a .pth or .safetensors file, or an official name")
+    p.add_argument("target", type=Path, nargs="?", help=".pth, .safetensors, .onnx, .param (ncnn) or .pt (TorchScript)")
+    p.add_argument(
+        "--to", action="append", choices=("pth", "safetensors", "onnx", "ncnn", "torchscript"),
+        help="instead of a target: RUN/export/RUN-x4.ENDING; again for more (pth)",
+    )  # fmt: skip
+    p.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="(fp32)")
+    p.add_argument("--strength", type=a.share, default=1.0, help="as of archsr upscale (1)")
+    p.add_argument("--push", metavar="OWNER/NAME", help="put the files into this repository of the Hugging Face hub")
+    p.add_argument("--public", action="store_true", help="a new repository is for everyone (private)")
+
+
+def _app(args: argparse.Namespace) -> int:
+    from archsr.app.limits import Limits
+    from archsr.app.server import Settings, serve_until_told
+
+    limits = Limits(size=args.max_bytes, pixels=args.max_pixels)
+    password = args.password or os.environ.get("ARCHSR_PASSWORD", "")
+    serve_until_told(Settings(args.models, args.runs, args.host, args.port, password, args.device, limits))
+    return 0
+
+
+def _add_app(verbs: "Verbs") -> None:
+    examples = ["archsr app", "archsr app runs/tail RealESRGAN_x4plus --port 8000 --device cpu"]
+    p = a.verb(verbs, "app", "a page: enlarge, compare, watch runs", examples, _app)
+    p.add_argument(
+        "models", nargs="*", metavar="RUN|FILE", help="as for upscale (all runs, and what is on the machine)"
+    )
+    p.add_argument("--runs", type=Path, default=Path("runs"), help="the folder whose runs are shown (runs)")
+    p.add_argument("--host", default="127.0.0.1", help="who may reach it: 0.0.0.0 is everybody (127.0.0.1)")
+    p.add_argument("--port", type=a.positive, default=7860, help="(7860)")
+    p.add_argument("--password", default="", help="that visitors are asked for; or in the variable ARCHSR_PASSWORD")
+    p.add_argument("--device", default="all", help="all, cpu, cuda:0, or several: cuda:0,cuda:1 (all)")
+    p.add_argument("--max-bytes", type=a.size, default=64 * 2**20, help="of a photograph (64MiB)")
+    p.add_argument("--max-pixels", type=a.positive, default=24_000_000, help="of a photograph (24000000)")

@@ -1,0 +1,178 @@
+"""Verbs of training: what would stop it, what fits, how it is started, what became of it, which layers are worth it."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archsr import arguments as a
+from archsr.errors import UserError
+
+if TYPE_CHECKING:
+    from archsr.arguments import Verbs
+
+
+def add(verbs: "Verbs") -> None:
+    """Add all of them."""
+    _add_doctor(verbs)
+    _add_plan(verbs)
+    _add_train(verbs)
+    _add_runs(verbs)
+    _add_submit(verbs)
+    _add_study(verbs)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from archsr import config_file
+    from archsr.config import TrainConfig
+    from archsr.doctor import examine
+    from archsr.doctor.launch import launch
+    from archsr.doctor.line import table
+
+    config = config_file.load(TrainConfig, args.config, overrides=args.set) if args.config else None
+    if args.launch and config is None:
+        raise UserError("doctor --launch: needs a config, for the step of training")
+    told = launch(config) if args.launch and config else []  # all ranks
+    if int(os.environ.get("RANK", "0")):
+        return 0
+    processes = int(os.environ.get("WORLD_SIZE", str(args.processes)))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", str(processes)))
+    lines = [*examine(config, processes=processes, here=here, every=args.verify), *told]
+    print(table(lines))
+    return 1 if any(line.state == "wrong" for line in lines) else 0
+
+
+def _add_doctor(verbs: "Verbs") -> None:
+    examples = [
+        "archsr doctor",
+        "archsr doctor configs/last_layer.toml --verify",
+        "accelerate launch --module archsr doctor configs/full.toml --launch",
+    ]
+    p = a.verb(verbs, "doctor", "what would stop a run, and what mends it", examples, _doctor)
+    p.add_argument("config", type=Path, nargs="?", help="a training config: its weights and shards are checked, too")
+    a.add_overrides(p)
+    p.add_argument("--processes", type=a.positive, default=1, help="for how many samples shall be shared out (1)")
+    p.add_argument("--verify", action="store_true", help="hash all shards, however many")
+    p.add_argument("--launch", action="store_true", help="sums and a training step on all processes of the launcher")
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from archsr import config_file
+    from archsr.config import TrainConfig
+    from archsr.training.plan import report
+    from archsr.training.setup import shared_out
+    from archsr.world import World
+
+    config = config_file.load(TrainConfig, args.config, overrides=args.set)
+    config = shared_out(config, World(size=args.processes))
+    print(report(config, memory=args.memory, tflops=args.tflops, processes=args.processes))
+    return 0
+
+
+def _add_plan(verbs: "Verbs") -> None:
+    examples = [
+        "archsr plan configs/full.toml --memory 16GB",
+        "archsr plan configs/full.toml --processes 4 --tflops 60",
+    ]
+    p = a.verb(verbs, "plan", "what fits in memory, without a GPU", examples, _plan)
+    p.add_argument("config", type=Path, help="a training config")
+    a.add_overrides(p)
+    p.add_argument("--memory", type=a.size, help="of one GPU: 16GB, 11.5GiB")
+    p.add_argument("--processes", type=a.positive, default=1, help="that share the global batch (1)")
+    p.add_argument("--tflops", type=a.above_zero, help="what the GPU sustains, 1e12 operations a second: adds the time")
+
+
+def _train(args: argparse.Namespace) -> int:
+    words = " ".join(args.anything) or "--config configs/last_layer.toml"
+    raise UserError(f"training is started by its launcher: accelerate launch archsr/train.py {words}")
+
+
+def _add_train(verbs: "Verbs") -> None:
+    examples = [
+        "accelerate launch archsr/train.py --config configs/tail.toml",
+        "accelerate launch archsr/train.py --config configs/tail.toml --resume",
+        "python archsr/train.py --config configs/tail.toml --debug",
+    ]
+    p = a.verb(verbs, "train", "how training is started", examples, _train)
+    p.add_argument("anything", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def _runs(args: argparse.Namespace) -> int:
+    import json
+    from dataclasses import asdict
+
+    from archsr.runs import survey, table
+
+    rows = survey(args.folder)
+    print(json.dumps([asdict(row) for row in rows], indent=1) if args.json else table(rows))
+    return 0
+
+
+def _add_runs(verbs: "Verbs") -> None:
+    examples = ["archsr runs", "archsr runs runs/tail --json"]
+    p = a.verb(verbs, "runs", "what has become of every run", examples, _runs)
+    p.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="of runs, or one run (default: runs)")
+    p.add_argument("--json", action="store_true", help="every figure, for programs")
+
+
+def _submit(args: argparse.Namespace) -> int:
+    from archsr import config_file
+    from archsr.config import TrainConfig
+    from archsr.submit import Resources, submit
+    from archsr.training.setup import shared_out
+    from archsr.world import World
+
+    config = config_file.load(TrainConfig, args.config, overrides=args.set)
+    names = ("nodes", "gpus", "cpus", "time", "partition", "account", "warning", "processes")
+    resources = Resources(**{n: getattr(args, n) for n in names}, options=tuple(args.sbatch))
+    shared_out(config, World(size=resources.world))  # a batch that cannot be shared out fails here, not in the queue
+    print(submit(config, resources, dry_run=args.dry_run))
+    return 0
+
+
+def _add_submit(verbs: "Verbs") -> None:
+    examples = [
+        "archsr submit configs/tail.toml --nodes 2 --gpus 4 --time 4:00:00",
+        "archsr submit configs/full.toml --gpus 4 --sbatch=--mem=64G --dry-run",
+    ]
+    p = a.verb(verbs, "submit", "train on SLURM", examples, _submit)
+    p.add_argument("config", type=Path, help="a training config")
+    a.add_overrides(p)
+    p.add_argument("--nodes", type=a.positive, default=1, help="(1)")
+    p.add_argument("--gpus", type=a.count, default=1, help="per node; 0 for CPUs (1)")
+    p.add_argument("--cpus", type=a.positive, default=8, help="per node (8)")
+    p.add_argument("--processes", type=a.positive, default=1, help="per node with --gpus 0 (1)")
+    p.add_argument("--time", default="24:00:00", help="limit as SLURM writes it; then it is queued again (24:00:00)")
+    p.add_argument("--partition", default="", help="default: the cluster's own")
+    p.add_argument("--account", default="", help="default: the user's own")
+    p.add_argument("--warning", type=a.positive, default=300, help="seconds before the limit to save in (300)")
+    p.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="further: --sbatch=--mem=64G")
+    p.add_argument("--dry-run", action="store_true", help="print the script, and submit nothing")
+
+
+def _study(args: argparse.Namespace) -> int:
+    from archsr.stopping import REQUEUE, Stopped
+    from archsr.study.main import study
+
+    try:
+        study(args.config, overrides=args.set, task=args.task, join=args.join, launch=args.launch, dry=args.dry_run)
+    except Stopped:
+        print("archsr: stopped; the same command goes on", file=sys.stderr)
+        return REQUEUE
+    return 0
+
+
+def _add_study(verbs: "Verbs") -> None:
+    examples = [
+        "archsr study configs/layer_study.toml",
+        "archsr study configs/layer_study.toml --task 3/18",
+        "archsr study configs/layer_study.toml --join",
+    ]
+    p = a.verb(verbs, "study", "which layers should be trained?", examples, _study)
+    p.add_argument("config", type=Path, help="a TOML file as configs/layer_study.toml")
+    a.add_overrides(p)
+    p.add_argument("--task", type=a.task, metavar="I/N", help="only part I of N of the runs; --join when all are done")
+    p.add_argument("--join", action="store_true", help="train nothing, only put together what is done")
+    p.add_argument("--launch", default="", metavar="WORDS", help="what starts train.py, e.g. 'accelerate launch'")
+    p.add_argument("--dry-run", action="store_true", help="say which runs there would be, and stop")
