@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -98,15 +99,29 @@ def test_a_snapshot_that_cannot_be_written_is_raised_too(saver):
 def test_a_rank_that_never_writes_is_not_waited_for_at_the_end(tmp_path, monkeypatch):
     """As after the death of another rank: its part does not come."""
     saver = Saver(tmp_path, world=ALONE, keep=Keep(2))
-    monkeypatch.setattr(writing, "_note", lambda folder, rank: folder / f"other-{rank}.json")
-    real = writing.write_bytes
-    monkeypatch.setattr(writing, "write_bytes", lambda path, text: None if "other" in path.name else real(path, text))
+    monkeypatch.setattr(writing, "_announce", lambda note, text: None)
     saver.begin(1, contents(1))
     started = time.perf_counter()
     saver.close()
     assert time.perf_counter() - started < 5
     assert load_newest(tmp_path, world=ALONE) == (None, [])
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_folder_may_be_renamed_as_soon_as_the_last_part_is_announced(tmp_path, monkeypatch):
+    """Rank 0 does so while another rank may still be in the call that announced its part."""
+    real, final = Path.replace, tmp_path / "final"
+
+    def replaced(path, target):
+        result = real(path, target)
+        if target == writing._note(tmp_path / "part", 1):
+            (tmp_path / "part").rename(final)
+        return result
+
+    (tmp_path / "part").mkdir()
+    monkeypatch.setattr(Path, "replace", replaced)
+    writing.write_part(tmp_path / "part", contents(1), rank=1)
+    assert {p.name for p in final.iterdir()} == {"rank-00001.safetensors", "part-00001.json"}
 
 
 stamps = st.lists(

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from archsr.atomic import sha256, sync_file, sync_folder, write_bytes
+from archsr.atomic import sha256, sync_file, sync_folder
 from archsr.checkpoint.folder import MANIFEST, SCHEMA, aside
 
 _HEADROOM = 64 * 2**20  # left free on the disk besides the checkpoint itself
@@ -79,7 +79,17 @@ def write_part(folder: Path, contents: Contents, *, rank: int) -> None:
     for name in names:
         sync_file(folder / name)
     table = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in names}
-    write_bytes(_note(folder, rank), json.dumps(table).encode())
+    _announce(_note(folder, rank), json.dumps(table))
+
+
+def _announce(note: Path, text: str) -> None:
+    """Write the note. It is the last that a rank does in the folder, which rank 0 renames as soon as all are there.
+
+    So nothing is flushed afterwards: the note is gone before the checkpoint has its name.
+    """
+    hidden = note.with_suffix(".tmp")
+    hidden.write_text(text)
+    hidden.replace(note)
 
 
 def _note(folder: Path, rank: int) -> Path:
