@@ -38,6 +38,8 @@ def test_an_addition_applies_to_the_code_as_it_is(name, diff, commands):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "diff", "commands"), ADDITIONS, ids=[name for name, _, _ in ADDITIONS])
 def test_an_addition_works(name, diff, commands, tmp_path):
+    if shutil.which("pyright", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") is None:
+        pytest.skip("ruff and pyright are not here: pip install -e '.[dev]'")
     for folder in ("archsr", "configs", "launch", "tests"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", ".no-cache"))
     for file in ("pyproject.toml", "README.md", "CONTRIBUTING.md"):
@@ -46,7 +48,7 @@ def test_an_addition_works(name, diff, commands, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f"{commands}\nruff check ."],
+        ["bash", "-euo", "pipefail", "-c", f"{commands}\nruff check .\npyright"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

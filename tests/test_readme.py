@@ -1,12 +1,8 @@
 """What the pages say can be done, can: every command parses, every file and key named is there; quick ones are run."""
 
 import argparse
-import os
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +12,6 @@ from accelerate.commands.launch import launch_command_parser
 
 from archsr import cli, config_file, train
 from archsr.config import PrepareConfig, TrainConfig
-from archsr.demo_photos import draw_photos
 from archsr.models.build import build
 from archsr.training.layers import select
 
@@ -185,63 +180,3 @@ def test_help_shows_examples_that_parse(verb, capsys):
         else:
             words = words[: words.index(">")] if ">" in words else words
             cli.parser().parse_args(words[words.index("archsr") + 1 :])
-
-
-QUICK = [w for page, w in all_commands() if page == "configs/README.md" and w[0] == "archsr" and w[1:2] == ["plan"]]
-
-
-@pytest.mark.parametrize("words", QUICK, ids=" ".join)
-def test_quick_commands_run(words, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    assert cli.main(words[1:]) == 0
-    assert capsys.readouterr().out
-
-
-@pytest.fixture
-def house(tmp_path, monkeypatch):
-    """What a reader has: the project, and photographs."""
-    for name in ("archsr", "configs", "launch"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    draw_photos(tmp_path / "photos", projects=16, views=1, plans=1)
-    pictures = sorted((tmp_path / "photos").rglob("*.jpg"))
-    (tmp_path / "client_photos").mkdir()
-    shutil.copy(pictures[0], tmp_path / "client_photos")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def went(house, way, more):
-    """Run a block's commands as they stand; `more` goes to those that take a config."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    for words in commands_of(way):
-        if words[0] == ".":
-            continue
-        configured = any(w.endswith("train.py") for w in words) or words[1] == "preview"
-        command = [*words, *(more if configured else []), *(["--offline"] if words[1] == "evaluate" else [])]
-        done = subprocess.run(command, env=environment, cwd=house, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-
-
-@pytest.mark.slow
-def test_the_shortest_way_of_ones_own_photographs(house):
-    """Two iterations in place of the hundreds that init chooses, then resumed to the third."""
-    way, resumed = blocks(TEXTS["README.md"].split("## Your own photographs")[1], "sh")[:2]
-    went(house, way, ["--set", "training.stages=[{iterations=2,lr=1e-4}]"])
-    went(house, resumed, ["--set", "training.stages=[{iterations=3,lr=1e-4}]"])
-    for name in ("shards/photos/report.html", "runs/archsr/evaluation/test/report.html", "runs/archsr/export"):
-        assert (house / name).exists()
-    assert len(list((house / "enlarged").iterdir())) == 1
-
-
-@pytest.mark.slow
-def test_the_way_of_ones_own_photographs(house):
-    """Its commands as they stand, the config offline and small as the text after them says, two iterations long."""
-    text = TEXTS["README.md"].split("## Your own photographs")[1]
-    way, offline = blocks(text, "sh")[2:4]
-    small = next(s for s in spans(text) if s.startswith("--set data.gt_size"))
-    [without_internet] = commands_of(offline)
-    went(house, way, [*without_internet[without_internet.index("--set") :], *shlex.split(small.replace("=200", "=2"))])
-    for name in ("shards/photos/report.html", "preview/sheet.png", "runs/last_layer/evaluation/test/report.html"):
-        assert (house / name).is_file()
-    assert len(list((house / "enlarged").iterdir())) == 1

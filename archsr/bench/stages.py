@@ -40,6 +40,13 @@ from archsr.world import World
 
 _TURN = 16  # recipes of a call: they differ in how much they cost
 LAYERS = {"all layers": ["all"], "last layer": ["conv_last"]}
+_TAIL = ["conv_body", "conv_up*", "conv_hr", "conv_last"]
+# further modes, in the precision in which they would be used
+_MODES: dict[str, tuple[list[str], str]] = {
+    "all layers, recomputed": (["all"], "rrdb"),
+    "tail": (_TAIL, "none"),
+    "mid layer": (["body.2.rdb3.conv5"], "none"),
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Work:
         }  # fmt: skip
 
 
-SMALL = Work(blocks=1, features=16, growth=8, batch=2, gt=64, picture=(48, 64))
+SMALL = Work(blocks=3, features=16, growth=8, batch=2, gt=64, picture=(48, 64))
 
 
 @dataclass(frozen=True)
@@ -155,19 +162,20 @@ def train(clock: Clock, work: Work, limits: list[Row]) -> Iterator[Row]:
     """
     if clock.device.type == "cpu":
         work = dataclasses.replace(work, batch=2)
-    for layers, names in LAYERS.items():
-        for precision in types_of(clock.device):
-            config = check(TrainConfig, tables(work, names, precision), where="bench")
-            kind = {"fp32": "no"}.get(precision, precision)
-            accelerator = Accelerator(cpu=clock.device.type == "cpu", mixed_precision=kind)
-            try:
-                yield clock.rate(
-                    "train", f"{layers}, {precision}, batch {work.batch}, gt {work.gt}",
-                    iteration(config, accelerator), amount=work.batch, unit="pictures/s",
-                    limit=f"product, {precision}", of=product(limits, precision), arithmetic=option(config).flops,
-                )  # fmt: skip
-            finally:
-                end()
+    modes = [(name, layers, "none", kind) for name, layers in LAYERS.items() for kind in types_of(clock.device)]
+    modes += [(name, layers, pieces, "bf16") for name, (layers, pieces) in _MODES.items()]
+    for name, layers, pieces, precision in modes:
+        config = check(TrainConfig, tables(work, layers, precision, pieces), where="bench")
+        kind = {"fp32": "no"}.get(precision, precision)
+        accelerator = Accelerator(cpu=clock.device.type == "cpu", mixed_precision=kind)
+        try:
+            yield clock.rate(
+                "train", f"{name}, {precision}, batch {work.batch}, gt {work.gt}",
+                iteration(config, accelerator), amount=work.batch, unit="pictures/s",
+                limit=f"product, {precision}", of=product(limits, precision), arithmetic=option(config).flops,
+            )  # fmt: skip
+        finally:
+            end()
 
 
 def iteration(config: TrainConfig, accelerator: Accelerator) -> Callable[[], None]:
@@ -191,8 +199,8 @@ def iteration(config: TrainConfig, accelerator: Accelerator) -> Callable[[], Non
     return once
 
 
-def tables(work: Work, layers: list[str], precision: str) -> dict[str, object]:
-    """A training config of this size, all networks untrained."""
+def tables(work: Work, layers: list[str], precision: str, pieces: str = "none") -> dict[str, object]:
+    """A training config of this size, all networks untrained; `pieces` of the body are recomputed."""
     return {
         "name": "bench",
         "model": work.model,
@@ -201,6 +209,7 @@ def tables(work: Work, layers: list[str], precision: str) -> dict[str, object]:
         "losses": {"perceptual": {"weights": "scratch"}},
         "training": {
             "layers": layers, "precision": precision, "global_batch": work.batch, "micro_batch": work.batch,
+            "gradient_checkpointing": pieces,
             "stages": [{"iterations": 10, "lr": 1e-4}],
         },
         "degrade": {"pool_batches": max(1, 180 // work.batch)},

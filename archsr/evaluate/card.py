@@ -65,9 +65,9 @@ def _opened(question: Question) -> tuple[int, Pairs, list[who.Contender]]:
         if Path(source).is_dir() and not who.is_run(source):
             raise UserError(f"{source}: no run folder: it has no config.toml")
     runs = [s for s in question.models if who.is_run(s)]
+    scale = who.scale_of(question.models)
     if not question.on and not runs:
         raise UserError("--on SHARDS|FOLDER: which pictures? Only a run has a dataset of its own")
-    scale = who.scale_of(question.models)
     data = who.run_config(runs[0]).data if runs else DataConfig()
     pairs = open_pairs(question.on or data.shards, data, split=question.split, scale=scale, limit=question.limit)
     return scale, pairs, who.contenders_of(question.models, scale, question.options)

