@@ -178,7 +178,7 @@ def test_help_and_dry_run_touch_nothing(tmp_path, tiny_tables, option):
     path = tmp_path / "c.toml"
     path.write_text(tomli_w.dumps(tiny_tables))
     out = launch(1, path, option)
-    words = ["example:", "--resume"] if option == "--help" else ["[training]", "trained of", "memory forecast"]
+    words = ["examples:", "--resume"] if option == "--help" else ["[training]", "trained of", "memory forecast"]
     assert all(w in out for w in words)
     assert not Path(tiny_tables["runs"]).exists()
 
