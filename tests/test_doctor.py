@@ -128,6 +128,20 @@ def test_missing_and_altered_weights(tmp_path, sound, monkeypatch):
     assert supplies._weights("weights", str(tmp_path / "x.safetensors")).state == "ok"
 
 
+def test_weights_without_a_config(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path))
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(supplies, "ncnn_at_hand", lambda name: None)
+    [line] = supplies.weights_at_hand()
+    assert (line.state, "archsr weights RealESRGAN_x4plus" in line.mend) == ("warning", True)
+    monkeypatch.setattr(supplies, "ncnn_at_hand", lambda name: Path(name))
+    [line] = supplies.weights_at_hand()
+    assert (line.state, "ncnn:realesrgan-x4plus" in line.what) == ("ok", True)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / OFFICIAL["vgg19"].file).write_bytes(b"half of it")
+    assert [line.state for line in supplies.weights_at_hand()] == ["wrong", "ok"]
+
+
 def test_no_shards(sound, tmp_path):
     config = sound.model_copy(update={"data": sound.data.model_copy(update={"shards": str(tmp_path / "none")})})
     lines = list(examine(config))

@@ -162,6 +162,14 @@ def test_the_examples_of_layers_choose_layers():
     assert sizes[0] < sizes[2] < sizes[-1] == 16_697_987
 
 
+def test_every_environment_variable_is_explained():
+    ours = re.compile(r"\bARCHSR_[A-Z_]+")
+    files = [p for folder in ("archsr", "launch") for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".sbatch")]
+    named = {name for path in files for name in ours.findall(path.read_text())}
+    table = TEXTS["configs/README.md"].split("## Environment variables")[1]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == named
+
+
 def test_the_table_of_configs_has_all_of_them():
     table = TEXTS["configs/README.md"].split("| file | trains |")[1].split("\n\n")[0]
     assert set(re.findall(r"`(\w+\.toml)`", table)) == {p.name for p in (ROOT / "configs").glob("*.toml")}

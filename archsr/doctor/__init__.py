@@ -23,6 +23,7 @@ def examine(
     yield machine.decoders()
     yield machine.disk(Path(config.runs) if config else Path("runs"), "disk")
     if config is None:
+        yield from supplies.weights_at_hand()
         return
     yield machine.readers(config.data.workers, here)
     yield machine.shared_memory(here * supplies.batches_in_memory(config))

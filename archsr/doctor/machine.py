@@ -62,7 +62,7 @@ def gpus() -> Line:
         except RuntimeError as error:
             what = f"there, but computes nothing with torch {torch.__version__} ({str(error).splitlines()[0]})"
             return Line("GPU", "wrong", what, "pip install --upgrade torch torchvision; nvidia-smi: is it in use?")
-        return ok("GPU", f"CUDA {torch.version.cuda}; {found}")
+        return ok("GPU", f"CUDA {torch.version.cuda}, driver {_driver() or 'unknown'}; {found}")
     driver = _driver()
     if driver is None:
         mend = "train where there is one: archsr plan CONFIG --memory 16GB says what would fit"

@@ -11,7 +11,7 @@ from archsr.config import TrainConfig
 from archsr.doctor.line import Line, ok
 from archsr.errors import UserError
 from archsr.models.download import OFFICIAL, OFFLINE, cache_folder, cached, verify
-from archsr.models.ncnn import NCNN
+from archsr.models.ncnn import NCNN, ncnn_at_hand
 from archsr.models.weights import whereabouts
 from archsr.remote import Remote
 from archsr.stream.loader import make_plan
@@ -33,6 +33,19 @@ def weights(config: TrainConfig) -> Iterator[Line]:
         sources["discriminator"] = config.discriminator.weights
     for name, source in (sources | feature_losses.sources(config.losses)).items():
         yield _weights(f"weights, {name}", source)
+
+
+def weights_at_hand() -> Iterator[Line]:
+    """Without a config: a line for every official file on this machine, and one for what is there offline."""
+    here = [name for name in OFFICIAL if cached(name)]
+    for name in here:
+        yield _weights("weights", name)
+    offline = [name for name in NCNN if ncnn_at_hand(name)]
+    if offline:
+        yield ok("weights", f"offline: {', '.join(offline)}")
+    elif not here:
+        mend = f"archsr weights RealESRGAN_x4plus; without internet: archsr weights {OFFLINE['RealESRGAN_x4plus']}"
+        yield Line("weights", "warning", "no official network on this machine; a run would download its own", mend)
 
 
 def _weights(about: str, source: str) -> Line:
