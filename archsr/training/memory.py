@@ -132,8 +132,7 @@ def _lasting(config: TrainConfig) -> dict[str, int]:
     if config.losses.gan.weight:
         each = 16 if config.discriminator.train else 4
         key = f"discriminator: weights{', gradients, Adam' if config.discriminator.train else ''}"
-        with torch.device("meta"):
-            parts[key] = each * _count(build_discriminator(config.discriminator))
+        parts[key] = each * _discriminator_size(config.discriminator)
     pool = config.degrade.pool_batches * training.global_batch
     parts[POOL] = pool * 3 * (size**2 + (size // config.model.scale) ** 2)
     return parts
@@ -174,6 +173,12 @@ def _loss_sizes(losses: str, size: int) -> dict[str, int]:
     with torch.device("meta"):
         networks = feature_losses(LossConfig.model_validate_json(losses), size=size, weights=False)
     return {name: _count(loss) for name, loss in networks.items()}
+
+
+@lru_cache(maxsize=64)
+def _discriminator_size(config: DiscriminatorConfig) -> int:
+    with torch.device("meta"):
+        return _count(build_discriminator(config))
 
 
 def _count(net: nn.Module) -> int:

@@ -115,6 +115,8 @@ def fitting(config: TrainConfig, memory: int, *, processes: int = 1) -> Option |
 
     None where not even one sample fits.
     """
+    if memory <= FRAMEWORK:
+        return None
     share = config.training.global_batch // processes
     whole = option(_way(config, "none", losses=False, discriminator=False, size=share), processes=processes)
     if whole.memory <= memory:  # nothing is faster, and the others take a while to find
