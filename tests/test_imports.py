@@ -1,6 +1,7 @@
 """The import arrows of the house: who may import whom. Inference never sees training code."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,16 @@ def test_help_and_config_errors_need_no_torch():
     for path in (*(PACKAGE / "cli").glob("*.py"), PACKAGE / "arguments.py", PACKAGE / "train.py"):
         names = {n.module for n in ast.parse(path.read_text()).body if isinstance(n, ast.ImportFrom)}
         assert {n for n in names if n.startswith("archsr")} <= light, path
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)]
+)
+def test_threads_wait_asleep_unless_the_user_says_otherwise(given, spins):
+    """Before torch, and with it libgomp, is loaded."""
+    code = "import archsr, os, sys; assert 'torch' not in sys.modules; print(os.environ.get('GOMP_SPINCOUNT'))"
+    kept = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**kept, **given}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(spins)
