@@ -75,7 +75,7 @@ def row_of(run: Path) -> Row:
     total = total_of(config.training.stages, ends)
     step = max((int(e["step"]) for e in events), default=0)
     speed = next((float(e["images_per_second"]) for e in reversed(events) if e["event"] == "train"), None)
-    left = (total - step) * config.training.global_batch / speed if speed and state == "running" else None
+    left = _left(events) if state == "running" else None
     at_step, saved = _newest_checkpoint(run)
     metric = config.validation.best
     scores = [float(e[metric]) for e in events if e["event"] == "validation"]
@@ -94,6 +94,12 @@ def row_of(run: Path) -> Row:
         best=max(scores, default=None),
         first=scores[0] if scores else None,
     )
+
+
+def _left(events: Sequence[dict[str, Any]]) -> float | None:
+    """What the run said last, less the time since."""
+    said = next((e for e in reversed(events) if e["event"] == "train" and "seconds_left" in e), None)
+    return None if said is None else max(0.0, said["seconds_left"] - (time.time() - said["time"]))
 
 
 def events_of(run: Path) -> list[dict[str, Any]]:

@@ -65,6 +65,10 @@ class Wishes:
             return self._noted
         return LIMIT if self.limit is not None and now + self.reserve() > self.started + self.limit else 0
 
+    def already(self) -> bool:
+        """Whether this rank has been asked to stop: what is long and can be done again need not be finished."""
+        return self._lost or self._noted > 0
+
     def reserve(self) -> float:
         """Seconds to leave before the limit: a pass through the loop as long as the longest, and twice the longest
         save."""
@@ -101,7 +105,8 @@ class Wishes:
             self._insisted = time.monotonic()
         if not self._noted and os.environ.get("RANK", "0") == "0":
             # not print: the signal may have come in the middle of one
-            os.write(2, f"archsr: {name}: this iteration is finished and saved; twice ends at once\n".encode())
+            text = f"archsr: {name}: this iteration is finished and saved, which may take a moment; twice ends at once"
+            os.write(2, f"{text}\n".encode())
         self._noted = max(self._noted, REASONS.index(name))
 
 

@@ -20,7 +20,7 @@ from archsr.training.trackers import Trackers
 
 def _whole_lines(path: Path) -> Path:
     """End a line that a killed run left torn, so that the next one is not glued to it."""
-    if path.exists() and not path.read_bytes().endswith(b"\n"):
+    if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
         with path.open("ab") as out:
             out.write(b"\n")
     return path

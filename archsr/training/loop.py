@@ -27,10 +27,10 @@ from archsr.training.hang import LONG
 from archsr.training.keys import KeysFile, cut_keys
 from archsr.training.log import Meter, RunLog
 from archsr.training.memory import forecast, micro_batch_of
-from archsr.training.milestones import conclude, log_training, save_run, tell_saved, validate_run, watch_plateau
+from archsr.training.milestones import conclude, log_training, save_run, tell_saved, validate_run
 from archsr.training.pairs import options_of, pair_of, stream_name
 from archsr.training.records import read_lines
-from archsr.training.schedule import place_of, total_of
+from archsr.training.schedule import place_of, total_of, validation_due
 from archsr.training.setup import Progress, Run, check_same_run, make_run, restore
 from archsr.training.step import Terms, micro_step, update
 from archsr.training.trackers import Track, Trackers, check_trackers
@@ -136,9 +136,12 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
     config, training = run.config, run.config.training
     total = total_of(training.stages, progress.ends)
     run.wishes.training = True
-    if progress.step == 0 and progress.first is None:
+    if validation_due(progress.step, total, config.validation.every) and progress.scored_at != progress.step:
+        # of the original, so that the curves begin there; later what was given up when the run was stopped
         run.alarm.set(LONG)
-        validate_run(run, progress, log)  # all ranks: the original, so that the curves begin there
+        if not validate_run(run, progress, log):  # all ranks
+            raise Stopped(REASONS[run.wishes.agreed], progress.step or None)
+        total = total_of(training.stages, progress.ends)
     meter, begun = Meter(), progress.step
     stream: Stream | None = None
     current: Stage | None = None
@@ -171,14 +174,14 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 log_training(run, progress, log, meter, place, total=total)  # all ranks
                 meter = Meter()
             # --- validate, then save; both on all ranks
-            if progress.step % config.validation.every == 0 or progress.step == total:
-                validate_run(run, progress, log)  # all ranks
-                watch_plateau(run, progress, log, place)
+            validated = True
+            if validation_due(progress.step, total, config.validation.every):
+                validated = validate_run(run, progress, log)  # all ranks
                 total = total_of(training.stages, progress.ends)
             hopeless = health.too_many(run, progress)
             if run.wishes.agreed == LOST:
                 raise UserError(f"{run.folder}: another run has taken over this folder; stopped without saving")
-            stopping = run.wishes.agreed and progress.step < total
+            stopping = run.wishes.agreed and (progress.step < total or not validated)
             if progress.step % config.checkpoint.every == 0 or progress.step == total or hopeless or stopping:
                 save_run(run, progress, log)  # all ranks
             if hopeless:

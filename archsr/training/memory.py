@@ -132,7 +132,7 @@ def _lasting(config: TrainConfig) -> dict[str, int]:
     if config.losses.gan.weight:
         each = 16 if config.discriminator.train else 4
         key = f"discriminator: weights{', gradients, Adam' if config.discriminator.train else ''}"
-        parts[key] = each * _discriminator_size(config.discriminator)
+        parts[key] = each * _discriminator_size(config.discriminator)  # pyright: ignore[reportArgumentType] - it has a hash
     pool = config.degrade.pool_batches * training.global_batch
     parts[POOL] = pool * 3 * (size**2 + (size // config.model.scale) ** 2)
     return parts

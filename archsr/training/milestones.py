@@ -1,5 +1,6 @@
 """What happens between iterations: logging, validating, keeping snapshots and checkpoints. All collectives."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from archsr.models.build import official_state
 from archsr.training.curves import draw_curves
 from archsr.training.health import REMEDY, batch_kept, where_to_look
 from archsr.training.log import Meter, RunLog, clock, peak_memory
-from archsr.training.schedule import Place, Plateau, judged, open_end
+from archsr.training.schedule import Place, Plateau, judged, open_end, place_of, seconds_left
 from archsr.training.setup import Progress, Run, contents
 from archsr.training.validation import Validation, validate
 
@@ -31,9 +32,12 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place:
     speed = sum(r[1]["images_per_second"] for r in reports)
     waited = max(r[1]["data_wait"] for r in reports)
     memory = max(r[2] for r in reports)
-    left = (total - progress.step) * run.config.training.global_batch / speed
+    each = run.config.training.global_batch / speed
+    every, validating = run.config.validation.every, progress.validating
+    left = seconds_left(progress.step, total, each=each, every=every, validating=validating)
     norms = {f"grad_norm/{k}": float(v) / run.parts.scaler_g.get_scale() for k, v in meter.norms.items()}
-    values = {**means, **norms, "lr": place.lr, "images_per_second": speed, "data_wait": waited, "peak_memory": memory}
+    values = {**means, **norms, "lr": place.lr, "images_per_second": speed, "data_wait": waited, "peak_memory": memory,
+              "seconds_left": left}  # fmt: skip
     log.event("train", progress.step, values)
     at_most = "at most " if open_end(run.config.training.stages, progress.ends) else ""
     where = "" if torch.cuda.is_available() else " (whole process)"
@@ -46,11 +50,19 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place:
         log.warn(progress.step, warning)
 
 
-def validate_run(run: Run, progress: Progress, log: RunLog) -> None:
-    """The averaged and the raw weights on the fixed pairs; keeps the best as a snapshot."""
+def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
+    """The averaged and the raw weights on the fixed pairs; keeps the best as a snapshot, and ends a stage on a plateau.
+
+    False where it was given up, because the run is to stop; all ranks agree on that then, and it is for the next start.
+    """
+    started = time.perf_counter()
     with run.ema.in_place():
         averaged = _score(run, pictures=run.config.validation.pictures)  # all ranks
-    raw = averaged if progress.step == 0 else _score(run, pictures=0)  # all ranks
+    raw = averaged if progress.step == 0 or averaged is None else _score(run, pictures=0)  # all ranks
+    if averaged is None or raw is None:
+        run.wishes.agreed = max(run.world.gather(run.wishes.asked()))  # all ranks
+        return False
+    progress.validating = time.perf_counter() - started
     values = {"psnr": averaged.psnr, "ssim": averaged.ssim, "l1": averaged.l1, "pairs": averaged.pairs}
     values |= {"colour": averaged.colour, "consistency": averaged.consistency}
     values |= {"raw_psnr": raw.psnr, "raw_ssim": raw.ssim, "raw_l1": raw.l1}
@@ -77,14 +89,18 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> None:
     if log.active:
         with log.forgiving("curves.png"):
             draw_curves(run.folder)
+    if progress.step:
+        _watch_plateau(run, progress, log, score)
+    return True
 
 
-def watch_plateau(run: Run, progress: Progress, log: RunLog, place: Place) -> None:
-    """After a validation: end a stage that waits for a plateau when there is one. Equal on all ranks."""
-    if place.stage.until != "plateau" or progress.scored is None:
+def _watch_plateau(run: Run, progress: Progress, log: RunLog, score: float) -> None:
+    """End a stage that waits for a plateau when there is one. Equal on all ranks."""
+    place = place_of(run.config.training.stages, progress.step - 1, progress.ends)  # of the last iteration
+    if place.stage.until != "plateau":
         return
     known = Plateau(**progress.plateau) if progress.plateau else None
-    found = judged(known, place, progress.scored[1])
+    found = judged(known, place, score)
     progress.plateau = asdict(found)
     if found.waited >= place.stage.patience and progress.step < place.end:
         progress.ends[str(place.number)] = progress.step
@@ -101,7 +117,7 @@ def finite(tensors: Iterable[Tensor]) -> bool:
     return bool(torch.isfinite(torch.stack(norms)).all())
 
 
-def _score(run: Run, *, pictures: int) -> Validation:
+def _score(run: Run, *, pictures: int) -> Validation | None:
     return validate(
         run.raw_g,
         run.data.folder,
@@ -110,6 +126,7 @@ def _score(run: Run, *, pictures: int) -> Validation:
         pictures=pictures,
         device=run.accelerator.device,
         world=run.world,
+        given_up=run.wishes.already,
     )
 
 

@@ -72,6 +72,20 @@ def open_end(stages: Sequence[Stage], ends: Mapping[str, int]) -> bool:
     return any(stage.until == "plateau" and str(number) not in ends for number, stage in enumerate(stages))
 
 
+def validation_due(step: int, total: int, every: int) -> bool:
+    """Whether one belongs after iteration `step` (1, 2, ...) of `total`; 0 is before the first."""
+    return step % every == 0 or step == total
+
+
+def seconds_left(step: int, total: int, *, each: float, every: int, validating: float) -> float:
+    """Until `total` from after iteration `step`, which takes `each` seconds, but before a validation that is due there.
+
+    `validating`: seconds of a validation, one after `every` iterations and one at the end.
+    """
+    validations = total // every - (max(step, 1) - 1) // every + (total % every > 0)
+    return (total - step) * each + validations * validating
+
+
 @dataclass(frozen=True)
 class Plateau:
     """Of the stage `number`: its best score, and how many validations since brought none better."""

@@ -49,7 +49,8 @@ class Progress:
 
     `skipped`: the latest iterations without an update, because a loss was no number. `scored`: the iteration of the
     last validation, and its score. `ends`: where plateaus ended stages; `plateau`: a `schedule.Plateau` as a table.
-    `original`: further values of the first validation. `ident`: what trackers know the run by.
+    `original`: further values of the first validation. `ident`: what trackers know the run by. `validating`: seconds
+    that the last validation took.
     """
 
     step: int = 0
@@ -62,6 +63,12 @@ class Progress:
     plateau: dict[str, Any] | None = None
     original: dict[str, float] | None = None
     ident: str = ""
+    validating: float = 0.0
+
+    @property
+    def scored_at(self) -> int | None:
+        """The iteration of the last validation."""
+        return self.scored[0] if self.scored else None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Validation during training: the fixed pairs, shared out over all ranks and gathered exactly."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,14 +44,20 @@ def validate(
     pictures: int,
     device: torch.device,
     world: World,
-) -> Validation:
-    """Restore the validation pairs with `net` and compare with their ground truth. A collective."""
+    given_up: Callable[[], bool] = lambda: False,
+) -> Validation | None:
+    """Restore the validation pairs with `net` and compare with their ground truth. A collective.
+
+    None where `given_up`, asked before every pair, said so on any rank.
+    """
     was_training = net.training
     net.eval()
     scores: list[tuple[float, ...]] = []
     rows: list[Pixels] = []
     pairs = eval_pairs(folder, manifest.splits["val"], limit=samples, rank=world.rank, world=world.size)
     for pair in pairs:
+        if given_up():
+            break
         lq, gt = (to_float(p)[None].to(device) for p in (pair.lq, pair.gt))
         sr = net(lq).float().clamp(0, 1)
         quality = (psnr(sr, gt, border=manifest.scale), ssim(sr, gt, border=manifest.scale), F.l1_loss(sr, gt))
@@ -60,7 +67,11 @@ def validate(
         if world.rank == 0 and len(rows) < pictures:
             rows.append(_row(lq, sr, gt))
     net.train(was_training)
-    gathered = sorted(s for part in world.gather(scores) for s in part)  # all ranks
+    parts = world.gather(None if given_up() else scores)  # all ranks
+    whole = [part for part in parts if part is not None]
+    if len(whole) < len(parts):
+        return None
+    gathered = sorted(score for part in whole for score in part)
     means = np.array(gathered)[:, 1:].mean(axis=0)
     return Validation(*map(float, means), pairs=len(gathered), sheet=_sheet(rows) if rows else None)
 

@@ -17,7 +17,17 @@ from archsr.errors import UserError
 from archsr.training.layers import select
 from archsr.training.log import read_log
 from archsr.training.optim import gradient_norms, make_optimizer
-from archsr.training.schedule import Plateau, judged, lr_at, open_end, place_of, same_so_far, total_of
+from archsr.training.schedule import (
+    Plateau,
+    judged,
+    lr_at,
+    open_end,
+    place_of,
+    same_so_far,
+    seconds_left,
+    total_of,
+    validation_due,
+)
 from archsr.training.step import update
 
 
@@ -187,3 +197,12 @@ def test_a_stage_ends_on_a_plateau_and_a_resumed_run_is_the_unbroken_one(tiny_ta
     for name in ("generator", "optimizer_g", "ema"):
         path = f"checkpoints/step-00000015/{name}.safetensors"
         assert (broken / path).read_bytes() == (whole / path).read_bytes()
+
+
+@given(st.integers(1, 200), st.integers(1, 50), st.data())
+def test_the_time_left_has_all_validations_still_to_come(total, every, data):
+    step = data.draw(st.integers(1, total))
+    due = [n for n in range(step, total + 1) if validation_due(n, total, every)]
+    assert total in due
+    found = seconds_left(step, total, each=3.0, every=every, validating=100.0)
+    assert found == pytest.approx(3.0 * (total - step) + 100.0 * len(due))

@@ -127,8 +127,35 @@ def test_ctrl_c_once_saves(long, started):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == REQUEUE
-    assert "archsr: SIGINT: this iteration is finished and saved; twice ends at once" in err
+    assert "archsr: SIGINT: this iteration is finished and saved, which may take a moment; twice ends at once" in err
     assert events(run, "stop")[0]["reason"] == "SIGINT"
+
+
+@pytest.mark.parametrize(("look", "step"), [(2, None), (6, 3), (10, 3), (14, 6)])
+def test_stopped_within_a_validation_it_comes_first_in_the_next_start(tiny_tables, look, step):
+    """Validations of three pairs at 0 (one pass), 3 and 6 (two passes): four looks at whether to stop in each pass."""
+
+    class Asked(Wishes):
+        looks = 0
+
+        def already(self):
+            self.looks += 1
+            if self.looks == look:
+                self.note(signal.SIGINT)
+            return super().already()
+
+    whole, broken = (check(TrainConfig, {**tiny_tables, "name": n}, where="test") for n in ("whole", "broken"))
+    session.run(whole, resume=False)
+    with pytest.raises(Stopped) as stopped:
+        session.run(broken, resume=False, wishes=Asked())
+    assert stopped.value.step == step
+    runs = Path(tiny_tables["runs"])
+    validated = lambda name: {e["step"]: e["psnr"] for e in events(runs / name, "validation")}
+    assert step not in validated("broken")
+    session.run(broken, resume=True)
+    assert validated("broken") == validated("whole")
+    for folder in ("checkpoints/step-00000006", "snapshots"):
+        same_files(runs / "whole" / folder, runs / "broken" / folder)
 
 
 def test_a_second_term_ends_it_at_once(long, started):
