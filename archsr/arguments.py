@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from archsr.errors import UserError, near
@@ -76,6 +77,15 @@ def verb(
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """`--set a.b=c`, as often as wanted."""
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a.b.c=value")
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """The flags of a training: of `archsr/train.py`, and of `archsr train`, which starts it."""
+    parser.add_argument("--config", type=Path, required=True, help="a TOML file; configs/ has one per kind of run")
+    add_overrides(parser)
+    parser.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint, if there is one")
+    parser.add_argument("--dry-run", action="store_true", help="print config, layers, memory, what is here, and stop")
+    parser.add_argument("--debug", action="store_true", help="a few tiny steps through every stage, then stop")
 
 
 # ---------------------------------------------------------------- kinds of values

@@ -9,7 +9,7 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from archsr import config_file
-from archsr.arguments import Parser, add_overrides, parsed
+from archsr.arguments import Parser, add_training, parsed
 from archsr.config import TrainConfig
 from archsr.errors import ElsewhereError, UserError
 from archsr.stopping import Wishes, decide, decided, stoppable
@@ -51,13 +51,8 @@ def _train(config: TrainConfig, wishes: Wishes, *, resume: bool) -> None:
 def parser() -> Parser:
     """The flags of a training."""
     launch = "accelerate launch archsr/train.py --config configs/tail.toml"
-    examples = [launch, f"{launch} --resume --set training.micro_batch=4", f"{launch} --dry-run"]
-    made = Parser(description=__doc__, examples=examples)
-    made.add_argument("--config", type=Path, required=True, help="a TOML file; configs/ has one per kind of run")
-    add_overrides(made)
-    made.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint, if there is one")
-    made.add_argument("--dry-run", action="store_true", help="print config, layers, memory, what is at hand, and stop")
-    made.add_argument("--debug", action="store_true", help="a few tiny steps through every stage, then stop")
+    made = Parser(description=__doc__, examples=[launch, f"{launch} --resume --set training.micro_batch=4"])
+    add_training(made)
     return made
 
 

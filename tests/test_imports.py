@@ -61,6 +61,7 @@ TOP = {
     "doctor",
     "init",
     "init_text",
+    "start",
     "cli",
     "train",
     "demo",

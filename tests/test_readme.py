@@ -101,7 +101,7 @@ def test_a_command_is_one(words):
             assert extra[1] in tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     if Path(words[0]).name == "archsr":
         check_archsr(["archsr", *words[1:]])
-    elif any(w.endswith("/train.py") for w in words):
+    elif len(words) > 1 and any(w.endswith("/train.py") for w in words):
         check_training(words)
 
 

@@ -84,18 +84,22 @@ def _add_plan(verbs: "Verbs") -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    words = " ".join(args.anything) or "--config configs/last_layer.toml"
-    raise UserError(f"training is started by its launcher: accelerate launch archsr/train.py {words}")
+    from archsr.start import start
+
+    words = ["--config", str(args.config), *(word for override in args.set for word in ("--set", override))]
+    words += [flag for flag in ("--resume", "--dry-run", "--debug") if getattr(args, flag[2:].replace("-", "_"))]
+    start(words, processes=args.processes)
 
 
 def _add_train(verbs: "Verbs") -> None:
     examples = [
+        "archsr train --config configs/tail.toml",
+        "archsr train --config configs/tail.toml --resume",
         "accelerate launch archsr/train.py --config configs/tail.toml",
-        "accelerate launch archsr/train.py --config configs/tail.toml --resume",
-        "python archsr/train.py --config configs/tail.toml --debug",
     ]
-    p = a.verb(verbs, "train", "how training is started", examples, _train)
-    p.add_argument("anything", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    p = a.verb(verbs, "train", "train on all GPUs of this machine", examples, _train)
+    a.add_training(p)
+    p.add_argument("--processes", type=a.positive, help="so many, on CPUs where there are no GPUs (one for each GPU)")
 
 
 def _runs(args: argparse.Namespace) -> int:
