@@ -15,7 +15,7 @@ def drawn(rng, scenes, shift, *, between=0.5, within=0.3, most=6):
     return {str(i): rng.normal(e, within, rng.integers(1, most)).tolist() for i, e in enumerate(effects)}
 
 
-@pytest.mark.parametrize("scenes", [6, 8, 12, 30])
+@pytest.mark.parametrize("scenes", [6, *(pytest.param(n, marks=pytest.mark.slow) for n in (8, 12)), 30])
 def test_intervals_cover_as_often_as_they_say(scenes):
     """95 % stated; 93 to 97.5 % of 1,000 simulated sets, with which 1.4 % of chance is to be expected."""
     rng = np.random.default_rng(scenes)

@@ -1,5 +1,6 @@
 """Pairs from disk: every `gt` is made of blocks of one colour, the pixels of its `lq`, so that any shift shows."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +75,15 @@ def stream(shards, size, scale, count=6):
     return found
 
 
-@pytest.mark.parametrize("scale", [1, 2, 3, 4])
-@pytest.mark.parametrize("encoding", ["lossless", "webp", "png"])
+# every scale and every encoding; the rest of their combinations takes a minute more
+SOME = {("lossless", 1), ("webp", 2), ("png", 3), ("lossless", 4)}
+KINDS = [
+    pytest.param(*kind, marks=() if kind in SOME else pytest.mark.slow)
+    for kind in itertools.product(["lossless", "webp", "png"], [1, 2, 3, 4])
+]
+
+
+@pytest.mark.parametrize(("encoding", "scale"), KINDS)
 def test_both_are_cut_at_the_same_place(scale, encoding, tmp_path):
     write_pairs(tmp_path, scale)
     made = prepare(tmp_path / "gt", tmp_path / "shards", config(tmp_path, scale, encoding=encoding))
