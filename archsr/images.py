@@ -171,7 +171,8 @@ def to_uint8(picture: torch.Tensor) -> torch.Tensor:
 
 def pixels_to_tensor(pixels: Pixels) -> torch.Tensor:
     """uint8 (h, w, 3) to float32 (1, 3, h, w) in [0, 1]."""
-    return to_float(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    own = pixels if pixels.flags.writeable else pixels.copy()  # torch warns of what it could write into
+    return to_float(torch.from_numpy(own).permute(2, 0, 1)[None])
 
 
 def tensor_to_pixels(picture: torch.Tensor) -> Pixels:

@@ -9,6 +9,7 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from archsr import config_file
+from archsr.allocation import reuse_large_blocks
 from archsr.arguments import Parser, add_training, parsed
 from archsr.config import TrainConfig
 from archsr.errors import ElsewhereError, UserError
@@ -19,6 +20,7 @@ def main() -> int:
     """Parse, train; exit code 2 with one line for what the user can mend, 85 for a run that stopped as asked."""
     if (code := decided()) is not None:
         return code
+    reuse_large_blocks()
     os.environ["MPLBACKEND"] = "agg"  # started from a notebook, its kernel's would have to be installed here, too
     try:
         args = parsed(parser(), sys.argv[1:])

@@ -12,7 +12,7 @@ from archsr.app.watch import runs_in
 _FILES = ("report.html", "report.md", "scores.json", "scores.parquet", "comparison.pdf", "differences.pdf")
 _FIGURES = {
     "comparison.png": "The same crops across models",
-    "differences.png": "Differences from the originals",
+    "differences.png": "Differences from the photographs",
     "study.png": "Layers",
 }
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from archsr import __version__
+from archsr.allocation import reuse_large_blocks
 from archsr.arguments import Parser, parsed
 from archsr.cli import data, machine, results, runs
 from archsr.errors import UserError
@@ -19,6 +20,7 @@ The usual way: init, prepare, doctor; training, which its launcher starts; evalu
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a verb. Exit code 2 and one line on stderr for what the user can mend."""
+    reuse_large_blocks()
     os.environ["MPLBACKEND"] = "agg"  # started from a notebook, its kernel's would have to be installed here, too
     try:
         args = parsed(parser(), (sys.argv[1:] if words is None else words) or ["--help"])

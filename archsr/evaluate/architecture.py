@@ -29,8 +29,7 @@ def architecture() -> list[Measure]:
         Measure("repetition", "unlike repetition, levels", False, lambda sr, gt, _: repetition(sr, gt)),
         Measure("colour", "colour drift, ΔE00", False, lambda sr, gt, _: float(mean_drift(sr.double(), gt.double()))),
         Measure("false_texture", "false texture, levels", False, lambda sr, gt, _: false_texture(sr, gt)),
-        Measure("consistency", "reduced against input, levels", False, lambda sr, _, lq: consistency(sr, lq),
-                needs_gt=False),
+        Measure("consistency", "unlike its input, levels", False, lambda sr, gt, lq: unlike_input(sr, gt, lq)),
     ]  # fmt: skip
 
 
@@ -66,11 +65,16 @@ def _detail(picture: Tensor) -> Tensor:
     return y - F.avg_pool2d(F.pad(y, (side,) * 4, mode="reflect"), _WINDOW, stride=1)
 
 
-def consistency(sr: Tensor, lq: Tensor) -> float:
-    """Mean absolute difference between the areas' means of `sr` and `lq`, in levels of 255.
+def unlike_input(sr: Tensor, gt: Tensor, lq: Tensor) -> float:
+    """How much nearer or farther than the original a result is to its input, in levels of 255; 0 is perfect.
 
-    A result should agree with what was seen; but `lq` is degraded, so that the original itself has a value above zero,
-    which the score card shows beside it. `sr` (1, 3, s·h, s·w), `lq` (1, 3, h, w) in [0, 1].
+    A result should agree with what was seen. But `lq` is degraded: the original itself differs from it, and a result
+    that differs less repeats its noise. `sr` and `gt` (1, 3, s·h, s·w), `lq` (1, 3, h, w) in [0, 1].
     """
+    return abs(consistency(sr, lq) - consistency(gt, lq))
+
+
+def consistency(sr: Tensor, lq: Tensor) -> float:
+    """Mean absolute difference between the areas' means of `sr` and `lq`, in levels of 255."""
     reduced = F.interpolate(sr.double().cpu(), size=lq.shape[2:], mode="area")
     return float((reduced - lq.double().cpu()).abs().mean() * 255)

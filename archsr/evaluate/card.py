@@ -13,8 +13,9 @@ from archsr.evaluate.figures import choose, show, write_figures
 from archsr.evaluate.html import page
 from archsr.evaluate.measures import check_names, extra, standard
 from archsr.evaluate.pairs import Pairs, open_pairs
-from archsr.evaluate.report import as_json, markdown, primary
+from archsr.evaluate.report import as_json, markdown
 from archsr.evaluate.suite import Scores, evaluate
+from archsr.evaluate.summary import HOW, in_words, primary
 from archsr.evaluate.table import write_table
 from archsr.world import World
 
@@ -115,8 +116,10 @@ def _write(
         write_bytes(folder / "report.html", html.encode())
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    print(text.split("## By")[0].split("## Per picture")[0].strip())
-    print(f"\nwritten: {folder}/report.html, report.md, scores.json, scores.parquet, comparison and differences (png, "
+    print(text.split(f"\n{HOW}")[0].strip())
+    rivals = [n for n in scores.challengers if n not in who.INTERPOLATIONS]
+    print("\n".join(["", *(in_words(scores, name, scores.baseline) for name in rivals)]))
+    print(f"written: {folder}/report.html, report.md, scores.json, scores.parquet, comparison and differences (png, "
           "pdf, svg)")  # fmt: skip
 
 

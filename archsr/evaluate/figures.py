@@ -168,7 +168,7 @@ def _maps(shown: Sequence[Shown]) -> Figure:
             if row == 0:
                 axis.set_title(name)
     if image is not None:
-        figure.colorbar(image, ax=axes[:, 1:], shrink=0.6, label="|difference from the original|, levels of 255")
+        figure.colorbar(image, ax=axes[:, 1:], shrink=0.6, label="|difference from the photograph|, levels of 255")
     return figure
 
 

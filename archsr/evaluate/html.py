@@ -10,8 +10,24 @@ from pathlib import Path
 from PIL import Image
 
 from archsr.evaluate.figures import Shown
-from archsr.evaluate.report import VERDICT_HEADS, figure, heads, means_table, sentence, verdict_rows
 from archsr.evaluate.suite import Scores
+from archsr.evaluate.summary import (
+    HOW,
+    VERDICT_HEADS,
+    by_strength,
+    by_tag,
+    figure,
+    heads,
+    in_words,
+    meanings,
+    means_table,
+    parts_table,
+    parts_told,
+    primary,
+    sentence,
+    verdict_rows,
+)
+from archsr.evaluate.words import about
 from archsr.images import Pixels
 
 _LARGEST = 1200  # side of a picture in the page
@@ -25,6 +41,7 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align:
 th:first-child, td:first-child { text-align: left } th button { all: unset; cursor: pointer; font-weight: 600 }
 th button:focus-visible { outline: 2px solid } .better { color: var(--good); font-weight: 600 }
 .worse { color: var(--bad); font-weight: 600 } .said { border-left: 4px solid var(--line); padding-left: 1rem }
+dt { font-weight: 600; margin-top: .4rem } dd { margin: 0 0 0 1.5rem }
 figure { margin: 1.5rem 0 } figcaption, .small { font-size: 13px; opacity: .8 } figure > img { max-width: 100% }
 .slider { position: relative; max-width: 768px } .slider img { display: block; width: 100% }
 .slider img + img { position: absolute; inset: 0; height: 100%; clip-path: inset(0 0 0 var(--cut, 50%)) }
@@ -71,7 +88,9 @@ def page(
     titles = dict(scores.contenders)
     parts = [f"<h1>{escape(title)}</h1>"]
     rivals = [n for n in scores.challengers if n not in ("bicubic", "lanczos")] or scores.challengers
-    parts += [f"<p class=said>{_bold(sentence(scores, name, scores.baseline))}</p>" for name in rivals]
+    for name in rivals:
+        parts += [f"<p class=said>{_bold(sentence(scores, name, scores.baseline))}</p>",
+                  f"<p>{escape(in_words(scores, name, scores.baseline))}</p>"]  # fmt: skip
     parts += ["<h2>Means</h2>", _table(["", *heads(scores)], [[t, *cells] for t, cells in means_table(scores)])]
     parts.append(f"<p class=small>{escape(protocol)}</p>")
     parts += [
@@ -83,14 +102,24 @@ def page(
         )
         parts += [_slider(one, titles, before=scores.baseline, after=rivals[-1]) for one in shown]
     parts += [_picture(_heading(path), path) for path in figures]
-    for name in rivals:
+    for name in [*rivals, *(n for n in scores.challengers if n not in rivals)]:
         parts += [f"<h2>{escape(titles[name])} against {escape(titles[scores.baseline])}</h2>",
                   _table(VERDICT_HEADS, verdict_rows(scores, name, scores.baseline))]  # fmt: skip
+    parts += [f"<p class=small>{_bold(HOW)}</p>", "<h2 id=measures>What the measures mean</h2>", _meanings(scores)]
+    new = primary(scores)
+    for head, groups in (("tag", by_tag(scores)), ("strength of the degradation", by_strength(scores))):
+        if len(groups) > 1:
+            parts += [f"<h2>By {head}</h2><p class=small>{escape(parts_told(new, scores.baseline))}</p>",
+                      _table(*parts_table(groups, new, scores.baseline))]  # fmt: skip
     parts += [_picture(heading, path) for heading, path in extras.items()]
     parts += ["<h2>Every picture</h2><p class=small>A click on a heading sorts.</p>", _pictures(scores)]
     if config:
         parts.append(f"<h2>Config</h2><details><summary>config.toml</summary><pre>{escape(config)}</pre></details>")
     return _document(title, "\n".join(parts))
+
+
+def _meanings(scores: Scores) -> str:
+    return "<dl>" + "".join(f"<dt>{escape(t)}</dt><dd>{escape(m)}</dd>" for t, m in meanings(scores)) + "</dl>"
 
 
 def _document(title: str, body: str) -> str:
@@ -104,7 +133,7 @@ def _picture(heading: str, path: Path) -> str:
 
 
 def _heading(path: Path) -> str:
-    return {"comparison": "The same crops across models", "differences": "Differences from the originals"}[path.stem]
+    return {"comparison": "The same crops across models", "differences": "Differences from the photographs"}[path.stem]
 
 
 def _bold(markdown: str) -> str:
@@ -129,7 +158,11 @@ def _pictures(scores: Scores) -> str:
     names = [name for name, _ in scores.contenders]
     titles = ["picture", "scene", *[f"{name} {m.title}" for m in scores.measures for name in names]]
     rows = [
-        [row.key, row.scene, *[figure(row.values[name][m.name]) for m in scores.measures for name in names]]
+        [
+            row.key,
+            row.scene,
+            *(figure(row.values[n][m.name], about(m.name).digits) for m in scores.measures for n in names),
+        ]
         for row in scores.rows
     ]
     return _table(titles, rows, sortable=True)

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.error import URLError
 
 import torch
 from torch import Tensor
@@ -76,7 +77,9 @@ def extra(names: Sequence[str]) -> tuple[list[Measure], dict[str, str]]:
                 warnings.simplefilter("ignore")  # lpips still uses torchvision's old arguments
                 found.append(_lpips() if name == "lpips" else _from_pyiqa(name))
         except Exception as error:  # their downloads and checkpoints fail in many ways; the reason is reported
-            missing[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+            unreachable = isinstance(error, URLError)
+            missing[name] = f"its files are not here and cannot be downloaded ({reason})" if unreachable else reason
     return found, missing
 
 

@@ -56,7 +56,7 @@ class ShardPairs:
     @property
     def name(self) -> str:
         """For people."""
-        return f"the fixed {self.split} pairs of {self.place.name}"
+        return f"the fixed {self.split} pairs of {self.place}"
 
     def numbers(self) -> list[int]:
         """Which pairs of the split are taken."""

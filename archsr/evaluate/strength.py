@@ -9,8 +9,8 @@ from archsr.errors import UserError
 from archsr.evaluate.contenders import Contender, is_run, run_config
 from archsr.evaluate.measures import standard
 from archsr.evaluate.pairs import open_pairs
-from archsr.evaluate.report import mean
 from archsr.evaluate.suite import evaluate
+from archsr.evaluate.summary import mean
 from archsr.models.blend import blended
 from archsr.upscale.upscaler import Upscaler, open_model
 

@@ -12,7 +12,7 @@ from archsr.evaluate.suite import Scores
 
 def write_table(path: Path, scores: Scores) -> None:
     """Columns: picture, scene, tags, fidelity (dB), model, title, and the measures; NaN where one was not taken."""
-    titles = {**dict(scores.contenders), "gt": "originals (ground truth)"}
+    titles = {**dict(scores.contenders), "gt": "photographs (ground truth)"}
     rows: list[dict[str, Any]] = [
         {"picture": row.key, "scene": row.scene, "tags": list(row.tags), "fidelity": row.fidelity, "model": name,
          "title": titles[name], **values}

@@ -62,6 +62,8 @@ def test_every_file_is_there_and_says_the_same(run, tmp_path):
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
     assert page.count("class=slider") >= 1
+    for heading in ("bicubic against original", "What the measures mean", "By strength of the degradation"):
+        assert heading in page
     for picture in plain["pictures"]:
         assert picture["key"] in page
     assert 'name = "tiny"' in page.replace("&quot;", '"')

@@ -12,13 +12,15 @@ from archsr import manifest as mf
 from archsr import session
 from archsr.config import DataConfig
 from archsr.errors import UserError
+from archsr.evaluate.architecture import architecture
 from archsr.evaluate.card import Question, evaluate_models
 from archsr.evaluate.contenders import Contender, bicubic
 from archsr.evaluate.measures import extra, standard
 from archsr.evaluate.pairs import ShardPairs, open_pairs
-from archsr.evaluate.report import as_json, by_tag, difference, markdown
+from archsr.evaluate.report import as_json, markdown
 from archsr.evaluate.statistics import paired
-from archsr.evaluate.suite import evaluate
+from archsr.evaluate.suite import Row, Scores, evaluate
+from archsr.evaluate.summary import by_tag, difference, in_words, meanings, verdict_rows
 from archsr.images import pixels_to_tensor, read_photo
 from archsr.metrics import ssim
 from archsr.prepare.pipeline import prepare
@@ -97,7 +99,7 @@ def test_damage_is_worse_and_the_report_says_so(shards):
         "| bicubic |",
         "| original |",
         "| fine-tuned |",
-        "originals (ground truth)",
+        "photographs (ground truth)",
         "no network",
         "## Per picture",
     ):
@@ -123,8 +125,47 @@ def test_the_report_breaks_down_by_tag(shards):
         expected = np.mean([row.values["fine-tuned"]["psnr"] for row in part.rows])
         assert plain[tag]["means"]["fine-tuned"]["psnr"] == pytest.approx(expected)
         assert f"| {tag} | {len(part.rows)} |" in text
-        assert f"→ {expected:.4f}" in text
+        assert f"→ {expected:.2f}" in text
     assert "## By tag" not in markdown(replace(scores, rows=rows[:1]), title="T", protocol="P")
+
+
+def planted_scores(**changes):
+    """Eight scenes of one picture, in which `new` differs from `old` by so much in each measure."""
+    measures = [*standard(4), *architecture()]
+    still = {m.name: 1.0 for m in measures}
+    rows = [
+        Row(
+            n,
+            str(n),
+            f"scene {n}",
+            {"old": still, "new": {**still, **{k: 1 + v + n / 1000 for k, v in changes.items()}}},
+        )
+        for n in range(8)
+    ]
+    return Scores(rows, [("old", "old"), ("new", "new")], measures, "old")
+
+
+def test_the_summary_in_words_says_what_the_verdicts_say():
+    said = in_words(planted_scores(psnr=0.5, niqe=0.4, lines_kept=-0.2), "new", "old")
+    assert said == (
+        "In words: compared with old, new is nearer to the photographs, pixel by pixel, but is softer or noisier "
+        "(NIQE) and loses straight lines. The rest, 6 of 9, cannot be told."
+    )
+    assert in_words(planted_scores(), "new", "old") == "In words: 8 pictures cannot tell new from old."
+    few = planted_scores(psnr=0.5)
+    assert "cannot tell" in in_words(replace(few, rows=few.rows[:3]), "new", "old")
+
+
+def test_the_scenes_that_would_be_needed_are_named_where_these_cannot_tell():
+    rows = {row[0]: row for row in verdict_rows(planted_scores(psnr=0.5, ssim=0.0), "new", "old")}
+    assert (rows["PSNR, dB"][1], rows["PSNR, dB"][-1]) == ("better", "–")
+    assert rows["PSNR, dB"][2] == "+0.503"
+
+
+def test_every_measure_that_we_take_has_words():
+    scores = planted_scores()
+    told = dict(meanings(scores))
+    assert set(told) == {*(m.title for m in scores.measures), "− photographs'"}
 
 
 def test_tags_come_with_the_pairs(shards):

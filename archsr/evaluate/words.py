@@ -1,0 +1,83 @@
+"""What the measures mean, for people: in a report, with how many digits, and what better and worse are called."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class About:
+    """A measure in words. `digits` after the point in tables, one more for differences; `better` and `worse`: what a
+    model then does.
+
+    An empty `better` keeps a measure out of the summary in words, where another says the same.
+    """
+
+    meaning: str
+    digits: int = 3
+    better: str = ""
+    worse: str = ""
+
+
+_ABOUT = {
+    "psnr": About(
+        "the mean squared error of all pixels against the photograph, in decibels. Blur costs little",
+        2, "is nearer to the photographs, pixel by pixel", "is farther from the photographs, pixel by pixel",
+    ),
+    "ssim": About(
+        "how alike means, contrasts and patterns of small windows are; 1 is the photograph itself",
+        3, "is truer in structure", "is less true in structure",
+    ),
+    "ms_ssim": About("SSIM on the picture and on smaller and smaller copies of it"),
+    "niqe": About(
+        "how unlike sharp natural photographs a picture's statistics are; nobody looks at the true picture. It rewards "
+        "crispness, also where it is false: below the photographs' own value is no merit",
+        2, "is crisper (NIQE)", "is softer or noisier (NIQE)",
+    ),
+    "lpips": About(
+        "distance in the features of a trained network, near to what people find alike; 0 is the photograph itself",
+        3, "looks more like the photographs (LPIPS)", "looks less like the photographs (LPIPS)",
+    ),
+    "dists": About("as LPIPS, more tolerant of texture that is drawn anew"),
+    "lines": About(
+        "of straight edges: the harmonic mean of those kept and those not invented, less where they are out of place"
+    ),
+    "lines_kept": About(
+        "the share of the photograph's straight edges that the result has, too",
+        3, "keeps more straight lines", "loses straight lines",
+    ),
+    "lines_invented": About(
+        "the share of the result's straight edges that the photograph does not have",
+        3, "invents fewer lines", "invents more lines",
+    ),
+    "lines_bend": About(
+        "how far straight edges are from their places, in pixels",
+        2, "bends lines less", "bends lines more",
+    ),
+    "repetition": About(
+        "where parts of the photograph are alike (windows of a façade), by how much more the result's differ, in "
+        "levels of 255",
+        2, "draws alike what is alike", "draws differently what is alike",
+    ),
+    "colour": About(
+        "how far mean colours are from the photograph's, in CIEDE2000: 1 is just visible",
+        2, "is truer in colour", "is less true in colour",
+    ),
+    "false_texture": About(
+        "texture where the photograph is flat, in levels of 255",
+        2, "is cleaner on flat areas", "is rougher on flat areas",
+    ),
+    "consistency": About(
+        "a result that is reduced again should look like what was given. How far it does is compared with how far the "
+        "photograph itself does (the input is degraded): the distance of the two, in levels of 255",
+        2, "", "",
+    ),
+}  # fmt: skip
+
+
+def about(name: str) -> About:
+    """What is known of a measure; of pyiqa's further ones nothing."""
+    return _ABOUT.get(name, About(""))
+
+
+def listed(words: list[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)

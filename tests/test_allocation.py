@@ -1,0 +1,39 @@
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import resource, torch
+from archsr.allocation import reuse_large_blocks
+{call}
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(2**24)
+before = faults()
+for _ in range(10):
+    torch.ones(2**24)
+print(faults() - before)
+"""
+
+
+def faults(call, **variables):
+    """Pages that the kernel had to give for 64 MiB, ten times, after as many were given back twenty times."""
+    env = {**os.environ, **variables}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(call=call)], env=env, capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives blocks back at once")
+def test_a_large_block_is_used_again():
+    kept, given_back = faults("reuse_large_blocks()"), faults("")
+    assert given_back > 1000, "what it is for"
+    assert kept < given_back / 10
+
+
+def test_what_the_user_has_set_stays():
+    assert faults("reuse_large_blocks()", MALLOC_MMAP_THRESHOLD_="65536") > faults("reuse_large_blocks()")
