@@ -130,7 +130,9 @@ def _explain(kind: type[BaseModel], detail: ErrorDetails) -> str:
         owner, key = _owners(kind, detail["loc"])[-1], str(detail["loc"][-1])
         if now := getattr(owner, "moved", {}).get(key):
             return f"{path}: this key is gone; write {now}"
-        return f"{path}: unknown key{near(key, list(owner.model_fields) if owner else [])}"
+        elsewhere = [p for p in _paths_in(kind) if p.split(".")[-1] == key]
+        hint = near(key, list(owner.model_fields) if owner else []) if not elsewhere else ""
+        return f"{path}: unknown key{hint or (f'; did you mean {_either(elsewhere)}?' if elsewhere else '')}"
     if detail["type"] == "missing":
         return f"{path}: missing; this key has no default"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -142,6 +144,20 @@ def _explain(kind: type[BaseModel], detail: ErrorDetails) -> str:
             detail["input"], str(detail.get("ctx", {}).get("expected", "")).replace("'", "").split(" or ")
         )
     return f"{path}: got {_show(detail['input'])}, expected {message}{suggestion}"
+
+
+def _either(words: list[str]) -> str:
+    return " or ".join(map(repr, words[:3]))
+
+
+def _paths_in(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """The paths of all keys in tables, each once."""
+    found: list[str] = []
+    for name, field in kind.model_fields.items():
+        found.append(prefix + name)
+        for table in _models_in(field.annotation):
+            found += _paths_in(table, f"{prefix}{name}.")
+    return list(dict.fromkeys(found))
 
 
 def _path(kind: type[BaseModel], detail: ErrorDetails) -> str:

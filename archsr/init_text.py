@@ -35,7 +35,7 @@ stages = [{{ iterations = {first}, lr = 1e-4 }}, {{ iterations = {second}, lr = 
 
 [validation]
 every = {every}  # iterations
-samples = 64
+samples = {samples}  # pairs at most
 best = "psnr"  # what chooses the weights to keep
 
 [checkpoint]

@@ -116,12 +116,14 @@ class Lock:
         return word
 
     def release(self) -> None:
-        """Give it back, if it is still this run's."""
+        """Give it back, if it is still this run's. A folder in which nothing came to be goes with it."""
         self._over.set()
         if self._beats.is_alive():
             self._beats.join()
         if self._mine():
             self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty, as usual
+                self._folder.rmdir()
 
     def _take_over(self) -> str:
         guard = self._path.with_name(f".{NAME}.guard")
@@ -143,9 +145,9 @@ class Lock:
     def _in_use(self, holder: Holder | None, silent: float) -> str:
         who = holder.words() if holder else "a process that has not said its name"
         return (
-            f"{self._folder}: in use by {who}, heard of {max(0.0, silent):.0f} seconds ago; wait for it, end it, or "
-            f"choose another name: --set name=... (if it is dead, the folder is free {STALE:.0f} seconds after its "
-            "last sign of life)"
+            f"{self._folder}: in use by {who}, heard of {max(0.0, silent):.0f} seconds ago. After Ctrl-C it may still "
+            "be saving: give the same command again in a moment. A second run needs a name of its own: --set name=... "
+            f"(if that process is dead, the folder is free {STALE:.0f} seconds after its last sign of life)"
         )
 
     def _create(self, path: Path) -> bool:

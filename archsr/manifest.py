@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from archsr.cache import Item, read
-from archsr.errors import UserError
+from archsr.errors import UserError, near
 from archsr.remote import Place, Remote, fetch_bytes
 
 SCHEMA = "archsr-shards/2"
@@ -144,7 +144,10 @@ def load(folder: Place) -> Manifest:
     try:
         return _parse(path.read_bytes(), folder)
     except FileNotFoundError:
-        raise UserError(f"{folder}: no {NAME} there; make a dataset with: archsr prepare PHOTOS {folder}") from None
+        beside = [str(found.parent) for place in (folder.parent, folder) for found in sorted(place.glob(f"*/{NAME}"))]
+        meant = near(str(folder), beside, likeness=0.3)
+        make = f"archsr prepare PHOTOS {folder}"
+        raise UserError(f"{folder}: no {NAME} there{meant}; make a dataset with: {make}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
 

@@ -19,7 +19,7 @@ from archsr.errors import UserError
 REQUEUE = 85  # exit code: stopped as asked, saved, started again with --resume it goes on
 REASONS = ("", "time limit", "SIGUSR1", "SIGINT", "SIGTERM", "lock lost")  # the highest of all ranks counts
 LIMIT, LOST = REASONS.index("time limit"), REASONS.index("lock lost")
-TWICE = 3.0  # launchers repeat a signal they were sent; so much later it is a second one
+TWICE, ALONE = 3.0, 0.3  # seconds after which a signal is a second one: launchers repeat one they were sent
 _UNKNOWN_SAVE = (120.0, 0.1)  # seconds, or this share of the limit if that is less: until a save was timed
 EXIT_FILE = "ARCHSR_EXIT_FILE"
 _FINAL = (2, REQUEUE)  # exit codes after which a launcher must not try again
@@ -98,14 +98,15 @@ class Wishes:
         if not self.training:
             raise KeyboardInterrupt if name == "SIGINT" else Stopped(name)
         insists = name in ("SIGINT", "SIGTERM")
-        if insists and self._insisted is not None and time.monotonic() - self._insisted > TWICE:
+        apart = TWICE if "TORCHELASTIC_RUN_ID" in os.environ else ALONE
+        if insists and self._insisted is not None and time.monotonic() - self._insisted > apart:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         if insists and self._insisted is None:
             self._insisted = time.monotonic()
         if not self._noted and os.environ.get("RANK", "0") == "0":
             # not print: the signal may have come in the middle of one
-            text = f"archsr: {name}: this iteration is finished and saved, which may take a moment; twice ends at once"
+            text = f"archsr: {name}: stopping; wait for 'saved' before going on with --resume. Once more ends at once"
             os.write(2, f"{text}\n".encode())
         self._noted = max(self._noted, REASONS.index(name))
 

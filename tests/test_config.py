@@ -99,6 +99,8 @@ def _keys(table, prefix=""):
         ("log.tensorboard=false", ["log.tensorboard", 'write trackers = ["tensorboard"], or [] for none']),
         ("losses.lpip.weight=1.0", ["losses.lpip", "unknown key", "'lpips'"]),
         ("losses.gan.objective=hinges", ["losses.gan.objective", "'hinge'"]),
+        ("losses.global_batch=4", ["losses.global_batch", "did you mean 'training.global_batch'"]),
+        ("iterations=4", ["did you mean 'training.stages.iterations'"]),
         ("losses.ldl.window=4", ["losses.ldl", "window (4) must be odd"]),
         ("losses.colour.size=512", ["losses.colour.size (512)", "data.gt_size"]),
         ("model={arch='srresnet', scale=1}", ["model.scale", "got 1"]),

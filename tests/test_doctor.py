@@ -146,7 +146,7 @@ def test_no_shards(sound, tmp_path):
     config = sound.model_copy(update={"data": sound.data.model_copy(update={"shards": str(tmp_path / "none")})})
     lines = list(examine(config))
     assert only(lines, "shards").state == "wrong"
-    assert "archsr prepare" in only(lines, "shards").mend
+    assert "archsr prepare" in only(lines, "shards").what
 
 
 def test_a_shard_with_a_wrong_hash(sound, tmp_path):
@@ -174,6 +174,23 @@ def test_too_few_shards(sound, tmp_path):
     assert only(supplies.shards(far, every=False), "shards, number").state == "warning"
     assert only(supplies.shards(at(far, window=1), every=False), "shards, number").state == "ok"
     assert "verified when it arrives" in only(supplies.shards(far, every=False), "shards, hashes").what
+
+
+def test_layers_that_are_not_there(sound):
+    training = sound.training.model_copy(update={"layers": ["bodyy.3"]})
+    line = supplies.layers(sound.model_copy(update={"training": training}))
+    assert (line.state, "bodyy.3" in line.what) == ("wrong", True)
+    assert "of 25,387 parameters are trained" in supplies.layers(sound).what
+
+
+def test_what_stops_no_run_and_is_probably_not_meant(sound):
+    """Two validation scenes, two test scenes, and crops larger than the tiles there are."""
+    lines = list(supplies.shards(at(sound, gt_size=1024), every=False))
+    used = [line for line in lines if line.about == "shards, use"]
+    assert {line.state for line in used} == {"warning"}
+    assert "data.gt_size 1024 is more than the tiles'" in used[0].what
+    assert "8 pairs of 2 scenes" in used[1].what
+    assert "no verdict on fewer than" in only(lines, "shards, test").what
 
 
 def test_too_few_samples(sound):

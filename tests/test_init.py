@@ -13,7 +13,7 @@ from archsr.cli import main
 from archsr.config import PrepareConfig, TrainConfig
 from archsr.config_file import load
 from archsr.errors import UserError
-from archsr.init import Machine, Photos, config_for, init, look_at, shares
+from archsr.init import Machine, Photos, config_for, faster_in_bf16, init, look_at, shares
 from archsr.init_text import TEMPLATE
 from archsr.prepare.scenes import assign, split_of, unite
 from archsr.training.plan import option
@@ -51,7 +51,7 @@ _SMALL = pytest.param(30000, 4, marks=pytest.mark.slow)
     ("count", "gib"), [pair for pair in product([20, 1000, 30000], [0, 4, 16, 80]) if pair != (30000, 4)] + [_SMALL]
 )
 def test_what_is_written_loads_and_fits(tmp_path, count, gib):
-    on = Machine(gpus=int(gib > 0), memory=(gib or 8) * 2**30, bf16=True, cores=8)
+    on = Machine(gpus=int(gib > 0), memory=(gib or 8) * 2**30, bf16=gib > 0, cores=8)
     text = config_for(replace(SOME, count=count), on, name="x", shards="shards/x")
     config = loaded(text, tmp_path)
     assert "of" in text
@@ -65,6 +65,13 @@ def test_what_is_written_loads_and_fits(tmp_path, count, gib):
         assert config.training.micro_batch < 12 or config.training.gradient_checkpointing != "none"
     if gib == 80:
         assert config.training.micro_batch == 12
+
+
+@pytest.mark.parametrize(("gpus", "bf16", "expected"), [(0, True, "bf16"), (0, False, "fp32"), (1, False, "fp16")])
+def test_the_precision_is_what_the_machine_is_good_at(tmp_path, gpus, bf16, expected):
+    text = config_for(SOME, Machine(gpus, 80 * 2**30, bf16, 4), name="x", shards="shards/x")
+    assert loaded(text, tmp_path).training.precision == expected
+    assert faster_in_bf16() in (True, False)
 
 
 @pytest.mark.parametrize("gpus", [2, 5, 8])

@@ -1,9 +1,7 @@
 """Rows of a benchmark, and how they are timed."""
 
 import gc
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,14 +9,17 @@ from pathlib import Path
 
 import torch
 
-_CLEAR = Path("/proc/self/clear_refs")
+from archsr.allocation import give_back
+
+_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+_NEAR = 2**26  # bytes between a highest memory that has just begun anew and the memory of now
 
 
 @dataclass(frozen=True)
 class Row:
     """One figure. `value` in `unit` is the median of `rounds`, or the best of them where it is a limit.
 
-    `share` of the limit named `limit`; `memory` bytes.
+    `share` of the limit named `limit`; `memory` bytes, 0 where the system cannot tell.
     """
 
     stage: str
@@ -42,9 +43,10 @@ class Clock:
         """Seconds of one call of `work` in each of at least three rounds, and the memory it took at its highest.
 
         A round is as many calls as fill a tenth of `seconds`, so that what is ready ahead (batches of a stream) does
-        not count for its speed. Memory is the GPU's, or the whole process's on a CPU.
+        not count for its speed. Memory is the GPU's, or the whole process's on a CPU; 0 where the system cannot tell
+        that of the rounds from that of what was before.
         """
-        self._forget_memory()
+        known = self._forget_memory()
         work()
         self._wait()
         calls, begun = 0, time.perf_counter()
@@ -60,7 +62,7 @@ class Clock:
                 work()
             self._wait()
             times.append((time.perf_counter() - started) / calls)
-        return times, self._memory()
+        return times, self._memory() if known else 0
 
     def rate(
         self, stage: str, case: str, work: Callable[[], object], *, amount: float, unit: str,
@@ -87,19 +89,22 @@ class Clock:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def _forget_memory(self) -> None:
-        """Begin the highest memory anew; where the system has no such thing, it stays that of all rounds before."""
+    def _forget_memory(self) -> bool:
+        """Begin the highest memory anew, and say whether the system did."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        elif _CLEAR.exists():
-            _CLEAR.write_text("5")  # proc(5): resets VmHWM
+            return True
+        if not _CLEAR.exists():
+            return False
+        give_back()
+        _CLEAR.write_text("5")  # proc(5): resets VmHWM; some sandboxes take it and do nothing
+        return _status("VmHWM") < _status("VmRSS") + _NEAR
 
     def _memory(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        if _CLEAR.exists():
-            said = Path("/proc/self/status").read_text().split("VmHWM:", 1)[1]
-            return 1024 * int(said.split()[0])
-        size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return size if sys.platform == "darwin" else 1024 * size
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else _status("VmHWM")
+
+
+def _status(name: str) -> int:
+    """Bytes of one line of the process's status."""
+    return 1024 * int(_STATUS.read_text().split(f"{name}:", 1)[1].split()[0])

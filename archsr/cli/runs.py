@@ -60,13 +60,15 @@ def _add_doctor(verbs: "Verbs") -> None:
 def _plan(args: argparse.Namespace) -> int:
     from archsr import config_file
     from archsr.config import TrainConfig
+    from archsr.training.fit import available_here
     from archsr.training.plan import report
     from archsr.training.setup import shared_out
     from archsr.world import World
 
     config = config_file.load(TrainConfig, args.config, overrides=args.set)
     config = shared_out(config, World(size=args.processes))
-    print(report(config, memory=args.memory, tflops=args.tflops, processes=args.processes))
+    memory = args.memory or available_here()
+    print(report(config, memory=memory, tflops=args.tflops, processes=args.processes))
     return 0
 
 
@@ -78,7 +80,7 @@ def _add_plan(verbs: "Verbs") -> None:
     p = a.verb(verbs, "plan", "what fits in memory, without a GPU", examples, _plan)
     p.add_argument("config", type=Path, help="a training config")
     a.add_overrides(p)
-    p.add_argument("--memory", type=a.size, help="of one GPU: 16GB, 11.5GiB")
+    p.add_argument("--memory", type=a.size, help="of one GPU: 16GB (what is free on this machine)")
     p.add_argument("--processes", type=a.positive, default=1, help="that share the global batch (1)")
     p.add_argument("--tflops", type=a.above_zero, help="what the GPU sustains, 1e12 operations a second: adds the time")
 

@@ -29,6 +29,7 @@ def examine(
     yield machine.shared_memory(here * supplies.batches_in_memory(config))
     if "://" in config.data.shards:
         yield supplies.room(config)
+    yield supplies.layers(config)
     yield from supplies.weights(config)
     lines = list(supplies.shards(config, every=every))
     yield from lines

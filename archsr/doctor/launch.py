@@ -20,8 +20,10 @@ from archsr.stream.loader import batch_at
 from archsr.stream.plan import Slice
 from archsr.training.data import open_together
 from archsr.training.fit import attempt
+from archsr.training.log import clock
 from archsr.training.pairs import options_of, pair_of
 from archsr.training.processes import begin, end
+from archsr.training.schedule import total_of
 from archsr.training.setup import Run, make_run
 from archsr.training.step import micro_step, update
 from archsr.world import World
@@ -127,7 +129,8 @@ def _training(run: Run) -> Line:
         if failed:
             return Line("training step", "wrong", "; ".join(failed), "archsr plan CONFIG shows what fits into memory")
         took = [seconds for seconds in alone if not isinstance(seconds, str)]
-        return _agreed(run.world.gather(_step(run)), took)  # all ranks
+        whole = max(took) * run.accumulation * total_of(run.config.training.stages, {})
+        return _agreed(run.world.gather(_step(run)), took, whole)  # all ranks
     finally:
         run.saver.close()
 
@@ -138,7 +141,7 @@ def _alone(run: Run) -> float | str:
     size, device = int(run.config.training.micro_batch), run.accelerator.device
     begun = 0.0
     try:
-        for _ in range(min(2, run.world.size)):  # beside others the first, which warms up, says nothing
+        for _ in range(2):  # the first, which warms up, says nothing
             begun = time.perf_counter()
             attempt(run.config, parts, run.world, size)
             if device.type == "cuda":
@@ -175,8 +178,11 @@ def _digest(run: Run) -> str:
     return found.hexdigest()
 
 
-def _agreed(steps: Sequence[Step], alone: Sequence[float]) -> Line:
-    """What to say of a step on all ranks, each of which took `alone` seconds before without the others."""
+def _agreed(steps: Sequence[Step], alone: Sequence[float], whole: float = 0.0) -> Line:
+    """What to say of a step on all ranks, each of which took `alone` seconds before without the others.
+
+    `whole`: seconds that all iterations of the run would take like that.
+    """
     bad = [str(n) for n, step in enumerate(steps) if not math.isfinite(step.loss)]
     if bad:
         what = f"the loss is no number on rank {', '.join(bad)}"
@@ -187,6 +193,7 @@ def _agreed(steps: Sequence[Step], alone: Sequence[float]) -> Line:
     read, computed = max(s.read for s in steps), max(s.computed for s in steps)
     memory = max(s.memory for s in steps) / 2**30
     said = f"read in {read:.2f} s, trained in {computed:.2f} s" + (f", {memory:.1f} GiB at most" if memory else "")
+    said += f"; the whole run about {clock(whole)}, and its validations" if whole else ""
     for each, doing in ((alone, "trains"), ([s.read for s in steps], "reads")):
         slow = max(range(len(each)), key=each.__getitem__)
         if each[slow] > _UNEVEN * min(each) + _TRIFLE:

@@ -5,11 +5,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from archsr import manifest as mf
 from archsr.atomic import sha256
 from archsr.config import TrainConfig
 from archsr.doctor.line import Line, ok
 from archsr.errors import UserError
+from archsr.evaluate.statistics import FEWEST_SCENES
+from archsr.models.build import build
 from archsr.models.download import OFFICIAL, OFFLINE, cache_folder, cached, verify
 from archsr.models.ncnn import NCNN, ncnn_at_hand
 from archsr.models.weights import whereabouts
@@ -18,6 +22,7 @@ from archsr.stream.loader import make_plan
 from archsr.stream.plan import Slice
 from archsr.training import feature_losses
 from archsr.training.data import Data, open_data
+from archsr.training.layers import select
 from archsr.training.pairs import options_of
 from archsr.training.setup import shared_out
 from archsr.world import World
@@ -46,6 +51,19 @@ def weights_at_hand() -> Iterator[Line]:
     elif not here:
         mend = f"archsr weights RealESRGAN_x4plus; without internet: archsr weights {OFFLINE['RealESRGAN_x4plus']}"
         yield Line("weights", "warning", "no official network on this machine; a run would download its own", mend)
+
+
+def layers(config: TrainConfig) -> Line:
+    """Whether the layers to train are there."""
+    try:
+        with torch.device("meta"):
+            net = build(config.model)
+            groups = select(net, config.training.layers)
+    except UserError as error:
+        return Line("layers", "wrong", str(error), "names are those of the network: archsr plan CONFIG")
+    trained, total = (sum(p.numel() for p in ps) for ps in (
+        (p for g in groups for p in g.parameters.values()), net.parameters()))  # fmt: skip
+    return ok("layers", f"{trained:,} of {total:,} parameters are trained")
 
 
 def _weights(about: str, source: str) -> Line:
@@ -81,7 +99,8 @@ def shards(config: TrainConfig, *, every: bool) -> Iterator[Line]:
     try:
         data = open_data(config)
     except UserError as error:
-        yield Line("shards", "wrong", str(error), f"archsr prepare PHOTOS {config.data.shards}")
+        mend = "archsr prepare PHOTOS " + config.data.shards if "archsr prepare" not in str(error) else ""
+        yield Line("shards", "wrong", str(error), mend)
         return
     yield ok("shards", f"{data.folder}: {data.summary().splitlines()[0]}")
     if isinstance(data.folder, Path):
@@ -89,6 +108,12 @@ def shards(config: TrainConfig, *, every: bool) -> Iterator[Line]:
     else:
         yield ok("shards, hashes", "at a URL: each is verified when it arrives")
     yield _mixed(config, data)
+    for what, mend in data.doubts(config):
+        yield Line("shards, use", "warning", what, mend)
+    test = data.manifest.splits["test"]
+    if test.scenes < FEWEST_SCENES:
+        what = f"{test.scenes} test scenes: an evaluation gives no verdict on fewer than {FEWEST_SCENES}"
+        yield Line("shards, test", "warning", what, "prepare with a larger share: --set test=0.3; archsr init finds it")
 
 
 def _hashes(folder: Path, manifest: mf.Manifest, *, every: bool) -> Line:

@@ -23,20 +23,23 @@ def draw_curves(run: Path) -> Path | None:
         return None
     figure = Figure(figsize=(12, 7.2), layout="constrained")
     (losses, psnr, ssim), watched = figure.subplots(2, 3)
+    most = max(e.get("iterations", 1) for e in trained)
+    # the first line of a start is of one iteration, and so would look like a jump
+    means = [e for e in trained if e.get("iterations", 1) > most / 2]
     for name in _LOSSES:
-        _plot(losses, trained, name, name)
+        _plot(losses, means, name, name)
     for axes, metric, unit in ((psnr, "psnr", "PSNR, dB"), (ssim, "ssim", "SSIM")):
         _plot(axes, validated, metric, "moving average")
         _plot(axes, validated, f"raw_{metric}", "raw weights")
         axes.axhline(validated[0][metric], color="grey", linestyle=":", label="before training")
         axes.set_title(f"validation: {unit}")
-    losses.set_title("training loss")
+    losses.set_title(f"training loss, means of {most} iterations")
     _draw_watched(list(watched), trained, validated)
     for axes in (losses, psnr, ssim, *watched):
         axes.set_xlabel("iteration")
         axes.grid(alpha=0.3)
         if axes.has_data():
-            axes.legend(fontsize="small")
+            axes.legend(fontsize="small", framealpha=0.6)
     with replacing(run / "curves.png") as temporary:
         figure.savefig(temporary, dpi=120)
     return run / "curves.png"
@@ -47,7 +50,7 @@ def _draw_watched(all_axes: Sequence[Axes], trained: list[dict[str, Any]], valid
     for name in sorted({k for e in trained for k in e if k.startswith("grad_norm/")}):
         _plot(norms, trained, name, name.removeprefix("grad_norm/")[:30])
     norms.set_yscale("log")
-    norms.set_title("gradient norm")
+    norms.set_title("gradient norm, of single iterations")
     _plot(colour, validated, "colour", "mean colour, CIEDE2000")
     colour.set_title("validation: drift from the ground truth")
     if any("d_real_accuracy" in e for e in trained):

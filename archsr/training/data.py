@@ -9,6 +9,8 @@ from archsr.remote import Place, Remote, place_of
 from archsr.stream.choice import Choice, choose
 from archsr.world import World
 
+FEW_SCENES = 3  # fewer for validation say little
+
 
 @dataclass(frozen=True)
 class Data:
@@ -22,6 +24,20 @@ class Data:
     def samples(self) -> int:
         """Training samples in an epoch."""
         return self.choice.total if self.choice else self.manifest.splits["train"].samples
+
+    def doubts(self, config: TrainConfig) -> list[tuple[str, str]]:
+        """What will stop no run and is probably not meant, and what mends it."""
+        found: list[tuple[str, str]] = []
+        tile, size = self.manifest.prepare.get("tile"), config.data.gt_size
+        if isinstance(tile, int) and self.manifest.prepare.get("crops") == "tiles" and size > tile:
+            larger = -(-(size + config.degrade.margin) // 16) * 16
+            what = f"data.gt_size {size} is more than the tiles' {tile} pixels: crops are filled up with mirror images"
+            found.append((what, f"--set data.gt_size={tile // 2}, or prepare with --set tile={larger}"))
+        val = self.manifest.splits["val"]
+        if val.scenes < FEW_SCENES:
+            what = f"{val.samples} pairs of {val.scenes} scene{'s' * (val.scenes > 1)} choose the best weights: few"
+            found.append((what, "prepare with a larger share: --set val=0.2"))
+        return found
 
     def summary(self) -> str:
         """The numbers of samples, and a table of tags where they matter."""

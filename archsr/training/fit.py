@@ -26,6 +26,11 @@ def available(device: torch.device) -> int:
     return psutil.virtual_memory().available // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
+def available_here() -> int:
+    """The same for the first GPU of this machine, or its processor."""
+    return available(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 def expected(config: TrainConfig, memory: int, *, processes: int = 1) -> TrainConfig:
     """`config` with the micro-batch that the forecast lets hope for in place of "auto"; any other as it is."""
     if config.training.micro_batch != "auto":

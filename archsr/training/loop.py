@@ -123,6 +123,8 @@ def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> N
         f"{training.global_batch} = {run.world.size} × {training.micro_batch} × {run.accumulation} accumulated, "
         f"{run.data.summary()}"
     )
+    for what, mend in run.data.doubts(run.config):
+        log.warn(progress.step, f"{what}; {mend}")
     side = run.config.data.gt_size // run.config.model.scale
     if isinstance(run.raw_g, Foreign) and (padding := run.raw_g.padding_of(side)):
         log.say(f"WARNING: {padding}; another data.gt_size wastes less")
@@ -140,6 +142,7 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
         # of the original, so that the curves begin there; later what was given up when the run was stopped
         run.alarm.set(LONG)
         if not validate_run(run, progress, log):  # all ranks
+            _check_owner(run)
             raise Stopped(REASONS[run.wishes.agreed], progress.step or None)
         total = total_of(training.stages, progress.ends)
     meter, begun = Meter(), progress.step
@@ -179,8 +182,7 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 validated = validate_run(run, progress, log)  # all ranks
                 total = total_of(training.stages, progress.ends)
             hopeless = health.too_many(run, progress)
-            if run.wishes.agreed == LOST:
-                raise UserError(f"{run.folder}: another run has taken over this folder; stopped without saving")
+            _check_owner(run)
             stopping = run.wishes.agreed and (progress.step < total or not validated)
             if progress.step % config.checkpoint.every == 0 or progress.step == total or hopeless or stopping:
                 save_run(run, progress, log)  # all ranks
@@ -198,6 +200,11 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
         keys.close()
         if stream is not None:
             stream.close()
+
+
+def _check_owner(run: Run) -> None:
+    if run.wishes.agreed == LOST:
+        raise UserError(f"{run.folder}: another run has taken over this folder; stopped without saving")
 
 
 def _stop(run: Run, progress: Progress, log: RunLog) -> None:

@@ -143,6 +143,11 @@ def trained_parameters(config: TrainConfig) -> int:
     return _generator_sizes(_Generator(config.model, config.training.layers))[1]
 
 
+def trains_blocks(config: TrainConfig) -> bool:
+    """Whether anything in RRDBNet's body learns; else nothing of it is kept, and nothing there to recompute."""
+    return _generator_sizes(_Generator(config.model, config.training.layers))[2]
+
+
 @dataclass(frozen=True)
 class _Generator:
     """What the generator's size and pass depend on."""
@@ -160,12 +165,13 @@ class _UnknownError(Exception):
 
 
 @lru_cache(maxsize=64)
-def _generator_sizes(which: _Generator) -> tuple[int, int]:
-    """How many parameters it has, and how many of them learn."""
+def _generator_sizes(which: _Generator) -> tuple[int, int, bool]:
+    """How many parameters it has, how many of them learn, and whether any of those is in the body."""
     with torch.device("meta"):
         net = build(which.model)
         groups = select(net, which.layers)
-    return _count(net), sum(p.numel() for g in groups for p in g.parameters.values())
+    trained = {name: p for g in groups for name, p in g.parameters.items()}
+    return _count(net), sum(p.numel() for p in trained.values()), any(name.startswith("body.") for name in trained)
 
 
 @lru_cache(maxsize=64)

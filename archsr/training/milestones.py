@@ -13,6 +13,8 @@ from archsr import checkpoint
 from archsr.config import LossConfig
 from archsr.errors import UserError
 from archsr.models.build import official_state
+from archsr.stream.loader import spread
+from archsr.training import sheets
 from archsr.training.curves import draw_curves
 from archsr.training.health import REMEDY, batch_kept, where_to_look
 from archsr.training.log import Meter, RunLog, clock, peak_memory
@@ -36,8 +38,10 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place:
     every, validating = run.config.validation.every, progress.validating
     left = seconds_left(progress.step, total, each=each, every=every, validating=validating)
     norms = {f"grad_norm/{k}": float(v) / run.parts.scaler_g.get_scale() for k, v in meter.norms.items()}
-    values = {**means, **norms, "lr": place.lr, "images_per_second": speed, "data_wait": waited, "peak_memory": memory,
-              "seconds_left": left}  # fmt: skip
+    values = {
+        "iterations": meter.steps, **means, **norms, "lr": place.lr, "images_per_second": speed, "data_wait": waited,
+        "peak_memory": memory, "seconds_left": left,
+    }  # fmt: skip
     log.event("train", progress.step, values)
     at_most = "at most " if open_end(run.config.training.stages, progress.ends) else ""
     where = "" if torch.cuda.is_available() else " (whole process)"
@@ -56,6 +60,9 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
     False where it was given up, because the run is to stop; all ranks agree on that then, and it is for the next start.
     """
     started = time.perf_counter()
+    if progress.step == 0:
+        count = len(spread(run.data.manifest.splits["val"].samples, run.config.validation.samples))
+        log.say(f"validating before the first iteration, {count} pairs")
     with run.ema.in_place():
         averaged = _score(run, pictures=run.config.validation.pictures)  # all ranks
     raw = averaged if progress.step == 0 or averaged is None else _score(run, pictures=0)  # all ranks
@@ -71,8 +78,10 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
     first = score if progress.first is None else progress.first
     progress.first = first
     log.event("validation", progress.step, values)
-    if averaged.sheet is not None:
-        log.picture(progress.step, averaged.sheet)
+    if averaged.seen:
+        first_sheet = run.folder / "samples" / f"step-{0:08d}.png"
+        before = sheets.before_of(first_sheet, len(averaged.seen)) if progress.step else []
+        log.picture(progress.step, sheets.draw(averaged.seen, progress.step, before))
     better = progress.best is None or score > progress.best
     unit = " dB" if metric == "psnr" else ""
     log.say(

@@ -21,6 +21,7 @@ from archsr.training.memory import (
     micro_batch_of,
     passes_of,
     trained_parameters,
+    trains_blocks,
 )
 
 # what the forecast cannot know: CUDA's own memory, the allocator's slack, and the work space of convolutions
@@ -103,6 +104,7 @@ def alternatives(config: TrainConfig, *, processes: int = 1) -> list[Option]:
         enough = config.model.blocks > 22
         others = [a for a in _ALTERNATIVES if a != own and (enough or "body.20-22" not in a)]
         ways += [changed(config, layers=a, gradient_checkpointing=p) for a in others for p in ("none", "rrdb")]
+        ways = [w for w in ways if w.training.gradient_checkpointing == "none" or trains_blocks(w)]
     return [option(way, processes=processes) for way in ways]
 
 
@@ -230,7 +232,8 @@ def report(config: TrainConfig, *, memory: int | None = None, tflops: float | No
     head += f"{'s/it':>8}" if tflops else ""
     lines = [
         f"one of {processes} process(es), micro-batch {config.training.micro_batch}, {config.training.precision}, "
-        f"gt {config.data.gt_size}; memory with {FRAMEWORK / 2**30:.0f} GiB for CUDA and {SLACK - 1:.0%} slack",
+        f"gt {config.data.gt_size}; with {FRAMEWORK / 2**30:.0f} GiB for CUDA (or torch) and {SLACK - 1:.0%} slack",
+        "recompute: pieces of the body that are made again in the backward pass (training.gradient_checkpointing)",
         "",
         head + ("  fits" if memory else ""),
         *(_row(row, memory, tflops) for row in rows),

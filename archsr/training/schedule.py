@@ -104,10 +104,14 @@ def judged(plateau: Plateau | None, place: Place, score: float) -> Plateau:
     return Plateau(place.number, plateau.best, plateau.waited + 1)
 
 
-def same_so_far(a: Sequence[Stage], b: Sequence[Stage], ends: Mapping[str, int], step: int) -> bool:
-    """Whether the first `step` iterations have the same rates and subsets under both."""
+def changed_at(a: Sequence[Stage], b: Sequence[Stage], ends: Mapping[str, int], step: int) -> str:
+    """Where the first `step` iterations have other rates or subsets under the two, in words; empty where nowhere."""
     for n in range(step):
         x, y = place_of(a, n, ends), place_of(b, n, ends)
         if (x.lr, x.stage.subset) != (y.lr, y.stage.subset):
-            return False
-    return True
+            there, here = (f"lr {p.lr:g}, subset {p.stage.subset:g}" for p in (x, y))
+            return (
+                f"training.stages: iteration {n + 1} of the {step} that are done had {there}, and would have had {here}"
+                "; what comes after them can be changed"
+            )
+    return ""

@@ -29,7 +29,7 @@ from archsr.training.hang import Alarm, stacks_of
 from archsr.training.layers import Group, select
 from archsr.training.memory import micro_batch_of
 from archsr.training.optim import make_optimizer, pack, unpack
-from archsr.training.schedule import same_so_far, total_of
+from archsr.training.schedule import changed_at, total_of
 from archsr.training.step import Parts
 from archsr.training.suspects import Suspects
 from archsr.training.watch import Watch
@@ -288,7 +288,13 @@ def check_same_run(config: TrainConfig, folder: Path, saved: checkpoint.Loaded) 
     path = folder / "config.toml"
     stored = config_file.load(TrainConfig, path)
     changed = [d for d in config_file.differences(stored, config) if not d.startswith(_FREE)]
-    if same_so_far(stored.training.stages, stages, ends, step):
-        changed = [d for d in changed if not d.startswith("training.stages")]
+    changed = [d for d in changed if not d.startswith("training.stages")]
+    if told := changed_at(stored.training.stages, stages, ends, step):
+        changed.append(told)
     if changed:
-        raise UserError(f"{folder}: its checkpoint is of another config; {changed[0]}. Use the old value or a new name")
+        more = (
+            f" (and {len(changed) - 1} more: {', '.join(c.split(':')[0] for c in changed[1:])})" if changed[1:] else ""
+        )
+        raise UserError(
+            f"{folder}: its checkpoint is of another config; {changed[0]}{more}. Use the old values, or a new name"
+        )

@@ -1,5 +1,6 @@
 """Validation during training: the fixed pairs, shared out over all ranks and gathered exactly."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,19 +8,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from archsr.colour import mean_drift
-from archsr.images import Pixels, tensor_to_pixels, to_float
+from archsr.images import tensor_to_pixels, to_float
 from archsr.manifest import Manifest
 from archsr.metrics import psnr, ssim
 from archsr.remote import Place
-from archsr.stream.loader import eval_pairs
+from archsr.stream.loader import eval_pairs, spread
+from archsr.training.sheets import SIDE, Seen
 from archsr.world import World
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Means over all pairs, the same on every rank and on any number of ranks, and rank 0's picture sheet.
+    """Means over all pairs, the same on every rank and on any number of ranks, and some of rank 0's pictures.
 
     `colour`: CIEDE2000 between mean colours of result and ground truth; `consistency`: mean absolute difference between
     the input and the result reduced to its size.
@@ -31,7 +34,7 @@ class Validation:
     colour: float
     consistency: float
     pairs: int
-    sheet: Pixels | None
+    seen: list[Seen]
 
 
 @torch.no_grad()
@@ -53,9 +56,12 @@ def validate(
     was_training = net.training
     net.eval()
     scores: list[tuple[float, ...]] = []
-    rows: list[Pixels] = []
-    pairs = eval_pairs(folder, manifest.splits["val"], limit=samples, rank=world.rank, world=world.size)
-    for pair in pairs:
+    seen: list[Seen] = []
+    split = manifest.splits["val"]
+    pairs = eval_pairs(folder, split, limit=samples, rank=world.rank, world=world.size)
+    total = len(spread(split.samples, samples)) // world.size
+    hidden = world.rank > 0 or not sys.stderr.isatty()
+    for pair in tqdm(pairs, desc="validating", total=total, unit="pair", leave=False, disable=hidden):
         if given_up():
             break
         lq, gt = (to_float(p)[None].to(device) for p in (pair.lq, pair.gt))
@@ -64,8 +70,8 @@ def validate(
         reduced = F.interpolate(sr, size=lq.shape[2:], mode="area")
         quality += (mean_drift(sr, gt), F.l1_loss(reduced, lq))
         scores.append((pair.number, *map(float, quality)))
-        if world.rank == 0 and len(rows) < pictures:
-            rows.append(_row(lq, sr, gt))
+        if world.rank == 0 and len(seen) < pictures:
+            seen.append(_seen(f"{pair.sample.key}: {float(quality[0]):.2f} dB", lq, sr, gt))
     net.train(was_training)
     parts = world.gather(None if given_up() else scores)  # all ranks
     whole = [part for part in parts if part is not None]
@@ -73,17 +79,11 @@ def validate(
         return None
     gathered = sorted(score for part in whole for score in part)
     means = np.array(gathered)[:, 1:].mean(axis=0)
-    return Validation(*map(float, means), pairs=len(gathered), sheet=_sheet(rows) if rows else None)
+    return Validation(*map(float, means), pairs=len(gathered), seen=seen)
 
 
-def _row(lq: Tensor, sr: Tensor, gt: Tensor, side: int = 256) -> Pixels:
-    """Degraded (enlarged by repetition), restored, true: the middle `side` pixels of each."""
+def _seen(title: str, lq: Tensor, sr: Tensor, gt: Tensor) -> Seen:
+    """The input enlarged by repetition, and the middle of each picture."""
     enlarged = F.interpolate(lq, size=sr.shape[2:], mode="nearest")
-    top, left = ((length - min(side, length)) // 2 for length in sr.shape[2:])
-    parts = [tensor_to_pixels(p[:, :, top : top + side, left : left + side]) for p in (enlarged, sr, gt)]
-    return np.concatenate(parts, axis=1)
-
-
-def _sheet(rows: list[Pixels]) -> Pixels:
-    width = max(r.shape[1] for r in rows)
-    return np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0))) for r in rows], axis=0)
+    top, left = ((length - min(SIDE, length)) // 2 for length in sr.shape[2:])
+    return Seen(title, *(tensor_to_pixels(p[:, :, top : top + SIDE, left : left + SIDE]) for p in (enlarged, sr, gt)))

@@ -1,6 +1,7 @@
 """Pictures and folders in, pictures and folders out: every output file is complete or absent."""
 
 import glob
+import os
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
@@ -175,8 +176,8 @@ def report(outcome: Outcome) -> int:
     """Print what became of the files; the exit code is 2 if any failed."""
     why = " (already there; --existing overwrite replaces them)" if outcome.skipped else ""
     print(f"{len(outcome.written)} written, {len(outcome.skipped)} skipped{why}, {len(outcome.failed)} failed")
-    if len(outcome.written) == 1:
-        print(outcome.written[0])
+    if outcome.written:
+        print(os.path.commonpath(outcome.written))  # the file, or the folder that has all of them
     for path, reason in outcome.failed:
         print(f"archsr: {path}: {reason}", file=sys.stderr)
     return 2 if outcome.failed else 0

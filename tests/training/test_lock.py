@@ -15,6 +15,7 @@ from archsr import lock, session
 from archsr.checkpoint import set_aside
 from archsr.errors import UserError
 from archsr.lock import Holder, Lock, why_dead
+from archsr.training import loop, milestones
 
 FOREVER = "import time; from pathlib import Path; from archsr.lock import Lock; import sys\nheld = Lock(Path(sys.argv[1]), lost=print)\nprint(held.take(), flush=True); time.sleep(600)"  # fmt: skip  # noqa: E501
 
@@ -33,7 +34,7 @@ def nothing():
 def test_a_living_process_keeps_it_and_a_killed_one_loses_it(tmp_path):
     other = held_elsewhere(tmp_path)
     try:
-        with pytest.raises(UserError, match=rf"in use by process {other.pid} on .*choose another name"):
+        with pytest.raises(UserError, match=rf"in use by process {other.pid} on .*A second run needs a name"):
             Lock(tmp_path, lost=nothing).take()
     finally:
         other.kill()
@@ -42,7 +43,7 @@ def test_a_living_process_keeps_it_and_a_killed_one_loses_it(tmp_path):
     assert f"took over the lock of process {other.pid}" in (word := mine.take())
     assert "its process is gone" in word
     mine.release()
-    assert not list(tmp_path.iterdir())
+    assert not tmp_path.exists(), "an empty run folder goes, too"
 
 
 def test_when_a_holder_is_dead():
@@ -111,17 +112,19 @@ def test_two_runs_cannot_use_one_folder(tiny_tables, tmp_path):
     assert not (folder / lock.NAME).exists()
 
 
-def test_a_robbed_run_ends_without_saving(tiny_tables, tmp_path, monkeypatch):
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_robbed_run_ends_without_saving(tiny_tables, tmp_path, monkeypatch, when):
+    """Whether it is noticed in the first validation or while training."""
     monkeypatch.setattr(lock, "BEAT", 0.01)
     folder = tmp_path / "runs" / "tiny"
 
-    class Robbed(Lock):
-        def take(self):
-            word = super().take()
-            (folder / lock.NAME).write_text(json.dumps({**vars(Holder()), "token": "other"}))
-            return word
+    def robbed(run, progress, log):
+        done = when == "after" and milestones.validate_run(run, progress, log)
+        (folder / lock.NAME).write_text(json.dumps({**vars(Holder()), "token": "other"}))
+        time.sleep(0.2)
+        return done or milestones.validate_run(run, progress, log)
 
-    monkeypatch.setattr(lock, "Lock", Robbed)
+    monkeypatch.setattr(loop, "validate_run", robbed)
     with pytest.raises(UserError, match="another run has taken over this folder; stopped without saving"):
         session.run(config(tiny_tables), resume=False)
     assert not list((folder / "checkpoints").glob("step-*"))

@@ -62,7 +62,10 @@ def test_a_run_writes_what_it_promises(unbroken):
     events = read_log(unbroken)
     assert [e["step"] for e in events if e["event"] == "train"] == [1, 2, 3, 4, 5, 6]
     assert [e["step"] for e in events if e["event"] == "validation"] == [0, 3, 6]
-    assert {"pixel", "gan", "d_real", "d_fake", "lr", "images_per_second", "data_wait", "peak_memory"} <= set(events[1])
+    first = next(e for e in events if e["event"] == "train")
+    assert {"pixel", "gan", "d_real", "d_fake", "lr", "images_per_second", "data_wait", "peak_memory"} <= set(first)
+    warned = next(e["text"] for e in events if e["event"] == "warning")
+    assert "8 pairs of 2 scenes choose the best weights: few" in warned
 
 
 def test_tags_choose_what_is_trained_on(tiny_tables, capsys):

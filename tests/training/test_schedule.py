@@ -19,11 +19,11 @@ from archsr.training.log import read_log
 from archsr.training.optim import gradient_norms, make_optimizer
 from archsr.training.schedule import (
     Plateau,
+    changed_at,
     judged,
     lr_at,
     open_end,
     place_of,
-    same_so_far,
     seconds_left,
     total_of,
     validation_due,
@@ -98,10 +98,11 @@ def test_a_plateau_is_patience_without_a_better_score():
 
 def test_what_is_past_must_be_the_same_and_what_comes_may_differ():
     old = [Stage(iterations=10, lr=1.0), Stage(iterations=10, lr=0.1)]
-    assert same_so_far(old, [Stage(iterations=15, lr=1.0)], {}, 10)
-    assert not same_so_far(old, [Stage(iterations=15, lr=1.0)], {}, 11)
-    assert not same_so_far(old, [Stage(iterations=20, lr=1.0, schedule="cosine")], {}, 2)
-    assert same_so_far(old, [Stage(iterations=90, lr=1.0), Stage(iterations=5, lr=0.1)], {"0": 10}, 12)
+    assert not changed_at(old, [Stage(iterations=15, lr=1.0)], {}, 10)
+    told = changed_at(old, [Stage(iterations=15, lr=1.0)], {}, 11)
+    assert "iteration 11 of the 11 that are done had lr 0.1, subset 1, and would have had lr 1, subset 1" in told
+    assert changed_at(old, [Stage(iterations=20, lr=1.0, schedule="cosine")], {}, 2)
+    assert not changed_at(old, [Stage(iterations=90, lr=1.0), Stage(iterations=5, lr=0.1)], {"0": 10}, 12)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_ctrl_c_once_saves(long, started):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == REQUEUE
-    assert "archsr: SIGINT: this iteration is finished and saved, which may take a moment; twice ends at once" in err
+    assert "archsr: SIGINT: stopping; wait for 'saved' before going on with --resume. Once more ends at once" in err
     assert events(run, "stop")[0]["reason"] == "SIGINT"
 
 

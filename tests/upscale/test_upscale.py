@@ -154,6 +154,7 @@ def test_a_folder_keeps_its_tree_and_goes_on_where_it_stopped(tmp_path, weights,
     assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 0
     made = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert made == {"a.png", "deep/b.png", "deep/er/c.png"}
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "out")
     (tmp_path / "out" / "a.png").unlink()
     capsys.readouterr()
     assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 0

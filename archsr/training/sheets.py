@@ -1,0 +1,55 @@
+"""The sheet of a validation: what was given, what the model made of it before training, and now, and the truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from archsr.images import Pixels, read_photo
+
+SIDE = 256  # of a picture; of larger ones the middle is shown
+_GAP, _LINE = 4, 18
+_BACKGROUND, _INK = (250, 250, 248), (25, 25, 25)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A validation pair: the input enlarged, the result and the photograph, uint8 (h, w, 3), at most SIDE a side."""
+
+    title: str
+    lq: Pixels
+    sr: Pixels
+    gt: Pixels
+
+
+def draw(rows: Sequence[Seen], step: int, before: Sequence[Pixels] = ()) -> Pixels:
+    """A row for each pair, under headings. `before`: the results before training, which step 0 itself shows as such."""
+    titles = ["input, enlarged", *(["before training"] if before or not step else []), "photograph"]
+    if step:
+        titles.insert(-1, f"after {step} iterations")
+    sheet = Image.new("RGB", (len(titles) * (SIDE + _GAP) - _GAP, _top(len(rows)) - _GAP), _BACKGROUND)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for column, title in enumerate(titles):
+        pen.text((column * (SIDE + _GAP), 1), title, fill=_INK, font=font)
+    for number, row in enumerate(rows):
+        pictures = [row.lq, *([before[number]] if before else []), row.sr, row.gt]
+        for column, pixels in enumerate(pictures):
+            sheet.paste(Image.fromarray(pixels), (column * (SIDE + _GAP), _top(number)))
+        pen.text((0, _top(number) + SIDE + 1), row.title, fill=_INK, font=font)
+    return np.asarray(sheet)
+
+
+def before_of(sheet: Path, count: int) -> list[Pixels]:
+    """The results before training out of the sheet of step 0; none where it is not there, or shows other pictures."""
+    if not sheet.is_file():
+        return []
+    pixels, left = read_photo(sheet).pixels, SIDE + _GAP
+    if pixels.shape[0] != _top(count) - _GAP:
+        return []
+    return [np.ascontiguousarray(pixels[_top(n) : _top(n) + SIDE, left : left + SIDE]) for n in range(count)]
+
+
+def _top(row: int) -> int:
+    return _LINE + row * (SIDE + _LINE + _GAP)
