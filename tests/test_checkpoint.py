@@ -172,8 +172,18 @@ def test_snapshots_carry_what_they_are(tmp_path):
 def test_a_run_that_never_improved_offers_its_last_weights(tmp_path):
     write_snapshot(tmp_path / "snapshots" / "last.safetensors", {"w": torch.ones(3)}, about={})
     assert weights_of(str(tmp_path)).endswith("last.safetensors")
-    with pytest.raises(UserError, match="no snapshots"):
+    with pytest.raises(UserError, match="no run folder: it has no config.toml"):
         weights_of(str(tmp_path / "snapshots"))
+
+
+def test_a_folder_without_weights_says_what_it_is(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.toml").touch()
+    with pytest.raises(UserError, match=f"a folder of runs; name one of them: {tmp_path}/a, {tmp_path}/b$"):
+        weights_of(str(tmp_path))
+    with pytest.raises(UserError, match="a: has no weights yet"):
+        weights_of(str(tmp_path / "a"))
 
 
 def test_checkpoints_hold_no_pickles(tmp_path):

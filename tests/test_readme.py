@@ -66,7 +66,7 @@ def checked_overrides(args, kind):
 
 
 def check_archsr(words):
-    if len(words) == 1:
+    if len(words) == 1 or words[1] == "--help":
         return
     parser = VERBS[words[1]]
     flags = [w.split("=")[0] for w in words[2:] if w.startswith("--")]
@@ -76,7 +76,7 @@ def check_archsr(words):
     args = cli.parser().parse_args(words[1:])
     if words[1] == "prepare":
         checked_overrides(args, PrepareConfig)
-    elif words[1] in ("plan", "submit", "preview"):
+    elif words[1] in ("train", "plan", "submit", "preview"):
         checked_overrides(args, TrainConfig)
 
 
@@ -168,6 +168,12 @@ def test_every_environment_variable_is_explained():
     named = {name for path in files for name in ours.findall(path.read_text())}
     table = TEXTS["configs/README.md"].split("## Environment variables")[1]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == {*named, "GOMP_SPINCOUNT"}
+
+
+def test_the_table_of_folders_has_all_of_them():
+    table = TEXTS["CONTRIBUTING.md"].split("## Which folder does what")[1].split("\n\nWho may")[0]
+    folders = {p.parent.name for p in (ROOT / "archsr").glob("*/*.py")}
+    assert set(re.findall(r"`(\w+)/`", table)) == {*folders, "archsr"}
 
 
 def test_the_table_of_configs_has_all_of_them():

@@ -42,5 +42,14 @@ def weights_of(source: str, *, which: str = "best") -> str:
     if found is None:
         if (folder / "snapshots" / "initial.safetensors").is_file():
             raise UserError(f"{source}: holds only the model it started from: it stopped before its first snapshot")
-        raise UserError(f"{source}: no snapshots there: is it a run folder?")
+        raise UserError(f"{source}: {_why_none(folder)}")
     return str(found)
+
+
+def _why_none(folder: Path) -> str:
+    if (folder / "config.toml").is_file():
+        return "has no weights yet: its training has not come to its first snapshot (archsr runs says where it is)"
+    if runs := sorted(str(p.parent) for p in folder.glob("*/config.toml")):
+        more = ", ..." if runs[5:] else ""
+        return f"a folder of runs; name one of them: {', '.join(runs[:5])}{more}"
+    return "no run folder: it has no config.toml"

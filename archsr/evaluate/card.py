@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from archsr.atomic import write_bytes
+from archsr.checkpoint import weights_of
 from archsr.config import DataConfig
 from archsr.errors import UserError
 from archsr.evaluate import contenders as who
@@ -63,6 +64,7 @@ def evaluate_models(question: Question, *, out: Path | None = None, world: World
 
 def _opened(question: Question) -> tuple[int, Pairs, list[who.Contender]]:
     for source in question.models:
+        weights_of(source)  # refuses a folder without any
         if Path(source).is_dir() and not who.is_run(source):
             raise UserError(f"{source}: no run folder: it has no config.toml")
     runs = [s for s in question.models if who.is_run(s)]

@@ -79,8 +79,13 @@ def extra(names: Sequence[str]) -> tuple[list[Measure], dict[str, str]]:
         except Exception as error:  # their downloads and checkpoints fail in many ways; the reason is reported
             reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
             unreachable = isinstance(error, URLError)
-            missing[name] = f"its files are not here and cannot be downloaded ({reason})" if unreachable else reason
+            missing[name] = f"{_no_files()} ({reason})" if unreachable else reason
     return found, missing
+
+
+def _no_files() -> str:
+    folder = f"{torch.hub.get_dir()}/checkpoints"
+    return f"its files are not here and cannot be downloaded; copy {folder} from a machine where the measure works"
 
 
 def _lpips() -> Measure:

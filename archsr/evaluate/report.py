@@ -90,6 +90,7 @@ def as_json(scores: Scores, *, protocol: str) -> str:
         "protocol": protocol,
         "models": dict(scores.contenders),
         "baseline": scores.baseline,
+        "titles": {m.name: m.title for m in scores.measures},
         **_summary(scores),
         "by_tag": {tag: _summary(part) for tag, part in by_tag(scores).items()},
         "by_strength": {name: _summary(part) for name, part in by_strength(scores).items()},

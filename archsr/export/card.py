@@ -100,8 +100,9 @@ def _score(run: Path) -> list[str]:
         return ["## Score\n\nNot evaluated yet (`archsr evaluate`)."]
     scores = json.loads(file.read_text(encoding="utf-8"))
     baseline = scores["models"][scores["baseline"]]
+    titles = scores.get("titles", {})
     rows = [
-        f"| {measure} | {_signed(found['mean'])} | {_interval(found)} | {found['verdict']} |"
+        f"| {titles.get(measure, measure)} | {_signed(found['mean'])} | {_interval(found)} | {found['verdict']} |"
         for measure, found in scores["differences"].get("fine-tuned", {}).items()
     ]
     if not rows:

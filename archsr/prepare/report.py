@@ -65,16 +65,17 @@ def _same(same: Sequence[Same], read: Read) -> str:
     across = [s for s in same if s.folders[0] != s.folders[1]]
     leaks = sum(s.leak for s in same)
     shown = sorted(across, key=lambda s: (not s.leak, -s.score, s.a, s.b))[:_SHOWN]
+    some = f"; the first {_SHOWN} of these are shown" if len(across) > _SHOWN else "; these are shown" if across else ""
     text = (
-        f"<p>{len(same)} pairs of files show the same photograph; {len(across)} of them lie in different folders. A "
-        f'split by folder alone would have put <span class="leak">{leaks}</span> on two sides. All are joined to one '
-        "scene here.</p>"
+        f"<p>{len(same)} pairs of files show the same photograph; {len(across)} of them lie in different folders{some}."
+        f" A split by folder alone would have put {leaks} on two sides, one in training and one in its test. Here the "
+        "two of a pair are always in one scene, and so on one side.</p>"
     )
     return _section("Near-duplicates", text + _row(_pair(s, read) for s in shown))
 
 
 def _pair(same: Same, read: Read) -> str:
-    mark = ' <span class="leak">leak</span>' if same.leak else ""
+    mark = "; by folder it would be on two sides: joined" if same.leak else ""
     words = f"{_escaped(same.a)} = {_escaped(same.b)}<br>{same.how}, score {same.score:.2f}{mark}"
     return f'<figure class="wide">{_thumb(same.a, read)}{_thumb(same.b, read)}<br>{words}</figure>'
 
