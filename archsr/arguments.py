@@ -40,7 +40,11 @@ def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
     try:
         return parser.parse_args(words)
     except _MisuseError as error:
-        used = _verbs(parser).get(words[0], error.parser) if words else error.parser
+        verbs = _verbs(parser)
+        if verbs and words and words[0] not in verbs and not words[0].startswith("-"):
+            known = near(words[0], list(verbs)) or f"; there are {', '.join(verbs)}"
+            raise UserError(f"archsr {words[0]}: no such command{known} (archsr --help)") from None
+        used = verbs.get(words[0], error.parser) if words else error.parser
         flags = [f for action in _actions(used) for f in action.option_strings if f.startswith("--") and f != "--help"]
         given = [word.split("=")[0] for word in words if word.startswith("--") and word != "--"]
         wrong = [word for word in given if not any(flag.startswith(word) for flag in (*flags, "--help"))]

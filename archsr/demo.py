@@ -1,10 +1,10 @@
 """`archsr demo`: the ordinary commands one after another on drawn photographs."""
 
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from importlib.resources import files
 from pathlib import Path
 
 from archsr.config import configs_folder
@@ -19,7 +19,9 @@ WEIGHTS = "ncnn:realesrgan-x4plus"  # what configs/demo.toml starts from
 def demo(folder: Path, *, seed: int = 0) -> int:
     """Draw, prepare, train, evaluate, upscale in `folder`; the exit code is the first failing command's."""
     if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder}: is not empty; give another folder: archsr demo FOLDER")
+        raise UserError(
+            f"{folder}: is not empty; remove what an earlier demo left, or give another: archsr demo FOLDER"
+        )
     began = time.perf_counter()
     print(f"drawing photographs of architecture into {folder / 'photos'}", flush=True)
     count = draw_photos(folder / "photos", seed=seed)
@@ -43,18 +45,15 @@ def demo(folder: Path, *, seed: int = 0) -> int:
 
 
 def _commands(folder: Path, seed: int) -> list[list[str]]:
-    package = Path(str(files("archsr")))
     configs = configs_folder()
     shards, runs = folder / "shards", folder / "runs"
     picture = sorted((folder / "photos").glob("*/*view 1.jpg"))[0]
     archsr = [sys.executable, "-m", "archsr"]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    train = [str(package / "train.py"), "--config", str(configs / "demo.toml")]
+    train = [*archsr, "train", "--config", str(configs / "demo.toml"), "--processes", "1"]
     train += ["--set", f"data.shards={shards}", "--set", f"runs={runs}", "--set", f"seed={seed}"]
     return [
         [*archsr, "prepare", str(folder / "photos"), str(shards), "--config", str(configs / "demo_prepare.toml")],
-        [*launch, *train],
+        train,
         [*archsr, "evaluate", str(runs / "demo"), "--offline"],
         [*archsr, "upscale", str(picture), str(folder / "upscaled"), "--model", str(runs / "demo")],
     ]
@@ -62,6 +61,12 @@ def _commands(folder: Path, seed: int) -> list[list[str]]:
 
 def _run(command: list[str]) -> int:
     shown = shlex.join(command).replace(f"{sys.executable} -m archsr", "archsr")
-    shown = shown.replace(f"{sys.executable} -m accelerate.commands.launch", "accelerate launch")
     print(f"\n$ {shown}", flush=True)
-    return subprocess.run(command, check=False).returncode
+    started = subprocess.Popen(command)
+    try:
+        return started.wait()
+    except KeyboardInterrupt:
+        # at a terminal it has had its own Ctrl-C; sent to this process alone it has not
+        started.send_signal(signal.SIGTERM)
+        started.wait()
+        raise

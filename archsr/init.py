@@ -145,7 +145,7 @@ def shares(scenes: Scenes) -> tuple[float, float]:
     Sides hang on nothing but names (`prepare/scenes.py`), so they are known beforehand, but for scenes that show the
     same. Test gets enough for a verdict, or a third of all. Raises `UserError` where there are too few scenes.
     """
-    enough, some = min(_SCENES, len(scenes.parts) // 3), min(FEW_SCENES, len(scenes.parts) // 6)
+    enough, some = min(_SCENES, len(scenes.parts) // 3), min(FEW_SCENES + 1, len(scenes.parts) // 6)
     problem: UserError | None = None
     for test in range(10, 51):
         for val in range(10, 41, 5):
@@ -179,7 +179,7 @@ def _sizes(photos: Photos, on: Machine, batch: int) -> dict[str, object]:
     gt = 256 if on.gpus and photos.side >= 288 else 128
     why_gt = "a CPU: a quarter of the work" if not on.gpus else "small pictures" if gt < 256 else "as the reference"
     first = max(500, min(40_000, 20 * photos.count)) if on.gpus else 300
-    seen = round(1.5 * first * batch / photos.count)
+    seen = round(1.5 * first * batch / max(1, photos.count * (1 - photos.val - photos.test)))
     return {
         "gt": gt, "why_gt": why_gt, "first": first, "second": first // 2, "total": first + first // 2, "seen": seen,
         # validations: on a CPU as dear as twenty iterations

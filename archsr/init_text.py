@@ -30,7 +30,7 @@ global_batch = {batch}  # of all processes together; 12 in the reference
 micro_batch = {micro}  # everything fits
 precision = "{precision}"  # {why_precision}
 gradient_checkpointing = "none"
-# {total} iterations of {batch} crops: {seen} for each photograph. 1e-4 as the reference, then finer
+# {total} iterations of {batch} crops: about {seen} of each photograph trained on. 1e-4 as the reference, then finer
 stages = [{{ iterations = {first}, lr = 1e-4 }}, {{ iterations = {second}, lr = 1e-5 }}]
 
 [validation]

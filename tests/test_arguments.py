@@ -11,11 +11,12 @@ from archsr.cli import main
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("traim", "no 'traim'; did you mean 'train'? (archsr --help)"),
+        ("traim", "archsr traim: no such command; did you mean 'train'? (archsr --help)"),
         ("upscale a b --modle x", "--modle is no flag; did you mean '--model'"),
         ("upscale a b --model x --scael=3", "--scael is no flag; did you mean '--scale'? (archsr upscale --help)"),
         ("bench decod", "no 'decod'; did you mean 'decode'"),
         ("completion nushell", "no 'nushell'; there are bash, zsh, tcsh (archsr completion --help)"),
+        ("trian --config a.toml", "archsr trian: no such command; did you mean 'train'? (archsr --help)"),
         ("doctor --xyz", "--xyz is no flag (archsr doctor --help)"),
         ("app --port x", "--port: 'x': expected a whole number from 1 (archsr app --help)"),
         ("submit", "required: config (archsr submit --help)"),

@@ -136,6 +136,8 @@ def test_a_gpu_too_small_for_one_picture():
 
 def test_a_config_is_not_overwritten_unasked(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # what is free, and what is fast, may be another moment's
+    monkeypatch.setattr("archsr.init.machine", lambda _memory: Machine(gpus=0, memory=2**33, bf16=False, cores=2))
     photographs(tmp_path / "in")
     assert main(["init", "in", "--out", "mine.toml"]) == 0
     said = capsys.readouterr().out

@@ -41,7 +41,10 @@ def weights_of(source: str, *, which: str = "best") -> str:
     found = next((c for c in candidates if c.is_file()), None)
     if found is None:
         if (folder / "snapshots" / "initial.safetensors").is_file():
-            raise UserError(f"{source}: holds only the model it started from: it stopped before its first snapshot")
+            raise UserError(
+                f"{source}: holds only the model that it started from; the first weights of its own come with the next "
+                "validation (archsr runs says whether it is running)"
+            )
         raise UserError(f"{source}: {_why_none(folder)}")
     return str(found)
 

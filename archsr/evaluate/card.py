@@ -1,11 +1,12 @@
 """`archsr evaluate`: models on the same fixed pixels, what the figures say, and pictures to look at."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from archsr.atomic import write_bytes
-from archsr.checkpoint import weights_of
+from archsr.checkpoint import about_snapshot, weights_of
 from archsr.config import DataConfig
 from archsr.errors import UserError
 from archsr.evaluate import contenders as who
@@ -13,11 +14,12 @@ from archsr.evaluate.architecture import architecture
 from archsr.evaluate.figures import choose, show, write_figures
 from archsr.evaluate.html import page
 from archsr.evaluate.measures import check_names, extra, standard
-from archsr.evaluate.pairs import Pairs, open_pairs
+from archsr.evaluate.pairs import Pairs, ShardPairs, open_pairs
 from archsr.evaluate.report import as_json, markdown
 from archsr.evaluate.suite import Scores, evaluate
 from archsr.evaluate.summary import HOW, in_words, primary
 from archsr.evaluate.table import write_table
+from archsr.remote import place_of
 from archsr.world import World
 
 
@@ -102,7 +104,9 @@ def _protocol(question: Question, pairs: Pairs, *, border: int) -> str:
 def _write(
     folder: Path, question: Question, scores: Scores, pairs: Pairs, contenders: Sequence[who.Contender], *, border: int
 ) -> None:
-    protocol = _protocol(question, pairs, border=border)
+    unlike = _unlike(question, pairs)
+    print("".join(f"archsr: {line}\n" for line in unlike), end="", file=sys.stderr)
+    protocol = " ".join([*unlike, _protocol(question, pairs, border=border)])
     title = f"{', '.join(Path(m).name for m in question.models)} on {pairs.name}"
     new = primary(scores)
     text = markdown(scores, title=title, protocol=protocol)
@@ -128,6 +132,22 @@ def _write(
 def _curves(question: Question) -> dict[str, Path]:
     runs = [Path(s) for s in question.models if who.is_run(s)]
     return {f"Training of {run.name}": run / "curves.png" for run in runs if (run / "curves.png").is_file()}
+
+
+def _unlike(question: Question, pairs: Pairs) -> list[str]:
+    """Runs that were trained on an earlier state of the dataset of `pairs`, in words."""
+    said: list[str] = []
+    for source in filter(who.is_run, question.models):
+        data = who.run_config(source).data
+        trained = about_snapshot(Path(weights_of(source, which=question.options.which))).get("fingerprint")
+        if isinstance(pairs, ShardPairs) and place_of(data.shards, data) == pairs.place:
+            now = pairs.fingerprint
+            if trained not in (None, now):
+                said.append(
+                    f"WARNING: {source} was trained on an earlier {data.shards} (fingerprint {trained[:16]}, now "
+                    f"{now[:16]}): it may have been trained on what is a test picture now"
+                )
+    return said
 
 
 def _config(question: Question) -> str:

@@ -17,7 +17,6 @@ from archsr.evaluate.summary import (
     by_strength,
     by_tag,
     figure,
-    heads,
     in_words,
     meanings,
     means_table,
@@ -89,13 +88,11 @@ def page(
     parts = [f"<h1>{escape(title)}</h1>"]
     rivals = [n for n in scores.challengers if n not in ("bicubic", "lanczos")] or scores.challengers
     for name in rivals:
-        parts += [f"<p class=said>{_bold(sentence(scores, name, scores.baseline))}</p>",
-                  f"<p>{escape(in_words(scores, name, scores.baseline))}</p>"]  # fmt: skip
-    parts += ["<h2>Means</h2>", _table(["", *heads(scores)], [[t, *cells] for t, cells in means_table(scores)])]
+        parts += [f"<p class=said>{escape(in_words(scores, name, scores.baseline))}</p>",
+                  f"<p>{_bold(sentence(scores, name, scores.baseline))}</p>"]  # fmt: skip
+    explained = "<p class=small><a href='#measures'>What the measures mean</a>; ↑ higher is better, ↓ lower.</p>"
+    parts += ["<h2>Means</h2>", explained, _table(*means_table(scores))]
     parts.append(f"<p class=small>{escape(protocol)}</p>")
-    parts += [
-        f"<p class=small>{escape(n)} could not be computed: {escape(why)}</p>" for n, why in scores.missing.items()
-    ]
     if shown:
         parts.append(
             "<h2>Before and after</h2><p class=small>Chosen by rule, whole pictures. Drag, or use the arrow keys.</p>"
@@ -106,6 +103,9 @@ def page(
         parts += [f"<h2>{escape(titles[name])} against {escape(titles[scores.baseline])}</h2>",
                   _table(VERDICT_HEADS, verdict_rows(scores, name, scores.baseline))]  # fmt: skip
     parts += [f"<p class=small>{_bold(HOW)}</p>", "<h2 id=measures>What the measures mean</h2>", _meanings(scores)]
+    parts += [
+        f"<p class=small>{escape(n)} could not be computed: {escape(why)}</p>" for n, why in scores.missing.items()
+    ]
     new = primary(scores)
     for head, groups in (("tag", by_tag(scores)), ("strength of the degradation", by_strength(scores))):
         if len(groups) > 1:

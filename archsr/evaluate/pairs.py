@@ -1,7 +1,7 @@
 """What is evaluated on: fixed pairs of a dataset, a benchmark's folders, or photographs reduced by MATLAB's bicubic."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,9 +58,17 @@ class ShardPairs:
         """For people."""
         return f"the fixed {self.split} pairs of {self.place}"
 
+    @property
+    def fingerprint(self) -> str:
+        """What the whole dataset is known by."""
+        return self._manifest.fingerprint
+
     def numbers(self) -> list[int]:
         """Which pairs of the split are taken."""
-        return spread(self._manifest.splits[self.split].samples, self.limit)
+        split = self._manifest.splits[self.split]
+        if self.limit is None or self.limit >= split.samples:
+            return list(range(split.samples))
+        return of_each([s.scene for shard in split.shards for s in mf.read_index(self.place, shard)], self.limit)
 
     def read(self, numbers: list[int]) -> Iterator[Pair]:
         """The pairs with these numbers."""
@@ -72,6 +80,20 @@ class ShardPairs:
         if self.split not in self._manifest.splits or self.split == "train":
             raise UserError(f"{self.place}: no fixed pairs in split {self.split!r}; choose val or test")
         mf.check_sizes(self.place, self._manifest.splits[self.split].shards)
+
+
+def of_each(scenes: Sequence[str], limit: int) -> list[int]:
+    """At most `limit` numbers of `scenes`, as many of each scene as of another while there are, evenly spread in it."""
+    groups: dict[str, list[int]] = {}
+    for number, scene in enumerate(scenes):
+        groups.setdefault(scene, []).append(number)
+    shares = dict.fromkeys(groups, 0)
+    left = min(limit, len(scenes))
+    while left:
+        for scene in [s for s in groups if shares[s] < len(groups[s])][:left]:
+            shares[scene] += 1
+            left -= 1
+    return sorted(groups[s][i] for s, share in shares.items() for i in spread(len(groups[s]), share))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from archsr.evaluate.summary import (
     by_tag,
     difference,
     figure,
-    heads,
     in_words,
     mean,
     meanings,
@@ -36,7 +35,7 @@ def markdown(scores: Scores, *, title: str, protocol: str) -> str:
     old, new = scores.baseline, primary(scores)
     lines = [f"# {title}", ""]
     lines += [line for name in scores.challengers if name not in ("bicubic", "lanczos")
-              for line in (sentence(scores, name, old), "", in_words(scores, name, old), "")]  # fmt: skip
+              for line in (in_words(scores, name, old), "", sentence(scores, name, old), "")]  # fmt: skip
     lines += [*_means(scores), "", f"*{protocol}*", ""]
     lines += [f"- {name} could not be computed: {reason}" for name, reason in scores.missing.items()]
     for name in scores.challengers:
@@ -59,9 +58,9 @@ def _parts(parts: Mapping[str, Scores], new: str, old: str) -> list[str]:
 
 
 def _means(scores: Scores) -> list[str]:
-    titles = heads(scores)
-    rows = [f"| mean of {len(scores.rows)} pictures | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
-    return rows + [f"| {title} | " + " | ".join(cells) + " |" for title, cells in means_table(scores)]
+    heads, rows = means_table(scores)
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def _verdicts(scores: Scores, new: str, old: str) -> list[str]:

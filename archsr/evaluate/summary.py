@@ -10,6 +10,8 @@ from archsr.evaluate.suite import Row, Scores, thirds
 from archsr.evaluate.words import about, listed
 
 _UNTAGGED = "(no tag)"
+_MANY = 200  # scenes; where more would be needed, the models are as good as equal
+_TENDENCY = 0.8  # of the pictures: what is said of so many that prove nothing
 _TRUTH = "photographs"  # their own values, beside the models': "original" is the model that a run began with
 
 
@@ -42,8 +44,9 @@ def sentence(scores: Scores, new: str, old: str) -> str:
 
 
 def in_words(scores: Scores, new: str, old: str) -> str:
-    """The same for people who know none of the measures; nothing where the scenes are too few to say anything."""
+    """The same for people who know none of the measures: what is certain, else what these pictures show."""
     said: dict[str, list[str]] = {"better": [], "worse": []}
+    tendencies: list[str] = []
     unknown = 0
     for measure in scores.measures:
         found, words = difference(scores, measure, new, old), about(measure.name)
@@ -53,12 +56,46 @@ def in_words(scores: Scores, new: str, old: str) -> str:
         unknown += verdict == "cannot tell"
         if verdict in said:
             said[verdict].append(words.better if verdict == "better" else words.worse)
+        wins, losses = _counted(scores, measure, new, old)
+        if max(wins, losses) >= _TENDENCY * found.images:
+            tendencies.append(
+                f"{words.better if wins > losses else words.worse} in {max(wins, losses)} of {found.images}"
+            )
     if not said["better"] and not said["worse"]:
-        return f"In words: {len(scores.rows)} pictures cannot tell {new} from {old}."
+        return f"In words: {_uncertain(scores, new, old, tendencies)}{_blurred(scores, new)}"
     parts = [listed(said["better"])] if said["better"] else []
     parts += [("but " if parts else "") + listed(said["worse"])] if said["worse"] else []
     rest = f" The rest, {unknown} of {unknown + sum(map(len, said.values()))}, cannot be told." if unknown else ""
-    return f"In words: compared with {old}, {new} {', '.join(parts)}.{rest}"
+    return f"In words: compared with {old}, {new} {', '.join(parts)}.{rest}{_blurred(scores, new)}"
+
+
+def _counted(scores: Scores, measure: Measure, new: str, old: str) -> tuple[int, int]:
+    """In how many pictures `new` is better and worse than `old`; equal ones and those without a figure are neither."""
+    changes = [row.values[new][measure.name] - row.values[old][measure.name] for row in scores.rows]
+    up, down = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
+    return (up, down) if measure.higher_is_better else (down, up)
+
+
+def _uncertain(scores: Scores, new: str, old: str, tendencies: list[str]) -> str:
+    count, scenes = len(scores.rows), len({row.scene for row in scores.rows})
+    of = f"{scenes} scene{'s' * (scenes > 1)}"
+    why = f": fewer than {FEWEST_SCENES} scenes prove nothing" if scenes < FEWEST_SCENES else ""
+    seen = f" In these pictures, though, {new} {listed(tendencies)}." if tendencies else ""
+    return f"{count} pictures of {of} cannot tell {new} from {old}{why}.{seen}"
+
+
+def _blurred(scores: Scores, new: str) -> str:
+    """A caution where plain interpolation has the better PSNR."""
+    names = [name for name, _ in scores.contenders]
+    if "bicubic" not in names or all(m.name != "psnr" for m in scores.measures) or new == "bicubic":
+        return ""
+    blurred, ours = mean(scores, "bicubic", "psnr"), mean(scores, new, "psnr")
+    if not blurred > ours:
+        return ""
+    return (
+        f" PSNR alone would put bicubic interpolation ({blurred:.2f} dB) before {new} ({ours:.2f} dB): it forgives "
+        "blur. Judge by all measures, and by the pictures."
+    )
 
 
 HOW = (
@@ -131,22 +168,18 @@ def _change(part: Scores, measure: Measure, new: str, old: str) -> str:
     return f"{means}, {figure(found.mean, digits + 1, signed=True)}: {verdict}"
 
 
-def heads(scores: Scores) -> list[str]:
-    """Titles of the columns of the table of means."""
-    titles = [m.title + (" ↑" if m.higher_is_better else " ↓") for m in scores.measures]
-    return titles + [f"{m.title} − {_TRUTH}'" for m in scores.measures if not m.needs_gt]
-
-
-def means_table(scores: Scores) -> list[tuple[str, list[str]]]:
-    """A row for each model and one for the photographs themselves: title and cells."""
-    blind = [m for m in scores.measures if not m.needs_gt]
-    rows: list[tuple[str, list[str]]] = []
-    for name, title in [*scores.contenders, ("gt", f"{_TRUTH} (ground truth)")]:
-        cells = [figure(mean(scores, name, m.name), about(m.name).digits) for m in scores.measures]
-        cells += [figure(mean(scores, name, m.name) - mean(scores, "gt", m.name), about(m.name).digits, signed=True)
-                  for m in blind]  # fmt: skip
-        rows.append((title, cells))
-    return rows
+def means_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows: for each measure its title and the mean of each model and of the photographs themselves."""
+    names = [*(name for name, _ in scores.contenders), "gt"]
+    titles = [*(title for _, title in scores.contenders), f"{_TRUTH} (ground truth)"]
+    rows: list[list[str]] = []
+    for measure in scores.measures:
+        means, digits = [mean(scores, name, measure.name) for name in names], about(measure.name).digits
+        rows.append([measure.title + (" ↑" if measure.higher_is_better else " ↓"), *(figure(m, digits) for m in means)])
+        if not measure.needs_gt:
+            signed = [figure(m - means[-1], digits, signed=True) for m in means]
+            rows.append([f"{measure.title} − {_TRUTH}'", *signed])
+    return [f"mean of {len(scores.rows)} pictures", *titles], rows
 
 
 VERDICT_HEADS = [
@@ -174,11 +207,15 @@ def verdict_rows(scores: Scores, new: str, old: str) -> list[list[str]]:
         if found.scenes < FEWEST_SCENES:
             span = f"{found.scenes} scene{'s' if found.scenes > 1 else ''}; fewer than {FEWEST_SCENES} show nothing"
         told = found.needed is None or verdict != "cannot tell"
-        needed = "–" if told else f"{found.needed:,} scenes (here {found.scenes})"
+        needed = "–" if told else f"{_number(found.needed)} scenes (here {found.scenes})"
         rows.append([measure.title, verdict, figure(found.mean, digits, signed=True), span,
                      f"{found.wins:.0%} of {found.images}", f"p = {found.sign_p:.3f}", f"p = {found.permutation_p:.3f}",
                      needed])  # fmt: skip
     return rows
+
+
+def _number(scenes: int | None) -> str:
+    return f"over {_MANY}" if scenes is None or scenes > _MANY else str(scenes)
 
 
 def figure(value: float, digits: int = 4, *, signed: bool = False) -> str:

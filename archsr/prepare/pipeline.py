@@ -39,6 +39,7 @@ from archsr.seeds import seed_of
 _LARGEST_CHUNK = 64  # files
 _JOB = "job.json"
 # settings that are asked for after the survey, so that they may change while a preparation is unfinished
+_SPLIT = ("val", "test", "val_folders", "test_folders", "seed")  # without a change in these old sides stay
 _FREE = (
     "val:", "test:", "val_folders:", "test_folders:", "scenes.", "samples_per_shard:", "max_bad_share:",
     "tags.folders:", "tags.rules:", "tags.csv:", "tags.columns:",
@@ -95,6 +96,7 @@ def prepare(
 def _whole(place: Place, chunks: Sequence[Chunk], config: PrepareConfig, workers: int) -> mf.Manifest:
     with crew_of(workers) as crew:
         _survey(crew, chunks)
+    _tell_new_split(place.out, config)
     # in a process of its own, with no other beside it: what comparing everything with everything takes is given back
     with crew_of(min(workers, 1)) as crew:
         (decision,) = crew.each(_decide, [(place, chunks, config, max(1, workers))])
@@ -203,18 +205,21 @@ def _decide(job: tuple[Place, Sequence[Chunk], PrepareConfig, int]) -> Decision:
     sources = [found[row] for row in range(len(rows))]
     judge(sources, config, place.origin)
     try:
-        return decide(sources, thumbs, earlier_sides(place.out), config, threads=threads)
+        return decide(sources, thumbs, earlier_sides(place.out, config), config, threads=threads)
     finally:
         del thumbs
         path.unlink()
 
 
-def earlier_sides(out: Path) -> dict[str, mf.SplitName]:
-    """The side of every photograph in the dataset that is already there, or {}."""
+def earlier_sides(out: Path, config: PrepareConfig) -> dict[str, mf.SplitName]:
+    """The side of every photograph in the dataset that is already there; {} where none is, or `config` splits anew."""
     try:
-        listed = out / mf.load(out).sources.file
+        made = mf.load(out)
     except UserError:
         return {}
+    if _other_split(made, config):
+        return {}
+    listed = out / made.sources.file
     sides: dict[str, mf.SplitName] = {}
     with listed.open(encoding="utf-8") as lines:
         for line in lines:
@@ -222,3 +227,22 @@ def earlier_sides(out: Path) -> dict[str, mf.SplitName]:
             if plain["split"]:
                 sides[plain["path"]] = plain["split"]
     return sides
+
+
+def _other_split(made: mf.Manifest, config: PrepareConfig) -> list[str]:
+    """The keys of the split in which a dataset that is there differs from `config`, as "val 0.1, now 0.2"."""
+    now = config.model_dump(mode="json", include=set(_SPLIT))
+    return [f"{k} {made.prepare[k]}, now {now[k]}" for k in _SPLIT if made.prepare.get(k, now[k]) != now[k]]
+
+
+def _tell_new_split(out: Path, config: PrepareConfig) -> None:
+    try:
+        changed = _other_split(mf.load(out), config)
+    except UserError:
+        return
+    if changed:
+        print(
+            f"archsr: warning: {out}: is there with another split ({'; '.join(changed)}); photographs may change sides."
+            " A model that was trained on the old one may have seen what is a test now: train it anew",
+            file=sys.stderr,
+        )

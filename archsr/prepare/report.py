@@ -20,6 +20,8 @@ Read = Callable[[str], bytes]
 _THUMB = 176  # pixels
 _SHOWN = 24  # pictures of one kind
 _CROPS = 12
+_NAMED = 200  # scenes
+_SIDES = {"test": "for testing (test)", "val": "for choosing the best weights (val)", "train": "for training (train)"}
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 h1{font-size:1.6rem}h2{margin-top:2.4rem;border-bottom:1px solid #ddd;padding-bottom:.2rem;font-size:1.2rem}
@@ -36,6 +38,7 @@ def write_report(path: Path, folder: Path, made: mf.Manifest, decision: Decision
     parts = [
         f"<h1>Dataset from {html.escape(made.sources.origin)}</h1>",
         _summary(made),
+        _sides(decision),
         _same(decision.same, read),
         _left_out(decision.sources, read),
         _drawings(decision.sources, made, read),
@@ -61,15 +64,33 @@ def _summary(made: mf.Manifest) -> str:
     )
 
 
+def _sides(decision: Decision) -> str:
+    """The scenes of each side, those with several names under the first of them."""
+    counts = Counter(decision.scenes.of.values())
+    parts: list[str] = []
+    for side in ("test", "val", "train"):
+        names = [name for name in sorted(counts) if decision.sides[name] == side]
+        shown = ", ".join(f"{_escaped(name.removeprefix('title:'))} ({counts[name]})" for name in names[:_NAMED])
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        parts.append(f"<p><b>{_SIDES[side]}</b>: {shown}{more}</p>")
+    told = (
+        "<p>A scene is a sub-folder, or photographs of one title; scenes that show the same are one, under the first "
+        "of their names. In brackets: photographs.</p>"
+    )
+    return _section("Which scenes are for what", told + "".join(parts))
+
+
 def _same(same: Sequence[Same], read: Read) -> str:
     across = [s for s in same if s.folders[0] != s.folders[1]]
     leaks = sum(s.leak for s in same)
-    shown = sorted(across, key=lambda s: (not s.leak, -s.score, s.a, s.b))[:_SHOWN]
-    some = f"; the first {_SHOWN} of these are shown" if len(across) > _SHOWN else "; these are shown" if across else ""
+    first = sorted(same, key=lambda s: (not s.leak, s.folders[0] == s.folders[1], -s.score, s.a, s.b))
+    shown = first[:_SHOWN]
+    some = f" Shown are {len(shown)} of them." if len(shown) < len(same) else ""
     text = (
-        f"<p>{len(same)} pairs of files show the same photograph; {len(across)} of them lie in different folders{some}."
-        f" A split by folder alone would have put {leaks} on two sides, one in training and one in its test. Here the "
-        "two of a pair are always in one scene, and so on one side.</p>"
+        f"<p>{len(same)} pairs of files show the same photograph; {len(across)} of them lie in different folders. A "
+        f"split by folder alone would have put {leaks} on two sides, one in training and one in its test. Here the two "
+        "of a pair are always in one scene, and so on one side. Files that are equal to the last byte are left out but "
+        f"for one; others (resized, toned, cropped) are kept.{some}</p>"
     )
     return _section("Near-duplicates", text + _row(_pair(s, read) for s in shown))
 
@@ -97,7 +118,7 @@ def _drawings(sources: Sequence[Source], made: mf.Manifest, read: Read) -> str:
     out = sorted((s for s in sources if s.kind == "drawing"), key=lambda s: (s.drawing, s.path))[:8]
     text = (
         f"<p>The classifier leaves out what scores {threshold:g} and more. A wrong one is put right by name: "
-        "<code>allow</code> and <code>deny</code> in the config.</p>"
+        "<code>allow</code> and <code>deny</code> in the configuration of the preparation (configs/prepare.toml).</p>"
     )
     for title, some in (("Kept, with the highest scores", kept), ("Left out, with the lowest scores", out)):
         text += f"<h3>{title}</h3>" + _row(_figure(s, f"score {s.drawing:.2f}", read) for s in some)
@@ -127,6 +148,8 @@ def _bars(title: str, values: Sequence[float], edges: Sequence[float]) -> str:
 
 
 def _tags(decision: Decision) -> str:
+    if not any(decision.tags.values()):
+        return ""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for path, tags in decision.tags.items():
         for tag in tags or ("(none)",):

@@ -25,7 +25,7 @@ def draw_curves(run: Path) -> Path | None:
     (losses, psnr, ssim), watched = figure.subplots(2, 3)
     most = max(e.get("iterations", 1) for e in trained)
     # the first line of a start is of one iteration, and so would look like a jump
-    means = [e for e in trained if e.get("iterations", 1) > most / 2]
+    means = [e for e in trained if e.get("iterations", 1) > 1 or most == 1]
     for name in _LOSSES:
         _plot(losses, means, name, name)
     for axes, metric, unit in ((psnr, "psnr", "PSNR, dB"), (ssim, "ssim", "SSIM")):

@@ -131,6 +131,8 @@ def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> N
     if resumed:
         log.event("resume", progress.step, {"processes": run.world.size, "taken": dict(progress.taken)})
         log.say(f"resumed at step {progress.step}")
+        if progress.step >= total_of(training.stages, progress.ends):
+            log.say("it has all its iterations already; for more, raise those of the last of training.stages")
 
 
 def _loop(run: Run, progress: Progress, log: RunLog) -> None:

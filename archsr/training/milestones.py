@@ -49,6 +49,7 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place:
     log.say(
         f"step {progress.step}/{total}  {shown}  lr {place.lr:g}  {speed:.2f} img/s  "
         f"data wait {waited:.0%}  peak {memory / 2**30:.2f} GiB{where}  left {at_most}{clock(left)}"
+        f"{' for the validation' if progress.step == total else ''}"
     )
     for warning in run.watch.of_training(values):
         log.warn(progress.step, warning)

@@ -1,5 +1,7 @@
 """The sheet of a validation: what was given, what the model made of it before training, and now, and the truth."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +12,16 @@ from PIL import Image, ImageDraw, ImageFont
 from archsr.images import Pixels, read_photo
 
 SIDE = 256  # of a picture; of larger ones the middle is shown
-_GAP, _LINE = 4, 18
+_GAP, _LINE, _EDGE = 4, 18, 4
 _BACKGROUND, _INK = (250, 250, 248), (25, 25, 25)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A validation pair: the input enlarged, the result and the photograph, uint8 (h, w, 3), at most SIDE a side."""
+    """A validation pair of a scene: input enlarged, result and photograph, uint8 (h, w, 3), at most SIDE a side."""
 
-    title: str
+    name: str
+    scene: str
     lq: Pixels
     sr: Pixels
     gt: Pixels
@@ -32,13 +35,36 @@ def draw(rows: Sequence[Seen], step: int, before: Sequence[Pixels] = ()) -> Pixe
     sheet = Image.new("RGB", (len(titles) * (SIDE + _GAP) - _GAP, _top(len(rows)) - _GAP), _BACKGROUND)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for column, title in enumerate(titles):
-        pen.text((column * (SIDE + _GAP), 1), title, fill=_INK, font=font)
+        pen.text((column * (SIDE + _GAP) + _EDGE, 1), title, fill=_INK, font=font)
     for number, row in enumerate(rows):
-        pictures = [row.lq, *([before[number]] if before else []), row.sr, row.gt]
+        pictures = [row.lq, *([_as_large(before[number], row.gt)] if before else []), row.sr, row.gt]
         for column, pixels in enumerate(pictures):
             sheet.paste(Image.fromarray(pixels), (column * (SIDE + _GAP), _top(number)))
-        pen.text((0, _top(number) + SIDE + 1), row.title, fill=_INK, font=font)
+            result = 0 < column < len(pictures) - 1
+            under = f"PSNR {_psnr(pixels, row.gt):.2f} dB" if result else "" if column else row.name
+            pen.text((column * (SIDE + _GAP) + _EDGE, _top(number) + SIDE + 1), under, fill=_INK, font=font)
     return np.asarray(sheet)
+
+
+def _as_large(pixels: Pixels, as_this: Pixels) -> Pixels:
+    """Without the ground of the sheet around a smaller picture."""
+    return np.ascontiguousarray(pixels[: as_this.shape[0], : as_this.shape[1]])
+
+
+def _psnr(sr: Pixels, gt: Pixels) -> float:
+    """Of what is shown."""
+    error = np.square(sr.astype(np.float64) - gt).mean()
+    return float(10 * np.log10(255**2 / error)) if error else math.inf
+
+
+def of_each_scene(found: Sequence[Seen], count: int) -> list[Seen]:
+    """`count` of them, the first of each scene before the second of any."""
+    turns: Counter[str] = Counter()
+    order: list[tuple[int, int]] = []
+    for number, seen in enumerate(found):
+        order.append((turns[seen.scene], number))
+        turns[seen.scene] += 1
+    return [found[number] for _, number in sorted(order)[:count]]
 
 
 def before_of(sheet: Path, count: int) -> list[Pixels]:

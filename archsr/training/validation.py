@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from archsr.colour import mean_drift
 from archsr.images import tensor_to_pixels, to_float
-from archsr.manifest import Manifest
+from archsr.manifest import Manifest, Sample
 from archsr.metrics import psnr, ssim
 from archsr.remote import Place
 from archsr.stream.loader import eval_pairs, spread
-from archsr.training.sheets import SIDE, Seen
+from archsr.training.sheets import SIDE, Seen, of_each_scene
 from archsr.world import World
 
 
@@ -70,8 +70,8 @@ def validate(
         reduced = F.interpolate(sr, size=lq.shape[2:], mode="area")
         quality += (mean_drift(sr, gt), F.l1_loss(reduced, lq))
         scores.append((pair.number, *map(float, quality)))
-        if world.rank == 0 and len(seen) < pictures:
-            seen.append(_seen(f"{pair.sample.key}: {float(quality[0]):.2f} dB", lq, sr, gt))
+        if world.rank == 0 and pictures:
+            seen = of_each_scene([*seen, _seen(pair.sample, lq, sr, gt)], pictures)
     net.train(was_training)
     parts = world.gather(None if given_up() else scores)  # all ranks
     whole = [part for part in parts if part is not None]
@@ -82,8 +82,12 @@ def validate(
     return Validation(*map(float, means), pairs=len(gathered), seen=seen)
 
 
-def _seen(title: str, lq: Tensor, sr: Tensor, gt: Tensor) -> Seen:
+def _seen(sample: Sample, lq: Tensor, sr: Tensor, gt: Tensor) -> Seen:
     """The input enlarged by repetition, and the middle of each picture."""
     enlarged = F.interpolate(lq, size=sr.shape[2:], mode="nearest")
     top, left = ((length - min(SIDE, length)) // 2 for length in sr.shape[2:])
-    return Seen(title, *(tensor_to_pixels(p[:, :, top : top + SIDE, left : left + SIDE]) for p in (enlarged, sr, gt)))
+    return Seen(
+        sample.photo,
+        sample.scene,
+        *(tensor_to_pixels(p[:, :, top : top + SIDE, left : left + SIDE]) for p in (enlarged, sr, gt)),
+    )

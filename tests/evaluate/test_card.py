@@ -2,17 +2,19 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
 from archsr import session
-from archsr.checkpoint import weights_of
+from archsr.checkpoint import about_snapshot, weights_of, write_snapshot
 from archsr.errors import UserError
 from archsr.evaluate.card import Question, evaluate_models
 from archsr.evaluate.contenders import Options
@@ -156,3 +158,18 @@ def test_unlike_models_are_not_blended(run, tmp_path, real_weights):
             alpha=0.5,
             out=tmp_path / "b.safetensors",
         )
+
+
+def test_a_run_that_was_trained_on_an_earlier_state_of_its_dataset_is_named(run, tmp_path, capsys):
+    """Prepared anew, its training pictures may be test pictures."""
+    stored = run / "snapshots" / "best.safetensors"
+    moved = tmp_path / "runs" / "old"
+    shutil.copytree(run, moved)
+    about = {**about_snapshot(stored), "fingerprint": "0123456789abcdef0123"}
+    write_snapshot(moved / "snapshots" / "best.safetensors", safetensors.torch.load_file(stored), about=about)
+    folder = evaluate_models(Question((str(moved),), split="val", limit=2), out=tmp_path / "card")
+    said = "was trained on an earlier"
+    assert said in capsys.readouterr().err
+    assert said in (folder / "report.md").read_text()
+    evaluate_models(Question((str(run),), split="val", limit=2), out=tmp_path / "card")
+    assert said not in capsys.readouterr().err

@@ -151,9 +151,26 @@ def test_the_summary_in_words_says_what_the_verdicts_say():
         "In words: compared with old, new is nearer to the photographs, pixel by pixel, but is softer or noisier "
         "(NIQE) and loses straight lines. The rest, 6 of 9, cannot be told."
     )
-    assert in_words(planted_scores(), "new", "old") == "In words: 8 pictures cannot tell new from old."
-    few = planted_scores(psnr=0.5)
-    assert "cannot tell" in in_words(replace(few, rows=few.rows[:3]), "new", "old")
+
+
+def test_few_scenes_prove_nothing_and_the_summary_says_what_they_show_all_the_same():
+    few = planted_scores(psnr=0.5, niqe=0.4)
+    said = in_words(replace(few, rows=few.rows[:3]), "new", "old")
+    assert "3 pictures of 3 scenes cannot tell new from old: fewer than 6 scenes prove nothing." in said
+    assert said.endswith(
+        "In these pictures, though, new is nearer to the photographs, pixel by pixel in 3 of 3 and is softer or "
+        "noisier (NIQE) in 3 of 3."
+    )
+
+
+def test_a_better_psnr_of_plain_interpolation_is_said():
+    scores = planted_scores(psnr=0.5)
+    rows = [replace(r, values={**r.values, "bicubic": {**r.values["old"], "psnr": 9.0}}) for r in scores.rows]
+    with_bicubic = replace(scores, rows=rows, contenders=[("bicubic", "bicubic"), *scores.contenders])
+    assert "PSNR alone would put bicubic interpolation (9.00 dB) before new (1.50 dB)" in in_words(
+        with_bicubic, "new", "old"
+    )
+    assert "bicubic" not in in_words(scores, "new", "old")
 
 
 def test_the_scenes_that_would_be_needed_are_named_where_these_cannot_tell():

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from archsr import manifest as mf
 from archsr.config import DataConfig
 from archsr.errors import UserError
-from archsr.evaluate.pairs import ShardPairs, open_pairs, reduced
+from archsr.evaluate.pairs import ShardPairs, of_each, open_pairs, reduced
 from archsr.niqe import imresize
 
 
@@ -84,6 +85,16 @@ def test_what_is_not_there(tmp_path):
 def test_shards_are_known_by_their_manifest(shards):
     pairs = open_pairs(str(shards), DataConfig(), split="val", scale=4, limit=3)
     assert isinstance(pairs, ShardPairs)
-    assert len(list(pairs.read(pairs.numbers()))) == 3
+    some = list(pairs.read(pairs.numbers()))
+    assert len(some) == 3
+    assert len({pair.scene for pair in some}) == min(3, mf.load(shards).splits["val"].scenes)
     with pytest.raises(UserError, match="pairs of scale 4, but the model is one of scale 2"):
         open_pairs(str(shards), DataConfig(), split="val", scale=2)
+
+
+def test_a_limit_takes_of_every_scene():
+    scenes = [*"aaaaaaaa", *"bb", *"c", *"dddd"]
+    assert of_each(scenes, 4) == [0, 8, 10, 11]
+    assert of_each(scenes, 9) == [0, 2, 5, 8, 9, 10, 11, 12, 13]
+    assert of_each(scenes, 99) == list(range(15))
+    assert of_each(scenes, 2) == [0, 8]

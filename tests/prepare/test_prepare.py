@@ -114,6 +114,20 @@ def test_adding_photographs_keeps_the_old_ones_where_they_were(photos, shards, p
     assert before.items() <= after.items()
 
 
+def test_other_shares_split_a_dataset_anew_and_say_so(messy, tmp_path, capsys):
+    out = tmp_path / "out"
+    prepare(messy, out, SETTINGS)
+    first = mf.load(out)
+    prepare(messy, out, SETTINGS.model_copy(update={"tile": 160}))
+    assert "another split" not in capsys.readouterr().err
+    prepare(messy, out, SETTINGS.model_copy(update={"test": 0.5}))
+    said = capsys.readouterr().err
+    assert "is there with another split (test 0.3, now 0.5); photographs may change sides" in said
+    assert mf.load(out).splits["test"].scenes > first.splits["test"].scenes
+    fresh = prepare(messy, tmp_path / "fresh", SETTINGS.model_copy(update={"test": 0.5}))
+    assert mf.load(out).fingerprint == fresh.fingerprint
+
+
 # ---------------------------------------------------------------- bad files
 
 
@@ -300,6 +314,8 @@ def test_inspect_verifies_every_file(shards, tmp_path):
 def test_the_report_shows_what_was_done(shards):
     page = (shards / "report.html").read_text()
     for word in (
+        "Which scenes are for what",
+        "for testing (test)",
         "Near-duplicates",
         "Left out",
         "Drawings",
