@@ -14,7 +14,7 @@ from archsr.errors import UserError
 _DESCRIPTION = """\
 Fine-tune Real-ESRGAN for photographs of architecture.
 
-The usual way: init, prepare, doctor; training, which its launcher starts; evaluate, upscale, export.
+The usual way: init, prepare, doctor, train, evaluate, upscale, export.
 `archsr VERB --help` has each verb's flags and examples."""
 
 

@@ -32,7 +32,7 @@ def draw_curves(run: Path) -> Path | None:
         _plot(axes, validated, metric, "moving average")
         _plot(axes, validated, f"raw_{metric}", "raw weights")
         axes.axhline(validated[0][metric], color="grey", linestyle=":", label="before training")
-        axes.set_title(f"validation: {unit}")
+        axes.set_title(f"validation: {unit} (high is good)")
     losses.set_title(f"training loss, means of {most} iterations")
     _draw_watched(list(watched), trained, validated)
     for axes in (losses, psnr, ssim, *watched):
@@ -50,16 +50,16 @@ def _draw_watched(all_axes: Sequence[Axes], trained: list[dict[str, Any]], valid
     for name in sorted({k for e in trained for k in e if k.startswith("grad_norm/")}):
         _plot(norms, trained, name, name.removeprefix("grad_norm/")[:30])
     norms.set_yscale("log")
-    norms.set_title("gradient norm, of single iterations")
+    norms.set_title("gradient norm, of single iterations (steady is good)")
     _plot(colour, validated, "colour", "mean colour, CIEDE2000")
-    colour.set_title("validation: drift from the ground truth")
+    colour.set_title("validation: drift of colours (low is good)")
     if any("d_real_accuracy" in e for e in trained):
         for kind in ("real", "fake"):
             _plot(judged, trained, f"d_{kind}_accuracy", f"right about {kind}")
         judged.set_title("discriminator")
     else:
         _plot(judged, validated, "consistency", "result reduced, against its input")
-        judged.set_title("validation: consistency, L1")
+        judged.set_title("validation: unlike its input, L1")
 
 
 def _plot(axes: Axes, events: Sequence[dict[str, Any]], name: str, label: str) -> None:
