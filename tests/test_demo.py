@@ -1,4 +1,9 @@
 import hashlib
+import signal
+import subprocess
+import sys
+
+import psutil
 
 from archsr.cli import main
 from archsr.demo_photos import draw_photos
@@ -35,3 +40,15 @@ def test_the_demo_writes_into_no_folder_of_others(tmp_path, capsys):
     (tmp_path / "letter.txt").write_text("dear")
     assert main(["demo", str(tmp_path)]) == 2
     assert "is not empty" in capsys.readouterr().err
+
+
+def test_a_stopped_demo_ends_the_command_that_it_has_started():
+    """Also where the signal comes to the demo alone, and not to all that a terminal has before it."""
+    child = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
+    code = f"from archsr.demo import _run; _run({child!r})"
+    started = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    number = next(int(line) for line in started.stdout if line.strip().isdigit())
+    started.send_signal(signal.SIGINT)
+    started.communicate(timeout=60)
+    assert started.returncode != 0
+    assert not psutil.pid_exists(number)
