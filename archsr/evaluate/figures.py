@@ -23,7 +23,7 @@ from archsr.images import Pixels, tensor_to_pixels, to_float
 
 SIDE = 128  # of a crop in pixels of the ground truth
 _TAGS = 4  # at most so many sub-domains get a row of their own
-_BRIGHT = 32  # levels of 255 that a map of differences shows as its brightest
+_BRIGHT = 98  # per cent of all values in the maps of differences are below the brightest shade
 
 
 @dataclass(frozen=True)
@@ -156,14 +156,16 @@ def _comparison(shown: Sequence[Shown]) -> Figure:
 
 def _maps(shown: Sequence[Shown]) -> Figure:
     names = [n for n in shown[0].pictures if n not in ("input", "ground truth")]
+    errors = [[np.abs(one.pictures[n].astype(np.float32) - one.whole).mean(2) for n in names] for one in shown]
+    values = np.concatenate([error.ravel() for line in errors for error in line])
+    brightest = max(1.0, float(np.percentile(values, _BRIGHT)))
     figure, axes = _grid(len(shown), len(names) + 1)
     image = None
     for row, (one, line) in enumerate(zip(shown, axes, strict=True)):
         line[0].imshow(one.whole)
         line[0].set_xlabel(_shortened(one.key))
-        for name, axis in zip(names, line[1:], strict=True):
-            error = np.abs(one.pictures[name].astype(np.float32) - one.whole).mean(2)
-            image = axis.imshow(error, cmap="magma", vmin=0, vmax=_BRIGHT)
+        for name, error, axis in zip(names, errors[row], line[1:], strict=True):
+            image = axis.imshow(error, cmap="magma", vmin=0, vmax=brightest)
             axis.set_xlabel(f"mean {error.mean():.2f}")
             if row == 0:
                 axis.set_title(name)
@@ -173,4 +175,4 @@ def _maps(shown: Sequence[Shown]) -> Figure:
 
 
 def _shortened(key: str) -> str:
-    return key if len(key) <= 26 else f"{key[:12]}…{key[-12:]}"
+    return key if len(key) <= 20 else f"{key[:10]}…{key[-8:]}"
