@@ -121,5 +121,6 @@ def header_of(recipe: Recipe, name: str, preset: str) -> str:
     cut = f", the middle {_LARGEST} shown" if recipe.gt_size > _LARGEST else ""
     return (
         f"{name}: preset {preset}, scale {recipe.scale}, quirks: {quirks}. Left: lq enlarged bicubically; right: gt of "
-        f"{recipe.gt_size} pixels{cut}; dB: PSNR of the left against the right. configs/DEGRADATION.md explains the words."
+        f"{recipe.gt_size} pixels{cut}; dB: PSNR of the left against the right. configs/DEGRADATION.md explains the "
+        "words."
     )
