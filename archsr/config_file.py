@@ -131,8 +131,8 @@ def _explain(kind: type[BaseModel], detail: ErrorDetails) -> str:
         if now := getattr(owner, "moved", {}).get(key):
             return f"{path}: this key is gone; write {now}"
         elsewhere = [p for p in _paths_in(kind) if p.split(".")[-1] == key]
-        hint = near(key, list(owner.model_fields) if owner else []) if not elsewhere else ""
-        return f"{path}: unknown key{hint or (f'; did you mean {_either(elsewhere)}?' if elsewhere else '')}"
+        beside = near(key, list(owner.model_fields) if owner else [])
+        return f"{path}: unknown key{f'; did you mean {_either(elsewhere)}?' if elsewhere else beside}"
     if detail["type"] == "missing":
         return f"{path}: missing; this key has no default"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

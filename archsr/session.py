@@ -14,7 +14,7 @@ from archsr.models.weights import whereabouts
 from archsr.stopping import Wishes
 from archsr.training import feature_losses
 from archsr.training.data import open_data
-from archsr.training.fit import available, expected
+from archsr.training.fit import available_here, expected
 from archsr.training.layers import select, table
 from archsr.training.loop import train
 from archsr.training.memory import forecast
@@ -54,8 +54,7 @@ def dry_run(config: TrainConfig, *, resume: bool) -> bool:
     print(config_file.dump(config))
     print(table(net, groups))
     if config.training.micro_batch == "auto":
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        config = expected(config, available(device))
+        config = expected(config, available_here())
         print(f"micro-batch: {config.training.micro_batch} would be tried first")
     print(f"memory forecast per process, without the framework's own:\n{forecast(config).table()}")
     said = at_hand(config, resume=resume)

@@ -18,7 +18,7 @@ from archsr.metrics import psnr
 
 _LARGEST, _SMALLEST = 256, 192  # shown sides of a picture: larger ones are cut, smaller ones enlarged
 _GAP, _MARGIN, _LINE = 4, 16, 17
-_BACKGROUND, _INK = (250, 250, 248), (25, 25, 25)
+BACKGROUND, INK = (250, 250, 248), (25, 25, 25)
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,17 @@ def draw_sheet(shown: Sequence[Cell], header: str, *, columns: int = 3) -> Pixel
     tops = np.cumsum([0, *(side + (lines + 1) * _LINE + 2 * _MARGIN for lines in tall)])
     head = _wrapped(header, font, columns * (width + _MARGIN) - _MARGIN)
     above = _MARGIN + len(head) * _LINE + _MARGIN
-    sheet = Image.new("RGB", (columns * (width + _MARGIN) + _MARGIN, above + int(tops[-1])), _BACKGROUND)
+    sheet = Image.new("RGB", (columns * (width + _MARGIN) + _MARGIN, above + int(tops[-1])), BACKGROUND)
     pen = ImageDraw.Draw(sheet)
     for number, line in enumerate(head):
-        pen.text((_MARGIN, _MARGIN + number * _LINE), line, font=font, fill=_INK)
+        pen.text((_MARGIN, _MARGIN + number * _LINE), line, font=font, fill=INK)
     for number, cell in enumerate(shown):
         x, y = _MARGIN + number % columns * (width + _MARGIN), above + int(tops[number // columns])
         sheet.paste(Image.fromarray(cell.lq), (x, y))
         sheet.paste(Image.fromarray(cell.gt), (x + side + _GAP, y))
-        pen.text((x, y + side + 5), _cut(cell.title, bold, width), font=bold, fill=_INK)
+        pen.text((x, y + side + 5), _cut(cell.title, bold, width), font=bold, fill=INK)
         for line, text in enumerate(words[number], 1):
-            pen.text((x, y + side + 5 + line * _LINE), text, font=font, fill=_INK)
+            pen.text((x, y + side + 5 + line * _LINE), text, font=font, fill=INK)
     return np.asarray(sheet)
 
 

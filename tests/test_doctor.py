@@ -177,7 +177,7 @@ def test_too_few_shards(sound, tmp_path):
 
 
 def test_layers_that_are_not_there(sound):
-    training = sound.training.model_copy(update={"layers": ["bodyy.3"]})
+    training = sound.training.model_copy(update={"layers": ("bodyy.3",)})
     line = supplies.layers(sound.model_copy(update={"training": training}))
     assert (line.state, "bodyy.3" in line.what) == ("wrong", True)
     assert "of 25,387 parameters are trained" in supplies.layers(sound).what

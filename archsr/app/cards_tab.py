@@ -8,11 +8,11 @@ import gradio as gr
 from archsr.app.desk import Desk
 from archsr.app.shown import copied
 from archsr.app.watch import runs_in
+from archsr.evaluate.words import FIGURES
 
 _FILES = ("report.html", "report.md", "scores.json", "scores.parquet", "comparison.pdf", "differences.pdf")
 _FIGURES = {
-    "comparison.png": "The same crops across models",
-    "differences.png": "Differences from the photographs",
+    **{f"{name}.png": title for name, title in FIGURES.items()},
     "study.png": "Layers",
 }
 

@@ -5,15 +5,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from archsr import manifest as mf
 from archsr.atomic import sha256
 from archsr.config import TrainConfig
 from archsr.doctor.line import Line, ok
 from archsr.errors import UserError
 from archsr.evaluate.statistics import FEWEST_SCENES
-from archsr.models.build import build
 from archsr.models.download import OFFICIAL, OFFLINE, cache_folder, cached, verify
 from archsr.models.ncnn import NCNN, ncnn_at_hand
 from archsr.models.weights import whereabouts
@@ -22,7 +19,7 @@ from archsr.stream.loader import make_plan
 from archsr.stream.plan import Slice
 from archsr.training import feature_losses
 from archsr.training.data import Data, open_data
-from archsr.training.layers import select
+from archsr.training.memory import parameters, trained_parameters
 from archsr.training.pairs import options_of
 from archsr.training.setup import shared_out
 from archsr.world import World
@@ -56,13 +53,9 @@ def weights_at_hand() -> Iterator[Line]:
 def layers(config: TrainConfig) -> Line:
     """Whether the layers to train are there."""
     try:
-        with torch.device("meta"):
-            net = build(config.model)
-            groups = select(net, config.training.layers)
+        trained, total = trained_parameters(config), parameters(config)
     except UserError as error:
         return Line("layers", "wrong", str(error), "names are those of the network: archsr plan CONFIG")
-    trained, total = (sum(p.numel() for p in ps) for ps in (
-        (p for g in groups for p in g.parameters.values()), net.parameters()))  # fmt: skip
     return ok("layers", f"{trained:,} of {total:,} parameters are trained")
 
 

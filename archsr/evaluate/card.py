@@ -17,7 +17,7 @@ from archsr.evaluate.measures import check_names, extra, standard
 from archsr.evaluate.pairs import Pairs, ShardPairs, open_pairs
 from archsr.evaluate.report import as_json, markdown
 from archsr.evaluate.suite import Scores, evaluate
-from archsr.evaluate.summary import HOW, in_words, primary
+from archsr.evaluate.summary import HOW, in_words, primary, rivals
 from archsr.evaluate.table import write_table
 from archsr.remote import place_of
 from archsr.world import World
@@ -123,8 +123,7 @@ def _write(
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
     print(text.split(f"\n{HOW}")[0].strip())
-    rivals = [n for n in scores.challengers if n not in who.INTERPOLATIONS]
-    print("\n".join(["", *(in_words(scores, name, scores.baseline) for name in rivals)]))
+    print("\n".join(["", *(in_words(scores, name, scores.baseline) for name in rivals(scores))]))
     print(f"written: {folder}/report.html, report.md, scores.json, scores.parquet, comparison and differences (png, "
           "pdf, svg)")  # fmt: skip
 

@@ -14,8 +14,7 @@ from archsr.evaluate.suite import Scores
 from archsr.evaluate.summary import (
     HOW,
     VERDICT_HEADS,
-    by_strength,
-    by_tag,
+    breakdowns,
     figure,
     in_words,
     meanings,
@@ -23,10 +22,11 @@ from archsr.evaluate.summary import (
     parts_table,
     parts_told,
     primary,
+    rivals,
     sentence,
     verdict_rows,
 )
-from archsr.evaluate.words import about
+from archsr.evaluate.words import FIGURES, about
 from archsr.images import Pixels
 
 _LARGEST = 1200  # side of a picture in the page
@@ -86,8 +86,8 @@ def page(
     """The page. `figures`: PNG files; `extras`: further PNG files under their headings; `config`: TOML."""
     titles = dict(scores.contenders)
     parts = [f"<h1>{escape(title)}</h1>"]
-    rivals = [n for n in scores.challengers if n not in ("bicubic", "lanczos")] or scores.challengers
-    for name in rivals:
+    told = rivals(scores) or scores.challengers
+    for name in told:
         parts += [f"<p class=said>{escape(in_words(scores, name, scores.baseline))}</p>",
                   f"<p>{_bold(sentence(scores, name, scores.baseline))}</p>"]  # fmt: skip
     explained = "<p class=small><a href='#measures'>What the measures mean</a>; ↑ higher is better, ↓ lower.</p>"
@@ -97,9 +97,9 @@ def page(
         parts.append(
             "<h2>Before and after</h2><p class=small>Chosen by rule, whole pictures. Drag, or use the arrow keys.</p>"
         )
-        parts += [_slider(one, titles, before=scores.baseline, after=rivals[-1]) for one in shown]
-    parts += [_picture(_heading(path), path) for path in figures]
-    for name in [*rivals, *(n for n in scores.challengers if n not in rivals)]:
+        parts += [_slider(one, titles, before=scores.baseline, after=told[-1]) for one in shown]
+    parts += [_picture(FIGURES[path.stem], path) for path in figures]
+    for name in [*told, *(n for n in scores.challengers if n not in told)]:
         parts += [f"<h2>{escape(titles[name])} against {escape(titles[scores.baseline])}</h2>",
                   _table(VERDICT_HEADS, verdict_rows(scores, name, scores.baseline))]  # fmt: skip
     parts += [f"<p class=small>{_bold(HOW)}</p>", "<h2 id=measures>What the measures mean</h2>", _meanings(scores)]
@@ -107,10 +107,9 @@ def page(
         f"<p class=small>{escape(n)} could not be computed: {escape(why)}</p>" for n, why in scores.missing.items()
     ]
     new = primary(scores)
-    for head, groups in (("tag", by_tag(scores)), ("strength of the degradation", by_strength(scores))):
-        if len(groups) > 1:
-            parts += [f"<h2>By {head}</h2><p class=small>{escape(parts_told(new, scores.baseline))}</p>",
-                      _table(*parts_table(groups, new, scores.baseline))]  # fmt: skip
+    for head, groups in breakdowns(scores):
+        parts += [f"<h2>By {head}</h2><p class=small>{escape(parts_told(new, scores.baseline))}</p>",
+                  _table(*parts_table(groups, new, scores.baseline))]  # fmt: skip
     parts += [_picture(heading, path) for heading, path in extras.items()]
     parts += ["<h2>Every picture</h2><p class=small>A click on a heading sorts.</p>", _pictures(scores)]
     if config:
@@ -130,10 +129,6 @@ def _document(title: str, body: str) -> str:
 
 def _picture(heading: str, path: Path) -> str:
     return f"<h2>{escape(heading)}</h2><figure><img src='{_file(path)}' alt='{escape(heading)}'></figure>"
-
-
-def _heading(path: Path) -> str:
-    return {"comparison": "The same crops across models", "differences": "Differences from the photographs"}[path.stem]
 
 
 def _bold(markdown: str) -> str:

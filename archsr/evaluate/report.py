@@ -10,6 +10,7 @@ from archsr.evaluate.suite import Scores
 from archsr.evaluate.summary import (
     HOW,
     VERDICT_HEADS,
+    breakdowns,
     by_strength,
     by_tag,
     difference,
@@ -21,6 +22,7 @@ from archsr.evaluate.summary import (
     parts_table,
     parts_told,
     primary,
+    rivals,
     sentence,
     verdict_rows,
 )
@@ -34,7 +36,7 @@ def markdown(scores: Scores, *, title: str, protocol: str) -> str:
     """The whole report: means, what they say, how they were taken, and the pictures."""
     old, new = scores.baseline, primary(scores)
     lines = [f"# {title}", ""]
-    lines += [line for name in scores.challengers if name not in ("bicubic", "lanczos")
+    lines += [line for name in rivals(scores)
               for line in (in_words(scores, name, old), "", sentence(scores, name, old), "")]  # fmt: skip
     lines += [*_means(scores), "", f"*{protocol}*", ""]
     lines += [f"- {name} could not be computed: {reason}" for name, reason in scores.missing.items()]
@@ -43,9 +45,8 @@ def markdown(scores: Scores, *, title: str, protocol: str) -> str:
         lines += _verdicts(scores, name, old)
     lines += ["", HOW, "", "## What the measures mean", ""]
     lines += [f"- **{title}**: {meaning}" for title, meaning in meanings(scores)]
-    for head, parts in (("tag", by_tag(scores)), ("strength of the degradation", by_strength(scores))):
-        if len(parts) > 1:
-            lines += ["", f"## By {head}", "", *_parts(parts, new, old)]
+    for head, parts in breakdowns(scores):
+        lines += ["", f"## By {head}", "", *_parts(parts, new, old)]
     if len(scores.rows) <= _LISTED:
         lines += ["", "## Per picture", "", *_pictures(scores)]
     return "\n".join(lines) + "\n"

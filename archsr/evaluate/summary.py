@@ -4,10 +4,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+from archsr.evaluate.contenders import INTERPOLATIONS
 from archsr.evaluate.measures import Measure
 from archsr.evaluate.statistics import FEWEST_SCENES, Difference, paired
 from archsr.evaluate.suite import Row, Scores, thirds
-from archsr.evaluate.words import about, listed
+from archsr.evaluate.words import GROUND_TRUTH, about, listed
 
 _UNTAGGED = "(no tag)"
 _MANY = 200  # scenes; where more would be needed, the models are as good as equal
@@ -119,6 +120,17 @@ def primary(scores: Scores) -> str:
     return (scores.challengers or [scores.baseline])[-1]
 
 
+def rivals(scores: Scores) -> list[str]:
+    """The networks that are compared with the baseline."""
+    return [name for name in scores.challengers if name not in INTERPOLATIONS]
+
+
+def breakdowns(scores: Scores) -> list[tuple[str, dict[str, Scores]]]:
+    """By what the pictures fall into more than one group, and the groups."""
+    found = [("tag", by_tag(scores)), ("strength of the degradation", by_strength(scores))]
+    return [(head, parts) for head, parts in found if len(parts) > 1]
+
+
 def by_tag(scores: Scores) -> dict[str, Scores]:
     """The pictures with each tag, and those with none, as evaluations of their own. A picture may be in several."""
     tags = sorted({tag for row in scores.rows for tag in row.tags})
@@ -171,7 +183,7 @@ def _change(part: Scores, measure: Measure, new: str, old: str) -> str:
 def means_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: for each measure its title and the mean of each model and of the photographs themselves."""
     names = [*(name for name, _ in scores.contenders), "gt"]
-    titles = [*(title for _, title in scores.contenders), f"{_TRUTH} (ground truth)"]
+    titles = [*(title for _, title in scores.contenders), GROUND_TRUTH]
     rows: list[list[str]] = []
     for measure in scores.measures:
         means, digits = [mean(scores, name, measure.name) for name in names], about(measure.name).digits

@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 
 from archsr.atomic import replacing
 from archsr.evaluate.suite import Scores
+from archsr.evaluate.words import GROUND_TRUTH
 
 
 def write_table(path: Path, scores: Scores) -> None:
     """Columns: picture, scene, tags, fidelity (dB), model, title, and the measures; NaN where one was not taken."""
-    titles = {**dict(scores.contenders), "gt": "photographs (ground truth)"}
+    titles = {**dict(scores.contenders), "gt": GROUND_TRUTH}
     rows: list[dict[str, Any]] = [
         {"picture": row.key, "scene": row.scene, "tags": list(row.tags), "fidelity": row.fidelity, "model": name,
          "title": titles[name], **values}

@@ -17,6 +17,12 @@ class About:
     worse: str = ""
 
 
+GROUND_TRUTH = "photographs (ground truth)"
+FIGURES = {
+    "comparison": "The same crops across models",
+    "differences": "Differences from the photographs",
+}
+
 _ABOUT = {
     "psnr": About(
         "the mean squared error of all pixels against the photograph, in decibels. Blur costs little",

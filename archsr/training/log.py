@@ -26,6 +26,11 @@ def _whole_lines(path: Path) -> Path:
     return path
 
 
+def sample_of(run: Path, step: int) -> Path:
+    """The sheet of validation pictures of a step."""
+    return run / "samples" / f"step-{step:08d}.png"
+
+
 class RunLog:
     """Writes for rank 0; on other ranks every method does nothing. `close` at the end, which closes `trackers` too."""
 
@@ -64,7 +69,7 @@ class RunLog:
         if not self.active:
             return
         with self.forgiving("samples/"):
-            write_picture(self.run / "samples" / f"step-{step:08d}.png", pixels)
+            write_picture(sample_of(self.run, step), pixels)
         if self._trackers is not None:
             self._trackers.picture("validation", pixels, step)
 

@@ -124,7 +124,7 @@ def _lasting(config: TrainConfig) -> dict[str, int]:
     """What is there from the first update to the end."""
     size, training = config.data.gt_size, config.training
     parts = {
-        "generator: weights": 4 * _generator_sizes(_Generator(config.model, training.layers))[0],
+        "generator: weights": 4 * parameters(config),
         "generator: gradients, Adam, EMA": 16 * trained_parameters(config),
     }
     for name, count in _loss_sizes(config.losses.model_dump_json(), size).items():
@@ -136,6 +136,11 @@ def _lasting(config: TrainConfig) -> dict[str, int]:
     pool = config.degrade.pool_batches * training.global_batch
     parts[POOL] = pool * 3 * (size**2 + (size // config.model.scale) ** 2)
     return parts
+
+
+def parameters(config: TrainConfig) -> int:
+    """How many numbers the generator has."""
+    return _generator_sizes(_Generator(config.model, config.training.layers))[0]
 
 
 def trained_parameters(config: TrainConfig) -> int:

@@ -13,11 +13,10 @@ from archsr import checkpoint
 from archsr.config import LossConfig
 from archsr.errors import UserError
 from archsr.models.build import official_state
-from archsr.stream.loader import spread
 from archsr.training import sheets
 from archsr.training.curves import draw_curves
 from archsr.training.health import REMEDY, batch_kept, where_to_look
-from archsr.training.log import Meter, RunLog, clock, peak_memory
+from archsr.training.log import Meter, RunLog, clock, peak_memory, sample_of
 from archsr.training.schedule import Place, Plateau, judged, open_end, place_of, seconds_left
 from archsr.training.setup import Progress, Run, contents
 from archsr.training.validation import Validation, validate
@@ -62,7 +61,7 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
     """
     started = time.perf_counter()
     if progress.step == 0:
-        count = len(spread(run.data.manifest.splits["val"].samples, run.config.validation.samples))
+        count = min(run.data.manifest.splits["val"].samples, run.config.validation.samples)
         log.say(f"validating before the first iteration, {count} pairs")
     with run.ema.in_place():
         averaged = _score(run, pictures=run.config.validation.pictures)  # all ranks
@@ -80,8 +79,7 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
     progress.first = first
     log.event("validation", progress.step, values)
     if averaged.seen:
-        first_sheet = run.folder / "samples" / f"step-{0:08d}.png"
-        before = sheets.before_of(first_sheet, len(averaged.seen)) if progress.step else []
+        before = sheets.before_of(sample_of(run.folder, 0), len(averaged.seen)) if progress.step else []
         log.picture(progress.step, sheets.draw(averaged.seen, progress.step, before))
     better = progress.best is None or score > progress.best
     unit = " dB" if metric == "psnr" else ""

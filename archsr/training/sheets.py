@@ -1,6 +1,5 @@
 """The sheet of a validation: what was given, what the model made of it before training, and now, and the truth."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from archsr.images import Pixels, read_photo
+from archsr.images import Pixels, pixels_to_tensor, read_photo
+from archsr.metrics import psnr
+from archsr.sheet import BACKGROUND, INK
 
 SIDE = 256  # of a picture; of larger ones the middle is shown
 _GAP, _LINE, _EDGE = 4, 18, 4
-_BACKGROUND, _INK = (250, 250, 248), (25, 25, 25)
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,17 @@ def draw(rows: Sequence[Seen], step: int, before: Sequence[Pixels] = ()) -> Pixe
     titles = ["input, enlarged", *(["before training"] if before or not step else []), "photograph"]
     if step:
         titles.insert(-1, f"after {step} iterations")
-    sheet = Image.new("RGB", (len(titles) * (SIDE + _GAP) - _GAP, _top(len(rows)) - _GAP), _BACKGROUND)
+    sheet = Image.new("RGB", (len(titles) * (SIDE + _GAP) - _GAP, _top(len(rows)) - _GAP), BACKGROUND)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for column, title in enumerate(titles):
-        pen.text((column * (SIDE + _GAP) + _EDGE, 1), title, fill=_INK, font=font)
+        pen.text((column * (SIDE + _GAP) + _EDGE, 1), title, fill=INK, font=font)
     for number, row in enumerate(rows):
         pictures = [row.lq, *([_as_large(before[number], row.gt)] if before else []), row.sr, row.gt]
         for column, pixels in enumerate(pictures):
             sheet.paste(Image.fromarray(pixels), (column * (SIDE + _GAP), _top(number)))
             result = 0 < column < len(pictures) - 1
-            under = f"PSNR {_psnr(pixels, row.gt):.2f} dB" if result else "" if column else row.name
-            pen.text((column * (SIDE + _GAP) + _EDGE, _top(number) + SIDE + 1), under, fill=_INK, font=font)
+            under = f"PSNR {_of_shown(pixels, row.gt):.2f} dB" if result else "" if column else row.name
+            pen.text((column * (SIDE + _GAP) + _EDGE, _top(number) + SIDE + 1), under, fill=INK, font=font)
     return np.asarray(sheet)
 
 
@@ -51,10 +51,8 @@ def _as_large(pixels: Pixels, as_this: Pixels) -> Pixels:
     return np.ascontiguousarray(pixels[: as_this.shape[0], : as_this.shape[1]])
 
 
-def _psnr(sr: Pixels, gt: Pixels) -> float:
-    """Of what is shown."""
-    error = np.square(sr.astype(np.float64) - gt).mean()
-    return float(10 * np.log10(255**2 / error)) if error else math.inf
+def _of_shown(sr: Pixels, gt: Pixels) -> float:
+    return float(psnr(pixels_to_tensor(sr), pixels_to_tensor(gt), border=0))
 
 
 def of_each_scene(found: Sequence[Seen], count: int) -> list[Seen]:

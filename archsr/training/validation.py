@@ -15,7 +15,7 @@ from archsr.images import tensor_to_pixels, to_float
 from archsr.manifest import Manifest, Sample
 from archsr.metrics import psnr, ssim
 from archsr.remote import Place
-from archsr.stream.loader import eval_pairs, spread
+from archsr.stream.loader import eval_pairs
 from archsr.training.sheets import SIDE, Seen, of_each_scene
 from archsr.world import World
 
@@ -59,7 +59,7 @@ def validate(
     seen: list[Seen] = []
     split = manifest.splits["val"]
     pairs = eval_pairs(folder, split, limit=samples, rank=world.rank, world=world.size)
-    total = len(spread(split.samples, samples)) // world.size
+    total = min(split.samples, samples) // world.size
     hidden = world.rank > 0 or not sys.stderr.isatty()
     for pair in tqdm(pairs, desc="validating", total=total, unit="pair", leave=False, disable=hidden):
         if given_up():
