@@ -62,8 +62,8 @@ def serving(folder, *models, options=(), **variables):
     temp.mkdir(parents=True)
     command = [sys.executable, "-m", "archsr", "app", *map(str, models), "--port", str(port), "--device", "cpu"]
     environment = {**os.environ, "TMPDIR": str(temp), "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1", **variables}
-    # torch's own folder, else beside the visitors' files or not, as an earlier test of this process happened to set it
-    environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
+    # torch's own folder, else among the visitors' files or not, as an earlier test of this process happened to set it
+    environment["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}-inductor"
     with log.open("w") as out:
         process = subprocess.Popen([*command, *options], env=environment, stdout=out, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}", temp, process, log)
