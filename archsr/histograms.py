@@ -95,8 +95,12 @@ def draw_histograms(path: Path, drawn: dict[str, Values], psnr: Sequence[float],
     plots: dict[str, Values] = {"PSNR of enlarged lq, dB": list(psnr), **drawn}
     columns = 6
     rows = -(-len(plots) // columns)
-    figure = Figure(figsize=(3 * columns, 2.1 * rows + 0.4), layout="constrained")
-    figure.suptitle(title)
+    height = 2.1 * rows + 0.6
+    figure = Figure(figsize=(3 * columns, height))
+    # margins by hand, in inches, with room for words beside bars: finding them took longer than drawing
+    edges = {"left": 0.05, "right": 0.99, "bottom": 0.3 / height, "top": 1 - 0.8 / height}
+    figure.subplots_adjust(**edges, wspace=0.4, hspace=0.45)
+    figure.suptitle(title, y=1 - 0.15 / height)
     axes: list[Axes] = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for place, (name, values) in zip(axes, plots.items(), strict=False):
         _plot(place, values)

@@ -29,6 +29,7 @@ _LOOKED_AT = 400  # pictures whose sizes are read
 _SCENES = 8  # test scenes: six are the least for a verdict, and some may turn out to be the same
 _FEW, _MANY = 300, 3000  # photographs
 _OFFLINE = "ncnn:realesrgan-x4plus"
+_LAST_BLOCK = "body.22"  # of x4plus
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,10 @@ def _layers(count: int) -> tuple[str, str]:
     if count < _FEW:
         return f"{tail}]", "few photographs: the enlarging part alone forgets little"
     if count < _MANY:
-        return f'{tail}, {{ names = ["body.22"], lr_scale = 0.1 }}]', "the enlarging part, and the last block slowly"
+        return (
+            f'{tail}, {{ names = ["{_LAST_BLOCK}"], lr_scale = 0.1 }}]',
+            "the enlarging part, and the last block slowly",
+        )
     return '["all"]', "enough photographs for the whole network"
 
 

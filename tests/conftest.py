@@ -1,7 +1,10 @@
 """Shared fixtures: a small drawn dataset, a tiny run, and the workspace's real data where it is present."""
 
 import os
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # ranks.py, from every folder
 
 # threads that wait sleep: on a machine that others use too, spinning ones made a test of seconds last for minutes
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -26,6 +29,17 @@ def no_left_over_accelerator():
     """accelerate keeps its state for the life of the process; each test begins without."""
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def curves():
+    """For tests that look at curves.png; it is not drawn in the others, as it takes as long as their few iterations."""
+
+
+@pytest.fixture(autouse=True)
+def no_curves(request, monkeypatch):
+    if "curves" not in request.fixturenames:
+        monkeypatch.setattr("archsr.training.milestones.draw_curves", lambda run: None)
 
 
 @pytest.fixture(scope="session")

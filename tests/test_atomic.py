@@ -1,6 +1,12 @@
-import pytest
+import os
+from pathlib import Path
 
-from archsr.atomic import replacing, replacing_folder, write_bytes
+import pytest
+import torch
+
+from archsr import checkpoint
+from archsr.atomic import replacing, replacing_folder, sync_file, write_bytes
+from archsr.world import World
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -25,3 +31,60 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
         (folder / "three").write_text("3")
     assert [p.name for p in path.iterdir()] == ["three"]
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What the system is told, in order: ("flush", path, bytes of a file) and ("rename", from, to)."""
+    said = []
+    real_fsync, real_rename, real_replace = os.fsync, Path.rename, Path.replace
+
+    def fsync(handle):
+        path = Path(f"/proc/self/fd/{handle}").resolve()
+        said.append(("flush", path, path.read_bytes() if path.is_file() else None))
+        real_fsync(handle)
+
+    def moving(real):
+        def move(self, target):
+            said.append(("rename", self, Path(target)))
+            return real(self, target)
+
+        return move
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", moving(real_rename))
+    monkeypatch.setattr(Path, "replace", moving(real_replace))
+    return said
+
+
+def test_a_file_is_flushed_before_it_gets_its_name_and_its_folder_after(told, tmp_path):
+    """Without the first, a power cut leaves the name with no bytes; without the second, perhaps no name."""
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"content")
+    (_, temporary, content), rename, folder = told
+    assert content == b"content"
+    assert rename == ("rename", temporary, path)
+    assert folder == ("flush", tmp_path, None)
+
+
+def test_a_folder_is_flushed_before_it_gets_its_name_and_its_parent_after(told, tmp_path):
+    path = tmp_path / "set"
+    with replacing_folder(path) as folder:
+        (folder / "one").write_text("1")
+        sync_file(folder / "one")
+    assert told == [
+        ("flush", folder / "one", b"1"), ("flush", folder, None), ("rename", folder, path), ("flush", tmp_path, None),
+    ]  # fmt: skip
+
+
+def test_every_file_of_a_checkpoint_is_flushed_before_it_gets_its_name(told, tmp_path):
+    tensors = {"w": torch.arange(4.0)}
+    made = checkpoint.save(
+        tmp_path, 3, checkpoint.Contents({"generator": tensors}, {"x": 1}, tensors), world=World(),
+        keep=checkpoint.Keep(),
+    )  # fmt: skip
+    named = next(n for n, (what, _, to) in enumerate(told) if what == "rename" and to == made)
+    whole = {path.name: content for what, path, content in told[:named] if what == "flush"}
+    assert {p.name: p.read_bytes() for p in made.iterdir()}.items() <= whole.items()
+    assert told[named - 1] == ("flush", told[named][1], None), "the folder with the names of its files"
+    assert ("flush", made.parent, None) in told[named:]

@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import tomli_w
 import torch
+from ranks import Ranks
 
 from archsr.cli import main
 from archsr.config import TrainConfig
@@ -302,13 +303,8 @@ def test_a_connection_that_alters_numbers_and_one_that_breaks(tmp_path, monkeypa
 def launched(tmp_path, tables, *words):
     """Two processes on the CPU, the sums for half a second instead of ten; what they print, and the exit code."""
     (tmp_path / "c.toml").write_text(tomli_w.dumps(tables))
-    planted = str(ROOT / "tests" / "planted_doctor.py")
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", planted, *words,
-         "doctor", str(tmp_path / "c.toml"), "--launch"],
-        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+    planted = ROOT / "tests" / "planted_doctor.py"
+    done = Ranks(2, planted, *words, "doctor", tmp_path / "c.toml", "--launch", folder=tmp_path).wait(together=False)
     return done.stdout, done.returncode
 
 

@@ -1,6 +1,7 @@
 """`archsr preview`: sheets, histograms and recipes for every kind of config, and bad batches made again."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ from archsr.training import loop
 from archsr.training.data import open_data
 from archsr.training.pairs import options_of
 from archsr.training.suspects import rebuild
+
+
+@pytest.fixture(autouse=True)
+def few_draws_for_the_histograms(monkeypatch):
+    monkeypatch.setattr("archsr.preview._DRAWN", 60)
 
 
 @pytest.fixture
@@ -67,7 +73,8 @@ def test_photographs_of_a_folder_and_overrides(config_path, photos, tmp_path, ca
     assert all(key in names for b in about["batches"] for key in b["keys"])
 
 
-def test_a_preparation_config_and_no_pictures_anywhere(tmp_path, capsys):
+def test_a_preparation_config_and_no_pictures_anywhere(tmp_path, capsys, photos, monkeypatch):
+    monkeypatch.setattr("archsr.preview.draw_photos", lambda folder, **_: shutil.copytree(photos, folder / "drawn"))
     path = tmp_path / "prepare.toml"
     path.write_text('min_side = 128\npair_size = 64\n[degrade]\npreset = "web"\n')
     assert main(["preview", str(path), "--out", str(tmp_path / "seen"), "--samples", "3"]) == 0

@@ -18,6 +18,7 @@ from archsr.demo_photos import draw_photos
 QUICK = [w for page, w in all_commands() if page == "configs/README.md" and w[0] == "archsr" and w[1:2] == ["plan"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", QUICK, ids=" ".join)
 def test_quick_commands_run(words, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)

@@ -1,4 +1,4 @@
-"""What matters in photographs of buildings and is in no general measure (tests/evaluate/measure_architecture.py).
+"""What matters in photographs of buildings and is in no general measure (tests/measure/measure_architecture.py).
 
 All work offline on single pictures. They ask different questions and are not meant to be added up.
 """

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -58,10 +59,8 @@ def paired(differences: Mapping[str, Sequence[float]], *, higher_is_better: bool
     flat = np.concatenate(groups)
     sums, counts = np.array([g.sum() for g in groups]), np.array([len(g) for g in groups])
     low = high = math.nan
-    rng = np.random.default_rng(seed_of(seed, "bootstrap"))
     if len(groups) >= FEWEST_SCENES:
-        picks = rng.integers(0, len(groups), (_RESAMPLES, len(groups)))
-        means = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
+        means = _resampled(sums, counts, seed)
         low, high = (float(v) for v in np.percentile(means, _percentiles(len(groups))))
     won = flat > 0 if higher_is_better else flat < 0
     of_scenes = sums / counts
@@ -73,7 +72,7 @@ def paired(differences: Mapping[str, Sequence[float]], *, higher_is_better: bool
         images=len(flat),
         scenes=len(groups),
         sign_p=_sign_p(of_scenes),
-        permutation_p=_permutation_p(of_scenes, rng),
+        permutation_p=_permutation_p(of_scenes, seed),
         needed=_needed(float(flat.mean()), sums, counts),
     )
 
@@ -112,16 +111,37 @@ def pooled(by_seed: Sequence[Mapping[str, Sequence[float]]], *, seed: int = 0) -
     mean, size = float(of_seeds.mean()), len(by_seed)
     low = high = math.nan
     if len(scenes) >= FEWEST_SCENES:
-        rng = np.random.default_rng(seed_of(seed, "bootstrap"))
-        picks = rng.integers(0, len(scenes), (_RESAMPLES, len(scenes)))
-        means = sums.mean(0)[picks].sum(axis=1) / counts[picks].sum(axis=1)
+        means = _resampled(sums.mean(0), counts, seed)
         if size > 1:
+            rng = np.random.default_rng(seed_of(seed, "bootstrap of seeds"))
             deviations = (of_seeds - mean) * math.sqrt(size / (size - 1))
             means = means + deviations[rng.integers(0, size, (_RESAMPLES, size))].mean(axis=1)
         low, high = (float(v) for v in np.percentile(means, _percentiles(len(scenes))))
     return Pooled(mean, low, high, tuple(float(v) for v in of_seeds), len(scenes))
 
 
+def _resampled(sums: NDArray[np.float64], counts: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """(resamples,): the mean over images of each resample of the scenes."""
+    often = _how_often(len(counts), seed)
+    return (often @ sums) / (often @ counts)
+
+
+@lru_cache(maxsize=2)
+def _how_often(scenes: int, seed: int) -> NDArray[np.float64]:
+    """(resamples, scenes): how often each resample has each scene. The same for every measure of a report."""
+    rng = np.random.default_rng(seed_of(seed, "bootstrap"))
+    return rng.multinomial(scenes, np.full(scenes, 1 / scenes), _RESAMPLES).astype(np.float64)
+
+
+@lru_cache(maxsize=2)
+def _signs(scenes: int, seed: int) -> NDArray[np.float64]:
+    """(changes, scenes) of 1 and −1: all there are, or so many at random."""
+    if scenes <= _EXACT:
+        return np.array(list(product((-1.0, 1.0), repeat=scenes)))
+    return np.random.default_rng(seed_of(seed, "signs")).choice((-1.0, 1.0), (_RESAMPLES, scenes))
+
+
+@lru_cache(maxsize=64)
 def _percentiles(scenes: int) -> tuple[float, float]:
     tail = _number(stats.norm.cdf(-math.sqrt(scenes / (scenes - 1)) * _number(stats.t.ppf(0.975, scenes - 1))))
     return 100 * tail, 100 * (1 - tail)
@@ -133,15 +153,10 @@ def _sign_p(means: NDArray[np.float64]) -> float:
     return 1.0 if len(moved) == 0 else float(stats.binomtest(int((moved > 0).sum()), len(moved)).pvalue)
 
 
-def _permutation_p(means: NDArray[np.float64], rng: np.random.Generator) -> float:
+def _permutation_p(means: NDArray[np.float64], seed: int) -> float:
     """How often changing signs at random moves the mean of the scenes as far from zero."""
-    count = len(means)
-    if count <= _EXACT:
-        signs = np.array(list(product((-1.0, 1.0), repeat=count)))
-        others = 0
-    else:
-        signs = rng.choice((-1.0, 1.0), (_RESAMPLES, count))
-        others = 1  # the observed signs are one of the draws
+    signs = _signs(len(means), seed)
+    others = int(len(means) > _EXACT)  # the observed signs are one of the draws
     far = np.abs(signs @ means) >= abs(means.sum()) * (1 - 1e-12)
     return float((far.sum() + others) / (len(signs) + others))
 
@@ -154,7 +169,9 @@ def _needed(mean: float, sums: NDArray[np.float64], counts: NDArray[np.int64]) -
     need = float(FEWEST_SCENES)
     for _ in range(20):  # the interval's width in standard errors depends on the number itself
         width = math.sqrt(need / (need - 1)) * _number(stats.t.ppf(0.975, need - 1)) + _number(stats.norm.ppf(_POWER))
-        need = max(FEWEST_SCENES, (width * spread / abs(mean)) ** 2)
+        before, need = need, max(FEWEST_SCENES, (width * spread / abs(mean)) ** 2)
+        if abs(need - before) < 1e-3:
+            break
     return math.ceil(need)
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any, cast
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,24 @@ def _is_relu(layer: nn.Module) -> bool:
     return isinstance(layer, nn.ReLU)
 
 
+def untrained(name: str) -> Any:  # noqa: ANN401 - torchvision's networks share no type
+    """torchvision's `alexnet`, `vgg16` or `vgg19` with random convolutions, as torchvision draws them for VGG.
+
+    The linear layers behind them, nine tenths of the network, stay as memory was: nobody uses them here, and their
+    random numbers take seconds.
+    """
+    import torchvision.models  # late: it takes a second and a half
+
+    options = {} if name == "alexnet" else {"init_weights": False}
+    with mock.patch.object(nn.Linear, "reset_parameters", return_value=None):
+        net: Any = getattr(torchvision.models, name)(weights=None, **options)
+    for layer in net.features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(cast(Tensor, layer.bias))
+    return net
+
+
 class VGG19Features(nn.Module):
     """(b, 3, h, w) RGB in [0, 1] to {name: features before ReLU}. Frozen, and always in evaluation mode.
 
@@ -35,9 +55,7 @@ class VGG19Features(nn.Module):
         super().__init__()
         self.recompute = False
         self.taps = {CONVS[name]: name for name in sorted(names, key=CONVS.__getitem__)}
-        from torchvision.models import vgg19  # late: it takes a second and a half
-
-        self.features = nn.Sequential(*list(vgg19(weights=None).features.children())[: max(self.taps) + 1])
+        self.features = nn.Sequential(*list(untrained("vgg19").features.children())[: max(self.taps) + 1])
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()

@@ -3,7 +3,7 @@
 A logistic model over fourteen numbers that can be read: how much of a picture is exactly flat, and whether it is so
 everywhere or only in the sky, or where white is clipped; whether dark and light meet in lines. Photographs have light
 that falls off and texture nearly everywhere, which survive reduction and compression; drawings have neither. The
-weights come from tests/prepare/fit_drawings.py.
+weights come from tests/measure/fit_drawings.py.
 """
 
 import math

@@ -2,26 +2,30 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from archsr.atomic import replacing
 from archsr.config import LossConfig
 from archsr.training.log import read_log
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _LOSSES = (*LossConfig.model_fields, "d_real", "d_fake")
 
 
 def draw_curves(run: Path) -> Path | None:
     """Write RUN/curves.png: losses, the validation's scores, and what is watched; None if nothing was logged yet."""
+    from matplotlib.figure import Figure  # late: half a second that the first iteration need not wait for
+
     events = read_log(run)
     trained = [e for e in events if e["event"] == "train"]
     validated = [e for e in events if e["event"] == "validation"]
     if not trained or not validated:
         return None
-    figure = Figure(figsize=(12, 7.2), layout="constrained")
+    # margins by hand: finding good ones took longer than drawing
+    figure = Figure(figsize=(12, 7.2))
+    figure.subplots_adjust(left=0.06, right=0.99, bottom=0.07, top=0.95, wspace=0.25, hspace=0.3)
     (losses, psnr, ssim), watched = figure.subplots(2, 3)
     most = max(e.get("iterations", 1) for e in trained)
     # the first line of a start is of one iteration, and so would look like a jump
@@ -39,18 +43,18 @@ def draw_curves(run: Path) -> Path | None:
         axes.set_xlabel("iteration")
         axes.grid(alpha=0.3)
         if axes.has_data():
-            axes.legend(fontsize="small", framealpha=0.6)
+            axes.legend(fontsize="small", framealpha=0.6, loc="upper right")
     with replacing(run / "curves.png") as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=120, pil_kwargs={"compress_level": 1})
     return run / "curves.png"
 
 
-def _draw_watched(all_axes: Sequence[Axes], trained: list[dict[str, Any]], validated: list[dict[str, Any]]) -> None:
+def _draw_watched(all_axes: Sequence["Axes"], trained: list[dict[str, Any]], validated: list[dict[str, Any]]) -> None:
     norms, colour, judged = all_axes
     for name in sorted({k for e in trained for k in e if k.startswith("grad_norm/")}):
         _plot(norms, trained, name, name.removeprefix("grad_norm/")[:30])
     norms.set_yscale("log")
-    norms.set_title("gradient norm, of single iterations (steady is good)")
+    norms.set_title("gradient norm (steady is good)")
     _plot(colour, validated, "colour", "mean colour, CIEDE2000")
     colour.set_title("validation: drift of colours (low is good)")
     if any("d_real_accuracy" in e for e in trained):
@@ -62,7 +66,7 @@ def _draw_watched(all_axes: Sequence[Axes], trained: list[dict[str, Any]], valid
         judged.set_title("validation: unlike its input, L1")
 
 
-def _plot(axes: Axes, events: Sequence[dict[str, Any]], name: str, label: str) -> None:
+def _plot(axes: "Axes", events: Sequence[dict[str, Any]], name: str, label: str) -> None:
     points = [(e["step"], e[name]) for e in events if name in e]
     if points:
         axes.plot(*zip(*points, strict=True), marker=".", label=label)

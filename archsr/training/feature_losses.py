@@ -3,10 +3,11 @@
 Each is built without weights and then loads them, so that a forecast can build it from shapes alone.
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from archsr.errors import UserError, near
 from archsr.models.build import load_state
 from archsr.models.lean import l1
 from archsr.models.recompute import run_again
-from archsr.models.vgg_features import CONVS, VGG19Features
+from archsr.models.vgg_features import CONVS, VGG19Features, untrained
 from archsr.models.weights import read_state
 from archsr.seeds import seeded
 
@@ -157,9 +158,10 @@ class Lpips(FeatureLoss):
     def __init__(self, config: LpipsLoss) -> None:
         super().__init__()
         import lpips
+        from lpips import pretrained_networks
 
-        with warnings.catch_warnings(), torch.device("cpu"):
-            warnings.simplefilter("ignore")  # it still uses torchvision's old arguments
+        made = SimpleNamespace(**{name: partial(_untrained, name) for name in ("alexnet", "vgg16")})
+        with mock.patch.object(pretrained_networks, "tv", made), torch.device("cpu"):
             net: Any = lpips.LPIPS(net=config.network, pnet_rand=True, verbose=False)
         self.net: Any = net.to(torch.get_default_device())
         self.requires_grad_(False).eval()
@@ -220,17 +222,14 @@ class Dists(FeatureLoss):
 
 def _dists() -> nn.Module:
     """pyiqa's module downloads torchvision's VGG16 whenever it is made: here it is given an empty one."""
-    from types import SimpleNamespace
-    from unittest import mock
-
     from pyiqa.archs import dists_arch
-    from torchvision.models import vgg16
 
-    def empty(**_: object) -> nn.Module:
-        return vgg16(weights=None)
-
-    with mock.patch.object(dists_arch, "models", SimpleNamespace(vgg16=empty)):
+    with mock.patch.object(dists_arch, "models", SimpleNamespace(vgg16=partial(_untrained, "vgg16"))):
         return dists_arch.DISTS(pretrained=False)
+
+
+def _untrained(name: str, **_: object) -> Any:  # noqa: ANN401 - torchvision's networks share no type
+    return untrained(name)
 
 
 def _recompute_stages(net: nn.Module, prefix: str) -> None:

@@ -1,10 +1,7 @@
 """`archsr app` as a process of its own, for tests and measurements."""
 
 import contextlib
-import os
-import socket
-import subprocess
-import sys
+import signal
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -12,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import safetensors.torch
+from ranks import MAIN, Ranks, free_port
 
 from archsr.config import RRDBNetConfig
 from archsr.models.build import build
@@ -23,12 +21,11 @@ class Server:
 
     url: str
     temp: Path
-    process: subprocess.Popen
-    log: Path
+    process: Ranks
 
     def memory(self):
         """Resident bytes."""
-        return psutil.Process(self.process.pid).memory_info().rss
+        return psutil.Process(self.process.pids[0]).memory_info().rss
 
     def files(self):
         """What lies in its temporary folder, by path."""
@@ -42,12 +39,6 @@ class Server:
         return self.files()
 
 
-def free_port():
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return trial.getsockname()[1]
-
-
 def small_network(path, **kind):
     """Random weights of a network that needs milliseconds."""
     net = build(RRDBNetConfig(**{"features": 8, "blocks": 1, "growth": 4, **kind}), seed=1)
@@ -58,31 +49,29 @@ def small_network(path, **kind):
 @contextlib.contextmanager
 def serving(folder, *models, options=(), **variables):
     """The page with these models until the block ends, which must end the process and remove its files."""
-    port, temp, log = free_port(), folder / "temp", folder / "log.txt"
+    port, temp = free_port(), folder / "temp"
     temp.mkdir(parents=True)
-    command = [sys.executable, "-m", "archsr", "app", *map(str, models), "--port", str(port), "--device", "cpu"]
-    environment = {**os.environ, "TMPDIR": str(temp), "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1", **variables}
+    words = ["app", *models, "--port", port, "--device", "cpu", *options]
+    environment = {"TMPDIR": str(temp), "NO_PROXY": "127.0.0.1", **variables}
     # torch's own folder, else among the visitors' files or not, as an earlier test of this process happened to set it
     environment["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}-inductor"
-    with log.open("w") as out:
-        process = subprocess.Popen([*command, *options], env=environment, stdout=out, stderr=subprocess.STDOUT)
-    server = Server(f"http://127.0.0.1:{port}", temp, process, log)
+    process = Ranks(1, MAIN, *words, folder=folder, **environment)
+    server = Server(f"http://127.0.0.1:{port}", temp, process)
     try:
         _wait_until_it_answers(server)
         yield server
     finally:
-        process.terminate()
+        process.send(signal.SIGTERM)
         process.wait(30)
-    assert process.returncode == 0, log.read_text()
+    assert process.returncode == 0, process.stdout + process.stderr
     assert not server.files()
 
 
 def _wait_until_it_answers(server):
     for _ in range(900):
-        if server.process.poll() is not None:
-            raise AssertionError(server.log.read_text())
+        assert server.process.returncode is None, server.process.stdout + server.process.stderr
         with contextlib.suppress(OSError):
             urllib.request.urlopen(f"{server.url}/theme.css", timeout=5)
             return
         time.sleep(0.1)
-    raise AssertionError(f"no answer: {server.log.read_text()}")
+    raise AssertionError(f"no answer: {server.process.stdout}{server.process.stderr}")

@@ -14,7 +14,7 @@ from archsr.evaluate.lines import compare_lines, segments
 from archsr.evaluate.repetition import repetition
 from archsr.images import pixels_to_tensor, read_photo
 
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+STRENGTHS = (0.0, 0.4, 1.0)
 # the measures that a kind must move, and the most that others may differ from perfect at full strength
 MOVED = {
     "bent": ["lines", "lines_bend"],
@@ -97,6 +97,21 @@ def test_a_line_moved_by_a_known_distance():
         sr = torch.ones(1, 3, 128, 128)
         sr[:, :, :, : 60 + distance] = 0.2
         assert compare_lines(sr, gt).bend == pytest.approx(distance, abs=0.05)
+
+
+def edge_at(place, size=128):
+    """A dark left side that ends at column `place`: one straight line."""
+    picture = torch.ones(1, 3, size, size)
+    picture[:, :, :, :place] = 0.2
+    return picture
+
+
+@pytest.mark.parametrize(("distance", "same"), [(0, True), (1, True), (3, False), (4, False), (6, False)])
+def test_a_line_is_the_same_within_two_pixels(distance, same):
+    """Farther away the original's is lost, and the result's is invented."""
+    found = compare_lines(edge_at(60 + distance), edge_at(60))
+    assert found.kept == pytest.approx(1.0 if same else 0.0, abs=0.02)
+    assert found.invented == pytest.approx(0.0 if same else 1.0, abs=0.02)
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (65, 67), (131, 97), (40, 300)])

@@ -1,10 +1,7 @@
 """The whole card: many models, many processes, every file it writes."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
+from ranks import MAIN, Ranks
 
 from archsr import session
 from archsr.checkpoint import about_snapshot, weights_of, write_snapshot
@@ -74,7 +72,8 @@ def test_every_file_is_there_and_says_the_same(run, tmp_path):
 def test_a_run_against_itself_cannot_be_told(run, tmp_path):
     same = tmp_path / "same.safetensors"
     same.write_bytes(Path(weights_of(str(run))).read_bytes())
-    folder = evaluate_models(Question((str(run), str(same)), split="val", baseline="fine-tuned"), out=tmp_path / "card")
+    asked = Question((str(run), str(same)), split="val", baseline="fine-tuned", limit=2)
+    folder = evaluate_models(asked, out=tmp_path / "card")
     found = json.loads((folder / "scores.json").read_text())["differences"]["same"]
     assert found["psnr"]["mean"] == 0
     assert {m["verdict"] for m in found.values()} == {"cannot tell"}
@@ -82,7 +81,7 @@ def test_a_run_against_itself_cannot_be_told(run, tmp_path):
 
 def test_the_line_between_original_and_run(run, tmp_path):
     folder = evaluate_models(
-        Question((str(run),), split="val", options=Options(blends=(0.0, 0.5, 1.0))), out=tmp_path / "card"
+        Question((str(run),), split="val", limit=2, options=Options(blends=(0.0, 0.5, 1.0))), out=tmp_path / "card"
     )
     means = json.loads((folder / "scores.json").read_text())["means"]
     assert list(means) == [
@@ -113,15 +112,11 @@ def test_questions_that_cannot_be_answered(run, tmp_path, question, word):
         evaluate_models(Question(**{**question, "models": models}), out=tmp_path)
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("processes", [2, 3])
 def test_the_same_digits_on_any_number_of_processes(run, tmp_path, processes):
-    alone = evaluate_models(Question((str(run),), split="val"), out=tmp_path / "one")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes),
-               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-               "--module", "archsr", "evaluate", str(run), "--split", "val", "--offline",
-               "--out", str(tmp_path / "many")]  # fmt: skip
-    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+    alone = evaluate_models(Question((str(run),), split="val", limit=4), out=tmp_path / "one")
+    words = ("evaluate", run, "--split", "val", "--offline", "--limit", "4", "--out", tmp_path / "many")
+    done = Ranks(processes, MAIN, *words, folder=tmp_path).wait()
     assert done.returncode == 0, done.stderr[-2000:]
     one, many = (json.loads((f / "scores.json").read_text()) for f in (alone, tmp_path / "many"))
     for a, b in zip(one["pictures"], many["pictures"], strict=True):
@@ -148,6 +143,18 @@ def test_the_best_blend_is_chosen_on_validation(run, tmp_path, capsys):
     found = {float(line.split()[1].rstrip(":")): float(line.split()[-1]) for line in lines}
     assert len(found) == 11
     assert found[alpha] == max(found.values())
+
+
+def test_a_blend_is_chosen_without_a_look_at_the_test_pairs(run, shards, tmp_path):
+    copy = tmp_path / "no test pairs"
+    shutil.copytree(shards, copy)
+    for path in copy.glob("test-*"):
+        path.unlink()
+    first = weights_of(str(run), which="initial")
+    on_copy, on_all = (
+        blend(first, str(run), alpha=None, out=tmp_path / "b.safetensors", on=str(on), limit=2) for on in (copy, shards)
+    )
+    assert on_copy == on_all
 
 
 def test_unlike_models_are_not_blended(run, tmp_path, real_weights):

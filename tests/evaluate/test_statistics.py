@@ -58,6 +58,39 @@ def test_with_the_needed_scenes_a_difference_is_seen_four_times_in_five():
     assert 0.74 <= seen <= 0.86
 
 
+def theirs_of(by_scene):
+    """scipy's percentile bootstrap of a ratio of two sums, at the widened percentiles of Hesterberg's section 5.3."""
+    count = len(by_scene)
+    sums, counts = (np.array([f(d) for d in by_scene.values()], dtype=float) for f in (np.sum, len))
+    tail = stats.norm.cdf(-math.sqrt(count / (count - 1)) * stats.t.ppf(0.975, count - 1))
+    return stats.bootstrap(
+        (sums, counts), lambda s, c, axis: s.sum(axis) / c.sum(axis), paired=True, n_resamples=20_000,
+        confidence_level=1 - 2 * tail, method="percentile", rng=np.random.default_rng(1),
+    ).confidence_interval  # fmt: skip
+
+
+@pytest.mark.parametrize("summary", [paired, lambda data, **_: pooled([data])], ids=["paired", "pooled"])
+def test_intervals_are_of_the_mean_over_images_as_scipys(summary):
+    """Large scenes weigh more than small ones: a mean of the scenes' means would be another figure."""
+    rng = np.random.default_rng(6)
+    data = {
+        str(n): rng.normal(0.1 * size, 0.2, size).tolist() for n, size in enumerate([1, 1, 1, 2, 2, 3, 4, 6, 8, 10, 12])
+    }
+    found, (low, high) = summary(data, higher_is_better=True), theirs_of(data)
+    images = np.concatenate(list(data.values()))
+    assert found.mean == pytest.approx(images.mean())
+    assert abs(found.mean - np.mean([np.mean(d) for d in data.values()])) > 0.3 * (high - low), (
+        "the means of scenes would do"
+    )
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.05 * (high - low))
+
+
+def test_equal_images_are_no_wins():
+    found = paired({"a": [0.0, 0.4], "b": [0.0, -0.2], "c": [0.0], "d": [0.3, 0.1]}, higher_is_better=True)
+    assert found.wins == 3 / 7
+    assert paired({"a": [0.0, 0.4], "b": [-0.2]}, higher_is_better=False).wins == 1 / 3
+
+
 def test_equal_models_need_no_number():
     found = paired({str(i): [0.0, 0.0] for i in range(8)}, higher_is_better=True)
     assert (found.needed, found.sign_p, found.permutation_p) == (None, 1.0, 1.0)

@@ -1,9 +1,7 @@
 """What is not a photograph: recall and false alarms on seeds that the weights were not fitted on, and on real files.
 
-`fit_drawings.py` uses the seeds from 10000, these tests those from 0.
+`tests/measure/fit_drawings.py` uses the seeds from 10000, these tests those from 0.
 """
-
-import functools
 
 import drawn_kinds
 import hard_photos
@@ -15,36 +13,28 @@ from PIL import Image
 from archsr.images import read_photo
 from archsr.prepare.floorplans import SIDE, WEIGHTS, drawing_score, features, reduced
 
-SEEDS = range(20)
+SEEDS = range(6)
+MANY = pytest.param(range(20), marks=pytest.mark.slow, id="many")
 
 
 def score(image):
     return drawing_score(reduced(image))
 
 
-@functools.cache
-def found(kind):
-    """The share of drawings of that kind that are recognised."""
-    return float(np.mean([score(drawn_kinds.drawing(kind, seed)) >= 0.5 for seed in SEEDS]))
+@pytest.mark.parametrize("seeds", [SEEDS, MANY])
+def test_drawings_of_each_kind_are_recognised(seeds):
+    found = {
+        kind: np.mean([score(drawn_kinds.drawing(kind, seed)) >= 0.5 for seed in seeds]) for kind in drawn_kinds.KINDS
+    }
+    assert min(found.values()) >= 0.8, found
+    assert np.mean(list(found.values())) >= 0.95
 
 
-@pytest.mark.parametrize("kind", sorted(drawn_kinds.KINDS))
-def test_each_kind_of_drawing_is_recognised(kind):
-    assert found(kind) >= 0.8
-
-
-def test_drawings_are_recognised():
-    assert np.mean([found(kind) for kind in drawn_kinds.KINDS]) >= 0.95
-
-
-def test_pictures_like_photographs_stay_in():
-    alarms = [
-        (kind, seed)
-        for kind in hard_photos.KINDS
-        for seed in (SEEDS if kind != "demo" else SEEDS[:4])
-        if score(hard_photos.photo_like(kind, seed)) >= 0.5
-    ]
-    assert len(alarms) <= 0.01 * (20 * (len(hard_photos.KINDS) - 1) + 4), alarms
+@pytest.mark.parametrize("seeds", [SEEDS[:3], MANY])
+def test_pictures_like_photographs_stay_in(seeds):
+    tried = [(kind, seed) for kind in hard_photos.KINDS for seed in (seeds if kind != "demo" else seeds[:2])]
+    alarms = [each for each in tried if score(hard_photos.photo_like(*each)) >= 0.5]
+    assert len(alarms) <= 0.01 * len(tried), alarms
 
 
 CONDITIONS = {

@@ -1,6 +1,8 @@
 """Pairs from disk: every `gt` is made of blocks of one colour, the pixels of its `lq`, so that any shift shows."""
 
+import functools
 import itertools
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +34,20 @@ def enlarged(lq, scale):
     return F.interpolate(lq[None].float(), scale_factor=scale, mode="nearest")[0].to(lq.dtype)
 
 
+@functools.cache
+def drawn():
+    """Eight projects of one picture: names and pixels, a part of each."""
+    with tempfile.TemporaryDirectory() as folder:
+        draw_photos(Path(folder), projects=8, views=1, plans=0)
+        paths = sorted(Path(folder).rglob("*.*"))
+        return [(p.relative_to(folder).with_suffix(".png"), read_photo(p).pixels[:300, :320]) for p in paths]
+
+
 def write_pairs(folder, scale):
     """gt/ and lq/ of eight projects; sides of lq are odd."""
-    draw_photos(folder / "drawn", projects=8, views=1, plans=0)
-    for path in sorted((folder / "drawn").rglob("*.*")):
-        pixels = read_photo(path).pixels
+    for name, pixels in drawn():
         height, width = (side // scale - 1 + (side // scale) % 2 for side in pixels.shape[:2])
         lq = pixels[: height * scale : scale, : width * scale : scale]
-        name = path.relative_to(folder / "drawn").with_suffix(".png")
         for kind, picture in (("lq", lq), ("gt", lq.repeat(scale, 0).repeat(scale, 1))):
             (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(folder / kind / name)

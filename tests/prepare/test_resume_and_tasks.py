@@ -96,7 +96,9 @@ def command_for(photos, out, prepare_config, tmp_path):
     return [sys.executable, "-m", "archsr", "prepare", str(photos), str(out), "--config", str(config)]
 
 
-@pytest.mark.parametrize(("first", "second"), [(0.0, 0.3), (0.6, 0.0), (0.6, 0.02), (0.6, 0.3)])
+@pytest.mark.parametrize(("first", "second"), [
+    (0.6, 0.0), (0.6, 0.02), *(pytest.param(*when, marks=pytest.mark.slow) for when in ((0.0, 0.3), (0.6, 0.3))),
+])  # fmt: skip
 def test_ctrl_c_once_or_twice_ends_it_soon_and_quietly(photos, prepare_config, tmp_path, first, second):
     """As a terminal sends it: to the command and all of its workers."""
     command = [*command_for(photos, tmp_path / "out", prepare_config, tmp_path), "--workers", "2"]

@@ -3,9 +3,11 @@
 import pytest
 import timm
 import torch
+from torchvision.models.vgg import cfgs, make_layers
 
 from archsr.config import DistsLoss, FeaturesLoss, LossConfig, LpipsLoss, PerceptualLoss
 from archsr.errors import UserError
+from archsr.models.vgg_features import untrained
 from archsr.training.feature_losses import Dists, Features, Lpips, Perceptual, feature_losses, sources
 
 NET = "test_resnet.r160_in1k"  # timm's own for tests: 0.5 million parameters
@@ -64,6 +66,17 @@ def test_they_are_what_the_packages_compute(losses, pictures):
     assert float(net(a, b)) == pytest.approx(float(sum((x - y).abs().mean() for x, y in pairs)), rel=1e-5)
 
 
+def test_an_untrained_network_is_torchvisions_but_for_its_numbers():
+    """Kaiming's scale: what comes out of each convolution is about as large as what went in."""
+    net, theirs = untrained("vgg16").features, make_layers(cfgs["D"])
+    assert [(type(a), getattr(a, "weight", None) is None) for a in net] == [
+        (type(a), getattr(a, "weight", None) is None) for a in theirs
+    ]
+    assert {k: v.shape for k, v in net.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
+    deep = net(torch.rand(1, 3, 64, 64)).detach()
+    assert 0.01 < float(deep.abs().mean()) < 100
+
+
 def test_the_same_untrained_networks_every_time(losses):
     for name, again in feature_losses(ALL, size=64).items():
         for a, b in zip(losses[name].parameters(), again.parameters(), strict=True):
@@ -72,11 +85,9 @@ def test_the_same_untrained_networks_every_time(losses):
 
 def test_weights_from_files(tmp_path, pictures):
     """Whole networks as their makers store them: torchvision's names for LPIPS and DISTS, timm's for features."""
-    from torchvision.models import alexnet, vgg16
-
     torch.manual_seed(5)
     a, b = pictures
-    nets = {"alex": alexnet(weights=None), "vgg16": vgg16(weights=None)}
+    nets = {"alex": untrained("alexnet"), "vgg16": untrained("vgg16")}
     balance = {"alpha": torch.rand(1, 1475, 1, 1), "beta": torch.rand(1, 1475, 1, 1)}
     for name, state in {**{k: n.state_dict() for k, n in nets.items()}, "balance": balance}.items():
         torch.save(state, tmp_path / f"{name}.pth")

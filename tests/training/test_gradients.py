@@ -1,12 +1,11 @@
 """Gradients in float64 beside those of plain operations: recomputed, channels last, frozen in front, two processes."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 from plain_gradients import LAYER_SEED, compare, loss_of, network, pictures, plain_gradients
-from test_launch import ACCELERATE, environment
+from ranks import Ranks
 
 from archsr.config import DistsLoss, FeaturesLoss, LossConfig, LpipsLoss, PerceptualLoss, PixelLoss
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
@@ -34,12 +33,8 @@ def test_the_generators_gradients_are_those_of_plain_operations(layers, last, pi
 @pytest.mark.parametrize(("pieces", "layers"), [("rdb", LAYERS[2]), ("2", LAYERS[0])])
 def test_two_processes_have_the_gradients_of_the_whole_batch(tmp_path, pieces, layers):
     out = tmp_path / "gradients.pt"
-    script = Path(__file__).parent / "ddp_gradients.py"
-    launch = [*ACCELERATE, "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-    launch += ["--dynamo_backend", "no", "--main_process_port", "0", str(script), str(out), pieces, *layers]
-    done = subprocess.run(
-        launch, env=environment(ACCELERATE_USE_CPU="true"), capture_output=True, text=True, timeout=240, check=False
-    )
+    script = Path(__file__).with_name("ddp_gradients.py")
+    done = Ranks(2, script, str(out), pieces, *layers, folder=tmp_path).wait()
     assert done.returncode == 0, done.stderr[-3000:]
     compare(torch.load(out), plain_gradients(layers))
 

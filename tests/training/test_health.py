@@ -2,14 +2,13 @@
 
 import json
 import math
-import subprocess
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import tomli_w
 import torch
-from test_launch import ACCELERATE, environment
+from ranks import Ranks
 
 from archsr import session
 from archsr.config import TrainConfig
@@ -18,8 +17,6 @@ from archsr.errors import UserError
 from archsr.training import loop
 
 PLANTED = Path(__file__).with_name("planted_train.py")
-FLAGS = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
-         "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
 
 
 def plant(monkeypatch, bad):
@@ -91,9 +88,7 @@ def test_too_many_end_the_run_with_a_checkpoint_that_goes_on(tiny_tables, monkey
 
 
 def two(path, rank, steps):
-    command = [*ACCELERATE, *FLAGS, str(PLANTED), str(rank), steps, "--config", str(path)]
-    env = environment(ACCELERATE_USE_CPU="true")
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
+    return Ranks(2, PLANTED, str(rank), steps, "--config", path, folder=path.parent).wait()
 
 
 def test_one_rank_of_two_has_no_number(tiny_tables, tmp_path):

@@ -1,7 +1,12 @@
 """The forecast of memory beside what torch's hooks and its profiler see of the real networks on this machine."""
 
-import measure_memory as measure
+import sys
+from pathlib import Path
+
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "measure"))
+import measure_memory as measure
 
 from archsr.training.ledger import one_pass
 from archsr.training.memory import generator_pass
@@ -9,12 +14,16 @@ from archsr.training.memory import generator_pass
 SMALL = {"features": 8, "growth": 4, "blocks": 4}
 
 
+ALL = pytest.param(23, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("blocks", [5, ALL])
 @pytest.mark.parametrize("precision", measure.PRECISIONS)
-@pytest.mark.parametrize("name", measure.LAYERS)
-def test_what_x4plus_keeps(name, precision):
-    """All 23 blocks, every way of recomputing, within 10 %."""
+@pytest.mark.parametrize("name", [n for n in measure.LAYERS if n != "body.20-22"])
+def test_what_x4plus_keeps(name, precision, blocks):
+    """Every way of recomputing, within 10 %: of five of its blocks, or of all."""
     for pieces in measure.PIECES:
-        config = measure.config_for(measure.LAYERS[name], pieces, precision, size=32)
+        config = measure.config_for(measure.LAYERS[name], pieces, precision, size=32, blocks=blocks)
         kept = measure.measured_kept(config, 1)
         assert generator_pass(config, 1).kept == pytest.approx(kept, rel=0.1), pieces
 
@@ -30,7 +39,7 @@ def test_what_is_kept_is_in_proportion_to_the_batch_and_to_the_pixels(pieces):
 
 
 @pytest.mark.parametrize("layers", [["conv_last"], ["body.1.rdb2.conv3"], ["all"]])
-@pytest.mark.parametrize("pieces", ["none", "rrdb", "rdb", 2])
+@pytest.mark.parametrize("pieces", ["none", "rrdb", 2])
 def test_the_peak_is_what_the_allocator_reports(layers, pieces):
     """Of convolutions as wide as those of x4plus; their work space is an assumption."""
     config = measure.config_for(layers, pieces, "fp32", blocks=3)

@@ -1,13 +1,11 @@
 """One rank of two runs out of memory: all end soon, with advice, a good checkpoint, and a run that can go on."""
 
-import subprocess
 from pathlib import Path
 
-import psutil
 import pytest
 import tomli_w
-from test_health import FLAGS, events
-from test_launch import ACCELERATE, environment
+from ranks import Ranks
+from test_health import events
 
 from archsr import session
 from archsr.checkpoint.folder import newest
@@ -17,19 +15,16 @@ from archsr.config_file import check
 PLANTED = Path(__file__).with_name("planted_memory.py")
 
 
-@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize("rank", [0, 1])
 def test_all_ranks_end_with_advice_and_the_run_goes_on(tiny_tables, tmp_path, rank):
     path = tmp_path / "c.toml"
     path.write_text(tomli_w.dumps(tiny_tables))
-    command = [*ACCELERATE, *FLAGS, str(PLANTED), str(rank), "4", "--config", str(path)]
-    env = environment(ACCELERATE_USE_CPU="true")
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
+    done = Ranks(2, PLANTED, str(rank), "4", "--config", path, folder=tmp_path).wait(60)
     assert done.returncode != 0
     assert "archsr: out of memory (CUDA out of memory. Tried to allocate 2.00 GiB)" in done.stderr
     assert "one of 2 process(es), micro-batch 2, fp32, gt 32" in done.stderr
     assert "lower data.gt_size" in done.stderr
     assert "--resume goes on from the last checkpoint" in done.stderr
-    assert not [p for p in psutil.process_iter(["cmdline"]) if str(path) in (p.info["cmdline"] or [])]
     folder = Path(tiny_tables["runs"]) / "tiny"
     assert newest(folder)[0].name == "step-00000002"
     session.run(check(TrainConfig, tiny_tables, where="test"), resume=True)

@@ -15,9 +15,10 @@ from archsr.training import plan
 GB = 10**9
 
 
-def config(**training):
+def config(blocks=23, **training):
     table = {"stages": [{"iterations": 1, "lr": 1e-4}], "precision": "bf16", **training}
-    return check(TrainConfig, {"name": "p", "training": table}, where="p")
+    model = {"arch": "rrdbnet", "blocks": blocks}
+    return check(TrainConfig, {"name": "p", "model": model, "training": table}, where="p")
 
 
 def test_the_generators_arithmetic_is_that_of_its_convolutions():
@@ -47,9 +48,11 @@ def test_more_memory_never_gives_a_slower_way():
     assert (found[-1].config.training.micro_batch, found[-1].recomputed) == (12, "no")
 
 
-@pytest.mark.parametrize("gb", [3, 8, *(pytest.param(gb, marks=pytest.mark.slow) for gb in (2.5, 4))])
-def test_the_advice_fits(gb):
-    full = config(layers=["all"], micro_batch=12)
+@pytest.mark.parametrize(
+    ("gb", "blocks"), [(2.5, 3), (8, 3), *(pytest.param(gb, 23, marks=pytest.mark.slow) for gb in (2.5, 3, 4, 8))]
+)
+def test_the_advice_fits(gb, blocks):
+    full = config(blocks, layers=["all"], micro_batch=12)
     better = plan.fitting(full, int(gb * GB))
     assert plan.option(better.config).memory <= gb * GB
     for line in plan.lines_to_change(full, better):

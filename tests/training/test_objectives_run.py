@@ -1,5 +1,6 @@
 """Whole runs of the shipped objectives in small: alone, resumed, and in two processes."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import safetensors.torch
 import tomli
 import tomli_w
 import torch
-from test_launch import ROOT, launch
+from ranks import ROOT, train
 
 from archsr import session
 from archsr.config import TrainConfig
@@ -58,8 +59,14 @@ def test_stopped_and_resumed_is_the_unbroken_run(name, tiny_tables):
     assert states(resumed, 4)["discriminator"]["bn3_0.num_batches_tracked"] > 0
 
 
-@pytest.mark.parametrize("objective", ["vanilla", "relativistic", "hinge", "least_squares"])
-@pytest.mark.parametrize("judge", JUDGES)
+SOME = {("vanilla", "unet"), ("relativistic", "vgg"), ("hinge", "patch"), ("least_squares", "unet")}
+COMBINED = [
+    pytest.param(*pair, marks=() if pair in SOME else pytest.mark.slow)
+    for pair in product(["vanilla", "relativistic", "hinge", "least_squares"], JUDGES)
+]
+
+
+@pytest.mark.parametrize(("objective", "judge"), COMBINED)
 def test_every_objective_with_every_judge(objective, judge, tiny_tables):
     plain = tables("esrgan", tiny_tables, "training.stages=[{iterations=1, lr=1e-3}]", "validation.samples=1")
     plain["losses"]["gan"]["objective"] = objective
@@ -84,7 +91,6 @@ def test_every_term_at_once(tiny_tables):
     assert all(f'"{name}":' in line for name in TrainConfig.model_fields["losses"].annotation.model_fields)
 
 
-@pytest.mark.slow
 def test_two_processes_take_the_steps_of_two_accumulated_micro_batches(tiny_tables, tmp_path, monkeypatch):
     """The relativistic objective's three passes under DDP: gradients are gathered once, and are the same.
 
@@ -94,7 +100,7 @@ def test_two_processes_take_the_steps_of_two_accumulated_micro_batches(tiny_tabl
     steps = ["training.stages=[{iterations=2, lr=1e-3}]", "training.optimizer.name=sgd", "checkpoint.every=1"]
     together = tables("esrgan", tiny_tables, *steps, "name=together", "losses.gan.weight=0.5", "losses.ldl.weight=1.0")
     (tmp_path / "esrgan.toml").write_text(tomli_w.dumps(together))
-    launch(2, tmp_path / "esrgan.toml")
+    train(2, tmp_path / "esrgan.toml", folder=tmp_path)
     monkeypatch.setattr("archsr.training.processes._cores", lambda: 1)  # threads would add in another order
     alone = run({**together, "name": "alone"})
     still = run(with_overrides(together, ["name=still", "training.stages=[{iterations=1, lr=1e-12}]"]))

@@ -11,7 +11,8 @@ import pytest
 import safetensors.torch
 import tomli_w
 import torch
-from test_launch import ROOT, command, environment, launch
+from ranks import ROOT, train
+from test_launch import command, environment
 
 from archsr import stopping
 from archsr.checkpoint import problem_with
@@ -58,7 +59,7 @@ def same_files(a, b):
 
 def test_a_killed_rank_is_started_again_and_the_run_ends_as_if_unbroken(configured):
     whole, unbroken = configured("unbroken", 12)
-    launch(2, whole)
+    train(2, whole, folder=whole.parent)
     path, run = configured("killed", 12)
     ended = done(launched(path, "--resume", plant=(1, 7, "kill"), restarts=1))
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
@@ -66,6 +67,7 @@ def test_a_killed_rank_is_started_again_and_the_run_ends_as_if_unbroken(configur
     same_files(*(f / "checkpoints" / "step-00000012" for f in (unbroken, run)))
 
 
+@pytest.mark.slow
 def test_stopping_when_asked_is_not_mended_by_starting_again(configured, tmp_path):
     path, run = configured("asked", 100_000)
     told = tmp_path / "exit"
@@ -73,10 +75,7 @@ def test_stopping_when_asked_is_not_mended_by_starting_again(configured, tmp_pat
     process = subprocess.Popen(
         launched(path, "--resume", restarts=2), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.time() + 120
-    while not ((run / "log.jsonl").exists() and any(e["event"] == "train" for e in read_log(run))):
-        assert time.time() < deadline
-        time.sleep(0.05)
+    until_it_trains(run)
     holder = stopping_rank(process.pid)
     os.kill(holder, signal.SIGUSR1)
     out, err = process.communicate(timeout=120)
@@ -93,6 +92,28 @@ def stopping_rank(launcher):
     return next(c.pid for c in psutil.Process(launcher).children() if c.environ().get("RANK") == "1")
 
 
+@pytest.mark.slow
+def test_term_to_the_launcher_reaches_the_ranks(configured):
+    """As clusters and people end a run: torchrun passes SIGTERM on, and its own SIGTERM afterwards does no harm."""
+    path, run = configured("term", 100_000)
+    env = environment(ACCELERATE_USE_CPU="true")
+    process = subprocess.Popen(launched(path), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until_it_trains(run)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=120)
+    (stop,) = [e for e in read_log(run) if e["event"] == "stop"]
+    assert stop["reason"] == "SIGTERM"
+    assert problem_with(run / "checkpoints" / f"step-{stop['step']:08d}") == ""
+
+
+def until_it_trains(run):
+    deadline = time.time() + 120
+    while not ((run / "log.jsonl").exists() and any(e["event"] == "train" for e in read_log(run))):
+        assert time.time() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
 def test_a_mistake_of_the_users_is_said_once_whatever_the_restarts(tmp_path):
     path = tmp_path / "wrong.toml"
     path.write_text('nmae = "x"\n')
@@ -116,7 +137,7 @@ def test_a_rank_that_hangs_ends_them_all_with_their_stacks(configured):
     assert "in micro_step" in stacks[0]
     assert problem_with(run / "checkpoints" / "step-00000004") == ""
     assert [e["step"] for e in read_log(run) if e["event"] == "train"][-1] == 5
-    assert "resumed at step 4\n" in launch(2, path, "--resume")
+    assert "resumed at step 4\n" in train(2, path, "--resume", folder=path.parent)
 
 
 def test_the_alarm_only_rings_where_others_wait(tmp_path):

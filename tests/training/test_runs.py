@@ -52,7 +52,7 @@ def unbroken(tiny_tables):
     return Path(tiny_tables["runs"]) / "tiny"
 
 
-def test_a_run_writes_what_it_promises(unbroken):
+def test_a_run_writes_what_it_promises(curves, unbroken):
     assert {p.name for p in (unbroken / "checkpoints").iterdir()} == {"step-00000004", "step-00000006"}
     snapshots = {p.stem for p in (unbroken / "snapshots").iterdir()}
     assert {"initial", "last", "last_raw"} <= snapshots

@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from test_launch import command, environment
+from ranks import TRAIN, Ranks
 from test_runs import config
 
 from archsr import lock, session
@@ -80,16 +81,16 @@ def test_a_killed_run_died(tiny_tables, tmp_path):
     path = tmp_path / "c.toml"
     path.write_text(dump(config(tiny_tables, "training.stages.0.iterations=5000")))
     run = Path(tiny_tables["runs"]) / "tiny"
-    process = subprocess.Popen(command(1, path), env=environment(), stdout=subprocess.PIPE, text=True)
-    for told in process.stdout:
-        if told.startswith("step 3/"):
-            break
+    process = Ranks(1, TRAIN, "--config", path, folder=tmp_path)
+    end = time.time() + 60
+    while "\nstep 3/" not in process.stdout:
+        assert time.time() < end
+        time.sleep(0.02)
     row = row_of(run)
     assert row.state == "running"
     assert row.left > 0
-    assert f"process {process.pid} on" in row.why
+    assert f"process {process.pids[0]} on" in row.why
     process.kill()
-    process.communicate()
     assert row_of(run).state == "died"
     assert row_of(run).checkpoint >= 2
 

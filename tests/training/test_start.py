@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from test_launch import ROOT, environment
+from ranks import ROOT, train
+from test_launch import environment
 
 from archsr.cli import main
 from archsr.start import command_of
@@ -27,8 +28,8 @@ def started(tmp_path, tables, *words):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_ctrl_c_saves_and_the_same_command_goes_on(tiny_tables, tmp_path, processes):
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_ctrl_c_saves_and_the_run_goes_on(tiny_tables, tmp_path, processes):
     tables = {**tiny_tables, "training": {**tiny_tables["training"], "stages": [{"iterations": 10_000, "lr": 1e-3}]}}
     tables = {**tables, "checkpoint": {"every": 100_000}, "validation": {"every": 100_000, "samples": 2}}
     run = Path(tables["runs"]) / "tiny"
@@ -46,8 +47,8 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tiny_tables, tmp_path, proces
     if processes == 1:
         assert (first.returncode, "Traceback" in err) == (85, False)
     tables["training"]["stages"] = [{"iterations": step + 2, "lr": 1e-3}]
-    out, err = started(tmp_path, tables, "--processes", str(processes), "--resume").communicate(timeout=240)
-    assert f"resumed at step {step}\n" in out, err
+    (tmp_path / "c.toml").write_text(tomli_w.dumps(tables))
+    assert f"resumed at step {step}\n" in train(processes, tmp_path / "c.toml", "--resume", folder=tmp_path)
     last = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
     assert (last["event"], last["step"]) == ("end", step + 2)
 

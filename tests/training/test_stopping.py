@@ -2,16 +2,14 @@
 
 import json
 import signal
-import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import safetensors.torch
 import tomli_w
 import torch
-from test_launch import command, environment, launch
+from ranks import TRAIN, Ranks, train
 
 from archsr import session, stopping
 from archsr.config import TrainConfig
@@ -39,28 +37,12 @@ def started():
     running = []
 
     def start(processes, path, *options, **extra):
-        env = environment(ACCELERATE_USE_CPU="true", **extra)
-        process = subprocess.Popen(
-            command(processes, path, *options), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        running.append(process)
-        return process
+        running.append(Ranks(processes, TRAIN, "--config", path, *options, folder=path.parent, **extra))
+        return running[-1]
 
     yield start
-    for process in running:
-        if process.poll() is None:
-            for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-                each.kill()
-        process.communicate()
-
-
-def ranks(process):
-    """The training processes by rank."""
-    found = {}
-    for child in psutil.Process(process.pid).children(recursive=True):
-        if "RANK" in (env := child.environ()) and "train.py" in " ".join(child.cmdline()):
-            found[int(env["RANK"])] = child
-    return found
+    for ranks in running:
+        ranks.kill()
 
 
 def same_files(a, b):
@@ -73,61 +55,46 @@ def same_files(a, b):
 
 @pytest.fixture
 def long(tiny_tables, tmp_path):
-    """A config file of 60 iterations that saves at its end only, and its run folder."""
+    """A config file of 24 iterations that saves at its end only, and its run folder."""
 
     def make(name):
-        training = {**tiny_tables["training"], "stages": [{"iterations": 60, "lr": 1e-3}]}
+        training = {**tiny_tables["training"], "stages": [{"iterations": 24, "lr": 1e-3}]}
         tables = {**tiny_tables, "training": training, "name": name, "checkpoint": {"every": 1000}}
         path = tmp_path / f"{name}.toml"
-        path.write_text(tomli_w.dumps({**tables, "validation": {"every": 7, "samples": 2}}))
+        path.write_text(tomli_w.dumps({**tables, "validation": {"every": 11, "samples": 2}}))
         return path, Path(tiny_tables["runs"]) / name
 
     return make
 
 
-@pytest.mark.slow
 def test_one_of_two_is_told_and_both_save(long, tmp_path, started):
     """USR1 to rank 1 alone: both save the same iteration, exit 85, and resume to the unbroken run's weights."""
     whole, unbroken = long("unbroken")
-    launch(2, whole)
+    train(2, whole, folder=tmp_path)
     path, run = long("stopped")
     told = tmp_path / "exit"
     process = started(2, path, ARCHSR_EXIT_FILE=str(told))
     wait_for(lambda: len(events(run, "train")) >= 5)
-    ranks(process)[1].send_signal(signal.SIGUSR1)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 1, "the launcher's own code"
-    assert "exitcode: 85" in err or "exitcode  : 85" in err
+    process.send(signal.SIGUSR1, rank=1)
+    assert [p.exitcode for p in process.wait(together=False).processes] == [REQUEUE] * 2
     (stop,) = events(run, "stop")
     assert stop["reason"] == "SIGUSR1"
-    assert 5 <= stop["step"] < 60
+    assert 5 <= stop["step"] < 24
     assert told.read_text() == f"85 {stop['step']}\n"
     saved = run / "checkpoints" / f"step-{stop['step']:08d}"
     assert {"rank-00000.safetensors", "rank-00001.safetensors"} <= {p.name for p in saved.iterdir()}
-    launch(2, path, "--resume")
-    same_files(*(f / "checkpoints" / "step-00000060" for f in (unbroken, run)))
-
-
-def test_term_to_the_launcher_reaches_the_ranks(long, started):
-    """As clusters and people end a run: torchrun passes SIGTERM on, and its own SIGTERM afterwards does no harm."""
-    path, run = long("term")
-    process = started(2, path)
-    wait_for(lambda: len(events(run, "train")) >= 3)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
-    (stop,) = events(run, "stop")
-    assert stop["reason"] == "SIGTERM"
-    assert (run / "checkpoints" / f"step-{stop['step']:08d}" / "MANIFEST.json").is_file()
+    train(2, path, "--resume", folder=tmp_path)
+    same_files(*(f / "checkpoints" / "step-00000024" for f in (unbroken, run)))
 
 
 def test_ctrl_c_once_saves(long, started):
     path, run = long("ctrl-c")
     process = started(1, path)
     wait_for(lambda: len(events(run, "train")) >= 3)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == REQUEUE
-    assert "archsr: SIGINT: stopping; wait for 'saved' before going on with --resume. Once more ends at once" in err
+    process.send(signal.SIGINT)
+    assert process.wait().returncode == REQUEUE
+    said = "archsr: SIGINT: stopping; wait for 'saved' before going on with --resume. Once more ends at once"
+    assert said in process.stderr
     assert events(run, "stop")[0]["reason"] == "SIGINT"
 
 
@@ -164,11 +131,11 @@ def test_a_second_term_ends_it_at_once(long, started):
     process = started(1, path, *(word for size in sizes for word in ("--set", size)))  # an iteration takes a minute
     wait_for(lambda: events(run, "validation"))
     time.sleep(1)
-    process.send_signal(signal.SIGTERM)
-    time.sleep(stopping.TWICE + 0.5)
-    assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == -signal.SIGTERM
+    process.send(signal.SIGTERM)
+    time.sleep(stopping.ALONE + 0.5)
+    assert process.returncode is None
+    process.send(signal.SIGTERM)
+    assert process.wait(20).returncode == -signal.SIGTERM
     assert not list((run / "checkpoints").glob("step-*"))
 
 

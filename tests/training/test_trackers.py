@@ -11,8 +11,9 @@ import sys
 import pytest
 import tomli_w
 from accelerate.tracking import TensorBoardTracker
+from ranks import TRAIN, Ranks
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_launch import command, environment
+from test_launch import environment
 
 from archsr import session
 from archsr.config import TrainConfig
@@ -34,14 +35,7 @@ def died_and_resumed(tables, tmp_path, tracker, *, processes=1, **variables):
         tables["losses"]["gan"] = {"weight": 0.0}
         tables["log"] = {"every": 1, "trackers": [tracker], "project": "houses"}
         path.write_text(tomli_w.dumps(tables))
-        done = subprocess.run(
-            command(processes, path, *options),
-            env=environment(ACCELERATE_USE_CPU="true", **variables),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = Ranks(processes, TRAIN, "--config", path, *options, folder=tmp_path, **variables).wait()
         assert done.returncode == 0, done.stdout + done.stderr
         assert "fails" not in done.stderr
         if iterations == 4:
@@ -53,7 +47,7 @@ def expected(run, kind="train", name="total"):
     return {e["step"]: pytest.approx(e[name], rel=1e-4) for e in read_log(run) if e["event"] == kind}
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("processes", [1, 2])
 def test_tensorboard_has_one_curve_without_what_a_resume_went_back_behind(tiny_tables, tmp_path, processes):
     run = died_and_resumed(tiny_tables, tmp_path, "tensorboard", processes=processes)
     assert len(list((run / "tensorboard").iterdir())) == 2  # of rank 0 alone, one for each process

@@ -1,6 +1,6 @@
 """Twenty visitors at once, three times over, then a hundred hostile uploads: who is served, memory, what is left.
 
-python tests/app/measure_visitors.py [MODEL]   (default: a network of random weights that needs milliseconds)
+python tests/measure/measure_visitors.py [MODEL]   (default: a network of random weights that needs milliseconds)
 """
 
 import io
@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import beside  # noqa: F401
 import numpy as np
 from hostile import uploads
 from PIL import Image

@@ -1,7 +1,7 @@
 """How fast the stream is beside decoding alone, and what a resumed run on a huge dataset costs to start. Prints.
 
-    python tests/stream/measure_stream.py SHARDS [--workers 2] [--samples 1500] [--rounds 5]
-    python tests/stream/measure_stream.py --huge [--shards 50000]
+    python tests/measure/measure_stream.py SHARDS [--workers 2] [--samples 1500] [--rounds 5]
+    python tests/measure/measure_stream.py --huge [--shards 50000]
 
 Decoding alone: as many processes as workers, each with its share of the same samples, encoded, in memory. The rounds of
 both take turns, so that what else the machine does falls on both. Where it is busy, believe the processor time.

@@ -1,6 +1,6 @@
 """By hand: draws what each quirk does, for configs/DEGRADATION.md.
 
-python tests/degrade/draw_quirks.py configs/quirks.webp
+python tests/measure/draw_quirks.py configs/quirks.webp
 """
 
 import dataclasses

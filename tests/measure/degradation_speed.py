@@ -1,6 +1,6 @@
 """By hand: the degradation's speed beside realesrgan's own `feed_data`, on one thread of the CPU.
 
-    ARCHSR_PEER_PYTHON=peers/bin/python python tests/peers/speed.py
+    ARCHSR_PEER_PYTHON=peers/bin/python python tests/measure/degradation_speed.py
 
 Batch 12, gt 256, processor time, means over seeded feeds; the programs take turns, so that other load is shared. The
 reference works on crops of 400 and, for equal work, of 288, which is archsr's default (gt + 32); whole and with nothing
@@ -33,6 +33,8 @@ from archsr.degrade.resize import AREA, BICUBIC, BILINEAR, resize
 from archsr.degrade.sharpen import sharpen
 from archsr.seeds import generator
 
+PEERS = Path(__file__).resolve().parents[1] / "peers"
+
 ROUNDS = 4
 
 
@@ -47,7 +49,7 @@ def picture(side, batch=12):
 
 
 def theirs(side, feeds, usm, start):
-    script = Path(__file__).with_name("official_speed.py")
+    script = PEERS / "official_speed.py"
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
     command = [os.environ["ARCHSR_PEER_PYTHON"], str(script), str(side), str(feeds), usm, str(start)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout)

@@ -1,6 +1,6 @@
 """By hand: how long training stands still for a checkpoint, beside a plain `torch.save` of the same state.
 
-    python tests/training/measure_checkpoint.py
+    python tests/measure/measure_checkpoint.py
 
 The state of a full fine-tune with Real-ESRGAN's networks: generator, its average, discriminator, both Adams, pair pool.
 Medians of five, taking turns, in a temporary folder; both are flushed to disk (`torch.save` by an fsync of its file).

@@ -1,6 +1,6 @@
 """Print how far tiles are from the whole picture with the true x4plus, and what they cost.
 
-python tests/upscale/measure_tiles.py WEIGHTS PHOTO [PHOTO ...]
+python tests/measure/measure_tiles.py WEIGHTS PHOTO [PHOTO ...]
 """
 
 import sys

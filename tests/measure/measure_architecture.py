@@ -1,12 +1,13 @@
 """What each measure of architecture sees of each planted distortion, on a drawn façade and on photographs. Prints.
 
-python tests/evaluate/measure_architecture.py [PHOTO ...]
+python tests/measure/measure_architecture.py [PHOTO ...]
 """
 
 import sys
 import time
 from pathlib import Path
 
+import beside  # noqa: F401
 import torch.nn.functional as F
 from planted import KINDS, facade
 

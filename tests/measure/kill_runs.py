@@ -1,6 +1,6 @@
 """By hand: runs killed at random moments, resumed each time, and compared with the unbroken run at the end.
 
-    python tests/training/kill_runs.py [--kills 100] [--launched 6] [--seed 0]
+    python tests/measure/kill_runs.py [--kills 100] [--launched 6] [--seed 0]
 
 Two processes, a small network, a checkpoint every second iteration. SIGKILL goes to one rank, to all, or, for the
 `--launched` ones, to `accelerate launch` itself; the moment is random, and for half of the kills one at which a
@@ -24,6 +24,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import beside  # noqa: F401
 import psutil
 import tomli_w
 import torch

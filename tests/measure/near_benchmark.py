@@ -1,4 +1,4 @@
-"""`python tests/prepare/near_benchmark.py [N ...]`: recall, precision, time and memory of near_pairs. Run by hand.
+"""`python tests/measure/near_benchmark.py [N ...]`: recall, precision, time and memory of near_pairs. Run by hand.
 
 N pictures: façades, corridors and skylines drawn at 192x144, no two alike but all of few compositions, and among them
 1 % disguised copies. Where the workspace's photographs are given (`--photos DIR`), also those with 12 disguises each.
@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import beside  # noqa: F401
 import numpy as np
 from disguises import drawn
 from PIL import Image

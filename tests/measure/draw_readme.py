@@ -1,6 +1,6 @@
 """By hand: draws the picture of the README, a photograph degraded as a run trains and what models make of it.
 
-    python tests/app/draw_readme.py china.jpg runs/tail configs/example.webp [--seed 0]
+    python tests/measure/draw_readme.py china.jpg runs/tail configs/example.webp [--seed 0]
 
 The README's is of scikit-learn's sample photograph `china.jpg`, taken by Daniel Büchele, CC BY 2.0.
 """

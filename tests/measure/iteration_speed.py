@@ -1,6 +1,6 @@
 """By hand: whole training iterations beside realesrgan's own, on one thread of the CPU.
 
-    ARCHSR_PEER_PYTHON=peers/bin/python python tests/peers/iteration_speed.py
+    ARCHSR_PEER_PYTHON=peers/bin/python python tests/measure/iteration_speed.py
 
 Real-ESRGAN's objective with networks of full size, gt 256, the pair pool and the moving average included, decoding not;
 processor time, the programs taking turns, medians. The reference degrades crops of 400 in float32; archsr crops of 288,
@@ -31,11 +31,13 @@ from archsr.training.setup import make_run
 from archsr.training.step import micro_step, update
 from archsr.world import World
 
+PEERS = Path(__file__).resolve().parents[1] / "peers"
+
 ROUNDS, BATCH, ITERATIONS = 3, 2, 1
 
 
 def theirs(layers):
-    script = Path(__file__).with_name("official_iteration.py")
+    script = PEERS / "official_iteration.py"
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
     command = [os.environ["ARCHSR_PEER_PYTHON"], str(script), layers, str(BATCH), str(ITERATIONS)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout)

@@ -1,4 +1,4 @@
-"""Fits the weights of archsr/prepare/floorplans.py and prints them: `python tests/prepare/fit_drawings.py [PHOTOS]`.
+"""Fits the weights of archsr/prepare/floorplans.py and prints them: `python tests/measure/fit_drawings.py [PHOTOS]`.
 
 The data: 100 seeds from 10000 of each kind of drawn_kinds.py and hard_photos.py (10 of the demo's photographs), 30
 pictures of white noise, and from PHOTOS the files `building-NNN_*` of even number, each as it is, grey, brightened by
@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+import beside  # noqa: F401
 import drawn_kinds
 import hard_photos
 import numpy as np

@@ -1,6 +1,6 @@
 """By hand: enlarging beside realesrgan's own upscaler and ncnn, the true x4plus, on the CPU.
 
-    ARCHSR_PEER_PYTHON=peers/bin/python python tests/peers/upscale_speed.py WEIGHTS.safetensors PHOTO
+    ARCHSR_PEER_PYTHON=peers/bin/python python tests/measure/upscale_speed.py WEIGHTS.safetensors PHOTO
 
 Processor time, medians over rounds in which the programs take turns; agreement with the whole picture in float32.
 """
@@ -20,6 +20,8 @@ from archsr.export import export
 from archsr.images import read_photo
 from archsr.upscale.upscaler import Upscaler, open_model
 
+PEERS = Path(__file__).resolve().parents[1] / "peers"
+
 ROUNDS = 3
 SIDE = 280, 360  # height, width of the crop
 
@@ -33,7 +35,7 @@ def ours(weights, pixels, **options):
 
 
 def theirs(weights, folder, tile):
-    script = Path(__file__).with_name("official_upscale.py")
+    script = PEERS / "official_upscale.py"
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     command = [os.environ["ARCHSR_PEER_PYTHON"], str(script), weights, str(folder / "in.npy"), str(folder / "out.npy")]
     done = subprocess.run([*command, str(tile)], check=True, capture_output=True, text=True, env=env)

@@ -1,6 +1,6 @@
 """By hand: a large drawn set with planted copies and drawings, prepared and measured.
 
-    python tests/prepare/large_set.py FOLDER --photos 50000
+    python tests/measure/large_set.py FOLDER --photos 50000
 
 Prints recall and precision of near-duplicates and drawings, the time per image against decoding and encoding the same
 files alone with as many processes, and the peak of memory over all processes (proportional set size).
@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import beside  # noqa: F401
 import numpy as np
 import psutil
 from drawn_kinds import KINDS

@@ -1,0 +1,111 @@
+"""Plants faults into a copy of archsr, one at a time, and runs the tests that should see each: killed or survived.
+
+    python tests/measure/planted_faults.py [WORD ...]      (only the faults whose description or file has a WORD)
+
+A fault is a line of code made subtly wrong. One that survives stands for a promise that no test keeps.
+"""
+
+# ruff: noqa: E501
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# (what is wrong, file, what stands there, what is put there, the tests that should see it)
+FAULTS = [
+    ("a file is not flushed", "atomic.py", "        sync_file(temporary)\n", "", "test_atomic.py"),
+    ("a folder is not flushed after a rename", "atomic.py", "        sync_folder(path.parent)\n    finally:\n        temporary.unlink", "    finally:\n        temporary.unlink", "test_atomic.py"),
+    ("a checkpoint's folder is not flushed", "checkpoint/writing.py", "    sync_folder(temporary)\n", "", "test_atomic.py"),
+    ("a checkpoint's files are not flushed", "checkpoint/writing.py", "        sync_file(folder / name)\n", "        pass\n", "test_atomic.py"),
+    ("a checkpoint is not verified before it is loaded", "checkpoint/folder.py", 'sha256(path) != known["sha256"]', "False", "test_checkpoint.py"),
+    ("pruning keeps one fewer", "checkpoint/keeping.py", "ordered[-keep.newest :]", "ordered[-keep.newest + 1 :]", "test_checkpoint.py test_saver.py"),
+    ("of equal scores the newer is best", "checkpoint/keeping.py", "-s.step)", "s.step)", "test_checkpoint.py test_saver.py"),
+    ("lines match within 4 pixels", "evaluate/lines.py", "NEAR = 2.0", "NEAR = 4.0", "evaluate/test_architecture.py"),
+    ("lines match when turned by 20 degrees", "evaluate/lines.py", "np.radians(8.0)", "np.radians(20.0)", "evaluate/test_architecture.py"),
+    ("ties are wins", "evaluate/statistics.py", "flat > 0 if higher_is_better else flat < 0", "flat >= 0 if higher_is_better else flat <= 0", "evaluate/test_statistics.py evaluate/test_evaluate.py"),
+    ("ties are tendencies", "evaluate/summary.py", "sum(c > 0 for c in changes)", "sum(c >= 0 for c in changes)", "evaluate/test_evaluate.py"),
+    ("the bootstrap takes a mean of the scenes' means", "evaluate/statistics.py", "return (often @ sums) / (often @ counts)", "return (often @ (sums / counts)) / len(counts)", "evaluate/test_statistics.py"),
+    ("the bootstrap takes images for scenes", "evaluate/statistics.py", "_percentiles(len(groups))", "_percentiles(len(flat))", "evaluate/test_statistics.py evaluate/test_evaluate.py"),
+    ("intervals are not widened for few scenes", "evaluate/statistics.py", "-math.sqrt(scenes / (scenes - 1)) * _number(stats.t.ppf(0.975, scenes - 1))", "-1.96", "evaluate/test_statistics.py"),
+    ("NIQE takes the border in", "evaluate/measures.py", "niqe(tensor_to_pixels(sr), border=border)", "niqe(tensor_to_pixels(sr))", "evaluate/test_evaluate.py"),
+    ("PSNR takes the border in", "metrics.py", "border : picture.shape[2] - border, border : picture.shape[3] - border", "border:, border:", "test_metrics.py"),
+    ("the strong third has the mild pictures", "evaluate/suite.py", "if r.fidelity < low]", "if r.fidelity > high]", "evaluate/test_evaluate.py"),
+    ("strength is chosen on the test pairs", "evaluate/strength.py", 'split="val"', 'split="test"', "evaluate/test_card.py"),
+    ("models see results that are not rounded", "evaluate/suite.py", "(picture.clamp(0, 1) * 255).round().div(255)", "picture.clamp(0, 1)", "evaluate"),
+    ("JPEG's tables are not scaled below quality 50", "degrade/jpeg.py", "quality < 50, 5000 / quality", "quality < 50, 100 / quality", "degrade"),
+    ("chroma is not halved", "degrade/jpeg.py", "table * factor", "table * factor.sqrt()", "degrade"),
+    ("Poisson noise of one strength", "degrade/noise.py", "2 ** torch.ceil(torch.log2(_distinct(values, canvas)))", "256.0 * torch.ones(len(values))", "degrade"),
+    ("grey noise is coloured", "degrade/noise.py", "if grey else (b, c, h, w)", "if False else (b, c, h, w)", "degrade"),
+    ("sinc last with another probability", "degrade/recipe.py", "rand(rng, n) >= 0.5, batch", "rand(rng, n) >= 0.7, batch", "degrade"),
+    ("the pool gives back what it was given", "degrade/pool.py", "self.lq[slots] = to_uint8(pair.lq)", "pass", "degrade training/test_parts.py"),
+    ("all samples of a batch share their draws", "degrade/recipe.py", 'once if "batch_choices" in config.quirks else each', "once", "degrade"),
+    ("an epoch is not shuffled anew", "stream/plan.py", 'generator(plan.seed, "samples", epoch, number)', 'generator(plan.seed, "samples", 0, number)', "stream"),
+    ("ranks take the same samples", "stream/plan.py", "(part * self.world + self.rank) * self.micro_batch", "part * self.world * self.micro_batch", "stream"),
+    ("nothing is mirrored", "stream/reader.py", "flip = hflip and _toss(rng)", "flip = False", "stream"),
+    ("a window is one shard short", "stream/plan.py", "range(0, len(order), plan.window)", "range(0, len(order) - 1, plan.window)", "stream"),
+    ("mirroring turns gt but not lq", "stream/reader.py", "_taken(small, flip, lq_out)", "_taken(small, False, lq_out)", "prepare/test_paired.py"),
+    ("a damaged sample is not noticed", "stream/reader.py", "if not agrees(data, place.digest):", "if False:", "stream"),
+    ("losses are not weighted", "training/step.py", "scale(term.weight * value * share)", "scale(value * share)", "training/test_step.py"),
+    ("accumulated gradients are not averaged", "training/step.py", "(loss * share).backward()", "(loss).backward()", "training/test_step.py training/test_parts.py"),
+    ("the discriminator learns while it judges", "training/step.py", "parts.raw_d.requires_grad_(False)", "pass", "training/test_step.py training/test_adversarial.py"),
+    ("the average has no warm-up", "training/ema.py", "(1 + step) / (10 + step)", "1.0", "training/test_parts.py"),
+    ("the average moves by the decay", "training/ema.py", "live, 1 - decay)", "live, decay)", "training/test_parts.py"),
+    ("clipping comes without unscaling", "training/step.py", "nn.utils.clip_grad_norm_", "(lambda *_: None)", "training"),
+    ("biases decay", "training/optim.py", "if decay and not config.decay_biases:", "if False:", "training/test_parts.py"),
+    ("a plateau is a rise", "training/schedule.py", "score > plateau.best + place.stage.min_delta", "score >= plateau.best", "training/test_schedule.py"),
+    ("cosine ends halfway", "training/schedule.py", "(1 + math.cos(math.pi * share)) / 2", "(1 + math.cos(math.pi * share / 2)) / 2", "training/test_schedule.py"),
+    ("a skipped iteration is taken", "training/health.py", "return not bad", "return True", "training/test_health.py"),
+    ("bad iterations are never too many", "training/health.py", "len(progress.skipped) >= run", "len(progress.skipped) > run", "training/test_health.py"),
+]  # fmt: skip
+
+
+def planted(number, folder):
+    """A copy of the project with fault `number`; None where the line it changes is not there."""
+    _, file, there, instead, _ = FAULTS[number]
+    for name in ("archsr", "configs", "launch", "tests", "shards"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".no-cache"))
+    for name in ("pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, folder)
+    path = folder / "archsr" / file
+    text = path.read_text()
+    if there not in text:
+        return False
+    path.write_text(text.replace(there, instead))
+    return True
+
+
+def main():
+    words = sys.argv[1:]
+    survived = []
+    for number, (what, file, _, _, tests) in enumerate(FAULTS):
+        if words and not any(w in f"{what} {file}" for w in words):
+            continue
+        with tempfile.TemporaryDirectory() as made:
+            folder = Path(made) / "project"
+            folder.mkdir()
+            started = time.monotonic()
+            if not planted(number, folder):
+                print(f"NOT THERE  {what} ({file})", flush=True)
+                survived.append(what)
+                continue
+            done = subprocess.run(
+                [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly",
+                 *(f"tests/{t}" for t in tests.split())],
+                cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True, text=True,
+            )  # fmt: skip
+        failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        word = "killed" if done.returncode == 1 and failed else "SURVIVED" if done.returncode == 0 else "BROKEN"
+        survived += [what] * (word != "killed")
+        by = failed[0].split(" - ")[0].removeprefix("FAILED ") if failed else done.stdout[-200:]
+        print(f"{word:9} {time.monotonic() - started:5.0f} s  {what} ({file}) {by}", flush=True)
+    print(f"{len(survived)} survived: {'; '.join(survived) or 'none'}")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
