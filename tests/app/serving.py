@@ -51,11 +51,13 @@ def serving(folder, *models, options=(), **variables):
     """The page with these models until the block ends, which must end the process and remove its files."""
     port, temp = free_port(), folder / "temp"
     temp.mkdir(parents=True)
+    home = folder / "home"  # gradio takes no hidden file from below the folder that it was started in
+    home.mkdir()
     words = ["app", *models, "--port", port, "--device", "cpu", *options]
     environment = {"TMPDIR": str(temp), "NO_PROXY": "127.0.0.1", **variables}
     # torch's own folder, else among the visitors' files or not, as an earlier test of this process happened to set it
     environment["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}-inductor"
-    process = Ranks(1, MAIN, *words, folder=folder, **environment)
+    process = Ranks(1, MAIN, *words, folder=home, **environment)
     server = Server(f"http://127.0.0.1:{port}", temp, process)
     try:
         _wait_until_it_answers(server)
