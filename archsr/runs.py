@@ -77,8 +77,7 @@ def row_of(run: Path) -> Row:
     speed = next((float(e["images_per_second"]) for e in reversed(events) if e["event"] == "train"), None)
     left = _left(events) if state == "running" else None
     at_step, saved = _newest_checkpoint(run)
-    metric = config.validation.best
-    scores = [float(e[metric]) for e in events if e["event"] == "validation"]
+    metric, scores = _chosen(config, [e for e in events if e["event"] == "validation"])
     return Row(
         name=run.name,
         state=state,
@@ -91,9 +90,16 @@ def row_of(run: Path) -> Row:
         checkpoint=at_step,
         age=None if saved is None else time.time() - saved,
         metric=metric,
-        best=max(scores, default=None),
+        best=scores[-1] if scores else None,
         first=scores[0] if scores else None,
     )
+
+
+def _chosen(config: TrainConfig, validations: Sequence[dict[str, Any]]) -> tuple[str, list[float]]:
+    """The metric that led the choice, and its values each time something was chosen, the start's first."""
+    metric = str(validations[0].get("leading", "psnr")) if validations else config.best
+    chosen = [e for e in validations if e.get("chosen", True)]
+    return metric, [float(e[metric]) for e in chosen if metric in e]
 
 
 def _left(events: Sequence[dict[str, Any]]) -> float | None:

@@ -53,7 +53,7 @@ ALLOWED = {
     "export": {"config", "models", "checkpoint", "upscale"},
     "sheet": {"config", "degrade", "images", "metrics"},
     "histograms": {"degrade"},
-    "training": BELOW_TRAINING | {"evaluate", "sheet", "remote"},
+    "training": BELOW_TRAINING | {"evaluate", "sheet", "remote", "upscale"},
 }  # fmt: skip
 # may import everything
 TOP = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from archsr.checkpoint import weights_of
+from archsr.checkpoint import strength_of, weights_of
 from archsr.errors import UserError
 from archsr.models.download import OFFICIAL, cached
 from archsr.models.ncnn import NCNN, ncnn_at_hand
@@ -85,7 +85,7 @@ class Shelf:
         self._held: OrderedDict[_Key, Upscaler] = OrderedDict()
 
     def get(self, name: str, *, strength: float = 1.0, tile: int | None = None) -> Upscaler:
-        """The model, `strength` of the way from what its run began with (other models have no such way).
+        """The model, `strength` of the way from what its run began with to what it found best (only runs have both).
 
         A run that has saved a better snapshot is opened anew. Raises `UserError`.
         """
@@ -96,7 +96,8 @@ class Shelf:
         key = (name, strength, _age(offer.source))
         if key not in self._held:
             self._make_room(name, strength)
-            net, _ = open_model(offer.source, strength=strength)
+            share = strength * strength_of(offer.source) if strength != 1 else None
+            net, _ = open_model(offer.source, strength=share)
             self._held[key] = Upscaler(net, devices=self._devices, precision="auto")
         self._held.move_to_end(key)
         upscaler = self._held[key]

@@ -65,7 +65,7 @@ def add_upscale_tab(desk: Desk) -> None:
                 ending = gr.Dropdown(list(_FORMATS), value=SAME, label="Format", min_width=130)
             with gr.Accordion("More", open=False):
                 strength = gr.Slider(0, 1, 1, step=0.05, label="Strength",
-                                     info="of runs: 0 is the model it began with, 1 the run")  # fmt: skip
+                                     info="of runs: 0 is the model it began with, 1 what it found best")  # fmt: skip
                 tile = gr.Dropdown([FITTING, *map(str, _TILES)], value=FITTING, label="Tile",
                                    info="side in pixels of the photograph; smaller takes less memory")  # fmt: skip
             with gr.Row():

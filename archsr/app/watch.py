@@ -14,12 +14,11 @@ from archsr.runs import Row, duration, events_of, row_of
 
 _FRESH = 3.0  # seconds for which an answer serves everybody
 _POINTS = 400  # of a curve
-_LABELS = {"psnr": "moving average", "ssim": "moving average", "raw_psnr": "raw weights", "raw_ssim": "raw weights"}
 _LOSSES = ("total", "pixel", "perceptual", "gan", "d_real", "d_fake")
 CURVES: Mapping[str, tuple[str, Sequence[str]]] = {
     "training loss": ("train", _LOSSES),
-    "validation: PSNR, dB": ("validation", ("psnr", "raw_psnr")),
-    "validation: SSIM": ("validation", ("ssim", "raw_ssim")),
+    "validation: PSNR, dB": ("validation", ("psnr",)),
+    "validation: perceptual distance": ("validation", ("features", "lpips", "dists")),
     "gradient norm": ("train", ("grad_norm/",)),
 }
 
@@ -106,7 +105,7 @@ def curve(events: Sequence[Mapping[str, Any]], title: str) -> pd.DataFrame:
         points = [(int(e["step"]), float(e[name])) for e in events if e["event"] == kind and _is_number(e.get(name))]
         step = -(-len(points) // _POINTS) or 1
         kept = points[::-1][::step][::-1]  # the last is always there
-        rows += [(at, value, _LABELS.get(name, name.removeprefix("grad_norm/"))) for at, value in kept]
+        rows += [(at, value, name.removeprefix("grad_norm/")) for at, value in kept]
     # an empty column would be taken for words, and the axis stays one of words when numbers come
     return pd.DataFrame(rows, columns=["iteration", "value", "series"]).astype({"iteration": int, "value": float})
 

@@ -32,12 +32,16 @@ def about_snapshot(path: Path) -> dict[str, Any]:
     return json.loads(stored)
 
 
-def weights_of(source: str, *, which: str = "best") -> str:
-    """The weights behind a model as users name it: a run folder's snapshot, or the file or name itself."""
+def weights_of(source: str, *, which: str = "chosen") -> str:
+    """The weights behind a model as users name it: a run folder's snapshot, or the file or name itself.
+
+    "chosen" is the share of the fine-tuning that the run found best at its end, "best" all of it.
+    """
     folder = Path(source)
     if not folder.is_dir():
         return source
-    candidates = [folder / "snapshots" / f"{name}.safetensors" for name in (which, "last")]
+    names = ("chosen", "best", "last") if which == "chosen" else (which, "last")
+    candidates = [folder / "snapshots" / f"{name}.safetensors" for name in names]
     found = next((c for c in candidates if c.is_file()), None)
     if found is None:
         if (folder / "snapshots" / "initial.safetensors").is_file():
@@ -47,6 +51,12 @@ def weights_of(source: str, *, which: str = "best") -> str:
             )
         raise UserError(f"{source}: {_why_none(folder)}")
     return str(found)
+
+
+def strength_of(source: str) -> float:
+    """The share of its fine-tuning that a run found best at its end; 1 of everything else."""
+    path = Path(weights_of(source))
+    return float(about_snapshot(path).get("strength", 1.0)) if path.is_file() else 1.0
 
 
 def _why_none(folder: Path) -> str:

@@ -60,7 +60,8 @@ def _add_evaluate(verbs: "Verbs") -> None:
         "MATLAB's bicubic (default: the first run's dataset)",
     )
     p.add_argument("--split", choices=("val", "test"), default="test", help="of a dataset (default: test)")
-    p.add_argument("--weights", choices=("best", "last", "best_raw", "last_raw"), default="best", help="default: best")
+    p.add_argument("--weights", choices=("chosen", "best", "last", "best_raw", "last_raw"), default="chosen",
+                   help="chosen: the share of the fine-tuning that the run found best; best: all of it")  # fmt: skip
     p.add_argument("--baseline", metavar="NAME", help="what the others are compared with (default: the original)")
     p.add_argument("--blend", type=float, action="append", default=[], metavar="ALPHA",
                    help="also the weights between original and run, 0 to 1; again for more")  # fmt: skip
@@ -84,19 +85,21 @@ def _blend(args: argparse.Namespace) -> int:
 def _add_blend(verbs: "Verbs") -> None:
     examples = [
         "archsr blend RealESRGAN_x4plus runs/tail --alpha 0.7 --out tail70.safetensors",
-        "archsr blend RealESRGAN_x4plus runs/tail --choose niqe --out best.safetensors",
+        "archsr blend RealESRGAN_x4plus runs/tail --out best.safetensors",
     ]
     p = a.verb(verbs, "blend", "weights between two models, and how far to go", examples, _blend)
     p.add_argument("first", help="a run folder, a weights file or an official name: alpha 0")
     p.add_argument("second", help="alpha 1")
     p.add_argument("--alpha", type=float, help="how far from the first to the second; without it, chosen on --on")
-    p.add_argument("--choose", choices=("psnr", "ssim", "niqe"), default="psnr", help="by what (default: psnr)")
+    p.add_argument("--choose", choices=("balance", "psnr", "ssim", "features", "niqe_distance"), default="balance",
+                   help="by what (default: balance, as a run chooses)")  # fmt: skip
     p.add_argument("--on", metavar="SHARDS", help="whose validation pairs choose (default: those of the second, a run)")
     p.add_argument("--limit", type=a.positive, help="at most this many pictures")
     p.add_argument("--out", type=Path, required=True, help="a .safetensors file")
 
 
 def _upscale(args: argparse.Namespace) -> int:
+    from archsr.checkpoint import strength_of
     from archsr.upscale.devices import devices_of
     from archsr.upscale.files import joined, plan_files, report, upscale_files, without_existing
     from archsr.upscale.opening import open_model
@@ -109,6 +112,8 @@ def _upscale(args: argparse.Namespace) -> int:
     with joined_world() as world:
         pairs, there = without_existing(plan_files(args.source, args.target, ending=f".{args.format}"), args.existing)
         net, _ = open_model(args.model, strength=args.strength)
+        if args.strength is None and (share := strength_of(args.model)) != 1 and world.rank == 0:
+            print(f"{args.model}: at strength {share:g}, which its run found best (--strength 1 is all of it)")
         devices = devices_of(args.device, rank=world.rank, size=world.size)
         upscaler = Upscaler(
             net, devices=devices, tile=args.tile, halo=args.halo, precision=args.precision, compiled=args.compile
@@ -131,7 +136,8 @@ def _add_upscale(verbs: "Verbs") -> None:
     p.add_argument("target", type=Path, help="a folder, or a file for one picture")
     p.add_argument("--model", required=True, help="a run folder, a .pth or .safetensors file, or an official name")
     p.add_argument("--scale", type=a.factor, metavar="N", help="of the result, also 1.5 (the model's own)")
-    p.add_argument("--strength", type=a.share, default=1.0, help="0 is what the run began with, 1 the run (1)")
+    p.add_argument("--strength", type=a.share, help="0 is what a run began with, 1 all of its fine-tuning (what the "
+                   "run found best at its end)")  # fmt: skip
     p.add_argument("--format", choices=("png", "jpg", "webp", "tif"), default="png", help="in a folder (png)")
     p.add_argument("--quality", type=a.quality, default=95, help="of JPEG and WebP; 100 is lossless WebP (95)")
     p.add_argument("--no-metadata", action="store_true", help="leave out EXIF, XMP and IPTC; colour profiles stay")
@@ -175,7 +181,7 @@ def _add_export(verbs: "Verbs") -> None:
         help="instead of a target: RUN/export/RUN-x4.ENDING; again for more (pth)",
     )  # fmt: skip
     p.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="(fp32)")
-    p.add_argument("--strength", type=a.share, default=1.0, help="as of archsr upscale (1)")
+    p.add_argument("--strength", type=a.share, help="as of archsr upscale")
     p.add_argument("--push", metavar="OWNER/NAME", help="put the files into this repository of the Hugging Face hub")
     p.add_argument("--public", action="store_true", help="a new repository is for everyone (private)")
 

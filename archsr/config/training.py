@@ -11,6 +11,7 @@ from archsr.config.memory import MicroBatchKey, RecomputeKey
 from archsr.config.networks import (
     DiscriminatorConfig,
     ModelConfig,
+    OptimizerConfig,
     RRDBNetConfig,
     UNetConfig,
     problem_with_recomputing,
@@ -46,9 +47,6 @@ class DataConfig(Table):
     hflip: bool = True
     window: Positive = 8
     workers: Count = 4
-
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class LayerGroup(Table):
@@ -108,19 +106,6 @@ class Stage(Table):
         return self
 
 
-class OptimizerConfig(Table):
-    """Any optimiser name that timm knows; Adam with the reference's betas by default.
-
-    `decay_biases`: whether `weight_decay` is also of biases and other vectors. `args`: its further arguments.
-    """
-
-    name: str = "adam"
-    betas: tuple[Beta, Beta] = (0.9, 0.99)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    decay_biases: bool = True
-    args: dict[str, float | int | bool | str] = Field(default={})
-
-
 class EmaConfig(Table):
     """Moving average of the trained weights; `warmup` uses min(decay, (1 + n) / (10 + n)) at step n."""
 
@@ -170,11 +155,21 @@ class TrainingConfig(Table):
 
 
 class ValidationConfig(Table):
-    """Validation on the fixed pairs: every `every` iterations (and before the first) on at most `samples` of them."""
+    """Validation on the fixed pairs: every `every` iterations (and before the first) on at most `samples` of them.
+
+    `best` chooses the weights: "balance" (the smallest perceptual distance among what keeps PSNR within
+    `fidelity_floor` dB of the start's and is no farther from the photographs' NIQE), or a metric; "auto" is "balance"
+    where a loss looks at features or a discriminator judges, else "psnr". `perceptual`: which distance; "auto" is LPIPS
+    or DISTS where their files are here, else "features". `strength`: whether the run looks, at its end, for the share
+    of its fine-tuning that is best by the same rule.
+    """
 
     every: Positive = 500
     samples: Positive = 64
-    best: Literal["psnr", "ssim"] = "psnr"
+    best: Literal["auto", "balance", "psnr", "ssim", "features", "lpips", "dists", "niqe_distance"] = "auto"
+    fidelity_floor: Annotated[float, Field(ge=0)] = 0.5
+    perceptual: Literal["auto", "features", "lpips", "dists"] = "auto"
+    strength: bool = True
     pictures: Count = 4
 
 
@@ -221,6 +216,14 @@ class TrainConfig(Table):
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
+
+    @property
+    def best(self) -> str:
+        """What chooses the weights, "auto" decided."""
+        if self.validation.best != "auto":
+            return self.validation.best
+        learned = ("perceptual", "features", "lpips", "dists", "gan")
+        return "balance" if any(name in self.losses.terms() for name in learned) else "psnr"
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -13,7 +13,7 @@ from archsr.evaluate import contenders as who
 from archsr.evaluate.architecture import architecture
 from archsr.evaluate.figures import choose, show, write_figures
 from archsr.evaluate.html import page
-from archsr.evaluate.measures import check_names, extra, standard
+from archsr.evaluate.measures import check_names, extra, perceptual, standard
 from archsr.evaluate.pairs import Pairs, ShardPairs, open_pairs
 from archsr.evaluate.report import as_json, markdown
 from archsr.evaluate.suite import Scores, evaluate
@@ -55,7 +55,11 @@ def evaluate_models(question: Question, *, out: Path | None = None, world: World
     border = scale if question.border is None else question.border
     check_names(question.metrics)
     found, missing = extra(question.metrics)
-    measures = [*standard(border, channel=question.channel), *found, *architecture()]
+    try:
+        seen = perceptual()
+    except UserError as error:
+        seen, missing["features"] = [], str(error)
+    measures = [*standard(border, channel=question.channel), *found, *seen, *architecture()]
     scores = evaluate(pairs, contenders, measures, baseline=baseline, world=world)  # all ranks
     scores = replace(scores, missing=missing)
     folder = out or _folder(question)
@@ -82,7 +86,7 @@ def _folder(question: Question) -> Path:
     """Another question does not overwrite the answer to the plain one."""
     runs = [s for s in question.models if who.is_run(s)]
     parts = [question.split if not question.on else f"on-{Path(question.on).name}-{question.split}"]
-    parts += [question.options.which] if question.options.which != "best" else []
+    parts += [question.options.which] if question.options.which != "chosen" else []
     parts += ["y"] if question.channel == "y" else []
     parts += ["blends"] if question.options.blends else []
     parts += [f"first-{question.limit}"] if question.limit is not None else []

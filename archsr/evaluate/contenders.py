@@ -35,7 +35,7 @@ class Contender:
 class Options:
     """How models are opened: which of a run's snapshots, tiles, and shares of fine-tuning between 0 and 1 as well."""
 
-    which: str = "best"
+    which: str = "chosen"
     tile: int = 0
     blends: tuple[float, ...] = ()
 
@@ -123,14 +123,17 @@ def _originals(runs: Sequence[str]) -> dict[str, str]:
 def _of_run(run: str, options: Options, *, alone: bool) -> list[Contender]:
     config = run_config(run)
     source = Path(checkpoint.weights_of(run, which=options.which))
-    step = checkpoint.about_snapshot(source).get("step", "?")
+    about = checkpoint.about_snapshot(source)
     name = "fine-tuned" if alone else config.name
     net, _ = open_model(str(source))
-    found = [_model(name, f"fine-tuned ({config.name}, {source.stem}, step {step})", net, options)]
+    share = f", strength {about['strength']:g}" if about.get("strength", 1) != 1 else ""
+    title = f"fine-tuned ({config.name}, {source.stem}, step {about.get('step', '?')}{share})"
+    found = [_model(name, title, net, options)]
     start, _ = open_model(checkpoint.weights_of(run, which="initial"))
+    whole, _ = open_model(checkpoint.weights_of(run, which="best" if options.which == "chosen" else options.which))
     for alpha in options.blends:
         between, _ = open_model(str(source))
-        between.load_state_dict(blended(start.state_dict(), net.state_dict(), alpha))
+        between.load_state_dict(blended(start.state_dict(), whole.state_dict(), alpha))
         found.insert(-1, _model(f"{name} × {alpha:g}", f"{alpha:.0%} of the way to {name}", between, options))
     return found
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 from urllib.error import URLError
 
@@ -40,11 +41,42 @@ def standard(border: int, *, channel: str = "rgb") -> list[Measure]:
     """
     of = luma if channel == "y" else _same
     suffix = " on Y" if channel == "y" else ""
+    natural = _Niqe(border)
     return [
         Measure("psnr", f"PSNR{suffix}, dB", True, lambda sr, gt, _: float(psnr(of(sr), of(gt), border=border))),
         Measure("ssim", f"SSIM{suffix}", True, lambda sr, gt, _: float(ssim(of(sr), of(gt), border=border))),
-        Measure("niqe", "NIQE", False, lambda sr, _, __: _niqe(sr, border), needs_gt=False),
+        Measure("niqe", "NIQE", False, lambda sr, _, __: natural(sr), needs_gt=False),
+        Measure("niqe_distance", "NIQE from the photograph's", False, lambda sr, gt, _: abs(natural(sr) - natural(gt))),
     ]
+
+
+class _Niqe:
+    """Remembers the last few images: a photograph is asked about once for every model."""
+
+    def __init__(self, border: int) -> None:
+        self._border = border
+        self._known: list[tuple[Tensor, float]] = []
+
+    def __call__(self, image: Tensor) -> float:
+        for known, value in self._known:
+            if known is image:
+                return value
+        value = _niqe(image, self._border)
+        self._known = [*self._known[-3:], (image, value)]
+        return value
+
+
+def perceptual() -> list[Measure]:
+    """The distance in the features of EfficientNet-Lite0, which needs no download. Raises `UserError` without it."""
+    net = _feature_distance()
+    return [Measure("features", "feature distance", False, lambda sr, gt, _: float(net(sr.cpu(), gt.cpu())))]
+
+
+@lru_cache(maxsize=1)
+def _feature_distance() -> Callable[[Tensor, Tensor], Tensor]:
+    from archsr.models.feature_distance import FeatureDistance
+
+    return FeatureDistance()
 
 
 def _same(picture: Tensor) -> Tensor:

@@ -7,10 +7,9 @@ from archsr.checkpoint.snapshots import write_snapshot
 from archsr.config import DataConfig
 from archsr.errors import UserError
 from archsr.evaluate.contenders import Contender, is_run, run_config
-from archsr.evaluate.measures import standard
+from archsr.evaluate.judge import BALANCE, PERCEPTUAL, Rule, best_perceptual, figures_of, mean, measures_of
 from archsr.evaluate.pairs import open_pairs
 from archsr.evaluate.suite import evaluate
-from archsr.evaluate.summary import mean
 from archsr.models.blend import blended
 from archsr.upscale.upscaler import Upscaler, open_model
 
@@ -18,10 +17,12 @@ STEPS = tuple(n / 10 for n in range(11))
 
 
 def blend(
-    first: str, second: str, *, alpha: float | None, out: Path, choose: str = "psnr", on: str | None = None,
+    first: str, second: str, *, alpha: float | None, out: Path, choose: str = BALANCE, on: str | None = None,
     limit: int | None = None,
 ) -> float:  # fmt: skip
-    """Write the blend and return its alpha; without one, the best of 0, 0.1, ... 1 by `choose` on the validation pairs.
+    """Write the blend and return its alpha; without one, the best of 0, 0.1, ... 1 on the validation pairs.
+
+    `choose`: "balance" or a metric, as a run chooses its weights (judge.py).
 
     Raises `UserError` for models that do not fit each other.
     """
@@ -52,13 +53,17 @@ def _best(first: str, second: str, choose: str, on: str | None, limit: int | Non
         between, _ = open_model(first)
         between.load_state_dict(blended(*ends, step))
         contenders.append(Contender(f"{step:g}", f"{step:g}", Upscaler(between, tile=0).restore))
-    measure = next(m for m in standard(kind.scale) if m.name == choose)
-    scores = evaluate(pairs, contenders, [measure])
-    found = {step: mean(scores, f"{step:g}", choose) for step in STEPS}
-    for step, value in found.items():
-        print(f"alpha {step:.1f}: {measure.title} {value:.4f}")
-    sign = 1 if measure.higher_is_better else -1
-    return max(STEPS, key=lambda step: sign * found[step])
+    measures = measures_of(kind.scale, choose if choose in PERCEPTUAL else best_perceptual())
+    floor = config.validation.fidelity_floor if config else 0.0
+    rule = Rule(choose, floor, {m.name: m.higher_is_better for m in measures})
+    scores = evaluate(pairs, contenders, measures)
+    found = {step: figures_of(scores, f"{step:g}") for step in STEPS}
+    marks = {step: rule.score(figures, found[0.0]) for step, figures in found.items()}
+    leading = next(m for m in measures if m.name == rule.leading(found[0.0]))
+    for step, figures in found.items():
+        said = "; ".join(rule.objections(figures, found[0.0]))
+        print(f"alpha {step:.1f}: {leading.title} {mean(figures[leading.name]):.4f}{f' ({said})' if said else ''}")
+    return max((s for s in STEPS if marks[s] is not None), key=lambda step: marks[step] or 0.0)
 
 
 def _name(source: str) -> str:

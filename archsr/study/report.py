@@ -32,6 +32,7 @@ def markdown(study: StudyConfig, found: Findings, left_out: dict[str, str]) -> s
                  _against(found, each.name)]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", _method(study, found)]
+    lines += [f"- {o.name} would not be chosen: {'; '.join(o.objections)}" for o in found.outcomes if o.objections]
     lines += [f"- {name} was left out: {why}" for name, why in left_out.items()]
     return "\n".join(lines) + "\n"
 

@@ -1,6 +1,7 @@
 """What a study found: figures of every run on the same pixels, a winner by validation, intervals by test."""
 
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +12,8 @@ from archsr.config import SCRATCH
 from archsr.config.study import StudyConfig
 from archsr.errors import UserError
 from archsr.evaluate.contenders import Contender
-from archsr.evaluate.measures import Measure, standard
+from archsr.evaluate.judge import BALANCE, PERCEPTUAL, Figures, Rule, best_perceptual, measures_of
+from archsr.evaluate.measures import Measure
 from archsr.evaluate.pairs import open_pairs
 from archsr.evaluate.statistics import Pooled, pooled
 from archsr.evaluate.suite import evaluate
@@ -26,7 +28,10 @@ _WARM = 3  # iterations whose time is not counted
 
 @dataclass(frozen=True)
 class Outcome:
-    """A candidate: its cost, its gain on validation, and its gain on test with an interval, both over the original."""
+    """A candidate: its cost, its gain on validation, and its gain on test with an interval, both over the original.
+
+    `objections`: why the rule would not choose it, whatever its gain (archsr/evaluate/judge.py).
+    """
 
     name: str
     trained: int
@@ -35,6 +40,7 @@ class Outcome:
     memory: int
     val: float
     test: Pooled
+    objections: tuple[str, ...] = ()
 
     @property
     def cost(self) -> tuple[int, float]:
@@ -68,13 +74,13 @@ def findings(study: StudyConfig, jobs: Sequence[Job]) -> Findings:
     """Measure what is not measured yet and put it together. Raises `UserError` where a run is not done."""
     if unfinished := [j.folder.name for j in jobs if not j.done]:
         raise UserError(f"{home(study)}: not trained to the end: {', '.join(unfinished)}; run the study again")
-    measure = next(m for m in standard(study.train.model.scale) if m.name == study.measure)
+    measure = _measure(study, study.measure)
     names = list(dict.fromkeys(j.candidate for j in jobs))
     gains = {(j.candidate, j.seed, split): _gains(study, j, split, measure) for j in jobs for split in ("val", "test")}
     by_seed = {n: [gains[n, s, "test"] for s in study.seeds] for n in names}
     outcomes = [_outcome(study, [j for j in jobs if j.candidate == n], gains, by_seed[n]) for n in names]
     sign = 1 if measure.higher_is_better else -1
-    outcomes.sort(key=lambda o: -sign * o.val)
+    outcomes.sort(key=lambda o: (bool(o.objections), -sign * o.val))
     best = by_seed[outcomes[0].name]
     against = {n: pooled([_minus(a, b) for a, b in zip(by_seed[n], best, strict=True)])
                for n in names if n != outcomes[0].name}  # fmt: skip
@@ -85,6 +91,29 @@ def findings(study: StudyConfig, jobs: Sequence[Job]) -> Findings:
 Gains = dict[str, list[float]]
 
 
+def _measure(study: StudyConfig, name: str) -> Measure:
+    """The metric of that name; of "balance" the perceptual distance that leads it."""
+    distance = name if name in PERCEPTUAL else best_perceptual()
+    wanted = distance if name == BALANCE else name
+    return next(m for m in measures_of(study.train.model.scale, distance) if m.name == wanted)
+
+
+def _objections(study: StudyConfig, jobs: Sequence[Job]) -> tuple[str, ...]:
+    """Of the rule, over the validation images of all seeds."""
+    if study.measure != BALANCE:
+        return ()
+    new: Figures = {}
+    old: Figures = {}
+    for name in ("psnr", "niqe_distance"):
+        measure = _measure(study, name)
+        for figures, which in ((new, "best"), (old, "initial")):
+            for job in jobs:
+                for scene, value in measured(study, job, "val", measure, which=which).values():
+                    figures.setdefault(name, {}).setdefault(scene, []).append(value)
+    rule = Rule(BALANCE, study.train.validation.fidelity_floor, {"psnr": True, "niqe_distance": False})
+    return tuple(rule.objections(new, old))
+
+
 def _gains(study: StudyConfig, job: Job, split: str, measure: Measure) -> Gains:
     """Differences of a run from its original, picture by picture, by scene."""
     old = measured(study, job, split, measure, which="initial")
@@ -93,6 +122,11 @@ def _gains(study: StudyConfig, job: Job, split: str, measure: Measure) -> Gains:
     for key, (scene, value) in new.items():
         gains.setdefault(scene, []).append(value - old[key][1])
     return gains
+
+
+def _finite(gains: Gains) -> list[float]:
+    """Those that could be taken; 0 where none could."""
+    return [v for values in gains.values() for v in values if not math.isnan(v)] or [0.0]
 
 
 def _minus(a: Gains, b: Gains) -> Gains:
@@ -121,7 +155,7 @@ def _outcome(
     study: StudyConfig, jobs: Sequence[Job], gains: dict[tuple[str, int, str], Gains], test: list[Gains]
 ) -> Outcome:
     config, name = jobs[0].config, jobs[0].candidate
-    found = [v for s in study.seeds for values in gains[name, s, "val"].values() for v in values]
+    found = [v for s in study.seeds for v in _finite(gains[name, s, "val"])]
     # of one iteration without validation and saving: the log's own rate counts neither
     times = [config.training.global_batch / float(str(e["images_per_second"]))
              for j in jobs for e in events(j.folder, "train")[_WARM:]]  # fmt: skip
@@ -133,6 +167,7 @@ def _outcome(
         memory=forecast(config).total,
         val=statistics.fmean(found),
         test=pooled(test),
+        objections=_objections(study, jobs),
     )
 
 

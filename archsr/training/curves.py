@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LOSSES = (*LossConfig.model_fields, "d_real", "d_fake")
+_DISTANCES = ("lpips", "dists", "features")
+_TITLES = {
+    "psnr": ("PSNR, dB", "high"), "ssim": ("SSIM", "high"), "features": ("feature distance", "low"),
+    "lpips": ("LPIPS", "low"), "dists": ("DISTS", "low"), "niqe_distance": ("NIQE from the photographs'", "low"),
+    "false_texture": ("false texture, levels", "low"),
+}  # fmt: skip
 
 
 def draw_curves(run: Path) -> Path | None:
@@ -26,20 +32,18 @@ def draw_curves(run: Path) -> Path | None:
     # margins by hand: finding good ones took longer than drawing
     figure = Figure(figsize=(12, 7.2))
     figure.subplots_adjust(left=0.06, right=0.99, bottom=0.07, top=0.95, wspace=0.25, hspace=0.3)
-    (losses, psnr, ssim), watched = figure.subplots(2, 3)
+    (losses, *judged), watched = figure.subplots(2, 3)
     most = max(e.get("iterations", 1) for e in trained)
     # the first line of a start is of one iteration, and so would look like a jump
     means = [e for e in trained if e.get("iterations", 1) > 1 or most == 1]
     for name in _LOSSES:
         _plot(losses, means, name, name)
-    for axes, metric, unit in ((psnr, "psnr", "PSNR, dB"), (ssim, "ssim", "SSIM")):
-        _plot(axes, validated, metric, "moving average")
-        _plot(axes, validated, f"raw_{metric}", "raw weights")
-        axes.axhline(validated[0][metric], color="grey", linestyle=":", label="before training")
-        axes.set_title(f"validation: {unit} (high is good)")
+    distance = next((name for name in _DISTANCES if name in validated[0]), "ssim")
+    for axes, metric in zip(judged, ("psnr", distance), strict=True):
+        _plot_judged(axes, validated, metric)
     losses.set_title(f"training loss, means of {most} iterations")
     _draw_watched(list(watched), trained, validated)
-    for axes in (losses, psnr, ssim, *watched):
+    for axes in (losses, *judged, *watched):
         axes.set_xlabel("iteration")
         axes.grid(alpha=0.3)
         if axes.has_data():
@@ -50,20 +54,30 @@ def draw_curves(run: Path) -> Path | None:
 
 
 def _draw_watched(all_axes: Sequence["Axes"], trained: list[dict[str, Any]], validated: list[dict[str, Any]]) -> None:
-    norms, colour, judged = all_axes
+    norms, natural, last = all_axes
     for name in sorted({k for e in trained for k in e if k.startswith("grad_norm/")}):
         _plot(norms, trained, name, name.removeprefix("grad_norm/")[:30])
     norms.set_yscale("log")
     norms.set_title("gradient norm (steady is good)")
-    _plot(colour, validated, "colour", "mean colour, CIEDE2000")
-    colour.set_title("validation: drift of colours (low is good)")
+    _plot_judged(natural, validated, "niqe_distance")
     if any("d_real_accuracy" in e for e in trained):
         for kind in ("real", "fake"):
-            _plot(judged, trained, f"d_{kind}_accuracy", f"right about {kind}")
-        judged.set_title("discriminator")
+            _plot(last, trained, f"d_{kind}_accuracy", f"right about {kind}")
+        last.set_title("discriminator (1: the generator learns nothing)")
     else:
-        _plot(judged, validated, "consistency", "result reduced, against its input")
-        judged.set_title("validation: unlike its input, L1")
+        _plot_judged(last, validated, "false_texture")
+
+
+def _plot_judged(axes: "Axes", validated: Sequence[dict[str, Any]], metric: str) -> None:
+    """A metric over the validations, where it began, and which weights were chosen."""
+    title, way = _TITLES[metric]
+    _plot(axes, validated, metric, "moving average")
+    chosen = [e for e in validated if e.get("chosen") and e["step"]]
+    if chosen and metric in chosen[-1]:
+        axes.plot(chosen[-1]["step"], chosen[-1][metric], "o", markersize=10, fillstyle="none", label="chosen")
+    if metric in validated[0]:
+        axes.axhline(validated[0][metric], color="grey", linestyle=":", label="before training")
+    axes.set_title(f"validation: {title} ({way} is good)")
 
 
 def _plot(axes: "Axes", events: Sequence[dict[str, Any]], name: str, label: str) -> None:

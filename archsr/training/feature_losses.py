@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from archsr.config import SCRATCH, DistsLoss, FeaturesLoss, LossConfig, LpipsLoss, PerceptualLoss
 from archsr.errors import UserError, near
 from archsr.models.build import load_state
+from archsr.models.feature_distance import stage_distances, unit
 from archsr.models.lean import l1
 from archsr.models.recompute import run_again
 from archsr.models.vgg_features import CONVS, VGG19Features, untrained
@@ -68,7 +69,7 @@ class Perceptual(FeatureLoss):
 
 
 class Features(FeatureLoss):
-    """Weighted mean L1 between the features of a network of timm, pictures normalised as it was trained."""
+    """Weighted sum of distances between the features of a network of timm, images normalised as it was trained."""
 
     mean: Tensor
     std: Tensor
@@ -84,6 +85,7 @@ class Features(FeatureLoss):
                 f"they are {', '.join(names)}"
             )
         self.weights = [config.layers.get(name, 0.0) if config.layers else 1.0 for name in names]
+        self.unit = config.distance == "unit"
         about = self.net.pretrained_cfg
         self.register_buffer("mean", torch.tensor(about["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(about["std"]).view(1, 3, 1, 1), persistent=False)
@@ -115,8 +117,8 @@ class Features(FeatureLoss):
         with torch.no_grad():
             wanted = self.net((target - self.mean) / self.std)
         found = self.net((sr - self.mean) / self.std)
-        terms = [w * l1(f, t) for w, f, t in zip(self.weights, found, wanted, strict=True) if w > 0]
-        return torch.stack(terms).sum()
+        distances = stage_distances(found, wanted) if self.unit else map(l1, found, wanted)
+        return torch.stack([w * d.mean() for w, d in zip(self.weights, distances, strict=True) if w > 0]).sum()
 
 
 def _timm(name: str, state: Mapping[str, Tensor] | None, *, download: bool) -> Any:  # noqa: ANN401 - timm is untyped
@@ -179,15 +181,10 @@ class Lpips(FeatureLoss):
     def forward(self, sr: Tensor, target: Tensor) -> Tensor:
         """Mean over the batch."""
         with torch.no_grad():
-            wanted = [_unit(f) for f in self.net.net(self.net.scaling_layer(target * 2 - 1))]
-        found = [_unit(f) for f in self.net.net(self.net.scaling_layer(sr * 2 - 1))]
+            wanted = [unit(f) for f in self.net.net(self.net.scaling_layer(target * 2 - 1))]
+        found = [unit(f) for f in self.net.net(self.net.scaling_layer(sr * 2 - 1))]
         heads = self.net.lins
         return torch.stack([h((f - w).square()).mean() for h, f, w in zip(heads, found, wanted, strict=True)]).sum()
-
-
-def _unit(features: Tensor) -> Tensor:
-    """Each pixel's features to length 1. The package's form has no gradient where all are zero."""
-    return features * (features.square().sum(1, keepdim=True) + 1e-20).rsqrt()
 
 
 class Dists(FeatureLoss):

@@ -16,21 +16,34 @@ REMEDY = (
 )
 
 
-def usable(run: Run, terms: list[dict[str, Tensor]]) -> bool:
-    """Whether every loss term of the iteration is a number, on every rank. A collective; waits for the device.
+def usable(run: Run, terms: list[dict[str, Tensor]]) -> tuple[bool, float]:
+    """Whether every loss term and gradient of the iteration is finite, on every rank; and the discriminator's share.
 
-    Asked before the update, so that weights, moments and averages never see the gradients of such a loss. The same
-    message agrees on whether to stop after this iteration: `run.wishes.agreed`.
+    The share is the least, over ranks and kinds, of what the discriminator was right about, 0 without one. Waits for
+    the device. Asked before the update, so that weights, moments and averages never see such gradients. The same
+    message agrees on whether to stop after this iteration: `run.wishes.agreed`. A collective.
     """
     values = torch.stack([value.detach().float() for micro in terms for value in micro.values()])
     wrong = (~values.isfinite()).any().float()
+    if not run.parts.scaler_g.is_enabled():  # with fp16 the scaler looks at them, and skips the update itself
+        wrong = torch.maximum(wrong, (~_gradients(run).isfinite()).any().float())
     asked = torch.full((), float(run.wishes.asked()), device=wrong.device)
-    both = torch.stack([wrong, asked])
+    shares = [micro[name] for micro in terms for name in ("d_real_accuracy", "d_fake_accuracy") if name in micro]
+    missed = 1 - torch.stack(shares).min() if shares else torch.ones((), device=wrong.device)
+    agreed = torch.stack([wrong, asked, missed])
     if run.world.size > 1:
-        dist.all_reduce(both, op=dist.ReduceOp.MAX)  # all ranks
-    bad, agreed = both.tolist()
-    run.wishes.agreed = int(agreed)
-    return not bad
+        dist.all_reduce(agreed, op=dist.ReduceOp.MAX)  # all ranks
+    bad, stop, most_missed = agreed.tolist()
+    run.wishes.agreed = int(stop)
+    return not bad, 1 - most_missed
+
+
+def _gradients(run: Run) -> Tensor:
+    """(n,): the norm of each parameter's gradient, of both networks."""
+    optimizers = [o for o in (run.optimizer_g, run.optimizer_d) if o is not None]
+    parameters = [p for o in optimizers for group in o.param_groups for p in group["params"]]
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return torch.stack(torch._foreach_norm(gradients))  # pyright: ignore
 
 
 def skip(run: Run, progress: Progress, log: RunLog) -> None:
@@ -42,7 +55,7 @@ def skip(run: Run, progress: Progress, log: RunLog) -> None:
     reports = run.world.gather(_culprit(run, log))  # all ranks
     wrong = [(rank, names, path) for rank, (names, path) in enumerate(reports) if names]
     progress.skipped = [*(s for s in progress.skipped if s > step - RECENT), step]
-    who = "; ".join(f"{', '.join(names)} on rank {rank}" for rank, names, _ in wrong)
+    who = "; ".join(f"{', '.join(names)} on rank {rank}" for rank, names, _ in wrong) or "the gradient"
     replay = next((f"; {where_to_look(run, path)}" for _, _, path in wrong if path), "")
     log.event("skip", step, {"terms": [{"rank": rank, "terms": names, "batch": path} for rank, names, path in wrong]})
     log.say(

@@ -107,6 +107,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
         self.norms: dict[str, Tensor] = {}
         self.steps = 0
         self.samples = 0
@@ -131,12 +132,13 @@ class Meter:
         """Add an iteration's terms, one mapping for each of its micro-batches."""
         for micro in terms:
             for name, value in micro.items():
-                self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value / len(terms)
+                self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value
+                self.counts[name] = self.counts.get(name, 0) + 1
         self.steps += 1
 
     def means(self) -> dict[str, float]:
-        """Means per iteration since the last reset. Waits for the device."""
-        return {name: float(value) / max(1, self.steps) for name, value in self.sums.items()}
+        """Means over the micro-batches since the last reset that had the term. Waits for the device."""
+        return {name: float(value) / self.counts[name] for name, value in self.sums.items()}
 
     def speed(self) -> dict[str, float]:
         """Samples per second of this process, and the share of the time spent waiting for data."""

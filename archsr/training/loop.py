@@ -30,9 +30,9 @@ from archsr.training.memory import forecast, micro_batch_of
 from archsr.training.milestones import conclude, log_training, save_run, tell_saved, validate_run
 from archsr.training.pairs import options_of, pair_of, stream_name
 from archsr.training.records import read_lines
-from archsr.training.schedule import place_of, total_of, validation_due
+from archsr.training.schedule import generator_learns, place_of, total_of, validation_due
 from archsr.training.setup import Progress, Run, check_same_run, make_run, restore
-from archsr.training.step import Terms, micro_step, update
+from archsr.training.step import Terms, judge_step, micro_step, update
 from archsr.training.trackers import Track, Trackers, check_trackers
 from archsr.world import World
 
@@ -223,6 +223,7 @@ def _iterate(
     """One optimiser step over the accumulated micro-batches. Returns the keys it trained on."""
     seen: list[str] = []
     terms: list[Terms] = []
+    learns = run.optimizer_d is None or generator_learns(run.config.discriminator, progress.step)
     for part in range(run.accumulation):
         run.alarm.set()
         waiting = time.perf_counter()
@@ -234,20 +235,27 @@ def _iterate(
                 log.degradation(_sheet(run, pair, recipe, batch))
         pair = run.pool.swap(pair, generator(run.config.seed, "pool", stream_name(stage.subset), batch.position))
         share = 1 / run.accumulation
-        terms.append(micro_step(run.parts, pair, share=share, last=part == run.accumulation - 1))
+        step = micro_step if learns else judge_step
+        terms.append(step(run.parts, pair, share=share, last=part == run.accumulation - 1))
         run.suspects.add(progress.step + 1, pair, terms[-1])
         meter.samples += len(batch.keys)
         seen += batch.keys
-    if not health.usable(run, terms):  # all ranks
+    good, judged_right = health.usable(run, terms)  # all ranks
+    if not good:
         health.skip(run, progress, log)  # all ranks
         return seen
     meter.add(terms)
-    if logged:
-        meter.norms = optim.gradient_norms(run.groups)
-    update(run.optimizer_g, run.parts.scaler_g, clip=run.config.training.clip)
+    if learns:
+        if logged:
+            scale = run.parts.scaler_g.get_scale()  # now: the update may change it
+            meter.norms = {name: norm / scale for name, norm in optim.gradient_norms(run.groups).items()}
+        update(run.optimizer_g, run.parts.scaler_g, clip=run.config.training.clip)
+        run.ema.update(progress.step + 1)
     if run.optimizer_d is not None:
-        update(run.optimizer_d, run.parts.scaler_d, clip=run.config.discriminator.clip)
-    run.ema.update(progress.step + 1)
+        if judged_right > run.config.discriminator.pause:
+            run.optimizer_d.zero_grad(set_to_none=True)
+        else:
+            update(run.optimizer_d, run.parts.scaler_d, clip=run.config.discriminator.clip)
     run.suspects.forget()
     return seen
 

@@ -1,7 +1,8 @@
 """What happens between iterations: logging, validating, keeping snapshots and checkpoints. All collectives."""
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,17 @@ import torch
 from torch import Tensor
 
 from archsr import checkpoint
-from archsr.config import LossConfig
+from archsr.checkpoint import about_snapshot
+from archsr.config import LossConfig, TrainConfig
 from archsr.errors import UserError
-from archsr.models.build import official_state
+from archsr.evaluate.judge import PERCEPTUAL, Figures, Rule, best_perceptual, changes_in_words, mean, measures_of
+from archsr.evaluate.measures import Measure
+from archsr.evaluate.pairs import ShardPairs
+from archsr.evaluate.suite import GivenUpError
+from archsr.evaluate.words import listed
+from archsr.models.adapters import merged_state
+from archsr.models.blend import blended
+from archsr.models.build import build, official_state
 from archsr.training import sheets
 from archsr.training.curves import draw_curves
 from archsr.training.health import REMEDY, batch_kept, where_to_look
@@ -20,6 +29,7 @@ from archsr.training.log import Meter, RunLog, clock, peak_memory, sample_of
 from archsr.training.schedule import Place, Plateau, judged, open_end, place_of, seconds_left
 from archsr.training.setup import Progress, Run, contents
 from archsr.training.validation import Validation, validate
+from archsr.upscale.upscaler import open_model
 
 SHOWN = (*LossConfig.model_fields, "total", "d_real", "d_fake")  # of the terms, on the console; log.jsonl has all
 
@@ -36,7 +46,7 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place:
     each = run.config.training.global_batch / speed
     every, validating = run.config.validation.every, progress.validating
     left = seconds_left(progress.step, total, each=each, every=every, validating=validating)
-    norms = {f"grad_norm/{k}": float(v) / run.parts.scaler_g.get_scale() for k, v in meter.norms.items()}
+    norms = {f"grad_norm/{k}": float(v) for k, v in meter.norms.items()}
     values = {
         "iterations": meter.steps, **means, **norms, "lr": place.lr, "images_per_second": speed, "data_wait": waited,
         "peak_memory": memory, "seconds_left": left,
@@ -55,67 +65,108 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place:
 
 
 def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
-    """The averaged and the raw weights on the fixed pairs; keeps the best as a snapshot, and ends a stage on a plateau.
+    """The averaged weights on the fixed pairs; keeps the best as a snapshot, and ends a stage on a plateau.
 
     False where it was given up, because the run is to stop; all ranks agree on that then, and it is for the next start.
     """
     started = time.perf_counter()
     if progress.step == 0:
-        count = min(run.data.manifest.splits["val"].samples, run.config.validation.samples)
-        log.say(f"validating before the first iteration, {count} pairs")
-    with run.ema.in_place():
-        averaged = _score(run, pictures=run.config.validation.pictures)  # all ranks
-    raw = averaged if progress.step == 0 or averaged is None else _score(run, pictures=0)  # all ranks
-    if averaged is None or raw is None:
+        log.say(f"validating before the first iteration, {len(pairs_of(run).numbers())} pairs")
+    progress.distance = progress.distance or run.world.broadcast(_distance(run.config))  # all ranks
+    measures = measures_of(run.config.model.scale, progress.distance)
+    try:
+        with run.ema.in_place():
+            found = _validated(run, measures, pictures=run.config.validation.pictures)  # all ranks
+    except GivenUpError:
         run.wishes.agreed = max(run.world.gather(run.wishes.asked()))  # all ranks
         return False
     progress.validating = time.perf_counter() - started
-    values = {"psnr": averaged.psnr, "ssim": averaged.ssim, "l1": averaged.l1, "pairs": averaged.pairs}
-    values |= {"colour": averaged.colour, "consistency": averaged.consistency}
-    values |= {"raw_psnr": raw.psnr, "raw_ssim": raw.ssim, "raw_l1": raw.l1}
-    metric = run.config.validation.best
-    score = float(values[metric])
-    first = score if progress.first is None else progress.first
-    progress.first = first
-    log.event("validation", progress.step, values)
-    if averaged.seen:
-        before = sheets.before_of(sample_of(run.folder, 0), len(averaged.seen)) if progress.step else []
-        log.picture(progress.step, sheets.draw(averaged.seen, progress.step, before))
-    better = progress.best is None or score > progress.best
-    unit = " dB" if metric == "psnr" else ""
-    log.say(
-        f"validation at {progress.step}: PSNR {averaged.psnr:.4f} dB (raw {raw.psnr:.4f})  SSIM {averaged.ssim:.4f} "
-        f"(raw {raw.ssim:.4f})  {metric} against the start {score - first:+.4f}{unit}{'  best' if better else ''}"
-    )
-    progress.scored = (progress.step, score)
-    progress.original = progress.original or {"colour": averaged.colour, "consistency": averaged.consistency}
-    for warning in run.watch.of_validation(values, progress.original):
+    progress.validated += progress.validating
+    values = found.means()
+    rule = rule_of(run.config, measures)
+    fresh = progress.start is None
+    start = progress.start = progress.start or found.figures
+    wins = rule.wins(found.figures, None if fresh else progress.chosen, start)
+    progress.scored = (progress.step, rule.score(found.figures, start))
+    facts = {"images": found.images, "chosen": wins, "score": progress.scored[1], "leading": rule.leading(start)}
+    log.event("validation", progress.step, {**{k: v for k, v in values.items() if math.isfinite(v)}, **facts})
+    if found.seen:
+        before = sheets.before_of(sample_of(run.folder, 0), len(found.seen)) if progress.step else []
+        log.picture(progress.step, sheets.draw(found.seen, progress.step, before))
+    _tell_validation(progress.step, values, rule, found.figures, start, measures, log, wins=wins)
+    original = {name: mean(scenes) for name, scenes in start.items()}
+    for warning in run.watch.of_validation(values, original):
         log.warn(progress.step, warning)
-    if better:
-        progress.best = score
-        _snapshots(run, progress, "initial" if progress.step == 0 else "best", {metric: score})
+    if wins:
+        progress.chosen, progress.chosen_at = found.figures, progress.step
+        if run.world.rank == 0:  # its share of the fine-tuning was that of older weights
+            (run.folder / "snapshots" / "chosen.safetensors").unlink(missing_ok=True)
+        _snapshots(run, progress, "initial" if progress.step == 0 else "best", {"means": values})
     if log.active:
         with log.forgiving("curves.png"):
             draw_curves(run.folder)
     if progress.step:
-        _watch_plateau(run, progress, log, score)
+        _watch_plateau(run, progress, log, found.figures, rule)
     return True
 
 
-def _watch_plateau(run: Run, progress: Progress, log: RunLog, score: float) -> None:
+def _tell_validation(
+    step: int, values: dict[str, float], rule: Rule, figures: Figures, start: Figures, measures: Sequence[Measure],
+    log: RunLog, *, wins: bool,
+) -> None:  # fmt: skip
+    taken = [m for m in measures if math.isfinite(values[m.name])]
+    shown = "  ".join(f"{m.title.split(',')[0]} {values[m.name]:.4g}{_ARROWS[m.higher_is_better]}" for m in taken)
+    log.say(f"validation at {step}: {shown}{'  chosen' if wins else ''}")
+    if step:
+        said = rule.objections(figures, start)
+        log.say(f"  against the start: {changes_in_words(figures, start, measures)}"
+                f"{f'; may not be chosen: {listed(said)}' if said else ''}")  # fmt: skip
+
+
+_ARROWS = {True: "↑", False: "↓"}  # which way is good
+
+
+def _distance(config: TrainConfig) -> str:
+    named = config.validation.perceptual
+    wanted = config.best if config.best in PERCEPTUAL else named
+    return best_perceptual() if wanted == "auto" else wanted
+
+
+def rule_of(config: TrainConfig, measures: Sequence[Measure]) -> Rule:
+    """By what a run chooses."""
+    return Rule(config.best, config.validation.fidelity_floor, {m.name: m.higher_is_better for m in measures})
+
+
+def pairs_of(run: Run) -> ShardPairs:
+    """The validation pairs of a run."""
+    return ShardPairs(run.data.folder, "val", run.config.validation.samples)
+
+
+def _validated(run: Run, measures: Sequence[Measure], *, pictures: int) -> Validation:
+    """Of the weights as they are in the network now, in a plain network of their own, as `archsr evaluate` opens it."""
+    net = build(run.config.model)
+    net.load_state_dict(merged_state(run.raw_g))
+    return validate(
+        net.requires_grad_(False).eval(), pairs_of(run), measures, pictures=pictures, device=run.accelerator.device,
+        world=run.world, given_up=run.wishes.already,
+    )  # fmt: skip
+
+
+def _watch_plateau(run: Run, progress: Progress, log: RunLog, figures: Figures, rule: Rule) -> None:
     """End a stage that waits for a plateau when there is one. Equal on all ranks."""
     place = place_of(run.config.training.stages, progress.step - 1, progress.ends)  # of the last iteration
-    if place.stage.until != "plateau":
+    if place.stage.until != "plateau" or progress.start is None:
         return
     known = Plateau(**progress.plateau) if progress.plateau else None
-    found = judged(known, place, score)
+    found = judged(known, place, figures, start=progress.start, rule=rule)
     progress.plateau = asdict(found)
     if found.waited >= place.stage.patience and progress.step < place.end:
+        name = rule.leading(figures)
         progress.ends[str(place.number)] = progress.step
-        log.event("plateau", progress.step, {"stage": place.number, "best": found.best})
+        log.event("plateau", progress.step, {"stage": place.number, "best": mean(found.best[name])})
         log.say(
             f"stage {place.number + 1} ends at {progress.step}: {found.waited} validations without a better "
-            f"{run.config.validation.best} than {found.best:.4f}"
+            f"{name} than {mean(found.best[name]):.4f}"
         )
 
 
@@ -125,20 +176,7 @@ def finite(tensors: Iterable[Tensor]) -> bool:
     return bool(torch.isfinite(torch.stack(norms)).all())
 
 
-def _score(run: Run, *, pictures: int) -> Validation | None:
-    return validate(
-        run.raw_g,
-        run.data.folder,
-        run.data.manifest,
-        samples=run.config.validation.samples,
-        pictures=pictures,
-        device=run.accelerator.device,
-        world=run.world,
-        given_up=run.wishes.already,
-    )
-
-
-def _snapshots(run: Run, progress: Progress, name: str, scores: dict[str, float]) -> None:
+def _snapshots(run: Run, progress: Progress, name: str, scores: dict[str, Any]) -> None:
     """Weights for use: averaged, and raw beside them. Rank 0's saver writes; every rank has the same weights."""
     if run.world.rank != 0:
         return
@@ -194,13 +232,63 @@ def tell_saved(run: Run, log: RunLog) -> None:
 
 
 def conclude(run: Run, progress: Progress, log: RunLog) -> None:
-    """Wait for what is still being written, and say plainly whether the run found anything better than its start."""
+    """Find the share of the fine-tuning that is best, and say plainly what the run made better and what worse."""
     run.saver.settle()  # all ranks
     tell_saved(run, log)
-    metric = run.config.validation.best
-    gain = (progress.best or 0.0) - (progress.first or 0.0)
-    log.event("end", progress.step, {"best": progress.best, "first": progress.first})
-    if gain > 0:
-        log.say(f"done: best {metric} {progress.best:.4f}, {gain:+.4f} against the start; archsr evaluate {run.folder}")
-    else:
-        log.say(f"done: NOT BETTER than the start on the validation pairs ({metric}); archsr evaluate {run.folder}")
+    if progress.start is None or progress.chosen is None:
+        return
+    measures = measures_of(run.config.model.scale, progress.distance)
+    strength, figures = 1.0, progress.chosen
+    if run.config.validation.strength and progress.chosen_at:
+        strength, figures = _best_strength(run, progress, log, measures)  # all ranks
+    told = changes_in_words(figures, progress.start, measures)
+    rule = rule_of(run.config, measures)
+    log.event("end", progress.step, {"chosen": progress.chosen_at, "strength": strength, "rule": rule.best,
+                                     "share": _share_of_validations(run, progress)})  # fmt: skip
+    more = f"archsr evaluate {run.folder}"
+    if not progress.chosen_at:
+        log.say(f"done: NOT BETTER than the start by {_rule_in_words(rule, figures)} on the validation pairs; {more}")
+        return
+    share = f" at strength {strength:g}" if strength != 1 else ""
+    log.say(f"done: iteration {progress.chosen_at}{share} is chosen by {_rule_in_words(rule, figures)}; {told}; {more}")
+
+
+def _rule_in_words(rule: Rule, figures: Figures) -> str:
+    return f"balance ({rule.leading(figures)}, with PSNR and NIQE kept)" if rule.best == "balance" else rule.best
+
+
+def _share_of_validations(run: Run, progress: Progress) -> float:
+    """Of the whole time since the process began."""
+    return progress.validated / max(progress.validated, time.time() - run.wishes.started)
+
+
+def _best_strength(run: Run, progress: Progress, log: RunLog, measures: Sequence[Measure]) -> tuple[float, Figures]:
+    """How far to go from the start to the chosen weights, by the rule on the validation pairs; written as a snapshot.
+
+    Four shares, then the two between the best and its neighbours.
+    """
+    assert progress.start is not None
+    assert progress.chosen is not None
+    folder, rule = run.folder / "snapshots", rule_of(run.config, measures)
+    net, *ends = run.world.together(
+        lambda: [open_model(str(folder / f"{n}.safetensors"))[0] for n in ("best", "initial", "best")]
+    )
+    found = {1.0: progress.chosen}
+
+    def score(share: float) -> float:
+        if share not in found:
+            net.load_state_dict(blended(ends[0].state_dict(), ends[1].state_dict(), share))
+            found[share] = validate(
+                net, pairs_of(run), measures, pictures=0, device=run.accelerator.device, world=run.world
+            ).figures  # all ranks
+        value = rule.score(found[share], progress.start or {})
+        return float("-inf") if value is None else value
+
+    best = max((1.0, 0.75, 0.5, 0.25), key=score)
+    best = max((best, *(s for s in (best - 0.125, best + 0.125) if s < 1)), key=score)
+    log.event("strength", progress.step, {f"{s:g}": rule.score(f, progress.start) for s, f in sorted(found.items())})
+    net.load_state_dict(blended(ends[0].state_dict(), ends[1].state_dict(), best))
+    about = {**about_snapshot(folder / "best.safetensors"), "strength": best}
+    if run.world.rank == 0:
+        checkpoint.write_snapshot(folder / "chosen.safetensors", official_state(net), about=about)
+    return best, found[best]

@@ -7,8 +7,12 @@ resumed run goes on exactly.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from archsr.config import Stage
+from archsr.config import DiscriminatorConfig, Stage
+
+if TYPE_CHECKING:  # `archsr runs` needs no torch
+    from archsr.evaluate.judge import Figures, Rule
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ def open_end(stages: Sequence[Stage], ends: Mapping[str, int]) -> bool:
     return any(stage.until == "plateau" and str(number) not in ends for number, stage in enumerate(stages))
 
 
+def generator_learns(judge: DiscriminatorConfig, step: int) -> bool:
+    """Whether the generator learns in iteration `step` (0, 1, ...): after the warm-up, in every so-manieth."""
+    return step >= judge.warmup and (step - judge.warmup) % judge.every == 0
+
+
 def validation_due(step: int, total: int, every: int) -> bool:
     """Whether one belongs after iteration `step` (1, 2, ...) of `total`; 0 is before the first."""
     return step % every == 0 or step == total
@@ -88,19 +97,19 @@ def seconds_left(step: int, total: int, *, each: float, every: int, validating: 
 
 @dataclass(frozen=True)
 class Plateau:
-    """Of the stage `number`: its best score, and how many validations since brought none better."""
+    """Of the stage `number`: figures of its best weights, and how many validations since brought none better."""
 
     number: int
-    best: float
+    best: "Figures"
     waited: int = 0
 
 
-def judged(plateau: Plateau | None, place: Place, score: float) -> Plateau:
-    """After another validation with `score` (higher is better). A new stage begins anew."""
+def judged(plateau: Plateau | None, place: Place, figures: "Figures", *, start: "Figures", rule: "Rule") -> Plateau:
+    """After another validation. A new stage begins anew; better is what the rule prefers, by at least `min_delta`."""
     if plateau is None or plateau.number != place.number:
-        return Plateau(place.number, score)
-    if score > plateau.best + place.stage.min_delta:
-        return Plateau(place.number, score)
+        return Plateau(place.number, figures)
+    if rule.wins(figures, plateau.best, start, least=place.stage.min_delta):
+        return Plateau(place.number, figures)
     return Plateau(place.number, plateau.best, plateau.waited + 1)
 
 

@@ -1,7 +1,7 @@
 """Everything a run needs before its first iteration: data, networks, optimisers, and where it stopped before."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from archsr import checkpoint, config_file
 from archsr.config import SCRATCH, SpandrelConfig, TrainConfig
 from archsr.degrade.pool import PairPool, deal
 from archsr.errors import UserError
+from archsr.evaluate.judge import Figures
 from archsr.models.build import Generator, build, build_discriminator
 from archsr.models.foreign import Foreign
 from archsr.models.recompute import recompute_modules
@@ -45,25 +46,28 @@ _FREE = (
 
 @dataclass
 class Progress:
-    """Where a run stands: iterations done, samples taken from each subset's stream, the best validation so far.
+    """Where a run stands: iterations done, samples taken from each subset's stream, and what validations found.
 
-    `skipped`: the latest iterations without an update, because a loss was no number. `scored`: the iteration of the
-    last validation, and its score. `ends`: where plateaus ended stages; `plateau`: a `schedule.Plateau` as a table.
-    `original`: further values of the first validation. `ident`: what trackers know the run by. `validating`: seconds
-    that the last validation took.
+    `start`, `chosen`: figures of the first validation and of the chosen weights (evaluate/judge.py), `chosen_at` their
+    iteration; `distance`: which perceptual distance is taken. `skipped`: the latest iterations without an update,
+    because a loss was NaN or infinite. `scored`: the iteration of the last validation, and its score, None for weights
+    that may not be chosen. `ends`: where plateaus ended stages; `plateau`: a `schedule.Plateau` as a table. `ident`:
+    what trackers know the run by. `validating`: seconds that the last validation took, `validated` of all.
     """
 
     step: int = 0
     taken: dict[str, int] = field(default_factory=dict[str, int])
-    best: float | None = None
-    first: float | None = None
+    start: Figures | None = None
+    chosen: Figures | None = None
+    chosen_at: int = 0
+    distance: str = ""
     skipped: list[int] = field(default_factory=list[int])
-    scored: tuple[int, float] | None = None
+    scored: tuple[int, float | None] | None = None
     ends: dict[str, int] = field(default_factory=dict[str, int])
     plateau: dict[str, Any] | None = None
-    original: dict[str, float] | None = None
     ident: str = ""
     validating: float = 0.0
+    validated: float = 0.0
 
     @property
     def scored_at(self) -> int | None:
@@ -170,7 +174,7 @@ def make_run(
     if raw_d is not None and config.discriminator.train:
         net_d = accelerator.prepare_model(raw_d)
         own = Group("discriminator", config.discriminator.lr_scale, dict(raw_d.named_parameters()))
-        optimizer_d = make_optimizer([own], config.training.optimizer, lr=first.lr)
+        optimizer_d = make_optimizer([own], config.discriminator.optimizer, lr=first.lr)
     elif raw_d is not None:
         raw_d.to(accelerator.device)
     # stored pairs were never degraded batch by batch: there is nothing to mix
@@ -271,7 +275,16 @@ def restore(run: Run, saved: checkpoint.Loaded) -> Progress:
     same = len(own) == run.world.size
     share = own[run.world.rank] if same else deal(own, rank=run.world.rank, world=run.world.size)
     run.pool.load(share, device=run.accelerator.device)
-    return Progress(**saved.state["progress"])
+    return progress_from(saved.state["progress"])
+
+
+def progress_from(stored: Mapping[str, Any]) -> Progress:
+    """Of a checkpoint, also of earlier versions, which knew one score and no figures: those begin anew."""
+    known = {f.name for f in fields(Progress)}
+    found = {name: value for name, value in stored.items() if name in known}
+    if "start" not in stored:
+        found |= {"scored": None, "plateau": None}
+    return Progress(**found)
 
 
 def check_same_run(config: TrainConfig, folder: Path, saved: checkpoint.Loaded) -> None:

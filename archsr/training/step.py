@@ -53,6 +53,13 @@ def micro_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:
     return terms
 
 
+def judge_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:
+    """As `micro_step`, but only the discriminator learns: while it warms up, and in iterations that are its own."""
+    with torch.no_grad():
+        fake = parts.net_g(pair.lq).float()
+    return _discriminator_pass(parts, pair.gt, fake, share, last)
+
+
 def _generator_pass(parts: Parts, pair: Pair, share: float, last: bool) -> tuple[Tensor, Terms]:
     wanted = parts.losses.terms()
     sharpened = any(term.sharpened for term in wanted.values())

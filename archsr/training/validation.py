@@ -1,93 +1,66 @@
-"""Validation during training: the fixed pairs, shared out over all ranks and gathered exactly."""
+"""Validation during training: by the function that `archsr evaluate` uses, in float32, so that digits are the same."""
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import Tensor
 
-from archsr.colour import mean_drift
+from archsr.evaluate.contenders import Contender
+from archsr.evaluate.judge import Figures, figures_of, mean
+from archsr.evaluate.measures import Measure
+from archsr.evaluate.pairs import Pair, Pairs
+from archsr.evaluate.suite import evaluate
 from archsr.images import tensor_to_pixels, to_float
-from archsr.manifest import Manifest, Sample
-from archsr.metrics import psnr, ssim
-from archsr.remote import Place
-from archsr.stream.loader import eval_pairs
+from archsr.models.build import Generator
 from archsr.training.sheets import SIDE, Seen, of_each_scene
+from archsr.upscale.upscaler import Upscaler
 from archsr.world import World
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Means over all pairs, the same on every rank and on any number of ranks, and some of rank 0's pictures.
+    """Every value by metric and scene, the same on every rank and on any number of ranks; some of rank 0's images."""
 
-    `colour`: CIEDE2000 between mean colours of result and ground truth; `consistency`: mean absolute difference between
-    the input and the result reduced to its size.
-    """
-
-    psnr: float
-    ssim: float
-    l1: float
-    colour: float
-    consistency: float
-    pairs: int
+    figures: Figures
+    images: int
     seen: list[Seen]
 
+    def means(self) -> dict[str, float]:
+        """The mean of each metric over the images."""
+        return {name: mean(scenes) for name, scenes in self.figures.items()}
 
-@torch.no_grad()
+
 def validate(
-    net: nn.Module,
-    folder: Place,
-    manifest: Manifest,
+    net: Generator,
+    pairs: Pairs,
+    measures: Sequence[Measure],
     *,
-    samples: int,
     pictures: int,
     device: torch.device,
     world: World,
     given_up: Callable[[], bool] = lambda: False,
-) -> Validation | None:
-    """Restore the validation pairs with `net` and compare with their ground truth. A collective.
+) -> Validation:
+    """Restore the validation pairs with `net` (plain, in float32) and measure. A collective.
 
-    None where `given_up`, asked before every pair, said so on any rank.
+    Raises `GivenUpError` where `given_up`, asked before every image, said so on any rank.
     """
-    was_training = net.training
-    net.eval()
-    scores: list[tuple[float, ...]] = []
     seen: list[Seen] = []
-    split = manifest.splits["val"]
-    pairs = eval_pairs(folder, split, limit=samples, rank=world.rank, world=world.size)
-    total = min(split.samples, samples) // world.size
-    hidden = world.rank > 0 or not sys.stderr.isatty()
-    for pair in tqdm(pairs, desc="validating", total=total, unit="pair", leave=False, disable=hidden):
-        if given_up():
-            break
-        lq, gt = (to_float(p)[None].to(device) for p in (pair.lq, pair.gt))
-        sr = net(lq).float().clamp(0, 1)
-        quality = (psnr(sr, gt, border=manifest.scale), ssim(sr, gt, border=manifest.scale), F.l1_loss(sr, gt))
-        reduced = F.interpolate(sr, size=lq.shape[2:], mode="area")
-        quality += (mean_drift(sr, gt), F.l1_loss(reduced, lq))
-        scores.append((pair.number, *map(float, quality)))
+
+    def look(pair: Pair, made: Mapping[str, Tensor]) -> None:
         if world.rank == 0 and pictures:
-            seen = of_each_scene([*seen, _seen(pair.sample, lq, sr, gt)], pictures)
-    net.train(was_training)
-    parts = world.gather(None if given_up() else scores)  # all ranks
-    whole = [part for part in parts if part is not None]
-    if len(whole) < len(parts):
-        return None
-    gathered = sorted(score for part in whole for score in part)
-    means = np.array(gathered)[:, 1:].mean(axis=0)
-    return Validation(*map(float, means), pairs=len(gathered), seen=seen)
+            seen[:] = of_each_scene([*seen, _seen(pair, made["now"])], pictures)
+
+    now = Contender("now", "now", Upscaler(net, device=device, tile=0).restore)
+    scores = evaluate(pairs, [now], measures, world=world, progress="validating", look=look, given_up=given_up)
+    return Validation(figures_of(scores, "now"), len(scores.rows), seen)
 
 
-def _seen(sample: Sample, lq: Tensor, sr: Tensor, gt: Tensor) -> Seen:
-    """The input enlarged by repetition, and the middle of each picture."""
+def _seen(pair: Pair, sr: Tensor) -> Seen:
+    """The input enlarged by repetition, and the middle of each image."""
+    lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
     enlarged = F.interpolate(lq, size=sr.shape[2:], mode="nearest")
     top, left = ((length - min(SIDE, length)) // 2 for length in sr.shape[2:])
-    return Seen(
-        sample.photo,
-        sample.scene,
-        *(tensor_to_pixels(p[:, :, top : top + SIDE, left : left + SIDE]) for p in (enlarged, sr, gt)),
-    )
+    shown = (tensor_to_pixels(p[:, :, top : top + SIDE, left : left + SIDE]) for p in (enlarged, sr, gt))
+    return Seen(pair.key, pair.scene, *shown)

