@@ -50,6 +50,7 @@ ALLOWED = {
                  "checkpoint", "upscale", "remote", "world", "colour"},
     "app": {"config", "images", "picture_files", "models", "checkpoint", "upscale", "degrade", "seeds", "metrics",
             "runs", "evaluate"},
+    "vote": {"config", "seeds", "images", "checkpoint", "upscale", "evaluate"},
     "export": {"config", "models", "checkpoint", "upscale"},
     "sheet": {"config", "degrade", "images", "metrics"},
     "histograms": {"degrade"},

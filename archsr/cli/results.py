@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsr import arguments as a
+from archsr.errors import UserError
 
 if TYPE_CHECKING:
     from archsr.arguments import Verbs
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 def add(verbs: "Verbs") -> None:
     """Add all of them."""
     _add_evaluate(verbs)
+    _add_vote(verbs)
     _add_blend(verbs)
     _add_upscale(verbs)
     _add_export(verbs)
@@ -73,6 +75,41 @@ def _add_evaluate(verbs: "Verbs") -> None:
     p.add_argument("--limit", type=a.positive, help="at most this many pictures")
     p.add_argument("--out", type=Path, help="default: RUN/evaluation/SPLIT")
     p.add_argument("--tile", type=a.count, default=0, help="tile side in input pixels, 0 for none (default)")
+
+
+def _vote(args: argparse.Namespace) -> int:
+    from archsr.vote.main import Question, ask, tell
+
+    if args.result is not None:
+        tell(args.result)
+        return 0
+    if args.b is None:
+        raise UserError("archsr vote takes two models, or --result FOLDER (archsr vote --help)")
+    question = Question(args.a, args.b, args.on, args.split, args.limit, args.crop, args.device)
+    ask(question, out=args.out, host=args.host, port=args.port)
+    return 0
+
+
+def _add_vote(verbs: "Verbs") -> None:
+    examples = [
+        "archsr vote original runs/tail --on shards/photos",
+        "archsr vote runs/tail runs/full --on photos --limit 40 --out runs/full/votes",
+        "archsr vote --result vote/original-tail",
+    ]
+    p = a.verb(verbs, "vote", "a page on which people say which of two models they prefer", examples, _vote)
+    p.add_argument("a", nargs="?", metavar="A", help="a run folder, a weights file, an official name, bicubic, or "
+                   "original: what the other one, a run, began with")  # fmt: skip
+    p.add_argument("b", nargs="?", metavar="B", help="likewise")
+    p.add_argument("--on", metavar="SHARDS|FOLDER", default="",
+                   help="images, as of archsr evaluate (default: the first run's dataset)")  # fmt: skip
+    p.add_argument("--split", choices=("val", "test"), default="test", help="of a dataset (default: test)")
+    p.add_argument("--limit", type=a.positive, help="at most this many images, of every scene")
+    p.add_argument("--crop", type=a.positive, default=512, help="the middle of an image, pixels a side (512)")
+    p.add_argument("--out", type=Path, help="default: vote/A-B; the same command goes on there")
+    p.add_argument("--result", type=Path, metavar="FOLDER", help="tell the result of a folder so far, and stop")
+    p.add_argument("--host", default="127.0.0.1", help="who may reach it: 0.0.0.0 is everybody (127.0.0.1)")
+    p.add_argument("--port", type=a.positive, default=7861, help="(7861)")
+    p.add_argument("--device", default="all", help="all, cpu, cuda:0, or several: cuda:0,cuda:1 (all)")
 
 
 def _blend(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from archsr.config import DataConfig
 from archsr.errors import UserError
 from archsr.evaluate import contenders as who
 from archsr.evaluate.architecture import architecture
+from archsr.evaluate.asked import HOME, IN_RUN, asked_people
 from archsr.evaluate.figures import choose, show, write_figures
 from archsr.evaluate.html import page
 from archsr.evaluate.measures import check_names, extra, perceptual, standard
@@ -113,7 +114,8 @@ def _write(
     protocol = " ".join([*unlike, _protocol(question, pairs, border=border)])
     title = f"{', '.join(Path(m).name for m in question.models)} on {pairs.name}"
     new = primary(scores)
-    text = markdown(scores, title=title, protocol=protocol)
+    asked = asked_people([Path(s) / IN_RUN for s in question.models if who.is_run(s)] + [HOME], contenders, pairs)
+    text = markdown(scores, title=title, protocol=protocol, asked=asked)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / "report.md", text.encode())
@@ -122,7 +124,7 @@ def _write(
         shown = show(choose(scores, scores.measures[0], new), pairs, contenders, scores, new=new)
         figures = write_figures(folder, shown) if shown else []
         html = page(scores, title=title, protocol=protocol, shown=shown, figures=[folder / f for f in figures],
-                    extras=_curves(question), config=_config(question))  # fmt: skip
+                    extras=_curves(question), config=_config(question), asked=asked)  # fmt: skip
         write_bytes(folder / "report.html", html.encode())
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None

@@ -24,11 +24,15 @@ INTERPOLATIONS = ("bicubic", "lanczos")
 
 @dataclass(frozen=True)
 class Contender:
-    """A model under its short `name`, with a `title` for people; `restore` maps (1, 3, h, w) to (1, 3, s·h, s·w)."""
+    """A model under its short `name`, with a `title` for people; `restore` maps (1, 3, h, w) to (1, 3, s·h, s·w).
+
+    `weights`: the file, the official name or the interpolation behind it; empty for a blend.
+    """
 
     name: str
     title: str
     restore: Restore
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def bicubic(scale: int) -> Contender:
         enlarged = np.clip(imresize(pixels, scale=scale), 0, 1)
         return pixels_to_tensor(np.round(enlarged * 255).astype(np.uint8)).to(lq.device)
 
-    return Contender("bicubic", "bicubic", restore)
+    return Contender("bicubic", "bicubic", restore, "bicubic")
 
 
 def lanczos(scale: int) -> Contender:
@@ -59,7 +63,7 @@ def lanczos(scale: int) -> Contender:
         large = image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS)
         return pixels_to_tensor(np.asarray(large)).to(lq.device)
 
-    return Contender("lanczos", "Lanczos", restore)
+    return Contender("lanczos", "Lanczos", restore, "lanczos")
 
 
 def is_run(source: str) -> bool:
@@ -87,15 +91,15 @@ def contenders_of(sources: Sequence[str], scale: int, options: Options) -> list[
     found += [lanczos(scale)] if "lanczos" in sources else []
     runs = [s for s in sources if is_run(s)]
     for name, run in _originals(runs).items():
-        net, _ = open_model(checkpoint.weights_of(run, which="initial"))
+        start = checkpoint.weights_of(run, which="initial")
         title = f"original ({Path(run_config(run).model.weights).name})"
-        found.append(_model(name, title, net, options))
+        found.append(_model(name, title, open_model(start)[0], options, weights=start))
     for source in sources:
         if is_run(source):
             found += _of_run(source, options, alone=len(runs) == 1)
         elif source not in INTERPOLATIONS:
-            net, _ = open_model(source)
-            found.append(_model(_short(source), _short(source), net, options))
+            weights = checkpoint.weights_of(source)
+            found.append(_model(short(source), short(source), open_model(source)[0], options, weights=weights))
     names = [c.name for c in found]
     if doubled := {n for n in names if names.count(n) > 1}:
         raise UserError(f"two models are called {sorted(doubled)[0]}; rename a file or a run")
@@ -117,7 +121,7 @@ def _originals(runs: Sequence[str]) -> dict[str, str]:
         by_weights.setdefault(run_config(run).model.weights, run)
     if len(by_weights) == 1:
         return {"original": next(iter(by_weights.values()))}
-    return {f"original {_short(weights)}": run for weights, run in by_weights.items()}
+    return {f"original {short(weights)}": run for weights, run in by_weights.items()}
 
 
 def _of_run(run: str, options: Options, *, alone: bool) -> list[Contender]:
@@ -128,7 +132,7 @@ def _of_run(run: str, options: Options, *, alone: bool) -> list[Contender]:
     net, _ = open_model(str(source))
     share = f", strength {about['strength']:g}" if about.get("strength", 1) != 1 else ""
     title = f"fine-tuned ({config.name}, {source.stem}, step {about.get('step', '?')}{share})"
-    found = [_model(name, title, net, options)]
+    found = [_model(name, title, net, options, weights=str(source))]
     start, _ = open_model(checkpoint.weights_of(run, which="initial"))
     whole, _ = open_model(checkpoint.weights_of(run, which="best" if options.which == "chosen" else options.which))
     for alpha in options.blends:
@@ -138,8 +142,9 @@ def _of_run(run: str, options: Options, *, alone: bool) -> list[Contender]:
     return found
 
 
-def _model(name: str, title: str, net: torch.nn.Module, options: Options) -> Contender:
-    return Contender(name, title, Upscaler(net, tile=options.tile, device=_device()).restore)  # pyright: ignore[reportArgumentType]
+def _model(name: str, title: str, net: torch.nn.Module, options: Options, *, weights: str = "") -> Contender:
+    upscaler = Upscaler(net, tile=options.tile, device=_device())  # pyright: ignore[reportArgumentType]
+    return Contender(name, title, upscaler.restore, weights)
 
 
 def _device() -> torch.device:
@@ -148,5 +153,6 @@ def _device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def _short(source: str) -> str:
+def short(source: str) -> str:
+    """What a file or a name is called in a report."""
     return Path(source).name.removesuffix(".safetensors").removesuffix(".pth").removesuffix(".fp16")

@@ -82,14 +82,16 @@ def page(
     figures: Sequence[Path],
     extras: dict[str, Path],
     config: str = "",
+    asked: Sequence[str] = (),
 ) -> str:
-    """The page. `figures`: PNG files; `extras`: further PNG files under their headings; `config`: TOML."""
+    """The page. `figures`: PNG files; `extras`: further ones under their headings; `config`: TOML; `asked`: people."""
     titles = dict(scores.contenders)
     parts = [f"<h1>{escape(title)}</h1>"]
     told = rivals(scores) or scores.challengers
     for name in told:
         parts += [f"<p class=said>{escape(in_words(scores, name, scores.baseline))}</p>",
                   f"<p>{_bold(sentence(scores, name, scores.baseline))}</p>"]  # fmt: skip
+    parts += [f"<p>{escape(said)}</p>" for said in asked]
     explained = "<p class=small><a href='#measures'>What the measures mean</a>; ↑ higher is better, ↓ lower.</p>"
     parts += ["<h2>Means</h2>", explained, _table(*means_table(scores))]
     parts.append(f"<p class=small>{escape(protocol)}</p>")

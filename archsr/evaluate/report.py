@@ -32,12 +32,13 @@ _FIRST = 3  # measures that the Markdown lists for each picture
 _LISTED = 200  # pictures that the Markdown lists one by one; all are in scores.parquet
 
 
-def markdown(scores: Scores, *, title: str, protocol: str) -> str:
-    """The whole report: means, what they say, how they were taken, and the pictures."""
+def markdown(scores: Scores, *, title: str, protocol: str, asked: Sequence[str] = ()) -> str:
+    """The whole report: means, what they say, how they were taken, and the pictures. `asked`: what people said."""
     old, new = scores.baseline, primary(scores)
     lines = [f"# {title}", ""]
     lines += [line for name in rivals(scores)
               for line in (in_words(scores, name, old), "", sentence(scores, name, old), "")]  # fmt: skip
+    lines += [line for said in asked for line in (said, "")]
     lines += [*_means(scores), "", f"*{protocol}*", ""]
     lines += [f"- {name} could not be computed: {reason}" for name, reason in scores.missing.items()]
     for name in scores.challengers:

@@ -81,7 +81,7 @@ def paired(differences: Mapping[str, Sequence[float]], *, higher_is_better: bool
 class Pooled:
     """Mean paired difference over seeds and images, a 95 % interval for other scenes and seeds, and what makes it wide.
 
-    `of_seeds`: the mean difference of each seed. `low` and `high` are NaN below six scenes.
+    `of_seeds`: the mean difference of each seed (or person). `low` and `high` are NaN below six scenes.
     """
 
     mean: float
@@ -99,23 +99,25 @@ class Pooled:
 
 
 def pooled(by_seed: Sequence[Mapping[str, Sequence[float]]], *, seed: int = 0) -> Pooled:
-    """Per-image differences by scene, of several seeds on the same images.
+    """Per-image differences by scene, of several seeds, or judgements of several people, who need not share all images.
 
     Scenes and seeds are resampled, each by itself; the seeds' deviations from their mean are first scaled by
-    √(n / (n − 1)), as a resample of few spreads too little. One seed says nothing about others.
+    √(n / (n − 1)), as a resample of few spreads too little. A seed counts by its number of images, none may have none.
+    One seed says nothing about others.
     """
-    scenes = list(by_seed[0])
-    counts = np.array([len(by_seed[0][s]) for s in scenes])
-    sums = np.array([[float(np.sum(one[s])) for s in scenes] for one in by_seed])  # (seeds, scenes)
-    of_seeds = sums.sum(1) / counts.sum()
-    mean, size = float(of_seeds.mean()), len(by_seed)
+    scenes = list(dict.fromkeys(s for one in by_seed for s in one))
+    counts = np.array([[len(one.get(s, ())) for s in scenes] for one in by_seed])  # (seeds, scenes)
+    sums = np.array([[float(np.sum(one.get(s, ()))) for s in scenes] for one in by_seed])
+    weights = counts.sum(1)
+    of_seeds = sums.sum(1) / weights
+    mean, size = float(sums.sum() / weights.sum()), len(by_seed)
     low = high = math.nan
     if len(scenes) >= FEWEST_SCENES:
-        means = _resampled(sums.mean(0), counts, seed)
+        means = _resampled(sums.sum(0), counts.sum(0), seed)
         if size > 1:
-            rng = np.random.default_rng(seed_of(seed, "bootstrap of seeds"))
+            drawn = np.random.default_rng(seed_of(seed, "bootstrap of seeds")).integers(0, size, (_RESAMPLES, size))
             deviations = (of_seeds - mean) * math.sqrt(size / (size - 1))
-            means = means + deviations[rng.integers(0, size, (_RESAMPLES, size))].mean(axis=1)
+            means = means + (weights * deviations)[drawn].sum(1) / weights[drawn].sum(1)
         low, high = (float(v) for v in np.percentile(means, _percentiles(len(scenes))))
     return Pooled(mean, low, high, tuple(float(v) for v in of_seeds), len(scenes))
 

@@ -1,0 +1,1 @@
+"""Asking people which of two models they prefer: `archsr vote`."""

@@ -1,0 +1,92 @@
+"""`archsr vote`: restore once, serve the page until it is ended, and say what people said."""
+
+import re
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from archsr.config import DataConfig
+from archsr.errors import UserError
+from archsr.evaluate import contenders as who
+from archsr.evaluate.asked import HOME, RESULT, fingerprint_of
+from archsr.evaluate.pairs import Pairs, open_pairs
+from archsr.upscale.devices import devices_of
+from archsr.vote import study as st
+from archsr.vote import votes as vt
+from archsr.vote.models import models_of, scale_of
+from archsr.vote.restoring import restored
+from archsr.vote.result import markdown, result_of, write
+from archsr.vote.server import is_loopback, served
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which of the models `a` and `b` is better `on` images (default: those of the first run's dataset)."""
+
+    a: str
+    b: str
+    on: str = ""
+    split: str = "test"
+    limit: int | None = None
+    crop: int = 512
+    device: str = "all"
+
+
+def prepared(question: Question, out: Path | None) -> tuple[Path, st.Study]:
+    """The folder of a question, with all that is shown in it. Raises `UserError`."""
+    a, b = models_of(question.a, question.b)
+    pairs = _pairs(question)
+    if question.crop < pairs.scale:
+        raise UserError(f"--crop {question.crop}: at least {pairs.scale} pixels, which is one of the input")
+    folder = out or HOME / re.sub(r"[^\w.+-]", "-", f"{a.name}-{b.name}")
+    asking = st.Asking(a, b, fingerprint_of(pairs), pairs.name, question.limit, question.crop)
+    study = restored(folder, st.begun(folder, asking), pairs, devices_of(question.device))
+    if not study.images:
+        raise UserError(f"{pairs.name}: no images there")
+    return folder, study
+
+
+def ask(question: Question, *, out: Path | None, host: str, port: int) -> None:
+    """Serve the page, end with SIGINT or SIGTERM, and tell the result. Raises `UserError`."""
+    folder, study = prepared(question, out)
+    over = threading.Event()
+
+    def end(number: int, frame: object) -> None:  # noqa: ARG001 - as signal wants it
+        over.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    with served(folder, study, host=host, port=port) as address:
+        print(f"archsr vote: {address} ({len(study.images)} images; Ctrl-C ends it and tells the result)", flush=True)
+        if not is_loopback(host):
+            print("archsr: anybody who can reach this machine can see the images and vote", file=sys.stderr)
+        over.wait()
+    tell(folder)
+
+
+def tell(folder: Path) -> None:
+    """Print the result so far and write it into the folder. Raises `UserError` where nobody is asked there."""
+    study = st.read(folder)
+    votes = vt.read(folder, study.scenes())
+    if votes.damaged:
+        print(f"archsr: {votes.word()}", file=sys.stderr)
+    result = result_of(study, votes)
+    if result is None:
+        for name in (RESULT, "result.md"):  # of votes that were taken back
+            (folder / name).unlink(missing_ok=True)
+        print(f"{folder}: no votes yet")
+        return
+    write(folder, result)
+    print(markdown(result).strip())
+    print(f"written: {folder}/{RESULT}, result.md; every vote is in {vt.NAME}")
+
+
+def _pairs(question: Question) -> Pairs:
+    runs = [source for source in (question.a, question.b) if who.is_run(source)]
+    if not question.on and not runs:
+        raise UserError("--on SHARDS|FOLDER: which images? Only a run has a dataset of its own")
+    data = who.run_config(runs[0]).data if runs else DataConfig()
+    scale = scale_of(question.a, question.b)
+    return open_pairs(question.on or data.shards, data, split=question.split, scale=scale, limit=question.limit)

@@ -1,0 +1,64 @@
+"""The two models of a vote: what they are called, what they are known by, and how each restores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from archsr.checkpoint import weights_of
+from archsr.errors import UserError
+from archsr.evaluate import contenders as who
+from archsr.evaluate.asked import identity_of
+from archsr.upscale.upscaler import Upscaler, open_model
+
+ORIGINAL = "original"
+_INTERPOLATIONS = {"bicubic": who.bicubic, "lanczos": who.lanczos}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model under its `name`; `weights`: the file or the name behind it; `identity`: what it is known by."""
+
+    name: str
+    weights: str
+    identity: str
+
+    def restore(self, scale: int, devices: Sequence[torch.device]) -> who.Restore:
+        """How it restores (1, 3, h, w)."""
+        if self.weights in _INTERPOLATIONS:
+            return _INTERPOLATIONS[self.weights](scale).restore
+        return Upscaler(open_model(self.weights)[0], devices=devices).restore
+
+
+def models_of(a: str, b: str) -> tuple[Model, Model]:
+    """Both, as `archsr evaluate` takes them; "original" is what the other one, a run, began with.
+
+    Raises `UserError` for what is none, and where both are the same.
+    """
+    found = _model(a, other=b), _model(b, other=a)
+    if found[0].identity == found[1].identity:
+        raise UserError(f"{a} and {b} are the same weights; name two different models")
+    if found[0].name == found[1].name:
+        raise UserError(f"both models are called {found[0].name}; rename a file or a run")
+    return found
+
+
+def scale_of(a: str, b: str) -> int:
+    """The scale that both have. Raises `UserError` where they differ."""
+    return who.scale_of([source for source in (a, b) if source != ORIGINAL])
+
+
+def _model(source: str, *, other: str) -> Model:
+    if source == ORIGINAL:
+        if not who.is_run(other):
+            raise UserError(f"original: of which run? {other} is none; name the weights that are meant")
+        return _known(ORIGINAL, weights_of(other, which="initial"))
+    weights = weights_of(source)  # refuses a folder without any
+    if Path(source).is_dir() and not who.is_run(source):
+        raise UserError(f"{source}: no run folder: it has no config.toml")
+    return _known(who.run_config(source).name if who.is_run(source) else who.short(source), weights)
+
+
+def _known(name: str, weights: str) -> Model:
+    return Model(name, weights, identity_of(weights))

@@ -1,0 +1,80 @@
+"""Everything that is shown, made once: what both models make of each input, the input, and the photograph."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from archsr.errors import UserError
+from archsr.evaluate.contenders import Restore
+from archsr.evaluate.pairs import Pair, Pairs
+from archsr.images import tensor_to_pixels, to_float, write_picture
+from archsr.vote.study import KINDS, Kind, Shown, Study, image_file, store
+
+_SURROUNDINGS = 16  # input pixels around a crop that the networks see as well
+
+
+def restored(
+    folder: Path, study: Study, pairs: Pairs, devices: list[torch.device], *, show: bool | None = None
+) -> Study:
+    """The study with all its images in `folder`; what lies there is not made again. Raises `UserError`.
+
+    `show`: whether progress is shown where stderr is no terminal, too.
+    """
+    if study.images and all(_is_whole(folder, study, one.number) for one in study.images):
+        return study
+    restores: dict[Kind, Restore] = {"A": study.asking.a.restore(pairs.scale, devices),
+                                     "B": study.asking.b.restore(pairs.scale, devices)}  # fmt: skip
+    numbers, images = pairs.numbers(), list[Shown]()
+    every = 0.1 if sys.stderr.isatty() else 30
+    try:
+        with tqdm(total=len(numbers), desc="restoring", unit="image", mininterval=every, disable=show is False) as bar:
+            for pair in pairs.read(numbers):
+                if not _is_whole(folder, study, pair.number):
+                    _write(folder, study, pair, restores, scale=pairs.scale)
+                images.append(Shown(pair.number, pair.key, pair.scene))
+                bar.update()
+        whole = replace(study, images=tuple(images))
+        store(folder, whole)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    return whole
+
+
+def _is_whole(folder: Path, study: Study, number: int) -> bool:
+    return all(image_file(folder, study.token(number, kind)).is_file() for kind in KINDS)
+
+
+def _write(folder: Path, study: Study, pair: Pair, restores: Mapping[Kind, Restore], *, scale: int) -> None:
+    crops = crops_of(pair, restores, scale=scale, crop=study.asking.crop)
+    named = {study.token(pair.number, kind): pixels for kind, pixels in crops.items()}
+    for token in sorted(named):  # times of files tell nothing, either
+        write_picture(image_file(folder, token), tensor_to_pixels(named[token]))
+
+
+def crops_of(pair: Pair, restores: Mapping[Kind, Restore], *, scale: int, crop: int) -> dict[Kind, Tensor]:
+    """The middle of each kind of image, (1, 3, h, w) in [0, 1], at most `crop` pixels a side (the input: 1/scale)."""
+    lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
+    (top, bottom), (left, right) = (_middle(side, crop // scale) for side in lq.shape[2:])
+    y, x = max(0, top - _SURROUNDINGS), max(0, left - _SURROUNDINGS)
+    seen = lq[:, :, y : bottom + _SURROUNDINGS, x : right + _SURROUNDINGS]
+    found: dict[Kind, Tensor] = {
+        kind: _cut(restore(seen), top - y, bottom - y, left - x, right - x, times=scale)
+        for kind, restore in restores.items()
+    }
+    found["input"] = _cut(lq, top, bottom, left, right, times=1)
+    found["photograph"] = _cut(gt, top, bottom, left, right, times=scale)
+    return found
+
+
+def _middle(side: int, wanted: int) -> tuple[int, int]:
+    start = max(0, (side - wanted) // 2)
+    return start, min(side, start + wanted)
+
+
+def _cut(image: Tensor, top: int, bottom: int, left: int, right: int, *, times: int) -> Tensor:
+    return image[:, :, top * times : bottom * times, left * times : right * times]

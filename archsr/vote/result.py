@@ -1,0 +1,170 @@
+"""What the votes say: a share with an interval over scenes and voters, each voter's counts, how far they agree."""
+
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+
+from archsr.atomic import write_bytes
+from archsr.errors import UserError
+from archsr.evaluate.asked import RESULT, Asked
+from archsr.evaluate.statistics import pooled
+from archsr.vote.study import Study
+from archsr.vote.votes import Vote, Votes
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One voter's votes: for each model, for neither, for whatever was on the left; `seconds`: the median of a vote."""
+
+    voter: str
+    for_a: int
+    for_b: int
+    ties: int
+    left: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """`same` of `compared` judgements of two voters on one image are the same; `by_chance`: the share luck would give.
+
+    What luck would give: two votes drawn from all of them.
+    """
+
+    compared: int
+    same: int
+    by_chance: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything that is told. `agreement` is None where no image was judged by two."""
+
+    names: tuple[str, str]
+    about: str
+    asked: Asked
+    voters: tuple[Counted, ...]
+    agreement: Agreement | None
+    word: str
+
+    @property
+    def sentence(self) -> str:
+        """What people said."""
+        return self.asked.sentence(*self.names)
+
+
+def result_of(study: Study, votes: Votes) -> Result | None:
+    """The result; None where there is no vote."""
+    if not votes.votes:
+        return None
+    by_voter: dict[str, list[Vote]] = {}
+    for vote in votes.votes:
+        by_voter.setdefault(vote.voter, []).append(vote)
+    asking = study.asking
+    return Result(
+        names=(asking.a.name, asking.b.name),
+        about=asking.about,
+        asked=_asked(study, list(by_voter.values())),
+        voters=tuple(_counted(voter, own) for voter, own in by_voter.items()),
+        agreement=_agreement(list(by_voter.values())),
+        word=votes.word(),
+    )
+
+
+def _asked(study: Study, by_voter: Sequence[Sequence[Vote]]) -> Asked:
+    found = pooled([_by_scene(own) for own in by_voter])
+    low, high = (None if math.isnan(v) else min(1.0, max(0.0, (1 + v) / 2)) for v in (found.low, found.high))
+    return Asked(
+        a=study.asking.a.identity,
+        b=study.asking.b.identity,
+        dataset=study.asking.dataset,
+        share=(1 + found.mean) / 2,
+        low=low,
+        high=high,
+        votes=sum(map(len, by_voter)),
+        voters=len(by_voter),
+        images=len({vote.key for own in by_voter for vote in own}),
+        scenes=found.scenes,
+    )
+
+
+def _by_scene(votes: Sequence[Vote]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for vote in votes:
+        found.setdefault(vote.scene, []).append(vote.value)
+    return found
+
+
+def _counted(voter: str, votes: Sequence[Vote]) -> Counted:
+    values = Counter(vote.value for vote in votes)
+    left = sum(vote.choice == "left" for vote in votes)
+    return Counted(voter, values[-1], values[1], values[0], left, statistics.median(v.seconds for v in votes))
+
+
+def _agreement(by_voter: Sequence[Sequence[Vote]]) -> Agreement | None:
+    judged = [{vote.key: vote.value for vote in own} for own in by_voter]
+    pairs = [(one[key], other[key]) for one, other in combinations(judged, 2) for key in one.keys() & other.keys()]
+    if not pairs:
+        return None
+    often = Counter(vote.value for own in by_voter for vote in own)
+    chance = sum((count / often.total()) ** 2 for count in often.values())
+    return Agreement(len(pairs), sum(a == b for a, b in pairs), chance)
+
+
+# ---------------------------------------------------------------- for people and programs
+
+
+def markdown(result: Result) -> str:
+    """The result as a page of Markdown."""
+    a, b = (_cell(name) for name in result.names)
+    lines = [f"# Which of two models people prefer: {a} or {b}", "", result.sentence, "", f"About {result.about}.", ""]
+    lines += [f"| voter | votes | for {a} | for {b} | no difference | left chosen | seconds a vote |"]
+    lines += ["|---|---:|---:|---:|---:|---:|---:|"]
+    for one in result.voters:
+        count = one.for_a + one.for_b + one.ties
+        figures = [count, one.for_a, one.for_b, one.ties, one.left]
+        lines.append(f"| {_cell(one.voter)} | {' | '.join(map(str, figures))} | {one.seconds:.1f} |")
+    lines += ["", _agreed(result.agreement), "", _HOW]
+    return "\n".join([*lines, *(["", f"{result.word}."] if result.word else [])]) + "\n"
+
+
+_HOW = (
+    "Which model was on which side was drawn for each voter and image. The interval is one for other scenes and other "
+    "voters: both are resampled 10,000 times, scenes as a whole."
+)
+
+
+def _agreed(found: Agreement | None) -> str:
+    if found is None:
+        return "No image was judged by two voters, so nothing can be said of their agreement."
+    return (
+        f"Two voters said the same of an image in {found.same / found.compared:.0%} of {found.compared} comparisons; "
+        f"luck alone would give {found.by_chance:.0%}."
+    )
+
+
+def _cell(text: str) -> str:
+    """Text that Markdown takes for nothing else."""
+    return text.replace("|", "/").replace("<", "‹").replace(">", "›")
+
+
+def write(folder: Path, result: Result) -> None:
+    """Write result.json, which `archsr evaluate` reads as well, and result.md. Raises `UserError`."""
+    plain = {
+        **asdict(result.asked),
+        "models": dict(zip("AB", result.names, strict=True)),
+        "about": result.about,
+        "by_voter": [asdict(one) for one in result.voters],
+        "agreement": asdict(result.agreement) if result.agreement else None,
+        "sentence": result.sentence,
+    }
+    try:
+        write_bytes(folder / RESULT, (json.dumps(plain, indent=1) + "\n").encode())
+        write_bytes(folder / "result.md", markdown(result).encode())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,172 @@
+"""The page over HTTP, by the standard library: loopback unless told otherwise, small requests only."""
+
+import ipaddress
+import json
+import re
+import socket
+import socketserver
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from archsr.errors import UserError
+from archsr.vote.booth import Booth, RefusedError
+from archsr.vote.study import Study, image_file
+
+_PAGE = Path(__file__).with_name("page.html")
+_MOST = 4096  # bytes of a request's body
+_IDLE = 60.0  # seconds until a line on which nothing comes is closed
+_IMAGE = re.compile(r"/images/([0-9a-f]{32})\.png")
+_POLICY = (
+    "default-src 'none'; img-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host's name or address is this machine's own."""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+class _Server(ThreadingHTTPServer):
+    """`local`: bound to loopback, so that only requests that name it so are answered."""
+
+    daemon_threads = True
+
+    def __init__(self, address: Any, family: socket.AddressFamily, folder: Path, study: Study) -> None:  # noqa: ANN401
+        self.address_family = family
+        super().__init__(address, _Handler)
+        self.local = is_loopback(str(self.server_address[0]))
+        self.folder = folder
+        self.booth = Booth(folder, study)
+        self.page = _PAGE.read_bytes()
+
+    def server_bind(self) -> None:
+        """Without the question to DNS that the standard library asks."""
+        socketserver.TCPServer.server_bind(self)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as the base has it
+        """A visitor who leaves in the middle is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One visitor's requests."""
+
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "archsr", ""
+    timeout = _IDLE
+
+    def do_GET(self) -> None:
+        """The page, or an image."""
+        path = self.path.partition("?")[0]
+        if not self._is_welcome():
+            self._refuse(403, "this page is for this machine only")
+        elif path == "/":
+            self._answer(200, self.server.page, "text/html; charset=utf-8")
+        elif path == "/favicon.ico":
+            self._answer(204, b"", "image/png")
+        elif (found := _IMAGE.fullmatch(path)) and (file := image_file(self.server.folder, found[1])).is_file():
+            self._answer(200, file.read_bytes(), "image/png", cache="private, max-age=86400, immutable")
+        else:
+            self._refuse(404, "not here")
+
+    def do_POST(self) -> None:
+        """A voter's state, a vote, or the last one taken back."""
+        booth = self.server.booth
+        actions = {"/state": booth.state, "/vote": booth.vote, "/back": booth.take_back}
+        if not self._is_welcome() or not self._is_from_the_page():
+            self._refuse(403, "this page is for this machine only")
+        elif (action := actions.get(self.path)) is None:
+            self._refuse(404, "not here")
+        elif (asked := self._body()) is not None:
+            try:
+                self._answer(200, json.dumps(action(asked)).encode(), "application/json")
+            except RefusedError as error:
+                self._refuse(400, str(error))
+            except OSError as error:
+                self._refuse(507, f"the vote could not be stored: {error.strerror or error}")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401 - as the base has it
+        """Nothing: a line for each image would hide what matters."""
+
+    def _is_welcome(self) -> bool:
+        """On loopback: asked for by a loopback name. A foreign one is a page elsewhere that had its name led here."""
+        hosts = self.headers.get_all("Host", [])
+        return not self.server.local or (len(hosts) == 1 and is_loopback(_host_of(f"//{hosts[0]}")))
+
+    def _is_from_the_page(self) -> bool:
+        """Another page may send a form, but neither JSON nor our origin."""
+        origin, host = self.headers.get("Origin"), self.headers.get("Host", "")
+        kind = self.headers.get_content_type()
+        return kind == "application/json" and (origin is None or origin.partition("://")[2] == host)
+
+    def _body(self) -> dict[str, Any] | None:
+        """The object in the request; None where it was refused."""
+        length = self.headers.get("Content-Length", "")
+        if "Transfer-Encoding" in self.headers or not re.fullmatch(r"[0-9]{1,9}", length):
+            self._refuse(411, "say how long it is")
+        elif int(length) > _MOST:
+            self._refuse(413, f"at most {_MOST} bytes")
+        else:
+            try:
+                asked = json.loads(self.rfile.read(int(length)))
+            except (ValueError, RecursionError):
+                asked = None
+            if isinstance(asked, dict):
+                return asked
+            self._refuse(400, "a JSON object is expected")
+        return None
+
+    def _refuse(self, status: int, why: str) -> None:
+        """The line is closed: what else was sent on it is not read."""
+        self.close_connection = True
+        self._answer(status, json.dumps({"error": why}).encode(), "application/json")
+
+    def _answer(self, status: int, content: bytes, kind: str, *, cache: str = "no-store") -> None:
+        heads = {"Content-Type": kind, "Content-Length": str(len(content)), "Cache-Control": cache}
+        heads |= {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
+        heads |= {"Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin"}
+        heads |= {"Connection": "close"} if self.close_connection else {}
+        self.send_response(status)
+        for name, value in heads.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@contextmanager
+def served(folder: Path, study: Study, *, host: str, port: int) -> Generator[str]:
+    """The page at the address that is yielded, until the block ends. Raises `UserError`. Port 0: any that is free."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        server = _Server(address, family, folder, study)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{host}:{port}: cannot listen there: {reason}; choose another --host or --port") from None
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="vote", daemon=True)
+    thread.start()
+    try:
+        shown = f"[{host}]" if ":" in host else host
+        yield f"http://{shown}:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

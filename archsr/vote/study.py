@@ -1,0 +1,127 @@
+"""What is asked in a folder: FOLDER/study.json says which models and images, FOLDER/images/ holds what is shown.
+
+The files have names that tell nothing: a keyed digest of an image's number and of what made it. The key lies in
+study.json, which no visitor is given.
+"""
+
+import hmac
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
+
+from archsr.atomic import write_bytes
+from archsr.errors import UserError
+from archsr.seeds import seed_of
+from archsr.vote.models import Model
+
+NAME = "study.json"
+Letter = Literal["A", "B"]
+Kind = Literal["A", "B", "input", "photograph"]
+KINDS: tuple[Kind, ...] = ("A", "B", "input", "photograph")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image that is judged: its number, key and scene in the dataset."""
+
+    number: int
+    key: str
+    scene: str
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What is asked: two models on images of a dataset, of which at most `limit`, cut to `crop` pixels a side."""
+
+    a: Model
+    b: Model
+    dataset: str
+    about: str
+    limit: int | None
+    crop: int
+
+    @property
+    def names(self) -> dict[Letter, str]:
+        """What the models are called."""
+        return {"A": self.a.name, "B": self.b.name}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question with the `secret` of its names and orders, and its images; none before all are restored."""
+
+    asking: Asking
+    secret: str
+    images: tuple[Shown, ...] = ()
+
+    def token(self, number: int, kind: Kind) -> str:
+        """The name of an image's file without its ending."""
+        return hmac.digest(self.secret.encode(), f"{number} {kind}".encode(), "sha256").hex()[:32]
+
+    def order(self, voter: str) -> list[Shown]:
+        """The images in the order in which a voter sees them, the same each time."""
+        return sorted(self.images, key=lambda one: seed_of(0, self.secret, "order", voter, one.number))
+
+    def left(self, voter: str, number: int) -> Letter:
+        """Which model a voter sees on the left."""
+        return "A" if seed_of(0, self.secret, "side", voter, number) % 2 else "B"
+
+    def scenes(self) -> Mapping[str, str]:
+        """The scene of each key."""
+        return {one.key: one.scene for one in self.images}
+
+
+def image_file(folder: Path, token: str) -> Path:
+    """Where an image lies."""
+    return folder / "images" / f"{token}.png"
+
+
+def begun(folder: Path, asking: Asking) -> Study:
+    """The study of this question in `folder`, as it is there, else begun.
+
+    Raises `UserError` where the folder has another question, or cannot be written.
+    """
+    try:
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".study.lock"):  # two may start in the same folder at once
+            if not (folder / NAME).exists():
+                store(folder, Study(asking, secrets.token_hex(16)))
+            study = read(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    if (unlike := _unlike(study.asking, asking)) is not None:
+        raise UserError(f"{folder}: people are asked something else there: {unlike}; choose another folder by --out")
+    return study
+
+
+def read(folder: Path) -> Study:
+    """The study of a folder. Raises `UserError` where there is none."""
+    try:
+        return TypeAdapter(Study).validate_json((folder / NAME).read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{folder}: nobody is asked there: it has no {NAME}") from None
+    except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "damaged, or of another version of archsr"
+        raise UserError(f"{folder / NAME}: cannot be read: {reason}; choose another folder by --out") from None
+
+
+def store(folder: Path, study: Study) -> None:
+    """Write it, complete or not at all."""
+    write_bytes(folder / NAME, (json.dumps(asdict(study), indent=1) + "\n").encode())
+
+
+def _unlike(old: Asking, new: Asking) -> str | None:
+    """In what two questions differ; names and paths of models may, their identities may not."""
+    if (old.a.identity, old.b.identity) != (new.a.identity, new.b.identity):
+        return f"{old.a.name} against {old.b.name}, or earlier weights of them"
+    same = replace(new, a=old.a, b=old.b, about=old.about)
+    if old == same:
+        return None
+    limit = "without --limit" if old.limit is None else f"with --limit {old.limit}"
+    return f"{old.about}, {limit}, --crop {old.crop}"
