@@ -24,7 +24,7 @@ def parameters(recipes: Sequence[Recipe]) -> dict[str, Values]:
         for name, values in _of(recipe).items():
             found.setdefault(name, []).extend(values)  # pyright: ignore[reportArgumentType]
     if len({recipe.steps for recipe in recipes}) > 1:
-        found["order: the first step"] = [recipe.steps[0] for recipe in recipes]
+        found["order: the first step"] = [next(s for s in recipe.steps if s != "halve") for recipe in recipes]
     return {name: values for name, values in found.items() if values}
 
 
@@ -35,12 +35,14 @@ def _of(recipe: Recipe) -> dict[str, Values]:
         if f"blur{number}" in steps:
             found |= _kernels(f"blur{number}", order.kernel)
         if f"resize{number}" in steps:
-            found |= {f"resize{number}: factor": _numbers(order.factor), f"resize{number}: mode": _modes(order.mode)}
+            found |= _resize(f"resize{number}", order)
         if f"noise{number}" in steps:
             found |= _noise(f"noise{number}", order)
         if f"jpeg{number}" in steps or (number == 2 and "finish" in steps):
             found[f"jpeg{number}: compressed"] = _words(order.compressed)
             found[f"jpeg{number}: quality"] = _numbers(order.quality[order.compressed])
+    if "halve" in steps:
+        found |= {"halved": _words(recipe.halved), "halved: mode": _modes(recipe.half_mode[recipe.halved])}
     if steps & {"reduce", "finish"}:
         found["last resize: mode"] = _modes(recipe.final_mode)
     if steps & {"sinc", "finish"}:
@@ -50,6 +52,14 @@ def _of(recipe: Recipe) -> dict[str, Values]:
     if "bicubic" not in steps:
         found["antialiased"] = _words(recipe.antialias)
     return {**found, "crop: x": _numbers(recipe.crop_x), "crop: y": _numbers(recipe.crop_y)}
+
+
+def _resize(name: str, order: Order) -> dict[str, Values]:
+    taken = order.decimate > 0
+    found: dict[str, Values] = {f"{name}: factor": _numbers(order.factor), f"{name}: mode": _modes(order.mode[~taken])}
+    if taken.any():
+        found |= {f"{name}: every n-th pixel": _words(taken), f"{name}: σ before it": _numbers(order.decimate[taken])}
+    return found
 
 
 def _kernels(name: str, kernel: KernelParams) -> dict[str, Values]:
@@ -73,6 +83,7 @@ def _noise(name: str, order: Order) -> dict[str, Values]:
     return {
         f"{name}: kind": kinds,
         f"{name}: grey": _words(order.grey[noisy]),
+        f"{name}: correlated": _words(order.correlated()[noisy]),
         f"{name}: σ of 255": _numbers(order.strength[noisy & ~order.poisson] * 255),
         f"{name}: Poisson scale": _numbers(order.strength[noisy & order.poisson]),
     }

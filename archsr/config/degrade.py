@@ -4,16 +4,17 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from archsr.config.presets import PRESETS, Preset, laid_over, preset_table
+from archsr.config.presets import PRESETS, Preset, laid_over, preset_table, stored_before_halving
 from archsr.config.table import Count, PositiveSpan, Span, SpanFromZero, Table, Unit
 
 Quirk = Literal["transposed_luma", "black_border", "shared_grey", "stretched_resize", "batch_choices"]
 QUIRKS: tuple[Quirk, ...] = get_args(Quirk)
 Step = Literal[
-    "blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "jpeg2", "reduce", "sinc", "finish", "bicubic"
-]
+    "halve", "blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "jpeg2", "reduce", "sinc", "finish",
+    "bicubic",
+]  # fmt: skip
 SECOND_ORDER: tuple[Step, ...] = ("blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "finish")
-RESIZES: tuple[Step, ...] = ("resize1", "resize2", "reduce", "finish", "bicubic")  # these keep their order
+RESIZES: tuple[Step, ...] = ("halve", "resize1", "resize2", "reduce", "finish", "bicubic")  # these keep their order
 _TO_SIZE = ("reduce", "finish", "bicubic")
 _LISTED = Field(strict=False)  # lists are taken for tuples: below a validator of mode "before", JSON's leave is gone
 
@@ -37,10 +38,16 @@ class Families(Table):
 
 
 class Blur(Table):
-    """One random blur. `sigma` in pixels; `sinc` is the share of sinc kernels instead of the families."""
+    """One random blur. `sigma` in pixels; `sinc` is the share of sinc kernels instead of the families.
+
+    `variance`: the range of σ² of kernels that are not equally wide in all directions; 0 to 0: they take `sigma`.
+    `taps`: the most of a kernel; each odd number from 7 on is equally likely.
+    """
 
     probability: Unit = 1.0
     sigma: PositiveSpan = PositiveSpan(low=0.2, high=3.0)
+    variance: SpanFromZero = SpanFromZero(low=0.0, high=0.0)
+    taps: Literal[7, 9, 11, 13, 15, 17, 19, 21, 23, 25] = 21
     sinc: Unit = 0.1
     families: Families = Families()
     generalized_beta: PositiveSpan = PositiveSpan(low=0.5, high=4.0)
@@ -48,30 +55,63 @@ class Blur(Table):
 
 
 class Resize(Table):
-    """Probabilities of enlarging, reducing and keeping (they add up to 1), and the range of the factor."""
+    """Probabilities of enlarging, reducing and keeping (they add up to 1), and the range of the factor.
+
+    `reciprocal`: of a reduction not the factor but one over it is drawn uniformly, so that strong ones are as frequent
+    as weak ones.
+    """
 
     up: Unit = 0.2
     down: Unit = 0.7
     keep: Unit = 0.1
     factor: PositiveSpan = PositiveSpan(low=0.15, high=1.5)
+    reciprocal: bool = False
+
+    def shares(self) -> dict[str, float]:
+        """What may happen, and how often."""
+        return {"up": self.up, "down": self.down, "keep": self.keep}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if abs(self.up + self.down + self.keep - 1) > 1e-6:
-            raise ValueError(f"up + down + keep is {self.up + self.down + self.keep:g}, not 1")
+        shares = self.shares()
+        if abs(sum(shares.values()) - 1) > 1e-6:
+            raise ValueError(f"{' + '.join(shares)} is {sum(shares.values()):g}, not 1")
         if not self.factor.low <= 1 <= self.factor.high:
             raise ValueError("factor must reach from at most 1 to at least 1")
         return self
 
 
+class FirstResize(Resize):
+    """The resize of the first order. `decimate` is the share of samples of which, after a Gaussian of
+    `decimate_sigma` pixels, every n-th pixel is taken, n being the scale (or what halving left of it)."""
+
+    decimate: Unit = 0.0
+    decimate_sigma: PositiveSpan = PositiveSpan(low=0.1, high=2.4)
+
+    def shares(self) -> dict[str, float]:
+        """What may happen, and how often."""
+        return {**super().shares(), "decimate": self.decimate}
+
+
 class Noise(Table):
-    """Gaussian (sigma in 0-255 units) or Poisson (scale of the shot noise); `grey` is the share of grey noise."""
+    """Gaussian (sigma in 0-255 units) or Poisson (scale of the shot noise); `grey` is the share of grey noise.
+
+    `correlated`: the share of Gaussian noise whose channels are correlated, differently in each sample; none of it is
+    grey, and it is as strong as `sigma` allows.
+    """
 
     probability: Unit = 1.0
     gaussian: Unit = 0.5
     sigma: SpanFromZero = SpanFromZero(low=1.0, high=30.0)
     poisson_scale: SpanFromZero = SpanFromZero(low=0.05, high=3.0)
     grey: Unit = 0.4
+    correlated: Unit = 0.0
+
+    @model_validator(mode="after")
+    def _one_kind_each(self) -> Self:
+        if self.grey + self.correlated > 1 + 1e-6:
+            raise ValueError(f"grey + correlated is {self.grey + self.correlated:g}, above 1")
+        return self
 
 
 class Quality(Span):
@@ -86,7 +126,7 @@ class Degradation(Table):
     """One order of the degradation: blur, resize, noise and JPEG."""
 
     blur: Blur = Blur()
-    resize: Resize = Resize()
+    resize: FirstResize = FirstResize()
     noise: Noise = Noise()
     jpeg: Quality = Quality()
 
@@ -123,13 +163,25 @@ class SecondDegradation(Table):
     jpeg: Quality = Quality()
 
 
+class Halving(Table):
+    """The step `halve`: the share of samples that are reduced to the half before all else, for models of scale 4.
+
+    They go on as if the scale were 2: the lowest reciprocal factor is doubled, the highest `decimate_sigma` halved, and
+    the widths of their blurs are multiplied by `sigma`, or `variance` where variances are drawn.
+    """
+
+    probability: Unit = 0.0
+    sigma: Annotated[float, Field(gt=0)] = 1.0
+    variance: Annotated[float, Field(gt=0)] = 1.0
+
+
 class DegradeConfig(Table):
     """The degradation: what happens to ground truth, in which order, how often and how strongly.
 
     `preset` names a file of configs/presets: its values are the defaults of this table, and keys written beside it
     win. `quirks`: differences of the reference implementation to repeat; `fidelity = "faithful"` means all of them.
-    `steps`: the operations in their order; `shuffle` draws an order per batch, the last step staying last. `antialias`:
-    share of samples whose reductions use a widened filter. configs/DEGRADATION.md explains each.
+    `steps`: the operations in their order; `shuffle` draws an order per batch, the last step staying last, and `halve`
+    first. `antialias`: share of samples whose reductions use a widened filter. configs/DEGRADATION.md explains each.
     `margin`: the degraded crop is `gt_size + margin` wide and then cropped at random, so that the last JPEG's 8×8
     grid has a random phase (the reference: 400 for 256, margin 144). `pool_batches`: how many global batches the pair
     pool holds over all ranks (the reference: 180 pairs for a batch of 12, so 15); 0 turns it off.
@@ -144,6 +196,7 @@ class DegradeConfig(Table):
     margin: Count = 32
     pool_batches: Count = 15
     sharpen_gt: bool = True
+    halve: Halving = Halving()
     first: Degradation = Degradation()
     second: SecondDegradation = SecondDegradation()
     final_sinc: Unit = 0.8
@@ -153,8 +206,11 @@ class DegradeConfig(Table):
     def _upon_the_preset(cls, written: Any) -> Any:  # noqa: ANN401 - whatever was written
         if not isinstance(written, dict) or written.get("preset", PRESETS[0]) not in PRESETS:
             return written  # refused by the check of the fields
-        tables = {"first": Degradation().model_dump(), "second": SecondDegradation().model_dump()}
-        return laid_over(laid_over(tables, preset_table(written.get("preset", PRESETS[0]))), written)
+        defaults = {"halve": Halving().model_dump(), "first": Degradation().model_dump()}
+        defaults["second"] = SecondDegradation().model_dump()
+        if stored_before_halving(written):
+            return laid_over(defaults, written)
+        return laid_over(laid_over(defaults, preset_table(written.get("preset", PRESETS[0]))), written)
 
     @field_validator("quirks")
     @classmethod
@@ -171,6 +227,8 @@ class DegradeConfig(Table):
         twice = sorted({s for s in steps if steps.count(s) > 1})
         if twice:
             raise ValueError(f"{twice[0]!r} is there twice")
+        if "halve" in steps[1:]:
+            raise ValueError("'halve' must come first: it is there so that all that follows is done to less")
         ends = [s for s in steps if s in _TO_SIZE]
         if len(ends) != 1:
             raise ValueError(f"exactly one of {', '.join(_TO_SIZE)} must bring lq to its size, got {ends}")

@@ -32,3 +32,32 @@ def laid_over(base: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, 
         if isinstance(below, Mapping) and isinstance(value, Mapping):
             merged[key] = laid_over(below, value)  # pyright: ignore[reportUnknownArgumentType]
     return merged
+
+
+# what a stored table had before there was the step `halve`
+_TABLE = {
+    "preset", "fidelity", "quirks", "steps", "shuffle", "antialias", "margin", "pool_batches", "sharpen_gt", "first",
+    "second", "final_sinc",
+}  # fmt: skip
+_ORDER = {
+    "blur": {"probability", "sigma", "sinc", "families", "generalized_beta", "plateau_beta"},
+    "resize": {"up", "down", "keep", "factor"},
+    "noise": {"probability", "gaussian", "sigma", "poisson_scale", "grey"},
+    "jpeg": {"probability", "low", "high"},
+}
+
+
+def stored_before_halving(written: Mapping[str, Any]) -> bool:
+    """Whether a run stored this table, whole, before there was the step `halve` and what came with it.
+
+    Then the preset has said all that it said at the time, and its newer keys are not of that run.
+    """
+    whole = "halve" not in written and written.keys() >= _TABLE
+    return whole and all(
+        _has(written[order], name, keys) for order in ("first", "second") for name, keys in _ORDER.items()
+    )
+
+
+def _has(order: Any, name: str, keys: set[str]) -> bool:  # noqa: ANN401 - whatever was written
+    table: Any = order.get(name) if isinstance(order, dict) else None  # pyright: ignore[reportUnknownMemberType]
+    return isinstance(table, dict) and table.keys() >= keys  # pyright: ignore[reportUnknownMemberType]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from archsr.degrade.canvas import full
-from archsr.degrade.kernels import joined, render
+from archsr.degrade.kernels import SIZE, joined, render
 from archsr.degrade.operations import OPERATIONS, Work
 from archsr.degrade.recipe import Recipe
 from archsr.degrade.sharpen import sharpen
@@ -57,9 +57,9 @@ def _full_float32() -> Generator[None]:
 def _degraded(source: Tensor, recipe: Recipe, there: Recipe) -> Tensor:
     """A GPU, which waits for launches and not for arithmetic, takes all samples at once. On a CPU they go one by one:
     none waits for the canvas of a larger one, and all that is written is still in the cache when it is read."""
-    orders = recipe.first.kernel, recipe.second.kernel, recipe.final_kernel
+    size = max(SIZE, *(int(order.kernel.taps.max()) for order in (recipe.first, recipe.second)))
     placed = there.first.kernel, there.second.kernel, there.final_kernel
-    kernels = render(joined(*placed)).unflatten(0, (len(orders), len(recipe)))
+    kernels = render(joined(*placed), size=size).unflatten(0, (len(placed), len(recipe)))
     rng = _noise_rng(source.device, recipe.noise_seed)
     target = source.shape[2] // recipe.scale, source.shape[3] // recipe.scale
     together = "shared_grey" in recipe.quirks and len(recipe.first.factor.unique()) > 1

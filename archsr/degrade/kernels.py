@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-SIZE = 21  # the canvas; kernels of 7 to 21 taps are centred in it
+SIZE = 21  # the canvas that Real-ESRGAN's kernels of 7 to 21 taps are centred in
 TAPS = (7, 9, 11, 13, 15, 17, 19, 21)
 
 GAUSSIAN, GENERALIZED, PLATEAU, SINC, IDENTITY = range(5)
@@ -37,16 +37,16 @@ def joined(*params: KernelParams) -> KernelParams:
     return KernelParams(**{f.name: torch.cat([getattr(p, f.name) for p in params]) for f in fields(KernelParams)})
 
 
-def render(params: KernelParams, *, device: torch.device | str | None = None) -> Tensor:
-    """The kernels (b, 21, 21), float32, each summing to 1. Computed in float64: the sinc's normaliser cancels.
+def render(params: KernelParams, *, device: torch.device | str | None = None, size: int = SIZE) -> Tensor:
+    """The kernels (b, size, size), float32, each summing to 1. Computed in float64: the sinc's normaliser cancels.
 
     On a CPU each kind is computed for its own samples; a GPU, which would have to be asked, computes all for all.
     """
     kind, taps, *shape = (getattr(params, f.name).to(device)[:, None, None] for f in fields(KernelParams))
     shape = [value.double() for value in shape]
-    axis = torch.arange(SIZE, device=kind.device, dtype=torch.float64) - SIZE // 2
+    axis = torch.arange(size, device=kind.device, dtype=torch.float64) - size // 2
     y, x = axis[None, :, None], axis[None, None, :]
-    values = ((x == 0) & (y == 0)).double().expand(len(kind), SIZE, SIZE).clone()
+    values = ((x == 0) & (y == 0)).double().expand(len(kind), size, size).clone()
     for number, formula in _FORMULAS.items():
         chosen = kind == number
         if kind.device.type != "cpu":

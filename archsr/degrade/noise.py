@@ -9,13 +9,21 @@ _LUMA = (0.2989, 0.587, 0.114)
 
 
 def add_noise(
-    canvas: Canvas, *, poisson: Tensor, strength: Tensor, grey: Tensor, rng: torch.Generator, shared_grey: bool = False
+    canvas: Canvas,
+    *,
+    poisson: Tensor,
+    strength: Tensor,
+    grey: Tensor,
+    rng: torch.Generator,
+    shared_grey: bool = False,
+    mixing: Tensor | None = None,
 ) -> Tensor:
     """Pixels (b, 3, H, W) with noise added, clamped to [0, 1].
 
     `poisson` bool (b,) and `grey` bool (b,) are on the CPU, so choosing costs no synchronisation; `strength` (b,) is
     σ in [0, 1] units for Gaussian and the scale of the shot noise for Poisson. `shared_grey` is the reference's quirk
-    of one grey field for the whole batch. `rng` lives on the canvas's device.
+    of one grey field for the whole batch. `mixing` (b, 3, 3) makes the independent channels of Gaussian noise in colour
+    those that are added. `rng` lives on the canvas's device.
     """
     pixels = canvas.pixels
     out = torch.empty_like(pixels)
@@ -26,6 +34,8 @@ def add_noise(
             index = send(chosen.nonzero()[:, 0], pixels.device)
             part = canvas.take(index) if len(index) < len(pixels) else canvas
             noise = _shot(part, rng, grey=single) if shot else _gaussian(part, rng, grey=single, shared=shared_grey)
+            if mixing is not None and not shot and not single:
+                noise = (mixing[index] @ noise.flatten(2)).view_as(noise)
             out[index] = torch.addcmul(part.pixels, noise, strength[index, None, None, None])
     return out.clamp_(0, 1)
 

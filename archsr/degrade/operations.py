@@ -4,7 +4,7 @@ Whatever decides how much there is to compute (sizes, which kinds occur) is read
 themselves from its copy on the device, which is never asked and never waited for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from archsr.config import Step
 from archsr.degrade.antialias import bicubic, reduce_smoothly
 from archsr.degrade.blur import blur
 from archsr.degrade.canvas import Canvas, full
+from archsr.degrade.halving import decimate, halve
 from archsr.degrade.jpeg import jpeg
 from archsr.degrade.noise import add_noise
 from archsr.degrade.order import Order
@@ -23,7 +24,7 @@ from archsr.degrade.resize import AREA, resize
 
 @dataclass(frozen=True)
 class Work:
-    """What all steps need: the recipe on the CPU and on the device (`there`), the kernels (3, b, 21, 21) of the two
+    """What all steps need: the recipe on the CPU and on the device (`there`), the kernels (3, b, k, k) of the two
     orders and the last filter, the generator of the noise, and the size (h, w) of `lq` before the crop."""
 
     recipe: Recipe
@@ -34,6 +35,11 @@ class Work:
 
 
 Operation = Callable[[Canvas, Work], Canvas]
+
+
+def _halve(canvas: Canvas, work: Work) -> Canvas:
+    there = work.there.halved, work.there.half_mode
+    return halve(canvas, work.recipe.halved, work.recipe.half_mode, there=there)
 
 
 def _blur1(canvas: Canvas, work: Work) -> Canvas:
@@ -52,22 +58,50 @@ def _resize1(canvas: Canvas, work: Work) -> Canvas:
     # the reference follows the factor, not the rounded size: at 0.15 the far edge of lq is then up to 6 pixels of gt
     # away from where it belongs
     stretched = "stretched_resize" in work.recipe.quirks
-    base = canvas.pixels.shape[2], canvas.pixels.shape[3]
-    return _scaled(canvas, work, base, work.recipe.first, work.there.first, stretched=stretched)
+    order, there = work.recipe.first, work.there.first
+    parts = torch.where(work.recipe.halved, 2, 1)
+    total = _largest((side * work.recipe.scale // parts for side in work.target), order)
+    height, width = (_side(side, there) for side in (canvas.height, canvas.width))
+    if not order.decimate.any():
+        return _scaled(canvas, work, height, width, order, there, total=total, stretched=stretched)
+    thinned = decimate(canvas, height, width, there.decimate, total=total)
+    if order.decimate.all():
+        return thinned
+    scaled = _scaled(canvas, work, height, width, order, there, total=total, stretched=stretched)
+    chosen = (there.decimate > 0)[:, None, None, None]
+    return scaled.with_pixels(torch.where(chosen, thinned.pixels, scaled.pixels))
 
 
 def _resize2(canvas: Canvas, work: Work) -> Canvas:
-    return _scaled(canvas, work, work.target, work.recipe.second, work.there.second, stretched=False)
+    order, there = work.recipe.second, work.there.second
+    height, width = (_side(side, there) for side in work.target)
+    return _scaled(canvas, work, height, width, order, there, total=_largest(work.target, order), stretched=False)
+
+
+def _side(side: Tensor | int, order: Order) -> Tensor:
+    """(b,) a side times each sample's factor."""
+    return (side * order.factor).floor().clamp(min=1).long()
+
+
+def _largest(sides: Iterable[Tensor | int], order: Order) -> tuple[int, int]:
+    """The largest height and width that `order`, on the CPU, makes of these."""
+    height, width = (int(_side(side, order).max()) for side in sides)
+    return height, width
 
 
 def _scaled(
-    canvas: Canvas, work: Work, base: tuple[int, int], order: Order, there: Order, *, stretched: bool
+    canvas: Canvas,
+    work: Work,
+    height: Tensor,
+    width: Tensor,
+    order: Order,
+    there: Order,
+    *,
+    total: tuple[int, int],
+    stretched: bool,
 ) -> Canvas:
-    """To `base` times each sample's factor."""
-    total = tuple(int((side * order.factor).floor().clamp(min=1).max()) for side in base)
-    height, width = ((side * there.factor).floor().clamp(min=1).long() for side in base)
     factor = there.factor if stretched else None
-    return _resized(canvas, work, height, width, order.mode, there.mode, total=(total[0], total[1]), factor=factor)
+    return _resized(canvas, work, height, width, order.mode, there.mode, total=total, factor=factor)
 
 
 def _reduce(canvas: Canvas, work: Work) -> Canvas:
@@ -107,7 +141,13 @@ def _noise(canvas: Canvas, work: Work, order: Order, there: Order) -> Canvas:
     shared = "shared_grey" in work.recipe.quirks
     return canvas.with_pixels(
         add_noise(
-            canvas, poisson=order.poisson, strength=there.strength, grey=order.grey, rng=work.rng, shared_grey=shared
+            canvas,
+            poisson=order.poisson,
+            strength=there.strength,
+            grey=order.grey,
+            rng=work.rng,
+            shared_grey=shared,
+            mixing=there.mixing if order.correlated().any() else None,
         )
     )
 
@@ -149,6 +189,7 @@ def _bicubic(canvas: Canvas, work: Work) -> Canvas:
 
 
 OPERATIONS: dict[Step, Operation] = {
+    "halve": _halve,
     "blur1": _blur1,
     "resize1": _resize1,
     "noise1": _noise1,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from archsr.config import Blur, Degradation, Families, Noise, Resize, SecondDegradation, Span
-from archsr.degrade.kernels import GAUSSIAN, GENERALIZED, IDENTITY, PLATEAU, SINC, TAPS, KernelParams
+from archsr.degrade.kernels import GAUSSIAN, GENERALIZED, IDENTITY, PLATEAU, SINC, KernelParams
 from archsr.degrade.resize import AREA, BICUBIC, BILINEAR
 
 MODES = (AREA, BILINEAR, BICUBIC)
@@ -20,7 +20,9 @@ class Order:
     """One order of the degradation, each field (b,): resize `factor` float64 and `mode`, noise, JPEG quality.
 
     `strength` is σ in [0, 1] units where `poisson` is false, the scale of the shot noise where it is true; 0 for no
-    noise. `compressed`: whether there is a JPEG at all.
+    noise. `compressed`: whether there is a JPEG at all. `decimate`: σ in pixels of the Gaussian after which every n-th
+    pixel is taken (`factor` is 1 / n then), 0 where the mode decides. `mixing` (b, 3, 3): what makes a pixel's three
+    independent normal numbers those of Gaussian noise in colour; the identity but where channels are correlated.
     """
 
     kernel: KernelParams
@@ -31,10 +33,16 @@ class Order:
     grey: Tensor
     quality: Tensor
     compressed: Tensor
+    decimate: Tensor
+    mixing: Tensor
+
+    def correlated(self) -> Tensor:
+        """bool (b,): whose Gaussian noise has correlated channels."""
+        return (self.mixing != torch.eye(3, device=self.mixing.device)).flatten(1).any(1)
 
 
 def draw_order(config: Degradation | SecondDegradation, rng: torch.Generator, batch: int, together: Together) -> Order:
-    """All of an order but whether there is noise and JPEG, which `draw` decides later."""
+    """All of an order that Real-ESRGAN draws; the rest is as it has it, and `draw` decides on it later."""
     blurred = together(lambda n: rand(rng, n) < config.blur.probability, batch)
     poisson = together(lambda n: rand(rng, n) >= config.noise.gaussian, batch)
     return Order(
@@ -46,7 +54,13 @@ def draw_order(config: Degradation | SecondDegradation, rng: torch.Generator, ba
         grey=rand(rng, batch) < config.noise.grey,
         quality=uniform(rng, batch, config.jpeg.low, config.jpeg.high),
         compressed=torch.ones(batch, dtype=torch.bool),
+        **unchanged(batch),
     )
+
+
+def unchanged(batch: int) -> dict[str, Tensor]:
+    """The fields of an order that only BSRGAN's degradation changes, as they are without it."""
+    return {"decimate": torch.zeros(batch), "mixing": torch.eye(3).repeat(batch, 1, 1)}
 
 
 def each(draw_n: DrawMany, batch: int) -> Tensor:
@@ -65,9 +79,9 @@ def draw_kernels(config: Blur, rng: torch.Generator, batch: int, blurred: Tensor
     isotropic = family % 2 == 0  # the families alternate iso, aniso
     kind = torch.tensor([GAUSSIAN, GAUSSIAN, GENERALIZED, GENERALIZED, PLATEAU, PLATEAU])[family]
     kind = torch.where(rand(rng, batch) < config.sinc, SINC, kind)
-    taps = choose(rng, batch, TAPS)
-    sigma_x = _from(rng, batch, config.sigma)
-    sigma_y = torch.where(isotropic, sigma_x, _from(rng, batch, config.sigma))
+    taps = choose(rng, batch, tuple(range(7, config.taps + 1, 2)))
+    sigma_x = _widths(config, rng, isotropic)
+    sigma_y = torch.where(isotropic, sigma_x, _widths(config, rng, isotropic))
     # small kernels need a wider pass band, or they would be little but ringing
     lowest = torch.where(taps < 13, torch.pi / 3, torch.pi / 5)
     return KernelParams(
@@ -87,6 +101,15 @@ def _probabilities(families: Families) -> Tensor:
     return torch.tensor(list(families.model_dump().values()))
 
 
+def _widths(config: Blur, rng: torch.Generator, isotropic: Tensor) -> Tensor:
+    """σ of the samples; of kernels that are not isotropic, bool (b,), where variances are drawn, their roots."""
+    at = rand(rng, len(isotropic))
+    sigma, variance = (span.low + at * (span.high - span.low) for span in (config.sigma, config.variance))
+    if config.variance.high == 0:
+        return sigma
+    return torch.where(isotropic, sigma, variance.sqrt().clamp(min=1e-3))  # 0 has no kernel
+
+
 def _betas(rng: torch.Generator, batch: int, span: Span) -> Tensor:
     """Half of them uniform below 1, half above, however unequal the two parts of the range are."""
     below = uniform(rng, batch, span.low, 1.0)
@@ -97,6 +120,8 @@ def _factors(config: Resize, rng: torch.Generator, count: int) -> Tensor:
     which = torch.multinomial(torch.tensor([config.up, config.down, config.keep]), count, True, generator=rng)
     up = uniform(rng, count, 1.0, config.factor.high, dtype=torch.float64)
     down = uniform(rng, count, config.factor.low, 1.0, dtype=torch.float64)
+    if config.reciprocal:
+        down = 1 / (1 + (1 - down) / config.factor.low)  # 1 - down reaches to 1 - low: the divisor to 1 / low
     return torch.where(which == 0, up, torch.where(which == 1, down, 1.0))
 
 

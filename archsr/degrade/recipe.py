@@ -9,22 +9,25 @@ import torch
 from torch import Tensor
 
 from archsr.config import QUIRKS, RESIZES, SECOND_ORDER, DegradeConfig, Quirk, Step
+from archsr.degrade.bsrgan import as_if_halved, correlated, decimated
 from archsr.degrade.canvas import send
+from archsr.degrade.halving import MATLAB
 from archsr.degrade.kernels import IDENTITY, SINC, TAPS, KernelParams
-from archsr.degrade.order import MODES, Order, choose, draw_order, each, once, rand, uniform
+from archsr.degrade.order import MODES, Order, choose, draw_order, each, once, rand, unchanged, uniform
 from archsr.errors import UserError
 
-VERSION = 2  # of stored recipes; 1 had `faithful` instead of quirks, and neither steps nor antialiasing
+# of stored recipes; 2 had nothing of BSRGAN's own, 1 `faithful` instead of quirks and neither steps nor antialiasing
+VERSION = 3
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A batch's degradation. Per-sample tensors are (b,); `first`, `second` are the two orders.
+    """A batch's degradation. Tensors are (b,), or (b, ...); `first`, `second` are the two orders.
 
     `steps`: the operations in their order, for all samples. `sinc_last`: in the step `finish`, whether JPEG comes
-    before the last resize and sinc filter. `antialias`: whether reductions use a widened filter. `crop_y`, `crop_x` in
-    [0, 1) choose the position of the final crop. `noise_seed` seeds the noise fields, which depend on the pictures'
-    sizes.
+    before the last resize and sinc filter. `antialias`: whether reductions use a widened filter. `halved`: what the
+    step `halve` reduces, by `half_mode` (those of resizing, or MATLAB). `crop_y`, `crop_x` in [0, 1) choose the
+    position of the final crop. `noise_seed` seeds the noise fields, which depend on the pictures' sizes.
     """
 
     first: Order
@@ -35,6 +38,8 @@ class Recipe:
     crop_y: Tensor
     crop_x: Tensor
     antialias: Tensor
+    halved: Tensor
+    half_mode: Tensor
     noise_seed: int
     scale: int
     gt_size: int
@@ -56,9 +61,9 @@ class Recipe:
             return self
         tensors: list[Tensor] = []
         _mapped(self, lambda tensor: tensors.append(tensor) or tensor)
-        sent = send(torch.cat([tensor.double() for tensor in tensors]), device)  # the integers are small ones
-        parts = iter(sent.split(len(self)))
-        return _mapped(self, lambda tensor: next(parts).to(tensor.dtype))
+        sent = send(torch.cat([tensor.double().flatten() for tensor in tensors]), device)  # the integers are small ones
+        parts = iter(sent.split([tensor.numel() for tensor in tensors]))
+        return _mapped(self, lambda tensor: next(parts).view(tensor.shape).to(tensor.dtype))
 
 
 def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401 - a dataclass, a tensor, or neither
@@ -88,6 +93,7 @@ def draw(config: DegradeConfig, rng: torch.Generator, batch: int, *, scale: int,
         crop_y=together(lambda n: rand(rng, n), batch),
         crop_x=together(lambda n: rand(rng, n), batch),
         antialias=torch.zeros(batch, dtype=torch.bool),
+        **_not_halved(batch),
         noise_seed=int(torch.randint(0, 2**62, (), generator=rng)),
         scale=scale,
         gt_size=gt_size,
@@ -96,6 +102,10 @@ def draw(config: DegradeConfig, rng: torch.Generator, batch: int, *, scale: int,
         quirks=config.quirks,
     )
     return _options(recipe, config, rng)
+
+
+def _not_halved(batch: int) -> dict[str, Tensor]:
+    return {"halved": torch.zeros(batch, dtype=torch.bool), "half_mode": torch.zeros(batch, dtype=torch.int64)}
 
 
 def final_kernel(config: DegradeConfig, rng: torch.Generator, batch: int) -> KernelParams:
@@ -122,12 +132,29 @@ def _options(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Rec
         strength = torch.where(noisy, order.strength, 0.0)
         orders.append(dataclasses.replace(order, strength=strength, compressed=compressed))
     steps = _shuffled(config.steps, rng) if config.shuffle else config.steps
-    return dataclasses.replace(recipe, first=orders[0], second=orders[1], antialias=antialias, steps=steps)
+    recipe = dataclasses.replace(recipe, first=orders[0], second=orders[1], antialias=antialias, steps=steps)
+    return _as_bsrgan(recipe, config, rng)
+
+
+def _as_bsrgan(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Recipe:
+    """What BSRGAN's degradation has beyond the rest: halving, every n-th pixel, and correlated channels."""
+    batch = len(recipe)
+    possible = recipe.scale == 4 and "halve" in recipe.steps
+    halved = (rand(rng, batch) < config.halve.probability) & possible
+    half_mode = choose(rng, batch, (*MODES, MATLAB, MATLAB, MATLAB))  # one half is MATLAB's
+    first = as_if_halved(recipe.first, config.first, config.halve, halved)
+    second = as_if_halved(recipe.second, config.second, config.halve, halved)
+    first = decimated(first, config.first.resize, rng, halved=halved, scale=recipe.scale)
+    first, second = correlated(first, config.first.noise, rng), correlated(second, config.second.noise, rng)
+    return dataclasses.replace(recipe, first=first, second=second, halved=halved, half_mode=half_mode)
 
 
 def _shuffled(steps: tuple[Step, ...], rng: torch.Generator) -> tuple[Step, ...]:
-    """The steps in random order: the last stays last, and resizes stay in their order among themselves."""
+    """The steps in random order: the last stays last, `halve` first, and resizes keep their order among themselves."""
     drawn = [steps[i] for i in torch.randperm(len(steps) - 1, generator=rng).tolist()]
+    if steps[0] == "halve":
+        drawn.remove("halve")
+        drawn.insert(0, "halve")
     places = [i for i, step in enumerate(drawn) if step in RESIZES]
     for place, resize in zip(places, sorted((drawn[i] for i in places), key=RESIZES.index), strict=True):
         drawn[place] = resize
@@ -136,7 +163,7 @@ def _shuffled(steps: tuple[Step, ...], rng: torch.Generator) -> tuple[Step, ...]
 
 # ---------------------------------------------------------------- storing
 
-_TENSORS = ("final_mode", "sinc_last", "crop_y", "crop_x", "antialias")
+_TENSORS = ("final_mode", "sinc_last", "crop_y", "crop_x", "antialias", "halved", "half_mode")
 _PLAIN = ("noise_seed", "scale", "gt_size", "sharpen_gt")
 
 
@@ -155,12 +182,13 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a tensor, a dataclass of tensor
 
 
 def from_json(stored: dict[str, Any]) -> Recipe:
-    """The recipe that `to_json` wrote, also of version 1. Raises `UserError` for anything else."""
+    """The recipe that `to_json` wrote, also of earlier versions. Raises `UserError` for anything else."""
     version = stored.get("version", 1)
-    if version not in (1, VERSION):
-        raise UserError(f"a stored recipe has version {version!r}, this archsr reads 1 and {VERSION}; update archsr")
+    if version not in range(1, VERSION + 1):
+        raise UserError(f"a stored recipe has version {version!r}, this archsr reads 1 to {VERSION}; update archsr")
     try:
-        current = _from_version_1(stored) if version == 1 else stored
+        current: dict[str, Any] = _from_version_1(stored) if version == 1 else stored
+        current = current if version == VERSION else _from_version_2(current)
         return Recipe(
             first=_order_from(current["first"]),
             second=_order_from(current["second"]),
@@ -181,6 +209,16 @@ def _from_version_1(stored: dict[str, Any]) -> dict[str, Any]:
     orders = {name: {**stored[name], "compressed": [True] * batch} for name in ("first", "second")}
     quirks = QUIRKS if stored["faithful"] else ()
     return {**stored, **orders, "antialias": [False] * batch, "steps": SECOND_ORDER, "quirks": quirks}
+
+
+def _from_version_2(stored: dict[str, Any]) -> dict[str, Any]:
+    batch = len(stored["sinc_last"])
+    orders = {name: {**stored[name], **_lists(unchanged(batch))} for name in ("first", "second")}
+    return {**stored, **orders, **_lists(_not_halved(batch))}
+
+
+def _lists(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    return {name: tensor.tolist() for name, tensor in tensors.items()}
 
 
 def _order_from(stored: dict[str, Any]) -> Order:

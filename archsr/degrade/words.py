@@ -9,7 +9,7 @@ from archsr.degrade.order import Order
 from archsr.degrade.recipe import Recipe
 from archsr.degrade.resize import AREA
 
-MODE_NAMES = ("area", "bilinear", "bicubic")  # by number
+MODE_NAMES = ("area", "bilinear", "bicubic", "MATLAB's bicubic")  # by number; the last for halving only
 _FAMILIES = {GENERALIZED: "generalized Gaussian", PLATEAU: "plateau"}
 
 
@@ -40,7 +40,9 @@ def _ending(step: str, recipe: Recipe, sample: int) -> list[str]:
         jpeg = _jpeg(recipe.second, sample)
         first = bool(recipe.sinc_last[sample])
         return [jpeg, reduced, sinc] if first else [reduced, sinc, jpeg]
-    return [{"reduce": reduced, "sinc": sinc, "bicubic": f"to 1/{recipe.scale}, MATLAB's bicubic"}[step]]
+    halved = f"halved, {MODE_NAMES[int(recipe.half_mode[sample])]}" if recipe.halved[sample] else "not halved"
+    matlab = f"to 1/{recipe.scale}, MATLAB's bicubic"
+    return [{"halve": halved, "reduce": reduced, "sinc": sinc, "bicubic": matlab}[step]]
 
 
 def family(kernel: KernelParams, sample: int) -> str:
@@ -70,6 +72,8 @@ def kernel_words(kernel: KernelParams, sample: int) -> str:
 
 def _resize(order: Order, sample: int, recipe: Recipe, *, base: str) -> str:
     factor = float(order.factor[sample])
+    if sigma := float(order.decimate[sample]):
+        return f"Gaussian σ {sigma:.2f}, then one pixel in {round(1 / factor)}"
     return f"to {base}× {factor:.2f}, {_mode(order.mode, sample, recipe)}" if factor != 1 or base else "no resize"
 
 
@@ -83,7 +87,7 @@ def _noise(order: Order, sample: int) -> str:
     strength = float(order.strength[sample])
     if strength == 0:
         return "no noise"
-    grey = "grey" if order.grey[sample] else "colour"
+    grey = "grey" if order.grey[sample] else "correlated" if order.correlated()[sample] else "colour"
     if order.poisson[sample]:
         return f"Poisson noise × {strength:.2f}, {grey}"
     return f"Gaussian noise σ {strength * 255:.1f}, {grey}"
