@@ -235,12 +235,12 @@ def _objective(on: Machine) -> tuple[str, str]:
     """The losses: all of Real-ESRGAN's where a GPU carries them and their weights can be had."""
     if on.gpus:
         return (
-            "pixel = { weight = 1.0, sharpened = true }\n"
-            'perceptual = { weight = 1.0, sharpened = true, weights = "vgg19" }\n'
+            "pixel = { weight = 1.0 }\n"
+            'perceptual = { weight = 1.0, weights = "vgg19" }\n'
             "gan = { weight = 0.1, sharpened = false }",
             "Real-ESRGAN's own; without internet set the last two weights to 0",
         )
     return (
-        "pixel = { weight = 1.0, sharpened = true }\nperceptual = { weight = 0.0 }\ngan = { weight = 0.0 }",
+        "pixel = { weight = 1.0 }\nperceptual = { weight = 0.0 }\ngan = { weight = 0.0 }",
         "a CPU: the pixel loss alone, which raises PSNR and softens",
     )

@@ -94,6 +94,8 @@ def _shards(config: TrainConfig) -> str:
 def _folder(config: TrainConfig, *, resume: bool) -> str:
     folder = Path(config.runs) / config.name
     saved, skipped = load_newest(folder, world=World())
+    if saved is None and (problem := config.problem_with_targets):
+        return f"NOT READY: {problem}"
     damaged = f"; {len(skipped)} damaged" if skipped else ""
     if saved is None:
         return f"{folder}: no checkpoint{damaged}, a run would start at step 0"

@@ -206,3 +206,46 @@ def test_no_override_text_breaks_the_parser(key, value):
         check(TrainConfig, with_overrides(BASE, [f"{key}={value}"]), where="x")
     except UserError as error:
         assert str(error)
+
+
+# ---------------------------------------------------------------- targets
+
+
+@pytest.mark.parametrize(("preset", "sharp"), [(p, p not in ("bsrgan", "bicubic")) for p in PRESETS])
+def test_targets_follow_the_degradation_unless_written(preset, sharp):
+    tables = with_overrides(BASE, [f"degrade.preset={preset}", "losses.perceptual.sharpened=false"])
+    losses = check(TrainConfig, tables, where="x").losses
+    assert losses.pixel.sharpened is losses.ldl.sharpened is sharp
+    assert losses.perceptual.sharpened is False
+    assert losses.gan.sharpened is False, "the discriminator's real pictures are plain ones"
+
+
+def test_what_is_written_of_targets_stays():
+    for text in ("true", "false"):
+        config = check(TrainConfig, with_overrides(BASE, [f"losses.pixel.sharpened={text}"]), where="x")
+        assert config.losses.pixel.sharpened is (text == "true")
+    config = check(TrainConfig, with_overrides(BASE, ["losses.gan.sharpened=auto"]), where="x")
+    assert config.losses.gan.sharpened is True
+    with pytest.raises(UserError, match=r"losses.pixel.sharpened.*got 'yes', expected true, false or \"auto\""):
+        check(TrainConfig, with_overrides(BASE, ["losses.pixel.sharpened=yes"]), where="x")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+def test_no_shipped_config_trains_a_sharpener_with_any_preset(path):
+    if kind_of(path) is TrainConfig:
+        for preset in PRESETS:
+            assert load(TrainConfig, path, overrides=[f"degrade.preset={preset}"]).problem_with_targets is None
+
+
+def test_sharpened_targets_of_inputs_that_are_not_are_read_and_named():
+    """As configs that older runs stored have them."""
+    written = ["degrade.preset=bsrgan", "losses.pixel.sharpened=true", "losses.ldl.sharpened=true"]
+    config = check(TrainConfig, with_overrides(BASE, written), where="x")
+    assert check(TrainConfig, tomli.loads(dump(config)), where="again") == config
+    problem = config.problem_with_targets
+    assert problem is not None
+    assert "\n" not in problem
+    for word in ("losses.pixel.sharpened = true", "degrade.sharpen_gt = false", "'bsrgan'"):
+        assert word in problem
+    off = check(TrainConfig, with_overrides(BASE, [*written, "losses.pixel.weight=0.0"]), where="x")
+    assert off.problem_with_targets is None, "what has weight 0 is not computed"

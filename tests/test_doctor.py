@@ -342,3 +342,12 @@ def test_the_command_tells_all_and_its_exit_code_says_whether_something_is_wrong
     monkeypatch.setattr(machine, "_FEW", 1e9)
     assert main(["doctor"]) == 1
     assert "→ make room" in capsys.readouterr().out
+
+
+def test_a_config_that_would_train_a_sharpener(tiny_tables):
+    assert supplies.targets(check(TrainConfig, tiny_tables, where="test")).state == "ok"
+    tables = {**tiny_tables, "degrade": {"preset": "bicubic"}, "losses": {"pixel": {"sharpened": True}}}
+    line = supplies.targets(check(TrainConfig, tables, where="test"))
+    assert line.state == "wrong"
+    assert "degrade.sharpen_gt = false" in line.what
+    assert line.mend == "--set losses.pixel.sharpened=auto"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from archsr.config.table import Positive, Table
 
@@ -12,11 +12,23 @@ VggLayer = Annotated[str, Field(pattern=r"^conv(1_[12]|2_[12]|[345]_[1-4])$")]
 Objective = Literal["vanilla", "relativistic", "hinge", "least_squares"]
 
 
+def _sharpened(value: object) -> object:
+    if value == "auto" or isinstance(value, bool):
+        return value
+    raise ValueError(f'got {value!r}, expected true, false or "auto"')
+
+
 class Loss(Table):
-    """A term. `sharpened`: its target is the sharpened ground truth, as in Real-ESRGAN."""
+    """A term. `sharpened`: its target is the sharpened ground truth, as in Real-ESRGAN; `auto`: where the degradation
+    sharpens, too (`degrade.sharpen_gt`), which a training config decides when it is read."""
 
     weight: Weight = 0.0
-    sharpened: bool = True
+    sharpened: Annotated[bool | Literal["auto"], BeforeValidator(_sharpened)] = "auto"
+
+    @property
+    def aims_at_sharpened(self) -> bool:
+        """Whether the target is the sharpened ground truth: what nothing has decided is as in Real-ESRGAN."""
+        return self.sharpened is not False
 
 
 class PixelLoss(Loss):
@@ -111,7 +123,7 @@ class GanLoss(Loss):
     """
 
     weight: Weight = 0.1
-    sharpened: bool = False
+    sharpened: Annotated[bool | Literal["auto"], BeforeValidator(_sharpened)] = False
     objective: Objective = "vanilla"
 
 
@@ -134,6 +146,14 @@ class LossConfig(Table):
         """The terms that are asked for, by name."""
         every: dict[str, Loss] = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: term for name, term in every.items() if term.weight > 0}
+
+    def decided(self, *, sharpened: bool) -> "LossConfig":
+        """With `sharpened` where a term leaves that to the degradation."""
+        every: dict[str, Loss] = {name: getattr(self, name) for name in type(self).model_fields}
+        open_ones = {name: term for name, term in every.items() if term.sharpened == "auto"}
+        return self.model_copy(
+            update={name: term.model_copy(update={"sharpened": sharpened}) for name, term in open_ones.items()}
+        )
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Self:

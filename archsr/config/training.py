@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from archsr.config.degrade import DegradeConfig
 from archsr.config.losses import LossConfig
@@ -211,7 +211,7 @@ class TrainConfig(Table):
     discriminator: DiscriminatorConfig = UNetConfig()
     data: DataConfig = DataConfig()
     degrade: DegradeConfig = DegradeConfig()
-    losses: LossConfig = LossConfig()
+    losses: Annotated[LossConfig, Field(validate_default=True)] = LossConfig()
     training: TrainingConfig
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -224,6 +224,26 @@ class TrainConfig(Table):
             return self.validation.best
         learned = ("perceptual", "features", "lpips", "dists", "gan")
         return "balance" if any(name in self.losses.terms() for name in learned) else "psnr"
+
+    @field_validator("losses")
+    @classmethod
+    def _targets_follow_the_degradation(cls, losses: LossConfig, info: ValidationInfo) -> LossConfig:
+        degrade = info.data.get("degrade")  # not there where it was refused
+        return losses.decided(sharpened=degrade.sharpen_gt) if isinstance(degrade, DegradeConfig) else losses
+
+    @property
+    def problem_with_targets(self) -> str | None:
+        """Why no training should start: inputs from the photographs as they are, but sharpened targets.
+
+        What it would train is a sharpener. Older runs were, so that their configs are read and go on nevertheless.
+        """
+        wrong = [name for name, term in self.losses.terms().items() if term.sharpened is True]
+        if self.degrade.sharpen_gt or not wrong:
+            return None
+        return (
+            f"losses.{wrong[0]}.sharpened = true, but degrade.sharpen_gt = false (preset {self.degrade.preset!r}), by "
+            "which the targets are the photographs themselves; leave the first out, or set both true"
+        )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -30,6 +30,7 @@ def examine(
     if "://" in config.data.shards:
         yield supplies.room(config)
     yield supplies.layers(config)
+    yield supplies.targets(config)
     yield from supplies.weights(config)
     lines = list(supplies.shards(config, every=every))
     yield from lines

@@ -1,6 +1,7 @@
 """Checks of what a run would begin with: weights, shards, and how the samples are shared out."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,14 @@ def layers(config: TrainConfig) -> Line:
     except UserError as error:
         return Line("layers", "wrong", str(error), "names are those of the network: archsr plan CONFIG")
     return ok("layers", f"{trained:,} of {total:,} parameters are trained")
+
+
+def targets(config: TrainConfig) -> Line:
+    """Whether inputs and targets are made from the same photographs."""
+    if problem := config.problem_with_targets:
+        name = re.findall(r"losses\.\w+\.sharpened", problem)[0]
+        return Line("targets", "wrong", problem, f"--set {name}=auto")
+    return ok("targets", "sharpened or not as the degradation's inputs are, or as written")
 
 
 def _weights(about: str, source: str) -> Line:

@@ -89,7 +89,10 @@ def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -
         raise UserError(f"{folder}: holds a run, but none of its checkpoints is whole; start anew under another name")
     if saved:
         check_same_run(config, folder, saved)
-    elif resume and world.rank == 0:
+        return saved
+    if problem := config.problem_with_targets:
+        raise UserError(problem)
+    if resume and world.rank == 0:
         print(f"{folder}: no checkpoint to resume from; starting at step 0", flush=True)
     return saved
 

@@ -300,7 +300,9 @@ def check_same_run(config: TrainConfig, folder: Path, saved: checkpoint.Loaded) 
         )
     path = folder / "config.toml"
     stored = config_file.load(TrainConfig, path)
-    changed = [d for d in config_file.differences(stored, config) if not d.startswith(_FREE)]
+    losses = stored.losses.terms().keys() | config.losses.terms().keys()
+    idle = tuple(f"losses.{name}." for name in type(config.losses).model_fields if name not in losses)
+    changed = [d for d in config_file.differences(stored, config) if not d.startswith((*_FREE, *idle))]
     changed = [d for d in changed if not d.startswith("training.stages")]
     if told := changed_at(stored.training.stages, stages, ends, step):
         changed.append(told)

@@ -62,7 +62,7 @@ def judge_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:
 
 def _generator_pass(parts: Parts, pair: Pair, share: float, last: bool) -> tuple[Tensor, Terms]:
     wanted = parts.losses.terms()
-    sharpened = any(term.sharpened for term in wanted.values())
+    sharpened = any(term.aims_at_sharpened for term in wanted.values())
     targets = {True: sharpen(pair.gt) if sharpened else pair.gt, False: pair.gt}
     if parts.raw_d is not None:
         parts.raw_d.requires_grad_(False)
@@ -73,7 +73,7 @@ def _generator_pass(parts: Parts, pair: Pair, share: float, last: bool) -> tuple
         # a term at a time with its backward pass down to the picture, so that no two networks' activations are held
         # together; in the order in which autograd would add up their gradients
         for name, term in reversed(wanted.items()):
-            value = _term(parts, name, term, seen, pair, targets[term.sharpened])
+            value = _term(parts, name, term, seen, pair, targets[term.aims_at_sharpened])
             parts.scaler_g.scale(term.weight * value * share).backward()
             terms[name] = value.detach()
             del value
@@ -126,7 +126,7 @@ def _discriminator_pass(parts: Parts, gt: Tensor, fake: Tensor, share: float, la
     assert parts.raw_d is not None
     parts.raw_d.requires_grad_(True)
     objective = parts.losses.gan.objective
-    real = sharpen(gt) if parts.losses.gan.sharpened else gt
+    real = sharpen(gt) if parts.losses.gan.aims_at_sharpened else gt
     other: Tensor | None = None
     if compares(objective):
         with parts.accelerator.autocast():

@@ -399,3 +399,25 @@ def test_a_dry_run_says_what_is_at_hand_and_what_is_not(unbroken, tiny_tables, c
     assert "NOT READY: nowhere" in said
     assert "gone.pth: NOT THERE" in said
     assert "NOT READY" in said.split("run folder")[-1]
+
+
+def test_sharpened_targets_of_inputs_that_are_not_start_no_run_but_end_an_older_one(tiny_tables, monkeypatch, capsys):
+    sharpener = config(tiny_tables, "degrade.sharpen_gt=false", "losses.pixel.sharpened=true")
+    shorter = config(
+        tiny_tables, "degrade.sharpen_gt=false", "losses.pixel.sharpened=true", "training.stages.0.iterations=4"
+    )
+    for one in (sharpener, shorter):
+        with pytest.raises(UserError, match=r"losses\.pixel\.sharpened = true, but degrade\.sharpen_gt = false"):
+            session.run(one, resume=False)
+    assert not session.dry_run(sharpener, resume=False)
+    assert "NOT READY: losses.pixel.sharpened = true" in capsys.readouterr().out
+    with monkeypatch.context() as before:
+        before.setattr(TrainConfig, "problem_with_targets", None)
+        session.run(shorter, resume=False)
+    silent = config(tiny_tables, "degrade.sharpen_gt=false")
+    with pytest.raises(UserError, match=r"config; losses\.pixel\.sharpened: true there, false here\. Use the old"):
+        session.run(silent, resume=True)
+    session.run(sharpener, resume=True)
+    stored = load(TrainConfig, Path(tiny_tables["runs"]) / "tiny" / "config.toml")
+    assert stored.losses.pixel.sharpened is True
+    assert about_snapshot(Path(tiny_tables["runs"]) / "tiny" / "snapshots" / "last.safetensors")["step"] == 6
