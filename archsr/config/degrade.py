@@ -183,7 +183,8 @@ class DegradeConfig(Table):
     `steps`: the operations in their order; `shuffle` draws an order per batch, the last step staying last, and `halve`
     first. `antialias`: share of samples whose reductions use a widened filter. configs/DEGRADATION.md explains each.
     `margin`: the degraded crop is `gt_size + margin` wide and then cropped at random, so that the last JPEG's 8×8
-    grid has a random phase (the reference: 400 for 256, margin 144). `pool_batches`: how many global batches the pair
+    grid has a random phase, and less of the mirrored borders of blurs and resizes is inside of the pairs; with 0 all is
+    (the reference: 400 for 256, margin 144). `pool_batches`: how many global batches the pair
     pool holds over all ranks (the reference: 180 pairs for a batch of 12, so 15); 0 turns it off.
     """
 
