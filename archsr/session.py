@@ -19,6 +19,7 @@ from archsr.training.layers import select, table
 from archsr.training.loop import train
 from archsr.training.memory import forecast
 from archsr.training.plan import after_out_of_memory
+from archsr.training.precision import settled
 from archsr.training.processes import begin, end
 from archsr.training.setup import check_same_run, shared_out
 from archsr.training.trackers import check_trackers
@@ -28,13 +29,25 @@ from archsr.world import World
 def run(config: TrainConfig, *, resume: bool, wishes: Wishes | None = None) -> None:
     """Train. Every process calls it. Raises `Stopped` where `wishes` ended it."""
     torch.backends.cudnn.benchmark = True  # crops have one size
+    config = settled(config, resume=resume)
     accelerator, world = begin(config)
     try:
+        _check_alike(config, world)  # all ranks
         train(config, accelerator, world, resume=resume, wishes=wishes)
     except torch.OutOfMemoryError as error:
         raise UserError(_out_of_memory(config, world, accelerator.device, error)) from None
     finally:
         end()
+
+
+def _check_alike(config: TrainConfig, world: World) -> None:
+    """Ranks on unlike devices may have settled for unlike types."""
+    found = world.gather(config.training.precision)  # all ranks
+    if len(set(found)) > 1:
+        raise UserError(
+            f"training.precision: the devices suit different types ({', '.join(found)}); name one: "
+            "--set training.precision=fp32"
+        )
 
 
 def _out_of_memory(config: TrainConfig, world: World, device: torch.device, error: torch.OutOfMemoryError) -> str:
@@ -48,6 +61,7 @@ def dry_run(config: TrainConfig, *, resume: bool) -> bool:
 
     Returns whether all that a start needs is there.
     """
+    config = settled(config, resume=resume)
     with torch.device("meta"):
         net = build(config.model)
         groups = select(net, config.training.layers)

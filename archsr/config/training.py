@@ -123,6 +123,7 @@ def seconds_of(text: str) -> float:
 class TrainingConfig(Table):
     """What is trained and how. One iteration sees `global_batch` samples whatever the number of processes.
 
+    `precision`: "auto" is the 16-bit type that suits the device, and fp32 where none does (training/precision.py).
     `micro_batch` is the most a process passes through the network at once, "auto" what is found to fit; the rest is
     accumulated. What is recomputed is not kept for the backward pass; `recompute`: patterns of modules, of any network.
     An iteration with a loss that is no number is skipped; `max_skipped` of them within 1,000 end the run. `clip`: the
@@ -135,7 +136,7 @@ class TrainingConfig(Table):
     global_batch: Positive = 12
     micro_batch: MicroBatchKey = 12
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     gradient_checkpointing: RecomputeKey = "none"
     recompute: tuple[str, ...] = ()
     recompute_losses: bool = False

@@ -22,6 +22,7 @@ from archsr.training.data import open_together
 from archsr.training.fit import attempt
 from archsr.training.log import clock
 from archsr.training.pairs import options_of, pair_of
+from archsr.training.precision import settled
 from archsr.training.processes import begin, end
 from archsr.training.schedule import total_of
 from archsr.training.setup import Run, make_run
@@ -49,6 +50,7 @@ def launch(config: TrainConfig) -> list[Line]:
 
     Nothing is written. Raises `UserError` where the processes are not those that were asked for, or lose each other.
     """
+    config = settled(config)
     accelerator, world = begin(config)
     try:
         lines = [_alike(world.gather(_about(accelerator.device)))]  # all ranks

@@ -24,7 +24,7 @@ from archsr.training.layers import select
 from archsr.training.ledger import Pass, one_pass
 from archsr.training.losses import PICTURE_LOSSES, ldl
 
-_NARROW = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_NARROW = {"auto": torch.bfloat16, "fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 POOL = "pair pool (divided among the processes)"
 
 

@@ -21,7 +21,10 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def begin(config: TrainConfig) -> tuple[Accelerator, World]:
-    """Join the process group that the launcher describes. Raises `UserError` where fewer processes came than asked."""
+    """Join the process group that the launcher describes; the precision is settled.
+
+    Raises `UserError` where fewer processes came than asked.
+    """
     refuse_lost_processes()
     _end_with_launcher()
     precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[config.training.precision]

@@ -244,6 +244,7 @@ def contents(run: Run, progress: Progress) -> checkpoint.Contents:
     state: dict[str, Any] = {
         "progress": vars(progress),
         "micro_batch": run.config.training.micro_batch,
+        "precision": run.config.training.precision,
         "fingerprint": run.data.manifest.fingerprint,
         "optimizer_g": plain_g,
         "scaler_g": run.parts.scaler_g.state_dict(),

@@ -1,0 +1,82 @@
+"""`training.precision = "auto"`: 16 bits where they are fast and near to float32 on this device, else float32."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from archsr.checkpoint.folder import newest
+from archsr.config import SpandrelConfig, TrainConfig
+from archsr.models.build import build
+from archsr.models.foreign import Foreign
+from archsr.models.weights import load_weights
+from archsr.seeds import generator
+
+Narrow = Literal["bf16", "fp16"]
+_KINDS: dict[Narrow, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def settled(config: TrainConfig, *, resume: bool = False) -> TrainConfig:
+    """The config with a precision in place of "auto": the checkpoint's where a run goes on, else what suits the device.
+
+    On a CPU bf16 where it has instructions for it, else fp32: without them bf16 is many times slower. On a GPU
+    whichever of its 16-bit types is nearer to float32 in this network.
+    """
+    if config.training.precision != "auto":
+        return config
+    found = _of_checkpoint(Path(config.runs) / config.name) if resume else ""
+    found = found or (_on_gpu(config) if torch.cuda.is_available() else _on_cpu(config))
+    return config.model_copy(update={"training": config.training.model_copy(update={"precision": found})})
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor has instructions for bf16 (AVX-512 BF16 or AMX)."""
+    asked = (
+        getattr(torch.cpu, name, lambda: False) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+    return any(bool(ask()) for ask in asked)
+
+
+def _of_checkpoint(run: Path) -> str:
+    folder, _ = newest(run)
+    return "" if folder is None else str(json.loads((folder / "state.json").read_bytes()).get("precision", ""))
+
+
+def _on_cpu(config: TrainConfig) -> str:
+    with torch.device("meta") if not isinstance(config.model, SpandrelConfig) else torch.device("cpu"):
+        able = _able(build(config.model), "bf16")
+    return "bf16" if able and cpu_has_bf16() else "fp32"
+
+
+def _able(net: nn.Module, kind: Narrow) -> bool:
+    return not isinstance(net, Foreign) or net.narrow[kind]
+
+
+def _on_gpu(config: TrainConfig) -> str:
+    net = build(config.model, seed=config.seed)
+    if not isinstance(config.model, SpandrelConfig) and config.model.weights != "scratch":
+        load_weights(net, config.model.weights)
+    kinds: list[Narrow] = ["fp16"] if _able(net, "fp16") else []
+    if _able(net, "bf16") and torch.cuda.is_bf16_supported(including_emulation=False):
+        kinds.append("bf16")
+    errors = {kind: disagreement(net, kind, torch.device("cuda")) for kind in kinds}
+    return min(errors, key=lambda kind: errors[kind]) if errors else "fp32"
+
+
+@torch.no_grad()
+def disagreement(net: nn.Module, kind: Narrow, device: torch.device) -> float:
+    """RMS difference in levels of 255 between a network's results in 16 bits and in float32; infinite where not finite.
+
+    On fixed smooth noise of 64 × 64 pixels.
+    """
+    placed = copy.deepcopy(net).to(device).eval()
+    coarse = torch.rand(1, 3, 16, 16, generator=generator(0, "precision"))
+    lq = nn.functional.interpolate(coarse, size=(64, 64), mode="bicubic").clamp(0, 1).to(device)
+    exact = placed(lq).float()
+    with torch.autocast(device.type, dtype=_KINDS[kind]):
+        narrow = placed(lq).float()
+    error = float((narrow - exact).square().mean().sqrt() * 255)
+    return error if error == error else float("inf")  # NaN is not itself
