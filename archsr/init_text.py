@@ -36,7 +36,7 @@ stages = [{{ iterations = {first}, lr = 1e-4 }}, {{ iterations = {second}, lr = 
 [validation]
 every = {every}  # iterations
 samples = {samples}  # pairs at most
-best = "psnr"  # what chooses the weights to keep
+best = "balance"  # what chooses the weights to keep: perceptual distance, with PSNR and NIQE kept
 
 [checkpoint]
 every = {every}  # so much work is lost at most

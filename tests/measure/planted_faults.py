@@ -36,6 +36,8 @@ FAULTS = [
     ("PSNR takes the border in", "metrics.py", "border : picture.shape[2] - border, border : picture.shape[3] - border", "border:, border:", "test_metrics.py"),
     ("the strong third has the mild pictures", "evaluate/suite.py", "if r.fidelity < low]", "if r.fidelity > high]", "evaluate/test_evaluate.py"),
     ("strength is chosen on the test pairs", "evaluate/strength.py", 'split="val"', 'split="test"', "evaluate/test_card.py"),
+    ("what may not be chosen is chosen", "evaluate/judge.py", "if lost > self.floor:", "if False:", "evaluate/test_judge.py"),
+    ("noise wins", "evaluate/judge.py", "> max(least, gain.noise)", "> least", "evaluate/test_judge.py"),
     ("models see results that are not rounded", "evaluate/suite.py", "(picture.clamp(0, 1) * 255).round().div(255)", "picture.clamp(0, 1)", "evaluate"),
     ("JPEG's tables are not scaled below quality 50", "degrade/jpeg.py", "quality < 50, 5000 / quality", "quality < 50, 100 / quality", "degrade"),
     ("chroma is not halved", "degrade/jpeg.py", "table * factor", "table * factor.sqrt()", "degrade"),
@@ -55,11 +57,11 @@ FAULTS = [
     ("the discriminator learns while it judges", "training/step.py", "parts.raw_d.requires_grad_(False)", "pass", "training/test_step.py training/test_adversarial.py"),
     ("the average has no warm-up", "training/ema.py", "(1 + step) / (10 + step)", "1.0", "training/test_parts.py"),
     ("the average moves by the decay", "training/ema.py", "live, 1 - decay)", "live, decay)", "training/test_parts.py"),
-    ("clipping comes without unscaling", "training/step.py", "nn.utils.clip_grad_norm_", "(lambda *_: None)", "training"),
+    ("clipping comes without unscaling", "training/step.py", "nn.utils.clip_grad_norm_", "(lambda *_: None)", "training/test_schedule.py"),
     ("biases decay", "training/optim.py", "if decay and not config.decay_biases:", "if False:", "training/test_parts.py"),
-    ("a plateau is a rise", "training/schedule.py", "score > plateau.best + place.stage.min_delta", "score >= plateau.best", "training/test_schedule.py"),
+    ("a plateau needs no least rise", "training/schedule.py", ", least=place.stage.min_delta)", ")", "training/test_schedule.py"),
     ("cosine ends halfway", "training/schedule.py", "(1 + math.cos(math.pi * share)) / 2", "(1 + math.cos(math.pi * share / 2)) / 2", "training/test_schedule.py"),
-    ("a skipped iteration is taken", "training/health.py", "return not bad", "return True", "training/test_health.py"),
+    ("a skipped iteration is taken", "training/health.py", "return not bad, 1", "return True, 1", "training/test_health.py"),
     ("bad iterations are never too many", "training/health.py", "len(progress.skipped) >= run", "len(progress.skipped) > run", "training/test_health.py"),
 ]  # fmt: skip
 
