@@ -224,6 +224,7 @@ def _objective(on: Machine) -> tuple[str, str]:
             "Real-ESRGAN's own; without internet set the last two weights to 0",
         )
     return (
-        "pixel = { weight = 1.0 }\nfeatures = { weight = 0.05 }\nperceptual = { weight = 0.0 }\ngan = { weight = 0.0 }",
+        "pixel = { weight = 1.0 }\nfeatures = { weight = 0.15 }\ncolour = { weight = 2.0 }\n"
+        "perceptual = { weight = 0.0 }\ngan = { weight = 0.0 }",
         "a CPU: pixels, and the features of a small network (EfficientNet-Lite0), which keep results sharp",
     )

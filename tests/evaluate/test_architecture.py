@@ -114,6 +114,14 @@ def test_a_line_is_the_same_within_two_pixels(distance, same):
     assert found.invented == pytest.approx(0.0 if same else 1.0, abs=0.02)
 
 
+@pytest.mark.parametrize(("degrees", "some"), [(0, True), (3, True), (14, False)])
+def test_a_line_that_is_turned_is_another(degrees, some):
+    """Where the two cross they are near each other, but only within 8 degrees they are one."""
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    turned = torch.where(x - 64 < math.tan(math.radians(degrees)) * (y - 64), 0.2, 1.0)[None, None].expand(1, 3, -1, -1)
+    assert (compare_lines(turned, edge_at(64)).kept > 0) == some
+
+
 @pytest.mark.parametrize("shape", [(16, 16), (65, 67), (131, 97), (40, 300)])
 def test_odd_and_small_sizes(shape):
     gt = facade()[:, :, 60 : 60 + shape[0], : shape[1]]

@@ -15,7 +15,7 @@ from archsr.errors import UserError
 from archsr.evaluate.architecture import architecture
 from archsr.evaluate.card import Question, evaluate_models
 from archsr.evaluate.contenders import Contender, bicubic
-from archsr.evaluate.measures import extra, standard
+from archsr.evaluate.measures import Measure, extra, standard
 from archsr.evaluate.pairs import ShardPairs, open_pairs
 from archsr.evaluate.report import as_json, markdown
 from archsr.evaluate.statistics import paired
@@ -237,6 +237,16 @@ def test_every_model_sees_the_same_stored_pixels(shards):
     evaluate(ShardPairs(shards, "test"), [Contender("a", "a", spy), Contender("b", "b", spy)], standard(4))
     for a, b in zip(seen[::2], seen[1::2], strict=True):
         assert torch.equal(a, b)
+
+
+def test_what_is_measured_is_what_a_file_would_hold(shards):
+    """Levels of 8 bits, whatever a model returns."""
+    seen = []
+    spy = Measure("spy", "spy", True, lambda sr, *_: seen.append(sr) or 0.0)
+    fine = Contender("fine", "fine", lambda lq: F.interpolate(lq, scale_factor=4, mode="bilinear") * 0.97 + 0.001)
+    evaluate(ShardPairs(shards, "test"), [fine], [spy])
+    assert seen
+    assert all(torch.equal((sr * 255).round() / 255, sr) for sr in seen)
 
 
 def test_training_tiles_are_no_evaluation_pairs(shards):

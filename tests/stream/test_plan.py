@@ -80,3 +80,11 @@ def test_a_far_position_of_a_huge_set_is_found_at_once():
 @pytest.mark.parametrize(("share", "expected"), [(1.0, (10, 3, 1)), (0.5, (5, 2, 1)), (0.01, (1, 1, 1))])
 def test_subsets_take_the_first_of_every_shard(share, expected):
     assert subset_sizes([10, 3, 1], share) == expected
+
+
+def test_every_epoch_mixes_a_window_anew():
+    """Of one shard only the order inside can differ."""
+    plan = Plan((40,), seed=3, window=2)
+    orders = [[plan.place(epoch * 40 + n).index for n in range(40)] for epoch in range(3)]
+    assert all(sorted(order) == list(range(40)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3

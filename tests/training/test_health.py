@@ -65,6 +65,25 @@ def test_a_skipped_iteration_leaves_no_trace_in_the_weights(tiny_tables, monkeyp
     assert Path(event["terms"][0]["batch"]).is_file()
 
 
+def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_skipped(tiny_tables, monkeypatch, capsys):
+    """As of a square root at zero. Adam would carry it into every later weight."""
+    real, calls = loop.micro_step, []
+
+    def planted(parts, pair, *, share, last):
+        terms = real(parts, pair, share=share, last=last)
+        calls.append(last)
+        if len(calls) == 3:
+            next(p for p in parts.net_g.parameters() if p.grad is not None).grad.fill_(math.inf)
+        return terms
+
+    monkeypatch.setattr(loop, "micro_step", planted)
+    session.run(config_of(tiny_tables), resume=False)
+    folder = Path(tiny_tables["runs"]) / "tiny"
+    assert [e["step"] for e in events(folder, "skip")] == [2]
+    assert "the gradient. Skipped on all ranks" in capsys.readouterr().out
+    assert all(t.isfinite().all() for t in weights(folder).values())
+
+
 def test_means_leave_skipped_iterations_out(tiny_tables, monkeypatch):
     plant(monkeypatch, {3})
     session.run(config_of(tiny_tables, log={"every": 3}), resume=False)

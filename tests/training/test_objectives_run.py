@@ -1,6 +1,6 @@
 """Whole runs of the shipped objectives in small: alone, resumed, and in two processes."""
 
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from ranks import ROOT, train
 from archsr import session
 from archsr.config import TrainConfig
 from archsr.config_file import check, with_overrides
+from archsr.training.log import read_log
 
 SMALL = {
     "rrdbnet": {"features": 8, "growth": 4, "blocks": 1},
@@ -73,6 +74,27 @@ def test_every_objective_with_every_judge(objective, judge, tiny_tables):
     plain["discriminator"] = {"arch": judge, "features": 4, "weights": "scratch", **JUDGES[judge]}
     folder = run(plain)
     assert all(v.isfinite().all() for state in states(folder, 1).values() for v in state.values())
+
+
+def test_a_discriminator_warms_up_takes_turns_and_pauses(tiny_tables):
+    """Two iterations of its own, then the generator in every second; above the pause it stays as it is."""
+    plain = tables("esrgan", tiny_tables, "training.stages=[{iterations=6, lr=1e-3}]", "checkpoint.every=1",
+                   "checkpoint.keep=9", "validation.every=6")  # fmt: skip
+    judge = {"arch": "patch", "layers": 2, "features": 4, "weights": "scratch", "warmup": 2, "every": 2}
+    folder = run({**plain, "discriminator": judge})
+    found = [states(folder, step) for step in range(1, 7)]
+
+    def moved(net):
+        pairs = pairwise(found)
+        return [any(not torch.equal(a[net][k], b[net][k]) for k in a[net] if "weight" in k) for a, b in pairs]
+
+    assert moved("generator") == [False, True, False, True, False]
+    assert moved("discriminator") == [True] * 5
+    events = [e for e in read_log(folder) if e["event"] == "train"]
+    assert ["pixel" in e for e in events] == [False, False, True, False, True, False]
+    paused = run({**plain, "name": "paused", "discriminator": {**judge, "pause": 1e-9}})
+    a, b = (states(paused, step)["discriminator"] for step in (1, 6))
+    assert all(torch.equal(a[k], b[k]) for k in a if k.endswith(("bias", "weight")))
 
 
 def test_every_term_at_once(tiny_tables):

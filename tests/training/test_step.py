@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 
-from archsr.config import GanLoss, LossConfig, PerceptualLoss, PixelLoss
+from archsr.config import GanLoss, LossConfig, PatchConfig, PerceptualLoss, PixelLoss
 from archsr.degrade.apply import Pair
 from archsr.degrade.sharpen import sharpen
+from archsr.models.build import build_discriminator
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.training.feature_losses import Perceptual
-from archsr.training.step import Parts, micro_step, update
+from archsr.training.step import Parts, judge_step, micro_step, update
 
 LOSSES = LossConfig(
     pixel=PixelLoss(weight=1.0), perceptual=PerceptualLoss(weight=0.5, layers={"conv1_2": 1.0}), gan=GanLoss(weight=0.1)
@@ -108,6 +109,38 @@ def test_accumulated_halves_have_the_gradient_of_the_whole(pair):
     for other in gradients[1:]:
         for a, b in zip(gradients[0], other, strict=True):
             assert torch.allclose(a, b, rtol=1e-6, atol=1e-9)
+
+
+def test_accumulated_halves_have_the_discriminators_gradient_of_the_whole(pair):
+    """Of one without normalisation, which looks at each sample by itself."""
+    torch.manual_seed(0)
+    net_g = RRDBNet(features=8, blocks=1, growth=4)
+    net_d = build_discriminator(PatchConfig(arch="patch", features=4, layers=1, norm="none"))
+    losses = LossConfig(perceptual=PerceptualLoss(weight=0.0), gan=GanLoss(weight=0.1))
+    gradients = []
+    for pieces in (1, 2, 4):
+        judge = copy.deepcopy(net_d)
+        scalers = [torch.amp.GradScaler("cpu", enabled=False)] * 2
+        p = Parts(Accelerator(cpu=True), copy.deepcopy(net_g), judge, judge, losses, *scalers)
+        for lq, gt in zip(pair.lq.chunk(pieces), pair.gt.chunk(pieces), strict=True):
+            micro_step(p, Pair(lq, gt), share=1 / pieces, last=True)
+        gradients.append([q.grad for q in judge.parameters()])
+    for other in gradients[1:]:
+        for a, b in zip(gradients[0], other, strict=True):
+            assert torch.allclose(a, b, rtol=1e-4, atol=1e-7)
+
+
+def test_in_an_iteration_of_the_discriminators_own_only_it_learns(nets, pair):
+    """As it would learn beside the generator, which has no gradient and no graph."""
+    both, alone = [[copy.deepcopy(net) for net in nets] for _ in range(2)]
+    micro_step(parts(*both), pair, share=1.0, last=True)
+    terms = judge_step(parts(*alone), pair, share=1.0, last=True)
+    assert all(p.grad is None for p in alone[0].parameters())
+    assert set(terms) >= {"d_real", "d_fake"}
+    assert "pixel" not in terms
+    for a, b in zip(alone[1].parameters(), both[1].parameters(), strict=True):
+        assert a.grad.shape == b.grad.shape
+        assert float(a.grad.abs().sum()) > 0
 
 
 def test_a_frozen_discriminator_judges_but_does_not_learn(nets, pair):
