@@ -133,7 +133,7 @@ def changes_in_words(new: Figures, start: Figures, measures: Sequence[Measure]) 
     worse: list[str] = []
     alike: list[str] = []
     for measure in measures:
-        if measure.name not in new or measure.name == "niqe":
+        if measure.name not in new or measure.name == "niqe" or math.isnan(mean(start[measure.name])):
             continue
         found = change(new, start, measure.name)
         gain = found.mean if measure.higher_is_better else -found.mean

@@ -40,7 +40,7 @@ _ABOUT = {
     ),
     "niqe_distance": About(
         "how far an image's NIQE is from that of its photograph: 0 is as natural as the photograph itself",
-        2, "is nearer to the photographs' naturalness (NIQE)", "is farther from it (NIQE)",
+        2, "is more natural than before (NIQE)", "is less natural than before (NIQE)",
     ),
     "features": About(
         "distance in the features of EfficientNet-Lite0, a network that recognises things, as LPIPS takes it, without "

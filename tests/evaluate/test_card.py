@@ -140,9 +140,9 @@ def test_a_blend_is_the_line_between_two_models(run, tmp_path):
 def test_the_best_blend_is_chosen_on_validation(run, tmp_path, capsys):
     alpha = blend(weights_of(str(run), which="initial"), str(run), alpha=None, out=tmp_path / "b.safetensors", limit=3)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("alpha")]
-    found = {float(line.split()[1].rstrip(":")): float(line.split()[-1]) for line in lines}
-    assert len(found) == 11
-    assert found[alpha] == max(found.values())
+    found = {float(line.split()[1].rstrip(":")): float(line.split()[4]) for line in lines if "(" not in line}
+    assert len(lines) == 11
+    assert found[alpha] == min(found.values()), "the smallest feature distance of those that may be chosen"
 
 
 def test_a_blend_is_chosen_without_a_look_at_the_test_pairs(run, shards, tmp_path):
@@ -173,7 +173,8 @@ def test_a_run_that_was_trained_on_an_earlier_state_of_its_dataset_is_named(run,
     moved = tmp_path / "runs" / "old"
     shutil.copytree(run, moved)
     about = {**about_snapshot(stored), "fingerprint": "0123456789abcdef0123"}
-    write_snapshot(moved / "snapshots" / "best.safetensors", safetensors.torch.load_file(stored), about=about)
+    for name in ("best", "chosen"):
+        write_snapshot(moved / "snapshots" / f"{name}.safetensors", safetensors.torch.load_file(stored), about=about)
     folder = evaluate_models(Question((str(moved),), split="val", limit=2), out=tmp_path / "card")
     said = "was trained on an earlier"
     assert said in capsys.readouterr().err

@@ -146,20 +146,20 @@ def planted_scores(**changes):
 
 
 def test_the_summary_in_words_says_what_the_verdicts_say():
-    said = in_words(planted_scores(psnr=0.5, niqe=0.4, lines_kept=-0.2), "new", "old")
+    said = in_words(planted_scores(psnr=0.5, niqe_distance=0.4, lines_kept=-0.2), "new", "old")
     assert said == (
-        "In words: compared with old, new is nearer to the photographs, pixel by pixel, but is softer or noisier "
-        "(NIQE) and loses straight lines. The rest, 6 of 9, cannot be told."
+        "In words: compared with old, new is nearer to the photographs, pixel by pixel, but is less natural "
+        "than before (NIQE) and loses straight lines. The rest, 6 of 9, cannot be told."
     )
 
 
 def test_few_scenes_prove_nothing_and_the_summary_says_what_they_show_all_the_same():
-    few = planted_scores(psnr=0.5, niqe=0.4)
+    few = planted_scores(psnr=0.5, niqe_distance=0.4)
     said = in_words(replace(few, rows=few.rows[:3]), "new", "old")
     assert "3 pictures of 3 scenes cannot tell new from old: fewer than 6 scenes prove nothing." in said
     assert said.endswith(
-        "In these pictures, though, new is nearer to the photographs, pixel by pixel in 3 of 3 and is softer or "
-        "noisier (NIQE) in 3 of 3."
+        "In these pictures, though, new is nearer to the photographs, pixel by pixel in 3 of 3 and is less natural "
+        "than before (NIQE) in 3 of 3."
     )
 
 

@@ -375,7 +375,7 @@ def test_networks_that_fold_pixels_validate_on_pictures_of_any_size(tiny_tables,
                "training.stages.0.iterations=2"), resume=False,
     )  # fmt: skip
     validated = [e for e in read_log(Path(tiny_tables["runs"]) / "tiny") if e["event"] == "validation"]
-    assert validated[-1]["pairs"] > 0
+    assert validated[-1]["images"] > 0
 
 
 def test_fewer_iterations_than_done_are_refused(unbroken, tiny_tables):
