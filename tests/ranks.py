@@ -29,9 +29,11 @@ LAUNCHERS = (
 )
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(
-    ["archsr.session", "archsr.debug", "archsr.cli", "accelerate", "torch.utils.tensorboard"]
-)
+# what training imports, also late: torch's optimisers ask for its compiler, accelerate for sharded tensors
+_server.set_forkserver_preload([
+    "archsr.session", "archsr.debug", "archsr.cli", "archsr.evaluate.card", "accelerate", "timm", "torch._dynamo",
+    "torch.distributed.tensor", "torch.utils.tensorboard", "matplotlib.backends.backend_agg",
+])  # fmt: skip
 
 
 def free_port():

@@ -112,7 +112,7 @@ def test_it_goes_on_with_the_micro_batch_it_had(tiny_tables, planted, monkeypatc
 
 @pytest.mark.parametrize(
     ("most", "code", "words"),
-    [(1, 0, "batch 4 = 2 × 1 × 2"), (0, 2, "not even one sample fits")],
+    [(1, 0, "batch 4 = 2 × 1 × 2"), pytest.param(0, 2, "not even one sample fits", marks=pytest.mark.slow)],
 )
 def test_all_processes_take_what_fits_the_smallest(tiny_tables, tmp_path, most, code, words):
     """Rank 1 alone has little room; and where it has none at all, nobody waits for it."""

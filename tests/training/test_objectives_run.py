@@ -113,6 +113,7 @@ def test_every_term_at_once(tiny_tables):
     assert all(f'"{name}":' in line for name in TrainConfig.model_fields["losses"].annotation.model_fields)
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_two_accumulated_micro_batches(tiny_tables, tmp_path, monkeypatch):
     """The relativistic objective's three passes under DDP: gradients are gathered once, and are the same.
 

@@ -81,6 +81,7 @@ def test_tags_choose_what_is_trained_on(tiny_tables, capsys):
         session.run(config(tiny_tables, "data.tags.without=['facade']"), resume=True)
 
 
+@pytest.mark.slow
 def test_training_learns(tiny_tables):
     tables = with_overrides(
         tiny_tables, ["training.stages.0.iterations=60", "losses.gan.weight=0.0", "losses.pixel.sharpened=false",

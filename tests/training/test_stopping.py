@@ -67,6 +67,7 @@ def long(tiny_tables, tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_one_of_two_is_told_and_both_save(long, tmp_path, started):
     """USR1 to rank 1 alone: both save the same iteration, exit 85, and resume to the unbroken run's weights."""
     whole, unbroken = long("unbroken")

@@ -47,7 +47,7 @@ def expected(run, kind="train", name="total"):
     return {e["step"]: pytest.approx(e[name], rel=1e-4) for e in read_log(run) if e["event"] == kind}
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_tensorboard_has_one_curve_without_what_a_resume_went_back_behind(tiny_tables, tmp_path, processes):
     run = died_and_resumed(tiny_tables, tmp_path, "tensorboard", processes=processes)
     assert len(list((run / "tensorboard").iterdir())) == 2  # of rank 0 alone, one for each process
