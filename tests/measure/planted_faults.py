@@ -58,7 +58,7 @@ FAULTS = [
     ("the average has no warm-up", "training/ema.py", "(1 + step) / (10 + step)", "1.0", "training/test_parts.py"),
     ("the average moves by the decay", "training/ema.py", "live, 1 - decay)", "live, decay)", "training/test_parts.py"),
     ("clipping comes without unscaling", "training/step.py", "nn.utils.clip_grad_norm_", "(lambda *_: None)", "training/test_schedule.py"),
-    ("biases decay", "training/optim.py", "if decay and not config.decay_biases:", "if False:", "training/test_parts.py"),
+    ("biases decay", "training/optim.py", "if decay and not config.decay_biases:", "if False:", "training/test_schedule.py"),
     ("a plateau needs no least rise", "training/schedule.py", ", least=place.stage.min_delta)", ")", "training/test_schedule.py"),
     ("cosine ends halfway", "training/schedule.py", "(1 + math.cos(math.pi * share)) / 2", "(1 + math.cos(math.pi * share / 2)) / 2", "training/test_schedule.py"),
     ("a skipped iteration is taken", "training/health.py", "return not bad, 1", "return True, 1", "training/test_health.py"),
