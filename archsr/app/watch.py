@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from archsr.evaluate.judge import PERCEPTUAL
 from archsr.runs import Row, duration, events_of, row_of
 
 _FRESH = 3.0  # seconds for which an answer serves everybody
@@ -18,7 +19,7 @@ _LOSSES = ("total", "pixel", "perceptual", "gan", "d_real", "d_fake")
 CURVES: Mapping[str, tuple[str, Sequence[str]]] = {
     "training loss": ("train", _LOSSES),
     "validation: PSNR, dB": ("validation", ("psnr",)),
-    "validation: perceptual distance": ("validation", ("features", "lpips", "dists")),
+    "validation: perceptual distance": ("validation", PERCEPTUAL),
     "gradient norm": ("train", ("grad_norm/",)),
 }
 

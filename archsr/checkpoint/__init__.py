@@ -19,18 +19,6 @@ from archsr.checkpoint.snapshots import about_snapshot, strength_of, weights_of,
 from archsr.checkpoint.writing import Contents
 
 __all__ = [
-    "Contents",
-    "Keep",
-    "Loaded",
-    "Mirror",
-    "Saver",
-    "about_snapshot",
-    "load_newest",
-    "problem_with",
-    "save",
-    "set_aside",
-    "start_run",
-    "strength_of",
-    "weights_of",
-    "write_snapshot",
+    "Contents", "Keep", "Loaded", "Mirror", "Saver", "about_snapshot", "load_newest", "problem_with", "save",
+    "set_aside", "start_run", "strength_of", "weights_of", "write_snapshot",
 ]  # fmt: skip

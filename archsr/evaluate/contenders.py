@@ -133,6 +133,8 @@ def _of_run(run: str, options: Options, *, alone: bool) -> list[Contender]:
     share = f", strength {about['strength']:g}" if about.get("strength", 1) != 1 else ""
     title = f"fine-tuned ({config.name}, {source.stem}, step {about.get('step', '?')}{share})"
     found = [_model(name, title, net, options, weights=str(source))]
+    if not options.blends:
+        return found
     start, _ = open_model(checkpoint.weights_of(run, which="initial"))
     whole, _ = open_model(checkpoint.weights_of(run, which="best" if options.which == "chosen" else options.which))
     for alpha in options.blends:

@@ -34,6 +34,11 @@ class Rule:
     floor: float
     higher: Mapping[str, bool]
 
+    @classmethod
+    def of(cls, best: str, floor: float, measures: Sequence[Measure]) -> "Rule":
+        """The rule over these measures."""
+        return cls(best, floor, {m.name: m.higher_is_better for m in measures})
+
     def leading(self, figures: Figures) -> str:
         """The metric that decides among what is allowed."""
         if self.best != BALANCE:
@@ -76,6 +81,12 @@ class Rule:
 def best_perceptual() -> str:
     """LPIPS or DISTS where their files are on this machine, else the distance that needs no download."""
     return next((name for name, files in _FILES.items() if all(cached(f) for f in files)), "features")
+
+
+def distance_for(best: str, named: str = "auto") -> str:
+    """The perceptual distance that is taken: `best` where it is one, else `named`; "auto": the best that is here."""
+    wanted = best if best in PERCEPTUAL else named
+    return best_perceptual() if wanted == "auto" else wanted
 
 
 def measures_of(scale: int, distance: str) -> list[Measure]:

@@ -7,7 +7,7 @@ from archsr.checkpoint.snapshots import write_snapshot
 from archsr.config import DataConfig
 from archsr.errors import UserError
 from archsr.evaluate.contenders import Contender, is_run, run_config
-from archsr.evaluate.judge import BALANCE, PERCEPTUAL, Rule, best_perceptual, figures_of, mean, measures_of
+from archsr.evaluate.judge import BALANCE, Rule, distance_for, figures_of, mean, measures_of
 from archsr.evaluate.pairs import open_pairs
 from archsr.evaluate.suite import evaluate
 from archsr.models.blend import blended
@@ -53,17 +53,18 @@ def _best(first: str, second: str, choose: str, on: str | None, limit: int | Non
         between, _ = open_model(first)
         between.load_state_dict(blended(*ends, step))
         contenders.append(Contender(f"{step:g}", f"{step:g}", Upscaler(between, tile=0).restore))
-    measures = measures_of(kind.scale, choose if choose in PERCEPTUAL else best_perceptual())
+    measures = measures_of(kind.scale, distance_for(choose))
     floor = config.validation.fidelity_floor if config else 0.0
-    rule = Rule(choose, floor, {m.name: m.higher_is_better for m in measures})
-    scores = evaluate(pairs, contenders, measures)
-    found = {step: figures_of(scores, f"{step:g}") for step in STEPS}
-    marks = {step: rule.score(figures, found[0.0]) for step, figures in found.items()}
+    rule = Rule.of(choose, floor, measures)
+    taken = evaluate(pairs, contenders, measures)
+    found = {step: figures_of(taken, f"{step:g}") for step in STEPS}
+    scored = {step: rule.score(figures, found[0.0]) for step, figures in found.items()}
+    marks = {step: score for step, score in scored.items() if score is not None}  # 0 is always among them
     leading = next(m for m in measures if m.name == rule.leading(found[0.0]))
     for step, figures in found.items():
         said = "; ".join(rule.objections(figures, found[0.0]))
         print(f"alpha {step:.1f}: {leading.title} {mean(figures[leading.name]):.4f}{f' ({said})' if said else ''}")
-    return max((s for s in STEPS if marks[s] is not None), key=lambda step: marks[step] or 0.0)
+    return max(marks, key=marks.__getitem__)
 
 
 def _name(source: str) -> str:

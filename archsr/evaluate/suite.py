@@ -71,7 +71,7 @@ def evaluate(
     *,
     baseline: str = "",
     world: World | None = None,
-    progress: str = "evaluating",
+    brief: bool = False,
     look: Callable[[Pair, Mapping[str, Tensor]], None] = _no_look,
     given_up: Callable[[], bool] = _never,
 ) -> Scores:
@@ -79,13 +79,15 @@ def evaluate(
 
     Each picture is restored by itself, so that the number of processes changes no digit. `baseline`: the name of the
     model that the others are compared with, the last but one by default. `look` is shown each pair and what the models
-    made of it. Raises `GivenUpError` on all ranks where `given_up`, asked before each image, said so on any.
+    made of it. `brief`: the bar of a validation, which only a terminal shows. Raises `GivenUpError` on all ranks where
+    `given_up`, asked before each image, said so on any.
     """
     world = world or World()
-    numbers, brief = pairs.numbers(), progress != "evaluating"  # a log shall not be full of bars
+    numbers = pairs.numbers()
     rows: list[Row] = []
-    bar = tqdm(total=len(numbers), desc=progress, mininterval=0.1 if sys.stderr.isatty() else 30, unit="image",
-               disable=world.rank > 0 or (brief and not sys.stderr.isatty()), leave=not brief)  # fmt: skip
+    terminal = sys.stderr.isatty()
+    bar = tqdm(total=len(numbers), desc="validating" if brief else "evaluating", unit="image", leave=not brief,
+               mininterval=0.1 if terminal else 30, disable=world.rank > 0 or (brief and not terminal))  # fmt: skip
     for start in range(0, len(numbers), _TOGETHER * world.size):
         part = numbers[start : start + _TOGETHER * world.size]
         own: list[Row] = []

@@ -12,7 +12,7 @@ from archsr.config import SCRATCH
 from archsr.config.study import StudyConfig
 from archsr.errors import UserError
 from archsr.evaluate.contenders import Contender
-from archsr.evaluate.judge import BALANCE, PERCEPTUAL, Figures, Rule, best_perceptual, measures_of
+from archsr.evaluate.judge import BALANCE, Figures, Rule, distance_for, measures_of
 from archsr.evaluate.measures import Measure
 from archsr.evaluate.pairs import open_pairs
 from archsr.evaluate.statistics import Pooled, pooled
@@ -93,7 +93,7 @@ Gains = dict[str, list[float]]
 
 def _measure(study: StudyConfig, name: str) -> Measure:
     """The metric of that name; of "balance" the perceptual distance that leads it."""
-    distance = name if name in PERCEPTUAL else best_perceptual()
+    distance = distance_for(name)
     wanted = distance if name == BALANCE else name
     return next(m for m in measures_of(study.train.model.scale, distance) if m.name == wanted)
 

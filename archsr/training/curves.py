@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from archsr.atomic import replacing
 from archsr.config import LossConfig
+from archsr.evaluate.judge import PERCEPTUAL
 from archsr.training.log import read_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LOSSES = (*LossConfig.model_fields, "d_real", "d_fake")
-_DISTANCES = ("lpips", "dists", "features")
 _TITLES = {
     "psnr": ("PSNR, dB", "high"), "ssim": ("SSIM", "high"), "features": ("feature distance", "low"),
     "lpips": ("LPIPS", "low"), "dists": ("DISTS", "low"), "niqe_distance": ("NIQE from the photographs'", "low"),
@@ -38,7 +38,7 @@ def draw_curves(run: Path) -> Path | None:
     means = [e for e in trained if e.get("iterations", 1) > 1 or most == 1]
     for name in _LOSSES:
         _plot(losses, means, name, name)
-    distance = next((name for name in _DISTANCES if name in validated[0]), "ssim")
+    distance = next((name for name in PERCEPTUAL if name in validated[0]), "ssim")
     for axes, metric in zip(judged, ("psnr", distance), strict=True):
         _plot_judged(axes, validated, metric)
     losses.set_title(f"training loss, means of {most} iterations")

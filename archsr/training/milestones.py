@@ -14,7 +14,7 @@ from archsr import checkpoint
 from archsr.checkpoint import about_snapshot
 from archsr.config import LossConfig, TrainConfig
 from archsr.errors import UserError
-from archsr.evaluate.judge import PERCEPTUAL, Figures, Rule, best_perceptual, changes_in_words, mean, measures_of
+from archsr.evaluate.judge import Figures, Rule, changes_in_words, distance_for, mean, measures_of
 from archsr.evaluate.measures import Measure
 from archsr.evaluate.pairs import ShardPairs
 from archsr.evaluate.suite import GivenUpError
@@ -72,7 +72,9 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
     started = time.perf_counter()
     if progress.step == 0:
         log.say(f"validating before the first iteration, {len(pairs_of(run).numbers())} pairs")
-    progress.distance = progress.distance or run.world.broadcast(_distance(run.config))  # all ranks
+    if not progress.distance:
+        named = distance_for(run.config.best, run.config.validation.perceptual)
+        progress.distance = run.world.broadcast(named)  # all ranks
     measures = measures_of(run.config.model.scale, progress.distance)
     try:
         with run.ema.in_place():
@@ -126,15 +128,9 @@ def _tell_validation(
 _ARROWS = {True: "↑", False: "↓"}  # which way is good
 
 
-def _distance(config: TrainConfig) -> str:
-    named = config.validation.perceptual
-    wanted = config.best if config.best in PERCEPTUAL else named
-    return best_perceptual() if wanted == "auto" else wanted
-
-
 def rule_of(config: TrainConfig, measures: Sequence[Measure]) -> Rule:
     """By what a run chooses."""
-    return Rule(config.best, config.validation.fidelity_floor, {m.name: m.higher_is_better for m in measures})
+    return Rule.of(config.best, config.validation.fidelity_floor, measures)
 
 
 def pairs_of(run: Run) -> ShardPairs:
@@ -270,14 +266,15 @@ def _best_strength(run: Run, progress: Progress, log: RunLog, measures: Sequence
     assert progress.start is not None
     assert progress.chosen is not None
     folder, rule = run.folder / "snapshots", rule_of(run.config, measures)
-    net, *ends = run.world.together(
-        lambda: [open_model(str(folder / f"{n}.safetensors"))[0] for n in ("best", "initial", "best")]
+    start, net = run.world.together(
+        lambda: [open_model(str(folder / f"{n}.safetensors"))[0] for n in ("initial", "best")]
     )
+    ends = start.state_dict(), {k: v.clone() for k, v in net.state_dict().items()}  # `net` becomes each blend
     found = {1.0: progress.chosen}
 
     def score(share: float) -> float:
         if share not in found:
-            net.load_state_dict(blended(ends[0].state_dict(), ends[1].state_dict(), share))
+            net.load_state_dict(blended(*ends, share))
             found[share] = validate(
                 net, pairs_of(run), measures, pictures=0, device=run.accelerator.device, world=run.world
             ).figures  # all ranks
@@ -287,7 +284,7 @@ def _best_strength(run: Run, progress: Progress, log: RunLog, measures: Sequence
     best = max((1.0, 0.75, 0.5, 0.25), key=score)
     best = max((best, *(s for s in (best - 0.125, best + 0.125) if s < 1)), key=score)
     log.event("strength", progress.step, {f"{s:g}": rule.score(f, progress.start) for s, f in sorted(found.items())})
-    net.load_state_dict(blended(ends[0].state_dict(), ends[1].state_dict(), best))
+    net.load_state_dict(blended(*ends, best))
     about = {**about_snapshot(folder / "best.safetensors"), "strength": best}
     if run.world.rank == 0:
         checkpoint.write_snapshot(folder / "chosen.safetensors", official_state(net), about=about)

@@ -53,7 +53,7 @@ def validate(
             seen[:] = of_each_scene([*seen, _seen(pair, made["now"])], pictures)
 
     now = Contender("now", "now", Upscaler(net, device=device, tile=0).restore)
-    scores = evaluate(pairs, [now], measures, world=world, progress="validating", look=look, given_up=given_up)
+    scores = evaluate(pairs, [now], measures, world=world, brief=True, look=look, given_up=given_up)
     return Validation(figures_of(scores, "now"), len(scores.rows), seen)
 
 
