@@ -82,7 +82,10 @@ def _shrink(config: TrainConfig, world: World) -> TrainConfig:
             "model": model,
             "discriminator": discriminator,
             "losses": losses.model_copy(
-                update={"colour": losses.colour.model_copy(update={"size": min(size, losses.colour.size)})}
+                update={
+                    "colour": losses.colour.model_copy(update={"size": min(size, losses.colour.size)}),
+                    "ms_ssim": losses.ms_ssim.model_copy(update={"scales": min(3, losses.ms_ssim.scales)}),
+                }
             ),
             "data": config.data.model_copy(update={"shards": shards, "gt_size": size, "workers": 0}),
             "degrade": config.degrade.model_copy(update={"pool_batches": 2}),

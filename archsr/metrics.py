@@ -21,15 +21,20 @@ def ssim(sr: Tensor, gt: Tensor, *, border: int = 4) -> Tensor:
 
     11×11 Gaussian window of σ 1.5, valid region only; the other conventions as for `psnr`.
     """
-    a, b = _levels(sr, border), _levels(gt, border)
+    luminance, structure = similarity(_levels(sr, border), _levels(gt, border), 255)
+    return (luminance * structure).mean((1, 2, 3))
+
+
+def similarity(a: Tensor, b: Tensor, peak: float) -> tuple[Tensor, Tensor]:
+    """SSIM's two factors, luminance and contrast with structure, each (b, c, h - 10, w - 10), of (b, c, h, w)."""
     mean_a, mean_b = _window(a), _window(b)
     variance_a = _window(a * a) - mean_a**2
     variance_b = _window(b * b) - mean_b**2
     covariance = _window(a * b) - mean_a * mean_b
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
-    return (luminance * structure).mean((1, 2, 3))
+    return luminance, structure
 
 
 def luma(picture: Tensor) -> Tensor:
@@ -47,7 +52,7 @@ def _levels(picture: Tensor, border: int) -> Tensor:
 
 
 def _window(x: Tensor) -> Tensor:
-    offsets = torch.arange(-5, 6, dtype=torch.float64, device=x.device)
+    offsets = torch.arange(-5, 6, dtype=x.dtype, device=x.device)
     taps = torch.exp(-(offsets**2) / (2 * 1.5**2))
     taps = taps / taps.sum()
     flat = x.reshape(-1, 1, *x.shape[2:])

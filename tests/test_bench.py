@@ -81,7 +81,7 @@ def test_memory_is_that_of_the_rounds_and_not_of_what_was_before():
     clock = Clock(0.0, torch.device("cpu"))
     _, large = clock.rounds(lambda: torch.ones(2**26).sum())
     _, small = clock.rounds(lambda: None)
-    assert 0 in (large, small) or 2**27 < large - small < 2**29
+    assert 0 in (large, small) or large - small > 2**27
 
 
 def test_memory_that_does_not_begin_anew_is_not_stated(tmp_path, monkeypatch):

@@ -125,6 +125,13 @@ def test_a_wrong_value_is_named_with_what_was_expected(override, words):
         assert word in text
 
 
+def test_more_scales_than_a_crop_has_are_refused():
+    small = with_overrides(BASE, ["data.gt_size=128", "losses.ms_ssim.scales=5"])
+    check(TrainConfig, small, where="unused.toml")
+    with pytest.raises(UserError, match=r"losses.ms_ssim.scales \(5\).* at least 176"):
+        check(TrainConfig, with_overrides(small, ["losses.ms_ssim.weight=1"]), where="some.toml")
+
+
 @pytest.mark.parametrize(
     ("override", "word"),
     [("foo", "KEY=VALUE"), ("training.stages.3.lr=1", "no place"), ("name.x=1", "is a value"), ("=3", "KEY=VALUE")],

@@ -95,6 +95,17 @@ class GradientLoss(Loss):
     kind: Literal["sobel", "laplacian"] = "sobel"
 
 
+class MsSsimLoss(Loss):
+    """1 - MS-SSIM (Wang 2003). `scales`: how often the images are halved, plus one; fewer than 5 for small crops."""
+
+    scales: Annotated[int, Field(ge=1, le=5)] = 4
+
+    @property
+    def smallest(self) -> int:
+        """The shortest side, pixels, that this many scales can be taken of: a window of 11 must fit the last."""
+        return 11 * 2 ** (self.scales - 1)
+
+
 class LdlLoss(Loss):
     """Locally discriminative learning: L1 where the picture varies like an artefact and the moving average does better.
 
@@ -138,6 +149,7 @@ class LossConfig(Table):
     dists: DistsLoss = DistsLoss()
     frequency: FrequencyLoss = FrequencyLoss()
     gradient: GradientLoss = GradientLoss()
+    ms_ssim: MsSsimLoss = MsSsimLoss()
     ldl: LdlLoss = LdlLoss()
     colour: ColourLoss = ColourLoss()
     gan: GanLoss = GanLoss()

@@ -35,7 +35,8 @@ class DataConfig(Table):
     """Where samples come from. `window`: how many shards are mixed at a time; `workers` decode per process.
 
     `shards` is a folder or a URL; of one at a URL, at most `cache_gb` lie in `cache`, and each transfer is tried again
-    `retries` times.
+    `retries` times. `hflip` mirrors one crop in two; `rot90` turns crops by 0 to 3 quarter turns, which is off because
+    buildings stand upright.
     """
 
     shards: str = "shards/photos"
@@ -45,6 +46,7 @@ class DataConfig(Table):
     tags: TagChoice = TagChoice()
     gt_size: Annotated[int, Field(ge=32, multiple_of=8)] = 256
     hflip: bool = True
+    rot90: bool = False
     window: Positive = 8
     workers: Count = 4
 
@@ -260,4 +262,9 @@ class TrainConfig(Table):
             raise ValueError(problem)
         if self.losses.colour.size > self.data.gt_size:
             raise ValueError(f"losses.colour.size ({self.losses.colour.size}) is above data.gt_size")
+        if self.losses.ms_ssim.weight and self.losses.ms_ssim.smallest > self.data.gt_size:
+            raise ValueError(
+                f"losses.ms_ssim.scales ({self.losses.ms_ssim.scales}) need a data.gt_size of at least "
+                f"{self.losses.ms_ssim.smallest}; each scale fewer needs half of that"
+            )
         return self

@@ -67,6 +67,7 @@ class StreamOptions:
     window: int
     size: int
     hflip: bool
+    rot90: bool = False
     subset: float = 1.0
     picks: tuple[NDArray[np.int32], ...] | None = None
     pair_scale: int | None = None
@@ -149,11 +150,12 @@ def _read_batch(
             picture = reader.picture(place.shard, sample, "gt")
             rng = generator(options.seed, "crop", position)
             if options.pair_scale is None:
-                crop(picture, options.size, rng, hflip=options.hflip, out=out[0][row])
+                crop(picture, options.size, rng, hflip=options.hflip, rot90=options.rot90, out=out[0][row])
             else:
                 lq, scale = reader.picture(place.shard, sample, "lq"), options.pair_scale
                 to = (out[0][row], out[1][row])
-                crop_pair(picture, lq, options.size, rng, scale=scale, hflip=options.hflip, out=to)
+                turned = {"hflip": options.hflip, "rot90": options.rot90}
+                crop_pair(picture, lq, options.size, rng, scale=scale, **turned, out=to)
             keys.append(sample.key)
     return tuple(keys)
 

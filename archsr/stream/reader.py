@@ -92,8 +92,12 @@ def read_pair(reader: ShardReader, shard: int, index: int) -> tuple[mf.Sample, T
     return sample, reader.picture(shard, sample, "lq"), reader.picture(shard, sample, "gt")
 
 
-def crop(picture: Tensor, size: int, rng: torch.Generator, *, hflip: bool, out: Tensor | None = None) -> Tensor:
+def crop(
+    picture: Tensor, size: int, rng: torch.Generator, *, hflip: bool, rot90: bool = False, out: Tensor | None = None
+) -> Tensor:
     """A random (3, size, size) crop, mirrored left to right for one in two if `hflip`; written into `out` if given.
+
+    With `rot90` it is then turned by 0 to 3 quarter turns.
 
     A picture smaller than `size` is first mirrored outwards at the bottom and right, as the reference does.
     """
@@ -103,20 +107,26 @@ def crop(picture: Tensor, size: int, rng: torch.Generator, *, hflip: bool, out: 
         columns = _mirrored(picture.shape[2], picture.shape[2] + short[1])
         picture = picture[:, rows][:, :, columns]
     top, left = (int(torch.randint(side - size + 1, (), generator=rng)) for side in picture.shape[1:])
-    flip = hflip and _toss(rng)
-    return _taken(picture[:, top : top + size, left : left + size], flip, out)
+    flip, turns = hflip and _toss(rng), _turns(rng) if rot90 else 0
+    return _taken(picture[:, top : top + size, left : left + size], flip, turns, out)
 
 
 def _toss(rng: torch.Generator) -> bool:
     return float(torch.rand((), generator=rng)) < 0.5
 
 
-def _taken(window: Tensor, flip: bool, out: Tensor | None) -> Tensor:
+def _turns(rng: torch.Generator) -> int:
+    return int(torch.randint(4, (), generator=rng))
+
+
+def _taken(window: Tensor, flip: bool, turns: int, out: Tensor | None) -> Tensor:
     if out is None:
-        return window.flip(2) if flip else window
+        return (window.flip(2) if flip else window).rot90(turns, (1, 2))
     out.copy_(window)
     if flip:
         out.copy_(out.flip(2))  # of the small copy: mirroring out of the large picture takes twice as long
+    if turns:
+        out.copy_(out.rot90(turns, (1, 2)))
     return out
 
 
@@ -128,9 +138,10 @@ def crop_pair(
     *,
     scale: int,
     hflip: bool,
+    rot90: bool = False,
     out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The same random place of both, (3, size, size) and (3, size / scale, size / scale), both mirrored or neither.
+    """The same random place of both, (3, size, size) and (3, size / scale, size / scale), mirrored and turned alike.
 
     Written into `out` if given.
     Pictures that are too small are first mirrored outwards, both about the middle of the last pixel of `lq`: what
@@ -144,11 +155,11 @@ def crop_pair(
         gt_rows, gt_columns = (_enlarged(side, n, scale) for side, n in zip(lq.shape[1:], wanted, strict=True))
         lq, gt = lq[:, rows][:, :, columns], gt[:, gt_rows][:, :, gt_columns]
     top, left = (int(torch.randint(side - part + 1, (), generator=rng)) for side in lq.shape[1:])
-    flip = hflip and _toss(rng)
+    flip, turns = hflip and _toss(rng), _turns(rng) if rot90 else 0
     small = lq[:, top : top + part, left : left + part]
     large = gt[:, top * scale : top * scale + size, left * scale : left * scale + size]
     gt_out, lq_out = out or (None, None)
-    return _taken(large, flip, gt_out), _taken(small, flip, lq_out)
+    return _taken(large, flip, turns, gt_out), _taken(small, flip, turns, lq_out)
 
 
 def _enlarged(side: int, wanted: int, scale: int) -> Tensor:

@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archsr.config import CharbonnierLoss, ColourLoss, FrequencyLoss, GradientLoss, LdlLoss, Loss
+from archsr.config import CharbonnierLoss, ColourLoss, FrequencyLoss, GradientLoss, LdlLoss, Loss, MsSsimLoss
+from archsr.metrics import similarity
 from archsr.models.lean import l1
 
 # a ramp of one per pixel has a gradient of 1
 _SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
 _LAPLACE = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
+_MS_SSIM = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang 2003, table 1: from the finest scale
 _EDGES = {"sobel": torch.stack([_SOBEL, _SOBEL.T]), "laplacian": _LAPLACE[None]}
 
 
@@ -56,6 +58,23 @@ def colour(sr: Tensor, target: Tensor, config: ColourLoss) -> Tensor:
     return F.avg_pool2d(sr - target.detach(), config.size).abs().mean()
 
 
+def ms_ssim(sr: Tensor, target: Tensor, config: MsSsimLoss) -> Tensor:
+    """1 - MS-SSIM (Wang 2003) of each image, over RGB, averaged over images.
+
+    The published weights of the finest `scales`, divided by their sum. Contrast with structure that is negative on
+    average counts as almost none, since a root of it has no value.
+    """
+    a, b = sr, target.detach()
+    weights = torch.tensor(_MS_SSIM[: config.scales], dtype=sr.dtype, device=sr.device)
+    factors: list[Tensor] = []  # (b,) each
+    for scale in range(config.scales):
+        luminance, structure = similarity(a, b, 1.0)
+        last = scale == config.scales - 1
+        factors.append((luminance * structure if last else structure).mean((1, 2, 3)).clamp_min(1e-6))
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+    return 1 - (torch.stack(factors, 1) ** (weights / weights.sum())).prod(1).mean()
+
+
 def ldl(sr: Tensor, target: Tensor, averaged: Tensor, config: LdlLoss) -> Tensor:
     """Mean of map·|sr - target| (Liang 2022). `averaged`: what the moving average of the generator makes of the lq.
 
@@ -84,5 +103,6 @@ PICTURE_LOSSES: dict[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
     "charbonnier": charbonnier,
     "frequency": frequency,
     "gradient": gradient,
+    "ms_ssim": ms_ssim,
     "colour": colour,
 }

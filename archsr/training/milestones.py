@@ -26,7 +26,7 @@ from archsr.training import sheets
 from archsr.training.curves import draw_curves
 from archsr.training.health import REMEDY, batch_kept, where_to_look
 from archsr.training.log import Meter, RunLog, clock, peak_memory, sample_of
-from archsr.training.schedule import Place, Plateau, judged, open_end, place_of, seconds_left
+from archsr.training.schedule import Place, Plateau, judged, open_end, place_of, seconds_left, validation_share
 from archsr.training.setup import Progress, Run, contents
 from archsr.training.validation import Validation, validate
 from archsr.upscale.upscaler import open_model
@@ -46,10 +46,11 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place:
     each = run.config.training.global_batch / speed
     every, validating = run.config.validation.every, progress.validating
     left = seconds_left(progress.step, total, each=each, every=every, validating=validating)
+    share = validation_share(each=each, every=every, validating=validating)
     norms = {f"grad_norm/{k}": float(v) for k, v in meter.norms.items()}
     values = {
         "iterations": meter.steps, **means, **norms, "lr": place.lr, "images_per_second": speed, "data_wait": waited,
-        "peak_memory": memory, "seconds_left": left,
+        "peak_memory": memory, "seconds_left": left, "validation_share": share,
     }  # fmt: skip
     log.event("train", progress.step, values)
     at_most = "at most " if open_end(run.config.training.stages, progress.ends) else ""
@@ -60,7 +61,7 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place:
         f"data wait {waited:.0%}  peak {memory / 2**30:.2f} GiB{where}  left {at_most}{clock(left)}"
         f"{' for the validation' if progress.step == total else ''}"
     )
-    for warning in run.watch.of_training(values):
+    for warning in run.watch.of_training({**values, "validate_every": every}):
         log.warn(progress.step, warning)
 
 
@@ -83,14 +84,19 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
         run.wishes.agreed = max(run.world.gather(run.wishes.asked()))  # all ranks
         return False
     progress.validating = time.perf_counter() - started
-    progress.validated += progress.validating
     values = found.means()
     rule = rule_of(run.config, measures)
     fresh = progress.start is None
     start = progress.start = progress.start or found.figures
     wins = rule.wins(found.figures, None if fresh else progress.chosen, start)
     progress.scored = (progress.step, rule.score(found.figures, start))
-    facts = {"images": found.images, "chosen": wins, "score": progress.scored[1], "leading": rule.leading(start)}
+    facts = {
+        "seconds": progress.validating,
+        "images": found.images,
+        "chosen": wins,
+        "score": progress.scored[1],
+        "leading": rule.leading(start),
+    }
     log.event("validation", progress.step, {**{k: v for k, v in values.items() if math.isfinite(v)}, **facts})
     if found.seen:
         before = sheets.before_of(sample_of(run.folder, 0), len(found.seen)) if progress.step else []
@@ -239,8 +245,7 @@ def conclude(run: Run, progress: Progress, log: RunLog) -> None:
         strength, figures = _best_strength(run, progress, log, measures)  # all ranks
     told = changes_in_words(figures, progress.start, measures)
     rule = rule_of(run.config, measures)
-    log.event("end", progress.step, {"chosen": progress.chosen_at, "strength": strength, "rule": rule.best,
-                                     "share": _share_of_validations(run, progress)})  # fmt: skip
+    log.event("end", progress.step, {"chosen": progress.chosen_at, "strength": strength, "rule": rule.best})
     more = f"archsr evaluate {run.folder}"
     if not progress.chosen_at:
         log.say(f"done: NOT BETTER than the start by {_rule_in_words(rule, figures)} on the validation pairs; {more}")
@@ -251,11 +256,6 @@ def conclude(run: Run, progress: Progress, log: RunLog) -> None:
 
 def _rule_in_words(rule: Rule, figures: Figures) -> str:
     return f"balance ({rule.leading(figures)}, with PSNR and NIQE kept)" if rule.best == "balance" else rule.best
-
-
-def _share_of_validations(run: Run, progress: Progress) -> float:
-    """Of the whole time since the process began."""
-    return progress.validated / max(progress.validated, time.time() - run.wishes.started)
 
 
 def _best_strength(run: Run, progress: Progress, log: RunLog, measures: Sequence[Measure]) -> tuple[float, Figures]:

@@ -28,6 +28,7 @@ def options_of(config: TrainConfig, data: Data, subset: float) -> StreamOptions:
         window=config.data.window,
         size=config.data.gt_size + (0 if data.manifest.paired else config.degrade.margin),
         hflip=config.data.hflip,
+        rot90=config.data.rot90,
         subset=subset,
         picks=data.choice.picks if data.choice else None,
         pair_scale=data.manifest.scale if data.manifest.paired else None,

@@ -95,6 +95,11 @@ def seconds_left(step: int, total: int, *, each: float, every: int, validating: 
     return (total - step) * each + validations * validating
 
 
+def validation_share(*, each: float, every: int, validating: float) -> float:
+    """The share of a run's time that validation takes: `validating` seconds after `every` iterations of `each`."""
+    return validating / (validating + every * each)
+
+
 @dataclass(frozen=True)
 class Plateau:
     """Of the stage `number`: figures of its best weights, and how many validations since brought none better."""

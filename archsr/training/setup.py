@@ -52,7 +52,7 @@ class Progress:
     iteration; `distance`: which perceptual distance is taken. `skipped`: the latest iterations without an update,
     because a loss was NaN or infinite. `scored`: the iteration of the last validation, and its score, None for weights
     that may not be chosen. `ends`: where plateaus ended stages; `plateau`: a `schedule.Plateau` as a table. `ident`:
-    what trackers know the run by. `validating`: seconds that the last validation took, `validated` of all.
+    what trackers know the run by. `validating`: seconds that the last validation took.
     """
 
     step: int = 0
@@ -67,7 +67,6 @@ class Progress:
     plateau: dict[str, Any] | None = None
     ident: str = ""
     validating: float = 0.0
-    validated: float = 0.0
 
     @property
     def scored_at(self) -> int | None:

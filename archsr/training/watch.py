@@ -17,6 +17,8 @@ ACCURACY = 0.97  # of a discriminator that is never wrong the generator learns n
 DRIFT = 0.05  # mean difference of mean colours in a training batch, of the range [0, 1]
 SEEN = 1.0  # CIEDE2000 beyond the original's: about what can just be seen
 CONSISTENCY = 1.0  # levels of 255 beyond the original's
+VALIDATING = 0.25  # of a run's time: that much for validation leaves too little for training
+VALIDATED = 0.1  # the share that is advised
 JUMP = 10.0  # times a group's usual gradient norm
 _HISTORY = 20  # log lines that "usual" is the median of, and at least
 _AT_LEAST = 5
@@ -47,8 +49,11 @@ class Watch:
 
     def of_training(self, values: Mapping[str, float]) -> list[str]:
         """New warnings after a log line's means."""
-        found = {**discriminator_complaint(values), **drift_complaint(values), **self._jumps(values)}
-        return self._new(found, {"discriminator", "drift"} | {f"norm {n}" for n in self.norms})
+        found = {
+            **discriminator_complaint(values), **drift_complaint(values), **share_complaint(values),
+            **self._jumps(values),
+        }  # fmt: skip
+        return self._new(found, {"discriminator", "drift", "share"} | {f"norm {n}" for n in self.norms})
 
     def of_validation(self, values: Mapping[str, float], original: Mapping[str, float]) -> list[str]:
         """New warnings after a validation, held against that of the original."""
@@ -96,6 +101,19 @@ def drift_complaint(values: Mapping[str, float]) -> dict[str, str]:
     return {
         "drift": f"mean colours are {drift:.3f} of the range off the ground truth's; lower lr, or add "
         "losses.colour.weight=1"
+    }
+
+
+def share_complaint(values: Mapping[str, float]) -> dict[str, str]:
+    """Where validation takes a large part of the time, `validation_share`, at one after `validate_every` iterations."""
+    share = values.get("validation_share", 0.0)
+    if share <= VALIDATING:
+        return {}
+    odds = share / (1 - share) * (1 - VALIDATED) / VALIDATED
+    fewer = max(1, round(values["validate_every"] * odds, -1 if values["validate_every"] * odds < 100 else -2))
+    return {
+        "share": f"validation takes {share:.0%} of the time; with validation.every={fewer:.0f} it would take about "
+        f"{VALIDATED:.0%}, or take fewer validation.samples"
     }
 
 

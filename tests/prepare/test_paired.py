@@ -108,9 +108,10 @@ def test_both_are_cut_at_the_same_place(scale, encoding, tmp_path):
 
 
 @given(st.sampled_from([1, 2, 3, 4]), st.integers(1, 9), st.integers(1, 9), st.integers(1, 20), st.integers(0, 99))
-def test_pairs_of_any_size_are_cropped_and_mirrored_alike(scale, height, width, part, seed):
+def test_pairs_of_any_size_are_cropped_mirrored_and_turned_alike(scale, height, width, part, seed):
     lq = torch.randint(256, (3, height, width), generator=generator(seed, "lq"), dtype=torch.uint8)
-    large, small = crop_pair(enlarged(lq, scale), lq, part * scale, generator(seed, "crop"), scale=scale, hflip=True)
+    gt, rng = enlarged(lq, scale), generator(seed, "crop")
+    large, small = crop_pair(gt, lq, part * scale, rng, scale=scale, hflip=True, rot90=True)
     assert small.shape == (3, part, part)
     assert torch.equal(large, enlarged(small, scale))
 

@@ -1,6 +1,7 @@
 import json
 import shutil
 import time
+from collections import Counter
 
 import pytest
 import torch
@@ -102,6 +103,16 @@ def test_flips_can_be_turned_off(shards):
         False,
     }
     assert all((crop(picture, 3, generator(s, "f"), hflip=False) == picture).all() for s in range(20))
+
+
+def test_quarter_turns_and_mirroring_show_all_eight_symmetries_equally_often():
+    picture = torch.arange(9).view(1, 3, 3)
+    seen = Counter(
+        tuple(crop(picture, 3, generator(s, "turn"), hflip=True, rot90=True).flatten().tolist()) for s in range(800)
+    )
+    mirrored = (picture, picture.flip(2))
+    assert set(seen) == {tuple(p.rot90(k, (1, 2)).flatten().tolist()) for p in mirrored for k in range(4)}
+    assert min(seen.values()) > 60
 
 
 # ---------------------------------------------------------------- damage

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from archsr.config import CharbonnierLoss, ColourLoss, FrequencyLoss, GradientLoss, LdlLoss, PixelLoss
+from archsr.config import CharbonnierLoss, ColourLoss, FrequencyLoss, GradientLoss, LdlLoss, MsSsimLoss, PixelLoss
 from archsr.training.losses import PICTURE_LOSSES, artefacts, ldl
 
 KINDS = [
@@ -14,10 +14,12 @@ KINDS = [
     ("gradient", GradientLoss(kind="sobel")),
     ("gradient", GradientLoss(kind="laplacian")),
     ("colour", ColourLoss(size=4)),
+    ("ms_ssim", MsSsimLoss(scales=1)),
+    ("ms_ssim", MsSsimLoss(scales=2)),
 ]
 
 
-def pictures(count=3, shape=(3, 17, 22), seed=0):
+def pictures(count=3, shape=(3, 23, 26), seed=0):
     return torch.rand(2, count, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).unbind(0)
 
 
@@ -36,7 +38,7 @@ def test_laws_of_all(name, config):
 
 @pytest.mark.parametrize(("name", "config"), KINDS)
 def test_gradients_are_right_and_the_targets_alone(name, config):
-    a, b = pictures(1, (3, 8, 9))
+    a, b = pictures(1, (3, 22, 23))
     a.requires_grad_()
     b.requires_grad_()
     PICTURE_LOSSES[name](a, b, config).backward()
@@ -54,6 +56,25 @@ def test_equal_pictures_have_a_gradient_of_numbers(name, config):
     a, _ = pictures()
     sr = a.float().requires_grad_()
     PICTURE_LOSSES[name](sr, a.float(), config).backward()
+    assert sr.grad.isfinite().all()
+
+
+def test_ms_ssim_is_pyiqas():
+    """Five scales, on sides that halve evenly; pyiqa rounds nothing and pads nothing there."""
+    from pyiqa.archs.ssim_arch import ms_ssim
+
+    a, _ = pictures(2, (3, 192, 208))
+    b = (a + 0.2 * torch.randn(a.shape, generator=torch.Generator().manual_seed(1), dtype=a.dtype)).clamp(0, 1)
+    weights = 0.0448 + 0.2856 + 0.3001 + 0.2363 + 0.1333  # pyiqa does not divide by their sum, 1.0001
+    found = 1 - PICTURE_LOSSES["ms_ssim"](b[:1], a[:1], MsSsimLoss(scales=5))
+    assert float(found) == pytest.approx(float(ms_ssim(b[:1], a[:1])) ** (1 / weights), abs=1e-5)
+
+
+def test_ms_ssim_of_opposites_has_a_gradient_of_numbers():
+    """Where contrast and structure are negative on average, which a power cannot take."""
+    a, _ = pictures()
+    sr = (1 - a).float().requires_grad_()
+    PICTURE_LOSSES["ms_ssim"](sr, a.float(), MsSsimLoss(scales=2)).backward()
     assert sr.grad.isfinite().all()
 
 

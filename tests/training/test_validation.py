@@ -1,0 +1,74 @@
+"""Validation measures what `archsr evaluate` measures: the same digits, on any number of processes."""
+
+from pathlib import Path
+
+import pytest
+from ranks import Ranks
+
+from archsr import session
+from archsr.checkpoint import load_newest
+from archsr.config import TrainConfig
+from archsr.config_file import check, dump
+from archsr.evaluate.contenders import Contender
+from archsr.evaluate.judge import distance_for, figures_of, measures_of
+from archsr.evaluate.pairs import ShardPairs
+from archsr.evaluate.suite import evaluate
+from archsr.training.log import read_log
+from archsr.training.schedule import seconds_left, validation_share
+from archsr.training.setup import progress_from
+from archsr.training.watch import VALIDATING, Watch
+from archsr.upscale.upscaler import Upscaler, open_model
+from archsr.world import World
+
+TRAIN = Path(__file__).resolve().parents[2] / "archsr" / "train.py"
+
+
+def flat(figures):
+    """Every value by metric, scene and number."""
+    scenes = [(f"{metric} {scene}", values) for metric, each in figures.items() for scene, values in each.items()]
+    return {f"{name} {number}": value for name, values in scenes for number, value in enumerate(values)}
+
+
+def start_of(folder):
+    """The figures of the first validation, as the last checkpoint has them."""
+    saved, _ = load_newest(folder, world=World())
+    return progress_from(saved.state["progress"]).start
+
+
+def test_validation_has_evaluates_digits_on_one_process_and_on_two(tiny, tiny_tables, tmp_path):
+    session.run(tiny, resume=False)
+    folder = Path(tiny.runs) / tiny.name
+    found = start_of(folder)
+    measures = measures_of(tiny.model.scale, distance_for(tiny.best))
+    net = open_model(str(folder / "snapshots" / "initial.safetensors"))[0]
+    models = [Contender("start", "start", Upscaler(net, tile=0).restore)]
+    pairs = ShardPairs(Path(tiny.data.shards), "val", tiny.validation.samples)
+    by_evaluate = figures_of(evaluate(pairs, models, measures), "start")
+    assert flat(by_evaluate) == pytest.approx(flat(found), rel=1e-12, nan_ok=True)
+    assert {"psnr", "ssim", "niqe", "niqe_distance", "features", "colour", "false_texture"} <= found.keys()
+
+    path = tmp_path / "two.toml"
+    path.write_text(dump(check(TrainConfig, {**tiny_tables, "name": "two"}, where="test")))
+    done = Ranks(2, TRAIN, "--config", path, folder=tmp_path).wait()
+    assert done.returncode == 0, done.stderr[-2000:]
+    # these processes may compute with another number of threads, which moves the seventh digit of float32 networks
+    assert flat(start_of(Path(tiny.runs) / "two")) == pytest.approx(flat(found), rel=1e-6, nan_ok=True)
+
+
+def test_what_validation_takes_of_the_time_is_written_down(tiny):
+    session.run(tiny, resume=False)
+    events = read_log(Path(tiny.runs) / tiny.name)
+    assert all(e["seconds"] > 0 for e in events if e["event"] == "validation")
+    assert all(0 < e["validation_share"] < 1 for e in events if e["event"] == "train")
+
+
+@pytest.mark.parametrize(("each", "every", "validating"), [(0.5, 100, 20.0), (2.0, 10, 100.0), (1.0, 7, 3.0)])
+def test_the_share_is_that_of_a_long_run(each, every, validating):
+    whole = seconds_left(0, 1000 * every, each=each, every=every, validating=validating)
+    share = validation_share(each=each, every=every, validating=validating)
+    assert share == pytest.approx(1000 * validating / whole, rel=2e-3)
+    warnings = Watch().of_training({"validation_share": share, "validate_every": every})
+    assert bool(warnings) == (share > VALIDATING)
+    if warnings:
+        advised = float(warnings[0].split("validation.every=")[1].split()[0])
+        assert validation_share(each=each, every=round(advised), validating=validating) == pytest.approx(0.1, rel=0.1)
