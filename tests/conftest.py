@@ -8,6 +8,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # ranks.py, from every folder
 
 # threads that wait sleep: on a machine that others use too, spinning ones made a test of seconds last for minutes
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# and each process computes with one: two threads on cores that are busy wait 4 ms for each other in every operation
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("ARCHSR_THREADS", "1")
 os.environ.setdefault("ARCHSR_CACHE", str(Path(__file__).parent / ".no-cache"))  # tests never see the user's weights
 
 import pytest

@@ -52,7 +52,8 @@ def begin(config: TrainConfig) -> tuple[Accelerator, World]:
             f"GPUs start them with: {TWO_ON_CPU.replace('N', str(asked))} archsr/train.py ..."
         )
     if accelerator.device.type == "cpu":
-        torch.set_num_threads(max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        share = max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        torch.set_num_threads(int(os.environ.get("ARCHSR_THREADS", share)))
     return accelerator, connect(rank=accelerator.process_index, size=accelerator.num_processes, joining=timeout)
 
 

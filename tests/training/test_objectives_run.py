@@ -104,6 +104,7 @@ def test_every_term_at_once(tiny_tables):
         "dists": {"balance": "scratch"},
         "features": {"network": "test_resnet.r160_in1k"},
     }
+    plain["losses"]["ms_ssim"] = {"weight": 0.1, "scales": 2}
     for name in ("charbonnier", "frequency", "gradient", "ldl", "colour"):
         plain["losses"][name] = {"weight": 0.1}
     for name, options in scratch.items():
