@@ -1,6 +1,7 @@
 """A folder of verified copies that all processes of a machine share, bounded in bytes.
 
-A copy is named by its SHA-256 and appears by rename once its bytes have that SHA-256: whoever sees it may use it. All
+Only files of the names below are counted and evicted; whatever else lies in the folder is not ours. A copy is named by
+its SHA-256 and appears by rename once its bytes have that SHA-256: whoever sees it may use it. All
 agreement is by `flock`, which ends with the process that holds it, so that a killed one leaves no lock behind:
 
     NAME            a copy; its readers hold it shared, eviction takes it exclusively
@@ -14,6 +15,7 @@ whatever is in use, accepts what looks like a tar, and downloads once per proces
 import contextlib
 import fcntl
 import os
+import re
 import threading
 import time
 from collections.abc import Collection, Generator
@@ -25,6 +27,8 @@ from archsr.digests import agrees
 from archsr.errors import UserError
 from archsr.remote import Remote, fetch
 
+_COPY = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9]+)?")
+_PART = re.compile(_COPY.pattern + r"\.(\d+)\.part")
 _POLL = 0.05  # seconds between looks at what another process is about to finish
 _PATIENCE = 900.0  # seconds to wait for room
 
@@ -180,13 +184,13 @@ def _make_room(remote: Remote, item: Item, keep: Collection[Path]) -> bool:
     used = need
     copies: list[tuple[float, int, Path]] = []
     for path in remote.cache.iterdir():
-        if path.suffix == ".part":
+        if transfer := _PART.fullmatch(path.name):
             if not _alive(path):
                 continue
             if path == _part_of(remote, item):
                 return False
-            used += int(path.suffixes[-2][1:])
-        elif not path.name.startswith("."):
+            used += int(transfer[2])
+        elif _COPY.fullmatch(path.name):
             with contextlib.suppress(FileNotFoundError):  # `forget` asks nobody
                 about = path.stat()
                 used += about.st_size

@@ -52,13 +52,18 @@ class Remote:
 Place = Path | Remote
 
 
+def cache_of(data: DataConfig) -> Path:
+    """The folder of copies: one of archsr's own inside `data.cache`, which may hold other things."""
+    return Path(os.path.expandvars(data.cache)).expanduser() / "archsr-shards"
+
+
 def place_of(shards: str, data: DataConfig) -> Place:
     """A dataset by the name that a config or a user gives it: a local folder or a URL. Raises `UserError`."""
     if "://" not in shards:
         return Path(shards)
     if "?" in shards or "#" in shards:
         raise UserError(f"{shards.split('?')[0]}: a URL of a dataset's folder has no ? and no #; give the folder alone")
-    cache = Path(os.path.expandvars(data.cache)).expanduser()
+    cache = cache_of(data)
     return Remote(shards.rstrip("/"), cache, round(data.cache_gb * 1e9), data.retries + 1)
 
 

@@ -1,6 +1,7 @@
 """`archsr runs`: what has become of every run in a folder, read from its files alone."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -135,6 +136,8 @@ def state_of(lines: Sequence[dict[str, Any]], *, holder: lock.Holder | None, sil
 def _newest_checkpoint(run: Path) -> tuple[int | None, float | None]:
     """Its step and when it was saved. Sizes are compared, not hashes: that is `--resume`'s work."""
     for path in sorted(run.glob("checkpoints/step-*/MANIFEST.json"), reverse=True):
+        if not re.fullmatch(r"step-\d{8,}", path.parent.name):  # a user's copy
+            continue
         try:
             manifest = json.loads(path.read_bytes())
             if all((path.parent / n).stat().st_size == f["bytes"] for n, f in manifest["files"].items()):

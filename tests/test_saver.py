@@ -164,11 +164,11 @@ def test_the_best_stays_though_newer_ones_come(tmp_path):
 # ---------------------------------------------------------------- a second place
 
 
-def mirrored(run, url, steps, **keep):
+def mirrored(run, url, steps, *, ident="1dea", **keep):
     kept = Keep(2, **keep)
     (run / "snapshots").mkdir(parents=True, exist_ok=True)
     (run / "config.toml").write_text("name = 'x'\n")
-    saver = Saver(run, world=ALONE, keep=kept, mirror=Mirror(url, keep=kept, pause=0.01))
+    saver = Saver(run, world=ALONE, keep=kept, mirror=Mirror(url, keep=kept, pause=0.01), ident=ident)
     for step in steps:
         saver.begin(step, contents(step))
     saver.settle()
@@ -183,20 +183,22 @@ def test_a_lost_run_folder_comes_back_from_the_mirror(tmp_path, kind):
     loaded, told = load_newest(tmp_path / "b" / "run", world=ALONE, mirror=url)
     assert loaded.step == 3
     assert "brought from" in told[0]
+    assert told[0].endswith("run/1dea")
     assert (tmp_path / "b" / "run" / "config.toml").read_text() == "name = 'x'\n"
     assert load_newest(tmp_path / "c" / "run", world=ALONE, mirror=url + "-nothing") == (None, [])
 
 
 def test_the_mirror_keeps_as_many(tmp_path):
     mirrored(tmp_path / "run", str(tmp_path / "there"), [1, 2, 3, 4])
-    found = sorted(p.name for p in (tmp_path / "there" / "run" / "checkpoints").iterdir())
+    copies = tmp_path / "there" / "run" / "1dea" / "checkpoints"
+    found = sorted(p.name for p in copies.iterdir())
     assert found == ["step-00000003", "step-00000004"]
-    assert not any(problem_with(tmp_path / "there" / "run" / "checkpoints" / name) for name in found)
+    assert not any(problem_with(copies / name) for name in found)
 
 
 def test_a_damaged_copy_is_named_and_the_one_before_is_brought(tmp_path):
     mirrored(tmp_path / "run", str(tmp_path / "there"), [1, 2])
-    victim = tmp_path / "there" / "run" / "checkpoints" / "step-00000002" / "generator.safetensors"
+    victim = tmp_path / "there" / "run" / "1dea" / "checkpoints" / "step-00000002" / "generator.safetensors"
     victim.write_bytes(victim.read_bytes()[:-1] + b"x")
     loaded, told = load_newest(tmp_path / "other" / "run", world=ALONE, mirror=str(tmp_path / "there"))
     assert loaded.step == 1

@@ -13,12 +13,12 @@ from archsr.checkpoint.folder import Loaded, problem_with
 from archsr.checkpoint.keeping import Keep
 from archsr.checkpoint.loading import load_newest
 from archsr.checkpoint.mirror import Mirror
-from archsr.checkpoint.run_folder import set_aside, start_run
+from archsr.checkpoint.run_folder import new_ident, set_aside, start_run
 from archsr.checkpoint.saver import Saver, save
 from archsr.checkpoint.snapshots import about_snapshot, strength_of, weights_of, write_snapshot
 from archsr.checkpoint.writing import Contents
 
 __all__ = [
-    "Contents", "Keep", "Loaded", "Mirror", "Saver", "about_snapshot", "load_newest", "problem_with", "save",
-    "set_aside", "start_run", "strength_of", "weights_of", "write_snapshot",
+    "Contents", "Keep", "Loaded", "Mirror", "Saver", "about_snapshot", "load_newest", "new_ident", "problem_with",
+    "save", "set_aside", "start_run", "strength_of", "weights_of", "write_snapshot",
 ]  # fmt: skip

@@ -1,20 +1,30 @@
-"""Checkpoint folders: finding, trusting, loading and pruning them."""
+"""Checkpoint folders: finding, trusting, loading and pruning them.
 
+A folder counts by its name, `step-` and at least eight digits; whatever else lies beside is foreign and is never read,
+renamed or removed. One that counts is good or damaged (`problem_with`). Damaged ones are set aside under a name of
+their own: they count no more, and nothing of them is deleted.
+"""
+
+import itertools
 import json
+import re
 import shutil
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors.torch
 from torch import Tensor
 
 from archsr.atomic import sha256
-from archsr.checkpoint.keeping import Keep, Stamp, staying
+from archsr.checkpoint.keeping import Keep, Stamp, core, staying
 
 SCHEMA = "archsr-checkpoint/1"
 MANIFEST = "MANIFEST.json"
+_STEP = re.compile(r"step-(\d{8,})")
+_LITTER = re.compile(r"\.step-\d{8,}\.[0-9a-f]{8}\.(old|tmp)")
 
 
 @dataclass(frozen=True)
@@ -38,22 +48,52 @@ def name_of(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def step_of(name: str) -> int | None:
+    """The step of a checkpoint folder's name; None for a name that archsr does not write."""
+    found = _STEP.fullmatch(name)
+    return int(found[1]) if found and name == name_of(int(found[1])) else None
+
+
 def numbered(parent: Path) -> list[Path]:
-    """Checkpoint folders, newest first."""
-    return sorted((p for p in parent.glob("step-*") if p.is_dir()), reverse=True)
+    """Checkpoint folders, newest first. Foreign ones are left out."""
+    found = [(step, p) for p in parent.glob("step-*") if (step := step_of(p.name)) is not None and p.is_dir()]
+    return [path for _, path in sorted(found, reverse=True)]
 
 
-def aside(folder: Path) -> Path:
+def discarded(folder: Path) -> Path:
     """A name under which a folder is no checkpoint any more; the next pruning removes it."""
     return folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
+
+
+def set_damaged_aside(folder: Path) -> Path:
+    """Give a damaged checkpoint a name under which it stays and counts no more. Raises OSError."""
+    names = (folder.with_name(f"{folder.name}.damaged{n or ''}") for n in itertools.count())
+    aside = next(p for p in names if not p.exists())
+    folder.rename(aside)
+    return aside
+
+
+def manifest_problem(manifest: object, step: int | None = None) -> str:
+    """What is wrong with a manifest as read from JSON, or an empty string."""
+    if not isinstance(manifest, dict):
+        return f"{MANIFEST} is not a table"
+    table = cast(Mapping[str, Any], manifest)
+    if table.get("schema") != SCHEMA:
+        return f"schema {table.get('schema')!r}, expected {SCHEMA!r}"
+    if not isinstance(table.get("step"), int) or (step is not None and table["step"] != step):
+        return f"it is of step {table.get('step')!r}"
+    files = table.get("files")
+    if not isinstance(files, dict) or "state.json" not in files:
+        return f"{MANIFEST} lists no state.json"
+    return ""
 
 
 def problem_with(folder: Path) -> str:
     """What is wrong with a checkpoint folder, or an empty string: every byte is read and hashed."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        if manifest["schema"] != SCHEMA:
-            return f"schema {manifest['schema']!r}, expected {SCHEMA!r}"
+        if problem := manifest_problem(manifest, step_of(folder.name)):
+            return problem
         for name, known in manifest["files"].items():
             path = folder / name
             if path.stat().st_size != known["bytes"] or sha256(path) != known["sha256"]:
@@ -63,15 +103,46 @@ def problem_with(folder: Path) -> str:
     return ""
 
 
-def newest(run: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint folder that verifies, and a line about each one skipped."""
-    skipped: list[str] = []
-    for folder in numbered(home(run)):
-        problem = problem_with(folder)
+class Verified:
+    """Remembers which folders were found good, so that a process reads each of them once."""
+
+    def __init__(self) -> None:
+        self._good: set[tuple[Path, int]] = set()
+
+    def add(self, folder: Path) -> None:
+        """This process wrote and flushed it."""
+        self._good.add(self._key(folder))
+
+    def problem_with(self, folder: Path) -> str:
+        """As `problem_with`, without reading again what was good."""
+        try:
+            key = self._key(folder)
+        except OSError as error:
+            return f"{type(error).__name__}: {error}"
+        problem = "" if key in self._good else problem_with(folder)
         if not problem:
-            return folder, skipped
-        skipped.append(f"{folder}: skipped, {problem}")
-    return None, skipped
+            self._good.add(key)
+        return problem
+
+    def _key(self, folder: Path) -> tuple[Path, int]:
+        return folder, (folder / MANIFEST).stat().st_mtime_ns
+
+
+def newest(run: Path, *, mend: bool = False) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint folder that verifies, and a line about each one skipped.
+
+    With `mend`, those skipped are set aside where there is a good one. Raises OSError where they cannot be.
+    """
+    skipped: dict[Path, str] = {}
+    found = None
+    for folder in numbered(home(run)):
+        if not (problem := problem_with(folder)):
+            found = folder
+            break
+        skipped[folder] = f"{folder}: skipped, {problem}"
+    if found and mend:
+        skipped = {f: f"{said}; it is now {set_damaged_aside(f).name}" for f, said in skipped.items()}
+    return found, list(skipped.values())
 
 
 def load(folder: Path) -> Loaded:
@@ -88,21 +159,42 @@ def load(folder: Path) -> Loaded:
     return Loaded(folder, manifest["step"], files, json.loads((folder / "state.json").read_bytes()), own)
 
 
-def prune(parent: Path, keep: Keep) -> None:
-    """Remove old checkpoints and what crashes left behind. A folder loses its name before it loses its files."""
-    there = {folder: _stamp(folder) for folder in numbered(parent)}
-    stay = staying(list(there.values()), keep)
-    for folder, stamp in there.items():
-        if stamp.step not in stay:
-            folder.rename(aside(folder))
+def prune(parent: Path, keep: Keep, *, verified: Verified | None = None) -> list[str]:
+    """Remove old checkpoints and what crashes left behind; returns a line about each damaged one, now set aside.
+
+    Only good ones count as newest or best, so that what stays can be resumed from. A folder loses its name before it
+    loses its files. Raises OSError.
+    """
+    verified = verified or Verified()
+    there = {stamp.step: (folder, stamp) for folder in numbered(parent) if (stamp := _stamp(folder))}
+    notes: list[str] = []
+    while len(staying([stamp for _, stamp in there.values()], keep)) < len(there):
+        leading = core([stamp for _, stamp in there.values()], keep)
+        bad = {step: problem for step in leading if (problem := verified.problem_with(there[step][0]))}
+        for step, problem in bad.items():
+            folder, _ = there.pop(step)
+            notes.append(f"{folder}: {problem}; it is now {set_damaged_aside(folder).name}")
+        if not bad:
+            break
+    stay = staying([stamp for _, stamp in there.values()], keep)
+    for step, (folder, _) in there.items():
+        if step not in stay:
+            folder.rename(discarded(folder))
     for litter in parent.glob(".step-*"):
-        shutil.rmtree(litter, ignore_errors=True)
+        if _LITTER.fullmatch(litter.name):
+            shutil.rmtree(litter, ignore_errors=True)
+    return notes
 
 
-def _stamp(folder: Path) -> Stamp:
-    """Of a folder without a readable manifest only the step is known."""
+def _stamp(folder: Path) -> Stamp | None:
+    """Of a checkpoint whose manifest can be read."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
-        manifest = {}
-    return Stamp(int(folder.name.removeprefix("step-")), manifest.get("saved", 0.0), manifest.get("score"))
+        return None
+    return None if manifest_problem(manifest, step_of(folder.name)) else stamp_of(manifest)
+
+
+def stamp_of(manifest: Mapping[str, Any]) -> Stamp:
+    """By what a manifest decides whether its checkpoint stays."""
+    return Stamp(int(manifest["step"]), float(manifest.get("saved", 0.0)), manifest.get("score"))

@@ -22,18 +22,24 @@ class Stamp:
     score: float | None
 
 
-def staying(stamps: Sequence[Stamp], keep: Keep) -> set[int]:
-    """The steps of the checkpoints that stay.
-
-    The one per `hours` is the first that is at least so much later than the one kept before it, so that nothing kept
-    is ever given up later for a newer one.
-    """
+def core(stamps: Sequence[Stamp], keep: Keep) -> set[int]:
+    """The steps of those that stay as newest or as best: what a run goes on from."""
     ordered = sorted(stamps, key=lambda s: s.step)
     stay = {s.step for s in ordered[-keep.newest :]}
     scored = [s for s in ordered if s.score is not None]
     if keep.best and scored:
         # of equals the older: it was the first to get there
         stay.add(max(scored, key=lambda s: (s.score or 0.0, -s.step)).step)
+    return stay
+
+
+def staying(stamps: Sequence[Stamp], keep: Keep) -> set[int]:
+    """The steps of the checkpoints that stay.
+
+    The one per `hours` is the first that is at least so much later than the one kept before it, so that nothing kept
+    is ever given up later for a newer one.
+    """
+    ordered, stay = sorted(stamps, key=lambda s: s.step), core(stamps, keep)
     if keep.hours:
         latest = float("-inf")
         for stamp in ordered:

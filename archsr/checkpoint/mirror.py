@@ -1,24 +1,59 @@
-"""A second place for checkpoints: a folder, or any address that fsspec opens (`s3://`, `hf://`, ...)."""
+"""A second place for checkpoints: a folder, or any address that fsspec opens (`s3://`, `hf://`, ...).
+
+Copies lie under `url`/NAME/IDENT, where IDENT is the run's own: another run of the same name has another folder, and no
+run removes or takes what is not its own. Earlier versions wrote to `url`/NAME; that is still read, and never changed.
+"""
 
 import json
 import random
 import shutil
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
-from archsr.checkpoint.folder import MANIFEST, home, problem_with
-from archsr.checkpoint.keeping import Keep, Stamp, staying
+from archsr.checkpoint.folder import (
+    MANIFEST,
+    home,
+    manifest_problem,
+    name_of,
+    numbered,
+    problem_with,
+    set_damaged_aside,
+    stamp_of,
+    step_of,
+)
+from archsr.checkpoint.keeping import Keep, staying
 from archsr.errors import UserError
 
 TRIES = 4
 
 
+@dataclass(frozen=True)
+class _Copy:
+    """A copy whose manifest can be read and whose files have their sizes. `root`: of its run."""
+
+    root: str
+    manifest: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        return int(self.manifest["step"])
+
+    @property
+    def place(self) -> str:
+        return f"{self.root}/checkpoints/{name_of(self.step)}"
+
+    @property
+    def saved(self) -> float:
+        return float(self.manifest.get("saved", 0.0))
+
+
 class Mirror:
-    """Copies of a run's newest checkpoints under `url`/RUN. The manifest goes last: without it nothing is trusted.
+    """Copies of a run's newest checkpoints. The manifest goes last: without it nothing is trusted.
 
     A copy that fails is reported and training goes on: the checkpoint itself is good.
     """
@@ -28,12 +63,15 @@ class Mirror:
         self._keep = keep
         self._pause = pause  # seconds before the second try; doubled before each further one
 
-    def put(self, run: Path, checkpoint: Path) -> list[str]:
-        """Copy a checkpoint, the run's config and its snapshots; afterwards old copies go. Lines about what failed."""
+    def put(self, run: Path, checkpoint: Path, *, ident: str) -> list[str]:
+        """Copy a checkpoint, the run's config and its snapshots; afterwards the run's old copies go.
+
+        Lines about what failed.
+        """
         problem = ""
         for attempt in range(TRIES):
             try:
-                self._put(run, checkpoint)
+                self._put(run, checkpoint, ident)
             except Exception as error:  # every file system has errors of its own
                 problem = f"{type(error).__name__}: {error}"
                 if attempt + 1 < TRIES:
@@ -42,8 +80,9 @@ class Mirror:
                 return []
         return [f"{checkpoint.name} could not be copied to {self.url} in {TRIES} tries ({problem}); training goes on"]
 
-    def _put(self, run: Path, checkpoint: Path) -> None:
-        there, root = self._open(run)
+    def _put(self, run: Path, checkpoint: Path, ident: str) -> None:
+        there, base = self._open(run)
+        root = f"{base}/{ident}"
         target = f"{root}/checkpoints/{checkpoint.name}"
         names = sorted(p.name for p in checkpoint.iterdir() if p.name != MANIFEST)
         there.makedirs(target, exist_ok=True)
@@ -54,56 +93,105 @@ class Mirror:
         for snapshot in sorted((run / "snapshots").glob("*.safetensors")):
             if not snapshot.name.startswith("."):
                 there.put_file(str(snapshot), f"{root}/snapshots/{snapshot.name}")
-        manifests = self._manifests(there, root)
-        stamps = [Stamp(int(m["step"]), m.get("saved", 0.0), m.get("score")) for m in manifests.values()]
-        stay = staying(stamps, self._keep)
-        for name, manifest in manifests.items():
-            if manifest["step"] not in stay:
-                there.rm(f"{root}/checkpoints/{name}", recursive=True)
+        copies, _ = self._copies(there, root)
+        stay = staying([stamp_of(c.manifest) for c in copies], self._keep) | {step_of(checkpoint.name)}
+        for copy in copies:
+            if copy.step not in stay:
+                there.rm(copy.place, recursive=True)
 
-    def get(self, run: Path) -> list[str]:
-        """Bring the newest copy that verifies, for a run whose folder holds no checkpoint. Lines about those skipped.
+    def get(self, run: Path, *, ident: str = "") -> list[str]:
+        """Bring the newest copy that verifies, for a run whose folder holds no checkpoint. Lines about what was done.
 
-        Raises `UserError` where the place cannot be read.
+        Of the run `ident`; without one (the folder was lost) of the run that saved last. Raises `UserError` where the
+        place cannot be read.
         """
         try:
-            there, root = self._open(run)
-            found = sorted(self._manifests(there, root), reverse=True) if there.exists(root) else []
-            skipped: list[str] = []
-            for name in found:
-                problem = self._fetch(there, f"{root}/checkpoints/{name}", home(run) / name)
-                if not problem:
-                    if not (run / "config.toml").exists():
-                        there.get_file(f"{root}/config.toml", str(run / "config.toml"))
-                    return skipped
-                skipped.append(f"{self.url}: {name}: skipped, {problem}")
+            there, base = self._open(run)
+            return self._bring(there, base, run, ident)
         except Exception as error:  # every file system has errors of its own
             raise UserError(
                 f"checkpoint.mirror: {self.url}: cannot be read ({type(error).__name__}: {error}); mend it, or resume "
                 'without it: --set checkpoint.mirror=""'
             ) from None
-        return skipped
 
-    def _fetch(self, there: Any, source: str, final: Path) -> str:  # noqa: ANN401 - fsspec is untyped
+    def _bring(self, there: Any, base: str, run: Path, ident: str) -> list[str]:  # noqa: ANN401 - fsspec is untyped
+        runs, told = self._runs(there, base, ident)
+        for copies in runs:
+            for copy in copies:
+                problem = self._fetch(there, copy.place, home(run) / name_of(copy.step))
+                if problem:
+                    told.append(f"{self.url}: {copy.place}: skipped, {problem}")
+                    continue
+                self._fetch_rest(there, copy.root, run)
+                others = "".join(
+                    f"; {c[0].root} has another run of this name, at step {c[0].step}" for c in runs if c is not copies
+                )
+                return [*told, f"{home(run) / name_of(copy.step)}: brought from {copy.root}{others}"]
+        return told
+
+    def _runs(self, there: Any, base: str, ident: str) -> tuple[list[list[_Copy]], list[str]]:  # noqa: ANN401
+        """The copies of each run, newest first, the run that saved last first; and lines about what is damaged."""
+        there.invalidate_cache()
+        if not there.exists(base):
+            return [], []
+        roots = [f"{base}/{ident}"] if ident else sorted({base, *there.ls(base, detail=False)})
+        found, told = [], []
+        for root in roots:
+            copies, damaged = self._copies(there, str(root).rstrip("/"))
+            told += damaged
+            found += [sorted(copies, key=lambda c: c.step, reverse=True)] if copies else []
+        return sorted(found, key=lambda copies: max(c.saved for c in copies), reverse=True), told
+
+    def _copies(self, there: Any, root: str) -> tuple[list[_Copy], list[str]]:  # noqa: ANN401
+        there.invalidate_cache()
+        copies: list[_Copy] = []
+        damaged: list[str] = []
+        for path in there.glob(f"{root}/checkpoints/step-*/{MANIFEST}"):
+            folder = str(path).rsplit("/", 1)[0]
+            if (step := step_of(folder.rsplit("/", 1)[1])) is None:
+                continue
+            try:
+                manifest = json.loads(there.cat_file(path))
+                problem = manifest_problem(manifest, step) or _sizes_problem(there, folder, manifest)
+            except ValueError as error:
+                manifest, problem = {}, f"{type(error).__name__}: {error}"
+            if problem:
+                damaged.append(f"{self.url}: {folder}: skipped, {problem}")
+            else:
+                copies.append(_Copy(root, manifest))
+        return copies, damaged
+
+    def _fetch(self, there: Any, source: str, final: Path) -> str:  # noqa: ANN401
         temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.tmp")
-        temporary.mkdir(parents=True)
         try:
+            staged = temporary / final.name  # verified under the name that it shall have
+            staged.mkdir(parents=True)
             for path in there.ls(source, detail=False):
-                there.get_file(path, str(temporary / Path(path).name))
-            if problem := problem_with(temporary):
+                there.get_file(path, str(staged / Path(path).name))
+            if problem := problem_with(staged):
                 return problem
-            temporary.rename(final)
+            if final in numbered(final.parent):  # a damaged one: the run has no good one
+                set_damaged_aside(final)
+            staged.rename(final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return ""
+
+    def _fetch_rest(self, there: Any, root: str, run: Path) -> None:  # noqa: ANN401
+        """The config and the snapshots, where the run folder has none of that name."""
+        (run / "snapshots").mkdir(parents=True, exist_ok=True)
+        paths = [p for p in (f"{root}/config.toml", *there.glob(f"{root}/snapshots/*.safetensors")) if there.exists(p)]
+        for path in paths:
+            name = str(path).removeprefix(f"{root}/")
+            if not (run / name).exists():
+                there.get_file(path, str(run / name))
 
     def _open(self, run: Path) -> tuple[Any, str]:
         there, root = fsspec.core.url_to_fs(self.url)
         return there, f"{str(root).rstrip('/')}/{run.name}"
 
-    def _manifests(self, there: Any, root: str) -> dict[str, dict[str, Any]]:  # noqa: ANN401
-        there.invalidate_cache()
-        return {
-            Path(path).parent.name: json.loads(there.cat_file(path))
-            for path in there.glob(f"{root}/checkpoints/step-*/{MANIFEST}")
-        }
+
+def _sizes_problem(there: Any, folder: str, manifest: dict[str, Any]) -> str:  # noqa: ANN401
+    sizes = {str(about["name"]).rsplit("/", 1)[-1]: about.get("size") for about in there.ls(folder, detail=True)}
+    wrong = [name for name, known in manifest["files"].items() if sizes.get(name) != known["bytes"]]
+    return f"{wrong[0]} is damaged" if wrong else ""

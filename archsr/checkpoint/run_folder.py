@@ -1,6 +1,8 @@
 """Beginning a run folder."""
 
 import itertools
+import json
+import secrets
 from pathlib import Path
 
 from archsr import lock
@@ -8,6 +10,7 @@ from archsr.atomic import write_bytes
 from archsr.errors import UserError
 
 SLURM = "slurm"  # in a run folder: scripts, configs and output of its jobs
+IDENT = "run.json"
 _OTHERS = (lock.NAME, SLURM)  # of this start already
 
 
@@ -29,11 +32,26 @@ def set_aside(run: Path) -> Path | None:
     return aside
 
 
-def start_run(run: Path, config_text: str) -> None:
-    """Make the run folder with its resolved config. Raises `UserError` if it cannot be written."""
+def new_ident() -> str:
+    """What tells a run from every other, also from one of the same name."""
+    return secrets.token_hex(4)
+
+
+def ident_of(run: Path) -> str:
+    """The ident in a run folder; empty where it has none, or none that can be read."""
+    try:
+        found = json.loads((run / IDENT).read_bytes())
+        return str(found["ident"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def start_run(run: Path, config_text: str, *, ident: str) -> None:
+    """Make the run folder with its ident and resolved config. Raises `UserError` if it cannot be written."""
     try:
         (run / "snapshots").mkdir(parents=True, exist_ok=True)
         (run / "samples").mkdir(exist_ok=True)
+        write_bytes(run / IDENT, json.dumps({"ident": ident}).encode())
         write_bytes(run / "config.toml", config_text.encode())
     except OSError as error:
         raise UserError(f"{run}: the run folder cannot be written: {error.strerror}") from None

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from archsr.checkpoint.folder import home, name_of, prune
+from archsr.checkpoint.folder import Verified, home, name_of, prune
 from archsr.checkpoint.keeping import Keep
 from archsr.checkpoint.mirror import Mirror
 from archsr.checkpoint.writing import Contents, HostCopies, commit, gathered, write_part
@@ -41,16 +41,21 @@ class Saver:
     """Writes a run's checkpoints and snapshots in the background; one checkpoint at a time.
 
     What goes wrong there is raised, as `UserError` on every rank, by the next `begin`, `check` or `settle`; the older
-    checkpoints are then untouched. Making one is a collective. Call `close` at the end, whatever happens.
+    checkpoints are then untouched. Making one is a collective. Call `close` at the end, whatever happens. `ident`: the
+    run's own, in every manifest and in the mirror's paths.
     """
 
-    def __init__(self, run: Path, *, world: World, keep: Keep, mirror: Mirror | None = None) -> None:
+    def __init__(
+        self, run: Path, *, world: World, keep: Keep, mirror: Mirror | None = None, ident: str = "run"
+    ) -> None:
         self.finished: list[Saved] = []
         self.notes: list[str] = []  # lines for the user, from the thread
         self._run = run
         self._world = world
         self._keep = keep
         self._mirror = mirror
+        self._ident = ident
+        self._verified = Verified()
         self._token = world.broadcast(uuid.uuid4().hex[:8])  # all ranks
         self._copies = HostCopies()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saver")
@@ -66,7 +71,7 @@ class Saver:
         final = home(self._run) / name_of(step)
         temporary = final.with_name(f".{final.name}.{self._token}.tmp")
         stood_still = time.perf_counter() - started
-        about = {"step": step, "world": self._world.size, "score": score}
+        about = {"step": step, "run": self._ident, "world": self._world.size, "score": score}
 
         def part() -> None:
             self._copies.ready()
@@ -78,10 +83,11 @@ class Saver:
             if table is None:
                 return
             commit(temporary, final, {**about, "files": table})
-            prune(final.parent, self._keep)
+            self._verified.add(final)
+            self.notes += prune(final.parent, self._keep, verified=self._verified)
             self.finished.append(Saved(final, stood_still, time.perf_counter() - started))
             if self._mirror is not None:
-                self.notes += self._mirror.put(self._run, final)
+                self.notes += self._mirror.put(self._run, final, ident=self._ident)
 
         wrote = self._thread.submit(part)
         self._underway = _Underway(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from archsr.atomic import sha256, sync_file, sync_folder
-from archsr.checkpoint.folder import MANIFEST, SCHEMA, aside
+from archsr.checkpoint.folder import MANIFEST, SCHEMA, discarded
 
 _HEADROOM = 64 * 2**20  # left free on the disk besides the checkpoint itself
 _LOOK = 0.02  # seconds between two looks for the other ranks' parts
@@ -120,6 +120,6 @@ def commit(temporary: Path, final: Path, about: Mapping[str, Any]) -> None:
     sync_file(temporary / MANIFEST)
     sync_folder(temporary)
     if final.exists():  # this step was reached again after a resume from an older checkpoint
-        final.rename(aside(final))
+        final.rename(discarded(final))
     temporary.rename(final)
     sync_folder(final.parent)

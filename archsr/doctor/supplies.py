@@ -1,6 +1,5 @@
 """Checks of what a run would begin with: weights, shards, and how the samples are shared out."""
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from archsr.evaluate.statistics import FEWEST_SCENES
 from archsr.models.download import OFFICIAL, OFFLINE, cache_folder, cached, verify
 from archsr.models.ncnn import NCNN, ncnn_at_hand
 from archsr.models.weights import whereabouts
-from archsr.remote import Remote
+from archsr.remote import Remote, cache_of
 from archsr.stream.loader import make_plan
 from archsr.stream.plan import Slice
 from archsr.training import feature_losses
@@ -178,7 +177,7 @@ def batches_in_memory(config: TrainConfig) -> int:
 
 def room(config: TrainConfig) -> Line:
     """Whether the cache has room for shards that come from a URL."""
-    cache = Path(os.path.expandvars(config.data.cache)).expanduser()
+    cache = cache_of(config.data)
     there = cache.absolute()
     while not there.is_dir():
         there = there.parent

@@ -1,6 +1,5 @@
 """The training loop."""
 
-import secrets
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from archsr.training.milestones import conclude, log_training, save_run, tell_sa
 from archsr.training.pairs import options_of, pair_of, stream_name
 from archsr.training.records import read_lines
 from archsr.training.schedule import generator_learns, place_of, total_of, validation_due
-from archsr.training.setup import Progress, Run, check_same_run, make_run, restore
+from archsr.training.setup import Progress, Run, check_same_run, ident_for, make_run, restore
 from archsr.training.step import Terms, judge_step, micro_step, update
 from archsr.training.trackers import Track, Trackers, check_trackers
 from archsr.world import World
@@ -53,8 +52,10 @@ def train(
     with holding(folder, world, lost=wishes.lose):  # all ranks
         saved = _take_up(config, folder, world, resume=resume)
         with Ending(folder, active=world.rank == 0) as ending:
-            run = replace(make_run(config, accelerator, world, data, saved=saved), wishes=wishes)
+            ident = world.broadcast(ident_for(saved))  # all ranks
+            run = replace(make_run(config, accelerator, world, data, saved=saved, ident=ident), wishes=wishes)
             ending.progress = restore(run, saved) if saved else Progress()
+            ending.progress.ident = ident
             _work(run, ending.progress, saved)
     return folder
 
@@ -77,7 +78,7 @@ def _work(run: Run, progress: Progress, saved: checkpoint.Loaded | None) -> None
 def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -> checkpoint.Loaded | None:
     """The checkpoint to go on from, all ranks agreeing; a run folder is never continued or overwritten by accident."""
     mirror = config.checkpoint.mirror if resume else ""
-    saved, skipped = checkpoint.load_newest(folder, world=world, mirror=mirror)  # all ranks
+    saved, skipped = checkpoint.load_newest(folder, world=world, mirror=mirror, mend=resume)  # all ranks
     if world.rank == 0:
         print("".join(f"{line}\n" for line in skipped), end="", flush=True)
     if saved and not resume:
@@ -103,7 +104,7 @@ def _open_folder(config: TrainConfig, folder: Path, progress: Progress, world: W
         return
     if fresh and (aside := checkpoint.set_aside(folder)) is not None:
         print(f"{folder}: what an attempt without a checkpoint left is now in {aside}", flush=True)
-    checkpoint.start_run(folder, config_file.dump(config))
+    checkpoint.start_run(folder, config_file.dump(config), ident=progress.ident)
     cut_keys(folder, progress.step)
 
 
@@ -111,7 +112,6 @@ def _trackers(run: Run, progress: Progress) -> Trackers | None:
     """Rank 0's; a run that goes on does so in the same curves."""
     if run.world.rank != 0:
         return None
-    progress.ident = progress.ident or secrets.token_hex(4)
     lines = read_lines(run.folder) if (run.folder / "log.jsonl").exists() else []
     told = max((event["step"] for event in lines), default=-1)
     return Trackers(Track(run.config, run.folder, progress.ident, progress.step, told))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import tomli
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -139,7 +140,13 @@ def discriminator_for(config: TrainConfig) -> nn.Module | None:
 
 
 def make_run(
-    config: TrainConfig, accelerator: Accelerator, world: World, data: Data, *, saved: checkpoint.Loaded | None = None
+    config: TrainConfig,
+    accelerator: Accelerator,
+    world: World,
+    data: Data,
+    *,
+    saved: checkpoint.Loaded | None = None,
+    ident: str = "run",
 ) -> Run:
     """Build networks and optimisers. Layers are chosen before optimisers and wrappers exist.
 
@@ -211,7 +218,7 @@ def make_run(
         ema=ema,
         pool=PairPool(0 if data.manifest.paired else pooled),
         suspects=Suspects(),
-        saver=saver_for(config, world),
+        saver=saver_for(config, world, ident=ident),
         watch=Watch(),
         alarm=Alarm(
             stacks_of(Path(config.runs) / config.name, world.rank),
@@ -221,12 +228,14 @@ def make_run(
     )
 
 
-def saver_for(config: TrainConfig, world: World) -> checkpoint.Saver:
+def saver_for(config: TrainConfig, world: World, *, ident: str) -> checkpoint.Saver:
     """The saver of the config's run folder. A collective."""
     kept = config.checkpoint
     keep = checkpoint.Keep(newest=kept.keep, best=kept.keep_best, hours=kept.keep_hours)
     mirror = checkpoint.Mirror(kept.mirror, keep=keep) if kept.mirror else None
-    return checkpoint.Saver(Path(config.runs) / config.name, world=world, keep=keep, mirror=mirror)  # all ranks
+    return checkpoint.Saver(
+        Path(config.runs) / config.name, world=world, keep=keep, mirror=mirror, ident=ident
+    )  # all ranks
 
 
 # ---------------------------------------------------------------- stopping and going on
@@ -242,6 +251,7 @@ def contents(run: Run, progress: Progress) -> checkpoint.Contents:
     }
     state: dict[str, Any] = {
         "progress": vars(progress),
+        "config": config_file.dump(run.config),
         "micro_batch": run.config.training.micro_batch,
         "precision": run.config.training.precision,
         "fingerprint": run.data.manifest.fingerprint,
@@ -278,6 +288,12 @@ def restore(run: Run, saved: checkpoint.Loaded) -> Progress:
     return progress_from(saved.state["progress"])
 
 
+def ident_for(saved: checkpoint.Loaded | None) -> str:
+    """Of the run that a checkpoint is of, or a new one; equal on all ranks only once it is broadcast."""
+    known = saved.state["progress"].get("ident") if saved is not None else ""
+    return str(known or checkpoint.new_ident())
+
+
 def progress_from(stored: Mapping[str, Any]) -> Progress:
     """Of a checkpoint, also of earlier versions, which knew one score and no figures: those begin anew."""
     known = {f.name for f in fields(Progress)}
@@ -285,6 +301,13 @@ def progress_from(stored: Mapping[str, Any]) -> Progress:
     if "start" not in stored:
         found |= {"scored": None, "plateau": None}
     return Progress(**found)
+
+
+def _config_of(saved: checkpoint.Loaded, folder: Path) -> TrainConfig:
+    """The resolved config that a checkpoint was made with; earlier versions had it beside the checkpoints only."""
+    if (text := saved.state.get("config")) is not None:
+        return config_file.check(TrainConfig, tomli.loads(text), where=f"{saved.folder}/state.json")
+    return config_file.load(TrainConfig, folder / "config.toml")
 
 
 def check_same_run(config: TrainConfig, folder: Path, saved: checkpoint.Loaded) -> None:
@@ -298,8 +321,7 @@ def check_same_run(config: TrainConfig, folder: Path, saved: checkpoint.Loaded) 
         raise UserError(
             f"{folder}: its checkpoint is at step {step}, but training.stages end at {total}; add iterations"
         )
-    path = folder / "config.toml"
-    stored = config_file.load(TrainConfig, path)
+    stored = _config_of(saved, folder)
     losses = stored.losses.terms().keys() | config.losses.terms().keys()
     idle = tuple(f"losses.{name}." for name in type(config.losses).model_fields if name not in losses)
     changed = [d for d in config_file.differences(stored, config) if not d.startswith((*_FREE, *idle))]

@@ -14,8 +14,9 @@ from small_set import small_set
 
 from archsr import manifest as mf
 from archsr.cache import bring, copy_of, opened, read, touch
+from archsr.config import DataConfig
 from archsr.errors import UserError
-from archsr.remote import Remote, Stopped
+from archsr.remote import Remote, Stopped, place_of
 from archsr.stream.loader import Stream, StreamOptions
 from archsr.stream.plan import Plan, Slice
 from archsr.stream.prefetch import horizon
@@ -61,6 +62,25 @@ def test_the_longest_unused_goes_first_and_what_is_open_stays(folder, tmp_path):
         bring(remote, d)
         assert {p.name for p in remote.cache.glob("*.tar")} == {copy_of(remote, i).name for i in (a, d)}
         assert held(remote.cache) <= remote.limit
+
+
+def test_files_of_the_user_are_neither_counted_nor_removed(folder, tmp_path):
+    """A PDF and a table were deleted to make room."""
+    mine = {"thesis.pdf": b"a" * 10**6, "table.csv": b"1,2", "half.part": b"x", "0123.tar": b"y", "a.9.part": b"z"}
+    with flaky(folder) as server:
+        remote = place(server, tmp_path, 2)
+        remote.cache.mkdir(parents=True)
+        for name, data in mine.items():
+            (remote.cache / name).write_bytes(data)
+        for item in items(folder)[:4]:
+            bring(remote, item)
+        assert len(list(remote.cache.glob("?" * 64 + ".tar"))) == 2
+        assert {name: (remote.cache / name).read_bytes() for name in mine} == mine
+
+
+def test_copies_lie_in_a_folder_of_their_own(tmp_path):
+    place = place_of("https://example.org/set", DataConfig(cache=str(tmp_path)))
+    assert place.cache.parent == tmp_path
 
 
 def test_what_is_kept_is_not_evicted_for_what_comes_later(folder, tmp_path):

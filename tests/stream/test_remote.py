@@ -163,7 +163,7 @@ def test_a_server_that_speaks_s3(folder, tmp_path, monkeypatch):
 def test_places_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv("SOMEWHERE", str(tmp_path))
     place = place_of("https://me:secret@host/sets/one/", DataConfig(cache="$SOMEWHERE/c", cache_gb=0.5, retries=2))
-    assert place == Remote("https://me:secret@host/sets/one", tmp_path / "c", 500_000_000, 3)
+    assert place == Remote("https://me:secret@host/sets/one", tmp_path / "c" / "archsr-shards", 500_000_000, 3)
     assert str(place / "a.tar") == "https://host/sets/one/a.tar"
     assert place.name == "one"
     with pytest.raises(UserError, match=r"^https://host/a: a URL of a dataset's folder has no \?"):

@@ -226,7 +226,7 @@ def test_only_what_was_asked_of_these_models_and_images_is_repeated(networks, sh
 
 def test_original_is_what_the_other_one_began_with(networks, tiny, tmp_path):
     run = tmp_path / "runs" / "tiny"
-    start_run(run, config_file.dump(tiny))
+    start_run(run, config_file.dump(tiny), ident="0000abcd")
     for name, which in (("old", "initial"), ("new", "best"), ("later", "last")):
         shutil.copy(networks / f"{name}.safetensors", run / "snapshots" / f"{which}.safetensors")
     a, b = models_of("original", str(run))
