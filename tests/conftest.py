@@ -1,6 +1,7 @@
 """Shared fixtures: a small drawn dataset, a tiny run, and the workspace's real data where it is present."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from archsr.config import PrepareConfig, TagRule, TagsConfig, TrainConfig
-from archsr.config_file import check
+from archsr.config_file import check, dump
 from archsr.demo_photos import draw_photos
 from archsr.prepare.pipeline import prepare
 
@@ -94,6 +95,27 @@ def tiny_tables(shards, tmp_path):
 @pytest.fixture
 def tiny(tiny_tables):
     return check(TrainConfig, tiny_tables, where="tiny")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Where the first `unbroken` of a session is kept for the others."""
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture
+def unbroken(tiny, trained):
+    """The folder of a finished `tiny` run: a copy of the one that a session trains."""
+    from archsr import session
+
+    folder = Path(tiny.runs) / tiny.name
+    if not (trained / tiny.name).exists():
+        session.run(tiny, resume=False)
+        shutil.copytree(folder, trained / tiny.name)
+    else:
+        shutil.copytree(trained / tiny.name, folder)
+        (folder / "config.toml").write_text(dump(tiny))  # its `runs` is this test's
+    return folder
 
 
 @pytest.fixture(scope="session")

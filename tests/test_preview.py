@@ -125,9 +125,8 @@ def test_words_say_what_is_in_the_recipe():
 # ---------------------------------------------------------------- the start of a run, and bad batches
 
 
-def test_a_run_begins_with_a_sheet_and_the_sheet_changes_nothing(tiny, tmp_path, monkeypatch):
-    session.run(tiny, resume=False)
-    folder = Path(tiny.runs) / "tiny"
+def test_a_run_begins_with_a_sheet_and_the_sheet_changes_nothing(unbroken, tiny, monkeypatch):
+    folder = unbroken
     with Image.open(folder / "degradation.png") as picture:
         assert picture.width > 300
     monkeypatch.setattr(loop, "_sheet", lambda *args: torch.zeros(8, 8, 3, dtype=torch.uint8).numpy())

@@ -1,7 +1,6 @@
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ import torch
 import torch.nn.functional as F
 
 from archsr import manifest as mf
-from archsr import session
 from archsr.config import DataConfig
 from archsr.errors import UserError
 from archsr.evaluate.architecture import architecture
@@ -281,9 +279,8 @@ def test_pyiqas_offline_metrics_agree_with_ours(real_photos):
 # ---------------------------------------------------------------- a run's card
 
 
-def test_a_runs_card(tiny, shards, capsys):
-    session.run(tiny, resume=False)
-    run = Path(tiny.runs) / tiny.name
+def test_a_runs_card(unbroken, capsys):
+    run = unbroken
     folder = evaluate_models(Question((str(run),)))
     plain = json.loads((folder / "scores.json").read_text())
     assert list(plain["models"]) == ["bicubic", "original", "fine-tuned"]
@@ -295,12 +292,11 @@ def test_a_runs_card(tiny, shards, capsys):
     assert (again / "scores.json").read_bytes() == (folder / "scores.json").read_bytes()
 
 
-def test_pairs_of_another_scale_are_refused(tiny, photos, prepare_config, tmp_path):
-    session.run(tiny, resume=False)
+def test_pairs_of_another_scale_are_refused(unbroken, photos, prepare_config, tmp_path):
     two = tmp_path / "two"
     prepare(photos, two, prepare_config.model_copy(update={"scale": 2}))
     with pytest.raises(UserError, match="pairs of scale 2"):
-        evaluate_models(Question((str(Path(tiny.runs) / tiny.name),), on=str(two)))
+        evaluate_models(Question((str(unbroken),), on=str(two)))
 
 
 def test_what_is_no_run_is_named(tmp_path):

@@ -46,13 +46,9 @@ def keys(folder, rank=0):
     return {e["step"]: e["keys"] for e in map(json.loads, lines)}  # a step trained again replaces the lost one
 
 
-@pytest.fixture
-def unbroken(tiny_tables):
+def test_a_run_writes_what_it_promises(curves, tiny_tables):
     session.run(config(tiny_tables), resume=False)
-    return Path(tiny_tables["runs"]) / "tiny"
-
-
-def test_a_run_writes_what_it_promises(curves, unbroken):
+    unbroken = Path(tiny_tables["runs"]) / "tiny"
     assert {p.name for p in (unbroken / "checkpoints").iterdir()} == {"step-00000004", "step-00000006"}
     snapshots = {p.stem for p in (unbroken / "snapshots").iterdir()}
     assert {"initial", "last", "last_raw"} <= snapshots

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from ranks import Ranks
 
-from archsr import session
 from archsr.checkpoint import load_newest
 from archsr.config import TrainConfig
 from archsr.config_file import check, dump
@@ -35,12 +34,10 @@ def start_of(folder):
     return progress_from(saved.state["progress"]).start
 
 
-def test_validation_has_evaluates_digits_on_one_process_and_on_two(tiny, tiny_tables, tmp_path):
-    session.run(tiny, resume=False)
-    folder = Path(tiny.runs) / tiny.name
-    found = start_of(folder)
+def test_validation_has_evaluates_digits_on_one_process_and_on_two(unbroken, tiny, tiny_tables, tmp_path):
+    found = start_of(unbroken)
     measures = measures_of(tiny.model.scale, distance_for(tiny.best))
-    net = open_model(str(folder / "snapshots" / "initial.safetensors"))[0]
+    net = open_model(str(unbroken / "snapshots" / "initial.safetensors"))[0]
     models = [Contender("start", "start", Upscaler(net, tile=0).restore)]
     pairs = ShardPairs(Path(tiny.data.shards), "val", tiny.validation.samples)
     by_evaluate = figures_of(evaluate(pairs, models, measures), "start")
@@ -55,9 +52,8 @@ def test_validation_has_evaluates_digits_on_one_process_and_on_two(tiny, tiny_ta
     assert flat(start_of(Path(tiny.runs) / "two")) == pytest.approx(flat(found), rel=1e-6, nan_ok=True)
 
 
-def test_what_validation_takes_of_the_time_is_written_down(tiny):
-    session.run(tiny, resume=False)
-    events = read_log(Path(tiny.runs) / tiny.name)
+def test_what_validation_takes_of_the_time_is_written_down(unbroken):
+    events = read_log(unbroken)
     assert all(e["seconds"] > 0 for e in events if e["event"] == "validation")
     assert all(0 < e["validation_share"] < 1 for e in events if e["event"] == "train")
 
