@@ -86,7 +86,7 @@ def tiny_tables(shards, tmp_path):
             "precision": "fp32",
             "stages": [{"iterations": 6, "lr": 1e-3}],
         },
-        "validation": {"every": 3, "samples": 3, "pictures": 1},
+        "validation": {"every": 3, "samples": 2, "pictures": 1, "strength": False},
         "checkpoint": {"every": 2, "keep": 2},
         "log": {"every": 1, "trackers": [], "keys": True},
     }

@@ -112,7 +112,8 @@ def test_questions_that_cannot_be_answered(run, tmp_path, question, word):
         evaluate_models(Question(**{**question, "models": models}), out=tmp_path)
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow  # the same of `evaluate` itself: training/test_validation.py
+@pytest.mark.parametrize("processes", [2, 3])
 def test_the_same_digits_on_any_number_of_processes(run, tmp_path, processes):
     alone = evaluate_models(Question((str(run),), split="val", limit=4), out=tmp_path / "one")
     words = ("evaluate", run, "--split", "val", "--offline", "--limit", "4", "--out", tmp_path / "many")

@@ -81,37 +81,37 @@ def keys(run):
 
 def test_killed_and_resumed_on_as_many_and_on_other_numbers_of_processes(tiny_tables, tmp_path):
     """Bit-identical weights on as many; on others exactly the same samples, and every one once an epoch."""
-    stages = [{"iterations": 24, "lr": 1e-3}]
-    tables = {**tiny_tables, "checkpoint": {"every": 4}, "validation": {"every": 100, "samples": 2}}
+    stages = [{"iterations": 12, "lr": 1e-3}]
+    tables = {**tiny_tables, "checkpoint": {"every": 2}, "validation": {"every": 100, "samples": 2}}
     tables["training"] = {**tables["training"], "global_batch": 6, "micro_batch": 3, "stages": stages}
     runs = Path(tables["runs"])
     for name in ("unbroken", "killed", "elastic"):
         (tmp_path / f"{name}.toml").write_text(tomli_w.dumps({**tables, "name": name}))
     train(2, tmp_path / "unbroken.toml", folder=tmp_path)
     whole = keys(runs / "unbroken")
-    assert sorted(whole) == list(range(1, 25))
+    assert sorted(whole) == list(range(1, 13))
     assert all(len(k) == 6 for k in whole.values())
-    kill_at_step(6, 2, tmp_path / "killed.toml", runs / "killed")
+    kill_at_step(3, 2, tmp_path / "killed.toml", runs / "killed")
     out = train(2, tmp_path / "killed.toml", "--resume", folder=tmp_path)
-    assert any(f"resumed at step {step}\n" in out for step in (4, 8, 12))
-    final = [runs / n / "checkpoints" / "step-00000024" for n in ("unbroken", "killed")]
+    assert any(f"resumed at step {step}\n" in out for step in (2, 4, 6, 8))
+    final = [runs / n / "checkpoints" / "step-00000012" for n in ("unbroken", "killed")]
     for path in sorted(final[0].glob("*.safetensors")):
         a, b = (safetensors.torch.load_file(f / path.name) for f in final)
         assert a.keys() == b.keys()
         assert all(torch.equal(a[k], b[k]) for k in a), path.name
     assert keys(runs / "killed") == whole
-    kill_at_step(6, 2, tmp_path / "elastic.toml", runs / "elastic")
-    kill_at_step(14, 1, tmp_path / "elastic.toml", runs / "elastic", "--resume")
+    kill_at_step(3, 2, tmp_path / "elastic.toml", runs / "elastic")
+    kill_at_step(7, 1, tmp_path / "elastic.toml", runs / "elastic", "--resume")
     train(3, tmp_path / "elastic.toml", "--resume", folder=tmp_path)
     assert keys(runs / "elastic") == whole
     manifest = mf.load(Path(tables["data"]["shards"]))
-    epochs, rest = divmod(24 * 6, manifest.splits["train"].samples)
+    epochs, rest = divmod(12 * 6, manifest.splits["train"].samples)
     counts = Counter(key for some in whole.values() for key in some)
     assert set(counts.values()) == ({epochs, epochs + 1} if rest else {epochs})
     # the same pictures, degraded by other draws and mixed by other pools: alike on the whole, not step by step
     curves = [[e["pixel"] for e in read_log(runs / n) if e["event"] == "train"] for n in ("unbroken", "elastic")]
-    assert len(curves[0]) == len(curves[1]) == 24
-    halves = [[sum(curve[start : start + 12]) / 12 for start in (0, 12)] for curve in curves]
+    assert len(curves[0]) == len(curves[1]) == 12
+    halves = [[sum(curve[start : start + 6]) / 6 for start in (0, 6)] for curve in curves]
     assert halves[1] == pytest.approx(halves[0], rel=0.15)
 
 

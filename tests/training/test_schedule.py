@@ -186,7 +186,7 @@ def run(tables, *overrides, resume=False):
 
 
 def test_a_stage_ends_on_a_plateau_and_a_resumed_run_is_the_unbroken_one(tiny_tables):
-    common = ["validation.every=3", "log.every=1", "checkpoint.every=4", "training.clip=0.1"]
+    common = ["validation.every=3", "validation.samples=1", "log.every=1", "checkpoint.every=4", "training.clip=0.1"]
     whole, events = run(tiny_tables, *common, PLATEAU, "name=whole")
     (end,) = [e for e in events if e["event"] == "plateau"]
     assert end["step"] == 9  # 3 is the first of the stage, 6 and 9 were no better

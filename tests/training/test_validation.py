@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
 from ranks import Ranks
 
-from archsr.checkpoint import load_newest
+from archsr import session
+from archsr.checkpoint import load_newest, strength_of
 from archsr.config import TrainConfig
-from archsr.config_file import check, dump
+from archsr.config_file import check, dump, with_overrides
 from archsr.evaluate.contenders import Contender
 from archsr.evaluate.judge import distance_for, figures_of, measures_of
 from archsr.evaluate.pairs import ShardPairs
@@ -50,6 +53,26 @@ def test_validation_has_evaluates_digits_on_one_process_and_on_two(unbroken, tin
     assert done.returncode == 0, done.stderr[-2000:]
     # these processes may compute with another number of threads, which moves the seventh digit of float32 networks
     assert flat(start_of(Path(tiny.runs) / "two")) == pytest.approx(flat(found), rel=1e-6, nan_ok=True)
+
+
+def test_a_run_ends_with_the_share_of_its_training_that_the_rule_prefers(tiny_tables):
+    """By PSNR, with a rate that goes too far: less than all of the training is better than all of it."""
+    changes = ["validation.strength=true", "validation.best=psnr", "validation.every=6"]
+    changes += ["training.stages=[{iterations=6, lr=5e-3}]", "training.ema.decay=0.0", "losses.gan.weight=0"]
+    tables = with_overrides(tiny_tables, changes)
+    session.run(check(TrainConfig, tables, where="test"), resume=False)
+    folder = Path(tables["runs"]) / "tiny"
+    events = read_log(folder)
+    (tried,) = [e for e in events if e["event"] == "strength"]
+    (end,) = [e for e in events if e["event"] == "end"]
+    scores = {float(k): v for k, v in tried.items() if k not in ("event", "step", "time")}
+    assert {0.25, 0.5, 0.75, 1.0} < scores.keys()
+    assert scores[end["strength"]] == max(scores.values())
+    weights = [safetensors.torch.load_file(folder / "snapshots" / f"{n}.safetensors") for n in ("initial", "best")]
+    chosen = safetensors.torch.load_file(folder / "snapshots" / "chosen.safetensors")
+    for name, (first, last) in ((n, (weights[0][n], weights[1][n])) for n in chosen):
+        assert torch.allclose(chosen[name], first + end["strength"] * (last - first), atol=1e-6)
+    assert strength_of(folder / "snapshots" / "chosen.safetensors") == end["strength"]
 
 
 def test_what_validation_takes_of_the_time_is_written_down(unbroken):
