@@ -37,14 +37,51 @@ class Same:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """The sides of a former dataset's photographs, by their SHA-256 and by their paths."""
+
+    contents: Mapping[str, SplitName]
+    paths: Mapping[str, SplitName]
+
+    def of(self, sources: Sequence[Source]) -> dict[str, SplitName]:
+        """The side of each file that was there before, by its path now: it may have been renamed or moved.
+
+        A further copy of a file that is still in its place is new.
+        """
+        staying = {s.sha256 for s in sources if s.path in self.paths}
+        found: dict[str, SplitName] = {}
+        for source in sources:
+            side = (
+                self.contents.get(source.sha256) if source.path in self.paths or source.sha256 not in staying else None
+            )
+            side = side or self.paths.get(source.path)
+            if side and not source.kind:
+                found[source.path] = side
+        return found
+
+
+NOTHING = Earlier({}, {})
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A photograph that is on another side than in the former dataset."""
+
+    path: str
+    before: SplitName
+    now: SplitName
+
+
+@dataclass(frozen=True)
 class Decision:
-    """`sources` in the order given; for each kept path its scene, its tags, and each scene's side."""
+    """`sources` in the order given; for each kept path its scene, its tags, and each scene's side; what moved."""
 
     sources: list[Source]
     scenes: Scenes
     sides: dict[str, SplitName]
     tags: dict[str, tuple[str, ...]]
     same: list[Same]
+    moved: list[Moved]
 
     def side(self, path: str) -> SplitName:
         """The side of a kept photograph."""
@@ -54,23 +91,27 @@ class Decision:
 def decide(
     sources: Sequence[Source],
     thumbs: NDArray[np.uint8],
-    earlier: Mapping[str, SplitName],
+    former: Earlier,
     config: PrepareConfig,
     *,
+    anew: bool = False,
     threads: int = 1,
 ) -> Decision:
     """What becomes of each file, given in alphabetical order so that no other order can matter.
 
-    `thumbs` (n, 64, 64) has a row per source; `earlier` the sides of a former dataset.
+    `thumbs` (n, 64, 64) has a row per source; `former` the sides of a former dataset, which stay unless `anew`.
 
     Raises `UserError` where no three sides come about.
     """
-    marked, copies = without_copies(sources, earlier)
+    before = former.of(sources)
+    earlier = {} if anew else before
+    marked, copies = without_copies(sources, () if anew else former.paths)
     same = [_same(a, b, 1.0, "the same file", config) for a, b in copies]
     if config.scenes.near_duplicates:
         same += _near(marked, thumbs, config, threads)
     links = [(s.a, s.b) for s in same]
-    bridges = _bridges(links, earlier, config)
+    scene_sides = {} if anew else _scene_sides(earlier, former.paths, config)
+    bridges = _bridges(links, earlier, scene_sides, config)
     links = [link for link in links if not bridges & set(link)]
     marked = [replace(s, kind="bridge", reason=_BRIDGE) if s.path in bridges and not s.kind else s for s in marked]
     kept = [s for s in marked if not s.kind]
@@ -79,8 +120,10 @@ def decide(
     scenes = unite(everyone, links, config)
     here = {s.path for s in kept}
     scenes = Scenes({p: n for p, n in scenes.of.items() if p in here}, _living(scenes, here))
-    sides = assign(scenes, _scene_sides(earlier, config), config)
-    return Decision(marked, scenes, sides, {s.path: tags_of(s, config.tags) for s in kept}, same)
+    sides = assign(scenes, scene_sides, config)
+    now: dict[str, SplitName] = {path: sides[scene] for path, scene in scenes.of.items()}
+    moved = [Moved(p, before[p], side) for p, side in sorted(now.items()) if before.get(p, side) != side]
+    return Decision(marked, scenes, sides, {s.path: tags_of(s, config.tags) for s in kept}, same, moved)
 
 
 def _living(scenes: Scenes, here: set[str]) -> dict[str, list[str]]:
@@ -89,8 +132,25 @@ def _living(scenes: Scenes, here: set[str]) -> dict[str, list[str]]:
     return {name: parts for name, parts in scenes.parts.items() if name in names}
 
 
-def _scene_sides(earlier: Mapping[str, SplitName], config: PrepareConfig) -> dict[str, SplitName]:
-    return {scene_of(p, folder=config.scenes.folder, title=config.scenes.title): side for p, side in earlier.items()}
+def _scene_sides(
+    earlier: Mapping[str, SplitName], former: Mapping[str, SplitName], config: PrepareConfig
+) -> dict[str, SplitName]:
+    """The side of every scene by path alone: of its photographs that were there before, else that of its old name.
+
+    Where they were on several sides, what was tested on stays a test, so that no model has been trained on it since.
+    """
+    found: defaultdict[str, set[SplitName]] = defaultdict(set)
+    for path, side in earlier.items():
+        found[_scene_of(path, config)].add(side)
+    chosen: dict[str, SplitName] = {_scene_of(path, config): side for path, side in former.items()}
+    order: tuple[SplitName, ...] = ("test", "val", "train")
+    for scene, sides in found.items():
+        chosen[scene] = next(side for side in order if side in sides)
+    return chosen
+
+
+def _scene_of(path: str, config: PrepareConfig) -> str:
+    return scene_of(path, folder=config.scenes.folder, title=config.scenes.title)
 
 
 def without_copies(sources: Sequence[Source], earlier: Container[str] = ()) -> tuple[list[Source], list[Link]]:
@@ -128,21 +188,23 @@ def _window(box: tuple[float, float, float, float]) -> str:
 
 
 def _same(a: str, b: str, score: float, how: str, config: PrepareConfig) -> Same:
-    rules = config.scenes
-    folders = tuple(scene_of(p, folder=rules.folder, title=rules.title) for p in (a, b))
-    first, second = folders
+    first, second = (_scene_of(p, config) for p in (a, b))
     leak = first != second and split_of(first, config) != split_of(second, config)
     return Same(a, b, round(score, 4), how, (first, second), leak)
 
 
-def _bridges(links: Sequence[Link], earlier: Mapping[str, SplitName], config: PrepareConfig) -> set[str]:
+def _bridges(
+    links: Sequence[Link],
+    earlier: Mapping[str, SplitName],
+    sides: Mapping[str, SplitName],
+    config: PrepareConfig,
+) -> set[str]:
     """New photographs that link scenes of the earlier dataset on two sides: joining those would move old ones."""
-    sides = _scene_sides(earlier, config)
     touched: defaultdict[str, set[SplitName]] = defaultdict(set)
     for a, b in links:
         for new, old in ((a, b), (b, a)):
             if new not in earlier and old in earlier:
-                own = scene_of(new, folder=config.scenes.folder, title=config.scenes.title)
+                own = _scene_of(new, config)
                 touched[new] |= {earlier[old], *([sides[own]] if own in sides else [])}
     return {path for path, found in touched.items() if len(found) > 1}
 

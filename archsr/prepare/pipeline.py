@@ -13,6 +13,7 @@ import hashlib
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from archsr.config import PrepareConfig
 from archsr.errors import UserError
 from archsr.prepare.assemble import assemble, dataset_folder, entries_of, put_in_place
 from archsr.prepare.crew import Crew, crew_of
-from archsr.prepare.decide import Decision, decide, judge
+from archsr.prepare.decide import NOTHING, Decision, Earlier, Moved, decide, judge
 from archsr.prepare.jpeg_blocks import jpeglib
 from archsr.prepare.paired import stamps
 from archsr.prepare.scan import Source, photos_of
@@ -100,6 +101,7 @@ def _whole(place: Place, chunks: Sequence[Chunk], config: PrepareConfig, workers
     # in a process of its own, with no other beside it: what comparing everything with everything takes is given back
     with crew_of(min(workers, 1)) as crew:
         (decision,) = crew.each(_decide, [(place, chunks, config, max(1, workers))])
+    _tell_moved(place.out, decision.moved)
     with crew_of(workers) as crew:
         entries = entries_of(place, chunks, decision, config, crew)
         made = assemble(place, entries, decision, config, crew)
@@ -205,28 +207,41 @@ def _decide(job: tuple[Place, Sequence[Chunk], PrepareConfig, int]) -> Decision:
     sources = [found[row] for row in range(len(rows))]
     judge(sources, config, place.origin)
     try:
-        return decide(sources, thumbs, earlier_sides(place.out, config), config, threads=threads)
+        former, anew = former_dataset(place.out, config)
+        return decide(sources, thumbs, former, config, anew=anew, threads=threads)
     finally:
         del thumbs
         path.unlink()
 
 
-def earlier_sides(out: Path, config: PrepareConfig) -> dict[str, mf.SplitName]:
-    """The side of every photograph in the dataset that is already there; {} where none is, or `config` splits anew."""
+def former_dataset(out: Path, config: PrepareConfig) -> tuple[Earlier, bool]:
+    """The sides in the dataset that is already there, if any, and whether `config` splits anew."""
     try:
         made = mf.load(out)
     except UserError:
-        return {}
-    if _other_split(made, config):
-        return {}
-    listed = out / made.sources.file
-    sides: dict[str, mf.SplitName] = {}
-    with listed.open(encoding="utf-8") as lines:
+        return NOTHING, False
+    contents: dict[str, mf.SplitName] = {}
+    paths: dict[str, mf.SplitName] = {}
+    with (out / made.sources.file).open(encoding="utf-8") as lines:
         for line in lines:
             plain = json.loads(line)
             if plain["split"]:
-                sides[plain["path"]] = plain["split"]
-    return sides
+                contents[plain["sha256"]] = paths[plain["path"]] = plain["split"]
+    return Earlier(contents, paths), bool(_other_split(made, config))
+
+
+def _tell_moved(out: Path, moved: Sequence[Moved]) -> None:
+    """Say which photographs are on another side than before: a model may have been trained on what is a test now."""
+    if not moved:
+        return
+    ways = Counter((m.before, m.now) for m in moved)
+    counts = ", ".join(f"{n} from {before} to {now}" for (before, now), n in sorted(ways.items()))
+    some = ", ".join(m.path for m in moved[:3]) + (", ..." if moved[3:] else "")
+    print(
+        f"archsr: warning: {out}: {len(moved)} photographs change sides ({counts}): {some}. A model that was trained "
+        "on the dataset before may have seen what is a test now: train it anew",
+        file=sys.stderr,
+    )
 
 
 def _other_split(made: mf.Manifest, config: PrepareConfig) -> list[str]:
@@ -242,7 +257,6 @@ def _tell_new_split(out: Path, config: PrepareConfig) -> None:
         return
     if changed:
         print(
-            f"archsr: warning: {out}: is there with another split ({'; '.join(changed)}); photographs may change sides."
-            " A model that was trained on the old one may have seen what is a test now: train it anew",
+            f"archsr: warning: {out}: is there with another split ({'; '.join(changed)}); photographs may change sides",
             file=sys.stderr,
         )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from archsr.config import PrepareConfig
 from archsr.config.prepare import ScenesConfig, TagRule, TagsConfig
 from archsr.errors import UserError
-from archsr.prepare.decide import decide
+from archsr.prepare.decide import Earlier, decide
 from archsr.prepare.scan import Source
 from archsr.prepare.scenes import scene_of, split_of, unite
 from archsr.prepare.tags import check_csv, tags_of
@@ -24,7 +24,9 @@ def source(path, content=None, **more):
 
 def decided(paths, *, earlier=None, config=CONFIG, copies=()):
     sources = [source(p) for p in paths] + [source(copy, content=original) for original, copy in copies]
-    return decide(sources, np.zeros((len(sources), 64, 64), np.uint8), earlier or {}, config)
+    by_content = {s.sha256: earlier[s.path] for s in sources if earlier and s.path in earlier}
+    former = Earlier(by_content, earlier or {})
+    return decide(sources, np.zeros((len(sources), 64, 64), np.uint8), former, config)
 
 
 MANY = [f"project {i}/photo {j}.jpg" for i in range(30) for j in range(2)]
@@ -90,6 +92,47 @@ def test_new_photographs_never_move_old_ones_even_when_they_link_them():
     found = decided(MANY, earlier=earlier, copies=[(test, bridge)])
     assert {s.path: s.kind for s in found.sources}[bridge] in ("duplicate", "bridge")
     assert {p: found.side(p) for p in MANY} == earlier
+
+
+def test_renamed_folders_and_files_keep_their_sides():
+    """A project that gets another name, and one whose files do: sides follow contents."""
+    before = decided(MANY)
+    sides = {p: before.side(p) for p in MANY}
+    contents = Earlier(sides, sides)
+    renamed = {p: f"client {99 - int(p[8:].split('/')[0])}/new {p.rsplit(' ', 1)[1]}" for p in MANY}
+    sources = sorted((source(new, content=old) for old, new in renamed.items()), key=lambda s: s.path)
+    thumbs = np.zeros((len(sources), 64, 64), np.uint8)
+    after = decide(sources, thumbs, contents, CONFIG)
+    assert {old: after.side(new) for old, new in renamed.items()} == sides
+    assert after.moved == []
+    anew = decide(sources, thumbs, contents, CONFIG, anew=True)
+    assert {m.path: (m.before, m.now) for m in anew.moved} == {
+        new: (sides[old], anew.side(new)) for old, new in renamed.items() if anew.side(new) != sides[old]
+    }
+    assert anew.moved
+
+
+def test_swapped_names_move_no_content():
+    before = decided(MANY)
+    sides = {p: before.side(p) for p in MANY}
+    train, test = (next(p for p in MANY if sides[p] == side).split("/")[0] for side in ("train", "test"))
+    swap = {train: test, test: train}
+    parts = [p.split("/") for p in MANY]
+    sources = sorted((source(f"{swap.get(f, f)}/{n}", content=f"{f}/{n}") for f, n in parts), key=lambda s: s.path)
+    after = decide(sources, np.zeros((len(sources), 64, 64), np.uint8), Earlier(sides, sides), CONFIG)
+    assert {s.sha256: after.side(s.path) for s in sources} == sides
+
+
+def test_merged_folders_become_tests_and_what_moved_is_told():
+    before = decided(MANY)
+    sides = {p: before.side(p) for p in MANY}
+    train, test = (next(p for p in MANY if sides[p] == side).split("/")[0] for side in ("train", "test"))
+    joined = {p: p.replace(f"{train}/", f"{test}/{train} ") for p in MANY}
+    sources = sorted((source(new, content=old) for old, new in joined.items()), key=lambda s: s.path)
+    after = decide(sources, np.zeros((len(sources), 64, 64), np.uint8), Earlier(sides, sides), CONFIG)
+    assert {(m.path, m.before, m.now) for m in after.moved} == {
+        (new, "train", "test") for old, new in joined.items() if new != old
+    }
 
 
 def test_named_folders_make_the_sides():

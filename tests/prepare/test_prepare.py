@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tarfile
 from collections import defaultdict
@@ -123,9 +124,23 @@ def test_other_shares_split_a_dataset_anew_and_say_so(messy, tmp_path, capsys):
     prepare(messy, out, SETTINGS.model_copy(update={"test": 0.5}))
     said = capsys.readouterr().err
     assert "is there with another split (test 0.3, now 0.5); photographs may change sides" in said
+    assert re.search(r"\d+ photographs change sides \(.*\d+ from train to test.*\): project .*train it anew", said)
     assert mf.load(out).splits["test"].scenes > first.splits["test"].scenes
     fresh = prepare(messy, tmp_path / "fresh", SETTINGS.model_copy(update={"test": 0.5}))
     assert mf.load(out).fingerprint == fresh.fingerprint
+
+
+def test_renamed_projects_stay_on_their_sides(messy, tmp_path, capsys):
+    """10 of 60 photographs went from train to test and 10 back, without a word."""
+    out = tmp_path / "out"
+    prepare(messy, out, SETTINGS)
+    before = {s.scene: side for side in mf.SPLITS for s in samples(out, side)}
+    for number in range(12):
+        (messy / f"project {number}").rename(messy / f"client {11 - number}")
+    prepare(messy, out, SETTINGS)
+    after = {s.scene: side for side in mf.SPLITS for s in samples(out, side)}
+    assert after == {f"client {11 - int(scene.split()[1])}": side for scene, side in before.items()}
+    assert "change sides" not in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- bad files
