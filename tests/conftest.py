@@ -17,6 +17,7 @@ os.environ.setdefault("ARCHSR_CACHE", str(Path(__file__).parent / ".no-cache")) 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from workers import shared
 
 from archsr.config import PrepareConfig, TagRule, TagsConfig, TrainConfig
 from archsr.config_file import check, dump
@@ -49,8 +50,9 @@ def no_curves(request, monkeypatch):
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
     """Eight drawn projects of one picture each, and a floor plan."""
-    folder = tmp_path_factory.mktemp("drawn") / "photos"
-    draw_photos(folder, projects=8, views=1, plans=1)
+    with shared(tmp_path_factory, "photos") as (folder, missing):
+        if missing:
+            draw_photos(folder, projects=8, views=1, plans=1)
     return folder
 
 
@@ -63,9 +65,10 @@ def prepare_config():
 @pytest.fixture(scope="session")
 def shards(photos, prepare_config, tmp_path_factory):
     """The drawn photographs as a dataset."""
-    folder = tmp_path_factory.mktemp("dataset") / "shards"
-    prepare(photos, folder, prepare_config)
-    return folder
+    with shared(tmp_path_factory, "dataset") as (folder, missing):
+        if missing:
+            prepare(photos, folder / "shards", prepare_config)
+    return folder / "shards"
 
 
 @pytest.fixture
@@ -97,24 +100,19 @@ def tiny(tiny_tables):
     return check(TrainConfig, tiny_tables, where="tiny")
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory):
-    """Where the first `unbroken` of a session is kept for the others."""
-    return tmp_path_factory.mktemp("trained")
-
-
 @pytest.fixture
-def unbroken(tiny, trained):
-    """The folder of a finished `tiny` run: a copy of the one that a session trains."""
+def unbroken(tiny, tmp_path_factory):
+    """The folder of a finished `tiny` run: a copy of the one that all workers share."""
     from archsr import session
 
     folder = Path(tiny.runs) / tiny.name
-    if not (trained / tiny.name).exists():
-        session.run(tiny, resume=False)
-        shutil.copytree(folder, trained / tiny.name)
-    else:
-        shutil.copytree(trained / tiny.name, folder)
-        (folder / "config.toml").write_text(dump(tiny))  # its `runs` is this test's
+    with shared(tmp_path_factory, "trained") as (kept, missing):
+        if missing:
+            session.run(tiny, resume=False)
+            shutil.copytree(folder, kept)
+            return folder
+    shutil.copytree(kept, folder)
+    (folder / "config.toml").write_text(dump(tiny))  # its `runs` is this test's
     return folder
 
 

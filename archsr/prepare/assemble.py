@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -137,4 +138,7 @@ def put_in_place(place: Place, finished: Path) -> None:
         temporary.rmdir()
         finished.rename(temporary)
     photos_of.cache_clear()
-    shutil.rmtree(place.spool, ignore_errors=True)
+    # it loses its name first: a process killed meanwhile leaves nothing that looks like a preparation to go on with
+    done = place.spool.with_name(f"{place.spool.name}.{uuid.uuid4().hex[:8]}.old")
+    place.spool.rename(done)
+    shutil.rmtree(done, ignore_errors=True)

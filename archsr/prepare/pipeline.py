@@ -9,12 +9,16 @@ Until it is finished all of it lies in a folder beside the output, in pieces tha
 command goes on where it was stopped, and ends with the same bytes.
 """
 
+import fcntl
 import hashlib
 import json
+import os
+import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -39,6 +43,7 @@ from archsr.seeds import seed_of
 
 _LARGEST_CHUNK = 64  # files
 _JOB = "job.json"
+_LOCK = "lock"
 # settings that are asked for after the survey, so that they may change while a preparation is unfinished
 _SPLIT = ("val", "test", "val_folders", "test_folders", "seed")  # without a change in these old sides stay
 _FREE = (
@@ -76,22 +81,59 @@ def prepare(
         jpeglib()  # or say at once that it is missing
     check_csv(config.tags)
     place = Place(str(origin), out, out.with_name(f".{out.name}.preparing"))
-    if restart:
-        shutil.rmtree(place.spool, ignore_errors=True)
     try:
-        chunks = _begin(place, config)
-        if task is not None:
-            mine = chunks[task.number - 1 :: task.of]
-            with crew_of(workers) as crew:
-                _survey(crew, mine)
-            return None
-        if join:
-            _refuse_missing(place, chunks)
-        return _whole(place, chunks, config, workers)
+        with _spool(place, shared=task is not None, restart=restart) as fresh:
+            chunks = _begin(place, config, fresh=fresh)
+            if task is not None:
+                mine = chunks[task.number - 1 :: task.of]
+                with crew_of(workers) as crew:
+                    _survey(crew, mine)
+                return None
+            if join:
+                _refuse_missing(place, chunks)
+            return _whole(place, chunks, config, workers)
     except OSError as error:
         kept = f"; what was finished lies in {place.spool}, the same command goes on from there"
         begun = (place.spool / _JOB).is_file()
         raise UserError(f"{error.filename or out}: {error.strerror or error}{kept if begun else ''}") from None
+
+
+@contextmanager
+def _spool(place: Place, *, shared: bool, restart: bool) -> Generator[bool]:
+    """Hold the folder of the preparation: tasks together, all else alone. Yields whether it is a new one.
+
+    Raises `UserError` where another process is at work there.
+    """
+    place.out.parent.mkdir(parents=True, exist_ok=True)
+    for left in place.spool.parent.glob(f"{place.spool.name}.*.old"):
+        if re.fullmatch(r"\.[0-9a-f]{8}\.old", left.name.removeprefix(place.spool.name)):  # of a killed process
+            shutil.rmtree(left, ignore_errors=True)
+    fresh = not place.spool.exists()
+    place.spool.mkdir(exist_ok=True)
+    handle = os.open(place.spool / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _lock(handle, place, shared=shared)
+        if restart:
+            for path in place.spool.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != _LOCK:
+                    path.unlink()
+        yield fresh or restart
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, place: Place, *, shared: bool) -> None:
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"{place.out}: another archsr prepare is at work on it (in {place.spool}); wait for its end, or write "
+            "elsewhere"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
 
 
 def _whole(place: Place, chunks: Sequence[Chunk], config: PrepareConfig, workers: int) -> mf.Manifest:
@@ -119,11 +161,11 @@ def _check_place(out: Path) -> None:
 # ---------------------------------------------------------------- survey
 
 
-def _begin(place: Place, config: PrepareConfig) -> list[Chunk]:
-    """The chunks of the survey, the same for every task; refuses to mix them with those of another preparation."""
-    place.out.parent.mkdir(parents=True, exist_ok=True)
-    existed = place.spool.exists()
-    place.spool.mkdir(exist_ok=True)
+def _begin(place: Place, config: PrepareConfig, *, fresh: bool) -> list[Chunk]:
+    """The chunks of the survey, the same for every task; refuses to mix them with those of another preparation.
+
+    A `fresh` folder of the preparation goes again where there is nothing to prepare.
+    """
     try:
         photos = photos_of(place.origin, place.out, place.spool)
         _check_place(place.out)
@@ -132,7 +174,7 @@ def _begin(place: Place, config: PrepareConfig) -> list[Chunk]:
         for name, partner in zip(names, stamps(names, config), strict=True):
             listing.update(f"{name}\0{photos.stamp(name)}{partner}\n".encode("utf-8", "surrogateescape"))
     except UserError:
-        if not existed:
+        if fresh:
             shutil.rmtree(place.spool, ignore_errors=True)
         raise
     _claim(place, photos.origin, listing.hexdigest(), config)

@@ -120,7 +120,8 @@ def _trackers(run: Run, progress: Progress) -> Trackers | None:
 def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> None:
     training = run.config.training
     log.say(layers.table(run.raw_g, run.groups))
-    log.say(f"memory forecast per process:\n{forecast(run.config).table()}")
+    if log.active:  # it takes a second
+        log.say(f"memory forecast per process:\n{forecast(run.config).table()}")
     log.say(
         f"{run.folder}: {run.world.size} × {run.accelerator.device.type}, {training.precision}, batch "
         f"{training.global_batch} = {run.world.size} × {training.micro_batch} × {run.accumulation} accumulated, "

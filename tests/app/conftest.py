@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip("gradio", reason="gradio is not installed: pip install -e '.[app]'")
 
 from serving import serving, small_network
+from workers import shared
 
 from archsr import session
 from archsr.config import TrainConfig
@@ -14,10 +15,17 @@ from archsr.evaluate.card import Question, evaluate_models
 
 @pytest.fixture(scope="session")
 def run(shards, tmp_path_factory):
-    """A tiny trained run with a score card."""
+    """A tiny trained run with a score card, for all workers."""
+    with shared(tmp_path_factory, "app") as (folder, missing):
+        if missing:
+            train_and_evaluate(shards, folder / "runs")
+    return folder / "runs" / "tiny"
+
+
+def train_and_evaluate(shards, runs):
     tables = {
         "name": "tiny",
-        "runs": str(tmp_path_factory.mktemp("app") / "runs"),
+        "runs": str(runs),
         "model": {"arch": "rrdbnet", "features": 8, "growth": 4, "blocks": 1, "weights": "scratch"},
         "data": {"shards": str(shards), "gt_size": 32, "workers": 0},
         "losses": {"perceptual": {"weight": 0.0}, "gan": {"weight": 0.0}},
@@ -28,11 +36,7 @@ def run(shards, tmp_path_factory):
     }  # fmt: skip
     config = check(TrainConfig, tables, where="app")
     session.run(config, resume=False)
-    from pathlib import Path
-
-    folder = Path(config.runs) / config.name
-    evaluate_models(Question((str(folder),), split="val"))
-    return folder
+    evaluate_models(Question((str(runs / config.name),), split="val"))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Stopped anywhere, continued, shared out to tasks: always the bytes of the unbroken run."""
 
 import contextlib
+import fcntl
 import os
 import random
 import shutil
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+from archsr import manifest as mf
 from archsr.errors import UserError
 from archsr.prepare import survey as survey_module
 from archsr.prepare.pipeline import Task, prepare
@@ -63,6 +65,39 @@ def test_what_is_done_is_not_done_again(photos, prepare_config, tmp_path, monkey
     monkeypatch.setattr(survey_module, "inspect", None)
     prepare(photos, out, prepare_config, join=True)
     assert out.is_dir()
+
+
+def test_killed_while_its_pieces_are_removed_the_next_one_works(photos, shards, prepare_config, tmp_path, monkeypatch):
+    """Half of them were left, and every later command failed."""
+    out, real = tmp_path / "out", shutil.rmtree
+
+    def killed(folder, **options):
+        if "preparing" not in folder.name:
+            return real(folder, **options)
+        (folder / "job.json").unlink()
+        next(folder.glob("chunk-*")).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("archsr.prepare.assemble.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(photos, out, prepare_config)
+    monkeypatch.undo()
+    again = prepare(photos, out, prepare_config)
+    assert again.fingerprint == mf.load(shards).fingerprint
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_two_at_once_do_not_spoil_each_other(photos, prepare_config, tmp_path):
+    """The second died of files that the first had removed. Tasks share the folder, a whole preparation does not."""
+    out = tmp_path / "out"
+    prepare(photos, out, prepare_config, task=Task(1, 2))
+    with (tmp_path / ".out.preparing" / "lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_SH)  # as another task
+        for restart in (False, True):
+            with pytest.raises(UserError, match="another archsr prepare is at work on it"):
+                prepare(photos, out, prepare_config, restart=restart)
+        prepare(photos, out, prepare_config, task=Task(2, 2))
+    assert prepare(photos, out, prepare_config, join=True) is not None
 
 
 def test_unfinished_work_is_not_mixed_with_other_photographs_or_settings(photos, prepare_config, tmp_path):

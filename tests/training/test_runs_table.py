@@ -45,7 +45,7 @@ def test_the_state_from_the_last_word_and_the_lock():
 
 def test_runs_as_they_ended(tiny_tables, tmp_path, monkeypatch, capsys):
     runs = Path(tiny_tables["runs"])
-    session.run(config(tiny_tables, "name=good"), resume=False)
+    session.run(config(tiny_tables, "name=good", "validation.samples=3"), resume=False)
     wishes = Wishes()
     real = loop.micro_step
 

@@ -99,9 +99,9 @@ def test_ctrl_c_once_saves(long, started):
     assert events(run, "stop")[0]["reason"] == "SIGINT"
 
 
-@pytest.mark.parametrize(("look", "step"), [(2, None), (6, 3), (10, 6)])
+@pytest.mark.parametrize(("look", "step"), [(2, None), (5, 3), (8, 6)])
 def test_stopped_within_a_validation_it_comes_first_in_the_next_start(tiny_tables, look, step):
-    """Validations of three pairs at 0, 3 and 6: four looks at whether to stop in each."""
+    """Validations of two pairs at 0, 3 and 6: three looks at whether to stop in each."""
 
     class Asked(Wishes):
         looks = 0
