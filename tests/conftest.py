@@ -17,6 +17,7 @@ os.environ.setdefault("ARCHSR_CACHE", str(Path(__file__).parent / ".no-cache")) 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from hypothesis import settings
 from workers import shared
 
 from archsr.config import PrepareConfig, TagRule, TagsConfig, TrainConfig
@@ -25,6 +26,8 @@ from archsr.demo_photos import draw_photos
 from archsr.prepare.pipeline import prepare
 
 torch.set_num_threads(1)
+settings.register_profile("archsr", deadline=None)  # no test is about time: other programs may use the cores
+settings.load_profile("archsr")
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 

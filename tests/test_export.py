@@ -39,7 +39,7 @@ def of_onnx(path, x):
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"lq": x})[0]
 
 
-@pytest.mark.parametrize(("precision", "least"), [("fp32", 80), ("fp16", 50)])
+@pytest.mark.parametrize(("precision", "least"), [("fp32", 80), pytest.param("fp16", 50, marks=pytest.mark.slow)])
 def test_onnxruntime_gives_torchs_results_for_sizes_it_was_not_drawn_with(tiny, tmp_path, precision, least):
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
     target = tmp_path / "x.onnx"

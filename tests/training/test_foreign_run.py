@@ -88,7 +88,7 @@ def test_evaluate_and_upscale_take_the_run(tiny_tables, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "SPAN" else pytest.mark.slow) for n in MAKERS])
 def test_adapters_resumed_and_recomputed_are_the_unbroken_run(name, tiny_tables, tmp_path):
     layers = {"SwinIR": "training.layers=[{names=['layers.*'], rank=2}, 'conv_last']",
               "SPAN": "training.layers=[{names=['block_*'], rank=2}, 'conv_cat']"}[name]  # fmt: skip

@@ -46,8 +46,14 @@ def test_the_peak_is_what_the_allocator_reports(layers, pieces):
     assert generator_pass(config, 2).peak == pytest.approx(measure.measured_peak(config, 2), rel=0.1)
 
 
-@pytest.mark.parametrize("pieces", ["none", "rrdb"])
-@pytest.mark.parametrize("precision", measure.PRECISIONS)
+@pytest.mark.parametrize(
+    ("pieces", "precision"),
+    [
+        pytest.param(pieces, precision, marks=() if (pieces, precision) == ("rrdb", "bf16") else pytest.mark.slow)
+        for pieces in ("none", "rrdb")
+        for precision in measure.PRECISIONS
+    ],
+)
 def test_the_peak_of_an_iteration_with_all_losses(pieces, precision):
     config = measure.config_for(["all"], pieces, precision, size=64, again=pieces != "none", **SMALL)
     found, peak, _ = measure.iteration(config, 2)

@@ -142,9 +142,9 @@ def test_a_rank_that_hangs_ends_them_all_with_their_stacks(configured):
 
 def test_the_alarm_only_rings_where_others_wait(tmp_path):
     script = "import sys, time\nfrom pathlib import Path\nfrom archsr.training.hang import Alarm\n"
-    script += "with Alarm(Path(sys.argv[1]), seconds=0.5, active=sys.argv[2] == '1') as alarm:\n"
-    script += "    for _ in range(4): alarm.set(); time.sleep(0.2)\n    alarm.set(3.0); time.sleep(1.0)\n"
-    script += "    alarm.set(); time.sleep(2)\nprint('left')\n"
+    script += "with Alarm(Path(sys.argv[1]), seconds=0.3, active=sys.argv[2] == '1') as alarm:\n"
+    script += "    for _ in range(4): alarm.set(); time.sleep(0.1)\n    alarm.set(1.5); time.sleep(0.6)\n"
+    script += "    alarm.set(); time.sleep(1)\nprint('left')\n"
     for active, code in ((0, 0), (1, 1)):
         ended = subprocess.run(
             [sys.executable, "-c", script, str(tmp_path / "s.txt"), str(active)],

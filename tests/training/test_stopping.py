@@ -140,6 +140,7 @@ def test_a_second_term_ends_it_at_once(long, started):
     assert not list((run / "checkpoints").glob("step-*"))
 
 
+@pytest.mark.slow  # it takes the time that it is about; the arithmetic: test_what_is_asked
 def test_the_time_limit_is_kept_save_included(long):
     """As if the process had begun 1000 seconds ago."""
     path, run = long("limited")
