@@ -36,6 +36,7 @@ from archsr.prepare.decide import NOTHING, Decision, Earlier, Moved, decide, jud
 from archsr.prepare.jpeg_blocks import jpeglib
 from archsr.prepare.paired import stamps
 from archsr.prepare.scan import Source, photos_of
+from archsr.prepare.scenes import refuse_few_names
 from archsr.prepare.spool import is_complete, read_chunk, read_thumbs
 from archsr.prepare.survey import Chunk, Place, survey
 from archsr.prepare.tags import check_csv, unmatched
@@ -80,6 +81,9 @@ def prepare(
     if config.encoding == "lossless":
         jpeglib()  # or say at once that it is missing
     check_csv(config.tags)
+    out = out.resolve() if out.is_symlink() else out  # the link stays, and all is written on the disk that it names
+    if os.path.ismount(out):
+        raise UserError(f"{out}: is a mount point, which no finished dataset can replace; give a folder in it")
     place = Place(str(origin), out, out.with_name(f".{out.name}.preparing"))
     try:
         with _spool(place, shared=task is not None, restart=restart) as fresh:
@@ -173,6 +177,7 @@ def _begin(place: Place, config: PrepareConfig, *, fresh: bool) -> list[Chunk]:
         listing = hashlib.sha256()
         for name, partner in zip(names, stamps(names, config), strict=True):
             listing.update(f"{name}\0{photos.stamp(name)}{partner}\n".encode("utf-8", "surrogateescape"))
+        refuse_few_names(names, config)
     except UserError:
         if fresh:
             shutil.rmtree(place.spool, ignore_errors=True)

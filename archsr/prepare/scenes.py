@@ -154,14 +154,34 @@ def side_of(parts: Sequence[str], earlier: Mapping[str, SplitName], config: Prep
     return split_of(parts[0], config)
 
 
+def refuse_few_names(paths: Iterable[str], config: PrepareConfig) -> None:
+    """Stop where the names alone give too few scenes, before any file is read: pictures only join more of them."""
+    unique = {scene_of(p, folder=config.scenes.folder, title=config.scenes.title) for p in paths}
+    if unique:
+        _refuse_few(sorted(unique))
+
+
+def _refuse_few(unique: Sequence[str]) -> None:
+    if len(unique) >= 3:
+        return
+    names = [name.removeprefix("title:") for name in unique]
+    titled = any(name.startswith("title:") for name in unique)
+    advice = (
+        "Numbered names count as shots of one thing (villa-01, villa-02). Where the numbers are a camera's or a "
+        "program's (frame_00012, row-0000000), --set scenes.title=false makes each photograph a scene of its own"
+        if titled
+        else "A sub-folder is a scene. Where folders are styles or years, --set scenes.folder=false"
+    )
+    raise UserError(
+        f"too few scenes for three splits: found {len(unique)} ({', '.join(names)}), need at least 3. {advice}; "
+        "otherwise sort the photographs into a folder per project"
+    )
+
+
 def assign(scenes: Scenes, earlier: Mapping[str, SplitName], config: PrepareConfig) -> dict[str, SplitName]:
     """The side of every scene. Raises `UserError`, with fractions that work, where a side stays empty."""
     unique = list(scenes.parts)
-    if len(unique) < 3:
-        raise UserError(
-            f"too few scenes for three splits: found {len(unique)} ({', '.join(unique)}), need at least 3. A scene is "
-            "a sub-folder, or a shared title (villa-01, villa-02); sort the photographs into a folder per project"
-        )
+    _refuse_few(unique)
     sides: dict[str, SplitName] = {scene: side_of(parts, earlier, config) for scene, parts in scenes.parts.items()}
     missing = [side for side in ("train", "val", "test") if side not in sides.values()]
     if missing:

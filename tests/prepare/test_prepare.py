@@ -6,6 +6,7 @@ import re
 import shutil
 import tarfile
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -292,6 +293,42 @@ def test_the_output_may_not_swallow_other_files(messy, tmp_path):
     with pytest.raises(UserError, match="holds other files"):
         prepare(messy, tmp_path / "mine", SETTINGS)
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize("name", ["frame_{:05}.png", "facade_{:03}.png", "row-{:07}.png"])
+def test_names_that_make_one_scene_are_refused_before_anything_is_read(tmp_path, monkeypatch, name):
+    """It was refused after the whole survey, with advice that did not fit."""
+    for number in range(12):
+        noise_picture(tmp_path / "in" / name.format(number), seed=number)
+    monkeypatch.setattr("archsr.prepare.pipeline._survey", lambda *_: pytest.fail("files were read"))
+    with pytest.raises(UserError, match=r"found 1 \((frame|facade|row)\).*--set scenes.title=false"):
+        prepare(tmp_path / "in", tmp_path / "out", SETTINGS)
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+    monkeypatch.undo()
+    free = SETTINGS.model_copy(update={"scenes": SETTINGS.scenes.model_copy(update={"title": False})})
+    assert prepare(tmp_path / "in", tmp_path / "out", free).splits["test"].scenes > 0
+
+
+def test_an_output_that_is_a_link_stays_one(messy, tmp_path):
+    """It was replaced by a folder, on the wrong disk."""
+    real = tmp_path / "large disk" / "set"
+    real.mkdir(parents=True)
+    link = tmp_path / "out"
+    link.symlink_to(real)
+    for _ in range(2):
+        prepare(messy, link, SETTINGS)
+        assert link.is_symlink()
+        assert mf.load(real).splits["train"].samples > 0
+        assert [p.name for p in real.parent.iterdir()] == ["set"]
+
+
+def test_a_mount_point_is_refused_before_the_work(messy, tmp_path, monkeypatch):
+    """It failed after all of it, each time."""
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path / "out")
+    with pytest.raises(UserError, match="out: is a mount point, .*give a folder in it"):
+        prepare(messy, tmp_path / "out", SETTINGS)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_an_output_inside_the_photographs_is_not_read_as_input(messy):
