@@ -59,6 +59,11 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def discarded(folder: Path) -> Path:
+    """A hidden name beside `folder`. It takes it before its files go, so that no half of it passes for the whole."""
+    return folder.with_name(f".{folder.name.removeprefix('.')}.{uuid.uuid4().hex[:8]}.old")
+
+
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Generator[Path]:
     """Yield an empty temporary folder beside `path`; on success it takes the place of `path`, else it is removed.
@@ -71,7 +76,7 @@ def replacing_folder(path: Path) -> Generator[Path]:
     try:
         yield temporary
         sync_folder(temporary)
-        trash = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+        trash = discarded(path)
         if path.exists():
             path.rename(trash)
         temporary.rename(path)

@@ -1,8 +1,8 @@
 """A folder of verified copies that all processes of a machine share, bounded in bytes.
 
 Only files of the names below are counted and evicted; whatever else lies in the folder is not ours. A copy is named by
-its SHA-256 and appears by rename once its bytes have that SHA-256: whoever sees it may use it. All
-agreement is by `flock`, which ends with the process that holds it, so that a killed one leaves no lock behind:
+its SHA-256 and appears by rename once its bytes have that SHA-256: whoever sees it may use it. All agreement is by
+`flock`, which ends with the process that holds it, so that a killed one leaves no lock behind:
 
     NAME            a copy; its readers hold it shared, eviction takes it exclusively
     NAME.SIZE.part  a transfer of SIZE bytes under way, held exclusively; one that nobody holds is of a dead process

@@ -63,8 +63,7 @@ def place_of(shards: str, data: DataConfig) -> Place:
         return Path(shards)
     if "?" in shards or "#" in shards:
         raise UserError(f"{shards.split('?')[0]}: a URL of a dataset's folder has no ? and no #; give the folder alone")
-    cache = cache_of(data)
-    return Remote(shards.rstrip("/"), cache, round(data.cache_gb * 1e9), data.retries + 1)
+    return Remote(shards.rstrip("/"), cache_of(data), round(data.cache_gb * 1e9), data.retries + 1)
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong

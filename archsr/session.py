@@ -21,7 +21,8 @@ from archsr.training.memory import forecast
 from archsr.training.plan import after_out_of_memory
 from archsr.training.precision import settled
 from archsr.training.processes import begin, end
-from archsr.training.setup import check_same_run, shared_out
+from archsr.training.resuming import check_same_run
+from archsr.training.setup import shared_out
 from archsr.training.trackers import check_trackers
 from archsr.world import World
 

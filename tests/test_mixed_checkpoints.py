@@ -5,12 +5,11 @@ Nothing damaged is loaded, the last good checkpoint is never removed, and nothin
 
 import json
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from archsr import session
@@ -196,11 +195,10 @@ def test_a_run_keeps_its_ident_and_another_of_its_name_has_its_own(tiny_tables):
 
 KINDS = ("good", "flip", "cut", "torn", "no manifest", "foreign name", "foreign file", "half-written")
 places = st.dictionaries(st.integers(1, 12), st.sampled_from(KINDS), max_size=6)
-SEEN = Counter()
 
 
 def fill(parent, made, kinds):
-    """Folders of these kinds by step; returns what is foreign, with its bytes."""
+    """Put folders of these kinds there, by step."""
     parent.mkdir(parents=True, exist_ok=True)
     for step, kind in kinds.items():
         source, name = made / f"step-{step:08d}", f"step-{step:08d}"
@@ -257,6 +255,6 @@ def test_any_mixture(made, tmp_path_factory, here, there, keep, number):
     assert load_newest(run, world=ALONE)[0].step == 21
     shutil.rmtree(run)
     assert load_newest(run, world=ALONE, mirror=str(mirror))[0].step == 21
-    SEEN.update(here.values())
-    SEEN.update(f"there: {k}" for k in there.values())
+    for kind in {*(f"here: {k}" for k in here.values()), *(f"mirror: {k}" for k in there.values())}:
+        event(kind)  # pytest --hypothesis-show-statistics prints how many cases had each
     shutil.rmtree(base)

@@ -140,6 +140,10 @@ def test_who_stays(there, newest, best, hours):
         assert stay == set(steps[:newest])
 
 
+def test_of_equal_scores_the_older_is_best():
+    assert staying([Stamp(step, 0.0, 20.0) for step in range(1, 6)], Keep(2, best=True)) == {1, 4, 5}
+
+
 def test_one_an_hour_stays_however_often_it_is_asked():
     keep = Keep(newest=2, hours=1.0)
     there = []

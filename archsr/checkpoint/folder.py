@@ -9,7 +9,6 @@ import itertools
 import json
 import re
 import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, cast
 import safetensors.torch
 from torch import Tensor
 
-from archsr.atomic import sha256
+from archsr.atomic import discarded, sha256
 from archsr.checkpoint.keeping import Keep, Stamp, core, staying
 
 SCHEMA = "archsr-checkpoint/1"
@@ -58,11 +57,6 @@ def numbered(parent: Path) -> list[Path]:
     """Checkpoint folders, newest first. Foreign ones are left out."""
     found = [(step, p) for p in parent.glob("step-*") if (step := step_of(p.name)) is not None and p.is_dir()]
     return [path for _, path in sorted(found, reverse=True)]
-
-
-def discarded(folder: Path) -> Path:
-    """A name under which a folder is no checkpoint any more; the next pruning removes it."""
-    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
 
 
 def set_damaged_aside(folder: Path) -> Path:

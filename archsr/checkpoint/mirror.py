@@ -93,6 +93,7 @@ class Mirror:
         for snapshot in sorted((run / "snapshots").glob("*.safetensors")):
             if not snapshot.name.startswith("."):
                 there.put_file(str(snapshot), f"{root}/snapshots/{snapshot.name}")
+        there.invalidate_cache()
         copies, _ = self._copies(there, root)
         stay = staying([stamp_of(c.manifest) for c in copies], self._keep) | {step_of(checkpoint.name)}
         for copy in copies:
@@ -143,7 +144,6 @@ class Mirror:
         return sorted(found, key=lambda copies: max(c.saved for c in copies), reverse=True), told
 
     def _copies(self, there: Any, root: str) -> tuple[list[_Copy], list[str]]:  # noqa: ANN401
-        there.invalidate_cache()
         copies: list[_Copy] = []
         damaged: list[str] = []
         for path in there.glob(f"{root}/checkpoints/step-*/{MANIFEST}"):

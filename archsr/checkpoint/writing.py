@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from archsr.atomic import sha256, sync_file, sync_folder
-from archsr.checkpoint.folder import MANIFEST, SCHEMA, discarded
+from archsr.atomic import discarded, sha256, sync_file, sync_folder
+from archsr.checkpoint.folder import MANIFEST, SCHEMA
 
 _HEADROOM = 64 * 2**20  # left free on the disk besides the checkpoint itself
 _LOOK = 0.02  # seconds between two looks for the other ranks' parts
@@ -119,7 +119,7 @@ def commit(temporary: Path, final: Path, about: Mapping[str, Any]) -> None:
     (temporary / MANIFEST).write_text(json.dumps({"schema": SCHEMA, "saved": time.time(), **about}, indent=1))
     sync_file(temporary / MANIFEST)
     sync_folder(temporary)
-    if final.exists():  # this step was reached again after a resume from an older checkpoint
+    if final.exists():  # reached again after a resume from an older checkpoint; the next pruning removes the old one
         final.rename(discarded(final))
     temporary.rename(final)
     sync_folder(final.parent)

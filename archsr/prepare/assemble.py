@@ -3,12 +3,11 @@
 import hashlib
 import json
 import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from archsr import manifest as mf
-from archsr.atomic import replacing_folder, sha256, sync_file
+from archsr.atomic import discarded, replacing_folder, sha256, sync_file
 from archsr.config import PrepareConfig
 from archsr.prepare.crew import Crew
 from archsr.prepare.decide import Decision
@@ -139,6 +138,6 @@ def put_in_place(place: Place, finished: Path) -> None:
         finished.rename(temporary)
     photos_of.cache_clear()
     # it loses its name first: a process killed meanwhile leaves nothing that looks like a preparation to go on with
-    done = place.spool.with_name(f"{place.spool.name}.{uuid.uuid4().hex[:8]}.old")
+    done = discarded(place.spool)
     place.spool.rename(done)
     shutil.rmtree(done, ignore_errors=True)

@@ -11,10 +11,11 @@ from archsr.config import PrepareConfig
 from archsr.errors import UserError
 from archsr.manifest import SplitName
 from archsr.prepare.crew import progress
+from archsr.prepare.former import Earlier, Moved
 from archsr.prepare.near import near_pairs
 from archsr.prepare.paired import UNPAIRED
 from archsr.prepare.scan import OTHER, UNREADABLE, Source
-from archsr.prepare.scenes import Scenes, assign, scene_of, split_of, unite
+from archsr.prepare.scenes import Scenes, assign, scene_in, split_of, unite
 from archsr.prepare.tags import tags_of
 
 Link = tuple[str, str]
@@ -34,42 +35,6 @@ class Same:
     how: str
     folders: tuple[str, str]
     leak: bool
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """The sides of a former dataset's photographs, by their SHA-256 and by their paths."""
-
-    contents: Mapping[str, SplitName]
-    paths: Mapping[str, SplitName]
-
-    def of(self, sources: Sequence[Source]) -> dict[str, SplitName]:
-        """The side of each file that was there before, by its path now: it may have been renamed or moved.
-
-        A further copy of a file that is still in its place is new.
-        """
-        staying = {s.sha256 for s in sources if s.path in self.paths}
-        found: dict[str, SplitName] = {}
-        for source in sources:
-            side = (
-                self.contents.get(source.sha256) if source.path in self.paths or source.sha256 not in staying else None
-            )
-            side = side or self.paths.get(source.path)
-            if side and not source.kind:
-                found[source.path] = side
-        return found
-
-
-NOTHING = Earlier({}, {})
-
-
-@dataclass(frozen=True)
-class Moved:
-    """A photograph that is on another side than in the former dataset."""
-
-    path: str
-    before: SplitName
-    now: SplitName
 
 
 @dataclass(frozen=True)
@@ -141,16 +106,12 @@ def _scene_sides(
     """
     found: defaultdict[str, set[SplitName]] = defaultdict(set)
     for path, side in earlier.items():
-        found[_scene_of(path, config)].add(side)
-    chosen: dict[str, SplitName] = {_scene_of(path, config): side for path, side in former.items()}
+        found[scene_in(path, config)].add(side)
+    chosen: dict[str, SplitName] = {scene_in(path, config): side for path, side in former.items()}
     order: tuple[SplitName, ...] = ("test", "val", "train")
     for scene, sides in found.items():
         chosen[scene] = next(side for side in order if side in sides)
     return chosen
-
-
-def _scene_of(path: str, config: PrepareConfig) -> str:
-    return scene_of(path, folder=config.scenes.folder, title=config.scenes.title)
 
 
 def without_copies(sources: Sequence[Source], earlier: Container[str] = ()) -> tuple[list[Source], list[Link]]:
@@ -188,7 +149,7 @@ def _window(box: tuple[float, float, float, float]) -> str:
 
 
 def _same(a: str, b: str, score: float, how: str, config: PrepareConfig) -> Same:
-    first, second = (_scene_of(p, config) for p in (a, b))
+    first, second = (scene_in(p, config) for p in (a, b))
     leak = first != second and split_of(first, config) != split_of(second, config)
     return Same(a, b, round(score, 4), how, (first, second), leak)
 
@@ -204,7 +165,7 @@ def _bridges(
     for a, b in links:
         for new, old in ((a, b), (b, a)):
             if new not in earlier and old in earlier:
-                own = _scene_of(new, config)
+                own = scene_in(new, config)
                 touched[new] |= {earlier[old], *([sides[own]] if own in sides else [])}
     return {path for path, found in touched.items() if len(found) > 1}
 

@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +31,8 @@ from archsr.config import PrepareConfig
 from archsr.errors import UserError
 from archsr.prepare.assemble import assemble, dataset_folder, entries_of, put_in_place
 from archsr.prepare.crew import Crew, crew_of
-from archsr.prepare.decide import NOTHING, Decision, Earlier, Moved, decide, judge
+from archsr.prepare.decide import Decision, decide, judge
+from archsr.prepare.former import former_dataset, tell_moved, tell_new_split
 from archsr.prepare.jpeg_blocks import jpeglib
 from archsr.prepare.paired import stamps
 from archsr.prepare.scan import Source, photos_of
@@ -46,7 +46,6 @@ _LARGEST_CHUNK = 64  # files
 _JOB = "job.json"
 _LOCK = "lock"
 # settings that are asked for after the survey, so that they may change while a preparation is unfinished
-_SPLIT = ("val", "test", "val_folders", "test_folders", "seed")  # without a change in these old sides stay
 _FREE = (
     "val:", "test:", "val_folders:", "test_folders:", "scenes.", "samples_per_shard:", "max_bad_share:",
     "tags.folders:", "tags.rules:", "tags.csv:", "tags.columns:",
@@ -143,11 +142,11 @@ def _lock(handle: int, place: Place, *, shared: bool) -> None:
 def _whole(place: Place, chunks: Sequence[Chunk], config: PrepareConfig, workers: int) -> mf.Manifest:
     with crew_of(workers) as crew:
         _survey(crew, chunks)
-    _tell_new_split(place.out, config)
+    tell_new_split(place.out, config)
     # in a process of its own, with no other beside it: what comparing everything with everything takes is given back
     with crew_of(min(workers, 1)) as crew:
         (decision,) = crew.each(_decide, [(place, chunks, config, max(1, workers))])
-    _tell_moved(place.out, decision.moved)
+    tell_moved(place.out, decision.moved)
     with crew_of(workers) as crew:
         entries = entries_of(place, chunks, decision, config, crew)
         made = assemble(place, entries, decision, config, crew)
@@ -259,51 +258,3 @@ def _decide(job: tuple[Place, Sequence[Chunk], PrepareConfig, int]) -> Decision:
     finally:
         del thumbs
         path.unlink()
-
-
-def former_dataset(out: Path, config: PrepareConfig) -> tuple[Earlier, bool]:
-    """The sides in the dataset that is already there, if any, and whether `config` splits anew."""
-    try:
-        made = mf.load(out)
-    except UserError:
-        return NOTHING, False
-    contents: dict[str, mf.SplitName] = {}
-    paths: dict[str, mf.SplitName] = {}
-    with (out / made.sources.file).open(encoding="utf-8") as lines:
-        for line in lines:
-            plain = json.loads(line)
-            if plain["split"]:
-                contents[plain["sha256"]] = paths[plain["path"]] = plain["split"]
-    return Earlier(contents, paths), bool(_other_split(made, config))
-
-
-def _tell_moved(out: Path, moved: Sequence[Moved]) -> None:
-    """Say which photographs are on another side than before: a model may have been trained on what is a test now."""
-    if not moved:
-        return
-    ways = Counter((m.before, m.now) for m in moved)
-    counts = ", ".join(f"{n} from {before} to {now}" for (before, now), n in sorted(ways.items()))
-    some = ", ".join(m.path for m in moved[:3]) + (", ..." if moved[3:] else "")
-    print(
-        f"archsr: warning: {out}: {len(moved)} photographs change sides ({counts}): {some}. A model that was trained "
-        "on the dataset before may have seen what is a test now: train it anew",
-        file=sys.stderr,
-    )
-
-
-def _other_split(made: mf.Manifest, config: PrepareConfig) -> list[str]:
-    """The keys of the split in which a dataset that is there differs from `config`, as "val 0.1, now 0.2"."""
-    now = config.model_dump(mode="json", include=set(_SPLIT))
-    return [f"{k} {made.prepare[k]}, now {now[k]}" for k in _SPLIT if made.prepare.get(k, now[k]) != now[k]]
-
-
-def _tell_new_split(out: Path, config: PrepareConfig) -> None:
-    try:
-        changed = _other_split(mf.load(out), config)
-    except UserError:
-        return
-    if changed:
-        print(
-            f"archsr: warning: {out}: is there with another split ({'; '.join(changed)}); photographs may change sides",
-            file=sys.stderr,
-        )

@@ -53,6 +53,11 @@ def scene_of(path: str, *, folder: bool = True, title: bool = True) -> str:
     return f"title:{parent}/{name}" if parent else f"title:{name}"
 
 
+def scene_in(path: str, config: PrepareConfig) -> str:
+    """As `scene_of`, by the rules of a config."""
+    return scene_of(path, folder=config.scenes.folder, title=config.scenes.title)
+
+
 def title_of(stem: str) -> str:
     """The shared part of the names of several shots of one thing."""
     name = stem.casefold().strip()
@@ -75,7 +80,7 @@ def unite(paths: Sequence[str], links: Iterable[tuple[str, str]], config: Prepar
 
     A united scene bears the first of its names in alphabetical order.
     """
-    base = {p: scene_of(p, folder=config.scenes.folder, title=config.scenes.title) for p in paths}
+    base = {p: scene_in(p, config) for p in paths}
     boss: dict[str, str] = {name: name for name in base.values()}
 
     def find(name: str) -> str:
@@ -156,7 +161,7 @@ def side_of(parts: Sequence[str], earlier: Mapping[str, SplitName], config: Prep
 
 def refuse_few_names(paths: Iterable[str], config: PrepareConfig) -> None:
     """Stop where the names alone give too few scenes, before any file is read: pictures only join more of them."""
-    unique = {scene_of(p, folder=config.scenes.folder, title=config.scenes.title) for p in paths}
+    unique = {scene_in(p, config) for p in paths}
     if unique:
         _refuse_few(sorted(unique))
 

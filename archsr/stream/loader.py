@@ -154,8 +154,7 @@ def _read_batch(
             else:
                 lq, scale = reader.picture(place.shard, sample, "lq"), options.pair_scale
                 to = (out[0][row], out[1][row])
-                turned = {"hflip": options.hflip, "rot90": options.rot90}
-                crop_pair(picture, lq, options.size, rng, scale=scale, **turned, out=to)
+                crop_pair(picture, lq, options.size, rng, scale=scale, hflip=options.hflip, rot90=options.rot90, out=to)
             keys.append(sample.key)
     return tuple(keys)
 

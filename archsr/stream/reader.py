@@ -107,16 +107,14 @@ def crop(
         columns = _mirrored(picture.shape[2], picture.shape[2] + short[1])
         picture = picture[:, rows][:, :, columns]
     top, left = (int(torch.randint(side - size + 1, (), generator=rng)) for side in picture.shape[1:])
-    flip, turns = hflip and _toss(rng), _turns(rng) if rot90 else 0
+    flip, turns = _symmetry(rng, hflip=hflip, rot90=rot90)
     return _taken(picture[:, top : top + size, left : left + size], flip, turns, out)
 
 
-def _toss(rng: torch.Generator) -> bool:
-    return float(torch.rand((), generator=rng)) < 0.5
-
-
-def _turns(rng: torch.Generator) -> int:
-    return int(torch.randint(4, (), generator=rng))
+def _symmetry(rng: torch.Generator, *, hflip: bool, rot90: bool) -> tuple[bool, int]:
+    """Whether to mirror, and by how many quarter turns; nothing is drawn for what is not asked for."""
+    flip = hflip and float(torch.rand((), generator=rng)) < 0.5
+    return flip, int(torch.randint(4, (), generator=rng)) if rot90 else 0
 
 
 def _taken(window: Tensor, flip: bool, turns: int, out: Tensor | None) -> Tensor:
@@ -155,7 +153,7 @@ def crop_pair(
         gt_rows, gt_columns = (_enlarged(side, n, scale) for side, n in zip(lq.shape[1:], wanted, strict=True))
         lq, gt = lq[:, rows][:, :, columns], gt[:, gt_rows][:, :, gt_columns]
     top, left = (int(torch.randint(side - part + 1, (), generator=rng)) for side in lq.shape[1:])
-    flip, turns = hflip and _toss(rng), _turns(rng) if rot90 else 0
+    flip, turns = _symmetry(rng, hflip=hflip, rot90=rot90)
     small = lq[:, top : top + part, left : left + part]
     large = gt[:, top * scale : top * scale + size, left * scale : left * scale + size]
     gt_out, lq_out = out or (None, None)

@@ -29,8 +29,9 @@ from archsr.training.memory import forecast, micro_batch_of
 from archsr.training.milestones import conclude, log_training, save_run, tell_saved, validate_run
 from archsr.training.pairs import options_of, pair_of, stream_name
 from archsr.training.records import read_lines
+from archsr.training.resuming import check_same_run, ident_for, restore
 from archsr.training.schedule import generator_learns, place_of, total_of, validation_due
-from archsr.training.setup import Progress, Run, check_same_run, ident_for, make_run, restore
+from archsr.training.setup import Progress, Run, make_run
 from archsr.training.step import Terms, judge_step, micro_step, update
 from archsr.training.trackers import Track, Trackers, check_trackers
 from archsr.world import World

@@ -26,8 +26,9 @@ from archsr.training import sheets
 from archsr.training.curves import draw_curves
 from archsr.training.health import REMEDY, batch_kept, where_to_look
 from archsr.training.log import Meter, RunLog, clock, peak_memory, sample_of
+from archsr.training.resuming import contents
 from archsr.training.schedule import Place, Plateau, judged, open_end, place_of, seconds_left, validation_share
-from archsr.training.setup import Progress, Run, contents
+from archsr.training.setup import Progress, Run
 from archsr.training.validation import Validation, validate
 from archsr.upscale.upscaler import open_model
 

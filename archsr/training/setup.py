@@ -1,19 +1,17 @@
-"""Everything a run needs before its first iteration: data, networks, optimisers, and where it stopped before."""
+"""Everything a run needs before its first iteration: data, networks and optimisers."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tomli
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 from torch.func import functional_call
 
-from archsr import checkpoint, config_file
+from archsr import checkpoint
 from archsr.config import SCRATCH, SpandrelConfig, TrainConfig
-from archsr.degrade.pool import PairPool, deal
+from archsr.degrade.pool import PairPool
 from archsr.errors import UserError
 from archsr.evaluate.judge import Figures
 from archsr.models.build import Generator, build, build_discriminator
@@ -30,19 +28,11 @@ from archsr.training.fit import fitted
 from archsr.training.hang import Alarm, stacks_of
 from archsr.training.layers import Group, select
 from archsr.training.memory import micro_batch_of
-from archsr.training.optim import make_optimizer, pack, unpack
-from archsr.training.schedule import changed_at, total_of
+from archsr.training.optim import make_optimizer
 from archsr.training.step import Parts
 from archsr.training.suspects import Suspects
 from archsr.training.watch import Watch
 from archsr.world import World
-
-# what may differ between a run and its continuation
-_FREE = (
-    "name", "runs", "log.", "validation.every", "validation.pictures", "checkpoint.", "data.shards", "data.cache",
-    "data.retries", "data.workers", "training.micro_batch", "training.max_skipped", "training.gradient_checkpointing",
-    "training.recompute", "training.time_limit", "training.collective_timeout",
-)  # fmt: skip
 
 
 @dataclass
@@ -236,102 +226,3 @@ def saver_for(config: TrainConfig, world: World, *, ident: str) -> checkpoint.Sa
     return checkpoint.Saver(
         Path(config.runs) / config.name, world=world, keep=keep, mirror=mirror, ident=ident
     )  # all ranks
-
-
-# ---------------------------------------------------------------- stopping and going on
-
-
-def contents(run: Run, progress: Progress) -> checkpoint.Contents:
-    """Everything needed to go on, and nothing that can be derived."""
-    optim_g, plain_g = pack(run.optimizer_g)
-    files: dict[str, Mapping[str, Tensor]] = {
-        "generator": run.raw_g.state_dict(),
-        "ema": run.ema.average,
-        "optimizer_g": optim_g,
-    }
-    state: dict[str, Any] = {
-        "progress": vars(progress),
-        "config": config_file.dump(run.config),
-        "micro_batch": run.config.training.micro_batch,
-        "precision": run.config.training.precision,
-        "fingerprint": run.data.manifest.fingerprint,
-        "optimizer_g": plain_g,
-        "scaler_g": run.parts.scaler_g.state_dict(),
-        "scaler_d": run.parts.scaler_d.state_dict(),
-    }
-    if run.optimizer_d is not None and run.parts.raw_d is not None:
-        files["optimizer_d"], state["optimizer_d"] = pack(run.optimizer_d)
-        files["discriminator"] = run.parts.raw_d.state_dict()
-    return checkpoint.Contents(files, state, run.pool.state())
-
-
-def restore(run: Run, saved: checkpoint.Loaded) -> Progress:
-    """Put a checkpoint into a fresh run; the pair pools of another number of ranks are dealt out anew."""
-    if saved.state["fingerprint"] != run.data.manifest.fingerprint:
-        raise UserError(
-            f"{run.data.folder}: other samples than the run was trained on (fingerprint "
-            f"{run.data.manifest.fingerprint[:16]}, the checkpoint has {saved.state['fingerprint'][:16]}); start a new "
-            "run on them"
-        )
-    run.raw_g.load_state_dict(saved.files["generator"])
-    run.ema.load(saved.files["ema"])
-    unpack(run.optimizer_g, saved.files["optimizer_g"], saved.state["optimizer_g"])
-    if run.optimizer_d is not None and run.parts.raw_d is not None:
-        unpack(run.optimizer_d, saved.files["optimizer_d"], saved.state["optimizer_d"])
-        run.parts.raw_d.load_state_dict(saved.files["discriminator"])
-    run.parts.scaler_g.load_state_dict(saved.state["scaler_g"])
-    run.parts.scaler_d.load_state_dict(saved.state["scaler_d"])
-    own = saved.own
-    same = len(own) == run.world.size
-    share = own[run.world.rank] if same else deal(own, rank=run.world.rank, world=run.world.size)
-    run.pool.load(share, device=run.accelerator.device)
-    return progress_from(saved.state["progress"])
-
-
-def ident_for(saved: checkpoint.Loaded | None) -> str:
-    """Of the run that a checkpoint is of, or a new one; equal on all ranks only once it is broadcast."""
-    known = saved.state["progress"].get("ident") if saved is not None else ""
-    return str(known or checkpoint.new_ident())
-
-
-def progress_from(stored: Mapping[str, Any]) -> Progress:
-    """Of a checkpoint, also of earlier versions, which knew one score and no figures: those begin anew."""
-    known = {f.name for f in fields(Progress)}
-    found = {name: value for name, value in stored.items() if name in known}
-    if "start" not in stored:
-        found |= {"scored": None, "plateau": None}
-    return Progress(**found)
-
-
-def _config_of(saved: checkpoint.Loaded, folder: Path) -> TrainConfig:
-    """The resolved config that a checkpoint was made with; earlier versions had it beside the checkpoints only."""
-    if (text := saved.state.get("config")) is not None:
-        return config_file.check(TrainConfig, tomli.loads(text), where=f"{saved.folder}/state.json")
-    return config_file.load(TrainConfig, folder / "config.toml")
-
-
-def check_same_run(config: TrainConfig, folder: Path, saved: checkpoint.Loaded) -> None:
-    """A checkpoint goes on only under the config it was made with, but for what cannot change the result so far.
-
-    Stages still to come may be changed. Raises `UserError` naming the first key that differs.
-    """
-    step, ends = saved.step, saved.state["progress"].get("ends", {})
-    stages = config.training.stages
-    if (total := total_of(stages, ends)) < step:
-        raise UserError(
-            f"{folder}: its checkpoint is at step {step}, but training.stages end at {total}; add iterations"
-        )
-    stored = _config_of(saved, folder)
-    losses = stored.losses.terms().keys() | config.losses.terms().keys()
-    idle = tuple(f"losses.{name}." for name in type(config.losses).model_fields if name not in losses)
-    changed = [d for d in config_file.differences(stored, config) if not d.startswith((*_FREE, *idle))]
-    changed = [d for d in changed if not d.startswith("training.stages")]
-    if told := changed_at(stored.training.stages, stages, ends, step):
-        changed.append(told)
-    if changed:
-        more = (
-            f" (and {len(changed) - 1} more: {', '.join(c.split(':')[0] for c in changed[1:])})" if changed[1:] else ""
-        )
-        raise UserError(
-            f"{folder}: its checkpoint is of another config; {changed[0]}{more}. Use the old values, or a new name"
-        )

@@ -109,8 +109,8 @@ def share_complaint(values: Mapping[str, float]) -> dict[str, str]:
     share = values.get("validation_share", 0.0)
     if share <= VALIDATING:
         return {}
-    odds = share / (1 - share) * (1 - VALIDATED) / VALIDATED
-    fewer = max(1, round(values["validate_every"] * odds, -1 if values["validate_every"] * odds < 100 else -2))
+    fewer = values["validate_every"] * share / (1 - share) * (1 - VALIDATED) / VALIDATED
+    fewer = max(1, round(fewer, -1 if fewer < 100 else -2))
     return {
         "share": f"validation takes {share:.0%} of the time; with validation.every={fewer:.0f} it would take about "
         f"{VALIDATED:.0%}, or take fewer validation.samples"

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from archsr.config import PrepareConfig
 from archsr.config.prepare import ScenesConfig, TagRule, TagsConfig
 from archsr.errors import UserError
-from archsr.prepare.decide import Earlier, decide
+from archsr.prepare.decide import decide
+from archsr.prepare.former import Earlier
 from archsr.prepare.scan import Source
 from archsr.prepare.scenes import scene_of, split_of, unite
 from archsr.prepare.tags import check_csv, tags_of

@@ -16,8 +16,8 @@ from archsr.evaluate.judge import distance_for, figures_of, measures_of
 from archsr.evaluate.pairs import ShardPairs
 from archsr.evaluate.suite import evaluate
 from archsr.training.log import read_log
+from archsr.training.resuming import progress_from
 from archsr.training.schedule import seconds_left, validation_share
-from archsr.training.setup import progress_from
 from archsr.training.watch import VALIDATING, Watch
 from archsr.upscale.upscaler import Upscaler, open_model
 from archsr.world import World
