@@ -1,4 +1,4 @@
-"""Files and folders that are complete or absent: temporary name, flush to disk, rename.
+"""Files that are complete or absent: temporary name, flush to disk, rename.
 
 The order (fsync the file, rename, fsync the folder) is what makes the rename survive a power cut on the usual
 Linux file systems; a reader never sees half a file.
@@ -7,7 +7,6 @@ Linux file systems; a reader never sees half a file.
 import contextlib
 import hashlib
 import os
-import shutil
 import uuid
 from collections.abc import Generator
 from pathlib import Path
@@ -62,25 +61,3 @@ def write_bytes(path: Path, content: bytes) -> None:
 def discarded(folder: Path) -> Path:
     """A hidden name beside `folder`. It takes it before its files go, so that no half of it passes for the whole."""
     return folder.with_name(f".{folder.name.removeprefix('.')}.{uuid.uuid4().hex[:8]}.old")
-
-
-@contextlib.contextmanager
-def replacing_folder(path: Path) -> Generator[Path]:
-    """Yield an empty temporary folder beside `path`; on success it takes the place of `path`, else it is removed.
-
-    The caller flushes the files it writes there (`sync_file`). An old `path` goes only after the new one is complete.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-        sync_folder(temporary)
-        trash = discarded(path)
-        if path.exists():
-            path.rename(trash)
-        temporary.rename(path)
-        sync_folder(path.parent)
-        shutil.rmtree(trash, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

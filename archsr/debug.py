@@ -26,6 +26,7 @@ from archsr.prepare.pipeline import prepare
 from archsr.training.feature_losses import FEATURE_LOSSES, sources
 from archsr.training.loop import train
 from archsr.training.processes import begin, end
+from archsr.versions import current
 from archsr.world import World
 
 STEPS = 4
@@ -138,7 +139,7 @@ def _at_hand(weights: str) -> bool:
 
 
 def _prepared(config: TrainConfig) -> bool:
-    return (Path(config.data.shards) / MANIFEST).is_file()
+    return (current(Path(config.data.shards)) / MANIFEST).is_file()
 
 
 def _draw_if_absent(config: TrainConfig, small: TrainConfig) -> None:

@@ -36,6 +36,7 @@ from archsr.stream.reader import crop
 from archsr.training.data import open_data
 from archsr.training.pairs import options_of, recipe_at
 from archsr.training.suspects import rebuild
+from archsr.versions import current
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif")
 _SHOWN = 12
@@ -132,7 +133,7 @@ def _batches(plan: _Plan, photos: Path | None, drawn: Path) -> tuple[Iterator[Ba
 
 def _prepared(shards: str) -> bool:
     """A URL is meant, whether or not it can be reached."""
-    return "://" in shards or (Path(shards) / MANIFEST).is_file()
+    return "://" in shards or (current(Path(shards)) / MANIFEST).is_file()
 
 
 def _from_shards(plan: _Plan, train: TrainConfig) -> Iterator[Batch]:

@@ -17,6 +17,7 @@ from fsspec.core import url_to_fs
 
 from archsr.config import DataConfig
 from archsr.errors import UserError
+from archsr.versions import current
 
 _FIRST_WAIT = 0.5  # seconds; doubled at each failure
 _LONGEST_WAIT = 30.0
@@ -58,9 +59,12 @@ def cache_of(data: DataConfig) -> Path:
 
 
 def place_of(shards: str, data: DataConfig) -> Place:
-    """A dataset by the name that a config or a user gives it: a local folder or a URL. Raises `UserError`."""
+    """A dataset by the name that a config or a user gives it: the current version in a local folder, or a URL.
+
+    Raises `UserError`.
+    """
     if "://" not in shards:
-        return Path(shards)
+        return current(Path(shards))
     if "?" in shards or "#" in shards:
         raise UserError(f"{shards.split('?')[0]}: a URL of a dataset's folder has no ? and no #; give the folder alone")
     return Remote(shards.rstrip("/"), cache_of(data), round(data.cache_gb * 1e9), data.retries + 1)

@@ -24,6 +24,7 @@ from archsr.config import PrepareConfig, TagRule, TagsConfig, TrainConfig
 from archsr.config_file import check, dump
 from archsr.demo_photos import draw_photos
 from archsr.prepare.pipeline import prepare
+from archsr.versions import current
 
 torch.set_num_threads(1)
 settings.register_profile("archsr", deadline=None)  # no test is about time: other programs may use the cores
@@ -71,7 +72,7 @@ def shards(photos, prepare_config, tmp_path_factory):
     with shared(tmp_path_factory, "dataset") as (folder, missing):
         if missing:
             prepare(photos, folder / "shards", prepare_config)
-    return folder / "shards"
+    return current(folder / "shards")
 
 
 @pytest.fixture

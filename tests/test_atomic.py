@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from archsr import checkpoint
-from archsr.atomic import replacing, replacing_folder, sync_file, write_bytes
+from archsr.atomic import replacing, write_bytes
+from archsr.versions import add_version, make_current
 from archsr.world import World
 
 
@@ -17,20 +18,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         raise RuntimeError
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
-
-
-def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "set"
-    with replacing_folder(path) as folder:
-        (folder / "one").write_text("1")
-    with pytest.raises(RuntimeError), replacing_folder(path) as folder:
-        (folder / "two").write_text("2")
-        raise RuntimeError
-    assert [p.name for p in path.iterdir()] == ["one"]
-    with replacing_folder(path) as folder:
-        (folder / "three").write_text("3")
-    assert [p.name for p in path.iterdir()] == ["three"]
-    assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
 
 @pytest.fixture
@@ -67,14 +54,14 @@ def test_a_file_is_flushed_before_it_gets_its_name_and_its_folder_after(told, tm
     assert folder == ("flush", tmp_path, None)
 
 
-def test_a_folder_is_flushed_before_it_gets_its_name_and_its_parent_after(told, tmp_path):
-    path = tmp_path / "set"
-    with replacing_folder(path) as folder:
-        (folder / "one").write_text("1")
-        sync_file(folder / "one")
-    assert told == [
-        ("flush", folder / "one", b"1"), ("flush", folder, None), ("rename", folder, path), ("flush", tmp_path, None),
-    ]  # fmt: skip
+def test_a_version_is_flushed_before_it_gets_its_name_and_the_name_before_it_counts(told, tmp_path):
+    finished = tmp_path / "finished"
+    finished.mkdir()
+    version = add_version(tmp_path, finished)
+    make_current(version)
+    *first, (_, temporary, content), pointer, last = told
+    assert first == [("flush", finished, None), ("rename", finished, version), ("flush", tmp_path, None)]
+    assert (content, pointer, last) == (b"v1\n", ("rename", temporary, tmp_path / "current"), ("flush", tmp_path, None))
 
 
 def test_every_file_of_a_checkpoint_is_flushed_before_it_gets_its_name(told, tmp_path):

@@ -17,6 +17,7 @@ EVERYONE = {
     "world",
     "stopping",
     "lock",
+    "versions",
 }  # an exception, safe writing: nothing of archsr in them
 LEAVES = {"config", "seeds", "images", "metrics", "colour", "digests"}
 BELOW_TRAINING = LEAVES | {"config_file", "niqe", "manifest", "models", "prepare", "stream", "degrade", "checkpoint"}
@@ -28,6 +29,7 @@ ALLOWED = {
     "world": set(),
     "stopping": set(),
     "lock": set(),
+    "versions": set(),
     "digests": set(),
     "config": set(),
     "seeds": set(),

@@ -36,6 +36,7 @@ from archsr.training.setup import make_run
 from archsr.training.step import micro_step, update
 from archsr.upscale.passes import forward
 from archsr.upscale.upscaler import Upscaler
+from archsr.versions import current
 from archsr.world import World
 
 _TURN = 16  # recipes of a call: they differ in how much they cost
@@ -88,6 +89,7 @@ def dataset(count: int = 120) -> Generator[Dataset]:
         photos, folder = Path(name) / "photos", Path(name) / "shards"
         draw_photos(photos, seed=0, projects=10, views=1, plans=0)
         prepare(str(photos), folder, check(PrepareConfig, {}, where="bench"), workers=2)
+        folder = current(folder)
         found: list[bytes] = []
         for shard in load(folder).splits["train"].shards:
             content = (folder / shard.file).read_bytes()

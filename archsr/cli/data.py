@@ -43,17 +43,20 @@ def _prepare(args: argparse.Namespace) -> int:
     from archsr.config import PrepareConfig
     from archsr.prepare.pipeline import Task, prepare
     from archsr.prepare.verify import summary, tag_table
+    from archsr.versions import current
 
     tables = config_file.read(args.config) if args.config else {}
     data = config_file.with_overrides(tables, args.set)
     config = config_file.check(PrepareConfig, data, where=str(args.config or "prepare"))
     task = Task(*args.task) if args.task else None
-    made = prepare(args.photos, args.out, config, workers=args.workers, task=task, join=args.join, restart=args.restart)
+    how = {"join": args.join, "restart": args.restart, "reread": args.reread}
+    made = prepare(args.photos, args.out, config, workers=args.workers, task=task, **how)
     if made is None:
         number, of = args.task
         print(f"task {number} of {of} is done; when all are: archsr prepare {args.photos} {args.out} --join")
     else:
-        print("\n".join([summary(made, args.out), *tag_table(args.out, made)]))
+        folder = current(args.out)
+        print("\n".join([summary(made, folder), *tag_table(folder, made)]))
     return 0
 
 
@@ -67,18 +70,22 @@ def _add_prepare(verbs: "Verbs") -> None:
     p.add_argument(
         "photos", help="a folder (one sub-folder per project), a .zip or .tar, a .parquet file, or hf:NAME[@SPLIT]"
     )
-    p.add_argument("out", type=Path, help="the dataset's folder; an older dataset there is replaced when this is done")
+    p.add_argument("out", type=Path, help="the dataset's folder; what it has of unchanged photographs is taken over")
     p.add_argument("--config", type=Path, help="a TOML file as configs/prepare.toml; without it, defaults")
     a.add_overrides(p)
     p.add_argument("--workers", type=a.count, default=os.cpu_count() or 1, help="processes (default: all cores)")
     p.add_argument("--task", type=a.task, metavar="I/N", help="survey only part I of N; run --join when all are done")
     p.add_argument("--join", action="store_true", help="put the dataset together from the parts of all tasks")
     p.add_argument("--restart", action="store_true", help="drop what an unfinished preparation left, and begin anew")
+    p.add_argument("--reread", action="store_true", help="read every photograph, also those that have not changed")
 
 
 def _inspect(args: argparse.Namespace) -> int:
     from archsr.prepare.verify import inspect_dataset
+    from archsr.versions import remove_old
 
+    if args.remove_old and (removed := remove_old(args.shards)):
+        print(f"removed: {', '.join(removed)}")
     print(inspect_dataset(args.shards, check=not args.no_check))
     return 0
 
@@ -88,6 +95,7 @@ def _add_inspect(verbs: "Verbs") -> None:
     p = a.verb(verbs, "inspect", "what a dataset holds, every hash verified", examples, _inspect)
     p.add_argument("shards", type=Path, help="a dataset's folder")
     p.add_argument("--no-check", action="store_true", help="do not read the shards, only say what they are")
+    p.add_argument("--remove-old", action="store_true", help="remove all versions but the current one")
 
 
 def _preview(args: argparse.Namespace) -> int:

@@ -1,46 +1,55 @@
-"""Shards, manifest and report put together from the chunks of the survey, and moved into place when all is there."""
+"""Shards, manifest and report put together from the survey and the version before, and made the current version."""
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from archsr import manifest as mf
-from archsr.atomic import discarded, replacing_folder, sha256, sync_file
+from archsr.atomic import discarded, sha256, sync_file, write_bytes
 from archsr.config import PrepareConfig
+from archsr.manifest import SplitName
 from archsr.prepare.crew import Crew
 from archsr.prepare.decide import Decision
+from archsr.prepare.known import STAMPS, THUMBS, Known, write_stamps
 from archsr.prepare.report import write_report
+from archsr.prepare.samples import endings_of
 from archsr.prepare.scan import photos_of
 from archsr.prepare.spool import read_chunk
 from archsr.prepare.survey import Chunk, Place, survey
 from archsr.prepare.write import Entry, ShardJob, write_same, write_shard, write_sources
+from archsr.versions import add_version, make_current, versions
 
 _AT_ONCE = 8  # photographs of one job that are cut again
 
 
-def entries_of(
-    place: Place, chunks: Sequence[Chunk], decision: Decision, config: PrepareConfig, crew: Crew
-) -> list[Entry]:
-    """Where the samples of each kept photograph are. Those cut for a side that is not theirs are cut again."""
+@dataclass(frozen=True)
+class Material:
+    """What a dataset is put together from: the surveyed chunks, what is known of before, stamps by path in order."""
+
+    chunks: Sequence[Chunk]
+    known: Known
+    stamps: Mapping[str, str]  # in the order in which photographs come into shards
+
+
+def cut_again(place: Place, material: Material, decision: Decision, config: PrepareConfig, crew: Crew) -> list[Chunk]:
+    """Cut the photographs anew whose samples are for a side that turned out not to be theirs."""
+    cut_for = {path: str(placed.side) for path, placed in material.known.placed.items()}
+    for chunk in material.chunks:
+        cut_for |= {r.source.path: r.side for r in read_chunk(place.spool, chunk.name)}
     kept = {s.path for s in decision.sources if not s.kind}
-    cut_for = {r.source.path: r.side for c in chunks for r in read_chunk(place.spool, c.name)}
-    moved = [p for c in chunks for p in c.paths if p in kept and cut_for[p] != decision.side(p)]
+    moved = [path for path in material.stamps if path in kept and cut_for[path] != decision.side(path)]
     again = [
         Chunk(place, config, _moved_name(group, decision), group, [decision.side(p) for p in group])
         for group in (moved[i : i + _AT_ONCE] for i in range(0, len(moved), _AT_ONCE))
     ]
     for _ in crew(survey, again, "moved to their scene", sizes=[len(c.paths) for c in again]):
         pass
-    where = {p: (c.name, n) for c in again for n, p in enumerate(c.paths)}
-    found: list[Entry] = []
-    for chunk in chunks:
-        for number, path in enumerate(chunk.paths):
-            if path in kept:
-                name, record = where.get(path, (chunk.name, number))
-                found.append(Entry(name, record, path, decision.scenes.of[path], decision.tags[path]))
-    return found
+    return again
 
 
 def _moved_name(paths: Sequence[str], decision: Decision) -> str:
@@ -49,47 +58,131 @@ def _moved_name(paths: Sequence[str], decision: Decision) -> str:
     return f"moved-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def assemble(
-    place: Place, entries: Sequence[Entry], decision: Decision, config: PrepareConfig, crew: Crew
-) -> mf.Manifest:
-    """Write the shards, what they are described by, and the report, to `dataset_folder`; what is there stays."""
-    folder = dataset_folder(place, decision, config)
-    folder.mkdir(exist_ok=True)
-    splits: dict[str, mf.Split] = {}
+def changed_since(place: Place, again: Sequence[Chunk], decision: Decision) -> set[str]:
+    """Photographs that were something else, or nothing, when they were read again."""
+    first = {s.path: s.sha256 for s in decision.sources}
+    records = (record.source for chunk in again for record in read_chunk(place.spool, chunk.name))
+    return {source.path for source in records if source.kind or source.sha256 != first[source.path]}
+
+
+# ---------------------------------------------------------------- what stays, and what is written
+
+
+def _staying(known: Known, decision: Decision, config: PrepareConfig) -> dict[SplitName, list[mf.Shard]]:
+    """The shards of the version before in which nothing changes; of those less than half full only if all stay."""
+    staying: dict[SplitName, list[mf.Shard]] = {side: [] for side in mf.SPLITS}
+    made = known.made
+    if made is None or made.prepare["samples_per_shard"] != config.samples_per_shard:
+        return staying
+    kept = {s.path for s in decision.sources if not s.kind}
+    samples, photos, spoiled = Counter[str](), Counter[str](), set[str]()
+    for path, placed in known.placed.items():
+        samples[placed.shard] += placed.samples
+        photos[placed.shard] += 1
+        said = (placed.side, placed.scene, placed.tags)
+        if path not in kept or said != (decision.side(path), decision.scenes.of[path], decision.tags[path]):
+            spoiled.add(placed.shard)
     for side in mf.SPLITS:
-        here = [e for e in entries if decision.side(e.path) == side]
-        jobs = [
-            ShardJob(place.spool, folder, f"{side}-{number:05d}", group)
-            for number, group in enumerate(_groups(place, here, config.samples_per_shard))
-        ]
-        shards = list(crew(write_shard, jobs, f"writing {side}", sizes=[len(j.entries) for j in jobs]))
-        splits[side] = mf.Split(
-            photos=len(here),
-            scenes=len({e.scene for e in here}),
-            samples=sum(s.samples for s in shards),
-            shards=shards,
-        )
-    return _describe(place, folder, splits, decision, config)
+        whole = [s for s in made.splits[side].shards if s.file not in spoiled and samples[s.file] == s.samples]
+        complete = sum(photos[s.file] for s in whole) == sum(decision.side(path) == side for path in kept)
+        least = 0 if complete else config.samples_per_shard / 2
+        staying[side] = [s for s in whole if s.samples >= least]
+    return staying
 
 
-def _groups(place: Place, entries: Sequence[Entry], size: int) -> list[list[Entry]]:
+def _entries(
+    place: Place, material: Material, again: Sequence[Chunk], staying: set[str], decision: Decision
+) -> list[Entry]:
+    """Where the samples of each kept photograph are that is in no shard that stays."""
+    where: dict[str, tuple[str, int, int]] = {
+        path: (placed.shard, -1, placed.samples) for path, placed in material.known.placed.items()
+    }
+    for chunk in (*material.chunks, *again):
+        for number, record in enumerate(read_chunk(place.spool, chunk.name)):
+            where[record.source.path] = (chunk.name, number, len(record.samples))
+    kept = {s.path for s in decision.sources if not s.kind}
+    here = [(path, *where[path]) for path in material.stamps if path in kept]
+    return [
+        Entry(file, record, samples, path, decision.scenes.of[path], decision.tags[path])
+        for path, file, record, samples in here
+        if record >= 0 or file not in staying
+    ]
+
+
+def _groups(entries: Sequence[Entry], size: int) -> list[list[Entry]]:
     """Whole photographs up to about `size` samples a shard."""
     groups: list[list[Entry]] = []
-    count, chunk, records = size, "", list[int]()
+    count = size
     for entry in entries:
-        if entry.chunk != chunk:
-            chunk = entry.chunk
-            records = [len(r.samples) for r in read_chunk(place.spool, chunk)]
         if count >= size:
             groups.append([])
             count = 0
         groups[-1].append(entry)
-        count += records[entry.record]
+        count += entry.samples
     return groups
 
 
+def _names(side: str, count: int, taken: set[str]) -> list[str]:
+    """`count` names of shards that are not `taken`: side-00000, side-00001, ..."""
+    free = (name for n in range(count + len(taken)) if f"{(name := f'{side}-{n:05d}')}.tar" not in taken)
+    return [next(free) for _ in range(count)]
+
+
+def assemble(
+    place: Place,
+    material: Material,
+    again: Sequence[Chunk],
+    decision: Decision,
+    config: PrepareConfig,
+    crew: Crew,
+) -> tuple[Path, mf.Manifest]:
+    """Write the shards, what they are described by, and the report, to a folder in the spool; what is there stays."""
+    staying = _staying(material.known, decision, config)
+    taken = {shard.file for shards in staying.values() for shard in shards}
+    entries = _entries(place, material, again, taken, decision)
+    before = material.known.folder
+    folder = _folder_for(place, before, entries, decision, config)
+    folder.mkdir(exist_ok=True)
+    splits: dict[str, mf.Split] = {}
+    for side in mf.SPLITS:
+        here = [e for e in entries if decision.side(e.path) == side]
+        groups = _groups(here, config.samples_per_shard)
+        jobs = [
+            ShardJob(place.spool, before, folder, name, group, endings_of(config))
+            for name, group in zip(_names(side, len(groups), taken), groups, strict=True)
+        ]
+        shards = list(crew(write_shard, jobs, f"writing {side}", sizes=[len(j.entries) for j in jobs]))
+        for shard in staying[side]:
+            _link(before / shard.file, folder / shard.file)
+            _link(before / shard.index, folder / shard.index)
+        shards = sorted([*shards, *staying[side]], key=lambda shard: shard.file)
+        photos = [path for path, scene in decision.scenes.of.items() if decision.sides[scene] == side]
+        splits[side] = mf.Split(
+            photos=len(photos),
+            scenes=len({decision.scenes.of[path] for path in photos}),
+            samples=sum(s.samples for s in shards),
+            shards=shards,
+        )
+    return folder, _describe(place, folder, splits, decision, config, material.stamps)
+
+
+def _link(old: Path, new: Path) -> None:
+    """The same file under another name too; a copy where the file system has no hard links."""
+    new.unlink(missing_ok=True)
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copyfile(old, new)
+        sync_file(new)
+
+
 def _describe(
-    place: Place, folder: Path, splits: dict[str, mf.Split], decision: Decision, config: PrepareConfig
+    place: Place,
+    folder: Path,
+    splits: dict[str, mf.Split],
+    decision: Decision,
+    config: PrepareConfig,
+    stamps: Mapping[str, str],
 ) -> mf.Manifest:
     listed, same = folder / "sources.jsonl", folder / "same.jsonl"
     write_sources(listed, decision)
@@ -115,27 +208,44 @@ def _describe(
     )
     photos = photos_of(place.origin, place.out, place.spool)
     write_report(folder / "report.html", folder, made, decision, photos.read)
+    write_stamps(folder, stamps)
+    shutil.copyfile(place.spool / THUMBS, folder / THUMBS)
+    sync_file(folder / THUMBS)
     (folder / mf.NAME).write_bytes(mf.to_json(made))
     sync_file(folder / mf.NAME)
     return made
 
 
-def dataset_folder(place: Place, decision: Decision, config: PrepareConfig) -> Path:
+def _folder_for(
+    place: Place, before: Path, entries: Sequence[Entry], decision: Decision, config: PrepareConfig
+) -> Path:
     """Where shards are put together, named after what is in them: shards of another decision are not taken over."""
     fates = [
         (s.path, decision.side(s.path), decision.scenes.of[s.path], decision.tags[s.path])
         for s in decision.sources
         if not s.kind
     ]
-    text = json.dumps([config.samples_per_shard, fates])
+    text = json.dumps([config.samples_per_shard, fates, before.name, [asdict(entry) for entry in entries]])
     return place.spool / f"dataset-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
+def _content(version: Path) -> bytes:
+    try:
+        return (version / mf.NAME).read_bytes()
+    except OSError:
+        return b""
+
+
 def put_in_place(place: Place, finished: Path) -> None:
-    """The finished dataset takes the place of an older one at once, and the pieces it was made of are removed."""
-    with replacing_folder(place.out) as temporary:
-        temporary.rmdir()
-        finished.rename(temporary)
+    """Make the finished dataset the current version, or that which is the same; remove the pieces it was made of."""
+    content = (finished / mf.NAME).read_bytes()
+    same = next((v for v in versions(place.out) if _content(v) == content), None)
+    if same is None:
+        make_current(add_version(place.out, finished))
+    else:
+        for name in (STAMPS, THUMBS):  # a file that was only touched need not be read a third time
+            write_bytes(same / name, (finished / name).read_bytes())
+        make_current(same)
     photos_of.cache_clear()
     # it loses its name first: a process killed meanwhile leaves nothing that looks like a preparation to go on with
     done = discarded(place.spool)

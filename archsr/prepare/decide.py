@@ -12,6 +12,7 @@ from archsr.errors import UserError
 from archsr.manifest import SplitName
 from archsr.prepare.crew import progress
 from archsr.prepare.former import Earlier, Moved
+from archsr.prepare.known import CHANGED
 from archsr.prepare.near import near_pairs
 from archsr.prepare.paired import UNPAIRED
 from archsr.prepare.scan import OTHER, UNREADABLE, Source
@@ -89,6 +90,19 @@ def decide(
     now: dict[str, SplitName] = {path: sides[scene] for path, scene in scenes.of.items()}
     moved = [Moved(p, before[p], side) for p, side in sorted(now.items()) if before.get(p, side) != side]
     return Decision(marked, scenes, sides, {s.path: tags_of(s, config.tags) for s in kept}, same, moved)
+
+
+def without(decision: Decision, paths: Container[str], reason: str) -> Decision:
+    """The decision with these photographs left out as `changed`. Raises `UserError` where a side stays empty."""
+    sources = [replace(s, kind=CHANGED, reason=reason) if s.path in paths else s for s in decision.sources]
+    here = {s.path for s in sources if not s.kind}
+    scenes = Scenes({p: n for p, n in decision.scenes.of.items() if p in here}, _living(decision.scenes, here))
+    sides: dict[str, SplitName] = {scene: side for scene, side in decision.sides.items() if scene in scenes.parts}
+    if len(set(sides.values())) < len(set(decision.sides.values())):
+        raise UserError(f"too few photographs: of those {reason}, too many were one side's; prepare again")
+    tags = {path: tags for path, tags in decision.tags.items() if path in here}
+    moved = [m for m in decision.moved if m.path in here]
+    return Decision(sources, scenes, sides, tags, decision.same, moved)
 
 
 def _living(scenes: Scenes, here: set[str]) -> dict[str, list[str]]:

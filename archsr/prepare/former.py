@@ -12,6 +12,7 @@ from archsr.config import PrepareConfig
 from archsr.errors import UserError
 from archsr.manifest import SplitName
 from archsr.prepare.scan import Source
+from archsr.versions import current
 
 SPLIT = ("val", "test", "val_folders", "test_folders", "seed")  # without a change in these its sides stay
 
@@ -54,12 +55,12 @@ class Moved:
 def former_dataset(out: Path, config: PrepareConfig) -> tuple[Earlier, bool]:
     """The sides in the dataset that is already there, if any, and whether `config` splits anew."""
     try:
-        made = mf.load(out)
+        made = mf.load(current(out))
     except UserError:
         return NOTHING, False
     contents: dict[str, mf.SplitName] = {}
     paths: dict[str, mf.SplitName] = {}
-    with (out / made.sources.file).open(encoding="utf-8") as lines:
+    with (current(out) / made.sources.file).open(encoding="utf-8") as lines:
         for line in lines:
             plain = json.loads(line)
             if plain["split"]:
@@ -90,7 +91,7 @@ def _other_split(made: mf.Manifest, config: PrepareConfig) -> list[str]:
 def tell_new_split(out: Path, config: PrepareConfig) -> None:
     """Say where the dataset that is there has other shares, folders or another seed."""
     try:
-        changed = _other_split(mf.load(out), config)
+        changed = _other_split(mf.load(current(out)), config)
     except UserError:
         return
     if changed:

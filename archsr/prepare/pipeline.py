@@ -5,10 +5,12 @@
     write    shards put together from the chunks
     report   what was done, to look at
 
-Until it is finished all of it lies in a folder beside the output, in pieces that are complete or absent: the same
-command goes on where it was stopped, and ends with the same bytes.
+Until it is finished all of it lies in `.preparing` in the output, in pieces that are complete or absent: the same
+command goes on where it was stopped, and ends with the same bytes. What is finished is a version of its own
+(`archsr/versions.py`).
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -16,7 +18,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,20 +31,23 @@ from archsr import manifest as mf
 from archsr.atomic import write_bytes
 from archsr.config import PrepareConfig
 from archsr.errors import UserError
-from archsr.prepare.assemble import assemble, dataset_folder, entries_of, put_in_place
+from archsr.prepare.assemble import Material, assemble, changed_since, cut_again, put_in_place
 from archsr.prepare.crew import Crew, crew_of
-from archsr.prepare.decide import Decision, decide, judge
+from archsr.prepare.decide import Decision, decide, judge, without
 from archsr.prepare.former import former_dataset, tell_moved, tell_new_split
 from archsr.prepare.jpeg_blocks import jpeglib
-from archsr.prepare.paired import stamps
-from archsr.prepare.scan import Source, photos_of
+from archsr.prepare.known import NOTHING, THUMBS, Known, known_photos
+from archsr.prepare.paired import stamps as partners
+from archsr.prepare.scan import photos_of
 from archsr.prepare.scenes import refuse_few_names
 from archsr.prepare.spool import is_complete, read_chunk, read_thumbs
 from archsr.prepare.survey import Chunk, Place, survey
 from archsr.prepare.tags import check_csv, unmatched
 from archsr.seeds import seed_of
+from archsr.versions import current, versions
 
 _LARGEST_CHUNK = 64  # files
+SPOOL = ".preparing"  # in the output: on the same file system, wherever that is mounted or linked to
 _JOB = "job.json"
 _LOCK = "lock"
 # settings that are asked for after the survey, so that they may change while a preparation is unfinished
@@ -69,32 +74,30 @@ def prepare(
     task: Task | None = None,
     join: bool = False,
     restart: bool = False,
+    reread: bool = False,
 ) -> mf.Manifest | None:
-    """Write the dataset of the photographs at `origin` to `out`; an older dataset there is replaced when it is done.
+    """Write the photographs at `origin` as a new version of the dataset in `out`; earlier versions stay.
 
-    The result is a function of the files, the config and the sides of that older dataset: the same bytes whatever
-    `workers` (0: this process), `task`s and interruptions. With a `task` only its part of the survey is made and None
-    returned; with `join` all of that must be there. Raises `UserError` for anything that leaves no dataset one could
-    trust.
+    What the current version has of unchanged photographs is taken over, unless `reread`. The result is a function of
+    the files, the config and that version: the same bytes whatever `workers` (0: this process), `task`s and
+    interruptions. With a `task` only its part of the survey is made and None returned; with `join` all of that must be
+    there. Raises `UserError` for anything that leaves no dataset one could trust.
     """
     if config.encoding == "lossless":
         jpeglib()  # or say at once that it is missing
     check_csv(config.tags)
-    out = out.resolve() if out.is_symlink() else out  # the link stays, and all is written on the disk that it names
-    if os.path.ismount(out):
-        raise UserError(f"{out}: is a mount point, which no finished dataset can replace; give a folder in it")
-    place = Place(str(origin), out, out.with_name(f".{out.name}.preparing"))
+    place = Place(str(origin), out, out / SPOOL)
     try:
         with _spool(place, shared=task is not None, restart=restart) as fresh:
-            chunks = _begin(place, config, fresh=fresh)
+            material = _begin(place, config, fresh=fresh, reread=reread)
             if task is not None:
-                mine = chunks[task.number - 1 :: task.of]
+                mine = material.chunks[task.number - 1 :: task.of]
                 with crew_of(workers) as crew:
                     _survey(crew, mine)
                 return None
             if join:
-                _refuse_missing(place, chunks)
-            return _whole(place, chunks, config, workers)
+                _refuse_missing(place, material.chunks)
+            return _whole(place, material, config, workers)
     except OSError as error:
         kept = f"; what was finished lies in {place.spool}, the same command goes on from there"
         begun = (place.spool / _JOB).is_file()
@@ -107,7 +110,10 @@ def _spool(place: Place, *, shared: bool, restart: bool) -> Generator[bool]:
 
     Raises `UserError` where another process is at work there.
     """
-    place.out.parent.mkdir(parents=True, exist_ok=True)
+    _check_place(place.out)
+    new = not place.out.exists()
+    place.out.mkdir(parents=True, exist_ok=True)
+    _take_over(place)
     for left in place.spool.parent.glob(f"{place.spool.name}.*.old"):
         if re.fullmatch(r"\.[0-9a-f]{8}\.old", left.name.removeprefix(place.spool.name)):  # of a killed process
             shutil.rmtree(left, ignore_errors=True)
@@ -125,6 +131,17 @@ def _spool(place: Place, *, shared: bool, restart: bool) -> Generator[bool]:
         yield fresh or restart
     finally:
         os.close(handle)
+        if new:
+            with contextlib.suppress(OSError):  # it holds something
+                place.out.rmdir()
+
+
+def _take_over(place: Place) -> None:
+    """Earlier versions of archsr had the unfinished work beside the output."""
+    beside = place.out.with_name(f".{place.out.name}.preparing")
+    if beside.is_dir() and not place.spool.exists():
+        with contextlib.suppress(OSError):  # on another file system
+            beside.rename(place.spool)
 
 
 def _lock(handle: int, place: Place, *, shared: bool) -> None:
@@ -139,65 +156,97 @@ def _lock(handle: int, place: Place, *, shared: bool) -> None:
         pass
 
 
-def _whole(place: Place, chunks: Sequence[Chunk], config: PrepareConfig, workers: int) -> mf.Manifest:
+def _whole(place: Place, material: Material, config: PrepareConfig, workers: int) -> mf.Manifest:
     with crew_of(workers) as crew:
-        _survey(crew, chunks)
+        _survey(crew, material.chunks)
     tell_new_split(place.out, config)
     # in a process of its own, with no other beside it: what comparing everything with everything takes is given back
     with crew_of(min(workers, 1)) as crew:
-        (decision,) = crew.each(_decide, [(place, chunks, config, max(1, workers))])
+        (decision,) = crew.each(_decide, [(place, material, config, max(1, workers))])
     tell_moved(place.out, decision.moved)
     with crew_of(workers) as crew:
-        entries = entries_of(place, chunks, decision, config, crew)
-        made = assemble(place, entries, decision, config, crew)
-    put_in_place(place, dataset_folder(place, decision, config))
+        again = cut_again(place, material, decision, config, crew)
+        decision = _without_changed(place, again, decision)
+        finished, made = assemble(place, material, again, decision, config, crew)
+    put_in_place(place, finished)
     return made
+
+
+def _without_changed(place: Place, again: Sequence[Chunk], decision: Decision) -> Decision:
+    """Leave out, aloud, what was replaced or removed between two looks at it."""
+    changed = changed_since(place, again, decision)
+    if not changed:
+        return decision
+    some = ", ".join(sorted(changed)[:3]) + (", ..." if changed - set(sorted(changed)[:3]) else "")
+    print(
+        f"archsr: warning: {len(changed)} files were replaced or removed while they were being prepared, and are left "
+        f"out: {some}; prepare again for what they are now",
+        file=sys.stderr,
+    )
+    return without(decision, changed, "replaced or removed while it was being prepared")
 
 
 def _check_place(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; the output must be a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / mf.NAME).is_file():
+    ours = (out / mf.NAME).is_file() or (out / SPOOL).is_dir() or bool(versions(out))
+    if out.is_dir() and not ours and any(out.iterdir()):
         raise UserError(f"{out}: holds other files and is no dataset of ours; choose an empty or new folder")
 
 
 # ---------------------------------------------------------------- survey
 
 
-def _begin(place: Place, config: PrepareConfig, *, fresh: bool) -> list[Chunk]:
-    """The chunks of the survey, the same for every task; refuses to mix them with those of another preparation.
+def _begin(place: Place, config: PrepareConfig, *, fresh: bool, reread: bool) -> Material:
+    """What is known already and the chunks of the survey, the same for every task; refuses to mix those of another
+    preparation with them.
 
     A `fresh` folder of the preparation goes again where there is nothing to prepare.
     """
     try:
         photos = photos_of(place.origin, place.out, place.spool)
-        _check_place(place.out)
         names = photos.names()
+        stamps = {n: f"{photos.stamp(n)}{partner}" for n, partner in zip(names, partners(names, config), strict=True)}
         listing = hashlib.sha256()
-        for name, partner in zip(names, stamps(names, config), strict=True):
-            listing.update(f"{name}\0{photos.stamp(name)}{partner}\n".encode("utf-8", "surrogateescape"))
+        for name, stamp in stamps.items():
+            listing.update(f"{name}\0{stamp}\n".encode("utf-8", "surrogateescape"))
         refuse_few_names(names, config)
     except UserError:
         if fresh:
             shutil.rmtree(place.spool, ignore_errors=True)
         raise
-    _claim(place, photos.origin, listing.hexdigest(), config)
+    known = NOTHING if reread else _known(place, stamps, config)
+    _claim(place, photos.origin, listing.hexdigest(), config, before=known.folder.name)
     for words in unmatched(names, config):
         print(
             f"archsr: warning: {words}; patterns are of whole paths, for example 'villa*/plan-*.png'", file=sys.stderr
         )
     # mixed by a hash, so that neighbours in a shard are strangers
     mixed = sorted(names, key=lambda name: (seed_of(config.seed, "order", name), name))
-    size = min(_LARGEST_CHUNK, max(4, len(mixed) // _LARGEST_CHUNK))
-    groups = [mixed[i : i + size] for i in range(0, len(mixed), size)]
-    return [Chunk(place, config, f"chunk-{number:06d}", group) for number, group in enumerate(groups)]
+    new = [name for name in mixed if name not in known.sources]
+    if known.sources:
+        print(f"{len(known.sources)} of {len(names)} files are as they were in {known.folder}", file=sys.stderr)
+    size = min(_LARGEST_CHUNK, max(4, len(new) // _LARGEST_CHUNK))
+    groups = [new[i : i + size] for i in range(0, len(new), size)]
+    chunks = [Chunk(place, config, f"chunk-{number:06d}", group) for number, group in enumerate(groups)]
+    return Material(chunks, known, {name: stamps[name] for name in mixed})
 
 
-def _claim(place: Place, origin: str, files: str, config: PrepareConfig) -> None:
+def _known(place: Place, stamps: Mapping[str, str], config: PrepareConfig) -> Known:
+    """What the current version has of these files, if it was prepared with the same settings."""
+    folder = current(place.out)
+    try:
+        made = mf.load(folder)
+    except UserError:
+        return NOTHING
+    return NOTHING if _fixed_differences(made.prepare, config) else known_photos(folder, made, stamps)
+
+
+def _claim(place: Place, origin: str, files: str, config: PrepareConfig, *, before: str) -> None:
     """The spool is this preparation's, or one's that differs only in what the survey does not ask for."""
     path = place.spool / _JOB
     if not path.exists():
-        job = {"origin": origin, "files": files, "config": config.model_dump(mode="json")}
+        job = {"origin": origin, "files": files, "before": before, "config": config.model_dump(mode="json")}
         write_bytes(path, json.dumps(job, indent=1, sort_keys=True).encode())
     stored = json.loads(path.read_bytes())
     other = ""
@@ -205,6 +254,8 @@ def _claim(place: Place, origin: str, files: str, config: PrepareConfig) -> None
         other = f"photographs ({stored.get('origin')})"
     elif stored.get("files") != files:
         other = "files (some were added, changed or removed)"
+    elif stored.get("before", "") != before:
+        other = f"photographs taken over ({stored.get('before') or 'none'} there, {before or 'none'} now)"
     elif fixed := _fixed_differences(stored.get("config"), config):
         other = f"settings ({'; '.join(fixed[:3])}{', ...' if len(fixed) > 3 else ''})"
     if other:
@@ -240,21 +291,20 @@ def _refuse_missing(place: Place, chunks: Sequence[Chunk]) -> None:
 # ---------------------------------------------------------------- decide
 
 
-def _decide(job: tuple[Place, Sequence[Chunk], PrepareConfig, int]) -> Decision:
-    place, chunks, config, threads = job
-    rows = {name: row for row, name in enumerate(sorted(name for c in chunks for name in c.paths))}
-    found: dict[int, Source] = {}
-    path = place.spool / "thumbs.npy"
+def _decide(job: tuple[Place, Material, PrepareConfig, int]) -> Decision:
+    place, material, config, threads = job
+    known = material.known
+    rows = {name: row for row, name in enumerate(sorted(material.stamps))}
+    found = {rows[path]: source for path, source in known.sources.items()}
+    path = place.spool / THUMBS
     thumbs = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(rows), 64, 64))
-    for chunk in chunks:
+    if known.sources:
+        thumbs[[rows[name] for name in known.rows]] = known.thumbs()[list(known.rows.values())]
+    for chunk in material.chunks:
         thumbs[[rows[name] for name in chunk.paths]] = read_thumbs(place.spool, chunk.name)
         found |= {rows[r.source.path]: r.source for r in read_chunk(place.spool, chunk.name)}
     thumbs.flush()
     sources = [found[row] for row in range(len(rows))]
     judge(sources, config, place.origin)
-    try:
-        former, anew = former_dataset(place.out, config)
-        return decide(sources, thumbs, former, config, anew=anew, threads=threads)
-    finally:
-        del thumbs
-        path.unlink()
+    former, anew = former_dataset(place.out, config)
+    return decide(sources, thumbs, former, config, anew=anew, threads=threads)

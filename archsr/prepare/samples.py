@@ -160,6 +160,11 @@ def _saved(pixels: Pixels, kind: str, **options: int) -> bytes:
     return buffer.getvalue()
 
 
+def endings_of(config: PrepareConfig) -> tuple[str, ...]:
+    """What the images of a sample can be called in a tar."""
+    return _GT[config.encoding], "lq.webp"
+
+
 def key_of(path: str, number: int) -> str:
     """A key unique to the path: letters, digits, `-` and `_`, as webdataset cuts keys at the first dot."""
     ascii_only = PurePosixPath(path).stem.encode("ascii", "ignore").decode().lower()

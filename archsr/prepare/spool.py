@@ -5,7 +5,6 @@ A chunk is what one worker found in a few dozen files: `NAME.bin` holds the enco
 they are, the chunk is complete.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsr.atomic import replacing, sync_file
+from archsr.digests import agrees, digest_of
 from archsr.prepare.samples import Encoded
 from archsr.prepare.scan import Finding, Source
 
@@ -24,7 +24,7 @@ Thumb = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One encoded sample in a chunk: `members` maps `gt.jpg`, `lq.webp` to (offset, size, SHA-256)."""
+    """One encoded sample in a file: `members` maps `gt.jpg`, `lq.webp` to (offset, size, digest)."""
 
     key: str
     box: tuple[int, int, int, int]
@@ -56,7 +56,7 @@ def write_chunk(folder: Path, name: str, findings: Iterable[tuple[Finding, str, 
             for sample in samples:
                 members: dict[str, tuple[int, int, str]] = {}
                 for ending, content in sample.members.items():
-                    members[ending] = (offset, len(content), hashlib.sha256(content).hexdigest())
+                    members[ending] = (offset, len(content), digest_of(content))
                     offset += out.write(content)
                 stored.append(Stored(sample.key, sample.box, members, sample.extra))
             plain = {"source": asdict(finding.source), "side": side, "samples": [asdict(s) for s in stored]}
@@ -89,14 +89,14 @@ def read_thumbs(folder: Path, name: str) -> Thumb:
     return np.load(folder / f"{name}.npy")
 
 
-def read_members(folder: Path, name: str, stored: Stored) -> dict[str, bytes]:
-    """The encoded pictures of a sample. Raises OSError if they are not what was written."""
+def read_members(path: Path, stored: Stored) -> dict[str, bytes]:
+    """The encoded pictures of a sample in the file `path`. Raises OSError if they are not what was written."""
     members: dict[str, bytes] = {}
-    with (folder / f"{name}.bin").open("rb") as blob:
+    with path.open("rb") as blob:
         for ending, (offset, size, digest) in stored.members.items():
             blob.seek(offset)
             content = blob.read(size)
-            if hashlib.sha256(content).hexdigest() != digest:
-                raise OSError(f"{folder / name}.bin: {stored.key} is not what was written; remove the folder")
+            if not agrees(content, digest):
+                raise OSError(f"{path}: {stored.key} is not what was written; prepare again with --restart --reread")
             members[ending] = content
     return members

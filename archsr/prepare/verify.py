@@ -12,6 +12,7 @@ from tqdm import tqdm
 from archsr import manifest as mf
 from archsr.atomic import sha256
 from archsr.errors import UserError
+from archsr.versions import current
 
 _FOR_A_VERDICT = 6  # scenes; evaluate.statistics says why
 
@@ -57,6 +58,7 @@ def _members(folder: Path, shard: mf.Shard) -> Iterator[str]:
 
 def inspect_dataset(folder: Path, *, check: bool = True) -> str:
     """The summary of a dataset for people. Raises `UserError` naming the first fault if `check` finds any."""
+    folder = current(folder)
     made = mf.load(folder)
     if check:
         found = list(problems(folder, made))

@@ -1,6 +1,5 @@
 """Shards on disk: byte-identical for the same samples, read back before they count."""
 
-import hashlib
 import json
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -11,19 +10,24 @@ from typing import Any
 from webdataset.writer import TarWriter
 
 from archsr.atomic import replacing, sha256, sync_file
-from archsr.digests import digest_of
+from archsr.digests import agrees, digest_of
 from archsr.manifest import Member, Sample, Shard, SplitName, index_line
 from archsr.prepare.decide import Decision
+from archsr.prepare.known import stored_in
 from archsr.prepare.scan import Source
 from archsr.prepare.spool import Stored, read_chunk, read_members
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A photograph's place in the spool, and what its samples say of it."""
+    """A photograph whose samples are to be written: where they are now, and what they shall say of it.
+
+    `chunk`: of the spool, or with `record` -1 the shard of the version before. `samples`: how many.
+    """
 
     chunk: str
     record: int
+    samples: int
     path: str
     scene: str
     tags: tuple[str, ...]
@@ -31,12 +35,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard to put together from the spool."""
+    """One shard to put together from the spool and from the shards of the version `before`.
+
+    `endings`: of the images, as `gt.jpg`.
+    """
 
     spool: Path
+    before: Path
     folder: Path
     name: str
     entries: Sequence[Entry]
+    endings: tuple[str, ...]
 
 
 def write_shard(job: ShardJob) -> Shard:
@@ -45,7 +54,7 @@ def write_shard(job: ShardJob) -> Shard:
     if not index.is_file():
         samples = list(_samples(job))
         with replacing(tar) as temporary:
-            _write_tar(temporary, job.spool, samples)
+            _write_tar(temporary, samples)
         with replacing(index) as temporary:
             temporary.write_bytes(b"".join(index_line(s) for s in _read_back(tar, samples)))
     return Shard(
@@ -61,6 +70,7 @@ def write_shard(job: ShardJob) -> Shard:
 @dataclass(frozen=True)
 class _Ready:
     entry: Entry
+    file: Path
     stored: Stored
     about: dict[str, Any]
 
@@ -68,22 +78,27 @@ class _Ready:
 def _samples(job: ShardJob) -> Iterator[_Ready]:
     chunk, records = "", []
     for entry in job.entries:
-        if entry.chunk != chunk:
-            chunk, records = entry.chunk, list(read_chunk(job.spool, entry.chunk))
-        record = records[entry.record]
-        for stored in record.samples:
+        if entry.record < 0:
+            file = job.before / entry.chunk
+            digest, samples = stored_in(job.before, entry.chunk, job.endings)[entry.path]
+        else:
+            file = job.spool / f"{entry.chunk}.bin"
+            if entry.chunk != chunk:
+                chunk, records = entry.chunk, list(read_chunk(job.spool, entry.chunk))
+            digest, samples = records[entry.record].source.sha256, records[entry.record].samples
+        for stored in samples:
             about: dict[str, Any] = {
                 "photo": entry.path,
-                "photo_sha256": record.source.sha256,
+                "photo_sha256": digest,
                 "scene": entry.scene,
                 "tags": "\n".join(entry.tags),  # a list is of no type where it is empty, and `datasets` would stop
                 "box": stored.box,
                 **stored.extra,
             }
-            yield _Ready(entry, stored, about)
+            yield _Ready(entry, file, stored, about)
 
 
-def _write_tar(path: Path, spool: Path, samples: Sequence[_Ready]) -> None:
+def _write_tar(path: Path, samples: Sequence[_Ready]) -> None:
     with (
         path.open("wb") as stream,
         # fixed time and owner: TarWriter would stamp the current time, and two equal runs would differ
@@ -91,7 +106,7 @@ def _write_tar(path: Path, spool: Path, samples: Sequence[_Ready]) -> None:
     ):
         for ready in samples:
             about = json.dumps(ready.about, sort_keys=True).encode()
-            members = read_members(spool, ready.entry.chunk, ready.stored)
+            members = read_members(ready.file, ready.stored)
             writer.write({"__key__": ready.stored.key, **members, "json": about})
 
 
@@ -104,13 +119,13 @@ def _read_back(tar: Path, samples: Sequence[_Ready]) -> Iterator[Sample]:
     with tar.open("rb") as stream:
         for ready in samples:
             wanted = {ending: digest for ending, (_, _, digest) in ready.stored.members.items()}
-            wanted["json"] = hashlib.sha256(json.dumps(ready.about, sort_keys=True).encode()).hexdigest()
+            wanted["json"] = digest_of(json.dumps(ready.about, sort_keys=True).encode())
             members: dict[str, Member] = {}
             for ending, digest in wanted.items():
                 offset, size = places[f"{ready.stored.key}.{ending}"]
                 stream.seek(offset)
                 content = stream.read(size)
-                if hashlib.sha256(content).hexdigest() != digest:
+                if not agrees(content, digest):
                     raise OSError(f"{tar}: {ready.stored.key}.{ending} reads back differently from what was written")
                 members[ending.split(".")[0]] = Member(offset, size, digest_of(content))
             entry = ready.entry

@@ -1,12 +1,14 @@
 """The dataset of a run, checked before anything else begins."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from archsr import manifest as mf
 from archsr.config import TagChoice, TrainConfig
 from archsr.errors import UserError
 from archsr.remote import Place, Remote, place_of
 from archsr.stream.choice import Choice, choose
+from archsr.versions import versions
 from archsr.world import World
 
 FEW_SCENES = 3  # fewer for validation say little
@@ -46,10 +48,15 @@ class Data:
         return f"{text}\n{self.choice.table()}" if self.choice else text
 
 
-def open_data(config: TrainConfig) -> Data:
-    """The dataset, checked against the config and the files."""
+def open_data(config: TrainConfig, *, trained_on: str = "") -> Data:
+    """The dataset, checked against the config and the files: its current version, or that which was `trained_on`.
+
+    `trained_on` is a fingerprint; a version that has it is taken, where there is one.
+    """
     folder = place_of(config.data.shards, config.data)
     manifest = mf.load(folder)
+    if trained_on not in ("", manifest.fingerprint) and (earlier := _version_of(config.data.shards, trained_on)):
+        folder, manifest = earlier
     if manifest.scale != config.model.scale:
         raise UserError(f"{folder}: pairs of scale {manifest.scale}, but model.scale is {config.model.scale}")
     train = manifest.splits["train"].shards
@@ -64,9 +71,18 @@ def open_data(config: TrainConfig) -> Data:
     return data
 
 
-def open_together(config: TrainConfig, world: World) -> Data:
+def _version_of(shards: str, fingerprint: str) -> tuple[Path, mf.Manifest] | None:
+    """The version of a local dataset with this fingerprint; also one by an earlier archsr, beside the versions."""
+    folder = Path(shards)
+    for version in (folder, *versions(folder)):
+        if (version / mf.NAME).is_file() and (made := mf.load(version)).fingerprint == fingerprint:
+            return version, made
+    return None
+
+
+def open_together(config: TrainConfig, world: World, *, trained_on: str = "") -> Data:
     """As `open_data`, by every rank: where one cannot, none goes on, nor where two see different datasets."""
-    data = world.together(lambda: open_data(config))  # all ranks
+    data = world.together(lambda: open_data(config, trained_on=trained_on))  # all ranks
     seen = world.gather(data.manifest.fingerprint)  # all ranks
     if len(set(seen)) > 1:
         raise UserError(

@@ -127,7 +127,7 @@ def rebuild(path: Path, *, overrides: list[str], device: torch.device | None = N
     """
     stored = _read(path)
     config = config_file.check(TrainConfig, config_file.with_overrides(stored["config"], overrides), where=str(path))
-    data = open_data(config)
+    data = open_data(config, trained_on=stored["fingerprint"])
     if data.manifest.fingerprint != stored["fingerprint"]:
         raise UserError(f"{data.folder}: other samples than {path} has; name its dataset: --set data.shards=FOLDER")
     lost = sum(row["batch"] is None for row in stored["rows"])

@@ -6,7 +6,6 @@ import re
 import shutil
 import tarfile
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,14 +23,19 @@ from archsr.images import pixels_to_tensor, read_photo, tensor_to_pixels
 from archsr.prepare.pipeline import prepare
 from archsr.prepare.verify import inspect_dataset, problems, summary
 from archsr.stream.reader import ShardReader
+from archsr.versions import current
 
 
 def content(folder):
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+    return {p.name: p.read_bytes() for p in sorted(current(folder).iterdir())}
 
 
 def sources(folder):
-    return [json.loads(line) for line in (folder / "sources.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (current(folder) / "sources.jsonl").read_text().splitlines()]
+
+
+def made_of(folder):
+    return mf.load(current(folder))
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
@@ -53,6 +57,7 @@ def test_every_file_is_accounted_for(photos, shards):
 
 
 def samples(folder, side):
+    folder = current(folder)
     made = mf.load(folder)
     return [s for shard in made.splits[side].shards for s in mf.read_index(folder, shard)]
 
@@ -119,16 +124,16 @@ def test_adding_photographs_keeps_the_old_ones_where_they_were(photos, shards, p
 def test_other_shares_split_a_dataset_anew_and_say_so(messy, tmp_path, capsys):
     out = tmp_path / "out"
     prepare(messy, out, SETTINGS)
-    first = mf.load(out)
+    first = made_of(out)
     prepare(messy, out, SETTINGS.model_copy(update={"tile": 160}))
     assert "another split" not in capsys.readouterr().err
     prepare(messy, out, SETTINGS.model_copy(update={"test": 0.5}))
     said = capsys.readouterr().err
     assert "is there with another split (test 0.3, now 0.5); photographs may change sides" in said
     assert re.search(r"\d+ photographs change sides \(.*\d+ from train to test.*\): project .*train it anew", said)
-    assert mf.load(out).splits["test"].scenes > first.splits["test"].scenes
+    assert made_of(out).splits["test"].scenes > first.splits["test"].scenes
     fresh = prepare(messy, tmp_path / "fresh", SETTINGS.model_copy(update={"test": 0.5}))
-    assert mf.load(out).fingerprint == fresh.fingerprint
+    assert made_of(out).fingerprint == fresh.fingerprint
 
 
 def test_renamed_projects_stay_on_their_sides(messy, tmp_path, capsys):
@@ -277,7 +282,7 @@ def test_sets_one_could_not_trust_are_refused(messy, tmp_path, change, word):
     change(messy)
     with pytest.raises(UserError, match=word):
         prepare(messy, tmp_path / "out", SETTINGS)
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "current").exists()
 
 
 def test_bad_files_can_stop_at_once(messy, tmp_path):
@@ -287,7 +292,7 @@ def test_bad_files_can_stop_at_once(messy, tmp_path):
 
 
 def test_the_output_may_not_swallow_other_files(messy, tmp_path):
-    with pytest.raises(UserError, match="lie inside the output"):
+    with pytest.raises(UserError, match="holds other files"):
         prepare(messy / "project 1", messy, SETTINGS)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
@@ -319,17 +324,20 @@ def test_an_output_that_is_a_link_stays_one(messy, tmp_path):
     for _ in range(2):
         prepare(messy, link, SETTINGS)
         assert link.is_symlink()
-        assert mf.load(real).splits["train"].samples > 0
+        assert made_of(real).splits["train"].samples > 0
         assert [p.name for p in real.parent.iterdir()] == ["set"]
 
 
-def test_a_mount_point_is_refused_before_the_work(messy, tmp_path, monkeypatch):
-    """It failed after all of it, each time."""
-    (tmp_path / "out").mkdir()
-    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path / "out")
-    with pytest.raises(UserError, match="out: is a mount point, .*give a folder in it"):
-        prepare(messy, tmp_path / "out", SETTINGS)
-    assert list((tmp_path / "out").iterdir()) == []
+def test_an_output_that_is_mounted_stays_the_same_folder(messy, tmp_path):
+    """It failed after all of the work, each time: nothing is written beside the output, and it is never moved."""
+    out = tmp_path / "mounted"
+    out.mkdir()
+    before, others = out.stat().st_ino, sorted(tmp_path.iterdir())
+    for number in range(2):
+        prepare(messy, out, SETTINGS.model_copy(update={"samples_per_shard": 8 + number}))
+        assert out.stat().st_ino == before
+        assert sorted(tmp_path.iterdir()) == others
+    assert sorted(p.name for p in out.iterdir()) == ["current", "v1", "v2"]
 
 
 def test_an_output_inside_the_photographs_is_not_read_as_input(messy):
@@ -340,7 +348,7 @@ def test_an_output_inside_the_photographs_is_not_read_as_input(messy):
 
 def test_the_summary_names_what_was_left_out(messy, tmp_path):
     (messy / "project 0" / "text.jpg").write_bytes(b"hello")
-    text = summary(prepare(messy, tmp_path / "out", SETTINGS), tmp_path / "out")
+    text = summary(prepare(messy, tmp_path / "out", SETTINGS), current(tmp_path / "out"))
     assert "13 files found, 12 photographs kept, 1 left out" in text
     assert "project 0/text.jpg: not a picture that can be read" in text
 
@@ -350,7 +358,8 @@ def test_the_summary_names_what_was_left_out(messy, tmp_path):
 
 def test_inspect_verifies_every_file(shards, tmp_path):
     assert "every file verified" in inspect_dataset(shards)
-    names = [p.name for p in shards.iterdir() if p.name not in (mf.NAME, "report.html")]
+    others = (mf.NAME, "report.html", "stamps.json", "thumbs.npy")
+    names = [p.name for p in shards.iterdir() if p.name not in others]
     for name in names:
         copy = tmp_path / name
         shutil.copytree(shards, copy)
@@ -440,8 +449,9 @@ def test_it_also_reads_shards_of_mixed_photographs(photos, prepare_config, tmp_p
         else:
             shutil.copy(path, target)
     prepare(tmp_path / "photos", tmp_path / "shards", prepare_config.model_copy(update=changes))
-    made = mf.load(tmp_path / "shards")
-    files = {side: [str(tmp_path / "shards" / s.file) for s in split.shards] for side, split in made.splits.items()}
+    made = made_of(tmp_path / "shards")
+    folder = current(tmp_path / "shards")
+    files = {side: [str(folder / s.file) for s in split.shards] for side, split in made.splits.items()}
     opened = datasets.load_dataset("webdataset", data_files=files, cache_dir=str(tmp_path / "cache"))
     assert len(opened["train"]) == made.splits["train"].samples
     assert {row[member].format for row in opened["train"]} == set(formats)

@@ -16,10 +16,11 @@ from archsr import manifest as mf
 from archsr.errors import UserError
 from archsr.prepare import survey as survey_module
 from archsr.prepare.pipeline import Task, prepare
+from archsr.versions import current
 
 
 def content(folder):
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+    return {p.name: p.read_bytes() for p in sorted(current(folder).iterdir())}
 
 
 @pytest.mark.parametrize("tasks", [2, 4, 7])
@@ -29,10 +30,10 @@ def test_tasks_and_join_are_one_preparation(photos, shards, prepare_config, tmp_
         with pytest.raises(UserError, match="parts are missing"):
             prepare(photos, out, prepare_config, join=True)
         assert prepare(photos, out, prepare_config, task=Task(number, tasks)) is None
-        assert not out.exists()
+        assert [p.name for p in out.iterdir()] == [".preparing"]
     prepare(photos, out, prepare_config, join=True)
     assert content(out) == content(shards)
-    assert [p.name for p in tmp_path.iterdir()] == ["joined"]
+    assert sorted(p.name for p in out.iterdir()) == ["current", "v1"]
 
 
 @pytest.mark.parametrize("stop", range(1, 13))
@@ -54,7 +55,7 @@ def test_an_error_anywhere_loses_nothing_and_leaves_no_dataset(
     with pytest.raises(KeyboardInterrupt):
         prepare(photos, out, prepare_config)
     monkeypatch.undo()
-    assert not out.exists()
+    assert not (out / "current").exists()
     prepare(photos, out, prepare_config)
     assert content(out) == content(shards)
 
@@ -84,14 +85,14 @@ def test_killed_while_its_pieces_are_removed_the_next_one_works(photos, shards, 
     monkeypatch.undo()
     again = prepare(photos, out, prepare_config)
     assert again.fingerprint == mf.load(shards).fingerprint
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert sorted(p.name for p in out.iterdir()) == ["current", "v1"]
 
 
 def test_two_at_once_do_not_spoil_each_other(photos, prepare_config, tmp_path):
     """The second died of files that the first had removed. Tasks share the folder, a whole preparation does not."""
     out = tmp_path / "out"
     prepare(photos, out, prepare_config, task=Task(1, 2))
-    with (tmp_path / ".out.preparing" / "lock").open() as held:
+    with (tmp_path / "out" / ".preparing" / "lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_SH)  # as another task
         for restart in (False, True):
             with pytest.raises(UserError, match="another archsr prepare is at work on it"):
@@ -139,7 +140,7 @@ def test_ctrl_c_once_or_twice_ends_it_soon_and_quietly(photos, prepare_config, t
     command = [*command_for(photos, tmp_path / "out", prepare_config, tmp_path), "--workers", "2"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, start_new_session=True, **pipes)
-    while not (tmp_path / ".out.preparing" / "job.json").exists():
+    while not (tmp_path / "out" / ".preparing" / "job.json").exists():
         time.sleep(0.01)
     time.sleep(first)
     os.killpg(process.pid, signal.SIGINT)
