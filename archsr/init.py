@@ -1,8 +1,10 @@
 """`archsr init`: a training config for these photographs and this machine, with a reason beside each choice."""
 
+import contextlib
 import math
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +19,15 @@ from archsr.errors import UserError
 from archsr.init_text import TEMPLATE
 from archsr.models.download import cached
 from archsr.models.ncnn import ncnn_at_hand
+from archsr.prepare.crew import progress
 from archsr.prepare.scenes import Scenes, assign, unite
 from archsr.training.data import FEW_SCENES
 from archsr.training.fit import available
-from archsr.training.plan import fitting
+from archsr.training.plan import fitting, ways
 from archsr.training.precision import cpu_has_bf16
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif"}
-_LOOKED_AT = 400  # pictures whose sizes are read
+_LOOKED_AT = 400  # pictures at most whose sizes are read
 _SCENES = 8  # test scenes: six are the least for a verdict, and some may turn out to be the same
 _FEW, _MANY = 300, 3000  # photographs
 _OFFLINE = "ncnn:realesrgan-x4plus"
@@ -91,16 +94,10 @@ def look_at(photos: Path) -> Photos:
     """Count a folder's pictures and scenes by their names, and read the sizes of some evenly spread ones."""
     if not photos.is_dir():
         raise UserError(f"{photos}: no such folder")
-    paths = sorted(p for p in photos.rglob("*") if _is_picture(p))
+    paths = sorted(_pictures(photos))
     if not paths:
         raise UserError(f"{photos}: no pictures in it (looked for {', '.join(sorted(_ENDINGS))})")
-    sides: list[int] = []
-    for path in paths[:: max(1, len(paths) // _LOOKED_AT)]:
-        try:
-            with Image.open(path) as image:
-                sides.append(min(image.size))
-        except (OSError, Image.DecompressionBombError):
-            continue  # archsr prepare reports each
+    sides = _sides(paths[:: math.ceil(len(paths) / _LOOKED_AT)])
     if not sides:
         raise UserError(f"{photos}: none of its {len(paths)} picture files can be read")
     names = [p.relative_to(photos).as_posix() for p in paths]
@@ -109,8 +106,38 @@ def look_at(photos: Path) -> Photos:
     return Photos(len(paths), len(scenes.parts), sorted(sides)[len(sides) // 2], val, test)
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in _ENDINGS and not path.name.startswith("._") and path.is_file()
+def _pictures(photos: Path) -> list[Path]:
+    """The picture files of a folder tree by their endings. Not in linked folders, nor in those without rights."""
+    found, folders = list[Path](), [photos]
+    with progress("looking for pictures", None) as advance:
+        while folders:
+            with contextlib.suppress(PermissionError), os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry))
+                        continue
+                    found += [Path(entry)] if _is_picture(entry) else []
+                    advance(1)
+    return found
+
+
+def _is_picture(entry: os.DirEntry[str]) -> bool:
+    """Without a question to the disk, but for links: in large folders on a network each takes a while."""
+    if Path(entry).suffix.lower() not in _ENDINGS or entry.name.startswith("._"):
+        return False
+    return entry.is_file(follow_symlinks=False) or Path(entry).is_file()
+
+
+def _sides(paths: Sequence[Path]) -> list[int]:
+    """The smaller side of each that can be read, in pixels."""
+    sides: list[int] = []
+    with progress("reading sizes", len(paths)) as advance:
+        for path in paths:
+            # archsr prepare reports each that cannot
+            with contextlib.suppress(OSError, Image.DecompressionBombError), Image.open(path) as image:
+                sides.append(min(image.size))
+            advance(1)
+    return sides
 
 
 def machine(memory: int | None = None) -> Machine:
@@ -187,7 +214,8 @@ def _with_weights(on: Machine) -> dict[str, object]:
 def _within(text: str, on: Machine) -> str:
     """The same with a micro-batch and recomputing that fit into the memory. Raises `UserError` where nothing does."""
     config = config_file.check(TrainConfig, tomli.loads(text), where="init")
-    option = fitting(config, on.memory, processes=max(1, on.gpus))
+    with progress("forecasting memory", len(list(ways(config))), unit="way") as advance:
+        option = fitting(config, on.memory, processes=max(1, on.gpus), progress=advance)
     size = f"{on.memory / 2**30:.1f} GiB"
     if option is None:
         side = config.data.gt_size

@@ -1,7 +1,9 @@
 """A config for these photographs and this machine."""
 
 import contextlib
+import os
 import re
+import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import product
@@ -53,6 +55,65 @@ def test_photographs_are_counted_by_project(tmp_path):
     (tmp_path / "in" / "bad.jpg").write_text("x")
     found = look_at(tmp_path / "in")
     assert (found.count, found.scenes, found.side) == (13, 5, 300)
+
+
+def test_every_file_is_told_to_whoever_waits(tmp_path, monkeypatch):
+    told = {}
+
+    @contextlib.contextmanager
+    def progress(title, total, **_):
+        told[title] = [total, 0]
+
+        def advance(count):
+            told[title][1] += count
+
+        yield advance
+
+    for number in range(850):
+        (tmp_path / f"IMG_{number}.jpg").touch()
+    Image.new("RGB", (40, 30)).save(tmp_path / "IMG_0.jpg")
+    (tmp_path / "notes.txt").touch()
+    monkeypatch.setattr("archsr.init.progress", progress)
+    assert look_at(tmp_path).count == 850
+    assert told["looking for pictures"] == [None, 851]
+    total, done = told["reading sizes"]
+    assert total == done <= 400
+
+
+def test_every_way_that_is_forecast_is_told(monkeypatch):
+    told = []
+
+    @contextlib.contextmanager
+    def progress(title, total, **_):
+        told.append([title, total, 0])
+
+        def advance(count):
+            told[-1][2] += count
+
+        yield advance
+
+    monkeypatch.setattr("archsr.init.progress", progress)
+    config_for(replace(SOME, count=30000), Machine(1, 2 * 2**30, True, 8), name="x", shards="shards/x")
+    ((title, total, done),) = told
+    assert title == "forecasting memory"
+    assert total == done > 1
+
+
+def test_a_word_comes_before_the_slow_imports(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "archsr.init", None)
+    with pytest.raises(ImportError):
+        main(["init", str(tmp_path)])
+    assert f"looking at the photographs in {tmp_path}" in capsys.readouterr().err
+
+
+def test_what_is_no_file_or_leads_back_is_not_looked_at(tmp_path):
+    photographs(tmp_path / "in")
+    os.mkfifo(tmp_path / "in" / "pipe.jpg")
+    (tmp_path / "in" / "folder.jpg").mkdir()
+    (tmp_path / "in" / "round").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "dead.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "in" / "round.jpg").symlink_to(tmp_path / "in" / "round.jpg")
+    assert look_at(tmp_path / "in").count == 12
 
 
 WHOLE = [pytest.param(*pair, marks=pytest.mark.slow, id=f"{pair}, 23 blocks") for pair in ((30000, 4), (1000, 16))]

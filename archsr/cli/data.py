@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ def add(verbs: "Verbs") -> None:
 
 
 def _init(args: argparse.Namespace) -> int:
+    # before the imports, which take seconds
+    print(f"archsr: looking at the photographs in {args.photos} and at this machine", file=sys.stderr, flush=True)
     from archsr.init import init
 
     print(init(args.photos, args.out, shards=args.shards, memory=args.memory, force=args.force, dry_run=args.dry_run))

@@ -57,10 +57,10 @@ class Crew:
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int) -> Generator[Callable[[int], None]]:
-    """A bar on a terminal; in a log, a line every half minute."""
+def progress(title: str, total: int | None, *, unit: str = "file") -> Generator[Callable[[int], None]]:
+    """A bar on a terminal; in a log, a line every half minute. Without a `total` there is no time left to tell."""
     if sys.stderr.isatty():
-        with tqdm(total=total, desc=title, unit="file", leave=False) as bar:
+        with tqdm(total=total, desc=title, unit=unit, leave=False) as bar:
 
             def step(count: int) -> None:
                 bar.update(count)
@@ -76,10 +76,16 @@ def progress(title: str, total: int) -> Generator[Callable[[int], None]]:
         now = time.monotonic()
         if now - spoken >= _QUIET_SECONDS:
             spoken = now
-            left = tqdm.format_interval((now - started) / max(done, 1) * (total - done))
-            print(f"{title}: {done} of {total}, {done / (now - started):.1f}/s, left {left}", file=sys.stderr)
+            print(f"{title}: {_so_far(done, total, now - started)}", file=sys.stderr, flush=True)
 
     yield advance
+
+
+def _so_far(done: int, total: int | None, seconds: float) -> str:
+    if total is None:
+        return f"{done}, {done / seconds:.1f}/s"
+    left = tqdm.format_interval(seconds / max(done, 1) * (total - done))
+    return f"{done} of {total}, {done / seconds:.1f}/s, left {left}"
 
 
 @contextlib.contextmanager

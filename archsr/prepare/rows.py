@@ -56,12 +56,30 @@ class RowPhotos(Photos):
         return found.cast_column(self._picture, datasets.Image(decode=False))
 
     @cached_property
+    def _pictures(self) -> "Dataset":
+        """The column of pictures alone: whoever asks for a row of it gets the picture's bytes and nothing else."""
+        return self._dataset.select_columns([self._picture])
+
+    @cached_property
+    def _plain(self) -> "Dataset | None":
+        """The columns of texts, numbers and classes, if there are any."""
+        import datasets
+
+        def is_plain(kind: object) -> bool:
+            return isinstance(kind, datasets.ClassLabel) or (
+                isinstance(kind, datasets.Value) and "binary" not in kind.dtype
+            )
+
+        names = [name for name, kind in self._dataset.features.items() if is_plain(kind)]
+        return self._dataset.select_columns(names) if names else None
+
+    @cached_property
     def _rows(self) -> dict[str, int]:
         """The row of every name."""
         rows: dict[str, int] = {}
         place = local_place(self.spec.text)
         root = place.resolve() if place and place.is_dir() else None
-        for number, (label, path) in enumerate(zip(self._labels(), self._paths(), strict=True)):
+        for number, (label, (path, _)) in enumerate(zip(self._labels(), self._places, strict=True)):
             base = PurePosixPath(path.replace("\\", "/")).name or f"row-{number:07d}"
             name = f"{label}/{base}"
             if root and Path(path).is_absolute() and Path(path).resolve().is_relative_to(root):
@@ -80,27 +98,28 @@ class RowPhotos(Photos):
                 return ["" if n is None or n < 0 else kind.names[n].replace("/", "_") for n in numbers]
         return [""] * len(found)
 
-    def _paths(self) -> list[str]:
-        """The path stored with every row, empty where there is none; the pictures' bytes are not touched."""
-        found = self._dataset
-        only = found.select_columns([self._picture]).with_format("arrow")
-        paths: list[str] = []
-        for batch in cast(Any, only.iter(batch_size=_BATCH)):
-            column = batch.column(self._picture).combine_chunks()
-            paths += [path or "" for path in column.field("path").to_pylist()]
-        return paths
+    @cached_property
+    def _places(self) -> list[tuple[str, bool]]:
+        """Of every row the stored path, empty where there is none, and whether it holds bytes, which stay untouched."""
+        import pyarrow.compute
+
+        field = cast(Any, pyarrow.compute).struct_field  # unlike combine_chunks it copies nothing
+        places: list[tuple[str, bool]] = []
+        for batch in cast(Any, self._pictures.with_format("arrow").iter(batch_size=_BATCH)):
+            column = batch.column(self._picture)
+            paths, held = field(column, "path").to_pylist(), field(column, "bytes").is_valid().to_pylist()
+            places += [(path or "", here) for path, here in zip(paths, held, strict=True)]
+        return places
 
     def _find(self) -> list[str]:
         return list(self._rows)
 
-    def _row(self, name: str) -> Mapping[str, Any]:
-        return cast(Mapping[str, Any], self._dataset[self._rows[name]])
-
     def read(self, name: str) -> bytes:
         """See `Photos`."""
-        picture = self._row(name)[self._picture] or {}
-        content, path = picture.get("bytes"), picture.get("path")
-        if content is not None:
+        number = self._rows[name]
+        path, held = self._places[number]
+        if held:
+            content = cast(Mapping[str, Any], self._pictures[number])[self._picture]["bytes"]
             check_size(len(content), self.spec.max_bytes)
             return bytes(content)
         if not path:
@@ -111,25 +130,24 @@ class RowPhotos(Photos):
 
     def stamp(self, name: str) -> str:
         """The dataset's fingerprint and size, the row, and the file where the row only names one."""
-        found = self._dataset
-        mark = f"{found._fingerprint}-{len(found)}-{self._rows[name]}"  # pyright: ignore[reportPrivateUsage]
-        picture = self._row(name)[self._picture] or {}
-        outside = picture.get("bytes") is None and picture.get("path")
-        return f"{mark}-{stamp_file(Path(outside))}" if outside else mark
+        found, number = self._dataset, self._rows[name]
+        mark = f"{found._fingerprint}-{len(found)}-{number}"  # pyright: ignore[reportPrivateUsage]
+        path, held = self._places[number]
+        return f"{mark}-{stamp_file(Path(path))}" if path and not held else mark
 
     def columns(self, name: str) -> dict[str, str]:
         """The row's other columns that hold one text, number or class each; empty values are left out."""
         import datasets
 
+        if self._plain is None:
+            return {}
         found: dict[str, str] = {}
-        kinds = self._dataset.features
-        for column, value in self._row(name).items():
+        kinds = self._plain.features
+        for column, value in cast(Mapping[str, Any], self._plain[self._rows[name]]).items():
             kind = kinds[column]
-            if value is None or column == self._picture:
-                continue
             if isinstance(kind, datasets.ClassLabel):
-                found[column] = kind.names[value] if value >= 0 else ""
-            elif isinstance(kind, datasets.Value) and not isinstance(value, bytes):
+                found[column] = kind.names[value] if value is not None and value >= 0 else ""
+            elif value is not None:
                 found[column] = str(value)
         return {column: text for column, text in found.items() if text}
 

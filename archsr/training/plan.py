@@ -1,6 +1,6 @@
 """What fits: memory and arithmetic of a config and its alternatives, from shapes alone: no data, weights or GPU."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -112,10 +112,12 @@ def _possible(config: TrainConfig) -> list[Recompute]:
     return [p for p in _PIECES if problem_with_recomputing(config.model, p) is None]
 
 
-def fitting(config: TrainConfig, memory: int, *, processes: int = 1) -> Option | None:
+def fitting(
+    config: TrainConfig, memory: int, *, processes: int = 1, progress: Callable[[int], None] | None = None
+) -> Option | None:
     """The fastest way to train the config's layers within `memory` bytes: micro-batch and what is recomputed.
 
-    None where not even one sample fits.
+    None where not even one sample fits. `progress` is told how many more of the `ways` are forecast.
     """
     if memory <= FRAMEWORK:
         return None
@@ -123,12 +125,17 @@ def fitting(config: TrainConfig, memory: int, *, processes: int = 1) -> Option |
     whole = option(_way(config, "none", losses=False, discriminator=False, size=share), processes=processes)
     if whole.memory <= memory:  # nothing is faster, and the others take a while to find
         return whole
-    ways = (w for way in _ways(config) for w in _sizes(way, share, processes) if w.memory <= memory)
+    found: list[Option] = []
+    for way in ways(config):
+        found += [w for w in _sizes(way, share, processes) if w.memory <= memory]
+        if progress:
+            progress(1)
     # of ways alike in arithmetic the one with the smallest pieces, which comes first
-    return min(ways, key=lambda w: w.cost, default=None)
+    return min(found, key=lambda w: w.cost, default=None)
 
 
-def _ways(config: TrainConfig) -> Iterator[TrainConfig]:
+def ways(config: TrainConfig) -> Iterator[TrainConfig]:
+    """The config with everything that may be recomputed, one sample at a time."""
     learned = any(name in FEATURE_LOSSES for name in config.losses.terms())
     judged = config.losses.gan.weight > 0 and isinstance(config.discriminator, UNetConfig)
     for pieces, losses, judge in product(_possible(config), (False, True), (False, True)):

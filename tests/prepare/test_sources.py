@@ -12,8 +12,10 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import unicodedata
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -447,6 +449,76 @@ def test_columns_and_labels_of_rows(kinds, pictures):
     assert photos.columns(first) == {"label": "project 00", "architect": "Gaudí", "year": "1900"}
     assert photos.columns(second) == {"label": "project 01", "architect": "Gaudí"}
     assert open_photos(kinds["folder"]).columns(first) == {}
+
+
+def row_groups(files, place, size):
+    """A Parquet file with so many rows in each group."""
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(as_dataset(files).data.table.combine_chunks(), place, row_group_size=size)
+    return str(place)
+
+
+def test_the_picture_of_a_row_is_read_once(pictures, tmp_path, monkeypatch):
+    """Names, stamps and columns come without it. Left aside: the report, which shows a few pictures again."""
+    import datasets
+
+    taken, real = Counter(), datasets.Dataset.__getitem__
+
+    def counting(self, key):
+        found = real(self, key)
+        if isinstance(key, int) and isinstance(found, dict) and (found.get("image") or {}).get("bytes"):
+            taken[found["image"]["path"]] += 1
+        return found
+
+    monkeypatch.setattr(datasets.Dataset, "__getitem__", counting)
+    monkeypatch.setattr("archsr.prepare.assemble.write_report", lambda path, *_: path.touch())
+    prepare(row_groups(pictures, tmp_path / "d.parquet", 5), tmp_path / "out", SETTINGS)
+    assert taken == dict.fromkeys((name.split("/")[1] for name in pictures), 1)
+
+
+def test_what_is_known_of_rows_takes_no_memory_for_their_pictures(tmp_path):
+    import pyarrow
+
+    size = 1 << 20
+    files = {f"project {i}/{i}.jpg": bytes([i]) * size for i in range(6)}
+    place = row_groups(files, tmp_path / "d.parquet", 2)
+    open_photos(place, unpack_to=tmp_path).names()
+    photos, usual = open_photos(place, unpack_to=tmp_path), pyarrow.default_memory_pool()
+    pool = pyarrow.proxy_memory_pool(usual)
+    pyarrow.set_memory_pool(pool)
+    tracemalloc.start()
+    try:
+        names = photos.names()
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        for name in names:
+            assert photos.stamp(name)
+            assert photos.columns(name)["architect"] == "Gaudí"
+        assert tracemalloc.get_traced_memory()[1] - before < size
+        assert pool.max_memory() < size
+    finally:
+        tracemalloc.stop()
+        pyarrow.set_memory_pool(usual)
+    assert {name: photos.read(name) for name in names} == files
+
+
+def test_pictures_beside_the_picture_are_left_alone(tmp_path):
+    import datasets
+
+    kinds = {"style": datasets.Value("string"), "raw": datasets.Value("binary"), "mask": datasets.Image()}
+    features = datasets.Features({"image": datasets.Image(), **kinds})
+    rows = {
+        "image": [{"bytes": b"a", "path": "a.jpg"}],
+        "style": ["gothic"],
+        "raw": [b"no text"],
+        "mask": [{"bytes": b"no picture", "path": None}],
+    }
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "d")
+    photos = open_photos(f"hf:{tmp_path}/d")
+    assert photos.names() == ["a.jpg"]
+    assert photos.read("a.jpg") == b"a"
+    assert photos.columns("a.jpg") == {"style": "gothic"}
 
 
 def test_rows_without_names_of_their_own(tmp_path):
