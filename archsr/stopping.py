@@ -123,6 +123,16 @@ def listening(wishes: Wishes) -> Generator[None]:
             signal.signal(getattr(signal, name), handler)
 
 
+@contextmanager
+def interrupted_by_sigterm() -> Generator[None]:
+    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does; afterwards it means what it meant before."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def stoppable(work: Callable[[Wishes], None]) -> int:
     """Do `work` while signals are noted in its `Wishes`. Returns 0, or `REQUEUE` where it raised `Stopped`."""
     wishes = Wishes()
@@ -140,17 +150,21 @@ def stoppable(work: Callable[[Wishes], None]) -> int:
         code = 2
         raise
     finally:
-        _tell(code, step)
+        tell(code, step)
         if final:
             decide(code)
     return code
 
 
-def _tell(code: int, step: int | None) -> None:
-    """Rank 0 writes "CODE STEP" to the file that $ARCHSR_EXIT_FILE names, if set: launchers turn every code into 1."""
+def tell(code: int, progress: int | str | None) -> None:
+    """Rank 0 writes "CODE PROGRESS" to the file that $ARCHSR_EXIT_FILE names, if set, for the job that started it.
+
+    Launchers turn every code into 1. `progress` (of training the step; None: nothing yet) is the same in two starts
+    only if the later one brought the work no further.
+    """
     path = os.environ.get(EXIT_FILE)
     if path and os.environ.get("RANK", "0") == "0":
-        Path(path).write_text(f"{code} {'-' if step is None else step}\n")
+        Path(path).write_text(f"{code} {'-' if progress is None else progress}\n")
 
 
 def _forget_told() -> None:

@@ -1,5 +1,6 @@
 """`archsr submit`: a training job for SLURM, its script kept in the run folder."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,12 +20,13 @@ from archsr.errors import UserError
 class Resources:
     """What a job asks for: `gpus` per node (0: that many `processes` on CPUs), `time` as SLURM writes it.
 
-    `warning`: seconds before the end at which the run is told to save. `options`: further ones of sbatch.
+    `cpus` per node (None: for each process one, and one for each of its loader's workers). `warning`: seconds before
+    the end at which the run is told to save. `options`: further ones of sbatch, written as in an #SBATCH line.
     """
 
     nodes: int = 1
     gpus: int = 1
-    cpus: int = 8
+    cpus: int | None = None
     time: str = "24:00:00"
     partition: str = ""
     account: str = ""
@@ -33,9 +35,18 @@ class Resources:
     options: tuple[str, ...] = ()
 
     @property
+    def per_node(self) -> int:
+        """Processes on one node."""
+        return self.gpus or self.processes
+
+    @property
     def world(self) -> int:
         """Processes on all nodes."""
-        return self.nodes * (self.gpus or self.processes)
+        return self.nodes * self.per_node
+
+    def cpus_for(self, config: TrainConfig) -> int:
+        """CPUs of one node."""
+        return self.cpus or self.per_node * (config.data.workers + 1)
 
 
 def submit(config: TrainConfig, resources: Resources, *, dry_run: bool) -> str:
@@ -71,13 +82,14 @@ def submit(config: TrainConfig, resources: Resources, *, dry_run: bool) -> str:
 
 def script_of(config: TrainConfig, resources: Resources, *, run: Path, stored: Path) -> str:
     """launch/train.sbatch with these resources in its head, for the config that will be stored at `stored`."""
-    body = _template().split("set -uo pipefail\n", 1)[1]
+    body = (launch_folder() / "train.sbatch").read_text(encoding="utf-8").split("set -uo pipefail\n", 1)[1]
     lines = [
         "#!/bin/bash",
         f"# archsr submit, {config.name}: the script of launch/train.sbatch with resources and config filled in",
         *(f"#SBATCH {option}" for option in _options(config, resources, run)),
         "set -uo pipefail",
         f"export ARCHSR_VENV=${{ARCHSR_VENV:-{shlex.quote(sys.prefix)}}}",
+        f"export ARCHSR_LAUNCH={shlex.quote(str(launch_folder()))}",
         f"export ARCHSR_TRAIN={shlex.quote(str(Path(__file__).resolve().parent / 'train.py'))}",
         f"export ARCHSR_STATE={shlex.quote(str(run / SLURM))}",
     ]
@@ -92,19 +104,34 @@ def _options(config: TrainConfig, resources: Resources, run: Path) -> list[str]:
         "nodes": str(resources.nodes),
         "ntasks-per-node": "1",
         "gpus-per-node": str(resources.gpus) if resources.gpus else "",
-        "cpus-per-task": str(resources.cpus),
+        "cpus-per-task": str(resources.cpus_for(config)),
         "time": resources.time,
         "partition": resources.partition,
         "account": resources.account,
         "signal": f"B:USR1@{resources.warning}",
         "chdir": str(Path.cwd()),
-        "output": str(run / SLURM / "%j.out"),
+        "output": f"{str(run / SLURM).replace('%', '%%')}/%j.out",
     }
-    return [*(f"--{k}={v}" for k, v in wanted.items() if v), "--requeue", "--open-mode=append", *resources.options]
+    further = [_one_line(option) for option in resources.options]
+    return [*(f"--{k}={_quoted(v)}" for k, v in wanted.items() if v), "--requeue", "--open-mode=append", *further]
 
 
-def _template() -> str:
-    """launch/train.sbatch: inside the package in an installed wheel, beside it in a checkout."""
+def _quoted(value: str) -> str:
+    """As sbatch reads it in an #SBATCH line, where `$` means nothing. A backslash in `output` would undo its `%j`."""
+    if "\\" in value:
+        raise UserError(f"{value!r}: sbatch takes no backslash in a name; rename it")
+    plain = re.fullmatch(r"[\w@%+=:,./-]+", _one_line(value))
+    return value if plain else '"' + value.replace('"', '\\"') + '"'
+
+
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise UserError(f"{value!r}: a line for sbatch can hold no line break and no control character; rename it")
+    return value
+
+
+def launch_folder() -> Path:
+    """The folder of the scripts: inside the package in an installed wheel, beside it in a checkout."""
     package = Path(__file__).resolve().parent
-    inside = package / "launch" / "train.sbatch"
-    return (inside if inside.is_file() else package.parent / "launch" / "train.sbatch").read_text(encoding="utf-8")
+    inside = package / "launch"
+    return inside if inside.is_dir() else package.parent / "launch"

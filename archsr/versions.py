@@ -7,12 +7,18 @@ without versions; it is read as it is.
 
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from archsr.atomic import discarded, sync_folder, write_bytes
 
 CURRENT = "current"
 _NAME = re.compile(r"v[1-9]\d{0,8}")
+
+
+def has_versions(names: Collection[str]) -> bool:
+    """Whether a folder that holds these names is a dataset with versions."""
+    return CURRENT in names and any(_NAME.fullmatch(name) for name in names)
 
 
 def current(folder: Path) -> Path:

@@ -2,7 +2,7 @@
 # The whole way on SLURM as jobs that wait for each other: prepare in parts, join, train, evaluate.
 #   launch/pipeline.sh photos shards/photos configs/tail.toml [--set KEY=VALUE ...]
 # Resources are options of sbatch in the environment:
-#   TASKS=16 PREPARE_OPTIONS="--partition=cpu --time=4:00:00" TRAIN_OPTIONS="--nodes=2 --gpus-per-node=4" \
+#   TASKS=16 PREPARE_OPTIONS="--partition=cpu --time=4:00:00" TRAIN_OPTIONS="--gpus-per-node=4 --cpus-per-task=20" \
 #   EVALUATE_OPTIONS="--partition=gpu" launch/pipeline.sh photos shards/photos configs/full.toml
 # PREPARE_ARGUMENTS and EVALUATE_ARGUMENTS go to the commands themselves (--config ...; --offline).
 # A job that fails cancels those behind it; submitted again, what is done stays done.

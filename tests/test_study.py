@@ -17,7 +17,8 @@ from archsr.config_file import check, load
 from archsr.errors import UserError
 from archsr.evaluate.measures import standard
 from archsr.evaluate.statistics import Pooled
-from archsr.study.jobs import events, home, jobs_of
+from archsr.stopping import Stopped
+from archsr.study.jobs import events, home, jobs_of, train
 from archsr.study.main import study
 from archsr.study.report import answer, draw, markdown
 from archsr.study.results import Findings, Outcome
@@ -40,6 +41,22 @@ def config(tables, **changes):
 
 def run(path, **changes):
     return study(path, **{"overrides": [], "task": None, "join": False, "launch": "", "dry": False, **changes})
+
+
+def test_a_job_is_told_at_which_step_of_which_run_a_study_stopped(tables, tmp_path, monkeypatch):
+    """The step alone would not do: the next run may stop at the same one."""
+    job = jobs_of(config(tables))[0][0]
+    told = tmp_path / "told"
+    monkeypatch.setenv("ARCHSR_EXIT_FILE", str(told))
+    child = [sys.executable, "-c", "import os; assert 'ARCHSR_EXIT_FILE' not in os.environ; os._exit(85)"]
+    with pytest.raises(Stopped):
+        train(job, launch=child)
+    assert told.read_text() == "85 last-seed0:-\n"
+    job.folder.mkdir(parents=True)
+    (job.folder / "log.jsonl").write_text("".join(f'{{"event": "stop", "step": {n}}}\n' for n in (3, 7)))
+    with pytest.raises(Stopped):
+        train(job, launch=child)
+    assert told.read_text() == "85 last-seed0:7\n"
 
 
 @pytest.mark.slow

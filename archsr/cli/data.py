@@ -46,6 +46,7 @@ def _prepare(args: argparse.Namespace) -> int:
     from archsr.config import PrepareConfig
     from archsr.prepare.pipeline import Task, prepare
     from archsr.prepare.verify import summary, tag_table
+    from archsr.stopping import interrupted_by_sigterm
     from archsr.versions import current
 
     tables = config_file.read(args.config) if args.config else {}
@@ -53,7 +54,8 @@ def _prepare(args: argparse.Namespace) -> int:
     config = config_file.check(PrepareConfig, data, where=str(args.config or "prepare"))
     task = Task(*args.task) if args.task else None
     how = {"join": args.join, "restart": args.restart, "reread": args.reread}
-    made = prepare(args.photos, args.out, config, workers=args.workers, task=task, **how)
+    with interrupted_by_sigterm():
+        made = prepare(args.photos, args.out, config, workers=args.workers, task=task, **how)
     if made is None:
         number, of = args.task
         print(f"task {number} of {of} is done; when all are: archsr prepare {args.photos} {args.out} --join")

@@ -147,7 +147,7 @@ def _add_submit(verbs: "Verbs") -> None:
     a.add_overrides(p)
     p.add_argument("--nodes", type=a.positive, default=1, help="(1)")
     p.add_argument("--gpus", type=a.count, default=1, help="per node; 0 for CPUs (1)")
-    p.add_argument("--cpus", type=a.positive, default=8, help="per node (8)")
+    p.add_argument("--cpus", type=a.positive, help="per node (for each process one, and one for each of its workers)")
     p.add_argument("--processes", type=a.positive, default=1, help="per node with --gpus 0 (1)")
     p.add_argument("--time", default="24:00:00", help="limit as SLURM writes it; then it is queued again (24:00:00)")
     p.add_argument("--partition", default="", help="default: the cluster's own")

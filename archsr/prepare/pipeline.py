@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,7 @@ from archsr.prepare.spool import is_complete, read_chunk, read_thumbs
 from archsr.prepare.survey import Chunk, Place, survey
 from archsr.prepare.tags import check_csv, unmatched
 from archsr.seeds import seed_of
+from archsr.stopping import REQUEUE, tell
 from archsr.versions import current, versions
 
 _LARGEST_CHUNK = 64  # files
@@ -92,16 +93,27 @@ def prepare(
             material = _begin(place, config, fresh=fresh, reread=reread)
             if task is not None:
                 mine = material.chunks[task.number - 1 :: task.of]
-                with crew_of(workers) as crew:
+                with _telling(lambda: sum(is_complete(place.spool, c.name) for c in mine)), crew_of(workers) as crew:
                     _survey(crew, mine)
                 return None
             if join:
                 _refuse_missing(place, material.chunks)
-            return _whole(place, material, config, workers)
+            with _telling(lambda: sum(1 for _ in place.spool.rglob("[!.]*.jsonl"))):  # of chunks and of shards
+                return _whole(place, material, config, workers)
     except OSError as error:
         kept = f"; what was finished lies in {place.spool}, the same command goes on from there"
         begun = (place.spool / _JOB).is_file()
         raise UserError(f"{error.filename or out}: {error.strerror or error}{kept if begun else ''}") from None
+
+
+@contextmanager
+def _telling(pieces: Callable[[], int]) -> Generator[None]:
+    """Where it is stopped, tell the job that started it how many pieces are finished."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(REQUEUE, pieces())
+        raise
 
 
 @contextmanager

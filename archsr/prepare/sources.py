@@ -10,7 +10,7 @@ from archsr.prepare.files import read_file, stamp_file
 from archsr.prepare.photos import MAX_BYTES, Photos, Spec, distinct, is_hidden, plain
 from archsr.prepare.rows import PREFIX, RowPhotos, local_place
 from archsr.prepare.tars import COMPRESSED, TarPhotos
-from archsr.versions import CURRENT
+from archsr.versions import has_versions
 
 __all__ = ["FolderPhotos", "Photos", "Spec", "open_photos"]
 
@@ -107,7 +107,7 @@ def _walk(root: Path, exclude: Path | None) -> list[Path]:
 
 def _is_ours(names: set[str]) -> bool:
     """Whether a folder with these files is a dataset that `archsr prepare` made: crops are no photographs."""
-    return {"manifest.json", "sources.jsonl"} <= names or {CURRENT, "v1"} <= names
+    return {"manifest.json", "sources.jsonl"} <= names or has_versions(names)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]] | None:

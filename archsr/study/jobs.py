@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from archsr.atomic import write_bytes
 from archsr.config import TrainConfig
 from archsr.config.study import Candidate, StudyConfig
 from archsr.errors import UserError
-from archsr.stopping import REQUEUE, Stopped
+from archsr.stopping import EXIT_FILE, REQUEUE, Stopped, interrupted_by_sigterm, tell
 from archsr.training.plan import changed, fitting
 
 _TIMED = 12  # iterations of a run that measures the time of one
@@ -36,6 +35,12 @@ class Job:
     def folder(self) -> Path:
         """Its run folder."""
         return Path(self.config.runs) / self.config.name
+
+    @property
+    def place(self) -> str:
+        """How far it had come when it last stopped."""
+        steps = [e["step"] for e in events(self.folder, "stop")]
+        return f"{self.config.name}:{steps[-1] if steps else '-'}"
 
     @property
     def done(self) -> bool:
@@ -121,6 +126,7 @@ def train(job: Job, *, launch: Sequence[str] = ()) -> None:
     print(f"\n$ {shlex.join(command)}", flush=True)
     code = _ended(subprocess.Popen(command, env=_environment()))
     if code == REQUEUE:
+        tell(REQUEUE, job.place)
         raise Stopped("asked to stop", None)
     if code != 0:
         raise UserError(f"{job.folder}: training failed with exit code {code}; the same command goes on from there")
@@ -128,19 +134,18 @@ def train(job: Job, *, launch: Sequence[str] = ()) -> None:
 
 def _ended(process: "subprocess.Popen[bytes]") -> int:
     """The exit code; Ctrl-C and SIGTERM are passed on, and the run has time to save."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        return process.wait()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with interrupted_by_sigterm():
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            return process.wait()
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without what a launcher of this process would have set for its own workers."""
-    return {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")}
+    """Ours, without what a launcher of this process would have set for its own workers, and what only we write."""
+    left_out = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", EXIT_FILE)
+    return {k: v for k, v in os.environ.items() if k not in left_out}
 
 
 def events(run: Path, kind: str) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from archsr import manifest as mf
+from archsr.cli import main
 from archsr.errors import UserError
 from archsr.prepare import survey as survey_module
 from archsr.prepare.pipeline import Task, prepare
@@ -154,6 +155,21 @@ def test_ctrl_c_once_or_twice_ends_it_soon_and_quietly(photos, prepare_config, t
     assert process.returncode == 130
     assert "Traceback" not in told, told
     assert "stopped" in told
+
+
+@pytest.mark.parametrize(("part", "finished"), [(["--task", "2/2"], 0), ([], 2)])
+def test_sigterm_stops_it_as_ctrl_c_does_and_a_job_is_told_how_far_it_came(
+    photos, prepare_config, tmp_path, monkeypatch, part, finished
+):
+    """A job counts the pieces of its own task: those of others are no progress of its."""
+    out, told = tmp_path / "out", tmp_path / "told"
+    words = command_for(photos, out, prepare_config, tmp_path)[3:]
+    assert main([*words, "--workers", "0", "--task", "1/2"]) == 0
+    monkeypatch.setenv("ARCHSR_EXIT_FILE", str(told))
+    monkeypatch.setattr("archsr.prepare.survey.inspect", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    assert main([*words, "--workers", "0", *part]) == 130
+    assert told.read_text() == f"85 {finished}\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """A SLURM of its own on this machine: a controller and nodes that are processes, on the loopback interface.
 
-CPUs and GPUs are pretended, so that the scripts of launch/ run as they are. Needs root, and Debian's slurm-wlm and
-munge.
+CPUs (where they are not bound) and GPUs are pretended, so that the scripts of launch/ run as they are. Needs root, and
+Debian's slurm-wlm and munge.
 """
 
 import os
@@ -37,8 +37,9 @@ def free_ports(count):
         return [probe.getsockname()[1] for probe in probes]
 
 
-def settings(base, nodes, host):
+def settings(base, nodes, host, *, bound=False):
     """slurm.conf. A requeued job waits for cred_expire, TERM comes KillWait seconds before KILL."""
+    cpus, task = (os.cpu_count(), "task/affinity") if bound else (CPUS, "task/none")
     control, *ports = free_ports(nodes + 1)
     lines = [
         "ClusterName=loopback", f"SlurmctldHost={host}(127.0.0.1)", "SlurmUser=root", "SlurmdUser=root",
@@ -46,7 +47,8 @@ def settings(base, nodes, host):
         f"SlurmctldPort={control}", f"StateSaveLocation={base}/state", f"SlurmdSpoolDir={base}/spool-%n",
         f"SlurmctldPidFile={base}/slurmctld.pid", f"SlurmdPidFile={base}/slurmd-%n.pid",
         f"SlurmctldLogFile={base}/slurmctld.log", f"SlurmdLogFile={base}/slurmd-%n.log",
-        "ProctrackType=proctrack/linuxproc", "TaskPlugin=task/none", "JobAcctGatherType=jobacct_gather/none",
+        "ProctrackType=proctrack/linuxproc", f"TaskPlugin={task}", "TaskPluginParam=threads",
+        "JobAcctGatherType=jobacct_gather/none",
         "SelectType=select/cons_tres", "SelectTypeParameters=CR_Core", "SchedulerType=sched/backfill",
         "SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0",
         "AccountingStorageType=accounting_storage/none", "SlurmdParameters=config_overrides", "GresTypes=gpu",
@@ -54,28 +56,33 @@ def settings(base, nodes, host):
     ]  # fmt: skip
     for number, port in enumerate(ports, start=1):
         where = f"NodeHostname={host} NodeAddr=127.0.0.1 Port={port}"
-        lines.append(f"NodeName=n{number} {where} CPUs={CPUS} RealMemory=4000 Gres=gpu:{GPUS} State=UNKNOWN")
+        lines.append(f"NodeName=n{number} {where} CPUs={cpus} RealMemory=4000 Gres=gpu:{GPUS} State=UNKNOWN")
     lines.append(f"PartitionName=debug Nodes=n[1-{nodes}] Default=YES MaxTime=60 State=UP GraceTime=0")
     return "\n".join(lines) + "\n"
 
 
 class Cluster:
-    """Its configuration, logs and state lie in `base`; `environment` is for what submits jobs."""
+    """Its configuration, logs and state lie in `base`; `environment` is for what submits jobs.
 
-    def __init__(self, base: Path, nodes: int = 2) -> None:
+    `bound`: nodes have the CPUs of this machine, and each task of a step runs on its own only. (By affinity: cgroups
+    would want a system that delegates them.)
+    """
+
+    def __init__(self, base: Path, nodes: int = 2, *, bound: bool = False) -> None:
         self.base = base
         self.nodes = [f"n{i}" for i in range(1, nodes + 1)]
         self.environment = {"SLURM_CONF": str(base / "slurm.conf")}
-        self._write(nodes)
+        self._write(nodes, bound)
 
-    def _write(self, nodes):
+    def _write(self, nodes, bound):
         self.base.chmod(0o755)
         (self.base / "state").mkdir()
         for name in self.nodes:
             (self.base / f"spool-{name}").mkdir()
         for number in range(GPUS):
             (self.base / f"gpu{number}").touch()
-        (self.base / "slurm.conf").write_text(settings(self.base, nodes, socket.gethostname().split(".")[0]))
+        host = socket.gethostname().split(".")[0]
+        (self.base / "slurm.conf").write_text(settings(self.base, nodes, host, bound=bound))
         (self.base / "gres.conf").write_text(f"NodeName=n[1-{nodes}] Name=gpu File={self.base}/gpu[0-{GPUS - 1}]\n")
         (self.base / "munge.key").write_bytes(secrets.token_bytes(1024))
         (self.base / "munge.key").chmod(0o600)

@@ -213,7 +213,7 @@ def test_a_study_in_an_array_one_of_its_tasks_warned_then_joined(cluster, tiny_t
         cluster, tmp_path, "study_array.sbatch", path, options=(*one, f"--dependency=afterok:{job}")
     )
     cluster.wait_until(lambda: len(trained(folder / "last-seed0")) > 5, log)
-    cluster.do("scancel", "--signal=TERM", "--batch", f"{job}_1")
+    cluster.do("scancel", "--signal=USR1", "--batch", f"{job}_1")
     known = cluster.wait_for(joined, "COMPLETED", "FAILED", "CANCELLED", log=log)
     everything = "".join(p.read_text() for p in sorted(tmp_path.glob("*.out")))
     assert known["JobState"] == "COMPLETED", everything
@@ -225,7 +225,7 @@ def test_a_study_in_an_array_one_of_its_tasks_warned_then_joined(cluster, tiny_t
 
 def test_a_failed_part_cancels_what_waits_for_it(cluster, tiny_tables, tmp_path):
     path, run = configured(tmp_path, tiny_tables, "never", 6)
-    few = f"--gpus-per-node=0 --cpus-per-task=1 --output={tmp_path}/%x-%j.out"
+    few = f"--gpus-per-node=0 --cpus-per-task=1 --time=10:00 --output={tmp_path}/%x-%j.out"
     env = dict.fromkeys(("PREPARE_OPTIONS", "TRAIN_OPTIONS", "EVALUATE_OPTIONS"), few)
     said = cluster.do(str(LAUNCH / "pipeline.sh"), "no/such/photos", str(tmp_path / "s"), str(path), env=env)
     for job in said.splitlines()[-1].split()[4:]:
