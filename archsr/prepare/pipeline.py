@@ -38,6 +38,7 @@ from archsr.prepare.former import former_dataset, tell_moved, tell_new_split
 from archsr.prepare.jpeg_blocks import jpeglib
 from archsr.prepare.known import NOTHING, THUMBS, Known, known_photos
 from archsr.prepare.paired import stamps as partners
+from archsr.prepare.photos import is_hidden
 from archsr.prepare.scan import photos_of
 from archsr.prepare.scenes import refuse_few_names
 from archsr.prepare.spool import is_complete, read_chunk, read_thumbs
@@ -202,7 +203,7 @@ def _check_place(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; the output must be a folder")
     ours = (out / mf.NAME).is_file() or (out / SPOOL).is_dir() or bool(versions(out))
-    if out.is_dir() and not ours and any(out.iterdir()):
+    if out.is_dir() and not ours and any(not is_hidden(path.name) for path in out.iterdir()):
         raise UserError(f"{out}: holds other files and is no dataset of ours; choose an empty or new folder")
 
 

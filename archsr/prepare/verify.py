@@ -4,7 +4,7 @@ import json
 import sys
 import tarfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,25 +18,37 @@ _FOR_A_VERDICT = 6  # scenes; evaluate.statistics says why
 
 
 def problems(folder: Path, made: mf.Manifest) -> Iterator[str]:
-    """What is wrong with a dataset: missing or altered files, tars and indexes that disagree, a scene on two sides."""
-    for name, digest in (
-        (made.sources.file, made.sources.sha256),
-        (made.sources.same, made.sources.same_sha256),
-    ):
-        yield from _file(folder / name, digest)
+    """What is wrong with a dataset: missing or altered files, tars and indexes that disagree, a scene on two sides,
+    samples that are not of the photographs listed, photographs without a sample."""
+    lists = ((made.sources.file, made.sources.sha256), (made.sources.same, made.sources.same_sha256))
+    faults = [fault for name, digest in lists for fault in _file(folder / name, digest)]
+    yield from faults
     if mf.fingerprint(made.splits) != made.fingerprint:
         yield f"{folder / mf.NAME}: the fingerprint is not that of its shards"
     owner: dict[str, str] = {}
+    listed = {} if faults else _kept(folder / made.sources.file)
+    bare = set(listed)
     shards = [(side, shard) for side, split in made.splits.items() for shard in split.shards]
     for side, shard in tqdm(shards, desc="verifying", unit="shard", disable=not sys.stderr.isatty(), leave=False):
         wrong = [*_file(folder / shard.file, shard.sha256), *_file(folder / shard.index, shard.index_sha256)]
         yield from wrong
         if wrong:
+            faults += wrong
             continue
-        yield from _members(folder, shard)
+        yield from _members(folder, shard, listed)
         for sample in mf.read_index(folder, shard):
+            bare.discard(sample.photo)
             if owner.setdefault(sample.scene, side) != side:
                 yield f"{folder / shard.file}: scene {sample.scene!r} is in {owner[sample.scene]} and in {side}"
+
+    if bare and not faults:
+        yield f"{folder / made.sources.file}: {min(bare)} is listed as kept and has no sample"
+
+
+def _kept(path: Path) -> dict[str, str]:
+    """The SHA-256 of every photograph that is listed as kept."""
+    with path.open(encoding="utf-8") as lines:
+        return {plain["path"]: plain["sha256"] for plain in map(json.loads, lines) if plain["split"]}
 
 
 def _file(path: Path, digest: str) -> Iterator[str]:
@@ -46,14 +58,20 @@ def _file(path: Path, digest: str) -> Iterator[str]:
         yield f"{path}: altered (its SHA-256 differs from the manifest)"
 
 
-def _members(folder: Path, shard: mf.Shard) -> Iterator[str]:
-    """The index against the tar's own headers."""
+def _members(folder: Path, shard: mf.Shard, listed: Mapping[str, str]) -> Iterator[str]:
+    """The index against the tar's own headers, and the samples against the photographs that are `listed`."""
     with tarfile.open(folder / shard.file, "r:") as archive:
         places = {m.name.split(".")[0] + "." + m.name.split(".")[1]: (m.offset_data, m.size) for m in archive}
-    for sample in mf.read_index(folder, shard):
-        for name, member in sample.members.items():
-            if places.get(f"{sample.key}.{name}") != (member.offset, member.size):
-                yield f"{folder / shard.file}: {sample.key}.{name} is not where the index says"
+    with (folder / shard.file).open("rb") as tar:
+        for sample in mf.read_index(folder, shard):
+            astray = [n for n, m in sample.members.items() if places.get(f"{sample.key}.{n}") != (m.offset, m.size)]
+            yield from (f"{folder / shard.file}: {sample.key}.{n} is not where the index says" for n in astray)
+            if astray:
+                continue
+            about = sample.members["json"]
+            tar.seek(about.offset)
+            if json.loads(tar.read(about.size))["photo_sha256"] != listed.get(sample.photo, "") and listed:
+                yield f"{folder / shard.file}: {sample.key} is of another file than the {sample.photo} that is listed"
 
 
 def inspect_dataset(folder: Path, *, check: bool = True) -> str:

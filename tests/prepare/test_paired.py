@@ -28,6 +28,7 @@ from archsr.stream.plan import Slice
 from archsr.stream.reader import crop_pair
 from archsr.training import pairs
 from archsr.training.data import open_data
+from archsr.versions import current
 
 
 def enlarged(lq, scale):
@@ -69,7 +70,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def paired_shards(folder):
     prepare(folder / "gt", folder / "shards", config(folder))
-    return folder / "shards"
+    return current(folder / "shards")
 
 
 def stream(shards, size, scale, count=6):
@@ -98,10 +99,10 @@ def test_both_are_cut_at_the_same_place(scale, encoding, tmp_path):
     assert made.paired
     assert not made.left_out
     for side in ("val", "test"):
-        for pair in eval_pairs(tmp_path / "shards", made.splits[side]):
+        for pair in eval_pairs(current(tmp_path / "shards"), made.splits[side]):
             assert torch.equal(pair.gt, enlarged(pair.lq, scale))
             assert pair.gt.shape[1] % (3 if scale == 3 else 4) == 0
-    for batch in stream(tmp_path / "shards", 24 * scale, scale):
+    for batch in stream(current(tmp_path / "shards"), 24 * scale, scale):
         assert batch.lq.shape == (4, 3, 24, 24)
         for gt, lq in zip(batch.gt, batch.lq, strict=True):
             assert torch.equal(gt, enlarged(lq, scale))
@@ -137,9 +138,9 @@ def test_a_jpegs_own_blocks_are_kept(tmp_path):
         )
         path.unlink()
     made = prepare(tmp_path / "gt", tmp_path / "shards", config(tmp_path))
-    samples = [s for shard in made.splits["train"].shards for s in mf.read_index(tmp_path / "shards", shard)]
+    samples = [s for shard in made.splits["train"].shards for s in mf.read_index(current(tmp_path / "shards"), shard)]
     assert all(s.box[0] % 16 == s.box[1] % 16 == 0 for s in samples)
-    for batch in stream(tmp_path / "shards", 96, 4):
+    for batch in stream(current(tmp_path / "shards"), 96, 4):
         for gt, lq in zip(batch.gt, batch.lq, strict=True):
             assert (gt.int() - enlarged(lq, 4).int()).abs().float().mean() < 6
 

@@ -14,6 +14,7 @@ import archsr
 from archsr import manifest as mf
 from archsr.cli import main
 from archsr.training.log import read_log
+from archsr.versions import current
 
 ROOT = Path(archsr.__file__).resolve().parents[1]
 LAUNCH = ROOT / "launch"
@@ -195,7 +196,8 @@ def test_the_whole_way_as_dependent_jobs(cluster, photos, tiny_tables, tmp_path)
     everything = "".join(p.read_text() for p in sorted(tmp_path.glob("*.out")))
     assert known["JobState"] == "COMPLETED", everything
     assert (
-        mf.load(shards).splits["train"].samples == mf.load(Path(tiny_tables["data"]["shards"])).splits["train"].samples
+        mf.load(current(shards)).splits["train"].samples
+        == mf.load(Path(tiny_tables["data"]["shards"])).splits["train"].samples
     )
     assert (run / "evaluation" / "test" / "report.md").is_file()
 

@@ -17,6 +17,7 @@ from archsr.errors import UserError
 from archsr.training import loop
 from archsr.training.log import read_log
 from archsr.training.setup import shared_out
+from archsr.versions import make_current
 from archsr.world import World
 
 torch.set_num_threads(1)
@@ -303,6 +304,25 @@ def test_other_samples_are_refused(unbroken, tiny_tables, shards, tmp_path):
     plain["fingerprint"] = "0" * 64
     (copy / mf.NAME).write_text(json.dumps(plain))
     refused(tiny_tables, f"data.shards={copy}", "training.stages.0.iterations=8", resume=True, match="other samples")
+
+
+def test_a_run_goes_on_with_the_version_that_it_began_on(unbroken, tiny_tables, shards, tmp_path, capsys):
+    """Photographs were added meanwhile: it trains on what the unbroken run would have trained on."""
+    dataset = tmp_path / "dataset"
+    shutil.copytree(shards, dataset / "v1")
+    make_current(dataset / "v1")
+    tables = {**tiny_tables, "name": "resumed", "data": {**tiny_tables["data"], "shards": str(dataset)}}
+    session.run(config(tables, "training.stages.0.iterations=4"), resume=False)
+    shutil.copytree(shards, dataset / "v2")
+    plain = json.loads((dataset / "v2" / mf.NAME).read_text())
+    (dataset / "v2" / mf.NAME).write_text(json.dumps({**plain, "fingerprint": "0" * 64}))
+    make_current(dataset / "v2")
+    session.run(config(tables), resume=True)
+    assert f"{dataset / 'v1'}: the version that the run began on" in capsys.readouterr().out
+    equal(weights(unbroken), weights(unbroken.with_name("resumed")))
+    assert keys(unbroken) == keys(unbroken.with_name("resumed"))
+    shutil.rmtree(dataset / "v1")
+    refused(tables, "training.stages.0.iterations=8", resume=True, match="other samples")
 
 
 @pytest.mark.parametrize(
