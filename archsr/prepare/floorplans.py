@@ -2,8 +2,11 @@
 
 A logistic model over fourteen numbers that can be read: how much of a picture is exactly flat, and whether it is so
 everywhere or only in the sky, or where white is clipped; whether dark and light meet in lines. Photographs have light
-that falls off and texture nearly everywhere, which survive reduction and compression; drawings have neither. The
-weights come from tests/measure/fit_drawings.py.
+that falls off and texture nearly everywhere, which survive reduction and compression; drawings have neither.
+
+Sun that burns walls out and haze that takes their contrast make a photograph flat, too. So a second logistic model has
+to agree: it measures steps and tones in shares of the picture's own range. What both call a drawing is one. The weights
+of both come from tests/measure/fit_drawings.py.
 """
 
 import math
@@ -18,13 +21,14 @@ SIDE = 256  # everything is measured at this size, so that it does not depend on
 _LEAST = 12  # pixels of the shorter side below which nothing is measured
 _CELLS = 10  # per side, of the grid that asks whether flatness is everywhere
 _LIMIT = 12.0  # of the logit
+_BINS = 25  # of the tones between a picture's darkest and brightest
 
 Mask = NDArray[np.bool_]
 Values = NDArray[np.float64]
 
 # what, its weight; `log x` is the natural logarithm of x + 0.02
 WEIGHTS: tuple[tuple[str, float], ...] = (
-    ("bias", 23.972),
+    ("bias", 24.972),
     ("log exact", -6.012),
     ("log exact, unclipped", 5.703),
     ("middling", 15.456),
@@ -40,6 +44,20 @@ WEIGHTS: tuple[tuple[str, float], ...] = (
     ("cells exact, quarter", 26.312),
     ("paper x log cells exact", -13.371),
 )
+
+# of the model that has to agree
+SECOND: tuple[tuple[str, float], ...] = (
+    ("bias", 29.904),
+    ("log exact", -3.967),
+    ("log exact, unclipped", 3.537),
+    ("log soft", -2.387),
+    ("log range", 5.146),
+    ("log mean step", 8.339),
+    ("log steep", -4.729),
+    ("entropy", -8.306),
+    ("middle tones", 18.735),
+)
+_SHARED = [0, *(next(i for i, (name, _) in enumerate(WEIGHTS) if name == shared) for shared, _ in SECOND[1:4])]
 
 
 def reduced(image: Image.Image) -> Pixels:
@@ -59,7 +77,8 @@ def drawing_score(small: Pixels) -> float:
     """
     if min(small.shape[:2]) < _LEAST:
         return 0.0
-    logit = float(features(small) @ _weights())
+    seen = features(small)
+    logit = min(float(seen @ _weights(WEIGHTS)), float(relative_features(small, seen) @ _weights(SECOND)))
     return 1 / (1 + math.exp(-min(max(logit, -_LIMIT), _LIMIT)))
 
 
@@ -94,8 +113,32 @@ def features(small: Pixels) -> Values:
     ])  # fmt: skip
 
 
-def _weights() -> Values:
-    return np.array([weight for _, weight in WEIGHTS])
+def relative_features(small: Pixels, seen: Values) -> Values:
+    """The numbers of `SECOND`, in that order; `seen` are the picture's `features`.
+
+    They are measured in quarters of a level, so that haze does not round texture away; the step is that of `features`.
+    range: from the darkest to the brightest tone, 0.2 % of pixels left out at either end
+    mean step: over the range; steep: steps above a twentieth of the range
+    entropy: of 25 tones that divide the range, in nats; middle tones: pixels 3 to 9 tones from the commonest
+    """
+    quarters = _quarters(small)
+    here = quarters[:-1, :-1]
+    step = np.maximum(np.abs(quarters[:-1, 1:] - here), np.abs(quarters[1:, :-1] - here))
+    counts = np.bincount(quarters.ravel(), minlength=1021)
+    low, high = np.searchsorted(counts.cumsum(), [0.002 * quarters.size, 0.998 * quarters.size])
+    reach = max(4, int(high - low))
+    places = ((np.arange(1021) - low) / reach).clip(0, 0.9999) * _BINS
+    tones = np.bincount(places.astype(np.intp), weights=counts, minlength=_BINS) / quarters.size
+    away = np.abs(np.arange(_BINS) - tones.argmax())
+    entropy = -float((tones * np.log(np.maximum(tones, 1e-12))).sum())
+    return np.array([
+        *seen[_SHARED], _log(reach / 1020), _log(float(step.mean()) / reach), _log(_share(step > 0.05 * reach)),
+        entropy, float(tones[(away > 2) & (away < 10)].sum()),
+    ])  # fmt: skip
+
+
+def _weights(named: tuple[tuple[str, float], ...]) -> Values:
+    return np.array([weight for _, weight in named])
 
 
 def _log(share: float) -> float:
@@ -111,10 +154,15 @@ def _gap(a: Pixels, b: Pixels) -> Pixels:
     return np.maximum(a, b) - np.minimum(a, b)
 
 
+def _quarters(small: Pixels) -> NDArray[np.int16]:
+    """r + 2g + b as int16 (h, w): luma in quarters of a level."""
+    red, green, blue = (small[..., c].astype(np.int16) for c in range(3))
+    return red + 2 * green + blue
+
+
 def _luma(small: Pixels) -> Pixels:
     """(r + 2g + b) / 4 as uint8 (h, w)."""
-    red, green, blue = (small[..., c].astype(np.uint16) for c in range(3))
-    return ((red + 2 * green + blue) >> 2).astype(np.uint8)
+    return (_quarters(small) >> 2).astype(np.uint8)
 
 
 def _lines(luma: Pixels) -> float:

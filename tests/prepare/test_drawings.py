@@ -3,6 +3,7 @@
 `tests/measure/fit_drawings.py` uses the seeds from 10000, these tests those from 0.
 """
 
+import bleached
 import drawn_kinds
 import hard_photos
 import numpy as np
@@ -46,6 +47,18 @@ CONDITIONS = {
 }
 
 
+@pytest.mark.parametrize("kind", ["high_key", "fog", "bricks", "glass", "overcast", "demo"])
+def test_sun_and_haze_leave_drawn_photographs_in(kind):
+    seen = [
+        (seed, name, score(image))
+        for seed in SEEDS[:3]
+        for name, image in bleached.bleached(hard_photos.photo_like(kind, seed))
+        if bleached.burnt(image) <= 0.4
+    ]
+    alarms = [each for each in seen if each[-1] >= 0.5]
+    assert len(alarms) <= 0.05 * len(seen), alarms
+
+
 @pytest.fixture(scope="module")
 def real(real_photos):
     return {path: Image.fromarray(read_photo(path).pixels) for path in sorted(real_photos.rglob("*.jpg"))}
@@ -57,6 +70,13 @@ def test_real_plans_are_out_and_real_photographs_in(real, condition):
     plans = [p.name for p in real if p.name.startswith("plan")]
     assert [name for name in plans if name not in out] == []
     assert [name for name in out if name not in plans] == []
+
+
+def test_sun_and_haze_leave_real_photographs_in(real):
+    photographs = [(p.name, image) for p, image in real.items() if not p.name.startswith("plan")]
+    seen = [(name, how, score(view)) for name, image in photographs for how, view in bleached.bleached(image)]
+    alarms = [each for each in seen if each[-1] >= 0.5]
+    assert len(alarms) <= 0.01 * len(seen), alarms
 
 
 @pytest.mark.parametrize("kind", ["floor_plan", "text", "render"])
