@@ -6,6 +6,7 @@ Inside archsr pictures are float tensors `(b, c, h, w)`, RGB, [0, 1]; at file ed
 import io
 import warnings
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,19 @@ def read_photo(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
         raise BadImageError(f"more than {max_pixels:,} pixels") from None
     except Exception as error:  # PIL's decoders raise almost anything on damaged files; the reason is passed on
         raise BadImageError(f"damaged: {type(error).__name__}: {error}") from error
+
+
+def taken_at(content: bytes) -> str:
+    """When a photograph was taken, by its EXIF, as ISO 8601 in the camera's own time; empty where it does not say."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+                exif = image.getexif()
+                said = exif.get_ifd(0x8769).get(0x9003) or exif.get(0x0132)  # DateTimeOriginal, DateTime
+        return datetime.strptime(str(said).strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat()
+    except Exception:  # as above; a time is not worth a photograph
+        return ""
 
 
 def _check(image: Image.Image, max_pixels: int) -> None:

@@ -129,6 +129,14 @@ def real_photos():
 
 
 @pytest.fixture(scope="session")
+def real_facades():
+    folder = SHARED / "data" / "facades"
+    if not folder.is_dir():
+        pytest.skip("the workspace's real façades (../shared/data/facades) are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_weights():
     folder = SHARED / "weights"
     if not folder.is_dir():

@@ -20,11 +20,18 @@ class ScenesConfig(Table):
 
     `folder`: a sub-folder is one project. `title`: a shared title (`villa-01`, `villa-02`), also across folders where
     it is specific. `near_duplicates`: the same photograph resized, recompressed, toned, mirrored or cropped.
+    `same_building`: photographs of one building from nearby places, each compared with so many that follow it in its
+    folder (0: none). `neighbours`: photographs that only a camera numbered are one scene in blocks of
+    `neighbours_block` numbers ("number"), or while at most `neighbours_minutes` lie between two ("time", by EXIF).
     """
 
     folder: bool = True
     title: bool = True
     near_duplicates: bool = True
+    same_building: Annotated[int, Field(ge=0, le=100)] = 8
+    neighbours: Literal["none", "number", "time"] = "none"
+    neighbours_block: Annotated[int, Field(ge=2)] = 10
+    neighbours_minutes: Annotated[float, Field(gt=0)] = 10.0
 
 
 class TagsConfig(Table):

@@ -14,6 +14,7 @@ from archsr.prepare.crew import progress
 from archsr.prepare.former import Earlier, Moved
 from archsr.prepare.known import CHANGED
 from archsr.prepare.near import near_pairs
+from archsr.prepare.neighbours import BUILDING, Agreement, following
 from archsr.prepare.paired import UNPAIRED
 from archsr.prepare.scan import OTHER, UNREADABLE, Source
 from archsr.prepare.scenes import Scenes, assign, scene_in, split_of, unite
@@ -25,7 +26,8 @@ _BRIDGE = "shows the same as photographs that the earlier dataset has on differe
 
 @dataclass(frozen=True)
 class Same:
-    """Two files that show the same photograph: `score` 1 for exact copies, else the near-duplicate score.
+    """Two files that show the same photograph: `score` 1 for exact copies, else the near-duplicate score; or the same
+    building: `score` the number of features that agree.
 
     `folders` are the scenes that their paths alone give; `leak`: a split by those alone puts the two on two sides.
     """
@@ -47,6 +49,7 @@ class Decision:
     sides: dict[str, SplitName]
     tags: dict[str, tuple[str, ...]]
     same: list[Same]
+    buildings: list[Same]
     moved: list[Moved]
 
     def side(self, path: str) -> SplitName:
@@ -60,12 +63,14 @@ def decide(
     former: Earlier,
     config: PrepareConfig,
     *,
+    buildings: Sequence[Agreement] = (),
     anew: bool = False,
     threads: int = 1,
 ) -> Decision:
     """What becomes of each file, given in alphabetical order so that no other order can matter.
 
-    `thumbs` (n, 64, 64) has a row per source; `former` the sides of a former dataset, which stay unless `anew`.
+    `thumbs` (n, 64, 64) has a row per source; `former` the sides of a former dataset, which stay unless `anew`;
+    `buildings` are photographs that show one from nearby places.
 
     Raises `UserError` where no three sides come about.
     """
@@ -75,7 +80,8 @@ def decide(
     same = [_same(a, b, 1.0, "the same file", config) for a, b in copies]
     if config.scenes.near_duplicates:
         same += _near(marked, thumbs, config, threads)
-    links = [(s.a, s.b) for s in same]
+    agreed = [_same(b.a, b.b, b.points, BUILDING, config) for b in buildings]
+    links = [(s.a, s.b) for s in (*same, *agreed)] + following([s for s in marked if not s.kind], config)
     scene_sides = {} if anew else _scene_sides(earlier, former.paths, config)
     bridges = _bridges(links, earlier, scene_sides, config)
     links = [link for link in links if not bridges & set(link)]
@@ -89,7 +95,7 @@ def decide(
     sides = assign(scenes, scene_sides, config)
     now: dict[str, SplitName] = {path: sides[scene] for path, scene in scenes.of.items()}
     moved = [Moved(p, before[p], side) for p, side in sorted(now.items()) if before.get(p, side) != side]
-    return Decision(marked, scenes, sides, {s.path: tags_of(s, config.tags) for s in kept}, same, moved)
+    return Decision(marked, scenes, sides, {s.path: tags_of(s, config.tags) for s in kept}, same, agreed, moved)
 
 
 def without(decision: Decision, paths: Container[str], reason: str) -> Decision:
@@ -102,7 +108,7 @@ def without(decision: Decision, paths: Container[str], reason: str) -> Decision:
         raise UserError(f"too few photographs: of those {reason}, too many were one side's; prepare again")
     tags = {path: tags for path, tags in decision.tags.items() if path in here}
     moved = [m for m in decision.moved if m.path in here]
-    return Decision(sources, scenes, sides, tags, decision.same, moved)
+    return Decision(sources, scenes, sides, tags, decision.same, decision.buildings, moved)
 
 
 def _living(scenes: Scenes, here: set[str]) -> dict[str, list[str]]:

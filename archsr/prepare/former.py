@@ -77,7 +77,7 @@ def tell_moved(out: Path, moved: Sequence[Moved]) -> None:
     some = ", ".join(m.path for m in moved[:3]) + (", ..." if moved[3:] else "")
     print(
         f"archsr: warning: {out}: {len(moved)} photographs change sides ({counts}): {some}. A model that was trained "
-        "on the dataset before may have seen what is a test now: train it anew",
+        "on the dataset before may have seen what is a test now: train it anew. In a new folder all are divided afresh",
         file=sys.stderr,
     )
 

@@ -37,6 +37,7 @@ from archsr.prepare.decide import Decision, decide, judge, without
 from archsr.prepare.former import former_dataset, tell_moved, tell_new_split
 from archsr.prepare.jpeg_blocks import jpeglib
 from archsr.prepare.known import NOTHING, THUMBS, Known, known_photos
+from archsr.prepare.neighbours import Agreement, same_buildings
 from archsr.prepare.paired import stamps as partners
 from archsr.prepare.photos import is_hidden
 from archsr.prepare.scan import photos_of
@@ -172,10 +173,12 @@ def _lock(handle: int, place: Place, *, shared: bool) -> None:
 def _whole(place: Place, material: Material, config: PrepareConfig, workers: int) -> mf.Manifest:
     with crew_of(workers) as crew:
         _survey(crew, material.chunks)
+        kept = _photographs(place, material)
+        buildings = same_buildings(place, kept, material.known, config, crew) if config.scenes.same_building else []
     tell_new_split(place.out, config)
     # in a process of its own, with no other beside it: what comparing everything with everything takes is given back
     with crew_of(min(workers, 1)) as crew:
-        (decision,) = crew.each(_decide, [(place, material, config, max(1, workers))])
+        (decision,) = crew.each(_decide, [(place, material, buildings, config, max(1, workers))])
     tell_moved(place.out, decision.moved)
     with crew_of(workers) as crew:
         again = cut_again(place, material, decision, config, crew)
@@ -304,8 +307,16 @@ def _refuse_missing(place: Place, chunks: Sequence[Chunk]) -> None:
 # ---------------------------------------------------------------- decide
 
 
-def _decide(job: tuple[Place, Material, PrepareConfig, int]) -> Decision:
-    place, material, config, threads = job
+def _photographs(place: Place, material: Material) -> list[str]:
+    """The files that are usable photographs, copies among them."""
+    found = [path for path, source in material.known.sources.items() if not source.kind]
+    for chunk in material.chunks:
+        found += [r.source.path for r in read_chunk(place.spool, chunk.name) if not r.source.kind]
+    return sorted(found)
+
+
+def _decide(job: tuple[Place, Material, Sequence[Agreement], PrepareConfig, int]) -> Decision:
+    place, material, buildings, config, threads = job
     known = material.known
     rows = {name: row for row, name in enumerate(sorted(material.stamps))}
     found = {rows[path]: source for path, source in known.sources.items()}
@@ -320,4 +331,4 @@ def _decide(job: tuple[Place, Material, PrepareConfig, int]) -> Decision:
     sources = [found[row] for row in range(len(rows))]
     judge(sources, config, place.origin)
     former, anew = former_dataset(place.out, config)
-    return decide(sources, thumbs, former, config, anew=anew, threads=threads)
+    return decide(sources, thumbs, former, config, buildings=buildings, anew=anew, threads=threads)

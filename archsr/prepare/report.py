@@ -11,8 +11,11 @@ from pathlib import Path
 from PIL import Image
 
 from archsr import manifest as mf
+from archsr.config.prepare import ScenesConfig
+from archsr.config_file import check
 from archsr.images import BadImageError, read_photo
 from archsr.prepare.decide import Decision, Same
+from archsr.prepare.neighbours import BUILDING, lonely_words
 from archsr.prepare.scan import Source
 
 Read = Callable[[str], bytes]
@@ -38,8 +41,10 @@ def write_report(path: Path, folder: Path, made: mf.Manifest, decision: Decision
     parts = [
         f"<h1>Dataset from {html.escape(made.sources.origin)}</h1>",
         _summary(made),
+        _lonely(decision, made),
         _sides(decision),
         _same(decision.same, read),
+        _buildings(decision.buildings, read),
         _left_out(decision.sources, read),
         _drawings(decision.sources, made, read),
         _distributions([s for s in decision.sources if not s.kind]),
@@ -95,9 +100,26 @@ def _same(same: Sequence[Same], read: Read) -> str:
     return _section("Near-duplicates", text + _row(_pair(s, read) for s in shown))
 
 
+def _lonely(decision: Decision, made: mf.Manifest) -> str:
+    sides = {path: decision.side(path) for path in decision.scenes.of}
+    said = lonely_words(sides, check(ScenesConfig, made.prepare["scenes"], where=mf.NAME))
+    return f'<p class="leak">{html.escape(said)}</p>' if said else ""
+
+
+def _buildings(found: Sequence[Same], read: Read) -> str:
+    shown = sorted(found, key=lambda s: (not s.leak, s.score, s.a, s.b))[:_SHOWN]
+    some = f" Shown are {len(shown)} of them, the least certain first." if len(shown) < len(found) else ""
+    text = (
+        f"<p>{len(found)} pairs of photographs that follow each other in a folder show one building from nearby "
+        f"places: as many of their features agree as is written below. The two of a pair are in one scene.{some}</p>"
+    )
+    return _section("The same building", text + _row(_pair(s, read) for s in shown)) if found else ""
+
+
 def _pair(same: Same, read: Read) -> str:
     mark = "; by folder it would be on two sides: joined" if same.leak else ""
-    words = f"{_escaped(same.a)} = {_escaped(same.b)}<br>{same.how}, score {same.score:.2f}{mark}"
+    score = f"{same.score:.0f} features" if same.how == BUILDING else f"score {same.score:.2f}"
+    words = f"{_escaped(same.a)} = {_escaped(same.b)}<br>{same.how}, {score}{mark}"
     return f'<figure class="wide">{_thumb(same.a, read)}{_thumb(same.b, read)}<br>{words}</figure>'
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from archsr.config import PrepareConfig
-from archsr.images import BadImageError, Photo, Pixels, read_photo
+from archsr.images import BadImageError, Photo, Pixels, read_photo, taken_at
 from archsr.prepare.floorplans import drawing_score, reduced
 from archsr.prepare.near import thumbnail
 from archsr.prepare.sources import Photos, open_photos
@@ -28,7 +28,7 @@ class Source:
     """One file found. `kind` is empty for a usable photograph, else why it is left out, with `reason` in words.
 
     `drawing` is the score of the drawing classifier (0 to 1), `sharpness` the mean absolute Laplacian of the middle
-    256² pixels of luma (0-255 units), `columns` what a `datasets` source says of the row.
+    256² pixels of luma (0-255 units), `columns` what a `datasets` source says of the row, `taken` the time in its EXIF.
     """
 
     path: str
@@ -40,6 +40,7 @@ class Source:
     sharpness: float = 0.0
     notes: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
+    taken: str = ""
     kind: str = ""
     reason: str = ""
 
@@ -114,6 +115,7 @@ def _judged(photos: Photos, path: str, content: bytes, photo: Photo, config: Pre
         sharpness=round(sharpness(image), 3),
         notes=photo.notes,
         columns=tuple(sorted(photos.columns(path).items())),
+        taken=taken_at(content),
         kind=kind,
         reason=reason,
     )

@@ -15,6 +15,7 @@ from archsr.seeds import unit
 
 # a camera's own names say nothing about what is on the picture
 _CAMERA = re.compile(r"^(img|dsc[nf]?|pxl|p|image|photo|pic|mvimg|gopr|dji|screenshot|whatsapp image)$")
+_CAMERAS = frozenset({"image", "photo", "mvimg", "gopr", "screenshot", "whatsapp"})  # those of four letters and more
 _LAST_NUMBER = re.compile(
     r"[ _.\-]*(copy|final|edit(ed)?|(view|shot|img|photo|pic|no|nr)?[ _.\-]*(\d+[a-z]?|\(\d+\)))$"
 )
@@ -65,6 +66,12 @@ def title_of(stem: str) -> str:
     if not shortened or _CAMERA.match(shortened):
         return name
     return shortened
+
+
+def is_numbered_by_a_camera(stem: str) -> bool:
+    """Whether a name is no title: it says nothing of what other photographs show, as IMG_2231 or 12."""
+    name = stem.casefold().strip()
+    return title_of(stem) == name and bool(re.search(r"\d", name)) and not set(_WORD.findall(name)) - _CAMERAS
 
 
 @dataclass(frozen=True)

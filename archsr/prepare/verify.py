@@ -11,7 +11,10 @@ from tqdm import tqdm
 
 from archsr import manifest as mf
 from archsr.atomic import sha256
+from archsr.config.prepare import ScenesConfig
+from archsr.config_file import check
 from archsr.errors import UserError
+from archsr.prepare.neighbours import BUILDING, lonely_words
 from archsr.versions import current
 
 _FOR_A_VERDICT = 6  # scenes; evaluate.statistics says why
@@ -110,6 +113,10 @@ def summary(made: mf.Manifest, out: Path) -> str:
         lines += [f"  {kind}: {count}"] + [f"    {i.path}: {i.reason}" for i in some[:5]]
         lines += [f"    ... and {len(some) - 5} more in {made.sources.file}"] if len(some) > 5 else []
     lines += _same(out / made.sources.same, made.sources.leaks)
+    scenes = check(ScenesConfig, made.prepare["scenes"], where=mf.NAME)
+    if said := lonely_words(_sides(out / made.sources.file), scenes):
+        red, plain = ("\033[31m", "\033[0m") if sys.stdout.isatty() else ("", "")
+        lines.append(f"{red}WARNING: {said}{plain}")
     lines.append(f"{'split':8}{'scenes':>8}{'photos':>8}{'samples':>9}{'shards':>8}{'MB':>9}")
     for name, split in made.splits.items():
         size = sum(s.bytes for s in split.shards) / 1e6
@@ -124,6 +131,11 @@ def summary(made: mf.Manifest, out: Path) -> str:
     return "\n".join(lines)
 
 
+def _sides(path: Path) -> dict[str, str]:
+    with path.open(encoding="utf-8") as lines:
+        return {plain["path"]: plain["split"] for plain in map(json.loads, lines) if plain["split"]}
+
+
 def _more_for_the_test(made: mf.Manifest) -> str:
     scenes = sum(split.scenes for split in made.splits.values())
     if made.prepare["test_folders"]:
@@ -136,7 +148,10 @@ def _more_for_the_test(made: mf.Manifest) -> str:
 
 def _same(path: Path, leaks: int) -> Iterator[str]:
     with path.open(encoding="utf-8") as lines:
-        pairs = [json.loads(line) for line in lines]
+        found = [json.loads(line) for line in lines]
+    pairs = [pair for pair in found if pair["how"] != BUILDING]
+    if len(pairs) < len(found):
+        yield f"{len(found) - len(pairs)} pairs of neighbours show the same building, and are in one scene each"
     across = [p for p in pairs if p["folders"][0] != p["folders"][1]]
     yield (
         f"{len(pairs)} pairs show the same photograph, {len(across)} of them in different folders; a split by folder "

@@ -154,6 +154,7 @@ def _fate(source: Source, decision: Decision) -> dict[str, Any]:
 
 
 def write_same(path: Path, decision: Decision) -> None:
-    """One JSON line per pair of files that show the same photograph."""
-    path.write_text("".join(json.dumps(asdict(s)) + "\n" for s in decision.same), encoding="utf-8")
+    """One JSON line per pair of files that show the same photograph or the same building."""
+    lines = (json.dumps(asdict(s)) + "\n" for s in (*decision.same, *decision.buildings))
+    path.write_text("".join(lines), encoding="utf-8")
     sync_file(path)
