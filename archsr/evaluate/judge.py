@@ -1,14 +1,16 @@
 """The one rule by which weights are chosen: during training, for the share of fine-tuning, in studies, in blends.
 
 "balance": among what is not less faithful than the start (its PSNR at most `floor` dB lower) and not less natural (its
-NIQE not farther from the photographs' own), the smallest perceptual distance. Something new must win by more than the
-noise, the standard error of the paired difference over scenes; "not farther" means so, too. Any other name is a
-metric, whose better mean wins by more than its noise. Every value that is compared belongs to the same images.
+NIQE not farther from the photographs' own), the smallest perceptual distance; of two whose distances are alike, the one
+whose NIQE is nearer to the photographs'. Something new must win by more than the noise, the standard error of the
+paired difference over scenes; "not farther" and "alike" mean so, too, and "nearer" by twice as much. Any other name is
+a metric, whose better mean wins by more than its noise. Every value that is compared belongs to the same images.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,17 +22,19 @@ from archsr.models.download import cached
 
 BALANCE = "balance"
 PERCEPTUAL = ("lpips", "dists", "features")  # the first that was taken is the perceptual distance
+_NATURAL = "niqe_distance"
 _WATCHED = ("colour", "false_texture", "consistency")  # of architecture's; lines take seconds
 _FILES = {"lpips": ("alexnet",), "dists": ("vgg16", "dists")}  # what must be here for a distance to be taken unasked
+K = TypeVar("K")
 Scenes = dict[str, list[float]]  # the values of a scene's images
 Figures = dict[str, Scenes]  # by metric; every image of every metric, in one order
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`best`: "balance" or a metric. `floor`: dB that PSNR may fall. `higher`: which metrics are better when higher."""
+    """`best_by`: "balance" or a metric. `floor`: dB that PSNR may fall. `higher`: metrics better when higher."""
 
-    best: str
+    best_by: str
     floor: float
     higher: Mapping[str, bool]
 
@@ -41,20 +45,20 @@ class Rule:
 
     def leading(self, figures: Figures) -> str:
         """The metric that decides among what is allowed."""
-        if self.best != BALANCE:
-            return self.best
+        if self.best_by != BALANCE:
+            return self.best_by
         return next(name for name in PERCEPTUAL if name in figures)
 
     def objections(self, new: Figures, start: Figures) -> list[str]:
         """Why `new` may not be chosen, in words; nothing where it may."""
-        if self.best != BALANCE:
+        if self.best_by != BALANCE:
             return []
         found: list[str] = []
         lost = -change(new, start, "psnr").mean
         if lost > self.floor:
             found.append(f"PSNR is {lost:.2f} dB below the start's (allowed: {self.floor:g})")
-        if "niqe_distance" in new:
-            farther = change(new, start, "niqe_distance")
+        if _NATURAL in new:
+            farther = change(new, start, _NATURAL)
             if farther.mean > farther.noise:
                 found.append(f"NIQE is {farther.mean:.2f} farther from the photographs' than the start's")
         return found
@@ -73,9 +77,33 @@ class Rule:
             return False
         if old is None:
             return True
+        gain = self._gain(new, old)
+        return gain.mean > max(least, gain.noise) or (abs(gain.mean) <= gain.noise and self._is_nearer(new, old))
+
+    def best(self, found: Mapping[K, Figures], start: Figures) -> K | None:
+        """Which of several is chosen, whatever their order; None where none may be."""
+        scores = {key: self.score(figures, start) for key, figures in found.items()}
+        marks = {key: score for key, score in scores.items() if score is not None}
+        if not marks:
+            return None
+        first = max(marks, key=marks.__getitem__)
+        gains = {key: self._gain(found[key], found[first]) for key in marks}
+        alike = [key for key, gain in gains.items() if gain.mean >= -gain.noise]
+        nearer = [key for key in alike if self._is_nearer(found[key], found[first])]
+        return min(nearer, key=lambda key: mean(found[key][_NATURAL]), default=first)
+
+    def _gain(self, new: Figures, old: Figures) -> "Change":
+        """Of the leading metric, positive where `new` is better."""
         name = self.leading(new)
-        gain = change(new, old, name)
-        return (gain.mean if self.higher[name] else -gain.mean) > max(least, gain.noise)
+        found = change(new, old, name)
+        return found if self.higher[name] else Change(-found.mean, found.noise)
+
+    def _is_nearer(self, new: Figures, old: Figures) -> bool:
+        """Whether balance finds `new` more natural than `old`: by twice the noise, for it is asked only at a tie."""
+        if self.best_by != BALANCE or _NATURAL not in new:
+            return False
+        farther = change(new, old, _NATURAL)
+        return -farther.mean > 2 * farther.noise
 
 
 def best_perceptual() -> str:

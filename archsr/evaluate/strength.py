@@ -58,13 +58,11 @@ def _best(first: str, second: str, choose: str, on: str | None, limit: int | Non
     rule = Rule.of(choose, floor, measures)
     taken = evaluate(pairs, contenders, measures)
     found = {step: figures_of(taken, f"{step:g}") for step in STEPS}
-    scored = {step: rule.score(figures, found[0.0]) for step, figures in found.items()}
-    marks = {step: score for step, score in scored.items() if score is not None}  # 0 is always among them
     leading = next(m for m in measures if m.name == rule.leading(found[0.0]))
     for step, figures in found.items():
         said = "; ".join(rule.objections(figures, found[0.0]))
         print(f"alpha {step:.1f}: {leading.title} {mean(figures[leading.name]):.4f}{f' ({said})' if said else ''}")
-    return max(marks, key=marks.__getitem__)
+    return rule.best(found, found[0.0]) or 0.0  # 0 itself is always allowed
 
 
 def _name(source: str) -> str:

@@ -246,7 +246,7 @@ def conclude(run: Run, progress: Progress, log: RunLog) -> None:
         strength, figures = _best_strength(run, progress, log, measures)  # all ranks
     told = changes_in_words(figures, progress.start, measures)
     rule = rule_of(run.config, measures)
-    log.event("end", progress.step, {"chosen": progress.chosen_at, "strength": strength, "rule": rule.best})
+    log.event("end", progress.step, {"chosen": progress.chosen_at, "strength": strength, "rule": rule.best_by})
     more = f"archsr evaluate {run.folder}"
     if not progress.chosen_at:
         log.say(f"done: NOT BETTER than the start by {_rule_in_words(rule, figures)} on the validation pairs; {more}")
@@ -256,7 +256,7 @@ def conclude(run: Run, progress: Progress, log: RunLog) -> None:
 
 
 def _rule_in_words(rule: Rule, figures: Figures) -> str:
-    return f"balance ({rule.leading(figures)}, with PSNR and NIQE kept)" if rule.best == "balance" else rule.best
+    return f"balance ({rule.leading(figures)}, with PSNR and NIQE kept)" if rule.best_by == "balance" else rule.best_by
 
 
 def _best_strength(run: Run, progress: Progress, log: RunLog, measures: Sequence[Measure]) -> tuple[float, Figures]:
@@ -273,17 +273,16 @@ def _best_strength(run: Run, progress: Progress, log: RunLog, measures: Sequence
     ends = start.state_dict(), {k: v.clone() for k, v in net.state_dict().items()}  # `net` becomes each blend
     found = {1.0: progress.chosen}
 
-    def score(share: float) -> float:
-        if share not in found:
+    def best_of(*shares: float) -> float:
+        for share in shares:
             net.load_state_dict(blended(*ends, share))
             found[share] = validate(
                 net, pairs_of(run), measures, pictures=0, device=run.accelerator.device, world=run.world
             ).figures  # all ranks
-        value = rule.score(found[share], progress.start or {})
-        return float("-inf") if value is None else value
+        return rule.best(found, progress.start or {}) or 1.0
 
-    best = max((1.0, 0.75, 0.5, 0.25), key=score)
-    best = max((best, *(s for s in (best - 0.125, best + 0.125) if s < 1)), key=score)
+    best = best_of(0.75, 0.5, 0.25)
+    best = best_of(*(s for s in (best - 0.125, best + 0.125) if s < 1))
     log.event("strength", progress.step, {f"{s:g}": rule.score(f, progress.start) for s, f in sorted(found.items())})
     net.load_state_dict(blended(*ends, best))
     about = {**about_snapshot(folder / "best.safetensors"), "strength": best}

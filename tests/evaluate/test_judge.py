@@ -54,6 +54,27 @@ def test_balance_prefers_the_smaller_distance_whatever_psnr_says():
     assert not Rule("psnr", 0.3, HIGHER).wins(sharp, start, start)
 
 
+def test_of_two_alike_in_distance_the_more_natural_one_is_chosen():
+    """Weights that were softer by NIQE stayed chosen, for later ones were no nearer in features by more than noise."""
+    start = figures()
+    soft = figures(spread=0.3, seed=1, features=3.3, niqe_distance=0.9)
+    natural = figures(spread=0.3, seed=2, features=3.35, niqe_distance=-0.5)
+    assert BALANCE.wins(natural, soft, start)
+    assert not BALANCE.wins(soft, natural, start)
+    assert BALANCE.best({"soft": soft, "natural": natural}, start) == "natural"
+    assert BALANCE.best({"natural": natural, "soft": soft}, start) == "natural"
+    worse = figures(spread=0.05, seed=3, features=3.9, niqe_distance=-0.5)
+    assert not BALANCE.wins(worse, soft, start), "naturalness makes up for no distance"
+    assert BALANCE.best({"soft": soft, "worse": worse}, start) == "soft"
+    assert not Rule("features", 0.3, HIGHER).wins(natural, soft, start)
+
+
+def test_of_several_none_is_chosen_where_none_may_be():
+    start = figures()
+    assert BALANCE.best({"a": figures(psnr=20.0)}, start) is None
+    assert BALANCE.best({"a": figures(psnr=20.0), "b": figures(features=5.0)}, start) == "b"
+
+
 def test_what_may_not_be_chosen_wins_over_nothing():
     start = figures()
     assert not BALANCE.wins(figures(psnr=20.0, features=0.1), None, start)

@@ -118,14 +118,16 @@ def kill_forked(config, folder, output, rng, counts):
 
 
 def kill_launched(path, folder, output, rng, counts):
-    with output.open("a") as out:
+    with output.open("w") as out:
         launcher = psutil.Popen(
             command(2, path, "--resume"), env=environment(ACCELERATE_USE_CPU="true"), stdout=out, stderr=out
         )
-    time.sleep(8)
+    while launcher.poll() is None and "memory forecast" not in output.read_text():  # until then it is importing
+        time.sleep(0.05)
     moment = wait_for_moment(folder, lambda: launcher.poll() is None, rng)
-    family = launcher.children(recursive=True)
+    family = []
     if launcher.poll() is None:
+        family = launcher.children(recursive=True)
         launcher.kill()
         counts["launcher"] += 1
         counts[moment] += 1
