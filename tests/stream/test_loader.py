@@ -1,3 +1,4 @@
+import contextlib
 import json
 import shutil
 import time
@@ -32,14 +33,14 @@ def read(folder, *, world=1, micro=4, accumulation=1, workers=0, micro_batches=4
             workers=workers,
             pin_memory=False,
         )
-        for _ in range(micro_batches):
-            batch = stream.next()
-            assert batch.gt.dtype == torch.uint8
-            assert batch.gt.shape == (micro, 3, 64, 64)
-            # with accumulation, micro-batches of one rank are not adjacent, samples of one micro-batch are
-            for i, key in enumerate(batch.keys):
-                seen[batch.position + i] = (key, int(batch.gt[i].long().sum()))
-        stream.close()
+        with contextlib.closing(stream):  # also after an error: one that is collected waits for its workers, 5 s each
+            for _ in range(micro_batches):
+                batch = stream.next()
+                assert batch.gt.dtype == torch.uint8
+                assert batch.gt.shape == (micro, 3, 64, 64)
+                # with accumulation, micro-batches of one rank are not adjacent, samples of one micro-batch are
+                for i, key in enumerate(batch.keys):
+                    seen[batch.position + i] = (key, int(batch.gt[i].long().sum()))
     return seen
 
 
