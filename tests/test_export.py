@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import safetensors.torch
 import torch
 from spandrel import ModelLoader
 
+from archsr.checkpoint import write_snapshot
 from archsr.cli import main
 from archsr.errors import UserError
 from archsr.export import export
@@ -150,26 +150,64 @@ def test_the_card_says_what_it_is_and_its_hash(tiny, tmp_path):
     card = (tmp_path / "out" / "x.pth.md").read_text()
     assert hashlib.sha256((tmp_path / "out" / "x.pth").read_bytes()).hexdigest() in card
     assert "Enlarges photographs 2 times" in card
-    assert "arch rrdbnet" in card
-    assert "BSD 3-Clause" in card
+    assert "RRDBNet (ESRGAN, Real-ESRGAN), features 8, growth 4, blocks 1" in card
+    assert "license: unknown" in card
+    assert "tiny.safetensors, as it was: nothing was trained" in card
+    assert "Fine-tuned" not in card
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["x.pth", "x.pth.md"]
 
 
-def test_the_card_of_a_run_judged_on_few_scenes_says_so(tiny, tmp_path):
+@pytest.fixture
+def judged_run(tiny, tmp_path):
+    """A run whose chosen weights, of strength 0.5, were evaluated on few scenes."""
     run = tmp_path / "run"
     (run / "snapshots").mkdir(parents=True)
     (run / "evaluation" / "test").mkdir(parents=True)
-    shutil.copy(tiny, run / "snapshots" / "best.safetensors")
+    whole = safetensors.torch.load_file(tiny)
+    about = {"run": "run", "step": 7, "weights": "ema", "model": {"arch": "rrdbnet", "weights": "RealESRGAN_x2plus"}}
+    for name, share in (("initial", 0.0), ("chosen", 0.5), ("best", 1.0)):
+        state = {k: v * (1 + share) for k, v in whole.items()}
+        write_snapshot(run / "snapshots" / f"{name}.safetensors", state, about={**about, "strength": share or 1})
     (run / "config.toml").write_text('name = "run"\n')
     figures = {"mean": 0.5, "low": None, "high": None, "scenes": 3, "verdict": "too few scenes"}
     exact = {"mean": None, "low": 0.1, "high": 0.2, "scenes": 8, "verdict": "better"}
+    digest = hashlib.sha256((run / "snapshots" / "chosen.safetensors").read_bytes()).hexdigest()
     scores = {"models": {"original": "original (x)"}, "baseline": "original", "protocol": "Protocol.",
+              "judged": {"fine-tuned": digest},
               "differences": {"fine-tuned": {"psnr": figures, "ssim": exact}}}  # fmt: skip
     (run / "evaluation" / "test" / "scores.json").write_text(json.dumps(scores))
-    export(str(run), tmp_path / "x.pth")
+    return run
+
+
+def test_the_card_of_a_run_judged_on_few_scenes_says_so(judged_run, tmp_path):
+    export(str(judged_run), tmp_path / "x.pth")
     card = (tmp_path / "x.pth.md").read_text()
     assert "| psnr | +0.5000 | too few scenes (3) | too few scenes |" in card
     assert "| ssim | – | +0.1000 to +0.2000 | better |" in card
+    assert "Fine-tuned from: RealESRGAN_x2plus" in card
+    assert "Strength 0.5" in card
+    assert "license: other" in card
+    assert "BSD 3-Clause" in card
+
+
+@pytest.mark.parametrize("strength", [0.7, 1.0])
+def test_weights_of_another_strength_do_not_borrow_the_score(judged_run, tmp_path, strength):
+    export(str(judged_run), tmp_path / "x.pth", strength=strength)
+    card = (tmp_path / "x.pth.md").read_text()
+    assert "These weights were not evaluated" in card
+    assert "| psnr |" not in card
+
+
+def test_a_network_of_spandrels_is_called_by_its_name_and_not_real_esrgan(tmp_path):
+    from spandrel.architectures.SPAN import SPAN
+
+    torch.save(SPAN(num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=4).state_dict(), tmp_path / "span.pth")
+    export(str(tmp_path / "span.pth"), tmp_path / "out.safetensors")
+    card = (tmp_path / "out.safetensors.md").read_text()
+    assert "Network: SPAN." in card
+    assert "license: unknown" in card
+    assert "BSD" not in card
+    assert "real-esrgan" not in card
 
 
 def test_several_formats_by_name_go_beside_the_run(tiny, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from archsr.atomic import write_bytes
+from archsr.atomic import sha256, write_bytes
 from archsr.checkpoint import about_snapshot, weights_of
 from archsr.config import DataConfig
 from archsr.errors import UserError
@@ -115,11 +115,12 @@ def _write(
     title = f"{', '.join(Path(m).name for m in question.models)} on {pairs.name}"
     new = primary(scores)
     asked = asked_people([Path(s) / IN_RUN for s in question.models if who.is_run(s)] + [HOME], contenders, pairs)
+    judged = {c.name: sha256(Path(c.weights)) for c in contenders if c.weights and Path(c.weights).is_file()}
     text = markdown(scores, title=title, protocol=protocol, asked=asked)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / "report.md", text.encode())
-        write_bytes(folder / "scores.json", as_json(scores, protocol=protocol).encode())
+        write_bytes(folder / "scores.json", as_json(scores, protocol=protocol, judged=judged).encode())
         write_table(folder / "scores.parquet", scores)
         shown = show(choose(scores, scores.measures[0], new), pairs, contenders, scores, new=new)
         figures = write_figures(folder, shown) if shown else []

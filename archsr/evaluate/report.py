@@ -85,11 +85,15 @@ def _pictures(scores: Scores) -> list[str]:
     return lines
 
 
-def as_json(scores: Scores, *, protocol: str) -> str:
-    """Everything in the report for programs; figures that could not be taken are null."""
+def as_json(scores: Scores, *, protocol: str, judged: Mapping[str, str]) -> str:
+    """Everything in the report for programs; figures that could not be taken are null.
+
+    `judged`: the SHA-256 of the weights file behind each model that has one.
+    """
     plain = {
         "protocol": protocol,
         "models": dict(scores.contenders),
+        "judged": dict(judged),
         "baseline": scores.baseline,
         "titles": {m.name: m.title for m in scores.measures},
         **_summary(scores),

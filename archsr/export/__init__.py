@@ -49,7 +49,7 @@ def export(source: str, target: Path, *, precision: str = "fp32", strength: floa
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{target}: cannot be written: {first}") from None
-    write_card(source, config, files, said=said, strength=strength)
+    write_card(source, net, config, files, said=said, strength=strength)
     return Exported(files, said)
 
 

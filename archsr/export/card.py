@@ -10,6 +10,10 @@ from typing import Any
 from archsr.atomic import sha256, write_bytes
 from archsr.checkpoint import about_snapshot, strength_of, weights_of
 from archsr.config import ModelConfig
+from archsr.models.build import Generator
+from archsr.models.download import OFFICIAL
+from archsr.models.foreign import Foreign
+from archsr.models.ncnn import NCNN
 
 _HOW = {
     ".pth": "Real-ESRGAN's own scripts, chaiNNer, ComfyUI and what else reads by spandrel: into their models' folder.",
@@ -19,16 +23,25 @@ _HOW = {
     ".param": "Upscayl (folder of custom models; both files named alike) and realesrgan-ncnn-vulkan (`-n NAME`).",
     ".bin": "",
 }
-_TERMS = (
-    "The original Real-ESRGAN weights are under the BSD 3-Clause licence (Copyright (c) 2021, Xintao Wang). That "
-    "of this model is for whoever trained it to say, in accordance with that and with the rights in the photographs."
+_OFFICIAL = "Real-ESRGAN's weights are under the BSD 3-Clause licence (Copyright (c) 2021, Xintao Wang)."
+_OWNER = (
+    "That of this model is for whoever trained it to say, in accordance with the licence of the weights that the "
+    "training began with and with the rights in the photographs."
 )
+_UNKNOWN = "archsr does not know under which licence the file was published: whoever published it says so."
+_NETWORKS = {
+    "rrdbnet": "RRDBNet (ESRGAN, Real-ESRGAN)",
+    "srvgg": "SRVGGNetCompact (Real-ESRGAN)",
+    "srresnet": "SRResNet",
+}
 
 
-def write_card(source: str, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float | None) -> Path:
+def write_card(
+    source: str, net: Generator, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float | None
+) -> Path:
     """Write NAME.ENDING.md beside the first of `files`, with what the run folder knows. Returns its path."""
     card = card_path(files[0])
-    write_bytes(card, card_of(source, config, files, said=said, strength=strength).encode())
+    write_bytes(card, card_of(source, net, config, files, said=said, strength=strength).encode())
     return card
 
 
@@ -37,24 +50,27 @@ def card_path(file: Path) -> Path:
     return file.with_name(f"{file.name}.md")
 
 
-def card_of(source: str, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float | None) -> str:
+def card_of(
+    source: str, net: Generator, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float | None
+) -> str:
     """The card as Markdown, with the head that model hubs read."""
     run = Path(source)
     about = _about(source)
-    weights = about.get("model", {}).get("weights") or config.model_dump().get("weights", "")
+    licence, terms = _terms(source, about)
+    own = "" if isinstance(net, Foreign) else "real-esrgan, "
     parts = [
-        "---\nlibrary_name: archsr\npipeline_tag: image-to-image\n"
-        "tags: [super-resolution, real-esrgan, architecture]\n---",
+        f"---\nlibrary_name: archsr\npipeline_tag: image-to-image\nlicense: {licence}\n"
+        f"tags: [super-resolution, {own}architecture]\n---",
         f"# {files[0].stem}",
-        f"Enlarges photographs {config.scale} times. Network: {_network(config)}. Made "
+        f"Enlarges photographs {config.scale} times. Network: {_network(net, config)}. Made "
         f"{datetime.datetime.now(datetime.UTC).date()} by archsr {importlib.metadata.version('archsr')}.",
         "## Files\n\n" + "\n".join(_line(file) for file in files) + f"\n\nCompared when written: {said}.",
-        "## Origin\n\n" + "\n".join(_origin(source, about, weights, strength)),
+        "## Origin\n\n" + "\n".join(_origin(source, about, strength)),
     ]
     if (run / "config.toml").is_file():
-        parts += [*_data(run), *_score(run)]
+        parts += [*_data(run), *_score(run, strength)]
         parts.append(f"## Config\n\n```toml\n{(run / 'config.toml').read_text().strip()}\n```")
-    parts.append(f"## Licence\n\n{_TERMS}")
+    parts.append(f"## Licence\n\n{terms}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -63,19 +79,40 @@ def _about(source: str) -> dict[str, Any]:
     return about_snapshot(path) if path.is_file() else {}
 
 
-def _network(config: ModelConfig) -> str:
-    plain = config.model_dump(exclude={"weights", "file"})
-    return ", ".join(f"{k} {v}" for k, v in plain.items() if k != "scale" and not isinstance(v, dict | list | None))
+def _terms(source: str, about: dict[str, Any]) -> tuple[str, str]:
+    """The licence as hubs write it, and in words."""
+    if "run" in about:
+        began = str(about.get("model", {}).get("weights", ""))
+        return "other", f"{_OFFICIAL} {_OWNER}" if _is_official(began) else _OWNER
+    return ("bsd-3-clause", _OFFICIAL) if _is_official(source) else ("unknown", _UNKNOWN)
+
+
+def _is_official(weights: str) -> bool:
+    """Whether these are Real-ESRGAN's own, by their name or by their hash."""
+    path = Path(weights)
+    if weights in OFFICIAL or weights in NCNN or not path.is_file():
+        return weights in OFFICIAL or weights in NCNN
+    digest = sha256(path)
+    return any(known.sha256 and digest.startswith(known.sha256) for known in OFFICIAL.values())
+
+
+def _network(net: Generator, config: ModelConfig) -> str:
+    name = net.kind if isinstance(net, Foreign) else _NETWORKS[config.arch]
+    plain = config.model_dump(exclude={"weights", "file", "arch", "scale"})
+    return ", ".join([name, *(f"{k} {v}" for k, v in plain.items() if not isinstance(v, dict | list | None))])
 
 
 def _line(file: Path) -> str:
     return f"- `{file.name}`, SHA-256 `{sha256(file)}`. {_HOW[file.suffix]}".rstrip()
 
 
-def _origin(source: str, about: dict[str, Any], weights: str, strength: float | None) -> list[str]:
+def _origin(source: str, about: dict[str, Any], strength: float | None) -> list[str]:
     """Where it comes from, a line each."""
-    lines = [f"- Fine-tuned from: {Path(weights).name}"] if weights else []
+    lines: list[str] = []
     if "run" in about:
+        lines.append(
+            f"- Fine-tuned from: {Path(str(about['model'].get('weights') or about['model'].get('file'))).name}"
+        )
         lines.append(f"- Run: {about['run']}, step {about.get('step', '?')}, {about.get('weights', '')} weights")
     used = strength_of(source) if strength is None else strength
     if used != 1:
@@ -83,7 +120,7 @@ def _origin(source: str, about: dict[str, Any], weights: str, strength: float | 
     file = Path(weights_of(source, which="chosen" if strength is None else "best"))
     if file.is_file():
         lines.append(f"- Exported from: {file.name}, SHA-256 `{sha256(file)}`")
-    return lines or [f"- {source}"]
+    return lines or [f"- {Path(source).name}, as it was: nothing was trained"]
 
 
 def _data(run: Path) -> list[str]:
@@ -94,12 +131,15 @@ def _data(run: Path) -> list[str]:
     return [f"## Data\n\nShards with fingerprint `{about['fingerprint']}`: photographs of buildings, split by scene."]
 
 
-def _score(run: Path) -> list[str]:
-    """Verdicts of the newest score card on the test split, if the run was evaluated."""
+def _score(run: Path, strength: float | None) -> list[str]:
+    """Verdicts of the newest score card on the test split, if it judged the very weights that are exported."""
     file = run / "evaluation" / "test" / "scores.json"
     if not file.is_file():
         return ["## Score\n\nNot evaluated yet (`archsr evaluate`)."]
     scores = json.loads(file.read_text(encoding="utf-8"))
+    exported = Path(weights_of(str(run), which="chosen" if strength is None else "best"))
+    if strength not in (None, 1) or scores.get("judged", {}).get("fine-tuned") != sha256(exported):
+        return ["## Score\n\nThese weights were not evaluated: the run's score card is of others (`archsr evaluate`)."]
     baseline = scores["models"][scores["baseline"]]
     titles = scores.get("titles", {})
     rows = [
