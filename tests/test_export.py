@@ -150,7 +150,7 @@ def test_the_card_says_what_it_is_and_its_hash(tiny, tmp_path):
     card = (tmp_path / "out" / "x.pth.md").read_text()
     assert hashlib.sha256((tmp_path / "out" / "x.pth").read_bytes()).hexdigest() in card
     assert "Enlarges photographs 2 times" in card
-    assert "RRDBNet (ESRGAN, Real-ESRGAN), features 8, growth 4, blocks 1" in card
+    assert "Network: RRDBNet (ESRGAN, Real-ESRGAN), features 8, blocks 1, growth 4." in card
     assert "license: unknown" in card
     assert "tiny.safetensors, as it was: nothing was trained" in card
     assert "Fine-tuned" not in card
