@@ -109,7 +109,9 @@ def _line(file: Path) -> str:
 def _origin(source: str, about: dict[str, Any], strength: float | None) -> list[str]:
     """Where it comes from, a line each."""
     lines: list[str] = []
-    if "run" in about:
+    if "run" not in about:
+        lines.append(f"- {Path(source).name}, as it was: nothing was trained")
+    else:
         lines.append(
             f"- Fine-tuned from: {Path(str(about['model'].get('weights') or about['model'].get('file'))).name}"
         )
@@ -120,7 +122,7 @@ def _origin(source: str, about: dict[str, Any], strength: float | None) -> list[
     file = Path(weights_of(source, which="chosen" if strength is None else "best"))
     if file.is_file():
         lines.append(f"- Exported from: {file.name}, SHA-256 `{sha256(file)}`")
-    return lines or [f"- {Path(source).name}, as it was: nothing was trained"]
+    return lines
 
 
 def _data(run: Path) -> list[str]:
