@@ -63,6 +63,58 @@ def test_the_true_x4plus_by_onnxruntime(real_weights, tmp_path):
     assert psnr(of_onnx(tmp_path / "x.onnx", x.numpy()), open_model(source)[0](x).numpy()) >= 80
 
 
+def test_a_graph_takes_any_batch_and_says_what_its_sides_are(tiny, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
+    export(tiny, tmp_path / "x.onnx")
+    x = torch.rand(3, 3, 18, 26, generator=torch.Generator().manual_seed(1))
+    assert psnr(of_onnx(tmp_path / "x.onnx", x.numpy()), open_model(tiny)[0](x).numpy()) >= 80
+    graph = onnx.load(str(tmp_path / "x.onnx")).graph
+    sides = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.input, *graph.output)]
+    assert sides[0] == ["batch", 3, "height", "width"]
+    assert sides[1][:2] == ["batch", 3]
+    assert "height" in str(sides[1][2])
+    assert "width" in str(sides[1][3])
+
+
+def test_a_network_of_spandrels_is_drawn_in_a_process_of_its_own(tmp_path, monkeypatch):
+    pytest.importorskip("onnx", reason="the extra `export` is not installed")
+    from spandrel.architectures.PLKSR import PLKSR
+
+    torch.manual_seed(0)
+    torch.save(PLKSR(dim=16, n_blocks=2, upscaling_factor=4).state_dict(), tmp_path / "net.pth")
+    source = str(tmp_path / "net.pth")
+    monkeypatch.setattr(module, "_record", None)  # not in this one
+    export(source, tmp_path / "x.onnx")
+    x = torch.rand(2, 3, 17, 23, generator=torch.Generator().manual_seed(1))
+    assert psnr(of_onnx(tmp_path / "x.onnx", x.numpy()), open_model(source)[0](x).numpy()) >= 80
+
+
+@pytest.mark.parametrize(
+    ("ending", "match"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", "ended with signal 11"),
+        ("raise SystemExit('no such operator')", "no such op"),
+    ],
+)
+def test_an_exporter_that_crashes_is_one_line(tmp_path, monkeypatch, ending, match):
+    pytest.importorskip("onnx", reason="the extra `export` is not installed")
+    from spandrel.architectures.SAFMN import SAFMN
+
+    torch.save(SAFMN(dim=8, n_blocks=1, upscaling_factor=4).state_dict(), tmp_path / "net.pth")
+    monkeypatch.setattr(module, "_RECORD", ending)
+    with pytest.raises(UserError, match=f"SAFMN cannot be drawn as an ONNX graph: .*{match}"):
+        export(str(tmp_path / "net.pth"), tmp_path / "x.onnx")
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_a_graph_that_onnxruntime_cannot_run_is_one_line(tiny, tmp_path, monkeypatch):
+    pytest.importorskip("onnx", reason="the extra `export` is not installed")
+    monkeypatch.setattr(module, "_record", lambda net, path, width: path.write_bytes(b"no graph"))
+    monkeypatch.setattr(module, "_name_dimensions", lambda path: None)
+    with pytest.raises(UserError, match="onnxruntime cannot run the graph that torch drew"):
+        export(tiny, tmp_path / "x.onnx")
+
+
 def test_a_graph_that_differs_is_not_left_behind(tiny, tmp_path, monkeypatch):
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
     real = module._record

@@ -18,7 +18,7 @@ from archsr.models.ncnn import NCNN
 _HOW = {
     ".pth": "Real-ESRGAN's own scripts, chaiNNer, ComfyUI and what else reads by spandrel: into their models' folder.",
     ".safetensors": "ComfyUI, chaiNNer and whatever reads by spandrel; `archsr upscale --model` too.",
-    ".onnx": "onnxruntime and others: input `lq` (1, 3, h, w), RGB in [0, 1]; output `sr`, to be clamped.",
+    ".onnx": "onnxruntime and others: input `lq` (batch, 3, height, width), RGB in [0, 1]; output `sr`, to be clamped.",
     ".pt": "`torch.jit.load`: (1, 3, h, w), RGB in [0, 1], to the same form, to be clamped.",
     ".param": "Upscayl (folder of custom models; both files named alike) and realesrgan-ncnn-vulkan (`-n NAME`).",
     ".bin": "",

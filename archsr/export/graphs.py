@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from archsr.errors import UserError
 from archsr.export.check import agreement, picture, probes
 from archsr.models.build import Generator as Network
+from archsr.models.build import official_state
 from archsr.models.foreign import Foreign
 from archsr.models.rrdbnet import RRDB, ResidualDenseBlock
 from archsr.models.srresnet import ResidualBlock
@@ -41,23 +44,27 @@ def _type(precision: str) -> torch.dtype:
 
 
 def write_onnx(net: Network, path: Path, precision: str) -> str:
-    """A graph from `lq` (1, 3, h, w) to `sr` (1, 3, scale·h, scale·w), both in `precision`, not clamped."""
+    """A graph from `lq` (b, 3, h, w) to `sr` (b, 3, scale·h, scale·w), both in `precision`, not clamped."""
     if isinstance(net, Foreign):
         net.check_precision(precision)
     tried = probes(net)
-    _record(net, path, _type(precision))
+    if isinstance(net, Foreign):
+        _record_apart(net, path, precision)
+    else:
+        _record(net, path, _type(precision))
+    _name_dimensions(path)
     found = _run_onnx(path, [p for p, _ in tried], precision)
     return f"onnx in {precision}, {agreement(found, [e for _, e in tried], who='onnxruntime', precision=precision)}"
 
 
 def _record(net: nn.Module, path: Path, width: torch.dtype) -> None:
     """Draw the network's graph into one file, weights included."""
-    free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter's own inside
         torch.onnx.export(
             net.to(width),
-            (picture(*_RECORDED[0]).to(width),),
+            (torch.cat([picture(*_RECORDED[0])] * 2).to(width),),  # a batch of 1 would stay 1
             str(path),
             input_names=["lq"],
             output_names=["sr"],
@@ -68,12 +75,57 @@ def _record(net: nn.Module, path: Path, width: torch.dtype) -> None:
         )
 
 
+def _record_apart(net: Foreign, path: Path, precision: str) -> None:
+    """As `_record`, in a process of its own: torch's exporter can end its process at a network that it cannot draw."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "net.safetensors"
+        safetensors.torch.save_file({k: v.contiguous() for k, v in official_state(net).items()}, weights)
+        done = subprocess.run(
+            [sys.executable, "-c", _RECORD, str(weights), str(path), precision],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    if done.returncode < 0:
+        raise UserError(
+            f"{net.kind} cannot be drawn as an ONNX graph: torch's exporter ended with signal {-done.returncode}"
+        )
+    if done.returncode:
+        why = done.stderr.strip().splitlines() or ["no reason given"]
+        raise UserError(f"{net.kind} cannot be drawn as an ONNX graph: {why[-1]}")
+
+
+_RECORD = """
+import sys
+from pathlib import Path
+from archsr.export.graphs import _record, _type
+from archsr.models.foreign import open_foreign
+_record(open_foreign(sys.argv[1]).eval().requires_grad_(False), Path(sys.argv[2]), _type(sys.argv[3]))
+"""
+
+
+def _name_dimensions(path: Path) -> None:
+    """Call the free dimensions `batch`, `height` and `width`, in the results too (`4*height`)."""
+    import onnx  # pyright: ignore[reportMissingImports]
+
+    model = cast(Any, onnx).load(str(path))
+    shape = model.graph.input[0].type.tensor_type.shape
+    names = {shape.dim[n].dim_param: name for n, name in ((0, "batch"), (2, "height"), (3, "width"))}
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = re.sub(r"\w+", lambda found: names.get(found[0], found[0]), dim.dim_param)
+    cast(Any, onnx).save(model, str(path))
+
+
 def _run_onnx(path: Path, pictures: list[Tensor], precision: str) -> list[Tensor]:
     import onnxruntime  # pyright: ignore[reportMissingImports]
 
-    session = cast(Any, onnxruntime).InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     width = _type(precision)
-    return [torch.from_numpy(session.run(None, {"lq": p.to(width).numpy()})[0]) for p in pictures]
+    try:
+        session = cast(Any, onnxruntime).InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        return [torch.from_numpy(session.run(None, {"lq": p.to(width).numpy()})[0]) for p in pictures]
+    except Exception as error:  # its errors have no common ancestor but this
+        first = str(error).splitlines()[0]
+        raise UserError(f"onnxruntime cannot run the graph that torch drew of this network: {first}") from None
 
 
 def write_torchscript(net: Network, path: Path, precision: str) -> str:
