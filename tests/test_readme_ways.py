@@ -63,7 +63,7 @@ def test_the_shortest_way_of_ones_own_photographs(house):
     went(house, resumed, ["--set", "training.stages=[{iterations=2,lr=1e-4},{iterations=1,lr=1e-5}]"])
     more = ["--set", "training.stages=[{iterations=2,lr=1e-4},{iterations=2,lr=1e-5}]"]
     assert "step 4/4" in went(house, resumed, more)
-    for name in ("shards/photos/report.html", "runs/archsr/evaluation/test/report.html", "runs/archsr/export"):
+    for name in ("shards/photos/v1/report.html", "runs/archsr/evaluation/test/report.html", "runs/archsr/export"):
         assert (house / name).exists()
     assert len(list((house / "enlarged").iterdir())) == 1
 
@@ -76,7 +76,7 @@ def test_the_way_of_ones_own_photographs(house):
     small = next(s for s in spans(text) if s.startswith("--set data.gt_size"))
     [without_internet] = commands_of(offline)
     went(house, way, [*without_internet[without_internet.index("--set") :], *shlex.split(small.replace("=200", "=2"))])
-    for name in ("shards/photos/report.html", "preview/sheet.png", "runs/last_layer/evaluation/test/report.html"):
+    for name in ("shards/photos/v1/report.html", "preview/sheet.png", "runs/last_layer/evaluation/test/report.html"):
         assert (house / name).is_file()
     assert len(list((house / "enlarged").iterdir())) == 1
 
