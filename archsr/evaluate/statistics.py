@@ -18,6 +18,7 @@ _EXACT = 12  # scenes up to which all 2ⁿ changes of sign are looked at
 # with five scenes, even five differences of one sign happen by chance once in 2⁴ times: more than 5 %
 FEWEST_SCENES = 6
 _POWER = 0.8
+_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,14 @@ class Difference:
     needed: int | None
 
     def verdict(self, *, higher_is_better: bool) -> str:
-        """`better`, `worse` or `cannot tell`."""
+        """`better`, `worse` or `cannot tell`: the interval and the test by changes of sign have to agree.
+
+        With six scenes and no difference the interval alone leaves out zero 5.6 times in 100, both together 2.5 times.
+        """
         low, high = (self.low, self.high) if higher_is_better else (-self.high, -self.low)
-        if low > 0:
-            return "better"
-        return "worse" if high < 0 else "cannot tell"
+        if self.permutation_p > _LEVEL:
+            return "cannot tell"
+        return "better" if low > 0 else "worse" if high < 0 else "cannot tell"
 
 
 def paired(differences: Mapping[str, Sequence[float]], *, higher_is_better: bool, seed: int = 0) -> Difference:

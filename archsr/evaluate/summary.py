@@ -102,9 +102,10 @@ def _blurred(scores: Scores, new: str) -> str:
 HOW = (
     "Differences are taken picture by picture. The interval contains the mean difference 95 times in 100: whole scenes "
     "are resampled 10,000 times, and the percentiles widened for few scenes. The p-values are of the sign test and of "
-    "the test by changes of sign, over scenes. *Needed* is the number of scenes with which a true difference of the "
-    "observed size would be seen four times in five, where these cannot tell. Many measures are compared at once: of "
-    "twenty, one is outside its interval by luck."
+    "the test by changes of sign, over scenes. A verdict needs both: an interval without zero, and by changes of sign "
+    "a p of at most 0.05. *Needed* is the number of scenes with which a true difference of the observed size would be "
+    "seen four times in five, where these cannot tell. Many measures are compared at once: of twenty, one is outside "
+    "its interval by luck."
 )
 
 
