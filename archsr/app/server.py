@@ -3,10 +3,8 @@
 import hmac
 import importlib.util
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,12 +18,12 @@ from archsr.app.models import RUNS, Shelf, offers_of
 from archsr.app.storage import Storage
 from archsr.app.turns import Worker
 from archsr.errors import UserError
+from archsr.page import is_loopback, told_to_end
 from archsr.upscale.devices import devices_of
 
 if TYPE_CHECKING:
     import gradio as gr
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _CSS = """
 footer { justify-content: center }
 .card table { display: block; overflow-x: auto; font-size: 13px }
@@ -48,16 +46,10 @@ class Settings:
 
 def serve_until_told(settings: Settings) -> None:
     """Serve, and end with SIGINT or SIGTERM. Raises `UserError`."""
-    over = threading.Event()
-
-    def end(number: int, frame: object) -> None:  # noqa: ARG001 - as signal wants it
-        over.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+    over = told_to_end()
     with served(settings) as address:
         print(f"archsr app: {address} (Ctrl-C ends it)", flush=True)
-        if settings.host not in _LOOPBACK and not settings.password:
+        if not is_loopback(settings.host) and not settings.password:
             print("archsr: anybody who can reach this machine can use the page; --password asks for one",
                   file=sys.stderr)  # fmt: skip
         over.wait()

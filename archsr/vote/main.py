@@ -1,9 +1,7 @@
 """`archsr vote`: restore once, serve the page until it is ended, and say what people said."""
 
 import re
-import signal
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +10,14 @@ from archsr.errors import UserError
 from archsr.evaluate import contenders as who
 from archsr.evaluate.asked import HOME, RESULT, fingerprint_of
 from archsr.evaluate.pairs import Pairs, open_pairs
+from archsr.page import is_loopback, told_to_end
 from archsr.upscale.devices import devices_of
 from archsr.vote import study as st
 from archsr.vote import votes as vt
 from archsr.vote.models import models_of, scale_of
 from archsr.vote.restoring import restored
 from archsr.vote.result import markdown, result_of, write
-from archsr.vote.server import is_loopback, served
+from archsr.vote.server import served
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,7 @@ def prepared(question: Question, out: Path | None) -> tuple[Path, st.Study]:
 def ask(question: Question, *, out: Path | None, host: str, port: int) -> None:
     """Serve the page, end with SIGINT or SIGTERM, and tell the result. Raises `UserError`."""
     folder, study = prepared(question, out)
-    over = threading.Event()
-
-    def end(number: int, frame: object) -> None:  # noqa: ARG001 - as signal wants it
-        over.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+    over = told_to_end()
     with served(folder, study, host=host, port=port) as address:
         print(f"archsr vote: {address} ({len(study.images)} images; Ctrl-C ends it and tells the result)", flush=True)
         if not is_loopback(host):

@@ -1,6 +1,5 @@
 """The page over HTTP, by the standard library: loopback unless told otherwise, small requests only."""
 
-import ipaddress
 import json
 import re
 import socket
@@ -12,9 +11,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from archsr.errors import UserError
+from archsr.page import host_of, is_loopback
 from archsr.vote.booth import Booth, RefusedError
 from archsr.vote.study import Study, image_file
 
@@ -26,14 +25,6 @@ _POLICY = (
     "default-src 'none'; img-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
-
-def is_loopback(name: str) -> bool:
-    """Whether a host's name or address is this machine's own."""
-    try:
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 class _Server(ThreadingHTTPServer):
@@ -103,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _is_welcome(self) -> bool:
         """On loopback: asked for by a loopback name. A foreign one is a page elsewhere that had its name led here."""
         hosts = self.headers.get_all("Host", [])
-        return not self.server.local or (len(hosts) == 1 and is_loopback(_host_of(f"//{hosts[0]}")))
+        return not self.server.local or (len(hosts) == 1 and is_loopback(host_of(f"//{hosts[0]}")))
 
     def _is_from_the_page(self) -> bool:
         """Another page may send a form, but neither JSON nor our origin."""
@@ -163,10 +154,3 @@ def served(folder: Path, study: Study, *, host: str, port: int) -> Generator[str
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def _host_of(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
