@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from archsr.atomic import replacing
-from archsr.picture_files import BadImageError, check_whole, looks_like
+from archsr.picture_files import BadImageError, TooManyPixelsError, check_whole, looks_like
 
 Pixels = NDArray[np.uint8]
 
@@ -61,7 +61,7 @@ def read_photo(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     except Image.UnidentifiedImageError:
         raise BadImageError(f"not a picture that can be read{looks_like(content)}") from None
     except Image.DecompressionBombError:
-        raise BadImageError(f"more than {max_pixels:,} pixels") from None
+        raise TooManyPixelsError(f"more than {max_pixels:,} pixels") from None
     except Exception as error:  # PIL's decoders raise almost anything on damaged files; the reason is passed on
         raise BadImageError(f"damaged: {type(error).__name__}: {error}") from error
 
@@ -82,7 +82,7 @@ def taken_at(content: bytes) -> str:
 def _check(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
-        raise BadImageError(f"{width}×{height} is more than {max_pixels:,} pixels")
+        raise TooManyPixelsError(f"{width}×{height} is more than {max_pixels:,} pixels")
     if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
         raise BadImageError(f"animated: {getattr(image, 'n_frames', 1)} frames")
     if image.mode == "F":

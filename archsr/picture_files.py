@@ -35,6 +35,10 @@ class BadImageError(Exception):
     """A file that is not a usable picture; the text is the reason, without the file's name."""
 
 
+class TooManyPixelsError(BadImageError):
+    """A picture with more pixels than the caller takes."""
+
+
 def looks_like(content: bytes) -> str:
     """`": a web page"` and the like for the bytes of a file that is no picture, or an empty string."""
     for place, start, name in _STARTS:

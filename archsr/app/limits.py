@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archsr.errors import UserError
-from archsr.picture_files import BadImageError
+from archsr.picture_files import BadImageError, TooManyPixelsError
 from archsr.upscale.picture import ENDINGS
 from archsr.upscale.source import open_source
 
@@ -19,17 +19,20 @@ class Limits:
     """Bounds of one server.
 
     `size`: bytes of a file, `pixels` and `pages` of a picture, `files` of one order; `waiting` orders in the queue;
-    `room`: bytes of all temporary files, which go `keep` seconds after their last use; `models` held in memory.
+    `room`: bytes of all temporary files, which go `keep` seconds after their last use; `models` held in memory;
+    `uploads` at once, and `uploads_each` of one address.
     """
 
-    size: int = 64 * 2**20
-    pixels: int = 24_000_000
+    size: int = 300 * 2**20
+    pixels: int = 50_000_000
     pages: int = 20
     files: int = 32
     waiting: int = 64
     room: int = 8 * 2**30
     keep: float = 3600.0
     models: int = 3
+    uploads: int = 64
+    uploads_each: int = 24
 
 
 def safe_name(name: str) -> str:
@@ -59,11 +62,20 @@ def check_upload(path: Path, limits: Limits) -> tuple[int, int]:
     if size == 0:
         raise BadImageError("empty file")
     if size > limits.size:
-        raise BadImageError(f"{words_of(size)}, more than the {words_of(limits.size)} that a file may have")
-    source = open_source(path, max_pixels=limits.pixels)
+        said = f"{words_of(size)}, more than the {words_of(limits.size)} that a file may have"
+        raise BadImageError(more_by("--max-bytes", said))
+    try:
+        source = open_source(path, max_pixels=limits.pixels)
+    except TooManyPixelsError as error:
+        raise BadImageError(more_by("--max-pixels", str(error))) from None
     if source.pages > limits.pages:
         raise BadImageError(f"{source.pages} pages; at most {limits.pages}")
     return source.size
+
+
+def more_by(option: str, refusal: str) -> str:
+    """A refusal, and the option of `archsr app` that would let it in."""
+    return f"{refusal}; who started the page can allow more: archsr app {option}"
 
 
 def check_count(count: int, limits: Limits) -> None:

@@ -244,5 +244,5 @@ def _add_app(verbs: "Verbs") -> None:
     p.add_argument("--port", type=a.positive, default=7860, help="(7860)")
     p.add_argument("--password", default="", help="that visitors are asked for; or in the variable ARCHSR_PASSWORD")
     p.add_argument("--device", default="all", help="all, cpu, cuda:0, or several: cuda:0,cuda:1 (all)")
-    p.add_argument("--max-bytes", type=a.size, default=64 * 2**20, help="of a photograph (64MiB)")
-    p.add_argument("--max-pixels", type=a.positive, default=24_000_000, help="of a photograph (24000000)")
+    p.add_argument("--max-bytes", type=a.size, default=300 * 2**20, help="of a photograph (300MiB)")
+    p.add_argument("--max-pixels", type=a.positive, default=50_000_000, help="of a photograph (50000000)")

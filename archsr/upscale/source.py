@@ -13,7 +13,7 @@ import pyvips
 from numpy.typing import NDArray
 
 from archsr.images import read_photo
-from archsr.picture_files import BadImageError, looks_like
+from archsr.picture_files import BadImageError, TooManyPixelsError, looks_like
 
 MAX_PIXELS = 2_000_000_000
 # decoders made for hostile files; libvips has others that are not
@@ -119,7 +119,7 @@ def _by_vips(path: Path, start: bytes, page: int, max_pixels: int) -> Source:
 def _check(image: pyvips.Image, max_pixels: int) -> None:
     width, height = image.width, image.height
     if width * height > max_pixels:
-        raise BadImageError(f"{width}×{height} is more than {max_pixels:,} pixels")
+        raise TooManyPixelsError(f"{width}×{height} is more than {max_pixels:,} pixels")
     if image.format in ("float", "double"):
         raise BadImageError("floating-point pixels, which have no fixed white")
     if image.format not in _DEPTHS:

@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
+import pyvips
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from archsr.app.limits import Limits, check_count, check_upload, safe_name, words_of
 from archsr.app.storage import Storage, touch
+from archsr.cli import parser
 from archsr.errors import UserError
 from archsr.picture_files import BadImageError
 
@@ -58,6 +60,26 @@ def test_sizes_and_pixels_are_bounded(tmp_path):
         check_upload(path, Limits(pixels=1199))
     with pytest.raises(BadImageError, match="drop it again"):
         check_upload(tmp_path / "gone.png", Limits())
+
+
+def test_what_cameras_make_is_welcome_by_default(tmp_path):
+    path = tmp_path / "phone.png"
+    Image.new("1", (5712, 4284)).save(path)
+    assert check_upload(path, Limits()) == (4284, 5712)
+    tiff = tmp_path / "45 megapixels, 16 bits.tif"
+    pyvips.Image.black(8256, 5504, bands=3).cast("ushort").tiffsave(str(tiff), compression="deflate")
+    assert check_upload(tiff, Limits()) == (5504, 8256)
+    assert Limits().size - 2**20 > 8256 * 5504 * 6
+    asked = parser().parse_args(["app"])
+    assert (asked.max_bytes, asked.max_pixels) == (Limits().size, Limits().pixels)
+
+
+def test_a_refusal_names_the_option_that_allows_more(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (40, 30)).save(path)
+    for limits, option in ((Limits(size=9), "--max-bytes"), (Limits(pixels=9), "--max-pixels")):
+        with pytest.raises(BadImageError, match=f"who started the page can allow more: archsr app {option}"):
+            check_upload(path, limits)
 
 
 def test_counts_are_bounded():
