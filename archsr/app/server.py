@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyvips
 
 from archsr.app.limits import Limits
+from archsr.app.lines import ImpatientProtocol, Shortened
 from archsr.app.models import RUNS, Shelf, offers_of
 from archsr.app.storage import Storage
 from archsr.app.turns import Worker
@@ -33,7 +34,10 @@ footer { justify-content: center }
 
 @dataclass(frozen=True)
 class Settings:
-    """How a page is served. `models`: run folders, files and official names; `runs`: the folder of the page of runs."""
+    """How a page is served. `models`: run folders, files and official names; `runs`: the folder of the page of runs.
+
+    `names`: what it is called besides `host`.
+    """
 
     models: Sequence[str] = ()
     runs: Path = RUNS
@@ -42,6 +46,7 @@ class Settings:
     password: str = ""
     device: str = "all"
     limits: Limits = field(default_factory=Limits)
+    names: Sequence[str] = ()
 
 
 def serve_until_told(settings: Settings) -> None:
@@ -70,8 +75,9 @@ def served(settings: Settings) -> Generator[str]:
         _set_up_gradio(storage)
         shelf = Shelf(offers, devices=devices, most=settings.limits.models)
         blocks = _pages(settings, storage, shelf, worker)
-        yield _launch(blocks, settings, storage)
-        blocks.close(verbose=False)
+        with redirect_stderr(Shortened(sys.stderr)):  # gradio's tracebacks quote what was sent
+            yield _launch(blocks, settings, storage)
+            blocks.close(verbose=False)
     finally:
         worker.close()
         storage.close()
@@ -117,6 +123,7 @@ def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage) -> str:
     from starlette.middleware import Middleware
 
     from archsr.app.guard import Guard
+    from archsr.app.welcome import Door
 
     theme = Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     password = settings.password
@@ -124,7 +131,8 @@ def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage) -> str:
     def knows(_: str, said: str) -> bool:
         return hmac.compare_digest(said.encode(), password.encode())
 
-    guard: Any = Middleware(Guard, limits=settings.limits, full=storage.full)
+    door = Door(settings.host, tuple(settings.names), bool(password))
+    guard: Any = Middleware(Guard, limits=settings.limits, full=storage.full, door=door)
     _, address, _ = blocks.launch(
         server_name=settings.host,
         server_port=settings.port,
@@ -146,6 +154,7 @@ def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage) -> str:
         mcp_server=False,
         app_kwargs={"middleware": [guard]},
     )
+    blocks.server.config.http_protocol_class = ImpatientProtocol  # of every line from now on
     return address
 
 

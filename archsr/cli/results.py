@@ -229,7 +229,8 @@ def _app(args: argparse.Namespace) -> int:
 
     limits = Limits(size=args.max_bytes, pixels=args.max_pixels)
     password = args.password or os.environ.get("ARCHSR_PASSWORD", "")
-    serve_until_told(Settings(args.models, args.runs, args.host, args.port, password, args.device, limits))
+    settings = Settings(args.models, args.runs, args.host, args.port, password, args.device, limits, args.allow_host)
+    serve_until_told(settings)
     return 0
 
 
@@ -241,6 +242,7 @@ def _add_app(verbs: "Verbs") -> None:
     )
     p.add_argument("--runs", type=Path, default=Path("runs"), help="the folder whose runs are shown (runs)")
     p.add_argument("--host", default="127.0.0.1", help="who may reach it: 0.0.0.0 is everybody (127.0.0.1)")
+    p.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="a further name it is reached by")
     p.add_argument("--port", type=a.positive, default=7860, help="(7860)")
     p.add_argument("--password", default="", help="that visitors are asked for; or in the variable ARCHSR_PASSWORD")
     p.add_argument("--device", default="all", help="all, cpu, cuda:0, or several: cuda:0,cuda:1 (all)")

@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+import gradio as gr
+import httpx
 import numpy as np
 import pytest
+from gradio.routes import App
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image, ImageCms
@@ -238,11 +242,13 @@ def test_bodies_are_bounded(server):
     before = server.files()
     boundary = b"--x\r\nContent-Disposition: form-data; name=files; filename=a.png\r\n\r\n"
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
-    code, _ = refused(f"{server.url}/gradio_api/upload", boundary + bytes(2**20 + 1) + b"\r\n--x--\r\n", **kind)
+    code, text = refused(f"{server.url}/gradio_api/upload", boundary + bytes(2**20 + 1) + b"\r\n--x--\r\n", **kind)
     assert code == 413, "one file above its limit"
+    assert text == "a file may have at most 1 MB; who started the page can allow more: archsr app --max-bytes"
     with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as line:
         length = 32 * 2**20 + 2**16 + 1
-        line.sendall(f"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode())
+        head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+        line.sendall(head.encode())
         assert b" 413 " in line.recv(100), "a body above all limits, before any of it is sent"
     assert server.wait_for_files(before) == before
 
@@ -263,10 +269,57 @@ def test_a_password_is_asked_for(network, tmp_path):
     with serving(tmp_path / "server", network, ARCHSR_PASSWORD="schlüssel") as server:
         code, _ = refused(f"{server.url}/gradio_api/info")
         assert code == 401
+        assert open_to_strangers(server.url) == LOGIN_PAGE
         with pytest.raises(Exception, match="Could not login"):
             Client(server.url, auth=("anyone", "wrong"), verbose=False)
         client = Client(server.url, auth=("anyone", "schlüssel"), verbose=False, download_files=False)
         assert "**1 ready**" in enlarge(client, photograph(tmp_path / "a.png"))[1]
+        said = [httpx.post(f"{server.url}/login", data={"username": "a", "password": "b"}) for _ in range(8)]
+        assert said[0].status_code == 400
+        assert said[-1].status_code == 429
+
+
+LOGIN_PAGE = {"/", "/login", "/login/", "/assets/{path:path}", "/static/{path:path}", "/svelte/{path:path}",
+              "/favicon.ico", "/theme.css"}  # fmt: skip
+
+
+def open_to_strangers(url):
+    """The routes of gradio's app that answer anything but 401 to who has not logged in."""
+    routes = list(routes_of(App.create_app(gr.Blocks())))
+    assert len(routes) > 50
+    found = set()
+    for route in routes:
+        path = re.sub(r"{[^}]*}", "x", route.path)
+        for method in route.methods - {"OPTIONS"}:
+            if httpx.request(method, f"{url}{path}", follow_redirects=False).status_code != 401:
+                found.add(route.path)
+    return found
+
+
+def routes_of(router):
+    for route in router.routes:
+        inner = getattr(route, "original_router", None)  # how FastAPI keeps a router that was included
+        yield from routes_of(inner) if inner else [route]
+
+
+def test_a_forged_request_does_not_fill_the_log(server):
+    before = len(server.process.stderr)
+    path = {"path": "/" + "x" * 900_000, "meta": {"_type": "gradio.FileData"}}
+    for data in ([[path], ["small"]], [[], ["y" * 900_000]], [[], ["small"], "z" * 900_000]):
+        order = {"data": [*data, *["model's own", 1, "128", "PNG"][len(data) - 2 :]]}
+        made = httpx.post(f"{server.url}/gradio_api/call/upscale", json=order)
+        if made.status_code == 200:
+            link = f"{server.url}/gradio_api/call/upscale/{made.json()['event_id']}"
+            assert "event: error" in httpx.get(link, timeout=60).text
+    assert len(server.process.stderr) - before < 60_000
+
+
+def test_another_name_and_another_page_are_refused(server):
+    assert refused(f"{server.url}/", Host="evil.example")[0] == 421
+    assert refused(f"{server.url}/config", Host="evil.example:7860")[0] == 421
+    for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        for path in ("upload", "queue/join", "call/upscale"):
+            assert refused(f"{server.url}/gradio_api/{path}", b"{}", **headers)[0] == 403
 
 
 def test_a_port_that_is_taken_and_no_model_are_plain_errors(server, network, tmp_path, capsys, monkeypatch):
