@@ -105,8 +105,9 @@ def _invitation(desk: Desk) -> str:
     limits = desk.limits
     return (
         f"Up to {limits.files} photographs at a time, each of at most {limits.size // 2**20} MB and "
-        f"{limits.pixels / 1e6:.3g} megapixels: JPEG, PNG, WebP, TIFF, BMP, AVIF. EXIF, colour profile and name are "
-        f"kept. What you send and what comes out is removed {limits.keep / 60:.0f} minutes after its last use."
+        f"{limits.pixels / 1e6:.3g} megapixels (who started the page can allow more: archsr app --max-bytes, "
+        "--max-pixels): JPEG, PNG, WebP, TIFF, BMP, AVIF. EXIF, colour profile and name are kept. What you send and "
+        f"what comes out is removed {limits.keep / 60:.0f} minutes after its last use."
     )
 
 

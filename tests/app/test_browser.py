@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from serving import serving
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 
@@ -138,6 +139,22 @@ def test_too_many_bytes_are_told_before_they_are_sent(page, tmp_path):
     assert path.stat().st_size > 2**20
     page.locator(".tabitem:visible input[type=file]").set_input_files(path)
     page.get_by_text("exceed the maximum allowed size of 1").first.wait_for(timeout=20_000)
+    assert page.get_by_text("archsr app --max-bytes").first.is_visible()
+
+
+def test_the_password_is_asked_for_and_then_everything_is_there(browser, network, photo, tmp_path):
+    with serving(tmp_path / "server", network, ARCHSR_PASSWORD="secret") as server:
+        context = browser.new_context(viewport=WIDE)
+        page = context.new_page()
+        page.goto(server.url)
+        for password in ("wrong", "secret"):
+            page.get_by_label("username").fill("anyone")
+            page.get_by_label("password").fill(password)
+            page.get_by_role("button", name="Login").click()
+            if password == "wrong":
+                page.get_by_text("Incorrect Credentials").wait_for()
+        enlarged(page, photo)
+        context.close()
 
 
 def test_progress_cancel_and_a_second_visitor(page, server, browser, tmp_path):

@@ -219,6 +219,7 @@ def test_every_page_has_an_interface_with_an_example(server):
     assert set(info) == {"/upscale", "/restore", "/card", "/run"}
     for about in info.values():
         assert all(p["example_input"] is not None for p in about["parameters"])
+    assert "archsr app --max-bytes" in info["/upscale"]["description"], "who is refused before sending reads it there"
     assert "handle_file('facade.jpg')" in info["/upscale"]["code_snippets"]["python"]
 
 
