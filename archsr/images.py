@@ -16,6 +16,7 @@ from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from archsr.atomic import replacing
 from archsr.picture_files import BadImageError, TooManyPixelsError, check_whole, looks_like
+from archsr.raw_files import refuse_raw
 
 Pixels = NDArray[np.uint8]
 
@@ -41,12 +42,13 @@ def read_photo(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
 
     EXIF orientation is applied, an embedded ICC profile is converted to sRGB (relative colorimetric with black-point
     compensation), grey, palette, CMYK and 16-bit pictures become 8-bit RGB. Raises `BadImageError` for anything that
-    is not one whole picture: no picture, truncated, animated, more than `max_pixels`, floating point.
+    is not one whole picture: no picture, truncated, animated, raw, more than `max_pixels`, floating point.
     """
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
         raise BadImageError(f"cannot be opened: {error.strerror}") from error
+    refuse_raw(io.BytesIO(content), "" if isinstance(source, bytes) else source.name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL's bomb warning: `max_pixels` decides; EXIF warnings: no pixels lost

@@ -1,6 +1,7 @@
 """Deciding, one file at a time, whether it is a usable photograph."""
 
 import hashlib
+import io
 import mimetypes
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -16,6 +17,7 @@ from archsr.images import BadImageError, Photo, Pixels, read_photo, taken_at
 from archsr.prepare.floorplans import drawing_score, reduced
 from archsr.prepare.near import thumbnail
 from archsr.prepare.sources import Photos, open_photos
+from archsr.raw_files import refuse_raw
 
 # what cameras, browsers and operating systems leave beside photographs
 _LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
@@ -73,6 +75,7 @@ def inspect(photos: Photos, path: str, config: PrepareConfig) -> Finding:
     content = b""
     try:
         content = photos.read(path)
+        refuse_raw(io.BytesIO(content), name)
         photo = read_photo(content, max_pixels=config.max_pixels)
     except OSError as error:
         return _unusable(path, f"cannot be opened: {error.strerror or error}")

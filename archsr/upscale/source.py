@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from archsr.images import read_photo
 from archsr.picture_files import BadImageError, TooManyPixelsError, looks_like
+from archsr.raw_files import refuse_raw
 
 MAX_PIXELS = 2_000_000_000
 # decoders made for hostile files; libvips has others that are not
@@ -70,11 +71,12 @@ def open_source(path: Path, *, page: int = 0, max_pixels: int = MAX_PIXELS) -> S
     """Page `page` of a picture file, upright.
 
     RGB and grey keep their depth and profile; palettes become RGB, CMYK and others sRGB. Raises `BadImageError` for
-    what is no picture, animated, larger than `max_pixels`, or neither 8 nor 16 bits deep.
+    what is no picture, raw, animated, larger than `max_pixels`, or neither 8 nor 16 bits deep.
     """
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
+            refuse_raw(file, path.name)
     except OSError as error:
         raise BadImageError(f"cannot be opened: {error.strerror}") from None
     if head.startswith(_FOR_PIL):
