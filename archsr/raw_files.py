@@ -1,26 +1,22 @@
 """Telling raw photographs from pictures: most of them are TIFF files whose first picture is a small preview."""
 
-import struct
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import BinaryIO
 
 from archsr.picture_files import BadImageError
+from archsr.tiff_tags import Head, Tag, read_folder, read_head
 
 RAW_ENDINGS = (
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc", ".mef"),
     *(".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
 )
 RAW = "a raw photograph; develop it to TIFF or JPEG"
-_ORDERS = {b"II": "<", b"MM": ">"}
 _COMPRESSION, _PHOTOMETRIC, _SUB_FOLDERS, _DNG_VERSION = 259, 262, 330, 50706
 _WANTED = (_COMPRESSION, _PHOTOMETRIC, _SUB_FOLDERS, _DNG_VERSION)
 _SENSOR = {32803, 34892}  # photometric: a colour filter array, and linear raw
 _MAKERS = {32767, 34713, 34892, 65000, 65535}  # compression: Sony, Nikon, lossy DNG, Kodak, Pentax
-_SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # bytes of whole numbers, by their type in TIFF
-_LETTERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _MOST = 64  # folders looked into
-_Tags = dict[int, tuple[int, ...]]
 
 
 def refuse_raw(file: BinaryIO, name: str = "") -> None:
@@ -28,63 +24,36 @@ def refuse_raw(file: BinaryIO, name: str = "") -> None:
 
     Other files pass, and so does a damaged TIFF: those who decode it will say so.
     """
-    file.seek(0)
-    head = file.read(4)
-    if head[:2] not in _ORDERS or head[2:] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
+    head = read_head(file)
+    if head is None:
         return
-    if PurePath(name).suffix.lower() in RAW_ENDINGS:
-        raise BadImageError(RAW)
-    try:
-        raw = any(_is_raw(tags) for tags in _folders(file))
-    except (struct.error, OverflowError, OSError, ValueError):
-        return
-    if raw:
+    if PurePath(name).suffix.lower() in RAW_ENDINGS or any(_is_raw(tags, head) for tags in _folders(file, head)):
         raise BadImageError(RAW)
 
 
-def _is_raw(tags: _Tags) -> bool:
+def _is_raw(tags: dict[int, Tag], head: Head) -> bool:
     return (
         _DNG_VERSION in tags
-        or bool(_SENSOR & set(tags.get(_PHOTOMETRIC, ())))
-        or bool(_MAKERS & set(tags.get(_COMPRESSION, ())))
+        or bool(_SENSOR & _numbers(tags, _PHOTOMETRIC, head))
+        or bool(_MAKERS & _numbers(tags, _COMPRESSION, head))
     )
 
 
-def _folders(file: BinaryIO) -> Iterator[_Tags]:
-    """The wanted tags of every picture in a TIFF or BigTIFF, with those of sub-folders, each folder once."""
-    file.seek(0)
-    head = file.read(16)
-    order, big = _ORDERS[head[:2]], 43 in head[2:4]
-    waiting = [struct.unpack_from(order + "Q", head, 8)[0] if big else struct.unpack_from(order + "I", head, 4)[0]]
-    seen: set[int] = set()
+def _numbers(tags: dict[int, Tag], number: int, head: Head) -> set[int]:
+    return set(tags[number].numbers(head.order)) if number in tags else set()
+
+
+def _folders(file: BinaryIO, head: Head) -> Iterator[dict[int, Tag]]:
+    """The wanted tags of every picture in a TIFF, with those of sub-folders, each folder once."""
+    waiting, seen = [head.first], set[int]()
     while waiting and len(seen) < _MOST:
         place = waiting.pop(0)
         if not place or place in seen:
             continue
         seen.add(place)
-        tags, after = _folder(file, place, order, big=big)
+        try:
+            tags, after = read_folder(file, head, place, wanted=_WANTED)
+        except ValueError:
+            continue
         yield tags
-        waiting += [*tags.get(_SUB_FOLDERS, ()), after]
-
-
-def _folder(file: BinaryIO, place: int, order: str, *, big: bool) -> tuple[_Tags, int]:
-    count_letter, offset_letter, entry = ("Q", "Q", 20) if big else ("H", "I", 12)
-    file.seek(place)
-    (count,) = struct.unpack(order + count_letter, file.read(struct.calcsize(count_letter)))
-    if count > 65535:
-        raise ValueError("more tags than a TIFF can have")
-    block = file.read(count * entry)
-    end = file.read(struct.calcsize(offset_letter))
-    after = struct.unpack(order + offset_letter, end)[0] if len(end) == struct.calcsize(offset_letter) else 0
-    tags: _Tags = {}
-    for start in range(0, len(block) - entry + 1, entry):
-        tag, kind, number = struct.unpack_from(f"{order}HH{offset_letter}", block, start)
-        if tag in _WANTED and kind in _SIZES:
-            size = _SIZES[kind]
-            value = block[start + entry - struct.calcsize(offset_letter) : start + entry]
-            number = min(number, _MOST)
-            if number * size > len(value):
-                file.seek(struct.unpack(order + offset_letter, value)[0])
-                value = file.read(number * size)
-            tags[tag] = struct.unpack_from(f"{order}{number}{_LETTERS[size]}", value)
-    return tags, after
+        waiting += [*sorted(_numbers(tags, _SUB_FOLDERS, head)), after]

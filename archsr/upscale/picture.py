@@ -11,6 +11,7 @@ import pyvips
 
 from archsr.atomic import replacing
 from archsr.picture_files import BadImageError
+from archsr.upscale.carried import is_carried
 from archsr.upscale.pipe import Depth, Pipe, StoppedError
 from archsr.upscale.source import MAX_PIXELS, Source, open_source, reason
 from archsr.upscale.tiff_exif import add_exif
@@ -19,7 +20,6 @@ from archsr.upscale.upscaler import Upscaler
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 _LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}  # libwebp's and libjpeg's limits, pixels
 _NARROW = (".jpg", ".jpeg", ".webp")  # 8 bits
-_CARRIED = ("exif-data", "xmp-data", "iptc-data", "icc-profile-data", "resolution-unit")
 
 
 @dataclass(frozen=True)
@@ -169,18 +169,11 @@ def _carrying(image: pyvips.Image, source: pyvips.Image, *, metadata: bool) -> p
     """With the metadata of the source, but for its thumbnail and what was done to it."""
     image = image.copy(xres=source.xres, yres=source.yres)
     for name in source.get_fields():
-        if name == "icc-profile-data" or (metadata and _is_carried(name)):
+        if name == "icc-profile-data" or (metadata and is_carried(name)):
             image.set_type(source.get_typeof(name), name, source.get(name))
     if image.get_typeof("exif-data"):
         image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # the pixels are upright
     return image
-
-
-def _is_carried(name: str) -> bool:
-    """Whether a field of libvips's is metadata; not those of the thumbnail, ifd1, nor the orientation."""
-    return name in _CARRIED or (
-        name.startswith(("exif-ifd0", "exif-ifd2", "exif-ifd3")) and not name.endswith("-Orientation")
-    )
 
 
 def _save(image: pyvips.Image, path: Path, quality: int) -> None:

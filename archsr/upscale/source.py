@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from archsr.images import read_photo
 from archsr.picture_files import BadImageError, TooManyPixelsError, looks_like
 from archsr.raw_files import refuse_raw
+from archsr.upscale.carried import with_exif
+from archsr.upscale.tiff_exif import exif_of_tiff
 
 MAX_PIXELS = 2_000_000_000
 # decoders made for hostile files; libvips has others that are not
@@ -101,7 +103,8 @@ def _by_vips(path: Path, start: bytes, page: int, max_pixels: int) -> Source:
         _check_end(path, 8 if min(head.width, head.height) >= 16 else 1, max_pixels)
     pages = cast(int, head.get("n-pages")) if head.get_typeof("n-pages") else 1
     animated = start.startswith(b"\x89PNG") and b"acTL" in start
-    if animated or (pages > 1 and not str(head.get("vips-loader")).startswith("tiff")):
+    tiff = str(head.get("vips-loader")).startswith("tiff")
+    if animated or (pages > 1 and not tiff):
         raise BadImageError("animated: more than one frame")
     turned = bool(head.get_typeof("orientation")) and cast(int, head.get("orientation")) > 1
     # pixels that must be turned are decoded first, beyond 100 MB into a temporary file
@@ -115,7 +118,10 @@ def _by_vips(path: Path, start: bytes, page: int, max_pixels: int) -> Source:
     if image.hasalpha():
         alpha = again()[image.bands - 1]  # decoded a second time: one reader a stream
         image = image[: image.bands - 1]
-    return Source(_in_rgb_or_grey(image), alpha, pages)
+    image = _in_rgb_or_grey(image)
+    if tiff and not page and not image.get_typeof("exif-data") and (exif := exif_of_tiff(path)):
+        image = with_exif(image, exif)
+    return Source(image, alpha, pages)
 
 
 def _check(image: pyvips.Image, max_pixels: int) -> None:
@@ -155,6 +161,10 @@ def _by_pil(path: Path, max_pixels: int) -> Source:
 
 
 def reason(error: pyvips.Error) -> str:
-    """The last of what libvips says, which is the cause."""
+    """What libvips says of the cause: the system's word, such as that a disk is full, or the last line."""
     lines = [line.strip() for line in str(error.detail or error.message).splitlines() if line.strip()]
+    causes = [line.removeprefix("system error: ") for line in lines if line.startswith("system error: ")]
+    known = [cause for cause in causes if not cause.startswith("Unknown error")]
+    if known:
+        return known[0]
     return lines[-1] if lines else "unknown"

@@ -1,8 +1,12 @@
 """What phones and cameras write, and what lies beside it: HEIC, AVIF, raw photographs, the tags of a TIFF."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import pyvips
 import tifffile
+from PIL import Image
 from test_round_trip import Nearest, doubled, smooth
 
 from archsr.config import PrepareConfig
@@ -11,7 +15,7 @@ from archsr.picture_files import BadImageError
 from archsr.prepare.scan import inspect
 from archsr.prepare.sources import open_photos
 from archsr.upscale.picture import upscale_picture
-from archsr.upscale.source import open_source
+from archsr.upscale.source import open_source, reason
 from archsr.upscale.upscaler import Upscaler
 
 
@@ -86,3 +90,110 @@ def test_folders_in_a_circle_end(tmp_path):
         open_source(tmp_path / "a.tif")
     with pytest.raises(BadImageError):
         read_photo(content)
+
+
+# ---------------------------------------------------------------- the tags of a TIFF
+
+
+def tiff_with_tags(path, *, order="<", big=False, orientation=6):
+    """As programs that develop photographs write them: tags, EXIF and GPS, the old size, and a thumbnail."""
+    import tifftools
+
+    exif = {0x9003: "2024:05:06 07:08:09", 0x829A: [1, 250], 0xA002: [44], 0xA003: [30], 0xA430: "Jörg"}
+    gps = {1: "N", 2: [52, 1, 31, 1, 12, 1]}
+    kinds = {0x829A: 5, 0xA002: 4, 0xA003: 4, 2: 5}
+    tifffile.imwrite(path, smooth((30, 44, 3)), photometric="rgb", byteorder=order, bigtiff=big, metadata=None)
+    tifffile.imwrite(path, smooth((8, 8, 3)), photometric="rgb", append=True, subfiletype=1, metadata=None)
+    info = tifftools.read_tiff(str(path))
+    info["ifds"] = info["ifds"][:1]
+    tags = info["ifds"][0]["tags"]
+    texts = {270: "A façade", 271: "Camera works", 272: "Model 7", 306: "2024:06:07 08:09:10", 315: "Zoë"}
+    for number, text in {**texts, 33432: "© 2024 Somebody"}.items():
+        tags[number] = {"datatype": 2, "data": text}
+    tags[274] = {"datatype": 3, "data": [orientation]}
+    for number, folder in ((34665, exif), (34853, gps)):
+        made = {n: {"datatype": kinds.get(n, 2), "data": value} for n, value in folder.items()}
+        tags[number] = {"datatype": 13, "ifds": [[{"tags": made, **_of(info)}]]}
+    tifftools.write_tiff(info, str(path), allowExisting=True, bigtiff=big, bigEndian=order == ">")
+
+
+def _of(info):
+    return {key: info[key] for key in ("path_or_fobj", "size", "bigEndian", "bigtiff")}
+
+
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)])
+@pytest.mark.parametrize("ending", ["tif", "png", "jpg", "webp"])
+def test_the_tags_of_a_tiff_are_kept_in_every_format(tmp_path, upscaler, ending, order, big):
+    tiff_with_tags(tmp_path / "a.tif", order=order, big=big)
+    upscale_picture(tmp_path / "a.tif", tmp_path / f"b.{ending}", upscaler)
+    got = Image.open(tmp_path / f"b.{ending}")
+    assert got.size == (60, 88)  # upright
+    found = got.getexif()
+    # PIL reads Latin-1 where UTF-8 is written
+    texts = {n: found[n].encode("latin-1").decode() for n in (270, 271, 272, 306, 315, 33432)}
+    assert texts == {
+        270: "A façade",
+        271: "Camera works",
+        272: "Model 7",
+        306: "2024:06:07 08:09:10",
+        315: "Zoë",
+        33432: "© 2024 Somebody",
+    }
+    assert found.get(0x0112, 1) == 1
+    inner = found.get_ifd(0x8769)
+    assert inner[0x9003] == "2024:05:06 07:08:09"
+    assert float(inner[0x829A]) == 0.004
+    assert inner[0xA430].encode("latin-1").decode() == "Jörg"
+    assert (inner.get(0xA002, 60), inner.get(0xA003, 88)) == (60, 88)
+    assert found.get_ifd(0x8825)[1] == "N"
+    assert found.get_ifd(0x8825)[2] == (52.0, 31.0, 12.0)
+    assert not found.get_ifd(1)  # no thumbnail
+    assert found.get(256, 60) == 60
+
+
+def test_a_description_of_the_old_pixels_is_left_out(tmp_path, upscaler):
+    tifffile.imwrite(
+        tmp_path / "a.tif", smooth((30, 44, 3)), photometric="rgb", datetime=True
+    )  # {"shape": [30, 44, 3]}
+    upscale_picture(tmp_path / "a.tif", tmp_path / "b.tif", upscaler)
+    found = Image.open(tmp_path / "b.tif").getexif()
+    assert 270 not in found
+    assert 306 in found
+
+
+def test_tags_that_are_damaged_cost_no_picture(tmp_path, upscaler):
+    tiff_with_tags(tmp_path / "a.tif", orientation=1)
+    whole = (tmp_path / "a.tif").read_bytes()
+    place = whole.index((34665).to_bytes(2, "little") + b"\x0d\0")
+    (tmp_path / "a.tif").write_bytes(whole[: place + 8] + b"\xff\xff\xff\x7f" + whole[place + 12 :])
+    upscale_picture(tmp_path / "a.tif", tmp_path / "b.png", upscaler)
+    found = Image.open(tmp_path / "b.png")
+    assert found.size == (88, 60)
+    assert found.getexif()[271] == "Camera works"
+
+
+# ---------------------------------------------------------------- full disks, one channel
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+@pytest.mark.parametrize("save", ["pngsave", "jpegsave", "webpsave"])
+def test_a_full_disk_is_called_so_whoever_finds_it(save):
+    image = pyvips.Image.gaussnoise(300, 300).cast("uchar")
+    with pytest.raises(pyvips.Error) as found:
+        getattr(image, save)("/dev/full")
+    assert reason(found.value) == "No space left on device"
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_grey_picture_has_no_tint(tmp_path, upscaler, ending, alpha):
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 52), dtype=np.uint8))
+    if alpha:
+        grey.putalpha(Image.new("L", grey.size, 200))
+    grey.save(tmp_path / "a.png")
+    upscale_picture(tmp_path / "a.png", tmp_path / f"b.{ending}", upscaler)
+    got = Image.open(tmp_path / f"b.{ending}")
+    if ending == "webp":  # which knows only colours; lossy, its own rounding is one level
+        assert np.ptp(np.asarray(got.convert("RGB")).astype(int), axis=2).max() <= 1
+    else:
+        assert got.mode == ("LA" if alpha and ending != "jpg" else "L")
