@@ -16,6 +16,7 @@ from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from archsr.atomic import replacing
 from archsr.picture_files import BadImageError, TooManyPixelsError, check_whole, looks_like
+from archsr.heic import heif_library, is_heic, refuse_hdr
 from archsr.raw_files import refuse_raw
 
 Pixels = NDArray[np.uint8]
@@ -52,8 +53,9 @@ def read_photo(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL's bomb warning: `max_pixels` decides; EXIF warnings: no pixels lost
-            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=formats_of(content)) as image:
                 _check(image, max_pixels)
+                refuse_hdr(image.info)
                 turned = _is_turned(image)  # TIFF forgets it when loading, PNG may learn it only then
                 image.load()
                 check_whole(image, content)
@@ -68,12 +70,20 @@ def read_photo(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
         raise BadImageError(f"damaged: {type(error).__name__}: {error}") from error
 
 
+def formats_of(content: bytes) -> list[str]:
+    """The formats that PIL may take a file for. Raises `BadImageError` for HEIC where nothing reads it."""
+    if not is_heic(content):
+        return _FORMATS
+    heif_library()
+    return ["HEIF"]
+
+
 def taken_at(content: bytes) -> str:
     """When a photograph was taken, by its EXIF, as ISO 8601 in the camera's own time; empty where it does not say."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=formats_of(content)) as image:
                 exif = image.getexif()
                 said = exif.get_ifd(0x8769).get(0x9003) or exif.get(0x0132)  # DateTimeOriginal, DateTime
         return datetime.strptime(str(said).strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat()
@@ -101,6 +111,8 @@ def _to_rgb(image: Image.Image, *, turned: bool) -> Photo:
         image.paste(ImageChops.invert(image))  # PIL takes every CMYK JPEG for Adobe's, whose values are inverted
     if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
         notes.append("first page")
+    if any("hdrgainmap" in str(name) for name in image.info.get("aux") or ()):
+        notes.append("without its HDR gain map")
     upright = ImageOps.exif_transpose(image)
     if turned:
         notes.append("turned upright")

@@ -26,7 +26,7 @@ from archsr.training.fit import available
 from archsr.training.plan import fitting, ways
 from archsr.training.precision import cpu_has_bf16
 
-_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif"}
+_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif"}
 _LOOKED_AT = 400  # pictures at most whose sizes are read
 _SCENES = 8  # test scenes: six are the least for a verdict, and some may turn out to be the same
 _FEW, _MANY = 300, 3000  # photographs

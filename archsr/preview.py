@@ -38,7 +38,7 @@ from archsr.training.pairs import options_of, recipe_at
 from archsr.training.suspects import rebuild
 from archsr.versions import current
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif")
+_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
 _SHOWN = 12
 _DRAWN = 3000  # recipes for the histograms: they cost nothing without pictures
 

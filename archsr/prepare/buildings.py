@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from archsr.images import formats_of
+
 Floats = NDArray[np.float32]
 
 _SIDE, _POINTS = 480, 400  # of the reduced photograph, pixels; strongest features
@@ -36,7 +38,7 @@ class Features:
 def features_of(content: bytes) -> Features:
     """The strongest features of an encoded photograph, reduced to a longest side of 480 pixels."""
     cv2.setNumThreads(1)
-    with Image.open(io.BytesIO(content)) as opened:
+    with Image.open(io.BytesIO(content), formats=formats_of(content)) as opened:
         opened.draft("L", (2 * _SIDE, 2 * _SIDE))  # JPEG: decoded at a fraction of its size
         image = ImageOps.exif_transpose(opened).convert("L")
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)

@@ -19,8 +19,8 @@ from archsr.upscale.upscaler import Upscaler
 
 Existing = Literal["skip", "overwrite", "refuse"]
 Pair = tuple[Path, Path]
-_IMAGE_ENDINGS = (".gif", ".bmp", ".jp2", ".avif", ".ppm", ".heic")
-_READ = (*ENDINGS, ".bmp", ".gif", ".jp2", ".avif", ".ppm")
+_IMAGE_ENDINGS = (".gif", ".bmp", ".jp2", ".avif", ".ppm", ".heic", ".heif", ".hif")
+_READ = (*ENDINGS, *_IMAGE_ENDINGS)
 
 
 @dataclass(frozen=True)

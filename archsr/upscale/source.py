@@ -12,10 +12,11 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
+from archsr.heic import heif_library, is_heic, refuse_hdr
 from archsr.images import read_photo
 from archsr.picture_files import BadImageError, TooManyPixelsError, looks_like
 from archsr.raw_files import refuse_raw
-from archsr.upscale.carried import with_exif
+from archsr.upscale.carried import with_block, with_exif
 from archsr.upscale.tiff_exif import exif_of_tiff
 
 MAX_PIXELS = 2_000_000_000
@@ -83,6 +84,8 @@ def open_source(path: Path, *, page: int = 0, max_pixels: int = MAX_PIXELS) -> S
         raise BadImageError(f"cannot be opened: {error.strerror}") from None
     if head.startswith(_FOR_PIL):
         return _by_pil(path, max_pixels)
+    if is_heic(head):
+        return _by_heif(path, max_pixels)
     try:
         return _by_vips(path, head, page, max_pixels)
     except pyvips.Error as error:
@@ -158,6 +161,37 @@ def _by_pil(path: Path, max_pixels: int) -> Source:
     photo = read_photo(path, max_pixels=max_pixels)
     alpha = None if photo.alpha is None else pyvips.Image.new_from_array(photo.alpha)
     return Source(pyvips.Image.new_from_array(photo.pixels).copy(interpretation="srgb"), alpha, 1)
+
+
+def _by_heif(path: Path, max_pixels: int) -> Source:
+    """The main picture of a HEIC file, which its reader turns upright; more than 8 bits become 16."""
+    library = heif_library()
+    try:
+        file = library.open_heif(str(path), convert_hdr_to_8bit=False)
+        width, height = cast(tuple[int, int], file.size)
+        if width * height > max_pixels:
+            raise BadImageError(f"{width}×{height} is more than {max_pixels:,} pixels")
+        info = cast(dict[str, Any], file.info)
+        refuse_hdr(info)
+        pixels: NDArray[Any] = np.ascontiguousarray(file)
+    except BadImageError:
+        raise
+    except Exception as error:  # its decoders raise several kinds; the reason is passed on
+        raise BadImageError(f"damaged: {error}") from None
+    if pixels.dtype == np.uint16:
+        pixels = pixels | (pixels >> int(info.get("bit_depth", 10)))  # white is 65535, not 65472
+    image = pyvips.Image.new_from_array(pixels)
+    deep = image.format == "ushort"
+    alpha = image[image.bands - 1] if image.bands in (2, 4) else None
+    image = image[: image.bands - 1] if alpha is not None else image
+    kinds = ("grey16" if deep else "b-w", "rgb16" if deep else "srgb")
+    image = image.copy(interpretation=kinds[image.bands == 3])
+    for name, key in (("icc-profile-data", "icc_profile"), ("xmp-data", "xmp")):
+        if info.get(key):
+            image = with_block(image, name, cast(bytes, info[key]))
+    if info.get("exif"):
+        image = with_exif(image, cast(bytes, info["exif"]))
+    return Source(image, alpha, 1)
 
 
 def reason(error: pyvips.Error) -> str:

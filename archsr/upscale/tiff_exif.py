@@ -16,13 +16,8 @@ _TEXTS = {_DESCRIPTION, 271, 272, 305, 306, 315, 33432}  # maker, model, softwar
 _OWN = {*_TEXTS, *_POINTERS}
 _SIZE = {0xA002, 0xA003}  # of the picture before it was enlarged
 _OFFSETS = {0xA005}  # to a folder that is not taken along
-_OF_PIXELS = (
-    b'{"shape"',
-    b"shape=(",
-    b"ImageJ=",
-    b"<?xml",
-    b"<OME",
-)  # descriptions by programs: true of the old pixels
+# descriptions by programs, true of the old pixels
+_OF_PIXELS = (b'{"shape"', b"shape=(", b"ImageJ=", b"<?xml", b"<OME")
 _LONGEST = 32768  # bytes of a value: a JPEG holds 65533 of EXIF
 
 

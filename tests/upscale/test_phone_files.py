@@ -1,16 +1,18 @@
 """What phones and cameras write, and what lies beside it: HEIC, AVIF, raw photographs, the tags of a TIFF."""
 
+import io
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pyvips
 import tifffile
-from PIL import Image
-from test_round_trip import Nearest, doubled, smooth
+from PIL import Image, ImageCms, ImageOps, features
+from test_round_trip import Nearest, doubled, smooth, wide_profile
 
 from archsr.config import PrepareConfig
-from archsr.images import read_photo
+from archsr.images import read_photo, taken_at
 from archsr.picture_files import BadImageError
 from archsr.prepare.scan import inspect
 from archsr.prepare.sources import open_photos
@@ -197,3 +199,136 @@ def test_a_grey_picture_has_no_tint(tmp_path, upscaler, ending, alpha):
         assert np.ptp(np.asarray(got.convert("RGB")).astype(int), axis=2).max() <= 1
     else:
         assert got.mode == ("LA" if alpha and ending != "jpg" else "L")
+
+
+# ---------------------------------------------------------------- HEIC and AVIF
+
+
+@pytest.fixture
+def heif():
+    library = pytest.importorskip("pillow_heif")
+    library.register_heif_opener()
+    return library
+
+
+def phone_exif(orientation):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110], exif[0x0112] = "Telephone works", "Phone 7", orientation
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:06 07:08:09"
+    exif.get_ifd(0x8769)[0xA002] = 44
+    exif.get_ifd(0x8825)[1] = "N"
+    return exif
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "webp"])
+def test_a_heic_is_enlarged_with_profile_and_exif(tmp_path, upscaler, heif, ending, orientation):
+    """Its pixels are turned by the file's own mark: by HEIF's standard, the orientation in EXIF is not applied."""
+    image, profile = Image.fromarray(smooth((120, 160, 3))), wide_profile()
+    image.save(tmp_path / "a.heic", quality=100, chroma=444, exif=phone_exif(orientation), icc_profile=profile)
+    upscale_picture(tmp_path / "a.heic", tmp_path / f"b.{ending}", upscaler)
+    got = Image.open(tmp_path / f"b.{ending}")
+    assert np.abs(np.asarray(got).astype(int) - doubled(np.asarray(Image.open(tmp_path / "a.heic")))).mean() < 3
+    assert got.info["icc_profile"] == profile
+    found = got.getexif()
+    assert (found[0x010F], found[0x0110], found.get(0x0112, 1)) == ("Telephone works", "Phone 7", 1)
+    assert found.get_ifd(0x8769)[0x9003] == "2024:05:06 07:08:09"
+    assert found.get_ifd(0x8769).get(0xA002, got.width) == got.width
+    assert found.get_ifd(0x8825)[1] == "N"
+
+
+def test_a_heic_is_prepared_in_srgb(tmp_path, heif):
+    image = Image.fromarray(smooth((120, 160, 3)))
+    options = {"exif": phone_exif(1), "icc_profile": wide_profile()}
+    image.save(tmp_path / "a.heic", quality=100, chroma=444, **options)
+    image.save(tmp_path / "a.png", **options)
+    found = inspect(open_photos(str(tmp_path)), "a.heic", PrepareConfig(min_side=100, drawings="keep"))
+    assert (found.source.kind, found.source.taken) == ("", "2024-05-06T07:08:09")
+    assert np.abs(found.pixels.astype(int) - read_photo(tmp_path / "a.png").pixels).mean() < 3
+    assert taken_at((tmp_path / "a.heic").read_bytes())
+
+
+def deep_heic(path, heif, pixels, **options):
+    """16 bits in, 10 bits in the file."""
+    before, heif.options.SAVE_HDR_TO_12_BIT = heif.options.SAVE_HDR_TO_12_BIT, False
+    made = heif.from_bytes("RGB;16", pixels.shape[1::-1], pixels.tobytes())
+    made.save(path, quality=100, chroma=444, **options)
+    heif.options.SAVE_HDR_TO_12_BIT = before
+
+
+def test_ten_bits_of_a_heic_become_sixteen(tmp_path, upscaler, heif):
+    pixels = smooth((120, 160, 3), top=65535, dtype=np.uint16)
+    pixels[:40, :40] = 65535
+    deep_heic(tmp_path / "a.heic", heif, pixels)
+    upscale_picture(tmp_path / "a.heic", tmp_path / "b.tif", upscaler)
+    got = tifffile.imread(tmp_path / "b.tif")
+    assert got.dtype == np.uint16
+    assert np.abs(got.astype(int) - doubled(pixels)).mean() < 257
+    assert got[:60, :60].min() > 65535 - 200
+    assert len(np.unique(got)) > 400  # more than 8 bits have
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_without_a_standard_picture_is_refused(tmp_path, heif, transfer, name):
+    pixels = smooth((120, 160, 3), top=65535, dtype=np.uint16)
+    profile = {"color_primaries": 9, "transfer_characteristics": transfer, "matrix_coefficients": 9}
+    deep_heic(tmp_path / "a.heic", heif, pixels, save_nclx_profile=True, **profile)
+    for read in (open_source, read_photo):
+        with pytest.raises(BadImageError, match=rf"an HDR picture \({name}\)"):
+            read(tmp_path / "a.heic")
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+def test_a_damaged_heic_is_called_so(tmp_path, heif, share):
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.heic")
+    whole = (tmp_path / "a.heic").read_bytes()
+    (tmp_path / "a.heic").write_bytes(whole[: int(len(whole) * share)])
+    for read in (open_source, read_photo):
+        with pytest.raises(BadImageError, match="damaged"):
+            read(tmp_path / "a.heic")
+
+
+def test_too_many_pixels_of_a_heic_are_refused(tmp_path, heif):
+    Image.new("RGB", (100, 100)).save(tmp_path / "a.heic")
+    for read in (open_source, read_photo):
+        with pytest.raises(BadImageError, match="100×100 is more than 9,999 pixels"):
+            read(tmp_path / "a.heic", max_pixels=9999)
+
+
+def test_grey_and_transparent_heics_stay_so(tmp_path, upscaler, heif):
+    rgb = Image.fromarray(smooth((120, 160, 3)))
+    for mode in ("L", "RGBA"):
+        rgb.convert(mode).save(tmp_path / f"{mode}.heic", quality=100)
+        upscale_picture(tmp_path / f"{mode}.heic", tmp_path / f"{mode}.png", upscaler)
+        assert Image.open(tmp_path / f"{mode}.png").mode == mode
+
+
+def test_where_heic_cannot_be_read_the_package_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for read in (open_source, read_photo):
+        with pytest.raises(BadImageError, match=r'a HEIC picture; pip install "archsr\[phone\]" to read it'):
+            read(tmp_path / "a.heic")
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="PIL was built without AVIF")
+@pytest.mark.parametrize("orientation", [1, 6, 7])
+def test_an_avif_is_read_alike_for_enlarging_and_preparing(tmp_path, upscaler, orientation):
+    image = Image.fromarray(smooth((120, 160, 3)))
+    options = {"exif": phone_exif(orientation), "icc_profile": wide_profile()}
+    image.save(tmp_path / "a.avif", quality=98, subsampling="4:4:4", **options)
+    upscale_picture(tmp_path / "a.avif", tmp_path / "b.png", upscaler)
+    got = Image.open(tmp_path / "b.png")
+    assert got.getexif()[0x0110] == "Phone 7"
+    assert got.getexif().get(0x0112, 1) == 1
+    expected = Image.fromarray(doubled(np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.avif")))))
+    assert np.abs(np.asarray(got).astype(int) - np.asarray(expected)).mean() < 3
+    assert np.array_equal(read_photo(tmp_path / "a.avif").pixels, converted(expected.reduce(2)))
+
+
+def converted(image):
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(wide_profile()))
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+    return np.asarray(ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), intent, flags=flags))
