@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from archsr.atomic import replacing
-from archsr.picture_files import BadImageError, TooManyPixelsError, check_whole, looks_like
 from archsr.heic import heif_library, is_heic, refuse_hdr
+from archsr.picture_files import BadImageError, TooManyPixelsError, check_whole, looks_like
 from archsr.raw_files import refuse_raw
 
 Pixels = NDArray[np.uint8]

@@ -138,7 +138,7 @@ def _add_blend(verbs: "Verbs") -> None:
 def _upscale(args: argparse.Namespace) -> int:
     from archsr.checkpoint import strength_of
     from archsr.upscale.devices import devices_of
-    from archsr.upscale.files import joined, plan_files, report, upscale_files, without_existing
+    from archsr.upscale.files import joined, left_out, plan_files, report, upscale_files, without_existing
     from archsr.upscale.opening import open_model
     from archsr.upscale.picture import Wanted
     from archsr.upscale.upscaler import Upscaler
@@ -159,7 +159,9 @@ def _upscale(args: argparse.Namespace) -> int:
         outcome = upscale_files(pairs[world.rank :: world.size], upscaler, wanted, show=world.rank == 0)
         whole = joined(world.gather(outcome))  # all ranks
         whole.skipped.extend(there)
-        return report(whole) if world.rank == 0 else 2 if whole.failed else 0
+        if world.rank:
+            return 2 if whole.failed else 0
+        return report(whole, left_out(args.source, args.target))
 
 
 def _add_upscale(verbs: "Verbs") -> None:

@@ -1,6 +1,7 @@
 """Pictures and folders in, pictures and folders out: every output file is complete or absent."""
 
 import glob
+import itertools
 import os
 import sys
 from collections import Counter, deque
@@ -8,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from tqdm import tqdm
 
 from archsr.errors import UserError
 from archsr.picture_files import BadImageError
+from archsr.upscale.left_out import is_litter, kinds_of
 from archsr.upscale.picture import ENDINGS, Wanted, restore_picture
 from archsr.upscale.upscaler import Upscaler
 
@@ -38,35 +40,78 @@ class Outcome:
 def plan_files(sources: Sequence[Path], target: Path, *, ending: str) -> list[Pair]:
     """(input, output) pairs: one picture to a file or into a folder, many into a folder, a folder's tree to the same.
 
-    A source may be a pattern (`photos/*.jpg`, `**` for sub-folders). Outputs keep their names and get `ending`. Raises
-    `UserError` for missing inputs and outputs that collide.
+    A source may be a pattern (`photos/*.jpg`, `**` for sub-folders), whose ending matches in any case; the tree below
+    its fixed part is kept. Outputs keep their names and get `ending`. Raises `UserError` for missing inputs and outputs
+    that collide.
     """
-    found = [path for source in sources for path in _matching(source)]
-    if len(found) == 1 and found[0].is_file():
-        return _refuse_collisions([_one(found[0], target, ending)])
-    if target.is_file() or (target.suffix.lower() in (*ENDINGS, *_IMAGE_ENDINGS) and not target.is_dir()):
+    found = [entry for source in sources for entry in _matching(source, target)]
+    to_file = target.suffix.lower() in (*ENDINGS, *_IMAGE_ENDINGS) and not target.is_dir()
+    if len(found) == 1 and found[0][0].is_file() and (to_file or len(found[0][1].parts) == 1):
+        return _refuse_collisions([_one(found[0][0], target, ending)])
+    if target.is_file() or to_file:
         raise UserError(f"{target}: {'is' if target.is_file() else 'names'} a file; many pictures need a folder")
     pairs: list[Pair] = []
-    for source in found:
-        pairs += [(source, target / source.name)] if source.is_file() else _tree(source, target)
-    if not pairs:
-        raise UserError(f"{sources[0]}: no pictures found (looked for {', '.join(_READ)})")
+    for source, place in found:
+        pairs += [(source, target / place)] if source.is_file() else _tree(source, target)
     twins = Counter(t.with_suffix("") for _, t in pairs)  # a.jpg and a.png would both become a.png
     return _refuse_collisions(
         (p, t.with_suffix(ending) if twins[t.with_suffix("")] == 1 else t.with_name(t.name + ending)) for p, t in pairs
     )
 
 
-def _matching(source: Path) -> list[Path]:
+def left_out(sources: Sequence[Path], target: Path) -> list[Path]:
+    """The files in folders and patterns that `plan_files` passes over, but for those in the output folder."""
+    found: list[Path] = []
+    for source in sources:
+        if source.is_dir():
+            found += _files(source, target)
+        elif not source.exists() and glob.has_magic(str(source)):
+            found += _globbed(source, target)
+    return [p for p in found if not _is_picture(p)]
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in _READ and not is_litter(path.name)
+
+
+def _files(folder: Path, target: Path) -> list[Path]:
+    """All files below a folder, but for the results."""
+    return _outside(sorted(p for p in folder.rglob("*") if p.is_file()), target)
+
+
+def _globbed(pattern: Path, target: Path) -> list[Path]:
+    *above, last = pattern.parts
+    stem, dot, ending = last.rpartition(".")
+    if dot and not glob.has_magic(ending):
+        ending = "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in ending)
+    matching = glob.glob(str(Path(*above, stem + dot + ending)), recursive=True)  # noqa: PTH207 - Path has no absolute patterns
+    files = [p for p in map(Path, sorted(matching)) if p.is_file()]
+    return files if _fixed(pattern).resolve().is_relative_to(target.resolve()) else _outside(files, target)
+
+
+def _fixed(pattern: Path) -> Path:
+    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+
+
+def _outside(files: list[Path], target: Path) -> list[Path]:
+    inside = target.resolve()
+    return [p for p in files if not p.resolve().is_relative_to(inside)]
+
+
+def _matching(source: Path, target: Path) -> list[Pair]:
+    """Files and folders that a source names, and each one's place in the output folder."""
     if source.exists():
-        return [source]
-    if glob.has_magic(str(source)):
-        found = [Path(p) for p in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207 - Path has no absolute patterns
-        pictures = [p for p in found if p.is_file() and p.suffix.lower() in _READ]
-        if pictures:
-            return pictures
-        raise UserError(f"{source}: no pictures found (looked for {', '.join(_READ)})")
-    raise UserError(f"{source}: no such picture or folder")
+        return [(source, Path(source.name))]
+    if not glob.has_magic(str(source)):
+        raise UserError(f"{source}: no such picture or folder")
+    found = _globbed(source, target)
+    pictures = [(p, p.relative_to(_fixed(source))) for p in found if _is_picture(p)]
+    return pictures or _refuse_empty(source, found)
+
+
+def _refuse_empty(source: Path, found: list[Path]) -> NoReturn:
+    instead = "".join(f"; {kind}" for kind in kinds_of(found))
+    raise UserError(f"{source}: no pictures found (looked for {', '.join(_READ)}){instead}")
 
 
 def _one(source: Path, target: Path, ending: str) -> Pair:
@@ -79,11 +124,10 @@ def _one(source: Path, target: Path, ending: str) -> Pair:
 def _tree(source: Path, target: Path) -> list[Pair]:
     if source.resolve() == target.resolve():
         raise UserError(f"{target}: is the input folder; choose another output")
-    inside = target.resolve()
-    found = sorted(p for p in source.rglob("*") if p.is_file() and p.suffix.lower() in _READ)
-    inputs = [p for p in found if not p.resolve().is_relative_to(inside)]
+    found = _files(source, target)
+    inputs = [p for p in found if _is_picture(p)]
     if not inputs:
-        raise UserError(f"{source}: no pictures found (looked for {', '.join(_READ)})")
+        _refuse_empty(source, found)
     return [(p, target / p.relative_to(source)) for p in inputs]
 
 
@@ -172,12 +216,16 @@ def joined(outcomes: Iterable[Outcome]) -> Outcome:
     return total
 
 
-def report(outcome: Outcome) -> int:
-    """Print what became of the files; the exit code is 2 if any failed."""
+def report(outcome: Outcome, passed_over: Sequence[Path] = ()) -> int:
+    """Print what became of the files, and those left out; the exit code is 2 if any failed."""
     why = " (already there; --existing overwrite replaces them)" if outcome.skipped else ""
     print(f"{len(outcome.written)} written, {len(outcome.skipped)} skipped{why}, {len(outcome.failed)} failed")
     if outcome.written:
         print(os.path.commonpath(outcome.written))  # the file, or the folder that has all of them
     for path, reason in outcome.failed:
         print(f"archsr: {path}: {reason}", file=sys.stderr)
+    if passed_over:
+        print(f"archsr: {len(passed_over)} file{'s' * (len(passed_over) > 1)} left out:", file=sys.stderr)
+        for kind in kinds_of(passed_over):
+            print(f"  {kind}", file=sys.stderr)
     return 2 if outcome.failed else 0

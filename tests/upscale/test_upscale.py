@@ -1,5 +1,6 @@
 import itertools
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from archsr.errors import UserError
 from archsr.images import pixels_to_tensor, read_photo
 from archsr.models.build import build
 from archsr.models.ncnn import ncnn_at_hand
-from archsr.upscale.files import plan_files
+from archsr.upscale.files import left_out, plan_files
 from archsr.upscale.tiles import fitting, ramp, spans
 from archsr.upscale.upscaler import Upscaler, open_model
 
@@ -256,3 +257,78 @@ def test_targets_that_cannot_hold_the_result_are_refused(tmp_path, target):
     source = tmp_path / "in" / "a.png" if target == "out.gif" else tmp_path / "in"
     with pytest.raises(UserError, match="cannot be written as|is a file"):
         plan_files([source], tmp_path / target, ending=".png")
+
+
+# ---------------------------------------------------------------- patterns, and what is left out
+
+
+def touched(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def planned(pattern, target):
+    return {t.relative_to(target).as_posix() for _, t in plan_files([pattern], target, ending=".png")}
+
+
+def test_a_pattern_keeps_the_tree_below_its_fixed_part(tmp_path):
+    touched(tmp_path / "photos", "a/1.jpg", "b/1.jpg", "b/deep/2.JPG", "b/3.png", "4.Jpg")
+    found = planned(tmp_path / "photos" / "**" / "*.jpg", tmp_path / "out")
+    assert found == {"a/1.png", "b/1.png", "b/deep/2.png", "4.png"}
+    assert planned(tmp_path / "photos" / "b" / "*.png", tmp_path / "out") == {"3.png"}
+    assert planned(tmp_path / "photos" / "*" / "deep" / "*.jpg", tmp_path / "out") == {"b/deep/2.png"}
+
+
+def test_a_pattern_without_a_fixed_part_does_not_enlarge_its_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touched(tmp_path, "a/1.jpg", "b/1.JPG", "out/a/1.jpg")
+    pairs = plan_files([Path("**/*.jpg")], Path("out"), ending=".jpg")
+    assert [(s.as_posix(), t.as_posix()) for s, t in pairs] == [
+        ("a/1.jpg", "out/a/1.jpg"),
+        ("b/1.JPG", "out/b/1.jpg"),
+    ]
+
+
+def test_a_pattern_below_the_output_folder_is_enlarged_all_the_same(tmp_path):
+    touched(tmp_path, "in/1.jpg", "in/2.jpg")
+    assert planned(tmp_path / "in" / "*.jpg", tmp_path) == {"1.png", "2.png"}
+
+
+def test_a_pattern_of_one_picture_may_name_a_file(tmp_path):
+    touched(tmp_path / "photos", "a/1.jpg")
+    pattern = tmp_path / "photos" / "*" / "*.jpg"
+    assert plan_files([pattern], tmp_path / "b.webp", ending=".png")[0][1] == tmp_path / "b.webp"
+    assert planned(pattern, tmp_path / "out.2") == {"a/1.png"}
+
+
+def test_what_is_left_out_is_counted_and_named_with_a_reason(tmp_path, weights, capsys):
+    picture(tmp_path / "in" / "a.jpg")
+    videos = [f"v{n}.MOV" for n in range(5)]
+    touched(tmp_path / "in", *videos, "b.dng", "deep/c.NEF", "notes.txt", "x.unknown", ".DS_Store", "._a.jpg")
+    assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 0
+    captured = capsys.readouterr()
+    assert "1 written, 0 skipped, 0 failed" in captured.out
+    assert captured.err.splitlines() == [
+        "archsr: 11 files left out:",
+        "  5 videos: v0.MOV, v1.MOV, v2.MOV and 2 more",
+        "  2 raw photographs (develop them to TIFF or JPEG): b.dng, c.NEF",
+        "  2 files of the operating system: .DS_Store, ._a.jpg",
+        "  1 text: notes.txt",
+        "  1 file of no kind that is read: x.unknown",
+    ]
+    assert run(tmp_path / "in" / "*", tmp_path / "out2", "--model", weights) == 0
+    assert "8 files left out" in capsys.readouterr().err  # a `*` matches no hidden names, and not those below
+    assert run(tmp_path / "in" / "a.jpg", tmp_path / "out3", "--model", weights) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
+    touched(tmp_path / "in", "a.mp4", "b.mp4")
+    with pytest.raises(UserError, match=r"no pictures found .*; 2 videos: a\.mp4, b\.mp4"):
+        plan_files([tmp_path / "in"], tmp_path / "out", ending=".png")
+
+
+def test_results_in_the_input_folder_are_not_left_out(tmp_path):
+    touched(tmp_path, "a.jpg", "out/note.txt")
+    assert left_out([tmp_path], tmp_path / "out") == []
