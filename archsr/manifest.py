@@ -144,6 +144,8 @@ def load(folder: Place) -> Manifest:
     try:
         return _parse(path.read_bytes(), folder)
     except FileNotFoundError:
+        if (folder / ".preparing").is_dir():
+            raise UserError(f"{folder}: its preparation is not finished; the same command goes on with it") from None
         beside = [str(found.parent) for place in (folder.parent, folder) for found in sorted(place.glob(f"*/{NAME}"))]
         meant = near(str(folder), beside, likeness=0.3)
         make = f"archsr prepare PHOTOS {folder}"

@@ -24,7 +24,12 @@ def main(words: Sequence[str] | None = None) -> int:
     os.environ["MPLBACKEND"] = "agg"  # started from a notebook, its kernel's would have to be installed here, too
     try:
         args = parsed(parser(), (sys.argv[1:] if words is None else words) or ["--help"])
-        return args.verb(args)
+        code = args.verb(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who read the output has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except UserError as error:
         print(f"archsr: {error}", file=sys.stderr)
         return 2

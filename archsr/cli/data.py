@@ -89,14 +89,14 @@ def _inspect(args: argparse.Namespace) -> int:
     from archsr.prepare.verify import inspect_dataset
     from archsr.versions import remove_old
 
-    if args.remove_old and (removed := remove_old(args.shards)):
-        print(f"removed: {', '.join(removed)}")
     print(inspect_dataset(args.shards, check=not args.no_check))
+    if args.remove_old and (removed := remove_old(args.shards)):  # the one that stays is sound
+        print(f"removed: {', '.join(removed)}")
     return 0
 
 
 def _add_inspect(verbs: "Verbs") -> None:
-    examples = ["archsr inspect shards/photos"]
+    examples = ["archsr inspect shards/photos", "archsr inspect shards/photos --remove-old"]
     p = a.verb(verbs, "inspect", "what a dataset holds, every hash verified", examples, _inspect)
     p.add_argument("shards", type=Path, help="a dataset's folder")
     p.add_argument("--no-check", action="store_true", help="do not read the shards, only say what they are")

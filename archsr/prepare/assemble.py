@@ -236,18 +236,23 @@ def _content(version: Path) -> bytes:
         return b""
 
 
-def put_in_place(place: Place, finished: Path) -> None:
-    """Make the finished dataset the current version, or that which is the same; remove the pieces it was made of."""
+def put_in_place(place: Place, finished: Path) -> tuple[Path, bool]:
+    """Make the finished dataset the current version, or that which is the same; remove the pieces it was made of.
+
+    Returns the version, and whether it is new.
+    """
     content = (finished / mf.NAME).read_bytes()
     same = next((v for v in versions(place.out) if _content(v) == content), None)
     if same is None:
-        make_current(add_version(place.out, finished))
+        version = add_version(place.out, finished)
     else:
+        version = same
         for name in (STAMPS, THUMBS):  # a file that was only touched need not be read a third time
             write_bytes(same / name, (finished / name).read_bytes())
-        make_current(same)
+    make_current(version)
     photos_of.cache_clear()
     # it loses its name first: a process killed meanwhile leaves nothing that looks like a preparation to go on with
     done = discarded(place.spool)
     place.spool.rename(done)
     shutil.rmtree(done, ignore_errors=True)
+    return version, same is None

@@ -96,6 +96,6 @@ def tell_new_split(out: Path, config: PrepareConfig) -> None:
         return
     if changed:
         print(
-            f"archsr: warning: {out}: is there with another split ({'; '.join(changed)}); photographs may change sides",
+            f"archsr: warning: {out}: was split otherwise ({'; '.join(changed)}); photographs may change sides",
             file=sys.stderr,
         )

@@ -40,13 +40,17 @@ class Placed:
 
 @dataclass(frozen=True)
 class Known:
-    """Photographs of the version in `folder` that are unchanged: what was found, their row of thumbnails, samples."""
+    """Photographs of the version in `folder` that are unchanged: what was found, their row of thumbnails, samples.
+
+    `all`: every file that it knew.
+    """
 
     folder: Path = field(default=Path())
     made: mf.Manifest | None = None
     sources: Mapping[str, Source] = field(default_factory=dict[str, Source])
     rows: Mapping[str, int] = field(default_factory=dict[str, int])
     placed: Mapping[str, Placed] = field(default_factory=dict[str, Placed])
+    all: frozenset[str] = frozenset()
 
     def thumbs(self) -> NDArray[np.uint8]:
         """Those of all files of the version, as a memory map."""
@@ -83,7 +87,8 @@ def known_photos(folder: Path, made: mf.Manifest, stamps: Mapping[str, str]) -> 
         same = path in stamps and kept["stamps"].get(path) == stamps[path]
         if same and plain["kind"] not in _AGAIN and (plain["kind"] or path in placed):
             sources[path], where[path] = _source(plain), row
-    return Known(folder, made, sources, where, {path: p for path, p in placed.items() if path in sources})
+    mine = {path: p for path, p in placed.items() if path in sources}
+    return Known(folder, made, sources, where, mine, frozenset(kept["stamps"]))
 
 
 def _source(plain: dict[str, Any]) -> Source:

@@ -59,17 +59,17 @@ def following(sources: Sequence[Source], config: PrepareConfig) -> list[Link]:
     links: list[Link] = []
     for names in numbered_scenes(paths, config.scenes).values():
         if config.scenes.neighbours == "number":
-            links += [(a, b) for a, b in pairwise(names) if _block(a, config) == _block(b, config)]
+            links += [(a, b) for a, b in pairwise(names) if _block(a, config.scenes) == _block(b, config.scenes)]
         elif config.scenes.neighbours == "time":
             taken = {s.path: s.taken for s in sources}
             links += _soon_after(sorted((taken[n], n) for n in names if taken[n]), config.scenes.neighbours_minutes)
     return links
 
 
-def _block(path: str, config: PrepareConfig) -> int:
+def _block(path: str, scenes: ScenesConfig) -> int:
     """The block of numbers that a photograph's own number falls into: no other photograph moves it."""
     numbers = re.findall(r"\d+", PurePosixPath(path).stem)
-    return int(numbers[-1]) // config.scenes.neighbours_block if numbers else -1
+    return int(numbers[-1]) // scenes.neighbours_block if numbers else -1
 
 
 def _soon_after(ordered: Sequence[tuple[str, str]], minutes: float) -> list[Link]:
@@ -169,22 +169,28 @@ def _compare(job: _Job) -> list[Agreement]:
 # ---------------------------------------------------------------- what is still uncertain
 
 
-def lonely_words(sides: Mapping[str, str], scenes: ScenesConfig) -> str:
+def lonely_words(sides: Mapping[str, str], taken: Mapping[str, str], scenes: ScenesConfig) -> str:
     """A warning where photographs are scenes by nothing but a camera's number; empty where they are not.
 
-    `sides`: of every kept photograph by its path.
+    `sides` and `taken` (the time of the shot, or nothing): of every kept photograph by its path.
     """
-    if scenes.neighbours != "none":
+    if scenes.neighbours == "number":
         return ""
+    timeless = {path for path in sides if not taken.get(path)}
+    alone = timeless if scenes.neighbours == "time" else set(sides)
     groups = [names for names in numbered_scenes(list(sides), scenes).values() if len(names) > 1]
-    count = sum(map(len, groups))
-    torn = {n for names in groups for a, b in pairwise(names) if sides[a] != sides[b] for n in (a, b)}
+    torn = {n for names in groups for a, b in pairwise(names) if sides[a] != sides[b] for n in (a, b) if n in alone}
     if not torn:
         return ""
+    names = [name for group in groups for name in group]
+    blocks = len({(PurePosixPath(n).parent, _block(n, scenes)) for n in names})
+    size, minutes = scenes.neighbours_block, scenes.neighbours_minutes
+    told = f"; {len(timeless)} have no time in their EXIF" if timeless else ""
     return (
-        f"{count} of {len(sides)} photographs have only a camera's number for a name, and each is a scene of its own; "
-        f"{len(torn)} of them have the photograph before or after on another side. Neighbours often show one building, "
-        "so a test may be of a building that was trained on, and what is compared finds about a third of such pairs. "
-        "Sort the photographs into a folder per building, or join those that follow each other: "
-        '--set scenes.neighbours="number" or "time"'
+        f"{len(names)} photographs have only a camera's number for a name: nothing says which show the same house. "
+        f"{len(torn)} have the photograph before or after on another side, so that a test may show a building that was "
+        "trained on. Views that overlap are found and joined, but most views of one building do not overlap. Put the "
+        "photographs of each building into a folder of their own, or join those that follow each other:\n"
+        f"  --set scenes.neighbours=number  {size} numbers each, here {blocks} scenes or fewer\n"
+        f"  --set scenes.neighbours=time    shots at most {minutes:g} minutes apart{told}"
     )

@@ -184,7 +184,9 @@ def _whole(place: Place, material: Material, config: PrepareConfig, workers: int
         again = cut_again(place, material, decision, config, crew)
         decision = _without_changed(place, again, decision)
         finished, made = assemble(place, material, again, decision, config, crew)
-    put_in_place(place, finished)
+    version, is_new = put_in_place(place, finished)
+    if not is_new:
+        print(f"{version}: nothing differs from it, so there is no new version", file=sys.stderr)
     return made
 
 
@@ -203,6 +205,8 @@ def _without_changed(place: Place, again: Sequence[Chunk], decision: Decision) -
 
 
 def _check_place(out: Path) -> None:
+    if out.is_symlink() and not out.exists():
+        raise UserError(f"{out}: is a link to {out.readlink()}, which is not there; make that folder first")
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; the output must be a folder")
     ours = (out / mf.NAME).is_file() or (out / SPOOL).is_dir() or bool(versions(out))
@@ -241,11 +245,20 @@ def _begin(place: Place, config: PrepareConfig, *, fresh: bool, reread: bool) ->
     mixed = sorted(names, key=lambda name: (seed_of(config.seed, "order", name), name))
     new = [name for name in mixed if name not in known.sources]
     if known.sources:
-        print(f"{len(known.sources)} of {len(names)} files are as they were in {known.folder}", file=sys.stderr)
+        print(_since(known, set(names)), file=sys.stderr)
     size = min(_LARGEST_CHUNK, max(4, len(new) // _LARGEST_CHUNK))
     groups = [new[i : i + size] for i in range(0, len(new), size)]
     chunks = [Chunk(place, config, f"chunk-{number:06d}", group) for number, group in enumerate(groups)]
     return Material(chunks, known, {name: stamps[name] for name in mixed})
+
+
+def _since(known: Known, names: set[str]) -> str:
+    added, gone = len(names - known.all), len(known.all - names)
+    again = len(names & known.all) - len(known.sources)
+    return (
+        f"{known.folder}: {len(known.sources)} files are as they were; {added} are new, {again} changed or to be "
+        f"looked at again, {gone} gone"
+    )
 
 
 def _known(place: Place, stamps: Mapping[str, str], config: PrepareConfig) -> Known:
@@ -277,7 +290,7 @@ def _claim(place: Place, origin: str, files: str, config: PrepareConfig, *, befo
     if other:
         raise UserError(
             f"{place.spool}: holds an unfinished preparation with other {other}; go on with those, or begin anew with "
-            "--restart"
+            "--restart, which keeps all versions and what they have of unchanged photographs"
         )
 
 

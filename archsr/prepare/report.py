@@ -102,8 +102,9 @@ def _same(same: Sequence[Same], read: Read) -> str:
 
 def _lonely(decision: Decision, made: mf.Manifest) -> str:
     sides = {path: decision.side(path) for path in decision.scenes.of}
-    said = lonely_words(sides, check(ScenesConfig, made.prepare["scenes"], where=mf.NAME))
-    return f'<p class="leak">{html.escape(said)}</p>' if said else ""
+    taken = {s.path: s.taken for s in decision.sources}
+    said = lonely_words(sides, taken, check(ScenesConfig, made.prepare["scenes"], where=mf.NAME))
+    return f'<p class="leak" style="white-space:pre-wrap">{html.escape(said)}</p>' if said else ""
 
 
 def _buildings(found: Sequence[Same], read: Read) -> str:

@@ -114,7 +114,7 @@ def summary(made: mf.Manifest, out: Path) -> str:
         lines += [f"    ... and {len(some) - 5} more in {made.sources.file}"] if len(some) > 5 else []
     lines += _same(out / made.sources.same, made.sources.leaks)
     scenes = check(ScenesConfig, made.prepare["scenes"], where=mf.NAME)
-    if said := lonely_words(_sides(out / made.sources.file), scenes):
+    if said := lonely_words(*_sides_and_times(out / made.sources.file), scenes):
         red, plain = ("\033[31m", "\033[0m") if sys.stdout.isatty() else ("", "")
         lines.append(f"{red}WARNING: {said}{plain}")
     lines.append(f"{'split':8}{'scenes':>8}{'photos':>8}{'samples':>9}{'shards':>8}{'MB':>9}")
@@ -122,18 +122,20 @@ def summary(made: mf.Manifest, out: Path) -> str:
         size = sum(s.bytes for s in split.shards) / 1e6
         row = f"{name:8}{split.scenes:>8}{split.photos:>8}{split.samples:>9}{len(split.shards):>8}{size:>9.1f}"
         lines.append(row)
-    if made.splits["test"].scenes < _FOR_A_VERDICT:
+    tested = made.splits["test"].scenes
+    if tested < _FOR_A_VERDICT:
         lines.append(
-            f"test has {made.splits['test'].scenes} scenes; `archsr evaluate` gives no verdict on fewer than "
+            f"test has {tested} scene{'s' * (tested != 1)}; `archsr evaluate` gives no verdict on fewer than "
             f"{_FOR_A_VERDICT}: {_more_for_the_test(made)}"
         )
     lines.append(f"{out / mf.NAME}  fingerprint {made.fingerprint[:16]}  {out / 'report.html'}")
     return "\n".join(lines)
 
 
-def _sides(path: Path) -> dict[str, str]:
+def _sides_and_times(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     with path.open(encoding="utf-8") as lines:
-        return {plain["path"]: plain["split"] for plain in map(json.loads, lines) if plain["split"]}
+        kept = [plain for plain in map(json.loads, lines) if plain["split"]]
+    return {p["path"]: p["split"] for p in kept}, {p["path"]: p.get("taken", "") for p in kept}
 
 
 def _more_for_the_test(made: mf.Manifest) -> str:

@@ -163,10 +163,11 @@ def test_two_of_one_building_are_one_scene_and_the_rest_is_said_in_red(flat, tmp
         assert of[f"IMG_{number:04}.jpg"] == of[f"IMG_{number + 1:04}.jpg"]
     assert len(set(of.values())) == 36
     page, told = (current(out) / "report.html").read_text(), summary(made, current(out))
-    assert '<p class="leak">40 of 40 photographs have only a camera' in page
+    assert '<p class="leak" style="white-space:pre-wrap">40 photographs have only a camera' in page
     assert "4 pairs of photographs that follow each other in a folder show one building" in page
-    assert "WARNING: 40 of 40 photographs have only a camera's number" in told
-    assert '--set scenes.neighbours="number"' in told
+    assert "WARNING: 40 photographs have only a camera's number" in told
+    assert "--set scenes.neighbours=number  10 numbers each, here 4 scenes or fewer" in told
+    assert "10 minutes apart; 40 have no time in their EXIF" in told
     assert "4 pairs of neighbours show the same building" in told
     joined = SETTINGS.model_copy(update={"test": 0.3, "scenes": ScenesConfig(neighbours="number")})
     told = summary(prepare(flat, tmp_path / "joined", joined), current(tmp_path / "joined"))
@@ -181,9 +182,16 @@ def test_without_the_search_nothing_is_joined(flat, tmp_path):
 
 def test_folders_and_titles_warn_of_nothing():
     sides = {"villa/IMG_1.jpg": "train", "villa/IMG_2.jpg": "train", "school-1.jpg": "test", "school-2.jpg": "test"}
-    assert lonely_words(sides, ScenesConfig()) == ""
-    assert lonely_words({"IMG_1.jpg": "train", "IMG_2.jpg": "train"}, ScenesConfig()) == ""
-    assert "2 of 2" in lonely_words({"IMG_1.jpg": "train", "IMG_2.jpg": "test"}, ScenesConfig())
+    assert lonely_words(sides, {}, ScenesConfig()) == ""
+    assert lonely_words({"IMG_1.jpg": "train", "IMG_2.jpg": "train"}, {}, ScenesConfig()) == ""
+    assert "2 have the photograph" in lonely_words({"IMG_1.jpg": "train", "IMG_2.jpg": "test"}, {}, ScenesConfig())
+
+
+def test_photographs_without_a_time_stay_alone_and_are_warned_of():
+    """Joined by time, photographs without one silenced the warning and were joined with nothing."""
+    sides, scenes = {"IMG_1.jpg": "train", "IMG_2.jpg": "test"}, ScenesConfig(neighbours="time")
+    assert "2 have the photograph before or after on another side" in lonely_words(sides, {}, scenes)
+    assert lonely_words(sides, dict.fromkeys(sides, "2024-05-01T10:00:00"), scenes) == ""
 
 
 def test_only_new_neighbours_are_compared_and_the_result_is_as_anew(flat, tmp_path, monkeypatch):

@@ -126,10 +126,10 @@ def test_other_shares_split_a_dataset_anew_and_say_so(messy, tmp_path, capsys):
     prepare(messy, out, SETTINGS)
     first = made_of(out)
     prepare(messy, out, SETTINGS.model_copy(update={"tile": 160}))
-    assert "another split" not in capsys.readouterr().err
+    assert "split otherwise" not in capsys.readouterr().err
     prepare(messy, out, SETTINGS.model_copy(update={"test": 0.5}))
     said = capsys.readouterr().err
-    assert "is there with another split (test 0.3, now 0.5); photographs may change sides" in said
+    assert "was split otherwise (test 0.3, now 0.5); photographs may change sides" in said
     assert re.search(r"\d+ photographs change sides \(.*\d+ from train to test.*\): project .*train it anew", said)
     assert made_of(out).splits["test"].scenes > first.splits["test"].scenes
     fresh = prepare(messy, tmp_path / "fresh", SETTINGS.model_copy(update={"test": 0.5}))

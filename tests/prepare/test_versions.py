@@ -85,6 +85,29 @@ def test_only_new_photographs_are_read_and_the_old_version_stays_as_it_is(photos
     assert shared, "full shards in which nothing changes are one file in both versions"
 
 
+def test_what_is_new_changed_and_gone_is_said(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    prepare(photos, out, SETTINGS)
+    for number in (90, 91, 4):
+        picture(photos / f"project {number}" / "view.jpg", 1000 + number)
+    shutil.rmtree(photos / "project 7")
+    prepare(photos, out, SETTINGS)
+    assert "22 files are as they were; 2 are new, 1 changed or to be looked at again, 1 gone" in capsys.readouterr().err
+    prepare(photos, out, SETTINGS)
+    assert "v2: nothing differs from it, so there is no new version" in capsys.readouterr().err
+
+
+def test_places_that_cannot_be_or_are_not_yet_a_dataset_say_why(photos, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="link: is a link to .*nowhere, which is not there"):
+        prepare(photos, tmp_path / "link", SETTINGS)
+    monkeypatch.setattr(pipeline, "assemble", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        prepare(photos, tmp_path / "out", SETTINGS)
+    with pytest.raises(UserError, match="out: its preparation is not finished; the same command goes on"):
+        inspect_dataset(tmp_path / "out")
+
+
 def test_without_links_a_version_is_a_copy(photos, tmp_path, monkeypatch):
     out = tmp_path / "out"
     prepare(photos, out, SETTINGS)
