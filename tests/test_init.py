@@ -80,6 +80,7 @@ def test_every_file_is_told_to_whoever_waits(tmp_path, monkeypatch):
     assert total == done <= 400
 
 
+@pytest.mark.gate
 def test_every_way_that_is_forecast_is_told(monkeypatch):
     told = []
 

@@ -23,7 +23,7 @@ def photograph(seed, shape=(40, 48)):
 MOST = pytest.param(1, marks=pytest.mark.slow, id="all")
 
 
-@pytest.mark.parametrize("every", [8, MOST])
+@pytest.mark.parametrize("every", [pytest.param(8, marks=pytest.mark.gate), MOST])
 def test_hostile_uploads(server, every):
     """A hundred and more, or every eighth of them."""
     url, tried, refused, served = server.url, 0, [], []

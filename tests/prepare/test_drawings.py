@@ -72,6 +72,7 @@ def test_real_plans_are_out_and_real_photographs_in(real, condition):
     assert [name for name in out if name not in plans] == []
 
 
+@pytest.mark.gate
 def test_sun_and_haze_leave_real_photographs_in(real):
     photographs = [(p.name, image) for p, image in real.items() if not p.name.startswith("plan")]
     seen = [(name, how, score(view)) for name, image in photographs for how, view in bleached.bleached(image)]

@@ -408,6 +408,7 @@ def test_another_schema_and_damage_are_named(shards, tmp_path):
         mf.load(tmp_path)
 
 
+@pytest.mark.gate
 def test_real_photographs(real_photos, tmp_path):
     made = prepare(real_photos, tmp_path / "real", PrepareConfig(tile=256, pair_size=256, pairs_per_photo=1))
     assert made.sources.found == 78

@@ -159,6 +159,7 @@ def test_a_users_error_is_one_line_and_exit_code_2(tmp_path, tiny_tables):
     assert done.stderr.startswith(f"archsr: {path}: nmae: unknown key; did you mean 'name'?")
 
 
+@pytest.mark.gate
 def test_debug_mode_passes_without_shards_and_weights(tmp_path):
     where = ("--set", f"runs={tmp_path}", "--set", f"data.shards={tmp_path}/none")
     out = train(1, ROOT / "configs" / "last_layer.toml", "--debug", *where, folder=tmp_path)

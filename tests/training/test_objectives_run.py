@@ -46,7 +46,9 @@ def states(folder, step):
     return {name: safetensors.torch.load_file(path / f"{name}.safetensors") for name in ("generator", "discriminator")}
 
 
-@pytest.mark.parametrize("name", ["esrgan", pytest.param("srgan", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [pytest.param("esrgan", marks=pytest.mark.gate), pytest.param("srgan", marks=pytest.mark.slow)]
+)
 def test_stopped_and_resumed_is_the_unbroken_run(name, tiny_tables):
     stages = "training.stages=[{iterations=4, lr=1e-3}]"
     unbroken = run(tables(name, tiny_tables, stages, "name=unbroken", "losses.ldl.weight=1.0"))

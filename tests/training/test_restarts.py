@@ -57,6 +57,7 @@ def same_files(a, b):
         assert all(torch.equal(x[k], y[k]) for k in x), name
 
 
+@pytest.mark.gate
 def test_a_killed_rank_is_started_again_and_the_run_ends_as_if_unbroken(configured):
     whole, unbroken = configured("unbroken", 12)
     train(2, whole, folder=whole.parent)
