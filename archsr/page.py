@@ -3,6 +3,8 @@
 import ipaddress
 import signal
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 
@@ -22,13 +24,17 @@ def host_of(url: str) -> str:
         return ""
 
 
-def told_to_end() -> threading.Event:
-    """An event that SIGINT and SIGTERM set from now on."""
+@contextmanager
+def told_to_end() -> Generator[threading.Event]:
+    """An event that SIGINT and SIGTERM set meanwhile."""
     over = threading.Event()
 
     def end(number: int, frame: object) -> None:  # noqa: ARG001 - as signal wants it
         over.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    return over
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield over
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

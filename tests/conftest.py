@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def no_left_over_accelerator():
     """accelerate keeps its state for the life of the process; each test begins without."""
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    """A command that was stopped in this process hears no second Ctrl-C; nor would the processes of later tests."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -51,8 +51,7 @@ class Settings:
 
 def serve_until_told(settings: Settings) -> None:
     """Serve, and end with SIGINT or SIGTERM. Raises `UserError`."""
-    over = told_to_end()
-    with served(settings) as address:
+    with told_to_end() as over, served(settings) as address:
         print(f"archsr app: {address} (Ctrl-C ends it)", flush=True)
         if not is_loopback(settings.host) and not settings.password:
             print("archsr: anybody who can reach this machine can use the page; --password asks for one",

@@ -50,8 +50,7 @@ def prepared(question: Question, out: Path | None) -> tuple[Path, st.Study]:
 def ask(question: Question, *, out: Path | None, host: str, port: int) -> None:
     """Serve the page, end with SIGINT or SIGTERM, and tell the result. Raises `UserError`."""
     folder, study = prepared(question, out)
-    over = told_to_end()
-    with served(folder, study, host=host, port=port) as address:
+    with told_to_end() as over, served(folder, study, host=host, port=port) as address:
         print(f"archsr vote: {address} ({len(study.images)} images; Ctrl-C ends it and tells the result)", flush=True)
         if not is_loopback(host):
             print("archsr: anybody who can reach this machine can see the images and vote", file=sys.stderr)
