@@ -16,7 +16,9 @@ from archsr.cli import main
 ALL = ["decode", "stream", "degrade", "train", "upscale"]
 
 
-@pytest.mark.parametrize("stages", [["upscale"], pytest.param(ALL, marks=pytest.mark.slow)], ids=len)
+@pytest.mark.parametrize(
+    "stages", [pytest.param(["upscale"], marks=pytest.mark.gate), pytest.param(ALL, marks=pytest.mark.slow)], ids=len
+)
 def test_stages_on_tiny_networks_as_table_and_json(tmp_path, capsys, stages):
     asked = [] if stages == ALL else stages
     assert main(["bench", *asked, "--small", "--seconds", "0.01", "--json", str(tmp_path / "b.json")]) == 0

@@ -76,6 +76,7 @@ def test_a_graph_takes_any_batch_and_says_what_its_sides_are(tiny, tmp_path):
     assert "width" in str(sides[1][3])
 
 
+@pytest.mark.gate
 def test_a_network_of_spandrels_is_drawn_in_a_process_of_its_own(tmp_path, monkeypatch):
     pytest.importorskip("onnx", reason="the extra `export` is not installed")
     from spandrel.architectures.PLKSR import PLKSR
@@ -115,6 +116,7 @@ def test_a_graph_that_onnxruntime_cannot_run_is_one_line(tiny, tmp_path, monkeyp
         export(tiny, tmp_path / "x.onnx")
 
 
+@pytest.mark.gate
 def test_a_graph_that_differs_is_not_left_behind(tiny, tmp_path, monkeypatch):
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
     real = module._record

@@ -153,6 +153,7 @@ def test_several_gpus_share_the_batch_equally(tmp_path, gpus):
     assert shared_out(loaded(text, tmp_path), World(size=gpus)).training.micro_batch == training.micro_batch
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("gib", [2])
 def test_a_small_gpu_gets_what_the_plan_forecasts_for_it(tmp_path, gib):
     """The memory that the planner forecasts for the file as written, not only for the way to it."""

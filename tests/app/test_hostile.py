@@ -58,6 +58,7 @@ def everything_beside(server):
     return {p for p in server.temp.parent.rglob("*") if server.temp not in p.parents}
 
 
+@pytest.mark.gate
 def test_twenty_visitors_at_once_are_all_served(server):
     def visit(number):
         path = send(server.url, f"photo {number}.png", photograph(number))

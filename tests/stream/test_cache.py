@@ -145,6 +145,7 @@ def test_processes_share_one_download_of_each_shard(folder, tmp_path):
         assert all(n == 1 for name, n in server.requests.items() if name != mf.NAME), server.requests
 
 
+@pytest.mark.gate
 def test_a_cache_too_small_for_all_of_them_is_slow_and_never_stuck(folder, tmp_path):
     with flaky(folder) as server:
         remote, most, over = place(server, tmp_path, 3), [0], threading.Event()

@@ -15,7 +15,7 @@ from archsr.config_file import check
 PLANTED = Path(__file__).with_name("planted_memory.py")
 
 
-@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.gate)])
 def test_all_ranks_end_with_advice_and_the_run_goes_on(tiny_tables, tmp_path, rank):
     path = tmp_path / "c.toml"
     path.write_text(tomli_w.dumps(tiny_tables))

@@ -408,6 +408,7 @@ def open_model_of_noise():
 # ---------------------------------------------------------------- killed
 
 
+@pytest.mark.gate
 def test_killed_half_way_through_a_folder_it_goes_on(tmp_path):
     net, _ = open_model_of_noise()
     safetensors.torch.save_file(net.state_dict(), tmp_path / "net.safetensors")
