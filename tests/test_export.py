@@ -252,6 +252,16 @@ def test_weights_of_another_strength_do_not_borrow_the_score(judged_run, tmp_pat
     assert "| psnr |" not in card
 
 
+def test_the_score_of_the_whole_fine_tuning_is_that_of_no_share_of_it(judged_run, tmp_path):
+    file = judged_run / "evaluation" / "test" / "scores.json"
+    digest = hashlib.sha256((judged_run / "snapshots" / "best.safetensors").read_bytes()).hexdigest()
+    file.write_text(json.dumps({**json.loads(file.read_text()), "judged": {"fine-tuned": digest}}))
+    export(str(judged_run), tmp_path / "whole.pth", strength=1.0)
+    export(str(judged_run), tmp_path / "part.pth", strength=0.7)
+    assert "| psnr |" in (tmp_path / "whole.pth.md").read_text()
+    assert "| psnr |" not in (tmp_path / "part.pth.md").read_text()
+
+
 def test_a_network_of_spandrels_is_called_by_its_name_and_not_real_esrgan(tmp_path):
     from spandrel.architectures.SPAN import SPAN
 
