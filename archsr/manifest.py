@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from archsr.cache import Item, read
 from archsr.errors import UserError, near
 from archsr.remote import Place, Remote, fetch_bytes
+from archsr.versions import UNFINISHED
 
 SCHEMA = "archsr-shards/2"
 NAME = "manifest.json"
@@ -144,7 +145,7 @@ def load(folder: Place) -> Manifest:
     try:
         return _parse(path.read_bytes(), folder)
     except FileNotFoundError:
-        if (folder / ".preparing").is_dir():
+        if (folder / UNFINISHED).is_dir():
             raise UserError(f"{folder}: its preparation is not finished; the same command goes on with it") from None
         beside = [str(found.parent) for place in (folder.parent, folder) for found in sorted(place.glob(f"*/{NAME}"))]
         meant = near(str(folder), beside, likeness=0.3)

@@ -13,6 +13,7 @@ from pathlib import Path
 from archsr.atomic import discarded, sync_folder, write_bytes
 
 CURRENT = "current"
+UNFINISHED = ".preparing"  # work on a version to come: on the same file system, wherever that is mounted or linked to
 _NAME = re.compile(r"v[1-9]\d{0,8}")
 
 

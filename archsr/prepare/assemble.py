@@ -36,13 +36,37 @@ class Material:
     stamps: Mapping[str, str]  # in the order in which photographs come into shards
 
 
-def cut_again(place: Place, material: Material, decision: Decision, config: PrepareConfig, crew: Crew) -> list[Chunk]:
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the samples of a photograph are and for which side they were cut; `file` and `record` as of an `Entry`."""
+
+    file: str
+    record: int
+    samples: int
+    side: str
+
+
+def places_of(place: Place, material: Material) -> dict[str, Cut]:
+    """Where the samples of each photograph are: in the version before, or in the survey."""
+    before = {path: Cut(p.shard, -1, p.samples, p.side) for path, p in material.known.placed.items()}
+    return before | places_in(place, material.chunks)
+
+
+def places_in(place: Place, chunks: Sequence[Chunk]) -> dict[str, Cut]:
+    """Where the samples of the photographs of these chunks are."""
+    return {
+        record.source.path: Cut(chunk.name, number, len(record.samples), record.side)
+        for chunk in chunks
+        for number, record in enumerate(read_chunk(place.spool, chunk.name))
+    }
+
+
+def cut_again(
+    place: Place, material: Material, placed: Mapping[str, Cut], decision: Decision, config: PrepareConfig, crew: Crew
+) -> list[Chunk]:
     """Cut the photographs anew whose samples are for a side that turned out not to be theirs."""
-    cut_for = {path: str(placed.side) for path, placed in material.known.placed.items()}
-    for chunk in material.chunks:
-        cut_for |= {r.source.path: r.side for r in read_chunk(place.spool, chunk.name)}
-    kept = {s.path for s in decision.sources if not s.kind}
-    moved = [path for path in material.stamps if path in kept and cut_for[path] != decision.side(path)]
+    kept = decision.scenes.of
+    moved = [path for path in material.stamps if path in kept and placed[path].side != decision.side(path)]
     again = [
         Chunk(place, config, _moved_name(group, decision), group, [decision.side(p) for p in group])
         for group in (moved[i : i + _AT_ONCE] for i in range(0, len(moved), _AT_ONCE))
@@ -74,7 +98,7 @@ def _staying(known: Known, decision: Decision, config: PrepareConfig) -> dict[Sp
     made = known.made
     if made is None or made.prepare["samples_per_shard"] != config.samples_per_shard:
         return staying
-    kept = {s.path for s in decision.sources if not s.kind}
+    kept = decision.scenes.of
     samples, photos, spoiled = Counter[str](), Counter[str](), set[str]()
     for path, placed in known.placed.items():
         samples[placed.shard] += placed.samples
@@ -90,22 +114,13 @@ def _staying(known: Known, decision: Decision, config: PrepareConfig) -> dict[Sp
     return staying
 
 
-def _entries(
-    place: Place, material: Material, again: Sequence[Chunk], staying: set[str], decision: Decision
-) -> list[Entry]:
+def _entries(material: Material, placed: Mapping[str, Cut], staying: set[str], decision: Decision) -> list[Entry]:
     """Where the samples of each kept photograph are that is in no shard that stays."""
-    where: dict[str, tuple[str, int, int]] = {
-        path: (placed.shard, -1, placed.samples) for path, placed in material.known.placed.items()
-    }
-    for chunk in (*material.chunks, *again):
-        for number, record in enumerate(read_chunk(place.spool, chunk.name)):
-            where[record.source.path] = (chunk.name, number, len(record.samples))
-    kept = {s.path for s in decision.sources if not s.kind}
-    here = [(path, *where[path]) for path in material.stamps if path in kept]
+    here = [(path, placed[path]) for path in material.stamps if path in decision.scenes.of]
     return [
-        Entry(file, record, samples, path, decision.scenes.of[path], decision.tags[path])
-        for path, file, record, samples in here
-        if record >= 0 or file not in staying
+        Entry(cut.file, cut.record, cut.samples, path, decision.scenes.of[path], decision.tags[path])
+        for path, cut in here
+        if cut.record >= 0 or cut.file not in staying
     ]
 
 
@@ -131,7 +146,7 @@ def _names(side: str, count: int, taken: set[str]) -> list[str]:
 def assemble(
     place: Place,
     material: Material,
-    again: Sequence[Chunk],
+    placed: Mapping[str, Cut],
     decision: Decision,
     config: PrepareConfig,
     crew: Crew,
@@ -139,7 +154,7 @@ def assemble(
     """Write the shards, what they are described by, and the report, to a folder in the spool; what is there stays."""
     staying = _staying(material.known, decision, config)
     taken = {shard.file for shards in staying.values() for shard in shards}
-    entries = _entries(place, material, again, taken, decision)
+    entries = _entries(material, placed, taken, decision)
     before = material.known.folder
     folder = _folder_for(place, before, entries, decision, config)
     folder.mkdir(exist_ok=True)
@@ -220,11 +235,7 @@ def _folder_for(
     place: Place, before: Path, entries: Sequence[Entry], decision: Decision, config: PrepareConfig
 ) -> Path:
     """Where shards are put together, named after what is in them: shards of another decision are not taken over."""
-    fates = [
-        (s.path, decision.side(s.path), decision.scenes.of[s.path], decision.tags[s.path])
-        for s in decision.sources
-        if not s.kind
-    ]
+    fates = [(path, decision.side(path), scene, decision.tags[path]) for path, scene in decision.scenes.of.items()]
     text = json.dumps([config.samples_per_shard, fates, before.name, [asdict(entry) for entry in entries]])
     return place.spool / f"dataset-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

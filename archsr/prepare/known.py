@@ -42,7 +42,7 @@ class Placed:
 class Known:
     """Photographs of the version in `folder` that are unchanged: what was found, their row of thumbnails, samples.
 
-    `all`: every file that it knew.
+    `kinds`: of every file that it knew, as in sources.jsonl; empty for a photograph that it kept.
     """
 
     folder: Path = field(default=Path())
@@ -50,7 +50,7 @@ class Known:
     sources: Mapping[str, Source] = field(default_factory=dict[str, Source])
     rows: Mapping[str, int] = field(default_factory=dict[str, int])
     placed: Mapping[str, Placed] = field(default_factory=dict[str, Placed])
-    all: frozenset[str] = frozenset()
+    kinds: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def thumbs(self) -> NDArray[np.uint8]:
         """Those of all files of the version, as a memory map."""
@@ -81,14 +81,16 @@ def known_photos(folder: Path, made: mf.Manifest, stamps: Mapping[str, str]) -> 
         return NOTHING
     sources: dict[str, Source] = {}
     where: dict[str, int] = {}
+    kinds: dict[str, str] = {}
     for row, line in enumerate(listed):
         plain = json.loads(line)
         path = plain["path"]
+        kinds[path] = plain["kind"]
         same = path in stamps and kept["stamps"].get(path) == stamps[path]
         if same and plain["kind"] not in _AGAIN and (plain["kind"] or path in placed):
             sources[path], where[path] = _source(plain), row
     mine = {path: p for path, p in placed.items() if path in sources}
-    return Known(folder, made, sources, where, mine, frozenset(kept["stamps"]))
+    return Known(folder, made, sources, where, mine, kinds)
 
 
 def _source(plain: dict[str, Any]) -> Source:

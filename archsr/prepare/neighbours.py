@@ -128,9 +128,11 @@ def _compared(known: Known, config: PrepareConfig) -> dict[Link, Agreement]:
         for plain in map(json.loads, lines):
             if plain["how"] == BUILDING:
                 agreed[plain["a"], plain["b"]] = round(plain["score"])
-    with (known.folder / made.sources.file).open(encoding="utf-8") as lines:
-        kept = [plain["path"] for plain in map(json.loads, lines) if not plain["kind"]]
-    pairs = [pair for pair in _pairs(kept, config) if known.sources.keys() >= set(pair)]
+    pairs = [
+        pair
+        for pair in _pairs([path for path, kind in known.kinds.items() if not kind], config)
+        if known.sources.keys() >= set(pair)
+    ]
     return {pair: Agreement(*pair, agreed.get(pair, 0)) for pair in pairs}
 
 

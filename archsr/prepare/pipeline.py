@@ -10,12 +10,8 @@ command goes on where it was stopped, and ends with the same bytes. What is fini
 (`archsr/versions.py`).
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
-import re
 import shutil
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -31,15 +27,15 @@ from archsr import manifest as mf
 from archsr.atomic import write_bytes
 from archsr.config import PrepareConfig
 from archsr.errors import UserError
-from archsr.prepare.assemble import Material, assemble, changed_since, cut_again, put_in_place
+from archsr.prepare.assemble import Material, assemble, changed_since, cut_again, places_in, places_of, put_in_place
 from archsr.prepare.crew import Crew, crew_of
 from archsr.prepare.decide import Decision, decide, judge, without
+from archsr.prepare.folder import holding
 from archsr.prepare.former import former_dataset, tell_moved, tell_new_split
 from archsr.prepare.jpeg_blocks import jpeglib
 from archsr.prepare.known import NOTHING, THUMBS, Known, known_photos
 from archsr.prepare.neighbours import Agreement, same_buildings
 from archsr.prepare.paired import stamps as partners
-from archsr.prepare.photos import is_hidden
 from archsr.prepare.scan import photos_of
 from archsr.prepare.scenes import refuse_few_names
 from archsr.prepare.spool import is_complete, read_chunk, read_thumbs
@@ -47,12 +43,10 @@ from archsr.prepare.survey import Chunk, Place, survey
 from archsr.prepare.tags import check_csv, unmatched
 from archsr.seeds import seed_of
 from archsr.stopping import REQUEUE, tell
-from archsr.versions import current, versions
+from archsr.versions import UNFINISHED, current
 
 _LARGEST_CHUNK = 64  # files
-SPOOL = ".preparing"  # in the output: on the same file system, wherever that is mounted or linked to
 _JOB = "job.json"
-_LOCK = "lock"
 # settings that are asked for after the survey, so that they may change while a preparation is unfinished
 _FREE = (
     "val:", "test:", "val_folders:", "test_folders:", "scenes.", "samples_per_shard:", "max_bad_share:",
@@ -89,9 +83,9 @@ def prepare(
     if config.encoding == "lossless":
         jpeglib()  # or say at once that it is missing
     check_csv(config.tags)
-    place = Place(str(origin), out, out / SPOOL)
+    place = Place(str(origin), out, out / UNFINISHED)
     try:
-        with _spool(place, shared=task is not None, restart=restart) as fresh:
+        with holding(place, shared=task is not None, restart=restart) as fresh:
             material = _begin(place, config, fresh=fresh, reread=reread)
             if task is not None:
                 mine = material.chunks[task.number - 1 :: task.of]
@@ -118,72 +112,21 @@ def _telling(pieces: Callable[[], int]) -> Generator[None]:
         raise
 
 
-@contextmanager
-def _spool(place: Place, *, shared: bool, restart: bool) -> Generator[bool]:
-    """Hold the folder of the preparation: tasks together, all else alone. Yields whether it is a new one.
-
-    Raises `UserError` where another process is at work there.
-    """
-    _check_place(place.out)
-    new = not place.out.exists()
-    place.out.mkdir(parents=True, exist_ok=True)
-    _take_over(place)
-    for left in place.spool.parent.glob(f"{place.spool.name}.*.old"):
-        if re.fullmatch(r"\.[0-9a-f]{8}\.old", left.name.removeprefix(place.spool.name)):  # of a killed process
-            shutil.rmtree(left, ignore_errors=True)
-    fresh = not place.spool.exists()
-    place.spool.mkdir(exist_ok=True)
-    handle = os.open(place.spool / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        _lock(handle, place, shared=shared)
-        if restart:
-            for path in place.spool.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.name != _LOCK:
-                    path.unlink()
-        yield fresh or restart
-    finally:
-        os.close(handle)
-        if new:
-            with contextlib.suppress(OSError):  # it holds something
-                place.out.rmdir()
-
-
-def _take_over(place: Place) -> None:
-    """Earlier versions of archsr had the unfinished work beside the output."""
-    beside = place.out.with_name(f".{place.out.name}.preparing")
-    if beside.is_dir() and not place.spool.exists():
-        with contextlib.suppress(OSError):  # on another file system
-            beside.rename(place.spool)
-
-
-def _lock(handle: int, place: Place, *, shared: bool) -> None:
-    try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f"{place.out}: another archsr prepare is at work on it (in {place.spool}); wait for its end, or write "
-            "elsewhere"
-        ) from None
-    except OSError:  # a file system without locks
-        pass
-
-
 def _whole(place: Place, material: Material, config: PrepareConfig, workers: int) -> mf.Manifest:
     with crew_of(workers) as crew:
         _survey(crew, material.chunks)
-        kept = _photographs(place, material)
-        buildings = same_buildings(place, kept, material.known, config, crew) if config.scenes.same_building else []
+        buildings = _buildings(place, material, config, crew) if config.scenes.same_building else []
     tell_new_split(place.out, config)
     # in a process of its own, with no other beside it: what comparing everything with everything takes is given back
     with crew_of(min(workers, 1)) as crew:
         (decision,) = crew.each(_decide, [(place, material, buildings, config, max(1, workers))])
     tell_moved(place.out, decision.moved)
     with crew_of(workers) as crew:
-        again = cut_again(place, material, decision, config, crew)
+        placed = places_of(place, material)
+        again = cut_again(place, material, placed, decision, config, crew)
         decision = _without_changed(place, again, decision)
-        finished, made = assemble(place, material, again, decision, config, crew)
+        placed |= places_in(place, again)
+        finished, made = assemble(place, material, placed, decision, config, crew)
     version, is_new = put_in_place(place, finished)
     if not is_new:
         print(f"{version}: nothing differs from it, so there is no new version", file=sys.stderr)
@@ -202,16 +145,6 @@ def _without_changed(place: Place, again: Sequence[Chunk], decision: Decision) -
         file=sys.stderr,
     )
     return without(decision, changed, "replaced or removed while it was being prepared")
-
-
-def _check_place(out: Path) -> None:
-    if out.is_symlink() and not out.exists():
-        raise UserError(f"{out}: is a link to {out.readlink()}, which is not there; make that folder first")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file; the output must be a folder")
-    ours = (out / mf.NAME).is_file() or (out / SPOOL).is_dir() or bool(versions(out))
-    if out.is_dir() and not ours and any(not is_hidden(path.name) for path in out.iterdir()):
-        raise UserError(f"{out}: holds other files and is no dataset of ours; choose an empty or new folder")
 
 
 # ---------------------------------------------------------------- survey
@@ -253,8 +186,8 @@ def _begin(place: Place, config: PrepareConfig, *, fresh: bool, reread: bool) ->
 
 
 def _since(known: Known, names: set[str]) -> str:
-    added, gone = len(names - known.all), len(known.all - names)
-    again = len(names & known.all) - len(known.sources)
+    added, gone = len(names - known.kinds.keys()), len(known.kinds.keys() - names)
+    again = len(names & known.kinds.keys()) - len(known.sources)
     return (
         f"{known.folder}: {len(known.sources)} files are as they were; {added} are new, {again} changed or to be "
         f"looked at again, {gone} gone"
@@ -320,12 +253,12 @@ def _refuse_missing(place: Place, chunks: Sequence[Chunk]) -> None:
 # ---------------------------------------------------------------- decide
 
 
-def _photographs(place: Place, material: Material) -> list[str]:
-    """The files that are usable photographs, copies among them."""
+def _buildings(place: Place, material: Material, config: PrepareConfig, crew: Crew) -> list[Agreement]:
+    """Which of the usable photographs, copies among them, show one building."""
     found = [path for path, source in material.known.sources.items() if not source.kind]
     for chunk in material.chunks:
         found += [r.source.path for r in read_chunk(place.spool, chunk.name) if not r.source.kind]
-    return sorted(found)
+    return same_buildings(place, sorted(found), material.known, config, crew)
 
 
 def _decide(job: tuple[Place, Material, Sequence[Agreement], PrepareConfig, int]) -> Decision:

@@ -6,6 +6,7 @@ import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -29,7 +30,7 @@ def problems(folder: Path, made: mf.Manifest) -> Iterator[str]:
     if mf.fingerprint(made.splits) != made.fingerprint:
         yield f"{folder / mf.NAME}: the fingerprint is not that of its shards"
     owner: dict[str, str] = {}
-    listed = {} if faults else _kept(folder / made.sources.file)
+    listed = {} if faults else {p["path"]: p["sha256"] for p in _kept(folder, made)}
     bare = set(listed)
     shards = [(side, shard) for side, split in made.splits.items() for shard in split.shards]
     for side, shard in tqdm(shards, desc="verifying", unit="shard", disable=not sys.stderr.isatty(), leave=False):
@@ -48,10 +49,10 @@ def problems(folder: Path, made: mf.Manifest) -> Iterator[str]:
         yield f"{folder / made.sources.file}: {min(bare)} is listed as kept and has no sample"
 
 
-def _kept(path: Path) -> dict[str, str]:
-    """The SHA-256 of every photograph that is listed as kept."""
-    with path.open(encoding="utf-8") as lines:
-        return {plain["path"]: plain["sha256"] for plain in map(json.loads, lines) if plain["split"]}
+def _kept(folder: Path, made: mf.Manifest) -> Iterator[dict[str, Any]]:
+    """The lines of the photographs that are listed as kept."""
+    with (folder / made.sources.file).open(encoding="utf-8") as lines:
+        yield from (plain for plain in map(json.loads, lines) if plain["split"])
 
 
 def _file(path: Path, digest: str) -> Iterator[str]:
@@ -93,10 +94,9 @@ def inspect_dataset(folder: Path, *, check: bool = True) -> str:
 def tag_table(folder: Path, made: mf.Manifest) -> Iterator[str]:
     """How many photographs of each split bear each tag."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    with (folder / made.sources.file).open(encoding="utf-8") as lines:
-        for plain in map(json.loads, lines):
-            for tag in plain["tags"]:
-                counts[tag][plain["split"]] += 1
+    for plain in _kept(folder, made):
+        for tag in plain["tags"]:
+            counts[tag][plain["split"]] += 1
     width = max([12, *map(len, counts)])
     if counts:
         yield f"{'tag':{width}}" + "".join(f"{side:>8}" for side in mf.SPLITS)
@@ -114,7 +114,9 @@ def summary(made: mf.Manifest, out: Path) -> str:
         lines += [f"    ... and {len(some) - 5} more in {made.sources.file}"] if len(some) > 5 else []
     lines += _same(out / made.sources.same, made.sources.leaks)
     scenes = check(ScenesConfig, made.prepare["scenes"], where=mf.NAME)
-    if said := lonely_words(*_sides_and_times(out / made.sources.file), scenes):
+    kept = list(_kept(out, made))
+    sides, taken = ({p["path"]: p.get(key, "") for p in kept} for key in ("split", "taken"))
+    if said := lonely_words(sides, taken, scenes):
         red, plain = ("\033[31m", "\033[0m") if sys.stdout.isatty() else ("", "")
         lines.append(f"{red}WARNING: {said}{plain}")
     lines.append(f"{'split':8}{'scenes':>8}{'photos':>8}{'samples':>9}{'shards':>8}{'MB':>9}")
@@ -130,12 +132,6 @@ def summary(made: mf.Manifest, out: Path) -> str:
         )
     lines.append(f"{out / mf.NAME}  fingerprint {made.fingerprint[:16]}  {out / 'report.html'}")
     return "\n".join(lines)
-
-
-def _sides_and_times(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    with path.open(encoding="utf-8") as lines:
-        kept = [plain for plain in map(json.loads, lines) if plain["split"]]
-    return {p["path"]: p["split"] for p in kept}, {p["path"]: p.get("taken", "") for p in kept}
 
 
 def _more_for_the_test(made: mf.Manifest) -> str:

@@ -92,6 +92,16 @@ def open_together(config: TrainConfig, world: World, *, trained_on: str = "") ->
     return data
 
 
+def as_before(data: Data, trained_on: str, config: TrainConfig, world: World) -> Data:
+    """The version of the dataset that a run was `trained_on` so far, where photographs were added since."""
+    if trained_on == data.manifest.fingerprint:
+        return data
+    earlier = open_together(config, world, trained_on=trained_on)  # all ranks
+    if world.rank == 0 and earlier.folder != data.folder:
+        print(f"{earlier.folder}: the version that the run began on; now there is {data.folder}", flush=True)
+    return earlier
+
+
 def _refuse_too_few(data: Data, config: TrainConfig) -> None:
     have, need = data.samples, config.training.global_batch
     smallest = min(stage.subset for stage in config.training.stages)

@@ -20,7 +20,7 @@ from archsr.stopping import LOST, REASONS, Stopped, Wishes
 from archsr.stream.loader import Batch, Stream
 from archsr.stream.plan import Slice
 from archsr.training import health, layers, optim
-from archsr.training.data import Data, open_together
+from archsr.training.data import as_before, open_together
 from archsr.training.ending import Ending
 from archsr.training.hang import LONG
 from archsr.training.keys import KeysFile, cut_keys
@@ -52,7 +52,8 @@ def train(
     data = open_together(config, world)  # all ranks
     with holding(folder, world, lost=wishes.lose):  # all ranks
         saved = _take_up(config, folder, world, resume=resume)
-        data = _data_of(saved, data, config, world)
+        if saved is not None:
+            data = as_before(data, saved.state["fingerprint"], config, world)  # all ranks
         with Ending(folder, active=world.rank == 0) as ending:
             ident = world.broadcast(ident_for(saved))  # all ranks
             run = replace(make_run(config, accelerator, world, data, saved=saved, ident=ident), wishes=wishes)
@@ -98,16 +99,6 @@ def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -
     if resume and world.rank == 0:
         print(f"{folder}: no checkpoint to resume from; starting at step 0", flush=True)
     return saved
-
-
-def _data_of(saved: checkpoint.Loaded | None, data: Data, config: TrainConfig, world: World) -> Data:
-    """The version of the dataset that the run was trained on so far, where photographs were added since."""
-    if saved is None or saved.state["fingerprint"] == data.manifest.fingerprint:
-        return data
-    earlier = open_together(config, world, trained_on=saved.state["fingerprint"])  # all ranks
-    if world.rank == 0 and earlier.folder != data.folder:
-        print(f"{earlier.folder}: the version that the run began on; now there is {data.folder}", flush=True)
-    return earlier
 
 
 def _open_folder(config: TrainConfig, folder: Path, progress: Progress, world: World, *, fresh: bool) -> None:
