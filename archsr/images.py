@@ -17,6 +17,7 @@ from PIL import Image, ImageChops, ImageCms, ImageOps
 from archsr.atomic import replacing
 from archsr.heic import heif_library, is_heic, refuse_hdr
 from archsr.picture_files import BadImageError, TooManyPixelsError, check_whole, looks_like
+from archsr.picture_files import is_litter as is_litter  # for those who know pictures by this module
 from archsr.raw_files import refuse_raw
 
 Pixels = NDArray[np.uint8]

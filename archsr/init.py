@@ -19,6 +19,7 @@ from archsr.errors import UserError
 from archsr.init_text import TEMPLATE
 from archsr.models.download import cached
 from archsr.models.ncnn import ncnn_at_hand
+from archsr.picture_files import PHOTO_ENDINGS, is_litter
 from archsr.prepare.crew import progress
 from archsr.prepare.scenes import Scenes, assign, unite
 from archsr.training.data import FEW_SCENES
@@ -26,7 +27,6 @@ from archsr.training.fit import available
 from archsr.training.plan import fitting, ways
 from archsr.training.precision import cpu_has_bf16
 
-_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif"}
 _LOOKED_AT = 400  # pictures at most whose sizes are read
 _SCENES = 8  # test scenes: six are the least for a verdict, and some may turn out to be the same
 _FEW, _MANY = 300, 3000  # photographs
@@ -96,7 +96,7 @@ def look_at(photos: Path) -> Photos:
         raise UserError(f"{photos}: no such folder")
     paths = sorted(_pictures(photos))
     if not paths:
-        raise UserError(f"{photos}: no pictures in it (looked for {', '.join(sorted(_ENDINGS))})")
+        raise UserError(f"{photos}: no pictures in it (looked for {', '.join(sorted(PHOTO_ENDINGS))})")
     sides = _sides(paths[:: math.ceil(len(paths) / _LOOKED_AT)])
     if not sides:
         raise UserError(f"{photos}: none of its {len(paths)} picture files can be read")
@@ -123,7 +123,7 @@ def _pictures(photos: Path) -> list[Path]:
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:
     """Without a question to the disk, but for links: in large folders on a network each takes a while."""
-    if Path(entry).suffix.lower() not in _ENDINGS or entry.name.startswith("._"):
+    if Path(entry).suffix.lower() not in PHOTO_ENDINGS or is_litter(entry.name):
         return False
     return entry.is_file(follow_symlinks=False) or Path(entry).is_file()
 

@@ -38,12 +38,22 @@ _STARTS: tuple[tuple[int, bytes, str], ...] = (
 )
 
 
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
+# what cameras, browsers and operating systems leave beside photographs
+_LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
+
+
 class BadImageError(Exception):
     """A file that is not a usable picture; the text is the reason, without the file's name."""
 
 
 class TooManyPixelsError(BadImageError):
     """A picture with more pixels than the caller takes."""
+
+
+def is_litter(name: str) -> bool:
+    """Whether an operating system leaves such files beside photographs, `._a.jpg` among them."""
+    return name.startswith("._") or name.lower() in _LITTER
 
 
 def looks_like(content: bytes) -> str:

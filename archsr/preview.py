@@ -29,6 +29,7 @@ from archsr.images import (
     write_picture,
 )
 from archsr.manifest import NAME as MANIFEST
+from archsr.picture_files import PHOTO_ENDINGS
 from archsr.seeds import generator
 from archsr.sheet import Cell, cells, draw_sheet, header_of, psnrs
 from archsr.stream.loader import Batch, batch_at
@@ -38,7 +39,6 @@ from archsr.training.pairs import options_of, recipe_at
 from archsr.training.suspects import rebuild
 from archsr.versions import current
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
 _SHOWN = 12
 _DRAWN = 3000  # recipes for the histograms: they cost nothing without pictures
 
@@ -151,9 +151,9 @@ def _from_shards(plan: _Plan, train: TrainConfig) -> Iterator[Batch]:
 
 
 def _from_photos(plan: _Plan, folder: Path) -> Iterator[Batch]:
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _ENDINGS)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_ENDINGS)
     if not paths:
-        raise UserError(f"{folder}: no photographs there ({', '.join(_ENDINGS)})")
+        raise UserError(f"{folder}: no photographs there ({', '.join(PHOTO_ENDINGS)})")
     size = plan.gt_size + plan.degrade.margin
     found = _crops(paths, size, plan.seed)
     position = 0

@@ -130,28 +130,26 @@ def unbroken(tiny, tmp_path_factory):
     return folder
 
 
+def in_workspace(what, name):
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"the workspace's real {what} (../shared/{name}) are not here")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def real_photos():
-    folder = SHARED / "data" / "photos"
-    if not folder.is_dir():
-        pytest.skip("the workspace's real photographs (../shared/data/photos) are not here")
-    return folder
+    return in_workspace("photographs", "data/photos")
 
 
 @pytest.fixture(scope="session")
 def real_facades():
-    folder = SHARED / "data" / "facades"
-    if not folder.is_dir():
-        pytest.skip("the workspace's real façades (../shared/data/facades) are not here")
-    return folder
+    return in_workspace("façades", "data/facades")
 
 
 @pytest.fixture(scope="session")
 def real_weights():
-    folder = SHARED / "weights"
-    if not folder.is_dir():
-        pytest.skip("the workspace's real weights (../shared/weights) are not here")
-    return folder
+    return in_workspace("weights", "weights")
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from archsr.atomic import sha256, write_bytes
+from archsr.atomic import write_bytes
 from archsr.checkpoint import about_snapshot, weights_of
 from archsr.config import DataConfig
 from archsr.errors import UserError
 from archsr.evaluate import contenders as who
 from archsr.evaluate.architecture import architecture
-from archsr.evaluate.asked import HOME, IN_RUN, asked_people
+from archsr.evaluate.asked import HOME, IN_RUN, asked_people, identity_of
 from archsr.evaluate.figures import choose, show, write_figures
 from archsr.evaluate.html import page
 from archsr.evaluate.measures import check_names, extra, perceptual, standard
@@ -115,7 +115,7 @@ def _write(
     title = f"{', '.join(Path(m).name for m in question.models)} on {pairs.name}"
     new = primary(scores)
     asked = asked_people([Path(s) / IN_RUN for s in question.models if who.is_run(s)] + [HOME], contenders, pairs)
-    judged = {c.name: sha256(Path(c.weights)) for c in contenders if c.weights and Path(c.weights).is_file()}
+    judged = {c.name: identity_of(c.weights) for c in contenders if c.weights}
     text = markdown(scores, title=title, protocol=protocol, asked=asked)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -88,7 +88,7 @@ def _pictures(scores: Scores) -> list[str]:
 def as_json(scores: Scores, *, protocol: str, judged: Mapping[str, str]) -> str:
     """Everything in the report for programs; figures that could not be taken are null.
 
-    `judged`: the SHA-256 of the weights file behind each model that has one.
+    `judged`: what each model is known by (`asked.identity_of`), but for blends.
     """
     plain = {
         "protocol": protocol,

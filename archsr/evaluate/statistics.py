@@ -46,10 +46,9 @@ class Difference:
 
         With six scenes and no difference the interval alone leaves out zero 5.6 times in 100, both together 2.5 times.
         """
-        low, high = (self.low, self.high) if higher_is_better else (-self.high, -self.low)
         if self.permutation_p > _LEVEL:
             return "cannot tell"
-        return "better" if low > 0 else "worse" if high < 0 else "cannot tell"
+        return _verdict(self.low, self.high, higher_is_better=higher_is_better)
 
 
 def paired(differences: Mapping[str, Sequence[float]], *, higher_is_better: bool, seed: int = 0) -> Difference:
@@ -96,10 +95,16 @@ class Pooled:
 
     def verdict(self, *, higher_is_better: bool) -> str:
         """`better`, `worse` or `cannot tell`."""
-        low, high = (self.low, self.high) if higher_is_better else (-self.high, -self.low)
-        if low > 0:
-            return "better"
-        return "worse" if high < 0 else "cannot tell"
+        return _verdict(self.low, self.high, higher_is_better=higher_is_better)
+
+
+def _verdict(low: float, high: float, *, higher_is_better: bool) -> str:
+    """What an interval of differences says; NaN says nothing."""
+    if low > 0:
+        return "better" if higher_is_better else "worse"
+    if high < 0:
+        return "worse" if higher_is_better else "better"
+    return "cannot tell"
 
 
 def pooled(by_seed: Sequence[Mapping[str, Sequence[float]]], *, seed: int = 0) -> Pooled:

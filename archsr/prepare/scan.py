@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from archsr.config import PrepareConfig
-from archsr.images import BadImageError, Photo, Pixels, read_photo, taken_at
+from archsr.images import BadImageError, Photo, Pixels, is_litter, read_photo, taken_at
 from archsr.prepare.floorplans import drawing_score, reduced
 from archsr.prepare.near import thumbnail
 from archsr.prepare.sources import Photos, open_photos
 from archsr.raw_files import refuse_raw
 
-# what cameras, browsers and operating systems leave beside photographs
-_LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
 UNREADABLE, OTHER = "unreadable", "no picture"  # kinds of files: those that should be pictures, and those that are none
 _BLANK = np.zeros((64, 64), np.uint8)
 
@@ -70,7 +68,7 @@ def photos_of(origin: str, exclude: Path, unpack_to: Path) -> Photos:
 def inspect(photos: Photos, path: str, config: PrepareConfig) -> Finding:
     """Read and decode one file completely."""
     name = PurePosixPath(path).name
-    if name.lower() in _LITTER or name.startswith("._"):
+    if is_litter(name):
         return _unusable(path, "a file of the operating system, not a picture", kind=OTHER)
     content = b""
     try:

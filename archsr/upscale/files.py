@@ -14,8 +14,8 @@ from typing import Any, Literal, NoReturn
 from tqdm import tqdm
 
 from archsr.errors import UserError
-from archsr.picture_files import BadImageError
-from archsr.upscale.left_out import is_litter, kinds_of
+from archsr.picture_files import BadImageError, is_litter
+from archsr.upscale.left_out import kinds_of
 from archsr.upscale.picture import ENDINGS, Wanted, restore_picture
 from archsr.upscale.upscaler import Upscaler
 

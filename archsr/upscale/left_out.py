@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from archsr.picture_files import is_litter
 from archsr.raw_files import RAW_ENDINGS
 
 _NAMED = 3  # files of a kind
-_LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
 # one, several, and their endings
 _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("video", "videos", (".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".mts", ".3gp", ".wmv")),
@@ -25,11 +25,6 @@ _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 _SYSTEM = ("file of the operating system", "files of the operating system")
 _UNKNOWN = ("file of no kind that is read", "files of no kind that is read")
-
-
-def is_litter(name: str) -> bool:
-    """Whether an operating system leaves such files beside photographs, `._a.jpg` among them."""
-    return name.startswith("._") or name.lower() in _LITTER
 
 
 def kinds_of(files: Sequence[Path]) -> list[str]:
