@@ -17,8 +17,8 @@ from archsr.models.rrdbnet import RRDBNet
 from archsr.models.srresnet import SRResNet
 from archsr.models.srvgg import SRVGGNetCompact
 
-BAND = 64  # rows of features for which the enlarging part is run at a time
-_TAIL_HALO = 2  # of those rows see their neighbours: 1/2 + 1/4 + 1/4 + 1/4 rows, rounded up
+PIECE = (64, 256)  # rows and columns of features for which the enlarging part is run at a time
+_TAIL_HALO = 2  # of those see their neighbours: 1/2 + 1/4 + 1/4 + 1/4, rounded up
 _EFFECTIVE = 80  # pixels from which on nothing changes a level: tests/upscale/measure_halo.py
 _UNKNOWN = 64
 _WORKSPACE = 1.25  # what convolutions allocate besides their results
@@ -43,24 +43,30 @@ def forward(net: Generator, x: Tensor) -> Tensor:
     height, width = x.shape[2:]
     if height % net.unshuffle or width % net.unshuffle:
         x = F.pad(x, (0, -width % net.unshuffle, 0, -height % net.unshuffle), mode="replicate")
-    sr = _in_bands(net, x) if isinstance(net, RRDBNet) else net(x)
+    sr = _in_pieces(net, x) if isinstance(net, RRDBNet) else net(x)
     return sr[:, :, : height * net.scale, : width * net.scale]
 
 
-def _in_bands(net: RRDBNet, x: Tensor) -> Tensor:
-    """The enlarging part needs 16 times the memory of the part before it, so it goes over the rows in bands."""
+def _in_pieces(net: RRDBNet, x: Tensor) -> Tensor:
+    """The enlarging part needs 16 times the memory of the part before it, so it goes over the features in pieces."""
     features = net.trunk(x)
-    rows = features.shape[2]
-    if rows <= BAND + 2 * _TAIL_HALO:
-        return net.tail(features)
-    count = -(-rows // BAND)
-    ends = [rows * i // count for i in range(count + 1)]
-    bands: list[Tensor] = []
-    for first, last in pairwise(ends):
-        top, bottom = max(0, first - _TAIL_HALO), min(rows, last + _TAIL_HALO)
-        band = net.tail(features[:, :, top:bottom])
-        bands.append(band[:, :, 4 * (first - top) : 4 * (last - top)])
-    return torch.cat(bands, 2)
+    height, width = features.shape[2:]
+    sr = features.new_empty(len(x), 3, 4 * height, 4 * width)
+    for top, bottom in _divided(height, PIECE[0]):
+        above, below = max(0, top - _TAIL_HALO), min(height, bottom + _TAIL_HALO)
+        for left, right in _divided(width, PIECE[1]):
+            before, after = max(0, left - _TAIL_HALO), min(width, right + _TAIL_HALO)
+            piece = net.tail(features[:, :, above:below, before:after])
+            sr[:, :, 4 * top : 4 * bottom, 4 * left : 4 * right] = piece[
+                :, :, 4 * (top - above) : 4 * (bottom - above), 4 * (left - before) : 4 * (right - before)
+            ]
+    return sr
+
+
+def _divided(side: int, most: int) -> list[tuple[int, int]]:
+    """From and to (exclusive) of even parts of at most `most`."""
+    count = -(-side // most)
+    return list(pairwise(side * i // count for i in range(count + 1)))
 
 
 # ---------------------------------------------------------------- memory
@@ -85,13 +91,13 @@ def _copy_on_meta(net: RRDBNet | SRResNet | SRVGGNetCompact) -> RRDBNet | SRResN
 
 
 def _peak(net: RRDBNet | SRResNet | SRVGGNetCompact, side: int, dtype: torch.dtype) -> int:
-    with _Counter() as counter, torch.no_grad():
+    with Counter() as counter, torch.no_grad():
         x = torch.empty(1, 3, side, 4 * side, dtype=dtype, device="meta")
         forward(net, x)
     return counter.most // 4
 
 
-class _Counter(TorchDispatchMode):
+class Counter(TorchDispatchMode):
     """Bytes of all results that are alive, at their highest."""
 
     def __init__(self) -> None:

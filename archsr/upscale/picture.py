@@ -19,6 +19,7 @@ from archsr.upscale.upscaler import Upscaler
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 _LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}  # libwebp's and libjpeg's limits, pixels
+_OPTIMISED = 2**25  # pixels
 _NARROW = (".jpg", ".jpeg", ".webp")  # 8 bits
 
 
@@ -182,7 +183,8 @@ def _save(image: pyvips.Image, path: Path, quality: int) -> None:
         image = (image / 257).rint().cast("uchar").copy(interpretation="srgb" if image.bands > 2 else "b-w")
     if ending in (".jpg", ".jpeg"):
         flat: Any = image.flatten(background=[255]) if image.hasalpha() else image
-        flat.jpegsave(str(path), Q=quality, subsample_mode="off", optimize_coding=True)
+        small = flat.width * flat.height <= _OPTIMISED  # tables made for the image need all of it in memory
+        flat.jpegsave(str(path), Q=quality, subsample_mode="off", optimize_coding=small)
     elif ending == ".webp":
         image.webpsave(str(path), Q=quality, lossless=quality == 100, effort=4, smart_subsample=True)
     elif ending in (".tif", ".tiff"):

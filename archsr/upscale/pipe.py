@@ -11,7 +11,8 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
-_AT_ONCE = 2  # strips that may wait for the writer
+_WAITING = 8 * 2**20  # bytes that are packed at a time
+_AT_ONCE = 2  # packages that may wait for the writer
 _CHUNK = 4 * 2**20
 _COLOURS = {1: 0, 3: 2}  # PNG's colour types
 Depth = NDArray[np.uint8 | np.uint16]
@@ -39,6 +40,11 @@ class Pipe:
 
     def put(self, strip: Depth) -> None:
         """Append rows. Raises `StoppedError` where the reader has ended."""
+        at_once = max(1, _WAITING // max(1, strip[0].nbytes))
+        for first in range(0, len(strip), at_once):
+            self._put(strip[first : first + at_once])
+
+    def _put(self, strip: Depth) -> None:
         self._missing -= len(strip)
         # a 0 in front of each row: not filtered
         rows = np.ascontiguousarray(strip, dtype=">u2").view(np.uint8) if strip.dtype == np.uint16 else strip

@@ -22,7 +22,7 @@ Depth = NDArray[np.uint8 | np.uint16]
 Fetch = Callable[[int, int], Depth]  # rows from, to: (rows, w, 3); asked from top to bottom, each row once
 
 FEATHER = 8  # input pixels to each side of a seam
-_STRIP = 320 * 2**20  # bytes of output held at a time, in float32
+_STRIP = 192 * 2**20  # bytes of output held at a time
 _LEAST = 32  # pixels a side of a tile chosen by memory
 _DIVISIBLE = 32  # pixels a side of what can still be divided
 
@@ -69,8 +69,8 @@ class Upscaler:
         """(1, 3, h, w) in [0, 1] to (1, 3, scale·h, scale·w) in [0, 1], float32, on the input's device."""
         height, width = lq.shape[2:]
         with torch.inference_mode():
-            strips = [strip.to(lq.device) for strip in self._strips(lambda a, b: lq[:, :, a:b], height, width)]
-            return torch.cat(strips, 2)
+            strips = list(self._strips(lambda a, b: lq[:, :, a:b], height, width, depth=lambda: np.dtype(np.float32)))
+            return torch.from_numpy(np.concatenate(strips)).permute(2, 0, 1)[None].contiguous().to(lq.device)
 
     def pixels(self, picture: Pixels) -> Pixels:
         """uint8 (h, w, 3) to uint8 (scale·h, scale·w, 3)."""
@@ -82,7 +82,7 @@ class Upscaler:
     ) -> Iterator[Depth]:
         """The picture whose rows `fetch` gives, from top to bottom in strips (rows, scale·w, 3) of the same depth.
 
-        A few strips of the picture are held at a time. `on_tile` is told the share of tiles that are done.
+        One strip of the picture is held at a time. `on_tile` is told the share of tiles that are done.
         """
         depth: list[np.dtype[Any]] = []
 
@@ -93,15 +93,13 @@ class Upscaler:
             return torch.from_numpy(got.astype(np.float32)).div_(full).permute(2, 0, 1)[None]
 
         # not as one block: inference mode must not stay on in the caller while this generator rests
-        strips = self._strips(floats, height, width, on_tile=on_tile)
+        strips = self._strips(floats, height, width, depth=lambda: depth[0], on_tile=on_tile)
         while True:
             with torch.inference_mode():
                 strip = next(strips, None)
-                if strip is None:
-                    return
-                full = np.iinfo(depth[0]).max
-                strip.mul_(full).round_()
-            yield strip[0].permute(1, 2, 0).numpy().astype(depth[0])
+            if strip is None:
+                return
+            yield strip
 
     # ------------------------------------------------------------ tiles
 
@@ -110,7 +108,7 @@ class Upscaler:
 
         0 is the whole side. Wide pictures have low tiles, so that a strip of results stays small.
         """
-        low = max(_LEAST, _STRIP // (12 * width * self.scale**2))
+        low = max(_LEAST, _STRIP // (3 * width * self.scale**2))
         if self.tile is not None:
             return min(self.tile, low), self.tile
         self._per_pixel = self._per_pixel or bytes_per_pixel(self._nets[0], self._dtype)
@@ -129,31 +127,52 @@ class Upscaler:
         height: int,
         width: int,
         *,
+        depth: Callable[[], np.dtype[Any]],
         on_tile: Callable[[float], None] = _silent,
-    ) -> Generator[Tensor]:
-        """(1, 3, rows, scale·w) on the CPU, clamped, one for each row of tiles."""
+    ) -> Generator[NDArray[Any]]:
+        """(rows, scale·w, 3), one for each row of tiles, of the `depth` that is known once rows have been fetched.
+
+        Results are at that depth as soon as they can be; float32 is kept where tiles fade into each other.
+        """
         rows, columns = self.tile_of(height, width)
         down, across = spans(height, tile=rows, halo=self.halo), spans(width, tile=columns, halo=self.halo)
         feather = fitting(self.feather, [*across, *down]) if len(across) + len(down) > 2 else 0
+        fading = 2 * feather * self.scale
         done, total = 0, len(across) * len(down)
         held = _Rows(fetch)
-        carried: Tensor | None = None  # of the strip above: where it fades into this one
+        above = np.zeros((3, 0, width * self.scale), np.float32)  # of the strip above: where it fades into this one
         for y in down:
-            first, last = y.used(feather, height)
-            strip = torch.zeros(1, 3, (last - first) * self.scale, width * self.scale)
-            for x, core in self._restored(held.between(y.start, y.end), y, across, (height, width), feather):
-                left, right = (place * self.scale for place in x.used(feather, width))
-                strip[:, :, :, left:right] += core * torch.from_numpy(
-                    ramp(x, feather=feather, side=width, scale=self.scale)
-                )
+            rows_read = held.between(y.start, y.end)
+            first, last = (place * self.scale for place in y.used(feather, height))
+            below = np.zeros((3, fading if y.core_end < height else 0, width * self.scale), np.float32)
+            strip = np.empty((last - first - below.shape[1], width * self.scale, 3), depth())
+            weight = ramp(y, feather=feather, side=height, scale=self.scale)[:, None]
+            for left, right, piece in self._joined(rows_read, y, across, (height, width), feather):
+                piece *= weight
+                piece[:, : above.shape[1]] += above[:, :, left:right]
+                below[:, :, left:right] = piece[:, len(strip) :]
+                _store(piece[:, : len(strip)], strip[:, left:right])
                 done += 1
                 on_tile(done / total)
-            strip *= torch.from_numpy(ramp(y, feather=feather, side=height, scale=self.scale))[:, None]
-            if carried is not None:
-                strip[:, :, : carried.shape[2]] += carried
-            ready = strip.shape[2] - (2 * feather * self.scale if last < height else 0)
-            carried = strip[:, :, ready:].clone()
-            yield strip[:, :, :ready].clamp_(0, 1)
+            above = below
+            yield strip
+
+    def _joined(
+        self, rows: Tensor, y: Span, across: list[Span], size: tuple[int, int], feather: int
+    ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """From and to in output columns, and what stands there (3, rows, columns), once its neighbours are in it."""
+        fading = 2 * feather * self.scale
+        before = np.zeros((3, 0, 0), np.float32)  # of the tile to the left: where it fades into this one
+        for x, core in self._restored(rows, y, across, size, feather):
+            left, right = (place * self.scale for place in x.used(feather, size[1]))
+            piece = core[0].numpy()
+            piece *= ramp(x, feather=feather, side=size[1], scale=self.scale)
+            if before.size:
+                piece[:, :, : before.shape[2]] += before
+            if fading and x.core_end < size[1]:
+                before = piece[:, :, -fading:].copy()
+                right -= fading
+            yield left, right, piece[:, :, : right - left]
 
     def _restored(
         self, rows: Tensor, y: Span, across: Iterable[Span], size: tuple[int, int], feather: int
@@ -223,6 +242,15 @@ class Upscaler:
             with autocast(window.device, self._dtype):
                 return self._run(net, window)
         return self._run(net, window.to(self._dtype, memory_format=torch.channels_last))
+
+
+def _store(sr: NDArray[np.float32], strip: NDArray[Any]) -> None:
+    """Into `strip` (rows, columns, 3) at its depth; `sr` (3, rows, columns) in about [0, 1] is changed on the way."""
+    np.clip(sr, 0, 1, out=sr)
+    if strip.dtype != np.float32:
+        sr *= np.iinfo(strip.dtype).max
+        np.rint(sr, out=sr)
+    np.copyto(strip, sr.transpose(1, 2, 0), casting="unsafe")
 
 
 class _Rows:

@@ -1,5 +1,6 @@
 import itertools
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from archsr.errors import UserError
 from archsr.images import pixels_to_tensor, read_photo
 from archsr.models.build import build
 from archsr.models.ncnn import ncnn_at_hand
+from archsr.models.rrdbnet import RRDBNet
 from archsr.upscale.files import left_out, plan_files
+from archsr.upscale.passes import Counter, bytes_per_pixel, forward
 from archsr.upscale.tiles import fitting, ramp, spans
 from archsr.upscale.upscaler import Upscaler, open_model
 
@@ -94,6 +97,33 @@ def test_without_a_halo_tiles_show(net):
     lq = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     difference = (Upscaler(net, tile=0).restore(lq) - Upscaler(net, tile=10, halo=0).restore(lq)).abs().max()
     assert difference > 1e-3
+
+
+@pytest.mark.parametrize("size", [(64, 256), (65, 257), (133, 530)])
+def test_the_enlarging_part_in_pieces_equals_it_as_a_whole(net, size):
+    x = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(forward(net, x), net(x), rtol=0, atol=1e-5)
+
+
+def test_a_pass_of_x4plus_needs_at_most_2700_bytes_a_pixel():
+    """3,840 where the enlarging part was run over whole rows."""
+    with torch.device("meta"):
+        net = RRDBNet()
+    assert bytes_per_pixel(net, torch.float32) <= 2700
+
+
+def test_results_are_held_at_the_depth_of_the_file():
+    """As float32 the strip alone would be four times its size."""
+    upscaler = Upscaler(build(SRVGGConfig(arch="srvgg", features=4, convs=1), seed=0).eval(), tile=64)
+    picture = np.zeros((64, 3000, 3), np.uint8)
+    tracemalloc.start()  # of numpy; the counter's are torch's
+    with Counter() as counter:
+        strips = [len(s) for s in upscaler.rows(lambda a, b: picture[a:b], 64, 3000)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(strips) == 256
+    assert peak + counter.most < 2.5 * 256 * 12000 * 3
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
