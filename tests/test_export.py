@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -272,6 +273,18 @@ def test_a_network_of_spandrels_is_called_by_its_name_and_not_real_esrgan(tmp_pa
     assert "license: unknown" in card
     assert "BSD" not in card
     assert "real-esrgan" not in card
+
+
+def test_names_say_fp16_where_the_tensors_are_and_only_there(tiny, tmp_path, monkeypatch):
+    shutil.copy(tiny, tmp_path / "tiny.fp16.safetensors")
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "tiny.fp16.safetensors"]) == 0
+    assert main(["export", "tiny.fp16.safetensors", "--precision", "fp16"]) == 0
+    assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["tiny-x2-fp16.pth", "tiny-x2.pth"]
+    widths = {torch.load(p, weights_only=True)["params_ema"]["conv_last.bias"].dtype for p in tmp_path.glob("*16.pth")}
+    assert widths == {torch.float16}
+    assert main(["export", "tiny.fp16.safetensors", "small-fp16.pth"]) == 2
+    assert not (tmp_path / "small-fp16.pth").exists()
 
 
 def test_several_formats_by_name_go_beside_the_run(tiny, tmp_path, monkeypatch):

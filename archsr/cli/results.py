@@ -138,7 +138,7 @@ def _add_blend(verbs: "Verbs") -> None:
 def _upscale(args: argparse.Namespace) -> int:
     from archsr.checkpoint import strength_of
     from archsr.upscale.devices import devices_of
-    from archsr.upscale.files import joined, left_out, plan_files, report, upscale_files, without_existing
+    from archsr.upscale.files import joined, left_out, plan_files, report, staged, upscale_files, without_existing
     from archsr.upscale.opening import open_model
     from archsr.upscale.picture import Wanted
     from archsr.upscale.upscaler import Upscaler
@@ -146,8 +146,8 @@ def _upscale(args: argparse.Namespace) -> int:
     from archsr.world import refuse_lost_processes
 
     refuse_lost_processes()
-    with joined_world() as world:
-        pairs, there = without_existing(plan_files(args.source, args.target, ending=f".{args.format}"), args.existing)
+    with joined_world() as world, staged(args.source, alone=world.size == 1) as sources:
+        pairs, there = without_existing(plan_files(sources, args.target, ending=f".{args.format}"), args.existing)
         net, _ = open_model(args.model, strength=args.strength)
         if args.strength is None and (share := strength_of(args.model)) != 1 and world.rank == 0:
             print(f"{args.model}: at strength {share:g}, which its run found best (--strength 1 is all of it)")
@@ -161,7 +161,7 @@ def _upscale(args: argparse.Namespace) -> int:
         whole.skipped.extend(there)
         if world.rank:
             return 2 if whole.failed else 0
-        return report(whole, left_out(args.source, args.target))
+        return report(whole, left_out(sources, args.target))
 
 
 def _add_upscale(verbs: "Verbs") -> None:
@@ -169,9 +169,11 @@ def _add_upscale(verbs: "Verbs") -> None:
         "archsr upscale photos/ large/ --model runs/tail",
         "archsr upscale facade.jpg facade_large.png --model RealESRGAN_x4plus",
         "archsr upscale 'photos/**/*.jpg' large/ --model runs/tail --scale 3 --strength 0.7 --format jpg",
+        "curl -s https://example.org/facade.jpg | archsr upscale - facade_large.png --model runs/tail",
     ]
     p = a.verb(verbs, "upscale", "enlarge pictures and folders", examples, _upscale)
-    p.add_argument("source", type=Path, nargs="+", help="pictures, folders, or quoted patterns ('photos/**/*.jpg')")
+    p.add_argument("source", type=Path, nargs="+", help="pictures, folders, or quoted patterns ('photos/**/*.jpg'); "
+                   "or - for one picture from standard input")  # fmt: skip
     p.add_argument("target", type=Path, help="a folder, or a file for one picture")
     p.add_argument("--model", required=True, help="a run folder, a .pth or .safetensors file, or an official name")
     p.add_argument("--scale", type=a.factor, metavar="N", help="of the result, also 1.5 (the model's own)")
@@ -197,7 +199,8 @@ def _export(args: argparse.Namespace) -> int:
 
     targets = [args.target] if args.target else []
     if args.to or not targets:
-        targets += targets_of(args.model, args.to or ["pth"], scale=open_model(args.model)[1].scale)
+        scale = open_model(args.model)[1].scale
+        targets += targets_of(args.model, args.to or ["pth"], scale=scale, precision=args.precision)
     for target in targets:
         done = export(args.model, target, precision=args.precision, strength=args.strength)
         print(f"{', '.join(map(str, done.files))}: {done.said}")

@@ -1,5 +1,6 @@
 """A model as a file for other tools, compared with the model before it is there, and with a card beside it."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -42,6 +43,8 @@ def export(source: str, target: Path, *, precision: str = "fp32", strength: floa
     """
     if target.suffix not in _WRITERS:
         raise UserError(f"{target}: got the ending {target.suffix or '(none)'}, expected {', '.join(_WRITERS)}")
+    if "fp16" in target.stem.lower() and precision != "fp16":
+        raise UserError(f"{target}: the name says fp16, the file would hold {precision}; add --precision fp16")
     require(target.suffix)
     net, config = open_model(source, strength=strength)
     try:
@@ -66,8 +69,13 @@ def _write(net: Generator, target: Path, precision: str) -> tuple[str, tuple[Pat
     return said, (target, *others)
 
 
-def targets_of(source: str, formats: Sequence[str], *, scale: int) -> list[Path]:
-    """Where the files go if only formats are named: RUN/export/RUN-x4.onnx, or beside nothing else here."""
+def targets_of(source: str, formats: Sequence[str], *, scale: int, precision: str = "fp32") -> list[Path]:
+    """Where the files go if only formats are named: RUN/export/RUN-x4.onnx, or beside nothing else here.
+
+    Names say fp16 where the tensors are, and only there.
+    """
     run = Path(source)
     folder = run / "export" if (run / "config.toml").is_file() else Path()
-    return [folder / f"{run.stem or 'model'}-x{scale}{FORMATS[name]}" for name in formats]
+    stem = re.sub(r"[._-]fp(16|32)$", "", run.stem, flags=re.IGNORECASE) or "model"
+    narrow = "-fp16" if precision == "fp16" else ""
+    return [folder / f"{stem}-x{scale}{narrow}{FORMATS[name]}" for name in formats]

@@ -1,11 +1,14 @@
 """Pictures and folders in, pictures and folders out: every output file is complete or absent."""
 
+import contextlib
 import glob
 import itertools
 import os
+import shutil
 import sys
+import tempfile
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +20,7 @@ from archsr.errors import UserError
 from archsr.picture_files import BadImageError, is_litter
 from archsr.upscale.left_out import kinds_of
 from archsr.upscale.picture import ENDINGS, Wanted, restore_picture
+from archsr.upscale.source import why_unreadable
 from archsr.upscale.upscaler import Upscaler
 
 Existing = Literal["skip", "overwrite", "refuse"]
@@ -35,6 +39,29 @@ class Outcome:
 
 
 # ---------------------------------------------------------------- which
+
+
+@contextlib.contextmanager
+def staged(sources: Sequence[Path], *, alone: bool = True) -> Generator[list[Path]]:
+    """The sources; for `-`, a file with what standard input gives, which is gone afterwards.
+
+    Raises `UserError` where `-` is not the only source, several processes would read it (not `alone`), or it is a
+    terminal or empty.
+    """
+    if Path("-") not in sources:
+        yield list(sources)
+        return
+    if len(sources) > 1 or not alone:
+        raise UserError("-: standard input is one picture for one process; give it alone, or give files")
+    if sys.stdin.isatty():
+        raise UserError("-: standard input is a terminal; pipe a picture into it")
+    with tempfile.TemporaryDirectory(prefix="archsr-") as folder:
+        path = Path(folder) / "stdin"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        if not path.stat().st_size:
+            raise UserError("-: standard input is empty")
+        yield [path]
 
 
 def plan_files(sources: Sequence[Path], target: Path, *, ending: str) -> list[Pair]:
@@ -174,7 +201,11 @@ def upscale_files(
                     *pair, upscaler, wanted or Wanted(), writers, on_progress=lambda s, n=number: _show(bar, n + s)
                 )
                 waiting.append((pair, future))
-            except (BadImageError, OSError) as error:
+            except BadImageError as error:
+                while waiting:
+                    _conclude(outcome, *waiting.popleft())
+                _note(outcome, pair, why_unreadable(pair[0], error))
+            except OSError as error:
                 _note(outcome, pair, error)
             _show(bar, number + 1)
             while len(waiting) > 1:

@@ -27,6 +27,7 @@ for _name in ("Jpeg", "Png", "Webp", "Tiff", "Nsgif", "Heif"):
 _FOR_PIL = (b"BM", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51", b"P5", b"P6")  # BMP, JPEG 2000, PPM
 _DEPTHS = ("uchar", "ushort")
 _HEAD = 1 << 16
+_AT_ONCE = 64  # rows
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,25 @@ def _by_heif(path: Path, max_pixels: int) -> Source:
     if info.get("exif"):
         image = with_exif(image, cast(bytes, info["exif"]))
     return Source(image, alpha, 1)
+
+
+def why_unreadable(path: Path, first: BadImageError) -> BadImageError:
+    """What is wrong with a file that was damaged, decoded once more while nothing else is; else the `first` reason.
+
+    libvips has one list of errors for all threads, so that of two files at a time one may get the other's.
+    """
+    if not str(first).startswith("damaged"):
+        return first
+    pyvips.vips_lib.vips_error_clear()
+    try:
+        for page in range(open_source(path).pages):
+            source = open_source(path, page=page)
+            read, (height, _) = source.reader(), source.size
+            for top in range(0, height, _AT_ONCE):
+                read(top, min(height, top + _AT_ONCE))
+    except BadImageError as error:
+        return error
+    return first
 
 
 def reason(error: pyvips.Error) -> str:

@@ -1,3 +1,4 @@
+import io
 import itertools
 import shutil
 import tracemalloc
@@ -18,6 +19,7 @@ from archsr.images import pixels_to_tensor, read_photo
 from archsr.models.build import build
 from archsr.models.ncnn import ncnn_at_hand
 from archsr.models.rrdbnet import RRDBNet
+from archsr.picture_files import BadImageError
 from archsr.upscale.files import left_out, plan_files
 from archsr.upscale.passes import Counter, bytes_per_pixel, forward
 from archsr.upscale.tiles import fitting, ramp, spans
@@ -202,6 +204,37 @@ def test_a_bad_picture_is_named_and_the_others_are_made(tmp_path, weights, capsy
     assert "1 written, 0 skipped, 1 failed" in captured.out
     assert "bad.jpg: not a picture" in captured.err
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+def test_the_reason_of_a_damaged_file_is_its_own(tmp_path, weights, capsys, monkeypatch):
+    """Reading was seen to fail with the words "unable to fetch from region" when another file failed meanwhile."""
+    whole = picture(tmp_path / "in" / "a.png", size=(200, 200)).read_bytes()
+    (tmp_path / "in" / "a.png").write_bytes(whole[: len(whole) // 2])
+
+    def elsewhere(*_args, **_options):
+        raise BadImageError("damaged: unable to fetch from region")
+
+    monkeypatch.setattr("archsr.upscale.files.restore_picture", elsewhere)
+    assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 2
+    assert "a.png: damaged: vipspng: libpng read error" in capsys.readouterr().err
+
+
+def test_a_picture_from_standard_input(tmp_path, weights, monkeypatch):
+    data = picture(tmp_path / "a.jpg").read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert run("-", tmp_path / "out.png", "--model", weights) == 0
+    assert read_photo(tmp_path / "out.png").pixels.shape == (128, 160, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "sources", "word"),
+    [(b"", ["-"], "empty"), (b"x", ["-", "a.jpg"], "alone"), (b"x", ["-"], "not a picture")],
+)
+def test_standard_input_that_is_no_picture_is_said(tmp_path, weights, monkeypatch, capsys, data, sources, word):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert run(*sources, tmp_path / "out.png", "--model", weights) == 2
+    assert word in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_transparency_is_kept(tmp_path, weights):
