@@ -13,7 +13,7 @@ from archsr.atomic import replacing
 from archsr.picture_files import BadImageError
 from archsr.upscale.carried import is_carried
 from archsr.upscale.pipe import Depth, Pipe, StoppedError
-from archsr.upscale.source import MAX_PIXELS, Source, open_source, reason
+from archsr.upscale.source import MAX_PIXELS, Source, is_colourless, open_source, reason
 from archsr.upscale.tiff_exif import add_exif
 from archsr.upscale.upscaler import Upscaler
 
@@ -74,7 +74,8 @@ def restore_picture(
     written = writer.submit(_write, pages, pipes, sizes, target, wanted)
     try:
         for number, (page, pipe) in enumerate(zip(pages, pipes, strict=True)):
-            _restore(page, pipe, upscaler, lambda share, n=number: on_progress((n + share) / len(pages)))
+            colourless = is_colourless(source, page=number, max_pixels=wanted.max_pixels)
+            _restore(page, pipe, upscaler, lambda s, n=number: on_progress((n + s) / len(pages)), colourless=colourless)
     except StoppedError:
         written.result()  # raises what the writer met
         raise
@@ -115,10 +116,14 @@ def _check_size(target: Path, height: int, width: int) -> None:
         )
 
 
-def _restore(page: Source, pipe: Pipe, upscaler: Upscaler, on_progress: Callable[[float], None]) -> None:
-    reader = page.reader()
+def _restore(
+    page: Source, pipe: Pipe, upscaler: Upscaler, on_progress: Callable[[float], None], *, colourless: bool
+) -> None:
+    reader, bands = page.reader(), page.image.bands
     for strip in upscaler.rows(reader, *page.size, on_tile=on_progress):
-        pipe.put(strip if page.image.bands == 3 else _grey(strip))
+        if bands == 1 or colourless:
+            strip = _grey(strip).repeat(bands, axis=2)
+        pipe.put(strip)
 
 
 def _grey(strip: Depth) -> Depth:

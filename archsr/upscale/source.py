@@ -4,6 +4,7 @@ Unlike `archsr.images.read_photo`, which makes 8-bit sRGB of everything, nothing
 libvips's, in a stream, so that a gigapixel picture needs no gigabytes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -195,6 +196,20 @@ def _by_heif(path: Path, max_pixels: int) -> Source:
     return Source(image, alpha, 1)
 
 
+def is_colourless(path: Path, *, page: int, max_pixels: int) -> bool:
+    """Whether an RGB page has red, green and blue alike everywhere, as grey scans have that were saved as RGB.
+
+    It is decoded from the top as far as the first colour.
+    """
+    source = open_source(path, page=page, max_pixels=max_pixels)
+    return source.image.bands == 3 and all((rows == rows[:, :, :1]).all() for rows in _in_chunks(source))
+
+
+def _in_chunks(source: Source) -> Iterator[NDArray[Any]]:
+    read, (height, _) = source.reader(), source.size
+    return (read(top, min(height, top + _AT_ONCE)) for top in range(0, height, _AT_ONCE))
+
+
 def why_unreadable(path: Path, first: BadImageError) -> BadImageError:
     """What is wrong with a file that was damaged, decoded once more while nothing else is; else the `first` reason.
 
@@ -205,10 +220,8 @@ def why_unreadable(path: Path, first: BadImageError) -> BadImageError:
     pyvips.vips_lib.vips_error_clear()
     try:
         for page in range(open_source(path).pages):
-            source = open_source(path, page=page)
-            read, (height, _) = source.reader(), source.size
-            for top in range(0, height, _AT_ONCE):
-                read(top, min(height, top + _AT_ONCE))
+            for _ in _in_chunks(open_source(path, page=page)):
+                pass
     except BadImageError as error:
         return error
     return first

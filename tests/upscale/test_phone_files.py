@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import pyvips
 import tifffile
+import torch
 from PIL import Image, ImageCms, ImageOps, features
 from test_round_trip import Nearest, doubled, smooth, wide_profile
 
 from archsr.config import PrepareConfig
 from archsr.images import read_photo, taken_at
+from archsr.models.rrdbnet import RRDBNet
 from archsr.picture_files import BadImageError
 from archsr.prepare.scan import inspect
 from archsr.prepare.sources import open_photos
@@ -199,6 +201,21 @@ def test_a_grey_picture_has_no_tint(tmp_path, upscaler, ending, alpha):
         assert np.ptp(np.asarray(got.convert("RGB")).astype(int), axis=2).max() <= 1
     else:
         assert got.mode == ("LA" if alpha and ending != "jpg" else "L")
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
+def test_a_grey_scan_saved_as_rgb_has_no_tint(tmp_path, ending):
+    torch.manual_seed(0)
+    net = RRDBNet(features=8, growth=4, blocks=1).eval().requires_grad_(False)
+    net.conv_last.bias.fill_(0.5)
+    upscaler = Upscaler(net, tile=64)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 52), dtype=np.uint8)).convert("RGB").save(
+        tmp_path / f"a.{ending}"
+    )
+    upscale_picture(tmp_path / f"a.{ending}", tmp_path / f"b.{ending}", upscaler)
+    got = Image.open(tmp_path / f"b.{ending}")
+    assert got.mode == "RGB"
+    assert np.ptp(np.asarray(got).astype(int), axis=2).max() == 0
 
 
 # ---------------------------------------------------------------- HEIC and AVIF
