@@ -130,6 +130,11 @@ def summary(made: mf.Manifest, out: Path) -> str:
             f"test has {tested} scene{'s' * (tested != 1)}; `archsr evaluate` gives no verdict on fewer than "
             f"{_FOR_A_VERDICT}: {_more_for_the_test(made)}"
         )
+    if made.splits["val"].scenes == 1:
+        lines.append(
+            "WARNING: validation has one scene, and validation chooses the weights: it would choose them for one "
+            "building; more projects, or a larger share: --set val=0.2"
+        )
     lines.append(f"{out / mf.NAME}  fingerprint {made.fingerprint[:16]}  {out / 'report.html'}")
     return "\n".join(lines)
 
