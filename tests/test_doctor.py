@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,15 @@ def test_what_stops_no_run_and_is_probably_not_meant(sound):
     assert "data.gt_size 1024 is more than the tiles'" in used[0].what
     assert "8 pairs of 2 scenes" in used[1].what
     assert "no verdict on fewer than" in only(lines, "shards, test").what
+
+
+def test_one_validation_scene_chooses_the_weights_and_is_named(sound):
+    data = open_data(sound)
+    val = data.manifest.splits["val"].model_copy(update={"scenes": 1})
+    one = data.manifest.model_copy(update={"splits": {**data.manifest.splits, "val": val}})
+    [(what, mend)] = replace(data, manifest=one).doubts(sound)
+    assert what == "validation has one scene (8 pairs): the weights are chosen for one building"
+    assert "val=0.2" in mend
 
 
 def test_too_few_samples(sound):

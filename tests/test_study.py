@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import tomli
@@ -17,7 +19,9 @@ from archsr.config_file import check, load
 from archsr.errors import UserError
 from archsr.evaluate.measures import standard
 from archsr.evaluate.statistics import Pooled
+from archsr.evaluate.suite import Row, Scores
 from archsr.stopping import Stopped
+from archsr.study import results
 from archsr.study.jobs import events, home, jobs_of, train
 from archsr.study.main import study
 from archsr.study.report import answer, draw, markdown
@@ -152,6 +156,30 @@ def test_studies_that_make_no_sense(tables, changes, word):
         config(tables, **changes)
 
 
+def test_figures_of_other_weights_or_of_more_images_are_taken_anew(tables, monkeypatch):
+    """What was kept is of the weights' digest and of the limit: a run that was trained anew has figures of its own."""
+    taken = []
+    row = Row(0, "a", "scene", {})
+    monkeypatch.setattr(results, "open_model", lambda weights: (None, None))
+    monkeypatch.setattr(results, "Upscaler", lambda net, tile: SimpleNamespace(restore=None))
+    monkeypatch.setattr(results, "open_pairs", lambda *_, limit, **__: taken.append(limit))
+    monkeypatch.setattr(
+        results, "evaluate", lambda _, who, __: Scores([replace(row, values={who[0].name: {"psnr": 1.0}})], [], [], "")
+    )
+    made, [metric, *_] = config(tables), standard(4)
+    job = jobs_of(made)[0][0]
+    best = job.folder / "snapshots" / "best.safetensors"
+    best.parent.mkdir(parents=True)
+
+    def measure(limit, weights):
+        best.write_bytes(weights)
+        results.measured(made.model_copy(update={"limit": limit}), job, "test", metric, which="best")
+
+    for limit, weights in ((4, b"1"), (4, b"1"), (0, b"1"), (4, b"2"), (4, b"1")):
+        measure(limit, weights)
+    assert taken == [4, None, 4]
+
+
 def outcome(name, val, low, high, memory):
     test = Pooled((low + high) / 2, low, high, ((low + high) / 2,) * 2, 8)
     return Outcome(name, 1000, 100, 0.1, memory, val, test)
@@ -165,7 +193,7 @@ def test_the_answer_names_what_cannot_be_told_apart_and_the_cheapest(tables):
     ]
     against = {"last": Pooled(-0.1, -0.3, 0.1, (-0.1,), 8), "mid": Pooled(-0.3, -0.5, -0.1, (-0.3,), 8)}
     found = Findings(standard(4)[0], outcomes, against, {"val": 5, "test": 9})
-    assert "**cannot tell** it from last. The cheapest of these to train is **last**" in answer(found)
+    assert "are **inconclusive** between it and last. The cheapest of these to train is **last**" in answer(found)
     text = markdown(config(tables), found, {"huge": "too large"})
     assert "-0.3000 (-0.5000 to -0.1000): worse" in text
     assert "huge was left out: too large" in text

@@ -66,7 +66,7 @@ def _add_evaluate(verbs: "Verbs") -> None:
                    help="chosen: the share of the fine-tuning that the run found best; best: all of it")  # fmt: skip
     p.add_argument("--baseline", metavar="NAME", help="what the others are compared with (default: the original)")
     p.add_argument("--blend", type=float, action="append", default=[], metavar="ALPHA",
-                   help="also the weights between original and run, 0 to 1; again for more")  # fmt: skip
+                   help="weights between original and run, 0 to 1, without verdicts; again for more")  # fmt: skip
     p.add_argument("--metric", action="append", default=[], help="a further measure of pyiqa, or all: BRISQUE, MUSIQ, "
                    "MANIQA, CLIPIQA")  # fmt: skip
     p.add_argument("--offline", action="store_true", help="without LPIPS and DISTS, which need downloads")

@@ -176,6 +176,16 @@ class ValidationConfig(Table):
     pictures: Count = 4
 
 
+class EvaluationConfig(Table):
+    """`primary`: the metric on which the verdicts of `archsr evaluate` hang, fixed before training.
+
+    "auto" is what chooses the weights (of "balance" the perceptual distance, `validation.perceptual` or "features"):
+    it is what the run aims at, and the test images had no part in the choice.
+    """
+
+    primary: Literal["auto", "psnr", "ssim", "features", "lpips", "dists", "niqe_distance"] = "auto"
+
+
 class CheckpointConfig(Table):
     """A checkpoint every `every` iterations; the newest `keep` stay.
 
@@ -217,6 +227,7 @@ class TrainConfig(Table):
     losses: Annotated[LossConfig, Field(validate_default=True)] = LossConfig()
     training: TrainingConfig
     validation: ValidationConfig = ValidationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
 
@@ -227,6 +238,15 @@ class TrainConfig(Table):
             return self.validation.best
         learned = ("perceptual", "features", "lpips", "dists", "gan")
         return "balance" if any(name in self.losses.terms() for name in learned) else "psnr"
+
+    @property
+    def primary(self) -> str:
+        """The primary metric of evaluations, "auto" decided: the same on every machine."""
+        if self.evaluation.primary != "auto":
+            return self.evaluation.primary
+        if self.best != "balance":
+            return self.best
+        return "features" if self.validation.perceptual == "auto" else self.validation.perceptual
 
     @field_validator("losses")
     @classmethod

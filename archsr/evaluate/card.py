@@ -17,9 +17,12 @@ from archsr.evaluate.html import page
 from archsr.evaluate.measures import check_names, extra, perceptual, standard
 from archsr.evaluate.pairs import Pairs, ShardPairs, open_pairs
 from archsr.evaluate.report import as_json, markdown
-from archsr.evaluate.suite import Scores, evaluate
-from archsr.evaluate.summary import HOW, in_words, primary, rivals
+from archsr.evaluate.seeds_pooled import groups_of, seeds_told, with_pooled
+from archsr.evaluate.suite import PRIMARY, Scores, evaluate
+from archsr.evaluate.summary import foremost, in_words, rivals
 from archsr.evaluate.table import write_table
+from archsr.evaluate.unjudged import unjudged
+from archsr.evaluate.verdict_table import HOW
 from archsr.remote import place_of
 from archsr.world import World
 
@@ -62,10 +65,14 @@ def evaluate_models(question: Question, *, out: Path | None = None, world: World
         seen, missing["features"] = [], str(error)
     measures = [*standard(border, channel=question.channel), *found, *seen, *architecture()]
     scores = evaluate(pairs, contenders, measures, baseline=baseline, world=world)  # all ranks
-    scores = replace(scores, missing=missing)
+    scores = replace(scores, missing=missing, primary=_primary(question), unit=pairs.unit,
+                     unjudged=unjudged(contenders, pairs))  # fmt: skip
+    groups = groups_of(question.models)
+    scores = with_pooled(scores, groups)
     folder = out or _folder(question)
     if world.rank == 0:
-        _write(folder, question, scores, pairs, contenders, border=border)
+        told = seeds_told(scores, groups)
+        _write(folder, question, scores, pairs, contenders, border=border, told=told)
     return folder
 
 
@@ -77,7 +84,7 @@ def _opened(question: Question) -> tuple[int, Pairs, list[who.Contender]]:
     runs = [s for s in question.models if who.is_run(s)]
     scale = who.scale_of(question.models)
     if not question.on and not runs:
-        raise UserError("--on SHARDS|FOLDER: which pictures? Only a run has a dataset of its own")
+        raise UserError("--on SHARDS|FOLDER: which images? Only a run has a dataset of its own")
     data = who.run_config(runs[0]).data if runs else DataConfig()
     pairs = open_pairs(question.on or data.shards, data, split=question.split, scale=scale, limit=question.limit)
     return scale, pairs, who.contenders_of(question.models, scale, question.options)
@@ -96,25 +103,46 @@ def _folder(question: Question) -> Path:
     return home / "-".join(parts)
 
 
-def _protocol(question: Question, pairs: Pairs, *, border: int) -> str:
+def _primary(question: Question) -> str:
+    """What the first run's config fixed before it was trained; the default's where there is no run."""
+    runs = [s for s in question.models if who.is_run(s)]
+    return who.run_config(runs[0]).primary if runs else PRIMARY
+
+
+def _protocol(question: Question, pairs: Pairs, scores: Scores, *, border: int) -> str:
     some = f" (only {len(pairs.numbers())} of them: --limit)" if question.limit is not None else ""
     channel = "MATLAB's Y of" if question.channel == "y" else "RGB of"
+    unit = scores.unit
+    inner = f"the {unit} without {border} pixels of border" if border else f"the whole {unit}"
+    similar = f"MS-SSIM on Y of the whole {unit}; " if any(m.name == "ms_ssim" for m in scores.measures) else ""
+    titles = {m.name: m.title.split(",")[0] for m in scores.measures}
     return (
-        f"Protocol: {pairs.name}{some}; every model restores the same pixels, each picture by itself; results are "
-        f"rounded to 8 bits, values are 0 to 255. PSNR and SSIM (Gaussian window 11, σ 1.5) on {channel} the pictures "
-        f"without {border} pixels of border; NIQE on MATLAB's Y without the same border."
+        f"Protocol: {pairs.name}{some}; every model restores the same pixels, each of the {unit} by itself; results "
+        f"are rounded to 8 bits, values are 0 to 255. PSNR and SSIM (Gaussian window 11, σ 1.5) on {channel} {inner}; "
+        f"NIQE on MATLAB's Y of the same; {similar}all other metrics (LPIPS and DISTS, too) on the whole {unit}. "
+        f"Primary metric: {titles.get(scores.primary, scores.primary)}."
     )
 
 
 def _write(
-    folder: Path, question: Question, scores: Scores, pairs: Pairs, contenders: Sequence[who.Contender], *, border: int
+    folder: Path,
+    question: Question,
+    scores: Scores,
+    pairs: Pairs,
+    contenders: Sequence[who.Contender],
+    *,
+    border: int,
+    told: Sequence[str],
 ) -> None:
     unlike = _unlike(question, pairs)
     print("".join(f"archsr: {line}\n" for line in unlike), end="", file=sys.stderr)
-    protocol = " ".join([*unlike, _protocol(question, pairs, border=border)])
+    protocol = " ".join([*unlike, _protocol(question, pairs, scores, border=border)])
     title = f"{', '.join(Path(m).name for m in question.models)} on {pairs.name}"
-    new = primary(scores)
-    asked = asked_people([Path(s) / IN_RUN for s in question.models if who.is_run(s)] + [HOME], contenders, pairs)
+    new = foremost(scores)
+    asked = [
+        *told,
+        *asked_people([Path(s) / IN_RUN for s in question.models if who.is_run(s)] + [HOME], contenders, pairs),
+    ]
     judged = {c.name: identity_of(c.weights) for c in contenders if c.weights}
     text = markdown(scores, title=title, protocol=protocol, asked=asked)
     try:
@@ -151,7 +179,7 @@ def _unlike(question: Question, pairs: Pairs) -> list[str]:
             if trained not in (None, now):
                 said.append(
                     f"WARNING: {source} was trained on an earlier {data.shards} (fingerprint {trained[:16]}, now "
-                    f"{now[:16]}): it may have been trained on what is a test picture now"
+                    f"{now[:16]}): it may have been trained on what is a test image now"
                 )
     return said
 

@@ -12,20 +12,18 @@ from PIL import Image
 from archsr.evaluate.figures import Shown
 from archsr.evaluate.suite import Scores
 from archsr.evaluate.summary import (
-    HOW,
-    VERDICT_HEADS,
     breakdowns,
     figure,
+    foremost,
     in_words,
     meanings,
     means_table,
     parts_table,
     parts_told,
-    primary,
     rivals,
     sentence,
-    verdict_rows,
 )
+from archsr.evaluate.verdict_table import HOW, VERDICT_HEADS, verdict_rows
 from archsr.evaluate.words import FIGURES, about
 from archsr.images import Pixels
 
@@ -92,28 +90,29 @@ def page(
         parts += [f"<p class=said>{escape(in_words(scores, name, scores.baseline))}</p>",
                   f"<p>{_bold(sentence(scores, name, scores.baseline))}</p>"]  # fmt: skip
     parts += [f"<p>{escape(said)}</p>" for said in asked]
-    explained = "<p class=small><a href='#measures'>What the measures mean</a>; ↑ higher is better, ↓ lower.</p>"
+    explained = "<p class=small><a href='#metrics'>What the metrics mean</a>; ↑ higher is better, ↓ lower.</p>"
     parts += ["<h2>Means</h2>", explained, _table(*means_table(scores))]
     parts.append(f"<p class=small>{escape(protocol)}</p>")
     if shown:
-        parts.append(
-            "<h2>Before and after</h2><p class=small>Chosen by rule, whole pictures. Drag, or use the arrow keys.</p>"
-        )
+        parts.append("<h2>Before and after</h2><p class=small>Chosen by rule. Drag, or use the arrow keys.</p>")
         parts += [_slider(one, titles, before=scores.baseline, after=told[-1]) for one in shown]
     parts += [_picture(FIGURES[path.stem], path) for path in figures]
     for name in [*told, *(n for n in scores.challengers if n not in told)]:
         parts += [f"<h2>{escape(titles[name])} against {escape(titles[scores.baseline])}</h2>",
                   _table(VERDICT_HEADS, verdict_rows(scores, name, scores.baseline))]  # fmt: skip
-    parts += [f"<p class=small>{_bold(HOW)}</p>", "<h2 id=measures>What the measures mean</h2>", _meanings(scores)]
+    parts += [f"<p class=small>{_bold(HOW)}</p>", "<h2 id=metrics>What the metrics mean</h2>", _meanings(scores)]
     parts += [
         f"<p class=small>{escape(n)} could not be computed: {escape(why)}</p>" for n, why in scores.missing.items()
     ]
-    new = primary(scores)
+    new = foremost(scores)
     for head, groups in breakdowns(scores):
         parts += [f"<h2>By {head}</h2><p class=small>{escape(parts_told(new, scores.baseline))}</p>",
                   _table(*parts_table(groups, new, scores.baseline))]  # fmt: skip
     parts += [_picture(heading, path) for heading, path in extras.items()]
-    parts += ["<h2>Every picture</h2><p class=small>A click on a heading sorts.</p>", _pictures(scores)]
+    parts += [
+        f"<h2>Every {scores.unit.removesuffix('s')}</h2><p class=small>A click on a heading sorts.</p>",
+        _pictures(scores),
+    ]
     if config:
         parts.append(f"<h2>Config</h2><details><summary>config.toml</summary><pre>{escape(config)}</pre></details>")
     return _document(title, "\n".join(parts))
@@ -153,7 +152,7 @@ def _cell(text: str) -> str:
 
 def _pictures(scores: Scores) -> str:
     names = [name for name, _ in scores.contenders]
-    titles = ["picture", "scene", *[f"{name} {m.title}" for m in scores.measures for name in names]]
+    titles = [scores.unit.removesuffix("s"), "scene", *[f"{name} {m.title}" for m in scores.measures for name in names]]
     rows = [
         [
             row.key,

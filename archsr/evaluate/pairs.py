@@ -59,6 +59,11 @@ class ShardPairs:
         return f"the fixed {self.split} pairs of {self.place}"
 
     @property
+    def unit(self) -> str:
+        """What a pair is: pairs of datasets are cut from photographs."""
+        return "crops"
+
+    @property
     def fingerprint(self) -> str:
         """What the whole dataset is known by."""
         return self._manifest.fingerprint
@@ -108,6 +113,11 @@ class FolderPairs:
     files: tuple[tuple[Path, Path | None], ...]
     root: Path
     limit: int | None = None
+
+    @property
+    def unit(self) -> str:
+        """What a pair is: a whole file."""
+        return "images"
 
     def numbers(self) -> list[int]:
         """Which of the files are taken."""

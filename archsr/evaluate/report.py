@@ -8,24 +8,23 @@ from typing import Any
 
 from archsr.evaluate.suite import Scores
 from archsr.evaluate.summary import (
-    HOW,
-    VERDICT_HEADS,
     breakdowns,
     by_strength,
     by_tag,
     difference,
     figure,
+    foremost,
     in_words,
     mean,
     meanings,
     means_table,
     parts_table,
     parts_told,
-    primary,
     rivals,
     sentence,
-    verdict_rows,
 )
+from archsr.evaluate.verdict_table import HOW, VERDICT_HEADS, verdict_rows
+from archsr.evaluate.verdicts import NONE, findings
 from archsr.evaluate.words import about
 
 _FIRST = 3  # measures that the Markdown lists for each picture
@@ -34,7 +33,7 @@ _LISTED = 200  # pictures that the Markdown lists one by one; all are in scores.
 
 def markdown(scores: Scores, *, title: str, protocol: str, asked: Sequence[str] = ()) -> str:
     """The whole report: means, what they say, how they were taken, and the pictures. `asked`: what people said."""
-    old, new = scores.baseline, primary(scores)
+    old, new = scores.baseline, foremost(scores)
     lines = [f"# {title}", ""]
     lines += [line for name in rivals(scores)
               for line in (in_words(scores, name, old), "", sentence(scores, name, old), "")]  # fmt: skip
@@ -44,12 +43,12 @@ def markdown(scores: Scores, *, title: str, protocol: str, asked: Sequence[str] 
     for name in scores.challengers:
         lines += ["", f"## {dict(scores.contenders)[name]} against {dict(scores.contenders)[old]}", ""]
         lines += _verdicts(scores, name, old)
-    lines += ["", HOW, "", "## What the measures mean", ""]
+    lines += ["", HOW, "", "## What the metrics mean", ""]
     lines += [f"- **{title}**: {meaning}" for title, meaning in meanings(scores)]
     for head, parts in breakdowns(scores):
         lines += ["", f"## By {head}", "", *_parts(parts, new, old)]
     if len(scores.rows) <= _LISTED:
-        lines += ["", "## Per picture", "", *_pictures(scores)]
+        lines += ["", f"## Per {scores.unit.removesuffix('s')}", "", *_pictures(scores)]
     return "\n".join(lines) + "\n"
 
 
@@ -76,7 +75,7 @@ def _pictures(scores: Scores) -> list[str]:
     """The first measures; all of them are in the page and in scores.parquet."""
     measures = scores.measures[:_FIRST]
     names = [f"{name} {m.title}" for m in measures for name, _ in [*scores.contenders]]
-    lines = ["| picture | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    lines = [f"| {scores.unit.removesuffix('s')} | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     for row in scores.rows:
         cells = [
             figure(row.values[name][m.name], about(m.name).digits) for m in measures for name, _ in scores.contenders
@@ -95,8 +94,11 @@ def as_json(scores: Scores, *, protocol: str, judged: Mapping[str, str]) -> str:
         "models": dict(scores.contenders),
         "judged": dict(judged),
         "baseline": scores.baseline,
+        "primary": scores.primary,
+        "unjudged": scores.unjudged,
         "titles": {m.name: m.title for m in scores.measures},
-        **_summary(scores),
+        "means": _means_of(scores),
+        "differences": {name: _findings(scores, name) for name in scores.challengers},
         "by_tag": {tag: _summary(part) for tag, part in by_tag(scores).items()},
         "by_strength": {name: _summary(part) for name, part in by_strength(scores).items()},
         "pictures": [asdict(row) for row in scores.rows],
@@ -105,21 +107,27 @@ def as_json(scores: Scores, *, protocol: str, judged: Mapping[str, str]) -> str:
     return json.dumps(_without_nan(plain), indent=1) + "\n"
 
 
-def _summary(scores: Scores) -> dict[str, Any]:
+def _means_of(scores: Scores) -> dict[str, dict[str, float]]:
     names = [name for name, _ in scores.contenders] + ["gt"]
+    return {name: {m.name: mean(scores, name, m.name) for m in scores.measures} for name in names}
+
+
+def _findings(scores: Scores, new: str) -> dict[str, Any]:
+    found = findings(scores, new, scores.baseline)
+    return {m.name: found[m.name].plain() for m in scores.measures if m.name in found}
+
+
+def _summary(scores: Scores) -> dict[str, Any]:
+    """Of a group, which has no verdicts."""
     return {
-        "means": {name: {m.name: mean(scores, name, m.name) for m in scores.measures} for name in names},
+        "means": _means_of(scores),
         "differences": {name: _differences(scores, name) for name in scores.challengers},
     }
 
 
 def _differences(scores: Scores, new: str) -> dict[str, Any]:
-    found = {m: difference(scores, m, new, scores.baseline) for m in scores.measures}
-    return {
-        m.name: {**vars(d), "verdict": d.verdict(higher_is_better=m.higher_is_better)}
-        for m, d in found.items()
-        if d is not None
-    }
+    found = {m.name: difference(scores, m, new, scores.baseline) for m in scores.measures}
+    return {name: {**vars(d), "verdict": NONE} for name, d in found.items() if d is not None}
 
 
 def _without_nan(value: Any) -> Any:  # noqa: ANN401 - plain JSON data

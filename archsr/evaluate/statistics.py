@@ -17,38 +17,49 @@ _RESAMPLES = 10_000
 _EXACT = 12  # scenes up to which all 2ⁿ changes of sign are looked at
 # with five scenes, even five differences of one sign happen by chance once in 2⁴ times: more than 5 %
 FEWEST_SCENES = 6
-_POWER = 0.8
-_LEVEL = 0.05
+POWER = 0.8
+LEVEL = 0.05
+INCONCLUSIVE = "inconclusive"
+_FINE = 10  # scenes above which p-values are so many that Student's t says what they need
+_TRIALS = 1000  # drawn sets by which it is found what few scenes could show
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean paired difference over images with a 95 % interval from resampled scenes; `wins` is a share of images.
+    """Mean paired difference over images with a 95 % interval from resampled scenes.
 
-    `low` and `high` are NaN below six scenes, which cannot show a difference at the 5 % level whatever they say.
-    `sign_p` and `permutation_p`: two-sided p-values of the sign test and of the test by changes of sign, over the means
-    of scenes. `needed`: scenes with which a true difference of this size would be seen four times in five; None where
-    there is no difference.
+    `wins`: the share of images in which the new model is better, `ties` (a number of images) counted half. `low` and
+    `high` are NaN below six scenes, which cannot show a difference at the 5 % level whatever they say. `error`: the
+    standard error of the mean over scenes, NaN for one scene. `sign_p` and `permutation_p`: two-sided p-values of the
+    sign test and of the test by changes of sign, over the means of scenes.
     """
 
     mean: float
     low: float
     high: float
     wins: float
+    ties: int
     images: int
     scenes: int
+    error: float
     sign_p: float
     permutation_p: float
-    needed: int | None
 
-    def verdict(self, *, higher_is_better: bool) -> str:
-        """`better`, `worse` or `cannot tell`: the interval and the test by changes of sign have to agree.
+    def verdict(self, *, higher_is_better: bool, level: float = LEVEL) -> str:
+        """`better`, `worse` or `inconclusive`: the interval and the test by changes of sign have to agree.
 
         With six scenes and no difference the interval alone leaves out zero 5.6 times in 100, both together 2.5 times.
         """
-        if self.permutation_p > _LEVEL:
-            return "cannot tell"
+        if self.permutation_p > level:
+            return INCONCLUSIVE
         return _verdict(self.low, self.high, higher_is_better=higher_is_better)
+
+    def smallest(self, level: float = LEVEL) -> float:
+        """The true difference that so many scenes, as unlike as these, would have shown four times in five at `level`.
+
+        It does not depend on the difference that was found. NaN where they could not have shown any.
+        """
+        return self.error * _errors_needed(self.scenes, level)
 
 
 def paired(differences: Mapping[str, Sequence[float]], *, higher_is_better: bool, seed: int = 0) -> Difference:
@@ -61,23 +72,62 @@ def paired(differences: Mapping[str, Sequence[float]], *, higher_is_better: bool
     groups = [np.asarray(d, dtype=np.float64) for d in differences.values() if len(d)]
     flat = np.concatenate(groups)
     sums, counts = np.array([g.sum() for g in groups]), np.array([len(g) for g in groups])
-    low = high = math.nan
-    if len(groups) >= FEWEST_SCENES:
-        means = _resampled(sums, counts, seed)
-        low, high = (float(v) for v in np.percentile(means, _percentiles(len(groups))))
-    won = flat > 0 if higher_is_better else flat < 0
-    of_scenes = sums / counts
+    low, high = (float(v) for v in intervals(sums, counts, seed=seed))
+    won, ties = flat > 0 if higher_is_better else flat < 0, flat == 0
+    of_scenes, average = sums / counts, float(flat.mean())
     return Difference(
-        mean=float(flat.mean()),
+        mean=average,
         low=low,
         high=high,
-        wins=float(won.mean()),
+        wins=float((won + ties / 2).mean()),
+        ties=int(ties.sum()),
         images=len(flat),
         scenes=len(groups),
+        error=_error(average, sums, counts),
         sign_p=_sign_p(of_scenes),
-        permutation_p=_permutation_p(of_scenes, seed),
-        needed=_needed(float(flat.mean()), sums, counts),
+        permutation_p=float(permutation_p(of_scenes, seed=seed)),
     )
+
+
+def intervals(
+    sums: NDArray[np.float64], counts: NDArray[np.int64], *, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ends of the 95 % intervals of means over images, (...), from sums and numbers of images by scene, (..., scenes).
+
+    NaN below six scenes.
+    """
+    scenes = sums.shape[-1]
+    if scenes < FEWEST_SCENES:
+        nothing = np.full(sums.shape[:-1], np.nan)
+        return nothing, nothing
+    low, high = np.percentile(_resampled(sums, counts, seed), _percentiles(scenes), axis=-1)
+    return low, high
+
+
+def permutation_p(means: NDArray[np.float64], *, seed: int = 0) -> NDArray[np.float64]:
+    """How often changing signs at random moves the mean of the scenes, (..., scenes), as far from zero: (...)."""
+    scenes = means.shape[-1]
+    signs = _signs(scenes, seed)
+    others = int(scenes > _EXACT)  # the observed signs are one of the draws
+    far = np.abs(means @ signs.T) >= np.abs(means.sum(-1, keepdims=True)) * (1 - 1e-12)
+    return (far.sum(-1) + others) / (len(signs) + others)
+
+
+def holm_levels(p: NDArray[np.float64], *, level: float = LEVEL) -> NDArray[np.float64]:
+    """The level at which each of several p-values, (..., tests), is compared by Holm (1979).
+
+    The smallest is compared with `level` over their number, the next with `level` over one fewer, as long as each is
+    at most that; all others with the level at which the first of them fell short. So at most `level` of all families
+    hold a false verdict, however the tests hang together.
+    """
+    number = p.shape[-1]
+    order = np.argsort(p, axis=-1)
+    steps = level / (number - np.arange(number))
+    passed = np.logical_and.accumulate(np.take_along_axis(p, order, axis=-1) <= steps, axis=-1)
+    left = np.maximum(1, number - passed.sum(-1, keepdims=True))
+    found = np.empty(p.shape)
+    np.put_along_axis(found, order, np.where(passed, steps, level / left), axis=-1)
+    return found
 
 
 @dataclass(frozen=True)
@@ -94,7 +144,7 @@ class Pooled:
     scenes: int
 
     def verdict(self, *, higher_is_better: bool) -> str:
-        """`better`, `worse` or `cannot tell`."""
+        """`better`, `worse` or `inconclusive`."""
         return _verdict(self.low, self.high, higher_is_better=higher_is_better)
 
 
@@ -104,7 +154,7 @@ def _verdict(low: float, high: float, *, higher_is_better: bool) -> str:
         return "better" if higher_is_better else "worse"
     if high < 0:
         return "worse" if higher_is_better else "better"
-    return "cannot tell"
+    return INCONCLUSIVE
 
 
 def pooled(by_seed: Sequence[Mapping[str, Sequence[float]]], *, seed: int = 0) -> Pooled:
@@ -132,9 +182,9 @@ def pooled(by_seed: Sequence[Mapping[str, Sequence[float]]], *, seed: int = 0) -
 
 
 def _resampled(sums: NDArray[np.float64], counts: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """(resamples,): the mean over images of each resample of the scenes."""
-    often = _how_often(len(counts), seed)
-    return (often @ sums) / (often @ counts)
+    """(..., resamples): the mean over images of each resample of the scenes."""
+    often = _how_often(sums.shape[-1], seed).T
+    return (sums @ often) / (counts @ often)
 
 
 @lru_cache(maxsize=2)
@@ -164,26 +214,31 @@ def _sign_p(means: NDArray[np.float64]) -> float:
     return 1.0 if len(moved) == 0 else float(stats.binomtest(int((moved > 0).sum()), len(moved)).pvalue)
 
 
-def _permutation_p(means: NDArray[np.float64], seed: int) -> float:
-    """How often changing signs at random moves the mean of the scenes as far from zero."""
-    signs = _signs(len(means), seed)
-    others = int(len(means) > _EXACT)  # the observed signs are one of the draws
-    far = np.abs(signs @ means) >= abs(means.sum()) * (1 - 1e-12)
-    return float((far.sum() + others) / (len(signs) + others))
+def _error(mean: float, sums: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+    """Standard error of a mean over images, as of a ratio of two sums over scenes."""
+    if len(counts) < 2:
+        return math.nan
+    return float(np.std((sums - mean * counts) / counts.mean(), ddof=1)) / math.sqrt(len(counts))
 
 
-def _needed(mean: float, sums: NDArray[np.float64], counts: NDArray[np.int64]) -> int | None:
-    """Scenes with which the interval leaves out zero four times in five, by the spread of a ratio of two sums."""
-    if len(counts) < 2 or mean == 0:
-        return None
-    spread = float(np.std((sums - mean * counts) / counts.mean(), ddof=1))
-    need = float(FEWEST_SCENES)
-    for _ in range(20):  # the interval's width in standard errors depends on the number itself
-        width = math.sqrt(need / (need - 1)) * _number(stats.t.ppf(0.975, need - 1)) + _number(stats.norm.ppf(_POWER))
-        before, need = need, max(FEWEST_SCENES, (width * spread / abs(mean)) ** 2)
-        if abs(need - before) < 1e-3:
-            break
-    return math.ceil(need)
+@lru_cache(maxsize=256)
+def _errors_needed(scenes: int, level: float) -> float:
+    """Of how many standard errors a true difference is seen four times in five; NaN where none could be.
+
+    Few scenes can only have few p-values, by which more is needed than Student's t says; so it is tried on normal ones.
+    """
+    if scenes < FEWEST_SCENES or 2.0 ** (1 - scenes) > level:
+        return math.nan
+    usual = _number(stats.t.ppf(1 - level / 2, scenes - 1)) + _number(stats.t.ppf(POWER, scenes - 1))
+    if scenes > _FINE:
+        return usual
+    drawn = np.random.default_rng(seed_of(scenes, "what few scenes show")).normal(size=(_TRIALS, scenes))
+    low, high = 0.5 * usual, 4 * usual
+    for _ in range(12):
+        middle = (low + high) / 2
+        seen = np.mean(permutation_p(drawn + middle / math.sqrt(scenes)) <= level)
+        low, high = (low, middle) if seen >= POWER else (middle, high)
+    return high
 
 
 def _number(value: Any) -> float:  # noqa: ANN401 - scipy returns its own scalars

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from archsr import checkpoint
-from archsr.checkpoint.snapshots import write_snapshot
+from archsr.checkpoint.snapshots import about_snapshot, write_snapshot
 from archsr.config import DataConfig
 from archsr.errors import UserError
 from archsr.evaluate.contenders import Contender, is_run, run_config
 from archsr.evaluate.judge import BALANCE, Rule, distance_for, figures_of, mean, measures_of
-from archsr.evaluate.pairs import open_pairs
+from archsr.evaluate.pairs import ShardPairs, open_pairs
 from archsr.evaluate.suite import evaluate
 from archsr.models.blend import blended
 from archsr.upscale.upscaler import Upscaler, open_model
@@ -32,15 +32,18 @@ def blend(
     end, _ = open_model(second)
     ends = start.state_dict(), end.state_dict()
     blended(*ends, 0.5)  # before the work begins: do they fit?
+    weights = Path(checkpoint.weights_of(second))
+    chosen_on = about_snapshot(weights).get("fingerprint", "") if weights.is_file() else ""
     if alpha is None:
-        alpha = _best(first, second, choose, on, limit)
-    about = {"blend": {"first": _name(first), "second": _name(second), "alpha": alpha}}
+        alpha, chosen_on = _best(first, second, choose, on, limit)
+    about = {"blend": {"first": _name(first), "second": _name(second), "alpha": alpha, "chosen_on": chosen_on}}
     write_snapshot(out, blended(*ends, alpha), about=about)
     print(f"{out}: {alpha:g} of the way from {_name(first)} to {_name(second)}")
     return alpha
 
 
-def _best(first: str, second: str, choose: str, on: str | None, limit: int | None) -> float:
+def _best(first: str, second: str, choose: str, on: str | None, limit: int | None) -> tuple[float, str]:
+    """The best share, and what the dataset of the validation pairs is known by."""
     config = run_config(second) if is_run(second) else None
     if on is None and config is None:
         raise UserError("--alpha, or --on SHARDS whose validation pairs choose it: the second model is no run")
@@ -62,7 +65,8 @@ def _best(first: str, second: str, choose: str, on: str | None, limit: int | Non
     for step, figures in found.items():
         said = "; ".join(rule.objections(figures, found[0.0]))
         print(f"alpha {step:.1f}: {leading.title} {mean(figures[leading.name]):.4f}{f' ({said})' if said else ''}")
-    return rule.best(found, found[0.0]) or 0.0  # 0 itself is always allowed
+    fingerprint = pairs.fingerprint if isinstance(pairs, ShardPairs) else ""
+    return rule.best(found, found[0.0]) or 0.0, fingerprint  # 0 itself is always allowed
 
 
 def _name(source: str) -> str:

@@ -15,6 +15,7 @@ from archsr.evaluate.pairs import Pair, Pairs, reduced
 from archsr.images import to_float
 from archsr.world import World
 
+PRIMARY = "features"  # the primary metric where no run has fixed one
 _TOGETHER = 16  # pictures of each process between two meetings: no process is ever far ahead of another
 
 
@@ -37,7 +38,9 @@ class Row:
 class Scores:
     """The whole evaluation in the order of the set. Every model but the `baseline` is compared with it.
 
-    `missing`: measures that could not be taken, and why.
+    `missing`: measures that could not be taken, and why. `primary`: the metric on which verdicts hang, fixed before
+    anything was measured. `unjudged`: models about which no verdict is given, each with the sentence that says why.
+    `unit`: what is measured, "crops" or "images".
     """
 
     rows: list[Row]
@@ -45,6 +48,9 @@ class Scores:
     measures: list[Measure]
     baseline: str
     missing: dict[str, str] = field(default_factory=dict[str, str])
+    primary: str = PRIMARY
+    unjudged: dict[str, str] = field(default_factory=dict[str, str])
+    unit: str = "images"
 
     @property
     def challengers(self) -> list[str]:

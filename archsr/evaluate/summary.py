@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from archsr.evaluate.contenders import INTERPOLATIONS
 from archsr.evaluate.measures import Measure
-from archsr.evaluate.statistics import FEWEST_SCENES, Difference, paired
+from archsr.evaluate.statistics import FEWEST_SCENES, INCONCLUSIVE, Difference, paired
 from archsr.evaluate.suite import Row, Scores, thirds
+from archsr.evaluate.verdicts import NONE, NOT_TESTED, Finding, by_scene, findings, why_none
 from archsr.evaluate.words import GROUND_TRUTH, about, listed
 
 _UNTAGGED = "(no tag)"
-_MANY = 200  # scenes; where more would be needed, the models are as good as equal
-_TENDENCY = 0.8  # of the pictures: what is said of so many that prove nothing
+_TENDENCY = 0.8  # of the images: what is said of so many that prove nothing
 _TRUTH = "photographs"  # their own values, beside the models': "original" is the model that a run began with
 
 
@@ -23,51 +23,85 @@ def mean(scores: Scores, name: str, measure: str) -> float:
 
 
 def difference(scores: Scores, measure: Measure, new: str, old: str) -> Difference | None:
-    """Paired difference new − old of a measure; None if no picture has both."""
-    by_scene: dict[str, list[float]] = {}
-    for row in scores.rows:
-        change = row.values[new][measure.name] - row.values[old][measure.name]
-        if not math.isnan(change):
-            by_scene.setdefault(row.scene, []).append(change)
-    return paired(by_scene, higher_is_better=measure.higher_is_better) if by_scene else None
+    """Paired difference new − old of a measure; None if no image has both."""
+    changes = by_scene(scores, measure, new, old)
+    return paired(changes, higher_is_better=measure.higher_is_better) if changes else None
 
 
 def sentence(scores: Scores, new: str, old: str) -> str:
     """What the figures say about two models, in one sentence."""
-    groups: dict[str, list[str]] = {"better": [], "worse": [], "cannot tell": []}
-    for measure in scores.measures:
-        if (found := difference(scores, measure, new, old)) is not None:
-            groups[found.verdict(higher_is_better=measure.higher_is_better)].append(measure.title.split(",")[0])
-    said = [f"**{verdict}** by {', '.join(names)}" for verdict, names in groups.items() if names]
     titles = dict(scores.contenders)
-    scenes = len({row.scene for row in scores.rows})
-    return f"{titles[new]} against {titles[old]}: {'; '.join(said)} ({len(scores.rows)} pictures of {scenes} scenes)."
+    names = f"{titles[new]} against {titles[old]}"
+    of = f"{len(scores.rows)} {scores.unit} of {_scenes(scores)}"
+    if reason := why_none(scores, new, old):
+        return f"{names}: **{NONE}** ({of}). {reason}"
+    said = {"better": [], "worse": [], INCONCLUSIVE: [], NOT_TESTED: []}
+    for name, found in findings(scores, new, old).items():
+        said[found.verdict].append(_short(scores, name) + (" (primary)" if name == scores.primary else ""))
+    parts = [f"**{verdict}** by {', '.join(some)}" for verdict, some in said.items() if some and verdict != NOT_TESTED]
+    rest = f" {_NOT_TESTED}: {', '.join(said[NOT_TESTED])}." if said[NOT_TESTED] else ""
+    return f"{names}: {'; '.join(parts)} ({of}).{rest}"
+
+
+_NOT_TESTED = "Not tested, as the primary metric is inconclusive"
+
+
+def _short(scores: Scores, name: str) -> str:
+    return next(m.title for m in scores.measures if m.name == name).split(",")[0]
+
+
+def _scenes(scores: Scores) -> str:
+    count = len({row.scene for row in scores.rows})
+    return f"{count} scene{'s' * (count != 1)}"
 
 
 def in_words(scores: Scores, new: str, old: str) -> str:
-    """The same for people who know none of the measures: what is certain, else what these pictures show."""
+    """The same for people who know none of the metrics: what is certain, else what these images show."""
+    reason = why_none(scores, new, old)
+    found = findings(scores, new, old)
+    first = found.get(scores.primary)
+    if reason or first is None:
+        return f"In words: {reason}{_blurred(scores, new)}"
+    if first.verdict == INCONCLUSIVE:
+        return f"In words: {_uncertain(scores, first, new, old)}{_seen(scores, found, new, old)}{_blurred(scores, new)}"
     said: dict[str, list[str]] = {"better": [], "worse": []}
-    tendencies: list[str] = []
     unknown = 0
-    for measure in scores.measures:
-        found, words = difference(scores, measure, new, old), about(measure.name)
-        if found is None or not words.better:
-            continue
-        verdict = found.verdict(higher_is_better=measure.higher_is_better)
-        unknown += verdict == "cannot tell"
-        if verdict in said:
-            said[verdict].append(words.better if verdict == "better" else words.worse)
-        wins, losses = _counted(scores, measure, new, old)
-        if max(wins, losses) >= _TENDENCY * found.images:
-            tendencies.append(
-                f"{words.better if wins > losses else words.worse} in {max(wins, losses)} of {found.images}"
-            )
-    if not said["better"] and not said["worse"]:
-        return f"In words: {_uncertain(scores, new, old, tendencies)}{_blurred(scores, new)}"
+    for name, each in found.items():
+        words = about(name)
+        if words.better or name == scores.primary:
+            unknown += each.verdict == INCONCLUSIVE
+            if each.verdict in said:
+                told = words.better if each.verdict == "better" else words.worse
+                said[each.verdict].append(told or f"is {each.verdict} by {_short(scores, name)}")
     parts = [listed(said["better"])] if said["better"] else []
     parts += [("but " if parts else "") + listed(said["worse"])] if said["worse"] else []
-    rest = f" The rest, {unknown} of {unknown + sum(map(len, said.values()))}, cannot be told." if unknown else ""
-    return f"In words: compared with {old}, {new} {', '.join(parts)}.{rest}{_blurred(scores, new)}"
+    rest = f" The rest, {unknown} of {unknown + sum(map(len, said.values()))}, is inconclusive." if unknown else ""
+    warned = f" Caution: by the primary metric, {' and '.join(first.warnings)}." if first.warnings else ""
+    return f"In words: compared with {old}, {new} {', '.join(parts)}.{rest}{warned}{_blurred(scores, new)}"
+
+
+def _uncertain(scores: Scores, first: Finding, new: str, old: str) -> str:
+    title, digits = _short(scores, scores.primary), about(scores.primary).digits + 1
+    if first.difference.scenes < FEWEST_SCENES:
+        why = f": fewer than {FEWEST_SCENES} scenes prove nothing"
+    else:
+        why = f"; they would have shown a difference of {figure(first.smallest, digits)} four times in five"
+    of = f"{len(scores.rows)} {scores.unit} of {_scenes(scores)}"
+    return f"{of} are inconclusive about {new} and {old} by the primary metric, {title}{why}."
+
+
+def _seen(scores: Scores, found: Mapping[str, Finding], new: str, old: str) -> str:
+    """In how many of these images `new` is better or worse, where it is in most."""
+    tendencies: list[str] = []
+    for measure in scores.measures:
+        words = about(measure.name)
+        if measure.name not in found or not words.better:
+            continue
+        wins, losses = _counted(scores, measure, new, old)
+        images = found[measure.name].difference.images
+        if max(wins, losses) >= _TENDENCY * images:
+            tendencies.append(f"{words.better if wins > losses else words.worse} in {max(wins, losses)} of {images}")
+    return f" In these {scores.unit}, though, {new} {listed(tendencies)}." if tendencies else ""
 
 
 def _counted(scores: Scores, measure: Measure, new: str, old: str) -> tuple[int, int]:
@@ -75,14 +109,6 @@ def _counted(scores: Scores, measure: Measure, new: str, old: str) -> tuple[int,
     changes = [row.values[new][measure.name] - row.values[old][measure.name] for row in scores.rows]
     up, down = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
     return (up, down) if measure.higher_is_better else (down, up)
-
-
-def _uncertain(scores: Scores, new: str, old: str, tendencies: list[str]) -> str:
-    count, scenes = len(scores.rows), len({row.scene for row in scores.rows})
-    of = f"{scenes} scene{'s' * (scenes > 1)}"
-    why = f": fewer than {FEWEST_SCENES} scenes prove nothing" if scenes < FEWEST_SCENES else ""
-    seen = f" In these pictures, though, {new} {listed(tendencies)}." if tendencies else ""
-    return f"{count} pictures of {of} cannot tell {new} from {old}{why}.{seen}"
 
 
 def _blurred(scores: Scores, new: str) -> str:
@@ -95,28 +121,18 @@ def _blurred(scores: Scores, new: str) -> str:
         return ""
     return (
         f" PSNR alone would put bicubic interpolation ({blurred:.2f} dB) before {new} ({ours:.2f} dB): it forgives "
-        "blur. Judge by all measures, and by the pictures."
+        "blur. Judge by all metrics, and by the images."
     )
 
 
-HOW = (
-    "Differences are taken picture by picture. The interval contains the mean difference 95 times in 100: whole scenes "
-    "are resampled 10,000 times, and the percentiles widened for few scenes. The p-values are of the sign test and of "
-    "the test by changes of sign, over scenes. A verdict needs both: an interval without zero, and by changes of sign "
-    "a p of at most 0.05. *Needed* is the number of scenes with which a true difference of the observed size would be "
-    "seen four times in five, where these cannot tell. Many measures are compared at once: of twenty, one is outside "
-    "its interval by luck."
-)
-
-
 def meanings(scores: Scores) -> list[tuple[str, str]]:
-    """Title and meaning of each measure of which there are words, and of the columns beside them."""
+    """Title and meaning of each metric of which there are words, and of the columns beside them."""
     found = [(m.title, about(m.name).meaning) for m in scores.measures if about(m.name).meaning]
     blind = any(not m.needs_gt for m in scores.measures)
     return [*found, *([(f"− {_TRUTH}'", "how far from the photographs' own value")] if blind else [])]
 
 
-def primary(scores: Scores) -> str:
+def foremost(scores: Scores) -> str:
     """The model that the breakdowns are about: the last that is compared with the baseline, or the baseline itself."""
     return (scores.challengers or [scores.baseline])[-1]
 
@@ -152,7 +168,7 @@ def _of(scores: Scores, parts: Mapping[str, list[Row]]) -> dict[str, Scores]:
 
 
 def parts_table(parts: Mapping[str, Scores], new: str, old: str) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows: each group's pictures and scenes, and of each measure both means, difference and verdict."""
+    """Heads and rows: each group's images and scenes, and of each measure both means and the difference."""
     measures = next(iter(parts.values())).measures
     rows = [
         [
@@ -163,12 +179,12 @@ def parts_table(parts: Mapping[str, Scores], new: str, old: str) -> tuple[list[s
         ]
         for name, part in parts.items()
     ]
-    return ["group", "pictures", "scenes", *(m.title for m in measures)], rows
+    return ["group", next(iter(parts.values())).unit, "scenes", *(m.title for m in measures)], rows
 
 
 def parts_told(new: str, old: str) -> str:
     """What the table of groups shows."""
-    return f"Means of {old} → {new}, their difference, and the verdict over the scenes of the group."
+    return f"Means of {old} → {new} and their difference. This is descriptive: groups have no verdicts."
 
 
 def _change(part: Scores, measure: Measure, new: str, old: str) -> str:
@@ -177,8 +193,7 @@ def _change(part: Scores, measure: Measure, new: str, old: str) -> str:
         return "–"
     digits = about(measure.name).digits
     means = f"{figure(mean(part, old, measure.name), digits)} → {figure(mean(part, new, measure.name), digits)}"
-    verdict = found.verdict(higher_is_better=measure.higher_is_better)
-    return f"{means}, {figure(found.mean, digits + 1, signed=True)}: {verdict}"
+    return f"{means}, {figure(found.mean, digits + 1, signed=True)}"
 
 
 def means_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
@@ -192,43 +207,7 @@ def means_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
         if not measure.needs_gt:
             signed = [figure(m - means[-1], digits, signed=True) for m in means]
             rows.append([f"{measure.title} − {_TRUTH}'", *signed])
-    return [f"mean of {len(scores.rows)} pictures", *titles], rows
-
-
-VERDICT_HEADS = [
-    "measure",
-    "verdict",
-    "difference",
-    "95 % interval",
-    "better in",
-    "sign test",
-    "signs changed",
-    "needed",
-]
-
-
-def verdict_rows(scores: Scores, new: str, old: str) -> list[list[str]]:
-    """For each measure: title, verdict, mean difference, interval, share of pictures, both p-values, scenes needed."""
-    rows: list[list[str]] = []
-    for measure in scores.measures:
-        found = difference(scores, measure, new, old)
-        if found is None:
-            rows.append([measure.title, "no picture is large enough", *["–"] * 6])
-            continue
-        verdict, digits = found.verdict(higher_is_better=measure.higher_is_better), about(measure.name).digits + 1
-        span = f"{figure(found.low, digits, signed=True)} to {figure(found.high, digits, signed=True)}"
-        if found.scenes < FEWEST_SCENES:
-            span = f"{found.scenes} scene{'s' if found.scenes > 1 else ''}; fewer than {FEWEST_SCENES} show nothing"
-        told = found.needed is None or verdict != "cannot tell"
-        needed = "–" if told else f"{_number(found.needed)} scenes (here {found.scenes})"
-        rows.append([measure.title, verdict, figure(found.mean, digits, signed=True), span,
-                     f"{found.wins:.0%} of {found.images}", f"p = {found.sign_p:.3f}", f"p = {found.permutation_p:.3f}",
-                     needed])  # fmt: skip
-    return rows
-
-
-def _number(scenes: int | None) -> str:
-    return f"over {_MANY}" if scenes is None or scenes > _MANY else str(scenes)
+    return [f"mean of {len(scores.rows)} {scores.unit}", *titles], rows
 
 
 def figure(value: float, digits: int = 4, *, signed: bool = False) -> str:

@@ -32,9 +32,9 @@ _ABOUT = {
         "how alike means, contrasts and patterns of small windows are; 1 is the photograph itself",
         3, "is truer in structure", "is less true in structure",
     ),
-    "ms_ssim": About("SSIM on the picture and on smaller and smaller copies of it"),
+    "ms_ssim": About("SSIM on the image and on smaller and smaller copies of it"),
     "niqe": About(
-        "how unlike sharp natural photographs a picture's statistics are; nobody looks at the true picture. It rewards "
+        "how unlike sharp natural photographs an image's statistics are; nobody looks at the true image. It rewards "
         "crispness, also where it is false: below the photographs' own value is no merit",
         2, "", "",
     ),

@@ -128,7 +128,13 @@ def summary(made: mf.Manifest, out: Path) -> str:
     if tested < _FOR_A_VERDICT:
         lines.append(
             f"test has {tested} scene{'s' * (tested != 1)}; `archsr evaluate` gives no verdict on fewer than "
-            f"{_FOR_A_VERDICT}: {_more_for_the_test(made)}"
+            f"{_FOR_A_VERDICT} (a hash of each scene's name decides, so a share holds on average only): "
+            f"{_more_for_the_test(made)}"
+        )
+    if made.splits["val"].scenes == 1:
+        lines.append(
+            "WARNING: validation has one scene, and validation chooses the weights: it would choose them for one "
+            "building; more projects, or a larger share: --set val=0.2"
         )
     lines.append(f"{out / mf.NAME}  fingerprint {made.fingerprint[:16]}  {out / 'report.html'}")
     return "\n".join(lines)

@@ -44,7 +44,7 @@ def answer(found: Findings) -> str:
     if not others:
         return f"{said} On the test pairs it is better than every other candidate."
     cheapest = min(found.alike, key=lambda o: o.cost)
-    said += f" The test pairs **cannot tell** it from {', '.join(others)}."
+    said += f" The test pairs are **inconclusive** between it and {', '.join(others)}."
     return f"{said} The cheapest of these to train is **{cheapest.name}**."
 
 

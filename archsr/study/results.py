@@ -5,9 +5,10 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from archsr import checkpoint
-from archsr.atomic import write_bytes
+from archsr.atomic import sha256, write_bytes
 from archsr.config import SCRATCH
 from archsr.config.study import StudyConfig
 from archsr.errors import UserError
@@ -138,12 +139,13 @@ def measured(study: StudyConfig, job: Job, split: str, measure: Measure, *, whic
     folder = home(study) / "figures"
     original = f"original-seed{job.seed}" if job.config.model.weights == SCRATCH else "original"
     name = original if which == "initial" else job.folder.name
-    path = folder / f"{name}-{split}-{measure.name}.json"
+    limit, weights = study.limit or None, checkpoint.weights_of(str(job.folder), which=which)
+    # of other images, or of weights that were trained anew, they would be other figures
+    path = folder / f"{name}-{split}-{measure.name}-{limit or 'all'}-{sha256(Path(weights))[:16]}.json"
     if not path.exists():
-        limit = study.limit or None
         data = job.config.data
         pairs = open_pairs(data.shards, data, split=split, scale=job.config.model.scale, limit=limit)
-        net, _ = open_model(checkpoint.weights_of(str(job.folder), which=which))
+        net, _ = open_model(weights)
         print(f"measuring {name} on {split}", flush=True)
         scores = evaluate(pairs, [Contender(name, name, Upscaler(net, tile=0).restore)], [measure])
         values = {row.key: (row.scene, row.values[name][measure.name]) for row in scores.rows}

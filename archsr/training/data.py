@@ -38,6 +38,8 @@ class Data:
         val = self.manifest.splits["val"]
         if val.scenes < FEW_SCENES:
             what = f"{val.samples} pairs of {val.scenes} scene{'s' * (val.scenes > 1)} choose the best weights: few"
+            if val.scenes == 1:
+                what = f"validation has one scene ({val.samples} pairs): the weights are chosen for one building"
             found.append((what, "prepare with a larger share: --set val=0.2"))
         return found
 

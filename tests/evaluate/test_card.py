@@ -16,7 +16,10 @@ from archsr.checkpoint import about_snapshot, weights_of, write_snapshot
 from archsr.errors import UserError
 from archsr.evaluate.card import Question, evaluate_models
 from archsr.evaluate.contenders import Options
+from archsr.evaluate.pairs import ShardPairs
+from archsr.evaluate.seeds_pooled import groups_of
 from archsr.evaluate.strength import blend
+from archsr.evaluate.unjudged import chose_by
 from archsr.models.blend import blended
 from archsr.upscale.upscaler import open_model
 
@@ -62,7 +65,7 @@ def test_every_file_is_there_and_says_the_same(run, tmp_path):
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
     assert page.count("class=slider") >= 1
-    for heading in ("bicubic against original", "What the measures mean", "By strength of the degradation"):
+    for heading in ("bicubic against original", "What the metrics mean", "By strength of the degradation"):
         assert heading in page
     for picture in plain["pictures"]:
         assert picture["key"] in page
@@ -76,7 +79,7 @@ def test_a_run_against_itself_cannot_be_told(run, tmp_path):
     folder = evaluate_models(asked, out=tmp_path / "card")
     found = json.loads((folder / "scores.json").read_text())["differences"]["same"]
     assert found["psnr"]["mean"] == 0
-    assert {m["verdict"] for m in found.values()} == {"cannot tell"}
+    assert {m["verdict"] for m in found.values()} == {"no verdict"}
 
 
 def test_the_line_between_original_and_run(run, tmp_path):
@@ -93,6 +96,8 @@ def test_the_line_between_original_and_run(run, tmp_path):
         "fine-tuned",
         "gt",
     ]
+    found = json.loads((folder / "scores.json").read_text())["unjudged"]
+    assert {n for n, why in found.items() if "exploratory" in why} == {n for n in means if "×" in n}
     assert means["fine-tuned × 0"] == means["original"]
     assert means["fine-tuned × 1"] == means["fine-tuned"]
 
@@ -124,6 +129,43 @@ def test_the_same_digits_on_any_number_of_processes(run, tmp_path, processes):
         for model, values in a["values"].items():
             assert {m: b["values"][model][m] for m in values} == values
     assert one["differences"]["fine-tuned"]["psnr"] == many["differences"]["fine-tuned"]["psnr"]
+
+
+def test_weights_have_no_verdicts_on_the_images_that_chose_them(run, shards, tmp_path):
+    val, test = (ShardPairs(shards, split) for split in ("val", "test"))
+    chosen, last, initial = (weights_of(str(run), which=w) for w in ("chosen", "last", "initial"))
+    copied = tmp_path / "copied.safetensors"
+    shutil.copy(chosen, copied)
+    blend(initial, str(run), alpha=None, out=tmp_path / "blend.safetensors", limit=2)
+    asked = [chosen, str(copied), str(tmp_path / "blend.safetensors"), last, initial, "bicubic"]
+    assert [chose_by(weights, val) for weights in asked] == [True, True, True, False, False, False]
+    assert not any(chose_by(weights, test) for weights in asked)
+
+
+def test_what_is_cropped_and_what_is_not_is_said(run, tmp_path):
+    folder = evaluate_models(Question((str(run),), limit=1, metrics=("ms_ssim",)), out=tmp_path / "card")
+    said = json.loads((folder / "scores.json").read_text())["protocol"]
+    assert "PSNR and SSIM (Gaussian window 11, σ 1.5) on RGB of the crops without 4 pixels of border" in said
+    assert "MS-SSIM on Y of the whole crops; all other metrics (LPIPS and DISTS, too) on the whole crops." in said
+    assert said.endswith("Primary metric: PSNR.")
+
+
+def test_seeds_of_one_config_are_found(run, tmp_path):
+    copies = []
+    for name, seed, rate in (("b", 1, "0.003"), ("c", 2, "0.003"), ("d", 3, "0.001")):
+        folder = tmp_path / name
+        shutil.copytree(run, folder)
+        text = (folder / "config.toml").read_text()
+        text = text.replace('name = "tiny"', f'name = "{name}"').replace("\nseed = 0", f"\nseed = {seed}")
+        (folder / "config.toml").write_text(text.replace("lr = 0.003", f"lr = {rate}"))
+        copies.append(str(folder))
+    assert groups_of([str(run), *copies]) == {"3 seeds": ["tiny", "b", "c"]}
+    folder = evaluate_models(Question((str(run), *copies[:2]), limit=1), out=tmp_path / "card")
+    plain = json.loads((folder / "scores.json").read_text())
+    assert list(plain["models"]) == ["bicubic", "original", "3 seeds", "tiny", "b", "c"]
+    assert plain["means"]["3 seeds"]["psnr"] == pytest.approx(plain["means"]["tiny"]["psnr"])
+    assert set(plain["unjudged"]) == {"tiny", "b", "c"}
+    assert "3 seeds, PSNR, dB against original: tiny " in (folder / "report.md").read_text()
 
 
 # ---------------------------------------------------------------- blends

@@ -353,6 +353,19 @@ def test_the_summary_names_what_was_left_out(messy, tmp_path):
     assert "project 0/text.jpg: not a picture that can be read" in text
 
 
+def test_one_validation_scene_is_warned_of(messy, tmp_path):
+    """It chooses the weights."""
+    made = prepare(messy, tmp_path / "out", SETTINGS)
+    few, more = (
+        made.model_copy(
+            update={"splits": {**made.splits, "val": made.splits["val"].model_copy(update={"scenes": scenes})}}
+        )
+        for scenes in (1, 2)
+    )
+    assert "validation has one scene, and validation chooses the weights" in summary(few, current(tmp_path / "out"))
+    assert "validation has" not in summary(more, current(tmp_path / "out"))
+
+
 # ---------------------------------------------------------------- manifest
 
 
