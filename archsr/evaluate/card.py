@@ -1,5 +1,6 @@
 """`archsr evaluate`: models on the same fixed pixels, what the figures say, and pictures to look at."""
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from archsr.evaluate.html import page
 from archsr.evaluate.measures import check_names, extra, perceptual, standard
 from archsr.evaluate.pairs import Pairs, ShardPairs, open_pairs
 from archsr.evaluate.report import as_json, markdown
+from archsr.evaluate.strata import NO_RECIPE
 from archsr.evaluate.suite import Scores, evaluate
 from archsr.evaluate.summary import HOW, in_words, primary, rivals
 from archsr.evaluate.table import write_table
@@ -62,6 +64,8 @@ def evaluate_models(question: Question, *, out: Path | None = None, world: World
         seen, missing["features"] = [], str(error)
     measures = [*standard(border, channel=question.channel), *found, *seen, *architecture()]
     scores = evaluate(pairs, contenders, measures, baseline=baseline, world=world)  # all ranks
+    if isinstance(pairs, ShardPairs) and all(math.isnan(row.strength) for row in scores.rows):
+        missing["strength of the degradation"] = NO_RECIPE
     scores = replace(scores, missing=missing)
     folder = out or _folder(question)
     if world.rank == 0:

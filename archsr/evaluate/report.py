@@ -11,6 +11,7 @@ from archsr.evaluate.summary import (
     HOW,
     VERDICT_HEADS,
     breakdowns,
+    by_difficulty,
     by_strength,
     by_tag,
     difference,
@@ -99,6 +100,7 @@ def as_json(scores: Scores, *, protocol: str, judged: Mapping[str, str]) -> str:
         **_summary(scores),
         "by_tag": {tag: _summary(part) for tag, part in by_tag(scores).items()},
         "by_strength": {name: _summary(part) for name, part in by_strength(scores).items()},
+        "by_difficulty": {name: _summary(part) for name, part in by_difficulty(scores).items()},
         "pictures": [asdict(row) for row in scores.rows],
         "missing": scores.missing,
     }
