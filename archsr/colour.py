@@ -3,7 +3,10 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+SQUARE = 32  # pixels: what is called the colour of a place
 
 # sRGB (IEC 61966-2-1) to XYZ, divided by the white point D65 of the 2° observer
 _TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
@@ -49,6 +52,12 @@ def ciede2000(first: Tensor, second: Tensor) -> Tensor:
     return (dl**2 + dc**2 + dh**2 + r * dc * dh).clamp(min=0).sqrt()
 
 
-def mean_drift(found: Tensor, wanted: Tensor) -> Tensor:
-    """CIEDE2000 between the mean colours of pictures (b, 3, h, w), (b,)."""
-    return ciede2000(lab(found.mean((2, 3))), lab(wanted.mean((2, 3))))
+def local_drift(found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean over places of CIEDE2000 between the mean colours of squares of pictures (b, 3, h, w), (b,).
+
+    Squares of `SQUARE` pixels (the whole side where a picture is smaller), half a square apart: detail is averaged
+    away, but red here does not make up for green there.
+    """
+    size = [min(SQUARE, n) for n in wanted.shape[2:]]
+    means = [F.avg_pool2d(p, size, stride=[max(1, n // 2) for n in size]).movedim(1, -1) for p in (found, wanted)]
+    return ciede2000(lab(means[0]), lab(means[1])).mean((1, 2))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage import color
 
-from archsr.colour import ciede2000, lab, mean_drift
+from archsr.colour import ciede2000, lab, local_drift
 
 
 @pytest.fixture(scope="module")
@@ -33,5 +33,14 @@ def test_a_cast_drifts_and_detail_does_not():
     picture = torch.full((2, 3, 8, 8), 0.5)
     detail = picture + 0.2 * (torch.arange(8) % 2 - 0.5)
     cast = picture * torch.tensor([1.0, 1.0, 0.8]).view(1, 3, 1, 1)
-    assert mean_drift(detail, picture) == pytest.approx(torch.zeros(2), abs=1e-3)
-    assert mean_drift(cast, picture).min() > 5
+    assert local_drift(detail, picture) == pytest.approx(torch.zeros(2), abs=1e-3)
+    assert local_drift(cast, picture).min() > 5
+
+
+def test_opposite_casts_do_not_make_up_for_each_other():
+    """Half of a grey picture redder, half greener: as far off as all of it redder."""
+    picture = torch.full((1, 3, 64, 256), 0.5, dtype=torch.float64)
+    red = torch.tensor([0.06, 0.0, 0.0], dtype=torch.float64).view(1, 3, 1, 1)
+    whole, halves = picture + red, picture + red
+    halves[..., 128:] = (picture - red)[..., 128:]
+    assert local_drift(halves, picture) == pytest.approx(local_drift(whole, picture), rel=0.2)

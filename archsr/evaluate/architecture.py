@@ -6,10 +6,9 @@ All work offline on single pictures. They ask different questions and are not me
 import torch.nn.functional as F
 from torch import Tensor
 
-from archsr.colour import mean_drift
+from archsr.colour import local_drift
 from archsr.evaluate.lines import Lines, compare_lines
 from archsr.evaluate.measures import Measure
-from archsr.evaluate.repetition import repetition
 from archsr.metrics import luma
 
 FLAT = 4.0  # levels: where the original's fine detail stays below, it is flat
@@ -26,8 +25,7 @@ def architecture() -> list[Measure]:
         Measure("lines_kept", "lines kept", True, lambda sr, gt, _: seen.lines(sr, gt).kept),
         Measure("lines_invented", "lines invented", False, lambda sr, gt, _: seen.lines(sr, gt).invented),
         Measure("lines_bend", "bend of lines, px", False, lambda sr, gt, _: seen.lines(sr, gt).bend),
-        Measure("repetition", "unlike repetition, levels", False, lambda sr, gt, _: repetition(sr, gt)),
-        Measure("colour", "colour drift, ΔE00", False, lambda sr, gt, _: float(mean_drift(sr.double(), gt.double()))),
+        Measure("colour", "colour drift, ΔE00", False, lambda sr, gt, _: float(local_drift(sr.double(), gt.double()))),
         Measure("false_texture", "false texture, levels", False, lambda sr, gt, _: false_texture(sr, gt)),
         Measure("consistency", "unlike its input, levels", False, lambda sr, gt, lq: unlike_input(sr, gt, lq)),
     ]  # fmt: skip

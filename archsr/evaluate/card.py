@@ -1,5 +1,6 @@
 """`archsr evaluate`: models on the same fixed pixels, what the figures say, and pictures to look at."""
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from archsr.evaluate.measures import check_names, extra, perceptual, standard
 from archsr.evaluate.pairs import Pairs, ShardPairs, open_pairs
 from archsr.evaluate.report import as_json, markdown
 from archsr.evaluate.seeds_pooled import groups_of, seeds_told, with_pooled
+from archsr.evaluate.strata import NO_RECIPE
 from archsr.evaluate.suite import PRIMARY, Scores, evaluate
 from archsr.evaluate.summary import foremost, in_words, rivals
 from archsr.evaluate.table import write_table
@@ -65,6 +67,8 @@ def evaluate_models(question: Question, *, out: Path | None = None, world: World
         seen, missing["features"] = [], str(error)
     measures = [*standard(border, channel=question.channel), *found, *seen, *architecture()]
     scores = evaluate(pairs, contenders, measures, baseline=baseline, world=world)  # all ranks
+    if isinstance(pairs, ShardPairs) and all(math.isnan(row.strength) for row in scores.rows):
+        missing["strength of the degradation"] = NO_RECIPE
     scores = replace(scores, missing=missing, primary=_primary(question), unit=pairs.unit,
                      unjudged=unjudged(contenders, pairs))  # fmt: skip
     groups = groups_of(question.models)

@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
+from archsr.evaluate.bend import bend_of
 from archsr.metrics import luma
 
 Array = NDArray[np.float64]
@@ -20,15 +20,14 @@ Array = NDArray[np.float64]
 LONGEST_IGNORED = 20.0  # pixels: shorter segments are texture
 NEAR = 2.0  # pixels beside a line within which a point of another is the same
 TURNED = np.radians(8.0)  # and how much it may be turned
-REACH = 3  # pixels to both sides in which an edge is looked for
 SMALLEST = 64  # side of a picture
 
 
 @dataclass(frozen=True)
 class Lines:
     """`kept`: share of the original's length of lines that is found; `invented`: share of the result's that the
-    original has not; `bend`: RMS of how far edges are from where the original has them, in pixels; `short`: pixels by
-    which the ends of lines fall short, on average. NaN where the original has no lines.
+    original has not; `bend`: how far lines wave, in pixels (`bend.bend_of`); `short`: pixels by which the ends of lines
+    fall short, on average. NaN where the original has no lines; `bend` also where too few can be followed.
     """
 
     kept: float
@@ -38,10 +37,14 @@ class Lines:
 
     @property
     def fidelity(self) -> float:
-        """Harmonic mean of what is kept and what is not invented, divided by 1 + bend: 1 is perfect, 0 nothing left."""
+        """Harmonic mean of what is kept and what is not invented, divided by 1 + bend: 1 is perfect, 0 nothing left.
+
+        Lines that cannot be followed are not kept either: there the bend is left out.
+        """
         real = 1 - self.invented
         both = self.kept + real
-        return 0.0 if both == 0 else 2 * self.kept * real / both / (1 + self.bend)
+        bend = 0.0 if np.isnan(self.bend) else self.bend
+        return 0.0 if both == 0 else 2 * self.kept * real / both / (1 + bend)
 
 
 def compare_lines(sr: Tensor, gt: Tensor) -> Lines:
@@ -57,7 +60,7 @@ def compare_lines(sr: Tensor, gt: Tensor) -> Lines:
     invented = 0.0
     if len(ours):
         invented = 1 - _found(ours, theirs, segments(original, shortest=LONGEST_IGNORED / 2))[0]
-    return Lines(kept, invented, _bend(theirs, result, original), short)
+    return Lines(kept, invented, bend_of(theirs, result, original), short)
 
 
 def segments(picture: Array, *, shortest: float = LONGEST_IGNORED) -> Array:
@@ -111,49 +114,3 @@ def _on(points: Array, line: Array, others: Array) -> NDArray[np.bool_]:
     far = np.einsum("pod,od->po", gap, unit)
     beside = np.abs(gap[..., 0] * unit[:, 1] - gap[..., 1] * unit[:, 0])
     return np.any((beside <= NEAR) & (far >= -1) & (far <= lengths + 1), axis=1)
-
-
-def _bend(lines: Array, result: Array, original: Array) -> float:
-    """RMS distance in pixels between the edges of two pictures, along the normals of the lines.
-
-    The original's edge is the nearest to the line that is at least half as steep as the steepest, the result's the
-    nearest to that with a quarter of its contrast: beside the frame of a window is its glass. Where there is none,
-    nothing is measured.
-    """
-    moved: list[Array] = []
-    smooth = [gaussian_filter(p, 1.0) for p in (result, original)]
-    for line in lines:
-        points = _points(line)
-        normal = np.array([line[1] - line[3], line[2] - line[0]]) / np.hypot(*(line[2:] - line[:2]))
-        (now, then) = (_slopes(p, points, normal) for p in smooth)
-        middle = np.full(len(points), then.shape[1] // 2)
-        edge, sure = _nearest_peak(then, middle, np.maximum(then.max(1) / 2, 1.0))
-        moved_to, seen = _nearest_peak(now, edge, np.maximum(then[np.arange(len(points)), edge] / 4, 0.5))
-        moved.append((_refined(now, moved_to) - _refined(then, edge))[sure & seen])
-    offsets = np.concatenate(moved)
-    return 0.0 if len(offsets) == 0 else float(np.sqrt((offsets**2).mean()))
-
-
-def _nearest_peak(slopes: Array, to: NDArray[np.intp], least: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """For each point the place of the peak of at least `least` that is nearest `to` one, and whether there is any."""
-    inner = slopes[:, 1:-1]
-    peaks = (inner >= slopes[:, :-2]) & (inner >= slopes[:, 2:]) & (inner >= least[:, None])
-    gap = np.where(peaks, np.abs(np.arange(1, slopes.shape[1] - 1) - to[:, None]), np.inf)
-    return gap.argmin(1) + 1, np.asarray(peaks.any(1))
-
-
-def _slopes(picture: Array, points: Array, normal: Array) -> Array:
-    """(points, places): how steep the picture is along the normal, every half pixel to both sides."""
-    steps = np.arange(-REACH - 1, REACH + 1.5, 0.5)
-    places = points[:, None, :] + steps[None, :, None] * normal
-    profile = map_coordinates(picture, [places[..., 1], places[..., 0]], order=1, mode="nearest")
-    return np.abs(profile[:, 2:] - profile[:, :-2])
-
-
-def _refined(slopes: Array, at: NDArray[np.intp]) -> Array:
-    """Pixels along the normal of the peaks `at`, by a parabola through each and its neighbours."""
-    rows = np.arange(len(slopes))
-    before, peak, after = slopes[rows, at - 1], slopes[rows, at], slopes[rows, at + 1]
-    curve = before - 2 * peak + after
-    sub = np.where(curve < 0, 0.5 * (before - after) / np.where(curve < 0, curve, -1.0), 0.0)
-    return (at + np.clip(sub, -1, 1)) / 2

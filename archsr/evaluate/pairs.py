@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,10 @@ _MARKS = re.compile(r"([_-]?(SRF_?\d|x\d|hr|lr|gt|lq|bicubic))+$", re.IGNORECASE
 
 @dataclass(frozen=True)
 class Pair:
-    """One picture: `lq` and `gt` uint8 (3, h, w), its number in the whole set, key, scene and tags."""
+    """One picture: `lq` and `gt` uint8 (3, h, w), its number in the whole set, key, scene and tags.
+
+    `recipe`: by which it was degraded, as stored; None where there is none.
+    """
 
     number: int
     key: str
@@ -34,6 +38,7 @@ class Pair:
     tags: tuple[str, ...]
     lq: Tensor
     gt: Tensor
+    recipe: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ class ShardPairs:
     def read(self, numbers: list[int]) -> Iterator[Pair]:
         """The pairs with these numbers."""
         for pair in pairs_at(self.place, self._manifest.splits[self.split], numbers):
-            yield Pair(pair.number, pair.sample.key, pair.sample.scene, pair.sample.tags, pair.lq, pair.gt)
+            yield Pair(pair.number, pair.sample.key, pair.sample.scene, pair.sample.tags, pair.lq, pair.gt,
+                       pair.recipe)  # fmt: skip
 
     def check(self) -> None:
         """Raise `UserError` where the split has no fixed pairs or a tar is cut short."""

@@ -9,6 +9,7 @@ from typing import Any
 from archsr.evaluate.suite import Scores
 from archsr.evaluate.summary import (
     breakdowns,
+    by_difficulty,
     by_strength,
     by_tag,
     difference,
@@ -101,6 +102,7 @@ def as_json(scores: Scores, *, protocol: str, judged: Mapping[str, str]) -> str:
         "differences": {name: _findings(scores, name) for name in scores.challengers},
         "by_tag": {tag: _summary(part) for tag, part in by_tag(scores).items()},
         "by_strength": {name: _summary(part) for name, part in by_strength(scores).items()},
+        "by_difficulty": {name: _summary(part) for name, part in by_difficulty(scores).items()},
         "pictures": [asdict(row) for row in scores.rows],
         "missing": scores.missing,
     }

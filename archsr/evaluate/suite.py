@@ -1,9 +1,8 @@
 """Every model on the same fixed pixels: restored once, measured, and the figures of all processes put together."""
 
-import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +10,8 @@ from tqdm import tqdm
 
 from archsr.evaluate.contenders import Contender
 from archsr.evaluate.measures import NAN, Measure
-from archsr.evaluate.pairs import Pair, Pairs, reduced
+from archsr.evaluate.pairs import Pair, Pairs
+from archsr.evaluate.strata import difficulty_of, strength_of
 from archsr.images import to_float
 from archsr.world import World
 
@@ -23,7 +23,7 @@ _TOGETHER = 16  # pictures of each process between two meetings: no process is e
 class Row:
     """One picture: its number, key, scene and tags, and `values[model][measure]`; the model `gt` is the original.
 
-    `fidelity`: PSNR in dB of the input against MATLAB's bicubic reduction of the original: how little it was degraded.
+    `strength`: how much its recipe degrades, in levels; `difficulty`: PSNR of a bicubic enlargement, in dB (strata.py).
     """
 
     number: int
@@ -31,7 +31,8 @@ class Row:
     scene: str
     values: dict[str, dict[str, float]]
     tags: tuple[str, ...] = ()
-    fidelity: float = NAN
+    strength: float = NAN
+    difficulty: float = NAN
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ def evaluate(
 
     Each picture is restored by itself, so that the number of processes changes no digit. `baseline`: the name of the
     model that the others are compared with, the last but one by default. `look` is shown each pair and what the models
-    made of it. `brief`: the bar of a validation, which only a terminal shows. Raises `GivenUpError` on all ranks where
-    `given_up`, asked before each image, said so on any.
+    made of it. `brief`: a validation: only a terminal shows its bar, and its rows have no strength and no difficulty.
+    Raises `GivenUpError` on all ranks where `given_up`, asked before each image, said so on any.
     """
     world = world or World()
     numbers = pairs.numbers()
@@ -100,7 +101,7 @@ def evaluate(
         for pair in pairs.read(part[world.rank :: world.size]):
             if given_up():
                 break
-            own.append(measured(pair, contenders, measures, scale=pairs.scale, look=look))
+            own.append(measured(pair, contenders, measures, scale=None if brief else pairs.scale, look=look))
             bar.update(world.size)
         shares = world.gather(None if given_up() else own)  # all ranks
         if any(share is None for share in shares):
@@ -118,39 +119,24 @@ def measured(
     contenders: Sequence[Contender],
     measures: Sequence[Measure],
     *,
-    scale: int,
+    scale: int | None,
     look: Callable[[Pair, Mapping[str, Tensor]], None] = _no_look,
 ) -> Row:
-    """One image restored by every model."""
+    """One image restored by every model; without a scale its strength and difficulty are not taken."""
     lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
     made = {c.name: quantised(c.restore(lq)) for c in contenders}
     look(pair, made)
     values = {name: _figures(sr, gt, lq, measures) for name, sr in made.items()}
     values["gt"] = {m.name: NAN if m.needs_gt else m.of(gt, gt, lq) for m in measures}
-    return Row(pair.number, pair.key, pair.scene, values, pair.tags, _fidelity(pair, scale))
+    row = Row(pair.number, pair.key, pair.scene, values, pair.tags)
+    if scale is None:
+        return row
+    strength = NAN if pair.recipe is None else strength_of(pair.recipe)
+    return replace(row, strength=strength, difficulty=difficulty_of(pair.gt, scale))
 
 
 def _figures(sr: Tensor, gt: Tensor, lq: Tensor, measures: Sequence[Measure]) -> dict[str, float]:
     return {m.name: m.of(sr, gt, lq) for m in measures}
-
-
-def _fidelity(pair: Pair, scale: int) -> float:
-    clean = torch.from_numpy(reduced(pair.gt.permute(1, 2, 0).numpy(), scale)).permute(2, 0, 1)
-    error = float(((clean.double() - pair.lq.double()) ** 2).mean())
-    return float("inf") if error == 0 else float(10 * torch.log10(torch.tensor(255.0**2 / error, dtype=torch.float64)))
-
-
-def thirds(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The pictures by how much they were degraded: three groups of equal size, or none where all are alike."""
-    known = [r.fidelity for r in rows]
-    if len(rows) < 6 or len(set(known)) < 3:
-        return {}
-    low, high = statistics.quantiles(known, n=3)
-    return {
-        f"strong (below {low:.1f} dB)": [r for r in rows if r.fidelity < low],
-        f"middle ({low:.1f} to {high:.1f} dB)": [r for r in rows if low <= r.fidelity < high],
-        f"mild (from {high:.1f} dB)": [r for r in rows if r.fidelity >= high],
-    }
 
 
 def quantised(picture: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from archsr.evaluate.contenders import INTERPOLATIONS
 from archsr.evaluate.measures import Measure
 from archsr.evaluate.statistics import FEWEST_SCENES, INCONCLUSIVE, Difference, paired
-from archsr.evaluate.suite import Row, Scores, thirds
+from archsr.evaluate.strata import DIFFICULTY, STRENGTH, thirds
+from archsr.evaluate.suite import Row, Scores
 from archsr.evaluate.verdicts import NONE, NOT_TESTED, Finding, by_scene, findings, why_none
 from archsr.evaluate.words import GROUND_TRUTH, about, listed
 
@@ -144,7 +145,8 @@ def rivals(scores: Scores) -> list[str]:
 
 def breakdowns(scores: Scores) -> list[tuple[str, dict[str, Scores]]]:
     """By what the pictures fall into more than one group, and the groups."""
-    found = [("tag", by_tag(scores)), ("strength of the degradation", by_strength(scores))]
+    found = [("tag", by_tag(scores)), ("strength of the degradation", by_strength(scores)),
+             ("difficulty of the photograph", by_difficulty(scores))]  # fmt: skip
     return [(head, parts) for head, parts in found if len(parts) > 1]
 
 
@@ -159,8 +161,13 @@ def by_tag(scores: Scores) -> dict[str, Scores]:
 
 
 def by_strength(scores: Scores) -> dict[str, Scores]:
-    """The pictures by how much they were degraded."""
-    return _of(scores, thirds(scores.rows))
+    """The pictures by how much their recipes degrade; none where no recipe is stored."""
+    return _of(scores, thirds(scores.rows, lambda row: row.strength, STRENGTH))
+
+
+def by_difficulty(scores: Scores) -> dict[str, Scores]:
+    """The pictures by how well bicubic interpolation does on a clean reduction of them."""
+    return _of(scores, thirds(scores.rows, lambda row: row.difficulty, DIFFICULTY))
 
 
 def _of(scores: Scores, parts: Mapping[str, list[Row]]) -> dict[str, Scores]:

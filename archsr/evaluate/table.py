@@ -12,11 +12,14 @@ from archsr.evaluate.words import GROUND_TRUTH
 
 
 def write_table(path: Path, scores: Scores) -> None:
-    """Columns: picture, scene, tags, fidelity (dB), model, title, and the measures; NaN where one was not taken."""
+    """Columns: picture, scene, tags, strength (levels), difficulty (dB), model, title, and the measures.
+
+    NaN where a figure was not taken.
+    """
     titles = {**dict(scores.contenders), "gt": GROUND_TRUTH}
     rows: list[dict[str, Any]] = [
-        {"picture": row.key, "scene": row.scene, "tags": list(row.tags), "fidelity": row.fidelity, "model": name,
-         "title": titles[name], **values}
+        {"picture": row.key, "scene": row.scene, "tags": list(row.tags), "strength": row.strength,
+         "difficulty": row.difficulty, "model": name, "title": titles[name], **values}
         for row in scores.rows for name, values in row.values.items()
     ]  # fmt: skip
     with replacing(path) as temporary:

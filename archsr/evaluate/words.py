@@ -53,7 +53,7 @@ _ABOUT = {
     ),
     "dists": About("as LPIPS, more tolerant of texture that is drawn anew"),
     "lines": About(
-        "of straight edges: the harmonic mean of those kept and those not invented, less where they are out of place"
+        "of straight edges: the harmonic mean of those kept and those not invented, less where they wave"
     ),
     "lines_kept": About(
         "the share of the photograph's straight edges that the result has, too",
@@ -64,16 +64,13 @@ _ABOUT = {
         3, "invents fewer lines", "invents more lines",
     ),
     "lines_bend": About(
-        "how far straight edges are from their places, in pixels",
+        "how far straight edges wave about a straight line, in pixels; blur, sharpness, contrast and a shift of "
+        "the whole do not count, nor do edges that cannot be seen any more",
         2, "bends lines less", "bends lines more",
     ),
-    "repetition": About(
-        "where parts of the photograph are alike (windows of a façade), by how much more the result's differ, in "
-        "levels of 255",
-        2, "draws alike what is alike", "draws differently what is alike",
-    ),
     "colour": About(
-        "how far mean colours are from the photograph's, in CIEDE2000: 1 is just visible",
+        "how far the mean colours of places (squares of 32 pixels) are from the photograph's, in CIEDE2000: 1 is "
+        "just visible",
         2, "is truer in colour", "is less true in colour",
     ),
     "false_texture": About(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import numpy as np
 import torch
@@ -236,12 +237,13 @@ def _die_later(number: int, frame: object) -> None:  # noqa: ARG001 - the signat
 
 @dataclass(frozen=True)
 class EvalPair:
-    """One fixed pair: `number` in the split, its entry, `lq` and `gt` uint8 (3, h, w)."""
+    """One fixed pair: `number` in the split, its entry, `lq` and `gt` uint8 (3, h, w), and its recipe if stored."""
 
     number: int
     sample: mf.Sample
     lq: Tensor
     gt: Tensor
+    recipe: dict[str, Any] | None = None
 
 
 def eval_pairs(
@@ -259,7 +261,7 @@ def pairs_at(folder: Place, split: mf.Split, numbers: Sequence[int]) -> Iterator
         for number in numbers:
             shard = bisect_right(starts, number) - 1
             sample, lq, gt = read_pair(reader, shard, number - starts[shard])
-            yield EvalPair(number, sample, lq, gt)
+            yield EvalPair(number, sample, lq, gt, reader.about(shard, sample).get("recipe"))
     finally:
         reader.close()
 

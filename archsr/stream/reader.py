@@ -1,8 +1,10 @@
 """Reading samples out of tars by offset, each verified against the manifest."""
 
+import json
 import os
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,6 +54,12 @@ class ShardReader:
             raise
         except Exception as error:  # whatever a decoder raises, it is this sample that it was about
             raise UserError(f"{path}: {sample.key} cannot be decoded: {type(error).__name__}: {error}") from error
+
+    def about(self, shard: int, sample: mf.Sample) -> dict[str, Any]:
+        """What is stored beside the images of a sample: of fixed pairs also their recipe. Empty where nothing is."""
+        if (place := sample.members.get("json")) is None:
+            return {}
+        return json.loads(bytes(self._bytes(shard, place, sample.key)))
 
     def _bytes(self, shard: int, place: mf.Member, key: str) -> bytes | memoryview:
         """Good until the next call."""

@@ -21,6 +21,7 @@ from archsr.evaluate.seeds_pooled import groups_of
 from archsr.evaluate.strength import blend
 from archsr.evaluate.unjudged import chose_by
 from archsr.models.blend import blended
+from archsr.stream.reader import ShardReader
 from archsr.upscale.upscaler import open_model
 
 
@@ -56,7 +57,7 @@ def test_every_file_is_there_and_says_the_same(run, tmp_path):
     first = plain["pictures"][0]
     [row] = [r for r in table if r["picture"] == first["key"] and r["model"] == "fine-tuned"]
     assert row["psnr"] == first["values"]["fine-tuned"]["psnr"]
-    assert row["fidelity"] == first["fidelity"]
+    assert (row["strength"], row["difficulty"]) == (first["strength"], first["difficulty"])
     for name in ("comparison", "differences"):
         Image.open(folder / f"{name}.png").verify()
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
@@ -80,6 +81,19 @@ def test_a_run_against_itself_cannot_be_told(run, tmp_path):
     found = json.loads((folder / "scores.json").read_text())["differences"]["same"]
     assert found["psnr"]["mean"] == 0
     assert {m["verdict"] for m in found.values()} == {"no verdict"}
+
+
+def test_pairs_without_a_stored_recipe_say_so(run, tmp_path, monkeypatch):
+    """As pairs from disk have none, and those of former datasets."""
+    monkeypatch.setattr(ShardReader, "about", lambda *_: {})
+    for name in ("architecture", "perceptual"):
+        monkeypatch.setattr(f"archsr.evaluate.card.{name}", list)
+    folder = evaluate_models(Question((str(run),), split="val", limit=1), out=tmp_path / "card")
+    said = "strength of the degradation could not be computed: no recipe is stored with these pairs"
+    assert said in (folder / "report.md").read_text()
+    [picture] = json.loads((folder / "scores.json").read_text())["pictures"]
+    assert picture["strength"] is None
+    assert picture["difficulty"] > 0
 
 
 def test_the_line_between_original_and_run(run, tmp_path):

@@ -33,7 +33,12 @@ CAMERA = [
     "-GPSLongitudeRef=E", "-ISO=100", "-ExposureTime=1/250", "-FNumber=8", "-LensModel=35mm",
 ]  # fmt: skip
 WRITTEN = ["-XMP-dc:Title=Town hall", "-XMP-dc:Creator=A. Photographer"]
-CORNERS = [(200, 40, 40), (40, 180, 40), (40, 40, 200), (200, 200, 60)]  # top left, top right, bottom left, bottom right
+CORNERS = [
+    (200, 40, 40),
+    (40, 180, 40),
+    (40, 40, 200),
+    (200, 200, 60),
+]  # top left, top right, bottom left, bottom right
 
 
 def drawn():
@@ -73,12 +78,19 @@ class Made:
 
     def jpeg(self, name, *options, turn=1, profile=None, tags=(), cjpeg=()):
         path, plain = self.folder / name, self.folder / "plain.ppm"
-        stored = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}[turn]
+        stored = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}[
+            turn
+        ]
         (drawn() if stored is None else drawn().transpose(stored)).save(plain)
         sh("cjpeg", "-quality", 95, *cjpeg, "-outfile", path, plain)
         if options:
             sh("convert", path, *options, path)
-        tagged(path, *tags, *([f"-icc_profile<={profile}"] if profile else []), *([f"-Orientation#={turn}"] if turn > 1 else []))
+        tagged(
+            path,
+            *tags,
+            *([f"-icc_profile<={profile}"] if profile else []),
+            *([f"-Orientation#={turn}"] if turn > 1 else []),
+        )
         return path
 
     def magick(self, name, *options, tags=()):
@@ -111,7 +123,10 @@ def phones(m):
 
 
 def cameras(m):
-    yield "camera JPEG, 4:2:2, sRGB", m.jpeg("camera.jpg", profile=m.srgb, tags=[*CAMERA, *WRITTEN], cjpeg=["-sample", "2x1"])
+    yield (
+        "camera JPEG, 4:2:2, sRGB",
+        m.jpeg("camera.jpg", profile=m.srgb, tags=[*CAMERA, *WRITTEN], cjpeg=["-sample", "2x1"]),
+    )
     yield "camera JPEG, grey", m.jpeg("grey.jpg", "-colorspace", "Gray", tags=CAMERA)
     yield "camera JPEG, 4:4:4, wide profile", m.jpeg("wide.jpg", profile=m.wide, tags=CAMERA, cjpeg=["-sample", "1x1"])
     for bits in (8, 16):
@@ -133,13 +148,22 @@ def scanners(m):
         path = m.folder / f"{name.replace(' ', '_')}.tif"
         sh("tiffcp", *option, plain, path)
         yield name, path
-    yield "PNG, 16 bits, 600 dpi", m.magick("p16.png", "-depth", 16, "-density", 600, "-define", "png:bit-depth=16", tags=CAMERA[:5])
+    yield (
+        "PNG, 16 bits, 600 dpi",
+        m.magick("p16.png", "-depth", 16, "-density", 600, "-define", "png:bit-depth=16", tags=CAMERA[:5]),
+    )
 
 
 def editors(m):
     yield "PNG, palette", m.magick("palette.png", "-type", "Palette", tags=WRITTEN)
-    yield "PNG, transparency, profile, XMP", m.magick("rgba.png", "-alpha", "set", "-profile", m.wide, tags=[*CAMERA, *WRITTEN])
-    yield "PNG, 16 bits, transparency", m.magick("rgba16.png", "-alpha", "set", "-depth", 16, "-define", "png:bit-depth=16")
+    yield (
+        "PNG, transparency, profile, XMP",
+        m.magick("rgba.png", "-alpha", "set", "-profile", m.wide, tags=[*CAMERA, *WRITTEN]),
+    )
+    yield (
+        "PNG, 16 bits, transparency",
+        m.magick("rgba16.png", "-alpha", "set", "-depth", 16, "-define", "png:bit-depth=16"),
+    )
     yield "PNG, interlaced", m.magick("adam7.png", "-interlace", "PNG", tags=WRITTEN)
     path = m.folder / "e.webp"
     sh("cwebp", "-quiet", "-lossless", m.base, "-o", path)
@@ -178,10 +202,19 @@ def compared(source, target):
     rgb = image if image.interpretation in ("srgb", "rgb16") else image.colourspace("srgb")
     values = rgb.numpy().astype(float) / (257 if rgb.format == "ushort" else 1)
     height, width = values.shape[:2]
-    spots = [values[height * (1 + 2 * t) // 4, width * (1 + 2 * s) // 4][:3] for t, s in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    spots = [
+        values[height * (1 + 2 * t) // 4, width * (1 + 2 * s) // 4][:3] for t, s in ((0, 0), (0, 1), (1, 0), (1, 1))
+    ]
     upright = width > height and after.get("Orientation", 1) in (0, 1) and _alike(spots)
     depth = 16 if image.format == "ushort" else 8
-    return len(there) - len(lost), len(there), lost, (before.get("ProfileDescription"), after.get("ProfileDescription")), depth, upright
+    return (
+        len(there) - len(lost),
+        len(there),
+        lost,
+        (before.get("ProfileDescription"), after.get("ProfileDescription")),
+        depth,
+        upright,
+    )
 
 
 def _alike(spots):
@@ -224,7 +257,9 @@ def main():
                            *([f"{depth} bits of {deep}"] if depth < (deep if ending in ("png", "tif") else 8) else []),
                            *([] if upright or "black and white" in name else ["not upright"])]  # fmt: skip
                     wrong += bool(bad)
-                    cells.append("; ".join(bad) or f"{kept}/{there} tags, {'profile, ' if had and has else ''}{depth} bits")
+                    cells.append(
+                        "; ".join(bad) or f"{kept}/{there} tags, {'profile, ' if had and has else ''}{depth} bits"
+                    )
                 print(f"| {name} | {' | '.join(cells)} |", flush=True)
     print(f"{wrong} wrong")
     return bool(wrong)

@@ -1,8 +1,12 @@
-"""What each measure of architecture sees of each planted distortion, on a drawn façade and on photographs. Prints.
+"""What each measure of architecture sees of each planted distortion: means over photographs of a folder. Prints.
 
-python tests/measure/measure_architecture.py [PHOTO ...]
+python tests/measure/measure_architecture.py FOLDER [IMAGES]
+
+Of all photographs so many (10) are taken, evenly spread, and of each the middle 512 × 384 pixels. Beside each row of
+figures stands, in per cent, how far the last is from perfect, of how far the measure's own kind is at its last.
 """
 
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -13,25 +17,52 @@ from planted import KINDS, facade
 
 from archsr.evaluate.architecture import architecture
 from archsr.images import pixels_to_tensor, read_photo
+from archsr.stream.loader import spread
 
-STRENGTHS = (0.0, 0.25, 0.5, 1.0)
+OWN = {"lines": "wobble", "lines_kept": "lost places", "lines_invented": "added lines", "lines_bend": "wobble",
+       "colour": "two casts", "false_texture": "texture", "consistency": "stains"}  # fmt: skip
 
 
-def table(name, gt):
-    measures = architecture()
-    lq = F.interpolate(gt, scale_factor=0.25, mode="area")
-    print(f"\n{name}, {gt.shape[3]} × {gt.shape[2]}: each figure at strengths {', '.join(map(str, STRENGTHS))}\n")
+def photographs():
+    """The pixels of the images, or the drawn façade where no folder is given."""
+    if len(sys.argv) < 2:
+        return [facade()]
+    files = sorted(p for p in Path(sys.argv[1]).rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
+    found = [read_photo(files[n]).pixels for n in spread(len(files), int(sys.argv[2]) if sys.argv[2:] else 10)]
+    return [middle(pixels_to_tensor(p)) for p in found]
+
+
+def middle(picture):
+    height, width = (min(n, side) // 4 * 4 for n, side in zip(picture.shape[2:], (384, 512), strict=True))
+    top, left = (picture.shape[2] - height) // 2, (picture.shape[3] - width) // 2
+    return picture[:, :, top : top + height, left : left + width]
+
+
+def main():
+    images, measures = photographs(), architecture()
+    values = {kind: [[[] for _ in measures] for _ in amounts] for kind, (_, amounts) in KINDS.items()}
+    spent = 0.0
+    for gt in images:
+        lq = F.interpolate(gt, scale_factor=0.25, mode="area")
+        for kind, (distort, amounts) in KINDS.items():
+            for amount, found in zip(amounts, values[kind], strict=True):
+                sr, began = distort(gt, amount), time.process_time()
+                for measure, figures in zip(measures, found, strict=True):
+                    if (figure := measure.of(sr, gt, lq)) == figure:
+                        figures.append(figure)
+                spent += time.process_time() - began
+    means = {k: [[statistics.fmean(f) if f else float("nan") for f in at] for at in v] for k, v in values.items()}
+    print(f"means of {len(images)} images\n")
     print("| distortion | " + " | ".join(m.title for m in measures) + " |\n|---|" + "---|" * len(measures))
-    began = time.perf_counter()
-    for kind, distort in KINDS.items():
-        rows = [[m.of(distorted, gt, lq) for m in measures] for s in STRENGTHS for distorted in [distort(gt, s)]]
-        cells = [" ".join(f"{row[n]:.2f}" for row in rows) for n in range(len(measures))]
-        print(f"| {kind} | " + " | ".join(cells) + " |")
-    spent = (time.perf_counter() - began) / len(KINDS) / len(STRENGTHS)
-    print(f"\n{spent / (gt.shape[2] * gt.shape[3] / 1e6):.2f} s per megapixel, distortion included")
+    for kind, (_, amounts) in KINDS.items():
+        cells = []
+        for n, measure in enumerate(measures):
+            perfect = 1.0 if measure.higher_is_better else 0.0
+            share = abs(means[kind][-1][n] - perfect) / abs(means[OWN[measure.name]][-1][n] - perfect)
+            cells.append(" ".join(f"{at[n]:.2f}" for at in means[kind]) + f" ({share:.0%})")
+        print(f"| {kind} {', '.join(f'{a:g}' for a in amounts)} | " + " | ".join(cells) + " |")
+    pixels = sum(gt.shape[2] * gt.shape[3] for gt in images) * sum(len(a) for _, a in KINDS.values())
+    print(f"\n{spent / pixels * 1e6:.2f} s of processor time per megapixel")
 
 
-table("drawn façade", facade())
-for path in sys.argv[1:]:
-    pixels = read_photo(Path(path)).pixels
-    table(Path(path).name, pixels_to_tensor(pixels[: pixels.shape[0] // 4 * 4, : pixels.shape[1] // 4 * 4]))
+main()
