@@ -27,10 +27,10 @@ class Page:
         self.work = Work(desk, visits)
         self._visits, self._shelf = visits, desk.shelf
 
-    async def come(self, key: str) -> list[Any]:
+    async def come(self, key: str, request: gr.Request) -> list[Any]:
         """Everything that the visit has, for a page that has just been opened."""
-        visit = self._visits.of(key)
-        return [visit.photos if visit else [], *_view(visit or Visit(), "", self.work)]
+        visit = self._visits.found(key, visitor_of(request))
+        return [visit.photos if visit else gr.skip(), *_view(visit or Visit(), "", self.work)]
 
     async def keep(self, files: list[Upload], key: str, request: gr.Request) -> Any:  # noqa: ANN401 - or gradio's sign
         """Remember the photographs in the box; the browser is told the key of a new visit."""
@@ -79,17 +79,17 @@ class Page:
             visit.failed = str(error)
         return [visit.key, *_view(visit, "", self.work)]
 
-    async def cancel(self, key: str) -> list[Any]:
+    async def cancel(self, key: str, request: gr.Request) -> list[Any]:
         """End what goes on."""
-        visit = self._visits.of(key)
+        visit = self._visits.found(key, visitor_of(request))
         if visit is not None and visit.task is not None:
             visit.task.cancel()
             await _ended(visit)
         return _view(visit or Visit(), "", self.work)
 
-    async def look(self, key: str, known: str) -> list[Any]:
+    async def look(self, key: str, known: str, request: gr.Request) -> list[Any]:
         """How far it is."""
-        return _view(self._visits.of(key) or Visit(), known, self.work)
+        return _view(self._visits.found(key, visitor_of(request)) or Visit(), known, self.work)
 
     async def choose(self, key: str, number: int | None, left: str, right: str) -> list[Any]:
         """Another photograph, or others of its pictures."""

@@ -81,10 +81,14 @@ class Visits:
             visit.look()
         return visit
 
-    def at(self, key: object, page: str) -> Visit:
-        """The visit with this key, or that of a page which has not been told its key yet, or a new one."""
+    def found(self, key: object, page: str) -> Visit | None:
+        """The visit with this key, or that of a page which has not been told its key yet."""
         told_soon = (v for v in self._all.values() if page and v.page == page)
-        return self.of(key) or next(told_soon, None) or self.new(page)
+        return self.of(key) or next(told_soon, None)
+
+    def at(self, key: object, page: str) -> Visit:
+        """As `found`, or a new one."""
+        return self.found(key, page) or self.new(page)
 
     def new(self, page: str = "") -> Visit:
         """Another visit, begun by a page; the one that was not seen for longest makes room."""
