@@ -26,11 +26,15 @@ class Desk:
     worker: Worker
 
     async def done(self, request: gr.Request, run: Callable[[Job[T]], T], tell: Callable[[float, int], None]) -> T:
+        """As `done_for` the one who sent a request."""
+        return await self.done_for(visitor_of(request), run, tell)
+
+    async def done_for(self, visitor: str, run: Callable[[Job[T]], T], tell: Callable[[float, int], None]) -> T:
         """Let the worker `run`; `tell` hears the share that is done and how many jobs come before.
 
-        A visitor who cancels or leaves ends it at its next report.
+        A visitor who cancels or leaves ends it at its next report, and so does what `tell` raises.
         """
-        job = self.worker.submit(visitor_of(request), run)
+        job = self.worker.submit(visitor, run)
         waiting = asyncio.wrap_future(job.future)
         try:
             while not waiting.done():

@@ -76,13 +76,27 @@ def _short(source: str) -> str:
 
 
 class Shelf:
-    """Opened models, at most `most` of them. Used by the one worker only: not locked."""
+    """Opened models, at most `most` of them. `get` is used by the one worker only: not locked."""
 
     def __init__(self, offers: Sequence[Offer], *, devices: Sequence[torch.device], most: int) -> None:
         self.offers = {offer.name: offer for offer in offers}
-        self._devices = list(devices)
+        self.devices = list(devices)
         self._most = most
         self._held: OrderedDict[_Key, Upscaler] = OrderedDict()
+        self._scales: dict[tuple[str, float], int] = {}
+
+    def scale_of(self, name: str) -> int | None:
+        """How many times larger a model makes a side; None for one that cannot be opened. On any thread."""
+        offer = self.offers.get(name)
+        if offer is None:
+            return None
+        try:
+            key = (name, _age(offer.source))
+            if key not in self._scales:
+                self._scales[key] = open_model(offer.source)[0].scale
+        except UserError:
+            return None
+        return self._scales[key]
 
     def get(self, name: str, *, strength: float = 1.0, tile: int | None = None) -> Upscaler:
         """The model, `strength` of the way from what its run began with to what it found best (only runs have both).
@@ -98,7 +112,7 @@ class Shelf:
             self._make_room(name, strength)
             share = strength * strength_of(offer.source) if strength != 1 else None
             net, _ = open_model(offer.source, strength=share)
-            self._held[key] = Upscaler(net, devices=self._devices, precision="auto")
+            self._held[key] = Upscaler(net, devices=self.devices, precision="auto")
         self._held.move_to_end(key)
         upscaler = self._held[key]
         upscaler.tile = tile

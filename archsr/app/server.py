@@ -24,9 +24,16 @@ from archsr.upscale.devices import devices_of
 
 if TYPE_CHECKING:
     import gradio as gr
+    from starlette.routing import Route
 
+# gradio asks for words that none of its languages has, and then shows their key
+_WORDS = {"common.upload": "Add files"}
 _CSS = """
 footer { justify-content: center }
+.secondary-wrap input { padding-right: 28px !important; text-overflow: ellipsis }
+.plain .html-container { padding: 0 !important }
+.invitation { opacity: 0.75 }
+.invitation p { font-size: 13px !important }
 .card table { display: block; overflow-x: auto; font-size: 13px }
 .card :is(th, td) { white-space: nowrap; word-break: normal }
 """
@@ -73,9 +80,9 @@ def served(settings: Settings) -> Generator[str]:
         _set_up_vips()
         _set_up_gradio(storage)
         shelf = Shelf(offers, devices=devices, most=settings.limits.models)
-        blocks = _pages(settings, storage, shelf, worker)
+        blocks, routes = _pages(settings, storage, shelf, worker)
         with redirect_stderr(Shortened(sys.stderr)):  # gradio's tracebacks quote what was sent
-            yield _launch(blocks, settings, storage)
+            yield _launch(blocks, settings, storage, routes)
             blocks.close(verbose=False)
     finally:
         worker.close()
@@ -94,33 +101,40 @@ def _set_up_gradio(storage: Storage) -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
-def _pages(settings: Settings, storage: Storage, shelf: Shelf, worker: Worker) -> "gr.Blocks":
+def _pages(settings: Settings, storage: Storage, shelf: Shelf, worker: Worker) -> "tuple[gr.Blocks, list[Route]]":
+    """The pages, and what they fetch besides gradio's own."""
     import gradio as gr
 
     from archsr.app.cards_tab import add_cards_tab
     from archsr.app.desk import Desk
+    from archsr.app.routes import page_routes
     from archsr.app.runs_tab import add_runs_tab
     from archsr.app.trial_tab import add_trial_tab
     from archsr.app.upscale_tab import add_upscale_tab
+    from archsr.app.visits import Visits
 
     desk = Desk(settings.limits, storage, shelf, worker)
+    visits = Visits(most=4 * settings.limits.waiting, keep=settings.limits.keep)
     with gr.Blocks(title="archsr", analytics_enabled=False, fill_width=True) as blocks:
         gr.Markdown("# archsr\nReal-ESRGAN, fine-tuned for photographs of architecture")
         with gr.Tab("Upscale"):
-            add_upscale_tab(desk)
+            add_upscale_tab(desk, visits, blocks)
         with gr.Tab("Compare"):
             add_trial_tab(desk)
         with gr.Tab("Score cards"):
             add_cards_tab(desk, settings.runs, blocks)
         with gr.Tab("Runs"):
             add_runs_tab(desk, settings.runs, blocks)
-    return blocks.queue(max_size=settings.limits.waiting, default_concurrency_limit=8)
+    waiting = settings.limits.waiting
+    return blocks.queue(max_size=waiting, default_concurrency_limit=8), page_routes(storage, visits)
 
 
-def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage) -> str:
+def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage, routes: "list[Route]") -> str:
+    from gradio import I18n
     from gradio.themes import Default
     from starlette.middleware import Middleware
 
+    from archsr.app import viewer, visit_words
     from archsr.app.guard import Guard
     from archsr.app.welcome import Door
 
@@ -142,7 +156,8 @@ def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage) -> str:
         quiet=True,
         show_error=False,
         theme=theme,
-        css=_CSS,
+        css=_CSS + viewer.CSS + visit_words.CSS,
+        i18n=I18n(en=_WORDS),
         footer_links=["api"],
         run_history=False,
         max_file_size=settings.limits.size,
@@ -151,7 +166,7 @@ def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage) -> str:
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
-        app_kwargs={"middleware": [guard]},
+        app_kwargs={"middleware": [guard], "routes": routes},
     )
     blocks.server.config.http_protocol_class = ImpatientProtocol  # of every line from now on
     return address

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -82,41 +83,89 @@ def enlarged(page, path):
     page.get_by_text("1 ready").wait_for(timeout=60_000)
 
 
-def test_upload_slider_and_download(page, photo):
+def loaded(page):
+    """All pictures of the comparison, when they are there."""
+    page.wait_for_function(
+        "(all => all.length && all.every(i => i.complete && i.naturalWidth))"
+        "([...document.querySelectorAll('.viewer img')])"
+    )
+    return page.locator(".viewer img")
+
+
+def places(page):
+    return loaded(page).evaluate_all("all => all.map(i => [i.style.left, i.style.top])")
+
+
+def test_upload_sizes_and_download(page, photo):
     enlarged(page, photo)
-    pictures = page.locator(".crisp:visible img")
-    sync_api.expect(pictures).to_have_count(2)
-    pictures.first.scroll_into_view_if_needed()
-    page.wait_for_function("[...document.querySelectorAll('.crisp img')].every(i => i.complete && i.naturalWidth)")
-    shown = pictures.evaluate_all("all => all.map(i => [i.naturalWidth, i.naturalHeight])")
-    assert shown == [[640, 480]] * 2, "both sides have the size of the result, pixel by pixel"
+    page.get_by_text("160 × 120, ").first.wait_for()
+    page.get_by_text("→ 640 × 480, ").first.wait_for()
     with page.expect_download() as caught:
-        page.locator("a[download]:visible").last.click()  # the first is what was sent
-    assert caught.value.suggested_filename == "façade 1.jpg"
+        page.get_by_role("link", name="façade 1_x4.jpg").click()
+    assert caught.value.suggested_filename == "façade 1_x4.jpg"
     assert Image.open(caught.value.path()).size == (640, 480)
+
+
+def test_at_100_percent_every_pixel_is_one_of_the_screen_and_can_be_reached(page, tmp_path):
+    path = photograph(tmp_path / "large.png", (560, 560))
+    enlarged(page, path)
+    assert loaded(page).count() == 2, "the whole of either side, small"
+    page.get_by_role("button", name="100 %", exact=True).click()
+    page.wait_for_function("document.querySelectorAll('.viewer img').length > 2")
+    shown = loaded(page).evaluate_all("all => all.map(i => [i.naturalWidth, i.width, i.naturalHeight, i.height])")
+    assert all(w == drawn and h == high for w, drawn, h, high in shown)
+    assert len(shown) < 2 * 25, "only what is seen is fetched"
+    stage = page.locator(".viewer .stage")
+    stage.focus()
+    before = places(page)
+    page.keyboard.press("ArrowRight")
+    moved = places(page)
+    assert moved != before
+    stage.hover(position={"x": 40, "y": 60})
+    page.mouse.down()
+    page.mouse.move(200, 300)
+    page.mouse.up()
+    assert places(page) != moved
 
 
 def test_the_line_follows_the_arrow_keys(page, photo):
     enlarged(page, photo)
-    after = page.locator(".crisp:visible img").nth(1)
-    before = after.get_attribute("style")
-    page.get_by_role("slider", name="Line, %").or_(page.get_by_label("range slider for Line, %")).last.focus()
-    for _ in range(20):
+    left = page.locator(".viewer .plane.left")
+    before = left.get_attribute("style")
+    page.get_by_role("slider", name="Line between left and right, %").focus()
+    for _ in range(5):
         page.keyboard.press("ArrowRight")
-    sync_api.expect(after).not_to_have_attribute("style", before)
+    sync_api.expect(left).not_to_have_attribute("style", before)
 
 
-def test_the_wheel_zooms_both_sides_alike(page, photo):
-    enlarged(page, photo)
-    pictures = page.locator(".crisp:visible img")
-    pictures.first.scroll_into_view_if_needed()
-    pictures.first.hover(position={"x": 30, "y": 60})
-    for _ in range(6):
-        page.mouse.wheel(0, -200)
-    page.wait_for_timeout(500)
-    page.wait_for_function("!document.querySelector('.crisp img').style.transform.includes('scale(1)')")
-    first, second = (p.evaluate("i => i.style.transform") for p in pictures.all())
-    assert first == second
+def test_a_reload_finds_everything_again_and_nobody_else_does(page, server, browser, tmp_path):
+    drop(page, *(photograph(tmp_path / f"{n}.png", (400, 300), seed=n) for n in range(6)))
+    page.get_by_role("button", name="Enlarge").click()
+    page.get_by_text("of 6), tiny").first.wait_for(timeout=30_000)
+    page.reload()
+    page.get_by_text("6 ready").wait_for(timeout=60_000)
+    sync_api.expect(page.locator(".tabitem:visible .file-preview").first.locator("tr")).to_have_count(6)
+    page.reload()
+    with page.expect_download() as caught:
+        page.get_by_role("link", name="All 6 as one zip").click()
+    with zipfile.ZipFile(caught.value.path()) as archive:
+        assert archive.namelist() == [f"{n}_x4.png" for n in range(6)]
+    other = browser.new_page()
+    other.goto(server.url)
+    other.get_by_role("button", name="Enlarge").wait_for()
+    other.wait_for_timeout(1500)
+    assert other.get_by_text("6 ready").count() == 0
+    assert other.get_by_role("link", name="0_x4.png").count() == 0
+    other.close()
+
+
+def test_how_long_it_takes_is_said_before_and_nothing_is_labelled_with_a_key(page, photo):
+    sync_api.expect(page.get_by_role("button", name="Cancel").first).to_be_disabled()
+    sync_api.expect(page.get_by_label("Scale")).to_have_value("4× (model's own)")
+    drop(page, photo)
+    page.get_by_text("on this machine's CPU").wait_for(timeout=30_000)
+    words = page.evaluate("[...document.querySelectorAll('button')].map(b => (b.ariaLabel || b.title || b.innerText))")
+    assert [word for word in words if "." in word and " " not in word] == []
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_hostile_uploads(server, every):
         if kind == "complete":
             served.append(name)
             shown, data = download(url, answer)
-            assert Path(shown).stem == Path(safe_name(name)).stem
+            assert Path(shown).stem == Path(safe_name(name)).stem + "_x4"
             Image.open(io.BytesIO(data)).verify()
         else:
             refused.append(name)
@@ -68,5 +68,5 @@ def test_twenty_visitors_at_once_are_all_served(server):
     with ThreadPoolExecutor(20) as crowd:
         answers = list(crowd.map(visit, range(20)))
     assert [kind for kind, _ in answers] == ["complete"] * 20
-    assert [name for _, (name, _) in answers] == [f"photo {n}.png" for n in range(20)]
+    assert [name for _, (name, _) in answers] == [f"photo {n}_x4.png" for n in range(20)]
     assert len({data for _, (_, data) in answers}) == 20, "nobody has another's"

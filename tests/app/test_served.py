@@ -63,11 +63,13 @@ def refused(url, data=None, **headers):
 
 
 @pytest.mark.parametrize("name", ["façade – 1.jpg", "Haus am Ring (Süd).png", "no ending"])
-def test_the_result_is_that_of_the_command_under_the_original_name(name, client, server, network, tmp_path):
+def test_the_result_is_that_of_the_command_under_the_originals_name_and_its_scale(
+    name, client, server, network, tmp_path
+):
     photo = photograph(tmp_path / name) if "." in name else photograph(tmp_path / "x.png").rename(tmp_path / name)
     got = results(server, enlarge(client, photo))
     ending = Path(name).suffix or ".png"
-    assert list(got) == [Path(name).stem + ending]
+    assert list(got) == [f"{Path(name).stem}_x4{ending}"]
     wanted = tmp_path / f"by_command{ending}"
     assert main(["upscale", str(photo), str(wanted), "--model", str(network), "--device", "cpu"]) == 0
     assert next(iter(got.values())) == wanted.read_bytes()
@@ -79,18 +81,18 @@ def test_scale_strength_format_and_several_models(client, server, run, tmp_path)
     photo = photograph(tmp_path / "a.jpg")
     wanted = {"models": ["tiny", "small"], "scale": "1.5", "strength": 0.5, "tile": "128", "ending": "PNG"}
     got = results(server, enlarge(client, photo, **wanted))
-    assert list(got) == ["a (tiny).png", "a (small).png"]
+    assert list(got) == ["a_x1.5_tiny.png", "a_x1.5_small.png"]
     by_command = tmp_path / "by_command.png"
     options = ["--model", str(run), "--scale", "1.5", "--strength", "0.5", "--tile", "128", "--device", "cpu"]
     assert main(["upscale", str(photo), str(by_command), *options]) == 0
-    assert got["a (tiny).png"] == by_command.read_bytes()
+    assert got["a_x1.5_tiny.png"] == by_command.read_bytes()
 
 
 def test_bad_photographs_are_named_and_removed_and_the_others_are_enlarged(client, server, tmp_path):
     good, bad = photograph(tmp_path / "good.png", seed=7), tmp_path / "bad.png"
     bad.write_bytes(b"Dear Sir or Madam,\n" * 40)
     answer = enlarge(client, bad, good)
-    assert list(results(server, answer)) == ["good.png"]
+    assert list(results(server, answer)) == ["good_x4.png"]
     assert "**1 ready**" in answer[1]
     assert "`bad.png`: not a picture that can be read: a text" in answer[1]
     assert not [p for p in server.files() if p.name == "bad.png"]
@@ -147,7 +149,7 @@ def test_who_cancels_leaves_nothing_and_the_next_is_served(client, server, tmp_p
     job.cancel()
     assert "**1 ready**" in enlarge(client, small)[1]
     results_folder = {p.name for p in server.wait_for_files(server.files()) if "results" in p.parts}
-    assert "small.png" in results_folder
+    assert "small_x4.png" in results_folder
 
 
 # ---------------------------------------------------------------- compare and runs
@@ -227,6 +229,7 @@ def test_every_page_has_an_interface_with_an_example(server):
     "path",
     ["gradio_api/proxy=http://127.0.0.1:1/x", "gradio_api/vibe-code", "gradio_api/runs", "monitoring", "dev/reload",
      "gradio_api/file=/etc/passwd", "gradio_api/file=../../etc/passwd", "gradio_api/%66ile=/etc/passwd",
+     "crop/..%2f..%2fetc/whole", "crop/results/9x9/0_0", f"crop/{'0' * 32}/9x9/0_0", "zip/", f"zip/{'0' * 32}",
      "gradio_api/deep_link", "gradio_api/process_recording", "gradio_api//vibe-code", "gradio_api/file=pyproject.toml"],
 )  # fmt: skip
 def test_doors_that_are_closed(path, server):
@@ -271,6 +274,8 @@ def test_a_password_is_asked_for(network, tmp_path):
         code, _ = refused(f"{server.url}/gradio_api/info")
         assert code == 401
         assert open_to_strangers(server.url) == LOGIN_PAGE
+        for path in (f"crop/{'0' * 32}/whole", f"crop/{'0' * 32}/9x9/0_0", f"zip/{'0' * 32}"):
+            assert refused(f"{server.url}/{path}")[0] == 401
         with pytest.raises(Exception, match="Could not login"):
             Client(server.url, auth=("anyone", "wrong"), verbose=False)
         client = Client(server.url, auth=("anyone", "schlüssel"), verbose=False, download_files=False)

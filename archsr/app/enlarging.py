@@ -1,0 +1,193 @@
+"""An order: photographs through models, one after the other, each on the worker's thread; and what becomes of them."""
+
+import os
+import time
+from asyncio import to_thread
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pyvips
+
+from archsr.app.crops import detail, make_view, whole_of
+from archsr.app.desk import Desk
+from archsr.app.forecast import Speeds, computed_pixels
+from archsr.app.limits import check_count, check_upload
+from archsr.app.names import result_name, unlike
+from archsr.app.storage import touch
+from archsr.app.turns import Job
+from archsr.app.uploads import Upload
+from archsr.app.views import detail_of
+from archsr.errors import UserError
+from archsr.picture_files import BadImageError
+from archsr.upscale.picture import Wanted, upscale_picture
+from archsr.upscale.source import open_source
+
+MODELS = 4  # of one order
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a visitor wants. `scale` None: the model's own; `tile` None: what memory allows; `ending` "": the same."""
+
+    photos: Sequence[Upload]
+    models: Sequence[str]
+    scale: float | None = None
+    strength: float = 1.0
+    tile: int | None = None
+    ending: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file: width and height in pixels, and bytes. `viewed`: its folder has a view of it."""
+
+    path: Path
+    size: tuple[int, int]
+    bytes: int
+    viewed: bool = False
+    detail: Path | None = None
+
+
+@dataclass
+class Done:
+    """A photograph, and what each model made of it; or why nothing."""
+
+    name: str
+    photo: Picture | None = None
+    results: dict[str, Picture] = field(default_factory=dict[str, Picture])
+    corner: tuple[int, int] = (0, 0)
+    refused: str = ""
+
+    @property
+    def viewed(self) -> dict[str, Picture]:
+        """The models' results that can be looked at beside the photograph."""
+        return {m: p for m, p in self.results.items() if p.viewed and self.photo is not None and self.photo.viewed}
+
+
+@dataclass
+class Now:
+    """The piece of work that is being done. `began`, `told_at`: by the monotonic clock, None before it is its turn."""
+
+    name: str
+    number: int
+    model: str
+    share: float = 0.0
+    ahead: int = 0
+    pixels: int = 0
+    tiles: int = 1
+    began: float | None = None
+    told_at: float = 0.0
+
+
+def check_order(order: Order, desk: Desk) -> None:
+    """Raise `UserError` for no photograph, too many, or a number of models that is not offered."""
+    check_count(len(order.photos), desk.limits)
+    if not 1 <= len(order.models) <= MODELS:
+        raise UserError(f"choose 1 to {MODELS} models")
+
+
+async def enlarged(
+    order: Order, desk: Desk, speeds: Speeds, *, visitor: str, hear: Callable[[Now], None]
+) -> AsyncIterator[Done]:
+    """Each photograph when it is done or refused. `hear` is told often; what it raises ends the order."""
+    taken: set[str] = set()
+    for number, upload in enumerate(order.photos):
+        one = Done(upload.name)
+        try:
+            link = await to_thread(_admitted, desk, upload)
+            for model in order.models:
+                now = Now(upload.name, number, model)
+                hear(now)
+                work = partial(_enlarge, desk, speeds, order, link, one, now, taken)
+                await desk.done_for(visitor, work, partial(_tell, now, hear))
+        except BadImageError as error:
+            Path(upload).unlink(missing_ok=True)
+            one.refused = str(error)
+        except UserError as error:
+            one.refused = str(error)
+        except OSError as error:
+            one.refused = f"cannot be written: {error.strerror or error}"
+        yield one
+
+
+def _tell(now: Now, hear: Callable[[Now], None], _: float, ahead: int) -> None:
+    now.ahead = ahead
+    hear(now)
+
+
+def _admitted(desk: Desk, upload: Upload) -> Path:
+    """A link to an upload that is a usable picture. Raises `BadImageError`, and `UserError` where there is no room."""
+    path = Path(upload)
+    if desk.storage.full():
+        raise UserError("the server has no room just now; try again in some minutes")
+    check_upload(path, desk.limits)
+    touch(path)
+    link = desk.storage.new() / f"photo{Path(upload.name).suffix}"
+    os.link(path, link)
+    return link
+
+
+# ---------------------------------------------------------------- on the worker's thread
+
+
+def _enlarge(
+    desk: Desk, speeds: Speeds, order: Order, photo: Path, one: Done, now: Now, taken: set[str], job: Job[None]
+) -> None:
+    """The result, and what the page shows of it. `photo` is a link that no other visitor can remove."""
+    now.began = now.told_at = time.monotonic()
+    job.report(0)
+    try:
+        upscaler = desk.shelf.get(now.model, strength=order.strength, tile=order.tile)
+        height, width = open_source(photo, max_pixels=desk.limits.pixels).size
+        now.pixels, now.tiles = computed_pixels(upscaler, height, width)
+        speeds.measure(now.model, upscaler)
+        now.began = time.monotonic()
+        model = now.model if len(order.models) > 1 else ""
+        name = result_name(one.name, order.scale or upscaler.scale, ending=order.ending, model=model)
+        target = desk.storage.new() / unlike(name, taken)
+        wanted = Wanted(order.scale, max_pixels=desk.limits.pixels)
+        upscale_picture(photo, target, upscaler, wanted, on_progress=partial(_heard, now, job))
+    except BadImageError:
+        photo.unlink(missing_ok=True)
+        raise
+    speeds.learn(now.model, now.pixels / max(1e-3, time.monotonic() - now.began))
+    job.report(1)
+    _keep(one, photo, target, now.model)
+
+
+def _heard(now: Now, job: Job[None], share: float) -> None:
+    now.share, now.told_at = share, time.monotonic()
+    job.report(share)
+
+
+def _keep(one: Done, photo: Path, target: Path, model: str) -> None:
+    """Note the sizes of both, and make the views; a document of several pages has none."""
+    result = _picture(target)
+    if one.photo is None:
+        one.photo = _picture(photo)
+        if one.photo.viewed:
+            left, top = detail_of(whole_of(photo.parent), of=result.size)
+            one.corner = left, top
+            one.photo = _with_detail(one.photo, result.size, one.corner)
+    size = next(iter(one.results.values()), result).size
+    one.results[model] = _with_detail(result, size, one.corner) if result.viewed else result
+
+
+def _picture(path: Path) -> Picture:
+    source = open_source(path)
+    height, width = source.size
+    viewed = source.pages == 1
+    if viewed:
+        try:
+            make_view(path, path.parent)
+        except pyvips.Error:  # a colour profile that nobody can apply: it is there to download
+            viewed = False
+    return Picture(path, (width, height), path.stat().st_size, viewed=viewed)
+
+
+def _with_detail(picture: Picture, size: tuple[int, int], corner: tuple[int, int]) -> Picture:
+    target = picture.path.parent / "detail.png"
+    detail(picture.path.parent, size, corner, target)
+    return Picture(picture.path, picture.size, picture.bytes, viewed=True, detail=target)

@@ -1,0 +1,71 @@
+"""How long it takes, in figures and in words."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from serving import small_network
+
+from archsr.app.forecast import Speeds, computed_pixels, seconds_left, shown_share, words_of_time
+from archsr.upscale.opening import open_model
+from archsr.upscale.upscaler import Upscaler
+
+SHARES = st.floats(0, 1)
+SECONDS = st.floats(0, 1e6)
+
+
+@pytest.fixture(scope="module")
+def upscaler(tmp_path_factory):
+    net, _ = open_model(str(small_network(tmp_path_factory.mktemp("net") / "small.safetensors")))
+    return Upscaler(net, device=torch.device("cpu"), tile=64)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "about 5 seconds"), (12, "about 15 seconds"), (59, "about 1 minute"), (61, "about 1 minute"),
+     (185, "about 3 minutes"), (2400, "about 40 minutes"), (2460, "about 40 minutes"), (3500, "about 1 hour"),
+     (7800, "about 2 hours 10 minutes"), (200_000, "about 55 hours")],
+)  # fmt: skip
+def test_time_in_words(seconds, words):
+    assert words_of_time(seconds) == words
+
+
+@given(SHARES, st.integers(1, 100), SECONDS, SECONDS)
+def test_what_is_shown_lies_between_what_was_told_and_the_next_tile(told, tiles, elapsed, expected):
+    share = shown_share(told, tiles, elapsed=elapsed, expected=expected)
+    assert told <= share <= 1
+    assert share <= told + 1 / tiles
+
+
+def test_the_share_moves_before_the_first_tile_is_done():
+    shares = [shown_share(0, 4, elapsed=t, expected=400) for t in (0, 20, 40, 99, 200)]
+    assert shares == pytest.approx([0, 0.05, 0.1, 0.2375, 0.2375])
+
+
+def test_the_time_left_follows_the_pace_of_the_work():
+    assert seconds_left(0, elapsed=10, told_at=0, expected=100) == 90
+    assert seconds_left(0.5, elapsed=10, told_at=8, expected=100) == 6
+    assert seconds_left(0.5, elapsed=30, told_at=8, expected=100) == 0
+
+
+def test_the_windows_of_a_picture_are_those_that_the_network_sees(upscaler, monkeypatch):
+    seen = []
+    whole = upscaler._whole
+    monkeypatch.setattr(upscaler, "_whole", lambda net, window: seen.append(window.shape) or whole(net, window))
+    upscaler.restore(torch.rand(1, 3, 150, 230))
+    assert len(seen) > 1
+    assert computed_pixels(upscaler, 150, 230) == (sum(s[2] * s[3] for s in seen), len(seen))
+
+
+def test_a_model_is_measured_once_and_then_learnt_from_work(upscaler, monkeypatch):
+    speeds, calls = Speeds(), []
+    restore = upscaler.restore
+    monkeypatch.setattr(upscaler, "restore", lambda lq: calls.append(lq) or restore(lq))
+    assert speeds.known("small") is None
+    speeds.measure("small", upscaler)
+    measured, count = speeds.known("small"), len(calls)
+    assert measured > 0
+    speeds.measure("small", upscaler)
+    assert (speeds.known("small"), len(calls)) == (measured, count)
+    speeds.learn("small", 7.0)
+    assert speeds.known("small") == 7.0

@@ -1,0 +1,235 @@
+"""What a visitor has: it stays when the page goes, nobody else sees it, and it ends."""
+
+import asyncio
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from archsr.app.desk import Desk
+from archsr.app.enlarging import Now, Order
+from archsr.app.forecast import Speeds
+from archsr.app.limits import Limits
+from archsr.app.models import Offer, Shelf
+from archsr.app.routes import zipped
+from archsr.app.storage import Storage
+from archsr.app.turns import Worker
+from archsr.app.uploads import PhotographBox, Upload, photographs
+from archsr.app.upscale_work import Work
+from archsr.app.visit_words import outlook, results, told
+from archsr.app.visits import Visit, Visits
+from archsr.errors import UserError
+
+
+@pytest.fixture
+def desk(network, tmp_path):
+    storage, worker = Storage(keep=1000, room=2**28, parent=tmp_path), Worker()
+    shelf = Shelf([Offer("small", str(network)), Offer("twin", str(network))], devices=[torch.device("cpu")], most=2)
+    yield Desk(Limits(waiting=2), storage, shelf, worker)
+    worker.close()
+    storage.close()
+
+
+@pytest.fixture
+def work(desk):
+    return Work(desk, Visits(most=4, keep=100))
+
+
+def upload(desk, name="front.png", size=(60, 40), seed=0):
+    path = desk.storage.new() / "sent"
+    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, "PNG")
+    made = Upload(path)
+    made.name = name
+    return made
+
+
+def order(desk, *names, models=("small",), **wanted):
+    return Order([upload(desk, name, seed=n) for n, name in enumerate(names)], models, **wanted)
+
+
+async def finished(visit):
+    await asyncio.wait([visit.task])
+
+
+# ---------------------------------------------------------------- work that goes on
+
+
+def test_work_goes_on_without_anybody_and_the_key_finds_it_again(work, desk):
+    async def leave():
+        visit = work.visits.new()
+        work.begin(visit, order(desk, "front.jpg", "front.jpg", "side.png", models=("small", "twin")))
+        assert work.visits.of(visit.key).busy
+        await finished(visit)
+        return work.visits.of(visit.key)
+
+    visit = asyncio.run(leave())
+    names = [p.name for p in visit.results()]
+    assert names == ["front_x4_small.jpg", "front_x4_twin.jpg", "front_x4_small (2).jpg", "front_x4_twin (2).jpg",
+                     "side_x4_small.png", "side_x4_twin.png"]  # fmt: skip
+    assert not visit.busy
+    page = results(visit)
+    assert "60 × 40, " in page
+    assert "→ 240 × 160, " in page
+    assert f'href="zip/{visit.token}"' in page
+
+
+def test_a_key_that_was_not_made_here_is_nobodys(work):
+    visit = work.visits.new()
+    for key in ("", "x", visit.key[:-1], visit.key + "x", None, 7, ["x"]):
+        assert work.visits.of(key) is None
+    assert work.visits.of(visit.key) is visit
+    assert work.visits.with_token("") is None
+    assert len({Visit().key for _ in range(100)}) == 100
+
+
+def test_a_page_that_was_not_told_its_key_yet_begins_one_visit(work):
+    visit = work.visits.at("", "page 1")
+    assert work.visits.at("", "page 1") is visit
+    assert work.visits.at(visit.key, "page 2") is visit
+    assert work.visits.at("", "page 2") is not visit
+    assert work.visits.at("", "") is not work.visits.at("", "")
+
+
+def test_who_cancels_ends_it_and_keeps_what_is_ready(work, desk):
+    async def cancel():
+        visit = work.visits.new()
+        work.begin(visit, order(desk, *(f"{n}.png" for n in range(30))))
+        while not visit.done:
+            await asyncio.sleep(0.01)
+        visit.task.cancel()
+        await finished(visit)
+        return visit
+
+    visit = asyncio.run(cancel())
+    assert visit.cancelled
+    assert 1 <= len(list(visit.results())) < 30
+    assert "Cancelled" in told(visit, work.speeds)
+
+
+def test_work_ends_where_nobody_has_looked_for_long(desk):
+    work = Work(desk, Visits(most=4, keep=-1))
+
+    async def wait():
+        visit = work.visits.new()
+        work.begin(visit, order(desk, "a.png", "b.png"))
+        await finished(visit)
+        return visit
+
+    assert list(asyncio.run(wait()).results()) == []
+
+
+def test_one_order_at_a_time_and_no_more_than_can_wait(work, desk):
+    async def crowd():
+        visits = [work.visits.new() for _ in range(3)]
+        for visit in visits[:2]:
+            work.begin(visit, order(desk, "a.png"))
+        with pytest.raises(UserError, match="enlarged already"):
+            work.begin(visits[0], order(desk, "a.png"))
+        with pytest.raises(UserError, match="too many orders"):
+            work.begin(visits[2], order(desk, "a.png"))
+        with pytest.raises(UserError, match="drop a photograph first"):
+            work.begin(work.visits.new(), order(desk))
+        for visit in visits[:2]:
+            await finished(visit)
+
+    asyncio.run(crowd())
+
+
+def test_what_cannot_be_read_is_told_with_its_name_made_harmless(work, desk):
+    async def bad():
+        visit = work.visits.new()
+        sent = upload(desk, "<img src=x onerror=alert(1)>.png")
+        Path(sent).write_bytes(b"Dear Sir or Madam,\n" * 40)
+        work.begin(visit, Order([sent], ["small"]))
+        await finished(visit)
+        return visit
+
+    said = told(asyncio.run(bad()), work.speeds)
+    assert "1 could not be enlarged" in said
+    assert "a text" in said
+    assert "<img" not in said
+
+
+def test_visits_are_bounded_and_those_that_work_stay(desk):
+    visits = Visits(most=2, keep=100)
+    first, second, third = visits.new(), visits.new(), visits.new()
+    assert visits.of(first.key) is None
+    assert visits.of(second.key) is second
+    visits.new()
+    assert visits.of(third.key) is None, "the one that was not asked for longest"
+
+
+# ---------------------------------------------------------------- forecasts
+
+
+def test_a_forecast_before_the_work_and_none_for_what_cannot_be_read(work, desk):
+    async def ask():
+        visit = work.visits.new()
+        bad = upload(desk, "bad.png")
+        Path(bad).write_bytes(b"")
+        wanted = order(desk, "a.png", "b.png")
+        return visit, await work.forecast(visit, wanted), await work.forecast(visit, Order([bad], ["small"]))
+
+    visit, said, of_bad = asyncio.run(ask())
+    assert "2 photographs, 0.0048 megapixels: <strong>about 5 seconds</strong> on this machine's CPU" in said
+    assert visit.pieces == {(0, "small"): 2400, (1, "small"): 2400}
+    assert of_bad == "<p class='bad'><code>bad.png</code>: empty file</p>"
+
+
+def test_the_outlook_counts_all_that_is_still_to_do():
+    visit, speeds = Visit(), Speeds()
+    visit.begin(3, ["m"])
+    visit.pieces = {(0, "m"): 1000, (1, "m"): 3000, (2, "m"): 4000}
+    speeds.learn("m", 10.0)
+    now = Now("b.jpg", 1, "m", share=0.5, pixels=3000, tiles=2, began=100.0, told_at=250.0)
+    share, left = outlook(visit, now, speeds, 250.0)
+    assert share == pytest.approx(2500 / 8000)
+    assert left == pytest.approx(150 + 400)
+
+
+# ---------------------------------------------------------------- taking home
+
+
+def test_a_zip_holds_every_result_as_it_is_and_is_made_once(work, desk):
+    paths = []
+    for number in range(3):
+        path = desk.storage.new() / f"{number}.png"
+        path.write_bytes(bytes([number]) * 5000)
+        paths.append(path)
+    made = zipped(paths, desk.storage, "0" * 32)
+    with zipfile.ZipFile(made) as archive:
+        assert archive.namelist() == ["0.png", "1.png", "2.png"]
+        assert {i.compress_type for i in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert archive.read("2.png") == b"\2" * 5000
+    before = made.stat().st_ino
+    assert zipped(paths, desk.storage, "0" * 32).stat().st_ino == before
+    desk.storage.room = 100
+    assert zipped(paths[:2], desk.storage, "1" * 32) is None
+
+
+def test_a_box_that_gradio_makes_anew_takes_nothing_from_other_hosts():
+    import gradio as gr
+
+    with gr.Blocks():
+        box = photographs("x")
+    again = type(box)(**box.constructor_args)
+    assert isinstance(again, PhotographBox)
+    assert box.get_block_name() == "file"
+    with pytest.raises(gr.Error, match="fetches nothing"):
+        asyncio.run(again.async_move_resource_to_block_cache("http://127.0.0.1/x.png"))
+    assert not Path("archsr/app/uploads.pyi").exists()
+
+
+def test_looking_keeps_files_and_forgets_what_is_gone(work, desk):
+    visit = work.visits.new()
+    visit.photos = [upload(desk, "a.png"), upload(desk, "b.png")]
+    Path(visit.photos[1]).unlink()
+    seen = visit.seen
+    time.sleep(0.01)
+    assert [p.name for p in work.visits.of(visit.key).photos] == ["a.png"]
+    assert visit.seen > seen
