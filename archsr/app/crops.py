@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyvips
 
+from archsr.upscale.resizing import to_size
 from archsr.upscale.source import Source, open_source
 
 SIDE = 512  # pixels of a crop
@@ -65,22 +66,9 @@ def detail(folder: Path, size: tuple[int, int], corner: tuple[int, int], target:
 def _cut(view: pyvips.Image, size: tuple[int, int], corner: tuple[int, int]) -> pyvips.Image:
     (width, height), (left, top) = size, corner
     if (view.width, view.height) != size:
-        view = _enlarged(view, width, height)
+        view = to_size(view, height, width)
     width, height = min(width, view.width), min(height, view.height)
     return view.crop(left, top, min(SIDE, width - left), min(SIDE, height - top))
-
-
-def _enlarged(view: pyvips.Image, width: int, height: int) -> pyvips.Image:
-    """By bicubic, the middles of pixels where a network has them: libvips's own `resize` is half a pixel off."""
-    across, down = width / view.width, height / view.height
-    return view.affine(
-        [across, 0, 0, down],
-        interpolate=pyvips.Interpolate.new("bicubic"),
-        oarea=[0, 0, width, height],
-        idx=0.5 - 0.5 / across,
-        idy=0.5 - 0.5 / down,
-        extend="copy",
-    )
 
 
 def _open(folder: Path) -> pyvips.Image:

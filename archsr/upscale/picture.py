@@ -13,6 +13,7 @@ from archsr.atomic import replacing
 from archsr.picture_files import BadImageError
 from archsr.upscale.carried import is_carried
 from archsr.upscale.pipe import Depth, Pipe, StoppedError
+from archsr.upscale.resizing import to_size
 from archsr.upscale.source import MAX_PIXELS, Source, is_colourless, open_source, reason
 from archsr.upscale.tiff_exif import add_exif
 from archsr.upscale.upscaler import Upscaler
@@ -160,15 +161,8 @@ def _with_exif(path: Path, exif: bytes) -> None:
 
 def _finished(page: Source, image: pyvips.Image, size: tuple[int, int]) -> pyvips.Image:
     """At its final size, with its transparency."""
-    image = _to_size(image, size)
-    return image if page.alpha is None else image.bandjoin(_to_size(page.alpha, size))
-
-
-def _to_size(image: pyvips.Image, size: tuple[int, int]) -> pyvips.Image:
-    height, width = size
-    if (image.height, image.width) == size:
-        return image
-    return image.resize(width / image.width, vscale=height / image.height, kernel="lanczos3")
+    image = to_size(image, *size)
+    return image if page.alpha is None else image.bandjoin(to_size(page.alpha, *size))
 
 
 def _carrying(image: pyvips.Image, source: pyvips.Image, *, metadata: bool) -> pyvips.Image:

@@ -5,7 +5,7 @@ libvips's, in a stream, so that a gigapixel picture needs no gigabytes.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -92,7 +92,8 @@ def open_source(path: Path, *, page: int = 0, max_pixels: int = MAX_PIXELS) -> S
         return _by_vips(path, head, page, max_pixels)
     except pyvips.Error as error:
         if "bad labq format" in str(error):  # libvips does not read all 8-bit CIELab
-            return _by_pil(path, max_pixels)
+            source, exif = _by_pil(path, max_pixels), exif_of_tiff(path)
+            return replace(source, image=with_exif(source.image, exif)) if exif else source
         if "is not a known file format" in str(error):
             raise BadImageError(f"not a picture that can be read{looks_like(head)}") from None
         raise BadImageError(f"damaged: {reason(error)}") from None
@@ -151,7 +152,9 @@ def _in_rgb_or_grey(image: pyvips.Image) -> pyvips.Image:
     if image.interpretation == "cmyk":
         depth = 16 if image.format == "ushort" else 8
         # without a profile in the file: that of libvips for CMYK
-        return image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
+        return image.icc_transform(
+            "srgb", embedded=True, input_profile="cmyk", depth=depth, black_point_compensation=True
+        )
     if image.interpretation not in ("srgb", "rgb16", "b-w", "grey16", "rgb", "multiband"):
         image = image.colourspace("rgb16" if image.format == "ushort" else "srgb")
     if image.bands not in (1, 3):

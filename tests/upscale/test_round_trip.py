@@ -60,6 +60,24 @@ def wide_profile():
     return pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_transform("p3").get("icc-profile-data")
 
 
+# ---------------------------------------------------------------- place
+
+
+@pytest.mark.parametrize("scale", [None, 3, 1])
+def test_transparency_and_other_scales_stay_in_their_place(tmp_path, upscaler, scale):
+    """A ramp may not move: libvips's resize moves what it enlarges by half a pixel."""
+    rising = np.broadcast_to(np.linspace(20, 235, 60)[None], (40, 60)).astype(np.uint8)
+    off = []
+    for ramp in (rising, rising[:, ::-1]):
+        Image.merge("LA", [Image.fromarray(ramp)] * 2).save(tmp_path / "a.png")
+        upscale_picture(tmp_path / "a.png", tmp_path / "b.png", upscaler, Wanted(scale))
+        got = Image.open(tmp_path / "b.png")
+        expected = np.asarray(Image.fromarray(ramp).resize(got.size, Image.Resampling.BICUBIC)).astype(float)
+        off.append([(np.asarray(band).astype(float) - expected)[:, 8:-8].mean() for band in got.split()])
+    moved = (np.array(off[0]) - off[1]) / 2 / (215 / got.width)  # what does not change sign is no movement
+    assert np.abs(moved).max() < 0.15
+
+
 # ---------------------------------------------------------------- depth and colour
 
 
