@@ -8,13 +8,14 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyvips
 
 from archsr.app.limits import Limits
-from archsr.app.lines import ImpatientProtocol, Shortened
+from archsr.app.lines import ImpatientProtocol, Places, Shortened
 from archsr.app.models import RUNS, Shelf, offers_of
 from archsr.app.storage import Storage
 from archsr.app.turns import Worker
@@ -153,8 +154,20 @@ def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage) -> str:
         mcp_server=False,
         app_kwargs={"middleware": [guard]},
     )
-    blocks.server.config.http_protocol_class = ImpatientProtocol  # of every line from now on
+    _come_first(blocks.app)
+    # of every line from now on
+    protocol: Any = partial(ImpatientProtocol, places=Places(settings.limits.lines))
+    blocks.server.config.http_protocol_class = protocol
     return address
+
+
+def _come_first(app: Any) -> None:  # noqa: ANN401 - gradio's FastAPI
+    """Put the door before what gradio adds, which answers a browser's preflight whatever it asks for."""
+    from archsr.app.guard import Guard
+
+    layers: list[Any] = app.user_middleware
+    app.user_middleware = sorted(layers, key=lambda layer: layer.cls is not Guard)
+    app.middleware_stack = app.build_middleware_stack()
 
 
 def _check_port(host: str, port: int) -> None:

@@ -291,7 +291,7 @@ def open_to_strangers(url):
     found = set()
     for route in routes:
         path = re.sub(r"{[^}]*}", "x", route.path)
-        for method in route.methods - {"OPTIONS"}:
+        for method in route.methods | {"OPTIONS"}:
             if httpx.request(method, f"{url}{path}", follow_redirects=False).status_code != 401:
                 found.add(route.path)
     return found
@@ -321,6 +321,25 @@ def test_another_name_and_another_page_are_refused(server):
     for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         for path in ("upload", "queue/join", "call/upscale"):
             assert refused(f"{server.url}/gradio_api/{path}", b"{}", **headers)[0] == 403
+
+
+PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, 421),
+        ({"Host": "evil.example:7860", "Origin": "http://localhost:7860"}, 421),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_a_preflight_of_another_page_is_refused_like_its_request(headers, status, server):
+    for path in ("", "gradio_api/upload", "gradio_api/queue/join", "gradio_api/vibe-code"):
+        answer = httpx.options(f"{server.url}/{path}", headers=PREFLIGHT | headers)
+        assert answer.status_code == status
+        assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
 def test_a_port_that_is_taken_and_no_model_are_plain_errors(server, network, tmp_path, capsys, monkeypatch):
