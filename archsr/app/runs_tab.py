@@ -8,7 +8,7 @@ import gradio as gr
 
 from archsr.app.desk import Desk
 from archsr.app.shown import copied
-from archsr.app.watch import CURVES, Watch, curve, runs_in, samples_of, words
+from archsr.app.watch import CURVES, Watch, curve, is_line, runs_in, samples_of, words
 
 _EVERY = 5.0  # seconds
 
@@ -24,7 +24,7 @@ def add_runs_tab(desk: Desk, runs: Path, blocks: gr.Blocks) -> None:
         allow_custom_value=True,
         info=f"looked at again every {_EVERY:.0f} seconds",
     )
-    said = gr.Markdown()
+    said = gr.Markdown(elem_classes="card")
     plots: list[gr.LinePlot] = []
     for pair in (islice(CURVES, 0, 2), islice(CURVES, 2, 4)):
         with gr.Row():
@@ -46,7 +46,7 @@ def add_runs_tab(desk: Desk, runs: Path, blocks: gr.Blocks) -> None:
 
 
 def _plot(title: str) -> gr.LinePlot:
-    return gr.LinePlot(x="iteration", y="value", color="series", title=title, height=260, min_width=300,
+    return gr.LinePlot(x="iteration", y="value", color="series", label=title, height=310, min_width=300,
                        x_title="iteration", y_title=" ", tooltip="all")  # fmt: skip
 
 
@@ -77,7 +77,8 @@ class _Page:
             return [words(look), *[gr.skip()] * (len(CURVES) + 1), known]
         pictures = [(str(copied(p, self._desk.storage)), f"iteration {int(p.stem[5:]):,}") for p in sheets]
         shown = gr.Gallery(pictures, selected_index=0 if pictures else None)  # large, the others below it
-        return [words(look), *(curve(look.events, title) for title in CURVES), shown, stamp]
+        curves = [curve(look.events, title) for title in CURVES]
+        return [words(look), *(gr.LinePlot(c, visible=is_line(c)) for c in curves), shown, stamp]
 
     def _runs(self) -> dict[str, Path]:
         return runs_in(self._folder, [o.run for o in self._desk.shelf.offers.values() if o.run is not None])

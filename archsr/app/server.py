@@ -16,6 +16,7 @@ import pyvips
 
 from archsr.app.limits import Limits
 from archsr.app.lines import ImpatientProtocol, Places, Shortened
+from archsr.app.look import CSS as LOOK
 from archsr.app.models import RUNS, Shelf, offers_of
 from archsr.app.storage import Storage
 from archsr.app.turns import Worker
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 _CSS = """
 footer { justify-content: center }
-.card table { display: block; overflow-x: auto; font-size: 13px }
-.card :is(th, td) { white-space: nowrap; word-break: normal }
 """
 
 
@@ -143,7 +142,7 @@ def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage) -> str:
         quiet=True,
         show_error=False,
         theme=theme,
-        css=_CSS,
+        css=_CSS + LOOK,
         footer_links=["api"],
         run_history=False,
         max_file_size=settings.limits.size,
