@@ -1,6 +1,7 @@
 """What uvicorn and gradio leave open: lines without number or end, and a log that says all that was sent."""
 
 import io
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TextIO
 
@@ -27,12 +28,18 @@ class Places:
         self.lingering = 0
 
     def crowd(self, newcomer: "ImpatientProtocol", lines: Iterable["ImpatientProtocol"]) -> list["ImpatientProtocol"]:
-        """The lines of which one must go for a newcomer, itself not among them; empty where there is room."""
+        """The lines of which one must go for a newcomer, itself not among them; empty where there is room.
+
+        They are the newcomer's own if these are half of all, else those of who lets the server wait on most lines.
+        """
         others = [line for line in lines if line is not newcomer]
         own = [line for line in others if line.who == newcomer.who]
         if len(own) >= self.most // 2:
             return own
-        return others if len(others) >= self.most else []
+        if len(others) < self.most:
+            return []
+        waiting = Counter(line.who for line in others if line.waits)
+        return [line for line in others if line.who == waiting.most_common(1)[0][0]] if waiting else others
 
 
 class ImpatientProtocol(H11Protocol):

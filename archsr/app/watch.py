@@ -22,8 +22,8 @@ BAD = {"failed": "failed", "died": "ended", "unreadable": "cannot be read"}  # t
 _LOSSES = ("total", "pixel", "perceptual", "gan", "d_real", "d_fake")
 CURVES: Mapping[str, tuple[str, Sequence[str]]] = {
     "training loss": ("train", _LOSSES),
-    "validation: PSNR, dB": ("validation", ("psnr",)),
-    "validation: perceptual distance": ("validation", PERCEPTUAL),
+    "validation PSNR, dB": ("validation", ("psnr",)),
+    "perceptual distance": ("validation", PERCEPTUAL),
     "gradient norm": ("train", ("grad_norm/",)),
 }
 
@@ -90,7 +90,7 @@ def words(look: Look) -> str:
 def _why(row: Row) -> str:
     """Why a run is in its state; of one that went wrong, so that nobody overlooks it."""
     if not row.why or row.state not in BAD:
-        return plain(row.why)
+        return f"{'Reason: ' if row.why and row.state == 'stopped' else ''}{plain(row.why)}"
     return f'<span class="bad">**Why it {BAD[row.state]}:** {plain(shortened(row.why, _LONGEST))}</span>'
 
 

@@ -141,6 +141,15 @@ async def hanging_at_posts(scope, receive, send):
     await (hanging if scope["method"] == "POST" else answering)(scope, receive, send)
 
 
+def test_who_holds_most_lines_gives_one_up_not_who_was_silent_longest():
+    said = [("visitor", True), ("a", True), ("b", True), ("b", True), *[("c", False)] * 3]
+    lines = [SimpleNamespace(who=who, waits=waits) for who, waits in said]
+    newcomer = SimpleNamespace(who="another", waits=True)
+    assert Places(7).crowd(newcomer, [*lines, newcomer]) == lines[2:4]
+    assert Places(8).crowd(newcomer, [*lines, newcomer]) == []
+    assert Places(3).crowd(newcomer, lines[4:]) == lines[4:], "all are being answered"
+
+
 def test_where_all_are_being_answered_the_newcomer_hears_why():
     heard = asyncio.run(crowded(hanging, 6, *[ASK] * 6, source="127.0.0.9"))
     assert heard[:6] == [None] * 6, "nobody loses what is being done for him"
