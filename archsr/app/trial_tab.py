@@ -55,7 +55,7 @@ def add_trial_tab(desk: Desk) -> None:
                 left = gr.Dropdown([], label="Left", min_width=120)
                 right = gr.Dropdown([], label="Right", min_width=120)
                 divider_of(slider)
-            gallery = gr.Gallery(label="Side by side at 100 %: one pixel is one of the screen's", visible=False,
+            gallery = gr.Gallery(label="Side by side at 100 %", visible=False,
                                  height="max-content", elem_classes="exact", buttons=["fullscreen"])  # fmt: skip
             done = gr.Markdown(elem_classes="card")
     state = gr.State({})
