@@ -5,8 +5,9 @@ from typing import Any
 
 import gradio as gr
 
+from archsr.app.cards import card_of
 from archsr.app.desk import Desk
-from archsr.app.shown import copied
+from archsr.app.shown import copied, plain
 from archsr.app.watch import runs_in
 from archsr.evaluate.words import FIGURES
 
@@ -28,10 +29,16 @@ def add_cards_tab(desk: Desk, runs: Path, blocks: gr.Blocks) -> None:
         allow_custom_value=True,
         info="made by archsr evaluate",
     )
+    found = gr.Markdown(elem_classes="found")
+    figures = gr.Gallery(label="Figures", preview=True, object_fit="contain", height=560, visible=False,
+                         elem_classes="figures", buttons=["fullscreen"])  # fmt: skip
     text = gr.Markdown(elem_classes="card")
-    figures = gr.Gallery(label="Figures", preview=True, object_fit="contain", height=560, buttons=["fullscreen"])
-    files = gr.File(label="Download", file_count="multiple", interactive=False)
-    outputs = [text, figures, files]
+    files = gr.File(label="Download", file_count="multiple", interactive=False, visible=False)
+    with gr.Accordion(
+        "How certain it is: intervals, p-values, and what the measures mean", open=False, visible=False
+    ) as fold:
+        certainty = gr.Markdown(elem_classes="card")
+    outputs = [found, figures, text, certainty, files, fold]
     blocks.load(page.choices, None, chosen, api_visibility="private", show_progress="hidden").then(
         page.show, chosen, outputs, api_visibility="private", show_progress="hidden"
     )
@@ -50,10 +57,10 @@ class _Page:
         names = self.names()
         return gr.Dropdown(names, value=names[0] if names else None)
 
-    def show(self, name: str | None) -> tuple[Any, Any, Any]:
+    def show(self, name: str | None) -> list[Any]:
         """The report without its list of pictures, which is in the files; figures and files of a card."""
         if not name:
-            return f"No score card in {self._folder}/ yet: archsr evaluate RUN makes one.", gr.skip(), gr.skip()
+            return [f"No score card in {plain(str(self._folder))}/ yet: archsr evaluate RUN makes one.", *_nothing()]
         card = self._cards().get(name)
         if card is None:
             raise gr.Error(f"{name}: no such score card here", print_exception=False)
@@ -61,9 +68,15 @@ class _Page:
             (str(copied(p, self._desk.storage)), title) for n, title in _FIGURES.items() if (p := card / n).is_file()
         ]
         files = [str(copied(card / n, self._desk.storage)) for n in _FILES if (card / n).is_file()]
-        text = (card / "report.md").read_text(encoding="utf-8")
-        shown = gr.Gallery(figures, selected_index=0 if figures else None)
-        return text.partition("\n## Per picture")[0], shown, files
+        parts = card_of((card / "report.md").read_text(encoding="utf-8"))
+        return [
+            parts.found,
+            gr.Gallery(figures, selected_index=0 if figures else None, visible=bool(figures)),
+            parts.text,
+            parts.certainty,
+            gr.File(files, visible=bool(files)),
+            gr.Accordion(visible=bool(parts.certainty)),
+        ]
 
     def _cards(self) -> dict[str, Path]:
         found = runs_in(self._folder, [o.run for o in self._desk.shelf.offers.values() if o.run is not None])
@@ -71,3 +84,8 @@ class _Page:
                  for name, run in found.items() for p in sorted(run.glob("evaluation/*/report.md"))}  # fmt: skip
         others = sorted(self._folder.glob("*/report.md"))  # of several models together
         return cards | {p.parent.name: p.parent for p in others}
+
+
+def _nothing() -> list[Any]:
+    """All outputs but the first, where there is no card."""
+    return [gr.Gallery(visible=False), "", "", gr.File(visible=False), gr.Accordion(visible=False)]

@@ -20,7 +20,8 @@ class Limits:
 
     `size`: bytes of a file, `pixels` and `pages` of a picture, `files` of one order; `waiting` orders in the queue;
     `room`: bytes of all temporary files, which go `keep` seconds after their last use; `models` held in memory;
-    `uploads` at once, and `uploads_each` of one address.
+    `uploads` at once, beyond which an address has but one, and `uploads_each` of one; `lines` open at once, half of
+    them from one address.
     """
 
     size: int = 300 * 2**20
@@ -33,6 +34,7 @@ class Limits:
     models: int = 3
     uploads: int = 64
     uploads_each: int = 24
+    lines: int = 256
 
 
 def safe_name(name: str) -> str:

@@ -56,7 +56,7 @@ class Attempts:
 
 
 class Slots:
-    """Uploads at once: at most `most`, and `each` of one visitor."""
+    """Uploads at once: at most `each` of one visitor; beyond `most` in all, only one for each."""
 
     def __init__(self, most: int, each: int) -> None:
         self._most, self._each = most, each
@@ -64,7 +64,8 @@ class Slots:
 
     def enter(self, visitor: str) -> bool:
         """Take one, if there is one; then `leave` must follow."""
-        if self._taken.total() >= self._most or self._taken[visitor] >= self._each:
+        own = self._taken[visitor]
+        if own >= self._each or (own and self._taken.total() >= self._most):
             return False
         self._taken[visitor] += 1
         return True

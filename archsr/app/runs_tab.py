@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from archsr.app.desk import Desk
-from archsr.app.shown import copied
-from archsr.app.watch import CURVES, Watch, curve, runs_in, samples_of, words
+from archsr.app.shown import copied, plain
+from archsr.app.watch import CURVES, Watch, curve, is_line, runs_in, samples_of, words
 
 _EVERY = 5.0  # seconds
 
@@ -24,14 +24,14 @@ def add_runs_tab(desk: Desk, runs: Path, blocks: gr.Blocks) -> None:
         allow_custom_value=True,
         info=f"looked at again every {_EVERY:.0f} seconds",
     )
-    said = gr.Markdown()
+    said = gr.Markdown(elem_classes="card")
     plots: list[gr.LinePlot] = []
     for pair in (islice(CURVES, 0, 2), islice(CURVES, 2, 4)):
         with gr.Row():
             plots += [_plot(title) for title in pair]
     samples = gr.Gallery(
         label="Validation pictures, the newest first", preview=True, object_fit="contain", height=480,
-        buttons=["fullscreen"],
+        buttons=["fullscreen"], visible=False, elem_classes="figures",
     )  # fmt: skip
     known = gr.State("")
     outputs = [said, *plots, samples, known]
@@ -47,7 +47,7 @@ def add_runs_tab(desk: Desk, runs: Path, blocks: gr.Blocks) -> None:
 
 def _plot(title: str) -> gr.LinePlot:
     return gr.LinePlot(x="iteration", y="value", color="series", title=title, height=260, min_width=300,
-                       x_title="iteration", y_title=" ", tooltip="all")  # fmt: skip
+                       x_title="iteration", y_title=" ", tooltip="all", visible=False)  # fmt: skip
 
 
 class _Page:
@@ -66,7 +66,10 @@ class _Page:
     def show(self, name: str | None, known: str) -> list[Any]:
         """All outputs; pictures and curves only where they have changed since `known`."""
         if not name:
-            return [f"No run in {self._folder}/ yet.", *[gr.skip()] * (len(CURVES) + 2)]
+            return [
+                f"No run in {plain(str(self._folder))}/ yet: archsr train makes one.",
+                *[gr.skip()] * (len(CURVES) + 2),
+            ]
         run = self._runs().get(name)
         if run is None:
             raise gr.Error(f"{name}: no such run here", print_exception=False)
@@ -76,8 +79,10 @@ class _Page:
         if stamp == known:
             return [words(look), *[gr.skip()] * (len(CURVES) + 1), known]
         pictures = [(str(copied(p, self._desk.storage)), f"iteration {int(p.stem[5:]):,}") for p in sheets]
-        shown = gr.Gallery(pictures, selected_index=0 if pictures else None)  # large, the others below it
-        return [words(look), *(curve(look.events, title) for title in CURVES), shown, stamp]
+        # the first is large, the others below it
+        shown = gr.Gallery(pictures, selected_index=0 if pictures else None, visible=bool(pictures))
+        curves = [curve(look.events, title) for title in CURVES]
+        return [words(look), *(gr.LinePlot(c, visible=is_line(c)) for c in curves), shown, stamp]
 
     def _runs(self) -> dict[str, Path]:
         return runs_in(self._folder, [o.run for o in self._desk.shelf.offers.values() if o.run is not None])

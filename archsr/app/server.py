@@ -8,13 +8,15 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyvips
 
 from archsr.app.limits import Limits
-from archsr.app.lines import ImpatientProtocol, Shortened
+from archsr.app.lines import ImpatientProtocol, Places, Shortened
+from archsr.app.look import CSS as LOOK
 from archsr.app.models import RUNS, Shelf, offers_of
 from archsr.app.storage import Storage
 from archsr.app.turns import Worker
@@ -30,12 +32,9 @@ if TYPE_CHECKING:
 _WORDS = {"common.upload": "Add files"}
 _CSS = """
 footer { justify-content: center }
-.secondary-wrap input { padding-right: 28px !important; text-overflow: ellipsis }
 .plain .html-container { padding: 0 !important }
 .invitation { opacity: 0.75 }
 .invitation p { font-size: 13px !important }
-.card table { display: block; overflow-x: auto; font-size: 13px }
-.card :is(th, td) { white-space: nowrap; word-break: normal }
 """
 
 
@@ -156,7 +155,7 @@ def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage, routes: "
         quiet=True,
         show_error=False,
         theme=theme,
-        css=_CSS + viewer.CSS + visit_words.CSS,
+        css=_CSS + LOOK + viewer.CSS + visit_words.CSS,
         i18n=I18n(en=_WORDS),
         footer_links=["api"],
         run_history=False,
@@ -168,8 +167,20 @@ def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage, routes: "
         mcp_server=False,
         app_kwargs={"middleware": [guard], "routes": routes},
     )
-    blocks.server.config.http_protocol_class = ImpatientProtocol  # of every line from now on
+    _come_first(blocks.app)
+    # of every line from now on
+    protocol: Any = partial(ImpatientProtocol, places=Places(settings.limits.lines))
+    blocks.server.config.http_protocol_class = protocol
     return address
+
+
+def _come_first(app: Any) -> None:  # noqa: ANN401 - gradio's FastAPI
+    """Put the door before what gradio adds, which answers a browser's preflight whatever it asks for."""
+    from archsr.app.guard import Guard
+
+    layers: list[Any] = app.user_middleware
+    app.user_middleware = sorted(layers, key=lambda layer: layer.cls is not Guard)
+    app.middleware_stack = app.build_middleware_stack()
 
 
 def _check_port(host: str, port: int) -> None:

@@ -1,5 +1,6 @@
-"""Files that a page shows from elsewhere: as copies, so that the server need not give away any other folder."""
+"""What a page shows from elsewhere: files as copies, so that no other folder is given away, and words as mere words."""
 
+import re
 import shutil
 from hashlib import blake2b
 from pathlib import Path
@@ -20,3 +21,8 @@ def copied(path: Path, storage: Storage) -> Path:
     shutil.copyfile(path, part)
     part.replace(target)
     return target
+
+
+def plain(text: str) -> str:
+    """One line of Markdown that shows a text as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>()#|~$&])", r"\\\1", " ".join(text.split()))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from archsr.app.models import Offer, Shelf
+from archsr.app.shown import plain
 from archsr.app.views import busiest
 from archsr.config import DegradeConfig
 from archsr.config.presets import PRESETS, Preset
@@ -18,7 +19,8 @@ from archsr.degrade.recipe import draw
 from archsr.degrade.words import describe
 from archsr.errors import UserError
 from archsr.evaluate.contenders import bicubic, run_config
-from archsr.evaluate.measures import standard
+from archsr.evaluate.judge import PERCEPTUAL, distance_for, measures_of
+from archsr.evaluate.measures import Measure, standard
 from archsr.images import Pixels, pixels_to_tensor, read_photo, tensor_to_pixels, to_float, to_uint8
 from archsr.picture_files import BadImageError
 from archsr.seeds import generator
@@ -30,12 +32,15 @@ INPUT, TRUTH = "input", "ground truth"
 class Trial:
     """Pictures by name, all of one size: `INPUT` (pixels repeated), "bicubic", the models, `TRUTH`; and what was done.
 
-    `scores`: name, PSNR in dB, SSIM, NIQE of each but input and truth; NaN where it cannot be taken.
+    `scores`: by picture, but for input and truth, the value of each of `measures`; NaN where it cannot be taken.
+    `missing`: why there is no perceptual distance among them, if there is none.
     """
 
     pictures: dict[str, Pixels]
-    scores: list[tuple[str, float, float, float]]
+    measures: list[Measure]
+    scores: dict[str, list[float]]
     words: list[str]
+    missing: str = ""
 
 
 def degradations(offers: Sequence[Offer]) -> list[str]:
@@ -79,11 +84,35 @@ def run_trial(
     for number, name in enumerate(models):
         on_progress(number / len(models))
         restored[name] = to_float(to_uint8(shelf.get(name).restore(pair.lq)))
-    measures = [m for m in standard(scale) if m.name in ("psnr", "ssim", "niqe")]
-    scores = [(name, *(m.of(sr, pair.gt, pair.lq) for m in measures)) for name, sr in restored.items()]
+    measures, missing = measures_at_hand(scale)
+    scores = {name: [m.of(sr, pair.gt, pair.lq) for m in measures] for name, sr in restored.items()}
     rough = pair.lq.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     shown: dict[str, Tensor] = {INPUT: rough, **restored, TRUTH: pair.gt}
-    return Trial({n: tensor_to_pixels(p) for n, p in shown.items()}, [(n, p, s, q) for n, p, s, q in scores], words)
+    return Trial({n: tensor_to_pixels(p) for n, p in shown.items()}, measures, scores, words, missing)
+
+
+def measures_at_hand(scale: int) -> tuple[list[Measure], str]:
+    """PSNR, the perceptual distance that validations would take here, SSIM and NIQE; and why the second is missing."""
+    plain = {m.name: m for m in standard(scale)}
+    distance = distance_for("")
+    try:
+        seen, missing = [m for m in measures_of(scale, distance) if m.name == distance], ""
+    except UserError as error:
+        seen, missing = [], str(error)
+    return [plain["psnr"], *seen, plain["ssim"], plain["niqe"]], missing
+
+
+def nearest(trial: Trial) -> str:
+    """In Markdown, what is nearest by PSNR and by the perceptual distance, and that neither of them decides."""
+    best: dict[str, list[str]] = {}
+    for place, measure in enumerate(trial.measures):
+        values = {name: row[place] for name, row in trial.scores.items() if not math.isnan(row[place])}
+        if values and measure.name in ("psnr", *PERCEPTUAL):
+            chosen = max if measure.higher_is_better else min
+            winner = chosen(values, key=lambda name: values[name])
+            best.setdefault(winner, []).append(f"by {measure.title.split(',')[0]}")
+    found = ", ".join(f"**{plain(name)}** {' and '.join(by)}" for name, by in best.items())
+    return f"Nearest to the ground truth: {found}. No single metric decides; look at the images."
 
 
 def _degraded(pixels: Pixels, config: DegradeConfig, *, side: int, seed: int, scale: int) -> tuple[Pair, list[str]]:

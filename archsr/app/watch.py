@@ -10,16 +10,20 @@ from typing import Any
 
 import pandas as pd
 
+from archsr.app.lines import shortened
+from archsr.app.shown import plain
 from archsr.evaluate.judge import PERCEPTUAL
 from archsr.runs import Row, duration, events_of, row_of
 
 _FRESH = 3.0  # seconds for which an answer serves everybody
 _POINTS = 400  # of a curve
+_LONGEST = 800  # characters of a reason
+BAD = {"failed": "failed", "died": "ended", "unreadable": "cannot be read"}  # the states of what went wrong
 _LOSSES = ("total", "pixel", "perceptual", "gan", "d_real", "d_fake")
 CURVES: Mapping[str, tuple[str, Sequence[str]]] = {
     "training loss": ("train", _LOSSES),
-    "validation: PSNR, dB": ("validation", ("psnr",)),
-    "validation: perceptual distance": ("validation", PERCEPTUAL),
+    "validation PSNR, dB": ("validation", ("psnr",)),
+    "perceptual distance": ("validation", PERCEPTUAL),
     "gradient norm": ("train", ("grad_norm/",)),
 }
 
@@ -67,8 +71,9 @@ def _changed(run: Path) -> float:
 def words(look: Look) -> str:
     """State, place, speed, time left, memory, newest checkpoint and best score, as Markdown."""
     row = look.row
-    why = f" ({row.why})" if row.why else ""
-    parts = [f"**{row.state}**{why}", f"iteration **{row.step:,}** of {row.total:,}"]
+    parts = [f'<span class="state {row.state}">{row.state}</span>']
+    if row.total:
+        parts.append(f"iteration **{row.step:,}** of {row.total:,}")
     if row.left is not None:
         parts.append(f"{'at most ' if row.at_most else ''}**{duration(row.left)} left**")
     if row.images_per_second is not None:
@@ -79,15 +84,24 @@ def words(look: Look) -> str:
         parts.append(f"checkpoint of iteration {row.checkpoint:,}, {duration(row.age)} ago")
     if row.best is not None and row.first is not None:
         parts.append(f"best {row.metric} {row.best:.4g} ({row.best - row.first:+.3g} since the beginning)")
-    return " · ".join(parts) + "\n\n" + _warnings(look.events)
+    return "\n\n".join(part for part in (" · ".join(parts), _why(row), _warnings(look)) if part)
 
 
-def _warnings(events: Sequence[Mapping[str, Any]], *, shown: int = 5) -> str:
-    found = [(int(e["step"]), _trouble(e)) for e in events if e["event"] in ("warning", "skip")]
-    lines = [f"- iteration {step:,}: {text}" for step, text in found[-shown:]]
+def _why(row: Row) -> str:
+    """Why a run is in its state; of one that went wrong, so that nobody overlooks it."""
+    if not row.why or row.state not in BAD:
+        return f"{'Reason: ' if row.why and row.state == 'stopped' else ''}{plain(row.why)}"
+    return f'<span class="bad">**Why it {BAD[row.state]}:** {plain(shortened(row.why, _LONGEST))}</span>'
+
+
+def _warnings(look: Look, *, shown: int = 5) -> str:
+    found = [(int(e["step"]), _trouble(e)) for e in look.events if e["event"] in ("warning", "skip")]
+    lines = [f"- iteration {step:,}: {plain(text)}" for step, text in found[-shown:]]
     more = f"- and {len(found) - shown} earlier\n" if len(found) > shown else ""
     count = "1 warning" if len(found) == 1 else f"{len(found)} warnings"
-    return f"**{count}**\n\n" + more + "\n".join(lines) if found else "No warnings."
+    if not found:  # of one that went wrong, this would sound as if nothing had
+        return "" if look.row.state in BAD else "No warnings."
+    return f"**{count}**\n\n" + more + "\n".join(lines)
 
 
 def _trouble(event: Mapping[str, Any]) -> str:
@@ -109,6 +123,11 @@ def curve(events: Sequence[Mapping[str, Any]], title: str) -> pd.DataFrame:
         rows += [(at, value, name.removeprefix("grad_norm/")) for at, value in kept]
     # an empty column would be taken for words, and the axis stays one of words when numbers come
     return pd.DataFrame(rows, columns=["iteration", "value", "series"]).astype({"iteration": int, "value": float})
+
+
+def is_line(found: pd.DataFrame) -> bool:
+    """Whether a curve can be seen: a point alone cannot."""
+    return len(set(found["iteration"])) > 1
 
 
 def _series(events: Sequence[Mapping[str, Any]], kind: str, names: Sequence[str]) -> list[str]:

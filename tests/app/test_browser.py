@@ -229,17 +229,69 @@ def test_progress_cancel_and_a_second_visitor(page, server, browser, tmp_path):
 def test_compare_shows_figures_and_pictures(page, tmp_path):
     tab(page, "Compare")
     drop(page, photograph(tmp_path / "sharp.png", (320, 300)))
+    cancel = page.locator(".tabitem:visible").get_by_role("button", name="Cancel")
+    sync_api.expect(cancel).to_be_disabled()
     page.get_by_role("button", name="Degrade and restore").click()
-    page.get_by_text("Nearest to the ground truth").wait_for(timeout=60_000)
-    for word in ("bicubic", "tiny", "small"):
-        sync_api.expect(page.get_by_text(word, exact=True).last).to_be_attached()
+    page.get_by_text("No single metric decides").wait_for(timeout=60_000)
+    sync_api.expect(cancel).to_be_disabled()
+    for word in ("PSNR, dB ↑", "feature distance ↓", "bicubic", "tiny", "small"):
+        sync_api.expect(page.locator(".scores").get_by_text(word, exact=True)).to_be_visible()
+    pictures = page.locator(".exact img")
+    sync_api.expect(pictures).to_have_count(5)
+    for picture in pictures.all():
+        picture.scroll_into_view_if_needed()
+    page.wait_for_function("[...document.querySelectorAll('.exact img')].every(i => i.complete && i.naturalWidth)")
+    assert pictures.evaluate_all("all => all.map(i => i.getBoundingClientRect().width / i.naturalWidth)") == [1] * 5
+    assert page.evaluate(IN_THE_GALLERY), "none is cut off"
+    assert page.evaluate(VALUES_IN_SIGHT) == []
 
 
-def test_score_cards_and_runs_are_there(page):
+# whether each image ends above the end of every box around it, as long as none of these can be scrolled
+IN_THE_GALLERY = """() => [...document.querySelectorAll('.exact .thumbnail-item')].every(item => {
+  const end = item.getBoundingClientRect();
+  for (let box = item.parentElement; box && box !== document.body; box = box.parentElement) {
+    const edge = box.getBoundingClientRect();
+    if (getComputedStyle(box).overflowY !== 'visible' && end.bottom > edge.bottom + 1) return false;
+    if (end.right > edge.right + 1) return false;
+  }
+  return true;
+})"""
+# the choices whose text can reach their arrow
+VALUES_IN_SIGHT = """() => [...document.querySelectorAll('.tabitem input[role=combobox]')].filter(input => {
+  const arrow = input.parentElement.querySelector('.icon-wrap:last-of-type');
+  if (!input.offsetParent || !arrow || input.getBoundingClientRect().width < 40) return false;
+  const room = input.getBoundingClientRect().right - parseFloat(getComputedStyle(input).paddingRight);
+  return room > arrow.getBoundingClientRect().left + 1;
+}).map(input => input.ariaLabel)"""
+
+
+def test_an_error_of_compare_is_said_where_the_result_would_be_and_covers_nothing(page):
+    tab(page, "Compare")
+    page.get_by_role("button", name="Degrade and restore").click()
+    said = page.locator(".tabitem:visible .bad")
+    sync_api.expect(said).to_have_text("Not done: drop a photograph first")
+    sync_api.expect(said).to_have_css("color", "rgb(185, 28, 28)")
+    sync_api.expect(page.locator(".toast-wrap")).to_have_text("")
+    sync_api.expect(page.locator(".tabitem:visible").get_by_role("button", name="Cancel")).to_be_disabled()
+
+
+def test_score_cards_begin_with_the_finding_and_the_images(page):
     tab(page, "Score cards")
     page.get_by_text("on the fixed val pairs").first.wait_for()
+    page.locator(".figures:visible img").first.wait_for()
+    tops = [page.locator(name).first.bounding_box()["y"] for name in (".found", ".figures", ".card table")]
+    assert tops == sorted(tops)
+    assert tops[1] < 600
+    assert not page.get_by_text("sign test").first.is_visible(), "folded away"
+    page.get_by_text("How certain it is").click()
+    sync_api.expect(page.get_by_text("sign test").first).to_be_visible()
+
+
+def test_runs_are_there(page):
     tab(page, "Runs")
     page.get_by_text("iteration 6 of 6").or_(page.locator("p", has_text="iteration 6 of 6")).first.wait_for()
+    sync_api.expect(page.locator(".state")).to_have_text("finished")
+    sync_api.expect(page.locator(".state")).to_have_css("background-color", "rgb(21, 128, 61)")
     page.locator("canvas:visible, svg.marks:visible").first.wait_for(timeout=20_000)
 
 

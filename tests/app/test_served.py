@@ -156,6 +156,7 @@ def test_who_cancels_leaves_nothing_and_the_next_is_served(client, server, tmp_p
 
 
 def test_a_trial_measures_what_it_shows(client, server, tmp_path):
+    from archsr.evaluate.measures import perceptual
     from archsr.images import pixels_to_tensor
     from archsr.metrics import psnr
 
@@ -164,18 +165,24 @@ def test_a_trial_measures_what_it_shows(client, server, tmp_path):
     table, words = answer[0]["value"], answer[1]
     rows = {row[0]: row[1:] for row in table["data"]}
     assert list(rows) == ["bicubic", "tiny", "small"]
-    assert "JPEG" in words
+    assert "JPEG" in answer[7]
     shown = {item["caption"]: item["image"]["url"] for item in answer[5]["value"]}
     assert list(shown) == ["input", "bicubic", "tiny", "small", "ground truth"]
     tensors = {n: pixels_to_tensor(np.array(Image.open(urllib.request.urlopen(u)))) for n, u in shown.items()}
     assert {t.shape for t in tensors.values()} == {(1, 3, 256, 256)}
     for name, (decibels, *_) in rows.items():
         assert decibels == pytest.approx(float(psnr(tensors[name], tensors["ground truth"])), abs=1e-4)
+    assert table["headers"] == ["model", "PSNR, dB ↑", "feature distance ↓", "SSIM ↑", "NIQE ↓"]
+    [distance] = perceptual()
+    for name, (_, apart, *_) in rows.items():
+        assert apart == pytest.approx(distance.of(tensors[name], tensors["ground truth"], tensors[name]), abs=1e-4)
+        assert f"<td>{apart:.3f}</td>" in answer[6]["value"]
+    assert "No single metric decides" in words
 
 
 def test_the_same_draw_is_the_same_trial_and_another_is_another(client, tmp_path):
     photo = photograph(tmp_path / "sharp.png", (320, 300))
-    said = [client.predict(handle_file(str(photo)), ["small"], "realesrgan", "256", draw, api_name="/restore")[1]
+    said = [client.predict(handle_file(str(photo)), ["small"], "realesrgan", "256", draw, api_name="/restore")[7]
             for draw in (1, 1, 2)]  # fmt: skip
     assert said[0] == said[1] != said[2]
 
@@ -189,8 +196,11 @@ def test_a_photograph_too_small_to_degrade_is_an_error(client, tmp_path):
 def test_the_score_card_is_the_evaluations(client, run):
     card = client.predict("tiny: val", api_name="/card")
     report = (run / "evaluation" / "val" / "report.md").read_text()
-    assert card[0].strip() == report.partition("\n## Per picture")[0].strip()
-    files = {f["orig_name"]: urllib.request.urlopen(f["url"]).read() for f in card[2]}
+    assert set(report.partition("\n## Per picture")[0].split()) <= set(" ".join((card[2], card[3])).split())
+    assert card[0].startswith("**")
+    assert "p = " not in card[0] + card[2]
+    assert "p = " in card[3]
+    files = {f["orig_name"]: urllib.request.urlopen(f["url"]).read() for f in card[4]["value"]}
     assert files["report.html"] == (run / "evaluation" / "val" / "report.html").read_bytes()
     with pytest.raises(AppError, match="no such score card"):
         client.predict("../../etc", api_name="/card")
@@ -200,12 +210,12 @@ def test_the_page_of_a_run_says_what_its_files_say_and_writes_nothing_there(clie
     before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in run.rglob("*")}
     answer = client.predict("tiny", api_name="/run")
     row = row_of(run)
-    assert f"**{row.state}**" in answer[0]
+    assert answer[0].startswith('<span class="state finished">finished</span>')
     assert f"iteration **{row.step}** of {row.total}" in answer[0]
     losses = [
         e["pixel"] for e in map(json.loads, (run / "log.jsonl").read_text().splitlines()) if e["event"] == "train"
     ]
-    drawn = [value for _, value, series in answer[1]["data"] if series == "pixel"]
+    drawn = [value for _, value, series in answer[1]["value"]["data"] if series == "pixel"]
     assert drawn == losses
     assert [item["caption"] for item in answer[5]["value"]] == ["iteration 6", "iteration 3", "iteration 0"]
     assert {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in run.rglob("*")} == before
@@ -296,7 +306,7 @@ def open_to_strangers(url):
     found = set()
     for route in routes:
         path = re.sub(r"{[^}]*}", "x", route.path)
-        for method in route.methods - {"OPTIONS"}:
+        for method in route.methods | {"OPTIONS"}:
             if httpx.request(method, f"{url}{path}", follow_redirects=False).status_code != 401:
                 found.add(route.path)
     return found
@@ -326,6 +336,25 @@ def test_another_name_and_another_page_are_refused(server):
     for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         for path in ("upload", "queue/join", "call/upscale"):
             assert refused(f"{server.url}/gradio_api/{path}", b"{}", **headers)[0] == 403
+
+
+PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, 421),
+        ({"Host": "evil.example:7860", "Origin": "http://localhost:7860"}, 421),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_a_preflight_of_another_page_is_refused_like_its_request(headers, status, server):
+    for path in ("", "gradio_api/upload", "gradio_api/queue/join", "gradio_api/vibe-code"):
+        answer = httpx.options(f"{server.url}/{path}", headers=PREFLIGHT | headers)
+        assert answer.status_code == status
+        assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
 def test_a_port_that_is_taken_and_no_model_are_plain_errors(server, network, tmp_path, capsys, monkeypatch):

@@ -125,8 +125,10 @@ def test_many_visitors_together_have_sixty_attempts_a_minute():
 
 def test_uploads_at_once_are_counted():
     slots = Slots(3, 2)
-    assert [slots.enter(v) for v in ("a", "a", "a", "b", "c")] == [True, True, False, True, False]
-    slots.leave("a")
+    assert [slots.enter(v) for v in ("a", "a", "a", "b", "b")] == [True, True, False, True, False]
+    assert slots.enter("c"), "who has none is let in however many others have"
+    for _ in range(2):
+        slots.leave("a")
     assert [slots.enter(v) for v in ("c", "b")] == [True, False]
 
 

@@ -1,0 +1,103 @@
+"""What a score card shows first, and what a trial says of its figures."""
+
+import math
+
+import pytest
+
+from archsr.app.cards import card_of
+from archsr.app.trial import Trial, nearest
+from archsr.app.trial_tab import table_of
+from archsr.evaluate.measures import Measure
+
+REPORT = """# a on the fixed val pairs
+
+In words: compared with original, a is truer in colour. The rest, 3 of 4, cannot be told.
+
+a against original: **better** by colour.
+
+| mean of 9 pictures | a |
+|---|---:|
+| PSNR, dB | 20.00 |
+
+*Protocol: all of them.*
+
+## a against original
+
+| measure | verdict | sign test |
+|---|---|---:|
+| PSNR, dB | **cannot tell** | p = 0.062 |
+
+Differences are taken picture by picture.
+
+## What the measures mean
+
+- **PSNR, dB**: decibels
+
+## By tag
+
+| group | PSNR, dB |
+|---|---|
+| wall | 19 |
+
+## Per picture
+
+| picture | a PSNR |
+|---|---:|
+| wall-1 | 19.5 |
+"""
+
+
+def test_a_card_begins_with_what_was_found_and_ends_with_p_values():
+    card = card_of(REPORT)
+    assert card.found == "**Compared with original, a is truer in colour.**"
+    assert "sign test" not in card.text
+    assert "decibels" not in card.text
+    assert "p = 0.062" in card.certainty
+    assert "decibels" in card.certainty
+    kept = {line for line in REPORT.partition("\n## Per picture")[0].splitlines() if line}
+    assert kept == {line for line in (card.text + "\n" + card.certainty).splitlines() if line}
+    assert card.text.index("mean of 9") < card.text.index("## By tag")
+
+
+def test_a_finding_for_each_model_and_a_report_of_another_form():
+    two = REPORT.replace("a against", "In words: compared with original, b is noisier.\n\na against", 1)
+    assert card_of(two).found.splitlines()[::2] == [
+        "**Compared with original, a is truer in colour.**",
+        "**Compared with original, b is noisier.**",
+    ]
+    other = card_of("# Layers\n\nThe tail is best by 0.2 dB.\n\n| layers |\n|---|\n| tail |\n")
+    assert other.found == "The tail is best by 0.2 dB."
+    assert other.certainty == ""
+    assert card_of("# Nothing else\n").found == ""
+
+
+# ---------------------------------------------------------------- compare
+
+PSNR = Measure("psnr", "PSNR, dB", True, lambda *_: 0.0)
+DISTANCE = Measure("features", "feature distance", False, lambda *_: 0.0)
+SSIM = Measure("ssim", "SSIM", True, lambda *_: 0.0)
+
+
+def trial(**scores):
+    return Trial({}, [PSNR, DISTANCE, SSIM], {name: list(values) for name, values in scores.items()}, [])
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ({"bicubic": (22, 5, 1), "a": (20, 3, 0)}, "**bicubic** by PSNR, **a** by feature distance"),
+        ({"bicubic": (20, 5, 1), "a": (22, 3, 0)}, "**a** by PSNR and by feature distance"),
+        ({"bicubic": (20, math.nan, 1), "a": (22, math.nan, 0)}, "**a** by PSNR"),
+    ],
+)
+def test_no_single_metric_is_crowned(scores, said):
+    assert (
+        nearest(trial(**scores))
+        == f"Nearest to the ground truth: {said}. No single metric decides; look at the images."
+    )
+
+
+def test_the_table_shows_every_figure_and_no_foreign_tags():
+    table = table_of(trial(**{"<b>": (20.126, math.nan, 0.5)}))
+    assert "<td>&lt;b&gt;</td><td>20.13</td><td>–</td><td>0.500</td>" in table
+    assert "<th>feature distance ↓</th>" in table
