@@ -1,9 +1,9 @@
 """What real encoders' files keep through `archsr upscale`: python tests/measure/kinds_of_files.py [FOLDER]
 
 Files as phones, cameras, scanners and editors write them are made with exiftool, ImageMagick, heif-enc, avifenc,
-cwebp, opj_compress, tiffcp and cjpeg, and enlarged into every format. exiftool, not archsr, then reads both sides. Printed, for
-each file and format: how many of its tags came through, its colour profile, its depth, and whether it stands upright.
-Exits 1 if anything is lost that the format can hold.
+cwebp, opj_compress, tiffcp and cjpeg, and enlarged into every format. exiftool, not archsr, then reads both sides.
+Printed, for each file and format: how many of its tags came through, its colour profile, its depth, and whether it
+stands upright. Exits 1 if anything is lost that the format can hold.
 """
 
 import contextlib
