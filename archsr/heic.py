@@ -1,6 +1,7 @@
 """HEIC and HEIF, which phones write: read through pillow-heif, where it is installed (`archsr[phone]`)."""
 
 import importlib
+import importlib.util
 from typing import Any
 
 from archsr.picture_files import BadImageError
@@ -26,6 +27,11 @@ def heif_library() -> Any:  # noqa: ANN401 - a module that may be missing
         raise BadImageError('a HEIC picture; pip install "archsr[phone]" to read it') from None
     library.register_heif_opener()
     return library
+
+
+def heic_at_hand() -> bool:
+    """Whether HEIC can be read here."""
+    return importlib.util.find_spec("pillow_heif") is not None
 
 
 def refuse_hdr(info: dict[Any, Any]) -> None:

@@ -13,6 +13,7 @@ from archsr.app.upscale_page import Page
 from archsr.app.upscale_work import Work
 from archsr.app.viewer import viewer
 from archsr.app.visits import Visits
+from archsr.heic import heic_at_hand
 
 _EVERY = 1.0  # seconds between two looks while work goes on
 _PROGRESS = gr.Progress()
@@ -103,7 +104,7 @@ def _invitation(desk: Desk) -> str:
     return (
         f"Up to {limits.files} photographs at a time, each of at most {limits.size // 2**20} MB and "
         f"{limits.pixels / 1e6:.3g} megapixels (who started the page can allow more: archsr app --max-bytes, "
-        "--max-pixels): JPEG, PNG, WebP, TIFF, BMP, AVIF. EXIF and colour profile are kept. What you send and "
+        f"--max-pixels): JPEG, PNG, WebP, TIFF, BMP, AVIF{', HEIC' * heic_at_hand()}. EXIF and colour profile are kept. What you send and "
         f"what comes out is removed {limits.keep / 60:.0f} minutes after its last use; until then this browser finds "
         "it here again."
     )

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from PIL import Image, features
 
 from archsr.doctor.line import Line, ok
+from archsr.heic import heic_at_hand
 
 _PYTHONS = (3, 11), (3, 13)
 _TORCH = (2, 11)
@@ -176,7 +177,8 @@ def decoders() -> Line:
     vips = ".".join(str(pyvips.version(n)) for n in range(3))
     if not features.check("avif"):
         return Line("decoders", "warning", "Pillow reads no AVIF", "pip install --upgrade pillow")
-    return ok("decoders", f"Pillow {Image.__version__} and torchvision: JPEG, PNG, WebP; libvips {vips}")
+    heic = "HEIC" if heic_at_hand() else 'no HEIC (pip install "archsr[phone]")'
+    return ok("decoders", f"Pillow {Image.__version__} and torchvision: JPEG, PNG, WebP; libvips {vips}; {heic}")
 
 
 def _broken_formats() -> Iterator[str]:

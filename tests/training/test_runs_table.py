@@ -82,8 +82,8 @@ def test_a_killed_run_died(tiny_tables, tmp_path):
     path.write_text(dump(config(tiny_tables, "training.stages.0.iterations=5000")))
     run = Path(tiny_tables["runs"]) / "tiny"
     process = Ranks(1, TRAIN, "--config", path, folder=tmp_path)
-    end = time.time() + 60
-    while "\nstep 3/" not in process.stdout:
+    end = time.time() + 300
+    while "\nstep 3/" not in process.stdout or (row_of(run).checkpoint or 0) < 2:  # checkpoints are written beside it
         assert time.time() < end
         time.sleep(0.02)
     row = row_of(run)
