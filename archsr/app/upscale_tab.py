@@ -100,11 +100,11 @@ def _add_interface(work: Work, wanted: list[Any]) -> None:
 
 
 def _invitation(desk: Desk) -> str:
-    limits = desk.limits
+    limits, heic = desk.limits, ", HEIC" * heic_at_hand()
     return (
         f"Up to {limits.files} photographs at a time, each of at most {limits.size // 2**20} MB and "
         f"{limits.pixels / 1e6:.3g} megapixels (who started the page can allow more: archsr app --max-bytes, "
-        f"--max-pixels): JPEG, PNG, WebP, TIFF, BMP, AVIF{', HEIC' * heic_at_hand()}. EXIF and colour profile are kept. What you send and "
+        f"--max-pixels): JPEG, PNG, WebP, TIFF, BMP, AVIF{heic}. EXIF and colour profile are kept. What you send and "
         f"what comes out is removed {limits.keep / 60:.0f} minutes after its last use; until then this browser finds "
         "it here again."
     )
