@@ -145,7 +145,7 @@ stage.onkeydown = event => {
 function show() {
   const next = props.value ? JSON.parse(props.value) : null;
   if (!next) return;
-  if (next.photo !== told?.photo) { zoom = 0; centre = [...next.start]; line = 0.5; }
+  if (next.photo !== told?.photo) { centre = [...next.start]; line = 0.5; }
   tiles.forEach(image => image.remove());
   tiles = new Map();
   told = next;

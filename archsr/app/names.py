@@ -4,13 +4,17 @@ import re
 from pathlib import Path
 
 from archsr.app.desk import name_of
+from archsr.heic import HEIC_ENDINGS
 from archsr.upscale.picture import ENDINGS
 
 
 def result_name(name: str, scale: float, *, ending: str = "", model: str = "") -> str:
-    """`front.jpg` enlarged four times is `front_x4.jpg`; `ending` and `model` where they are asked for."""
+    """`front.jpg` enlarged four times is `front_x4.jpg`; `ending` and `model` where they are asked for.
+
+    What cannot be written becomes PNG; HEIC, which is a fortieth of that, JPEG.
+    """
     stem, suffix = Path(name).stem, Path(name).suffix.lower()
-    chosen = ending or (suffix if suffix in ENDINGS else ".png")
+    chosen = ending or (suffix if suffix in ENDINGS else ".jpg" if suffix in HEIC_ENDINGS else ".png")
     return f"{stem}_x{scale:g}{'_' + name_of(model) if model else ''}{chosen}"
 
 

@@ -100,7 +100,7 @@ def _add_interface(work: Work, wanted: list[Any]) -> None:
 
 
 def _invitation(desk: Desk) -> str:
-    limits, heic = desk.limits, ", HEIC" * heic_at_hand()
+    limits, heic = desk.limits, ", HEIC (comes back as JPEG)" * heic_at_hand()
     return (
         f"Up to {limits.files} photographs at a time, each of at most {limits.size // 2**20} MB and "
         f"{limits.pixels / 1e6:.3g} megapixels (who started the page can allow more: archsr app --max-bytes, "

@@ -97,11 +97,11 @@ def _why(row: Row) -> str:
 def _warnings(look: Look, *, shown: int = 5) -> str:
     found = [(int(e["step"]), _trouble(e)) for e in look.events if e["event"] in ("warning", "skip")]
     lines = [f"- iteration {step:,}: {plain(text)}" for step, text in found[-shown:]]
-    more = f"- and {len(found) - shown} earlier\n" if len(found) > shown else ""
+    more = f"\n- and {len(found) - shown} earlier" if len(found) > shown else ""
     count = "1 warning" if len(found) == 1 else f"{len(found)} warnings"
     if not found:  # of one that went wrong, this would sound as if nothing had
         return "" if look.row.state in BAD else "No warnings."
-    return f"**{count}**\n\n" + more + "\n".join(lines)
+    return f"**{count}**\n\n" + "\n".join(lines) + more
 
 
 def _trouble(event: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Literal, NoReturn
 from tqdm import tqdm
 
 from archsr.errors import UserError
+from archsr.heic import HEIC_ENDINGS
 from archsr.picture_files import BadImageError, is_litter
 from archsr.upscale.left_out import kinds_of
 from archsr.upscale.picture import ENDINGS, Wanted, restore_picture
@@ -25,7 +26,7 @@ from archsr.upscale.upscaler import Upscaler
 
 Existing = Literal["skip", "overwrite", "refuse"]
 Pair = tuple[Path, Path]
-_IMAGE_ENDINGS = (".gif", ".bmp", ".jp2", ".avif", ".ppm", ".heic", ".heif", ".hif")
+_IMAGE_ENDINGS = (".gif", ".bmp", ".jp2", ".avif", ".ppm", *HEIC_ENDINGS)
 _READ = (*ENDINGS, *_IMAGE_ENDINGS)
 
 

@@ -84,6 +84,7 @@ def test_names_say_how_much_larger_and_of_several_models_which():
     assert result_name("front.jpg", 4) == "front_x4.jpg"
     assert result_name("front.jpg", 1.5, ending=".png", model="my run") == "front_x1.5_my-run.png"
     assert result_name("old.bmp", 2.0) == "old_x2.png"
+    assert result_name("IMG_1.HEIC", 4) == "IMG_1_x4.jpg"
 
 
 @given(st.lists(st.sampled_from(["a.jpg", "A.jpg", "a (2).jpg", "b.png", "none"])))
