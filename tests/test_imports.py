@@ -54,7 +54,7 @@ ALLOWED = {
     "upscale": {"config", "images", "models", "checkpoint", "picture_files", "raw_files", "tiff_tags", "heic"},
     "evaluate": {"config", "config_file", "seeds", "images", "metrics", "niqe", "manifest", "models", "stream",
                  "checkpoint", "upscale", "remote", "world", "colour", "degrade"},
-    "app": {"config", "images", "picture_files", "models", "checkpoint", "upscale", "degrade", "seeds", "metrics",
+    "app": {"config", "images", "picture_files", "heic", "models", "checkpoint", "upscale", "degrade", "seeds", "metrics",
             "runs", "evaluate", "page"},
     "vote": {"config", "seeds", "images", "checkpoint", "upscale", "evaluate", "page"},
     "export": {"config", "models", "checkpoint", "upscale"},
