@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from archsr.evaluate.headline import headline
 from archsr.evaluate.suite import Scores
 from archsr.evaluate.summary import (
     breakdowns,
@@ -23,6 +24,7 @@ from archsr.evaluate.summary import (
     parts_told,
     rivals,
     sentence,
+    told_first,
 )
 from archsr.evaluate.verdict_table import HOW, VERDICT_HEADS, verdict_rows
 from archsr.evaluate.verdicts import NONE, findings
@@ -36,6 +38,9 @@ def markdown(scores: Scores, *, title: str, protocol: str, asked: Sequence[str] 
     """The whole report: means, what they say, how they were taken, and the pictures. `asked`: what people said."""
     old, new = scores.baseline, foremost(scores)
     lines = [f"# {title}", ""]
+    lines += [
+        line for name in told_first(scores) for line in (f"**{name} against {old}: {headline(scores, name, old)}**", "")
+    ]
     lines += [line for name in rivals(scores)
               for line in (in_words(scores, name, old), "", sentence(scores, name, old), "")]  # fmt: skip
     lines += [line for said in asked for line in (said, "")]
