@@ -10,7 +10,15 @@ from archsr.app.shown import copied
 from archsr.app.watch import runs_in
 from archsr.evaluate.words import FIGURES
 
-_FILES = ("report.html", "report.md", "scores.json", "scores.parquet", "comparison.pdf", "differences.pdf")
+_FILES = (
+    "report.html",
+    "report.md",
+    "scores.json",
+    "scores.parquet",
+    "verdicts.parquet",
+    "comparison.pdf",
+    "differences.pdf",
+)
 _FIGURES = {
     **{f"{name}.png": title for name, title in FIGURES.items()},
     "study.png": "Layers",
@@ -63,7 +71,7 @@ class _Page:
         files = [str(copied(card / n, self._desk.storage)) for n in _FILES if (card / n).is_file()]
         text = (card / "report.md").read_text(encoding="utf-8")
         shown = gr.Gallery(figures, selected_index=0 if figures else None)
-        return text.partition("\n## Per picture")[0], shown, files
+        return text.partition("\n## Per ")[0], shown, files
 
     def _cards(self) -> dict[str, Path]:
         found = runs_in(self._folder, [o.run for o in self._desk.shelf.offers.values() if o.run is not None])

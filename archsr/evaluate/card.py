@@ -22,7 +22,7 @@ from archsr.evaluate.seeds_pooled import groups_of, seeds_told, with_pooled
 from archsr.evaluate.strata import NO_RECIPE
 from archsr.evaluate.suite import PRIMARY, Scores, evaluate
 from archsr.evaluate.summary import foremost, in_words, told_first
-from archsr.evaluate.table import write_table
+from archsr.evaluate.table import write_images, write_verdicts
 from archsr.evaluate.unjudged import unjudged
 from archsr.evaluate.verdict_table import HOW
 from archsr.remote import place_of
@@ -155,7 +155,8 @@ def _write(
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / "report.md", text.encode())
         write_bytes(folder / "scores.json", as_json(scores, protocol=protocol, judged=judged).encode())
-        write_table(folder / "scores.parquet", scores)
+        write_images(folder / "scores.parquet", scores)
+        write_verdicts(folder / "verdicts.parquet", scores)
         metric = next((m for m in scores.measures if m.name == scores.primary), scores.measures[0])
         chosen = [*telling(scores, metric, pairs, contenders, new=new, seen=seen), *choose(scores, metric, new)]
         shown = show(chosen, pairs, contenders, scores, new=seen)
@@ -167,8 +168,8 @@ def _write(
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
     print(text.split(f"\n{HOW}")[0].strip())
     print("\n".join(["", *(in_words(scores, name, scores.baseline) for name in told_first(scores))]))
-    print(f"written: {folder}/report.html, report.md, scores.json, scores.parquet, comparison and differences (png, "
-          "pdf, svg)")  # fmt: skip
+    files = "report.html, report.md, scores.json, scores.parquet, verdicts.parquet"
+    print(f"written: {folder}/{files}, comparison and differences (png, pdf, svg)")
 
 
 def _curves(question: Question) -> dict[str, Path]:

@@ -16,6 +16,7 @@ from archsr.evaluate.summary import figure
 from archsr.evaluate.words import about
 from archsr.images import Pixels
 
+_WIDEST = 768  # of a whole image in a slider; a small one is at most doubled
 _LARGEST = 1200  # side of an image in the page
 
 
@@ -80,7 +81,8 @@ def slider(one: Shown, titles: dict[str, str], *, before: str, after: str, crop:
         for word, chosen in (("left", before), ("right", after))
     )
     data = escape(json.dumps(sources), quote=True)
-    kind = f"'slider true' style='width: {shown[before].shape[1]}px'" if crop else "slider"
+    wide = shown[before].shape[1]
+    kind = f"'slider true' style='width: {wide}px'" if crop else f"slider style='max-width: {min(_WIDEST, 2 * wide)}px'"
     return (
         f"<figure><div class=pick>{menus}</div><div class={kind} data-pictures='{data}'>"
         f"<img src='{sources[before]}' alt='{escape(before)}'><img src='{sources[after]}' alt='{escape(after)}'><i></i>"

@@ -6,11 +6,12 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem aut
 h1, h2 { line-height: 1.25; margin-top: 2.2rem } .scroll { overflow-x: auto }
 h1 { margin: 0 0 .6rem; font-size: 1.5rem }
 h1, h2, p, dd, dt, figcaption, summary { overflow-wrap: anywhere }
-select { max-width: 100% } details { margin: .6rem 0 } summary { cursor: pointer }
-.first { font-weight: 600; margin: .4rem 0 } .who { margin: 0 }
+select, .pick label { max-width: 100%; min-width: 0 } details { margin: .6rem 0 } summary { cursor: pointer }
+h1::first-letter { text-transform: uppercase } .first { font-weight: 600; margin: .4rem 0 } .who { margin: 0 }
 svg.plot { display: block; width: 100%; max-width: 720px; font-size: 13px; fill: currentColor }
 svg .better { fill: var(--good); stroke: var(--good) } svg .worse { fill: var(--bad); stroke: var(--bad) }
 svg text.better, svg text.worse { stroke: none } svg .shade { fill: var(--line); opacity: .35 }
+svg text { paint-order: stroke } svg text.name { stroke: Canvas; stroke-width: 3px }
 svg line { stroke: currentColor } svg .axis, svg .grid { opacity: .35 } svg .grid { opacity: .15 }
 svg .bar { stroke-width: 2.5 } svg .bar.open, svg .dot.open { opacity: .65 } svg text.open { opacity: .75 }
 svg .bar.better { stroke: var(--good) } svg .bar.worse { stroke: var(--bad) } svg .span { opacity: .5 }

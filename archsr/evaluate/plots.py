@@ -204,7 +204,9 @@ def _labels(points: Sequence[_Point], axes: _Axes, on_paths: set[str]) -> list[s
         _, blend, share = point.name.rpartition(" × ")
         name = f"× {share}" if blend and point.name in on_paths else point.name
         aside = -9 if side == "end" else 9
-        parts.append(f"<text x='{_x(point.x, axes)}' dx={aside} y={y:.1f} text-anchor={side}>{escape(name)}</text>")
+        parts.append(
+            f"<text class=name x='{_x(point.x, axes)}' dx={aside} y={y:.1f} text-anchor={side}>{escape(name)}</text>"
+        )
     return parts
 
 

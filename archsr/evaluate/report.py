@@ -91,7 +91,7 @@ def _pictures(scores: Scores) -> list[str]:
 
 
 def as_json(scores: Scores, *, protocol: str, judged: Mapping[str, str]) -> str:
-    """Everything in the report for programs; figures that could not be taken are null.
+    """Everything in the report for programs, by the schema of configs/README.md; what could not be taken is null.
 
     `judged`: what each model is known by (`asked.identity_of`), but for blends.
     """
@@ -104,11 +104,13 @@ def as_json(scores: Scores, *, protocol: str, judged: Mapping[str, str]) -> str:
         "unjudged": scores.unjudged,
         "titles": {m.name: m.title for m in scores.measures},
         "means": _means_of(scores),
+        "headlines": {name: headline(scores, name, scores.baseline) for name in scores.challengers},
         "differences": {name: _findings(scores, name) for name in scores.challengers},
         "by_tag": {tag: _summary(part) for tag, part in by_tag(scores).items()},
         "by_strength": {name: _summary(part) for name, part in by_strength(scores).items()},
         "by_difficulty": {name: _summary(part) for name, part in by_difficulty(scores).items()},
-        "pictures": [asdict(row) for row in scores.rows],
+        "images": [asdict(row) for row in scores.rows],
+        "paths": scores.paths,
         "missing": scores.missing,
     }
     return json.dumps(_without_nan(plain), indent=1) + "\n"

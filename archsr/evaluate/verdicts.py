@@ -49,14 +49,19 @@ class Finding:
         return said + ([f"without {rest.changed[0]} {rest.changed[1]}"] if rest.changed else [])
 
     def plain(self) -> dict[str, Any]:
-        """For programs."""
-        rest = self.left_out
-        alone = {} if rest is None else {
-            "without_one_scene": {"low": rest.least, "high": rest.most},
-            "heaviest_scene": {"scene": rest.scene, "share": rest.share},
-        }  # fmt: skip
-        told = {"verdict": self.verdict, "level": self.level, "smallest": self.smallest, "warnings": self.warnings}
-        return {**vars(self.difference), **alone, **told}
+        """For programs: the schema is in configs/README.md."""
+        of, rest = self.difference, self.left_out
+        mean, low, high = of.standardised
+        return {
+            **vars(of),
+            "standardised": {"mean": mean, "low": low, "high": high},
+            "without_one_scene": None if rest is None else {"low": rest.least, "high": rest.most},
+            "heaviest_scene": None if rest is None else {"scene": rest.scene, "share": rest.share},
+            "verdict": self.verdict,
+            "level": self.level,
+            "smallest": self.smallest,
+            "warnings": self.warnings,
+        }
 
 
 def _share(share: float) -> str:

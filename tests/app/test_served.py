@@ -189,7 +189,7 @@ def test_a_photograph_too_small_to_degrade_is_an_error(client, tmp_path):
 def test_the_score_card_is_the_evaluations(client, run):
     card = client.predict("tiny: val", api_name="/card")
     report = (run / "evaluation" / "val" / "report.md").read_text()
-    assert card[0].strip() == report.partition("\n## Per picture")[0].strip()
+    assert card[0].strip() == report.partition("\n## Per crop")[0].strip() != report.strip()
     files = {f["orig_name"]: urllib.request.urlopen(f["url"]).read() for f in card[2]}
     assert files["report.html"] == (run / "evaluation" / "val" / "report.html").read_bytes()
     with pytest.raises(AppError, match="no such score card"):

@@ -1,10 +1,14 @@
 """The page of a score card: what it says first, what it draws, and what it shows of images."""
 
+import json
 import re
 from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from test_verdicts import CLEAR, MEASURES, scores_of
@@ -19,6 +23,7 @@ from archsr.evaluate.pairs import Pair
 from archsr.evaluate.plots import forest, plane
 from archsr.evaluate.report import as_json, markdown
 from archsr.evaluate.summary import by_tag, foremost, told_first
+from archsr.evaluate.table import write_images, write_verdicts
 
 DISTANCE = Measure("features", "feature distance", False, lambda *_: 0.0)
 
@@ -221,3 +226,40 @@ def test_a_report_computes_each_difference_once(monkeypatch):
     assert len(asked) == once
     assert by_tag(scores) is by_tag(scores)
     assert by_tag(replace(scores)) is not by_tag(scores)
+
+
+# ---------------------------------------------------------------- files for programs
+
+
+def documented(heading):
+    """Names in the first column of the table after `heading` in configs/README.md, in their order."""
+    text = (Path(__file__).parents[2] / "configs" / "README.md").read_text(encoding="utf-8")
+    lines = iter(text[text.index(heading) :].partition("|")[2].splitlines()[2:])
+    rows = takewhile(lambda line: line.startswith("|"), lines)
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+
+
+def test_what_is_written_is_what_is_documented(tmp_path):
+    scores = tagged(scores_of({"psnr": CLEAR, "ssim": CLEAR}, unjudged={}))
+    plain = json.loads(as_json(scores, protocol="P", judged={}))
+    assert list(plain) == documented("`scores.json`; what")
+    write_images(tmp_path / "i.parquet", scores)
+    images = pq.read_table(tmp_path / "i.parquet")
+    assert images.column_names == [*documented("`scores.parquet`, a row"), *(m.name for m in MEASURES)]
+    assert images.num_rows == 3 * len(scores.rows)
+    write_verdicts(tmp_path / "v.parquet", scores)
+    verdicts = pq.read_table(tmp_path / "v.parquet")
+    names = documented("`verdicts.parquet`, a row")
+    assert verdicts.column_names == names
+    for row in verdicts.to_pylist():
+        found = plain["differences"][row["model"]][row["metric"]]
+        assert set(found) == set(names[names.index("verdict") :])
+        assert (found["verdict"], found["mean"], found["warnings"]) == (row["verdict"], row["mean"], row["warnings"])
+    assert len(verdicts) == len(plain["differences"]["new"])
+
+
+def test_the_schema_is_the_same_where_nothing_is_told(tmp_path):
+    scores = scores_of({"psnr": CLEAR})
+    for name, one in (("a", scores), ("b", replace(scores, unjudged={"new": "why"}))):
+        write_verdicts(tmp_path / name, one)
+    assert pq.read_schema(tmp_path / "a") == pq.read_schema(tmp_path / "b")
