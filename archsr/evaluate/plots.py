@@ -72,9 +72,13 @@ def _forest_row(row: _Row, y: int, limit: float, *, first: bool) -> str:
         bar = f"<line class='bar {kind}' {ends} y1={line} y2={line} />"
         bar += "".join(
             _text(_place(side * limit, limit), line + 5, "›" if side > 0 else "‹", "middle", kind)
-            for side in (-1, 1) if max(side * row.low, side * row.high) > limit
+            for side in (-1, 1) if max(side * row.low, side * row.high) > limit >= abs(row.mean)
         )  # fmt: skip
-    return f"{shade}{named}{told}{bar}<circle class='dot {kind}' cx='{_place(row.mean, limit)}' cy={line} r=4.5 />"
+    if abs(row.mean) > limit:
+        dot = _text(_place(row.mean, limit), line + 5, "▶" if row.mean > 0 else "◀", "middle", kind)
+    else:
+        dot = f"<circle class='dot {kind}' cx='{_place(row.mean, limit)}' cy={line} r=4.5 />"
+    return f"{shade}{named}{told}{bar}{dot}"
 
 
 def _place(value: float, limit: float) -> str:

@@ -106,6 +106,13 @@ def test_a_difference_is_drawn_in_standard_deviations_of_scenes():
     assert (float(first.get("cx").rstrip("%")) - 50) / 47 * limit == pytest.approx(expected, abs=0.01)
 
 
+def test_what_lies_beyond_the_axis_is_an_arrow_and_no_point():
+    drawn = parsed(forest(scores_of({"psnr": CLEAR, "niqe": CLEAR, "ssim": np.linspace(-1, 1, 12)}), "new", "old"))
+    arrows = [(t.text, t.get("class")) for t in drawn.iter("text") if t.text in "◀▶"]
+    assert sorted(arrows) == [("▶", "better"), ("◀", "worse")]
+    assert len(list(drawn.iter("circle"))) == 1
+
+
 def test_the_plane_has_a_point_a_model_and_joins_blends():
     scores = scores_of({"psnr": CLEAR}, models=("half", "new"), paths=(("old", "half", "new"),))
     drawn = parsed(plane(with_distance(scores, old=0.5, half=0.4, new=0.3)))
