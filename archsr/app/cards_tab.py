@@ -11,7 +11,15 @@ from archsr.app.shown import copied, plain
 from archsr.app.watch import runs_in
 from archsr.evaluate.words import FIGURES
 
-_FILES = ("report.html", "report.md", "scores.json", "scores.parquet", "comparison.pdf", "differences.pdf")
+_FILES = (
+    "report.html",
+    "report.md",
+    "scores.json",
+    "scores.parquet",
+    "verdicts.parquet",
+    "comparison.pdf",
+    "differences.pdf",
+)
 _FIGURES = {
     **{f"{name}.png": title for name, title in FIGURES.items()},
     "study.png": "Layers",

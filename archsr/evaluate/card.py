@@ -13,7 +13,7 @@ from archsr.errors import UserError
 from archsr.evaluate import contenders as who
 from archsr.evaluate.architecture import architecture
 from archsr.evaluate.asked import HOME, IN_RUN, asked_people, identity_of
-from archsr.evaluate.figures import choose, show, write_figures
+from archsr.evaluate.figures import choose, show, telling, write_figures
 from archsr.evaluate.html import page
 from archsr.evaluate.measures import check_names, extra, perceptual, standard
 from archsr.evaluate.pairs import Pairs, ShardPairs, open_pairs
@@ -21,8 +21,8 @@ from archsr.evaluate.report import as_json, markdown
 from archsr.evaluate.seeds_pooled import groups_of, seeds_told, with_pooled
 from archsr.evaluate.strata import NO_RECIPE
 from archsr.evaluate.suite import PRIMARY, Scores, evaluate
-from archsr.evaluate.summary import foremost, in_words, rivals
-from archsr.evaluate.table import write_table
+from archsr.evaluate.summary import foremost, in_words, told_first
+from archsr.evaluate.table import write_images, write_verdicts
 from archsr.evaluate.unjudged import unjudged
 from archsr.evaluate.verdict_table import HOW
 from archsr.remote import place_of
@@ -70,13 +70,14 @@ def evaluate_models(question: Question, *, out: Path | None = None, world: World
     if isinstance(pairs, ShardPairs) and all(math.isnan(row.strength) for row in scores.rows):
         missing["strength of the degradation"] = NO_RECIPE
     scores = replace(scores, missing=missing, primary=_primary(question), unit=pairs.unit,
-                     unjudged=unjudged(contenders, pairs))  # fmt: skip
+                     unjudged=unjudged(contenders, pairs), paths=who.paths_of(contenders))  # fmt: skip
     groups = groups_of(question.models)
     scores = with_pooled(scores, groups)
     folder = out or _folder(question)
     if world.rank == 0:
         told = seeds_told(scores, groups)
-        _write(folder, question, scores, pairs, contenders, border=border, told=told)
+        seen = groups.get(new := foremost(scores), [new])[0]  # of several seeds the first is looked at
+        _write(folder, question, scores, pairs, contenders, border=border, told=told, seen=seen)
     return folder
 
 
@@ -137,6 +138,7 @@ def _write(
     *,
     border: int,
     told: Sequence[str],
+    seen: str,
 ) -> None:
     unlike = _unlike(question, pairs)
     print("".join(f"archsr: {line}\n" for line in unlike), end="", file=sys.stderr)
@@ -153,18 +155,21 @@ def _write(
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / "report.md", text.encode())
         write_bytes(folder / "scores.json", as_json(scores, protocol=protocol, judged=judged).encode())
-        write_table(folder / "scores.parquet", scores)
-        shown = show(choose(scores, scores.measures[0], new), pairs, contenders, scores, new=new)
+        write_images(folder / "scores.parquet", scores)
+        write_verdicts(folder / "verdicts.parquet", scores)
+        metric = next((m for m in scores.measures if m.name == scores.primary), scores.measures[0])
+        chosen = [*telling(scores, metric, pairs, contenders, new=new, seen=seen), *choose(scores, metric, new)]
+        shown = show(chosen, pairs, contenders, scores, new=seen)
         figures = write_figures(folder, shown) if shown else []
         html = page(scores, title=title, protocol=protocol, shown=shown, figures=[folder / f for f in figures],
-                    extras=_curves(question), config=_config(question), asked=asked)  # fmt: skip
+                    extras=_curves(question), config=_config(question), asked=asked, seen=seen)  # fmt: skip
         write_bytes(folder / "report.html", html.encode())
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
     print(text.split(f"\n{HOW}")[0].strip())
-    print("\n".join(["", *(in_words(scores, name, scores.baseline) for name in rivals(scores))]))
-    print(f"written: {folder}/report.html, report.md, scores.json, scores.parquet, comparison and differences (png, "
-          "pdf, svg)")  # fmt: skip
+    print("\n".join(["", *(in_words(scores, name, scores.baseline) for name in told_first(scores))]))
+    files = "report.html, report.md, scores.json, scores.parquet, verdicts.parquet"
+    print(f"written: {folder}/{files}, comparison and differences (png, pdf, svg)")
 
 
 def _curves(question: Question) -> dict[str, Path]:

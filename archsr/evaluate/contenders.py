@@ -26,13 +26,16 @@ INTERPOLATIONS = ("bicubic", "lanczos")
 class Contender:
     """A model under its short `name`, with a `title` for people; `restore` maps (1, 3, h, w) to (1, 3, s·h, s·w).
 
-    `weights`: the file, the official name or the interpolation behind it; empty for a blend.
+    `weights`: the file, the official name or the interpolation behind it; empty for a blend. `between`: the two models
+    that it is blended of, as contenders or files are called, and `share` how much of the second.
     """
 
     name: str
     title: str
     restore: Restore
     weights: str = ""
+    between: tuple[str, str] | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -90,16 +93,20 @@ def contenders_of(sources: Sequence[str], scale: int, options: Options) -> list[
     found = [bicubic(scale)]
     found += [lanczos(scale)] if "lanczos" in sources else []
     runs = [s for s in sources if is_run(s)]
-    for name, run in _originals(runs).items():
+    originals = _originals(runs)
+    for name, run in originals.items():
         start = checkpoint.weights_of(run, which="initial")
         title = f"original ({Path(run_config(run).model.weights).name})"
         found.append(_model(name, title, open_model(start)[0], options, weights=start))
     for source in sources:
         if is_run(source):
-            found += _of_run(source, options, alone=len(runs) == 1)
+            original = next(n for n, run in originals.items() if _start(run) == _start(source))
+            found += _of_run(source, options, original=original, alone=len(runs) == 1)
         elif source not in INTERPOLATIONS:
             weights = checkpoint.weights_of(source)
-            found.append(_model(short(source), short(source), open_model(source)[0], options, weights=weights))
+            ends, share = _blended_of(Path(weights))
+            found.append(_model(short(source), short(source), open_model(source)[0], options, weights=weights,
+                                between=ends, share=share))  # fmt: skip
     names = [c.name for c in found]
     if doubled := {n for n in names if names.count(n) > 1}:
         raise UserError(f"two models are called {sorted(doubled)[0]}; rename a file or a run")
@@ -118,13 +125,13 @@ def _originals(runs: Sequence[str]) -> dict[str, str]:
     """A name for each different starting point, and a run that has it."""
     by_weights: dict[str, str] = {}
     for run in runs:
-        by_weights.setdefault(run_config(run).model.weights, run)
+        by_weights.setdefault(_start(run), run)
     if len(by_weights) == 1:
         return {"original": next(iter(by_weights.values()))}
     return {f"original {short(weights)}": run for weights, run in by_weights.items()}
 
 
-def _of_run(run: str, options: Options, *, alone: bool) -> list[Contender]:
+def _of_run(run: str, options: Options, *, original: str, alone: bool) -> list[Contender]:
     config = run_config(run)
     source = Path(checkpoint.weights_of(run, which=options.which))
     about = checkpoint.about_snapshot(source)
@@ -132,7 +139,8 @@ def _of_run(run: str, options: Options, *, alone: bool) -> list[Contender]:
     net, _ = open_model(str(source))
     share = f", strength {about['strength']:g}" if about.get("strength", 1) != 1 else ""
     title = f"fine-tuned ({config.name}, {source.stem}, step {about.get('step', '?')}{share})"
-    found = [_model(name, title, net, options, weights=str(source))]
+    line = original, name
+    found = [_model(name, title, net, options, weights=str(source), between=line, share=about.get("strength", 1.0))]
     if not options.blends:
         return found
     start, _ = open_model(checkpoint.weights_of(run, which="initial"))
@@ -140,13 +148,45 @@ def _of_run(run: str, options: Options, *, alone: bool) -> list[Contender]:
     for alpha in options.blends:
         between, _ = open_model(str(source))
         between.load_state_dict(blended(start.state_dict(), whole.state_dict(), alpha))
-        found.insert(-1, _model(f"{name} × {alpha:g}", f"{alpha:.0%} of the way to {name}", between, options))
+        title = f"{alpha:.0%} of the way to {name}"
+        found.insert(-1, _model(f"{name} × {alpha:g}", title, between, options, between=line, share=alpha))
     return found
 
 
-def _model(name: str, title: str, net: torch.nn.Module, options: Options, *, weights: str = "") -> Contender:
+def _start(run: str) -> str:
+    return run_config(run).model.weights
+
+
+def _blended_of(weights: Path) -> tuple[tuple[str, str] | None, float]:
+    """Of a file that `archsr blend` wrote: the names of its two models, and how much of the second it is."""
+    about = checkpoint.about_snapshot(weights).get("blend") if weights.is_file() else None
+    return ((about["first"], about["second"]), about["alpha"]) if about else (None, 1.0)
+
+
+def paths_of(contenders: Sequence[Contender]) -> tuple[tuple[str, ...], ...]:
+    """Names along each line of blends of two models, from one end to the other; a line has three models or more."""
+    found: list[tuple[str, ...]] = []
+    for ends in dict.fromkeys(c.between for c in contenders if c.between):
+        inner = {c.name: c.share for c in contenders if c.between == ends}
+        shares = {c.name: place for place, end in enumerate(ends) for c in contenders if end in _names(c)} | inner
+        if len(shares) > 2:
+            found.append(tuple(sorted(shares, key=shares.__getitem__)))
+    return tuple(found)
+
+
+def _names(contender: Contender) -> set[str]:
+    """What a model is called: in a report, as a file, as a run."""
+    file = Path(contender.weights)
+    of_run = file.parent.name == "snapshots" and file.stem != "initial"
+    return {contender.name, file.name, *([file.parent.parent.name] if of_run else [])}
+
+
+def _model(
+    name: str, title: str, net: torch.nn.Module, options: Options, *, weights: str = "",
+    between: tuple[str, str] | None = None, share: float = 1.0,
+) -> Contender:  # fmt: skip
     upscaler = Upscaler(net, tile=options.tile, device=_device())  # pyright: ignore[reportArgumentType]
-    return Contender(name, title, upscaler.restore, weights)
+    return Contender(name, title, upscaler.restore, weights, between, share)
 
 
 def _device() -> torch.device:

@@ -22,6 +22,7 @@ from archsr.evaluate.suite import Row, Scores, quantised
 from archsr.images import Pixels, tensor_to_pixels, to_float
 
 SIDE = 128  # of a crop in pixels of the ground truth
+_NEAR = 5  # images near the median among which the most telling is looked for
 _TAGS = 4  # at most so many sub-domains get a row of their own
 _BRIGHT = 98  # per cent of all values in the maps of differences are below the brightest shade
 
@@ -46,6 +47,13 @@ class Shown:
     pictures: dict[str, Pixels]
     captions: dict[str, str]
 
+    def around(self, side: int) -> dict[str, Pixels]:
+        """Every column's square of `side` about the crop, or as much as there is of it, not scaled."""
+        height, width = self.whole.shape[:2]
+        half = min(SIDE, height, width) // 2 - side // 2
+        top, left = (max(0, min(at + half, size - side)) for at, size in ((self.top, height), (self.left, width)))
+        return {name: p[top : top + side, left : left + side] for name, p in self.pictures.items()}
+
 
 def choose(scores: Scores, measure: Measure, new: str) -> list[Chosen]:
     """The pictures that gained most, least and the median by `measure`, and the median one of each sub-domain.
@@ -68,6 +76,30 @@ def choose(scores: Scores, measure: Measure, new: str) -> list[Chosen]:
     return [Chosen(number, why) for number, why in chosen.items()]
 
 
+def telling(
+    scores: Scores, measure: Measure, pairs: Pairs, contenders: Sequence[Contender], *, new: str, seen: str
+) -> list[Chosen]:
+    """The image that stands for a comparison, or none: of the few nearest the median difference by `measure`, the one
+    in which some square of the results differs most. `seen`: the model that is restored for `new`."""
+    gains = _gains(scores.rows, measure, new, scores.baseline)
+    median = gains[len(gains) // 2][0] if gains else math.nan
+    near = sorted(gains, key=lambda gain: abs(gain[0] - median))[:_NEAR]
+    two = [c for c in contenders if c.name in (seen, scores.baseline)]
+    found: dict[int, float] = {}
+    for pair in pairs.read(sorted(number for _, number in near)):
+        made = [quantised(c.restore(to_float(pair.lq)[None])) for c in two]
+        found[pair.number] = float(_change_of_squares(made[0], made[-1]).max())
+    if not found:
+        return []
+    best = max(found, key=found.__getitem__)
+    gain = next(g for g, number in near if number == best)
+    change = gain if measure.higher_is_better else -gain
+    why = (
+        f"of the {len(found)} nearest the median by {measure.title.split(',')[0]}" if len(found) > 1 else "the only one"
+    )
+    return [Chosen(best, f"{why}, the one in which the two differ most ({change:+.3g})")]
+
+
 def _gains(rows: Sequence[Row], measure: Measure, new: str, old: str) -> list[tuple[float, int]]:
     """Gain (higher is better) and number of each picture, smallest gain first."""
     sign = 1 if measure.higher_is_better else -1
@@ -80,7 +112,7 @@ def show(
 ) -> list[Shown]:
     """The chosen pictures restored once more; each crop is where `new` and the baseline differ most."""
     rows = {row.number: row for row in scores.rows}
-    whys = {c.number: c.why for c in chosen}
+    whys = {c.number: c.why for c in reversed(chosen)}  # the first word about an image counts
     found: dict[int, Shown] = {}
     for pair in pairs.read(sorted(whys)):
         lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
@@ -96,16 +128,25 @@ def show(
             pictures={name: tensor_to_pixels(p) for name, p in columns.items()},
             captions={name: _caption(rows[pair.number], name, scores.measures[:2]) for name in columns},
         )
-    return [found[c.number] for c in chosen]
+    return [found[number] for number in dict.fromkeys(c.number for c in chosen)]
 
 
 def _place(new: Tensor, old: Tensor) -> tuple[int, int]:
     """Top and left of the square of `SIDE` in which two pictures differ most, or of what there is of it."""
-    side = min(SIDE, *new.shape[2:])
-    step = max(1, side // 4)
-    change = F.avg_pool2d((new - old).abs().mean(1, keepdim=True), side, stride=step)[0, 0]
+    change = _change_of_squares(new, old)
     row, column = divmod(int(change.argmax()), change.shape[1])
+    step = _step(new)
     return row * step, column * step
+
+
+def _change_of_squares(new: Tensor, old: Tensor) -> Tensor:
+    """(rows, columns): mean absolute difference of squares of `SIDE`, a quarter of a side apart."""
+    side = min(SIDE, *new.shape[2:])
+    return F.avg_pool2d((new - old).abs().mean(1, keepdim=True), side, stride=_step(new))[0, 0]
+
+
+def _step(image: Tensor) -> int:
+    return max(1, min(SIDE, *image.shape[2:]) // 4)
 
 
 def _caption(row: Row, name: str, measures: Sequence[Measure]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from archsr.evaluate.headline import headline
 from archsr.evaluate.suite import Scores
 from archsr.evaluate.summary import (
     breakdowns,
@@ -23,6 +24,7 @@ from archsr.evaluate.summary import (
     parts_told,
     rivals,
     sentence,
+    told_first,
 )
 from archsr.evaluate.verdict_table import HOW, VERDICT_HEADS, verdict_rows
 from archsr.evaluate.verdicts import NONE, findings
@@ -36,6 +38,9 @@ def markdown(scores: Scores, *, title: str, protocol: str, asked: Sequence[str] 
     """The whole report: means, what they say, how they were taken, and the pictures. `asked`: what people said."""
     old, new = scores.baseline, foremost(scores)
     lines = [f"# {title}", ""]
+    lines += [
+        line for name in told_first(scores) for line in (f"**{name} against {old}: {headline(scores, name, old)}**", "")
+    ]
     lines += [line for name in rivals(scores)
               for line in (in_words(scores, name, old), "", sentence(scores, name, old), "")]  # fmt: skip
     lines += [line for said in asked for line in (said, "")]
@@ -86,7 +91,7 @@ def _pictures(scores: Scores) -> list[str]:
 
 
 def as_json(scores: Scores, *, protocol: str, judged: Mapping[str, str]) -> str:
-    """Everything in the report for programs; figures that could not be taken are null.
+    """Everything in the report for programs, by the schema of configs/README.md; what could not be taken is null.
 
     `judged`: what each model is known by (`asked.identity_of`), but for blends.
     """
@@ -99,11 +104,13 @@ def as_json(scores: Scores, *, protocol: str, judged: Mapping[str, str]) -> str:
         "unjudged": scores.unjudged,
         "titles": {m.name: m.title for m in scores.measures},
         "means": _means_of(scores),
+        "headlines": {name: headline(scores, name, scores.baseline) for name in scores.challengers},
         "differences": {name: _findings(scores, name) for name in scores.challengers},
         "by_tag": {tag: _summary(part) for tag, part in by_tag(scores).items()},
         "by_strength": {name: _summary(part) for name, part in by_strength(scores).items()},
         "by_difficulty": {name: _summary(part) for name, part in by_difficulty(scores).items()},
-        "pictures": [asdict(row) for row in scores.rows],
+        "images": [asdict(row) for row in scores.rows],
+        "paths": scores.paths,
         "missing": scores.missing,
     }
     return json.dumps(_without_nan(plain), indent=1) + "\n"

@@ -54,6 +54,14 @@ class Difference:
             return INCONCLUSIVE
         return _verdict(self.low, self.high, higher_is_better=higher_is_better)
 
+    @property
+    def standardised(self) -> tuple[float, float, float]:
+        """Mean and ends of the interval, in standard deviations over scenes; NaN where scenes do not differ."""
+        deviation = self.error * math.sqrt(self.scenes)
+        if not deviation > 0:
+            return math.nan, math.nan, math.nan
+        return self.mean / deviation, self.low / deviation, self.high / deviation
+
     def smallest(self, level: float = LEVEL) -> float:
         """The true difference that so many scenes, as unlike as these, would have shown four times in five at `level`.
 

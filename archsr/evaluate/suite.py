@@ -35,13 +35,13 @@ class Row:
     difficulty: float = NAN
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # by identity, so that what follows from it is computed once
 class Scores:
     """The whole evaluation in the order of the set. Every model but the `baseline` is compared with it.
 
     `missing`: measures that could not be taken, and why. `primary`: the metric on which verdicts hang, fixed before
     anything was measured. `unjudged`: models about which no verdict is given, each with the sentence that says why.
-    `unit`: what is measured, "crops" or "images".
+    `unit`: what is measured, "crops" or "images". `paths`: models along each line of blends, from one end to the other.
     """
 
     rows: list[Row]
@@ -52,6 +52,7 @@ class Scores:
     primary: str = PRIMARY
     unjudged: dict[str, str] = field(default_factory=dict[str, str])
     unit: str = "images"
+    paths: tuple[tuple[str, ...], ...] = ()
 
     @property
     def challengers(self) -> list[str]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from archsr.evaluate.contenders import INTERPOLATIONS
 from archsr.evaluate.measures import Measure
@@ -23,6 +24,7 @@ def mean(scores: Scores, name: str, measure: str) -> float:
     return math.fsum(values) / len(values) if values else math.nan
 
 
+@lru_cache(maxsize=1024)
 def difference(scores: Scores, measure: Measure, new: str, old: str) -> Difference | None:
     """Paired difference new − old of a measure; None if no image has both."""
     changes = by_scene(scores, measure, new, old)
@@ -33,12 +35,12 @@ def sentence(scores: Scores, new: str, old: str) -> str:
     """What the figures say about two models, in one sentence."""
     titles = dict(scores.contenders)
     names = f"{titles[new]} against {titles[old]}"
-    of = f"{len(scores.rows)} {scores.unit} of {_scenes(scores)}"
+    of = f"{len(scores.rows)} {scores.unit} of {scenes_told(scores)}"
     if reason := why_none(scores, new, old):
         return f"{names}: **{NONE}** ({of}). {reason}"
     said = {"better": [], "worse": [], INCONCLUSIVE: [], NOT_TESTED: []}
     for name, found in findings(scores, new, old).items():
-        said[found.verdict].append(_short(scores, name) + (" (primary)" if name == scores.primary else ""))
+        said[found.verdict].append(short_title(scores, name) + (" (primary)" if name == scores.primary else ""))
     parts = [f"**{verdict}** by {', '.join(some)}" for verdict, some in said.items() if some and verdict != NOT_TESTED]
     rest = f" {_NOT_TESTED}: {', '.join(said[NOT_TESTED])}." if said[NOT_TESTED] else ""
     return f"{names}: {'; '.join(parts)} ({of}).{rest}"
@@ -47,11 +49,13 @@ def sentence(scores: Scores, new: str, old: str) -> str:
 _NOT_TESTED = "Not tested, as the primary metric is inconclusive"
 
 
-def _short(scores: Scores, name: str) -> str:
+def short_title(scores: Scores, name: str) -> str:
+    """A metric's title without its unit."""
     return next(m.title for m in scores.measures if m.name == name).split(",")[0]
 
 
-def _scenes(scores: Scores) -> str:
+def scenes_told(scores: Scores) -> str:
+    """`10 scenes`."""
     count = len({row.scene for row in scores.rows})
     return f"{count} scene{'s' * (count != 1)}"
 
@@ -73,7 +77,7 @@ def in_words(scores: Scores, new: str, old: str) -> str:
             unknown += each.verdict == INCONCLUSIVE
             if each.verdict in said:
                 told = words.better if each.verdict == "better" else words.worse
-                said[each.verdict].append(told or f"is {each.verdict} by {_short(scores, name)}")
+                said[each.verdict].append(told or f"is {each.verdict} by {short_title(scores, name)}")
     parts = [listed(said["better"])] if said["better"] else []
     parts += [("but " if parts else "") + listed(said["worse"])] if said["worse"] else []
     rest = f" The rest, {unknown} of {unknown + sum(map(len, said.values()))}, is inconclusive." if unknown else ""
@@ -82,12 +86,12 @@ def in_words(scores: Scores, new: str, old: str) -> str:
 
 
 def _uncertain(scores: Scores, first: Finding, new: str, old: str) -> str:
-    title, digits = _short(scores, scores.primary), about(scores.primary).digits + 1
+    title, digits = short_title(scores, scores.primary), about(scores.primary).digits + 1
     if first.difference.scenes < FEWEST_SCENES:
         why = f": fewer than {FEWEST_SCENES} scenes prove nothing"
     else:
         why = f"; they would have shown a difference of {figure(first.smallest, digits)} four times in five"
-    of = f"{len(scores.rows)} {scores.unit} of {_scenes(scores)}"
+    of = f"{len(scores.rows)} {scores.unit} of {scenes_told(scores)}"
     return f"{of} are inconclusive about {new} and {old} by the primary metric, {title}{why}."
 
 
@@ -134,8 +138,9 @@ def meanings(scores: Scores) -> list[tuple[str, str]]:
 
 
 def foremost(scores: Scores) -> str:
-    """The model that the breakdowns are about: the last that is compared with the baseline, or the baseline itself."""
-    return (scores.challengers or [scores.baseline])[-1]
+    """The model that the page is about: the last network with verdicts, else the last network or interpolation."""
+    names = told_first(scores) or [scores.baseline]
+    return names[-1]
 
 
 def rivals(scores: Scores) -> list[str]:
@@ -143,14 +148,21 @@ def rivals(scores: Scores) -> list[str]:
     return [name for name in scores.challengers if name not in INTERPOLATIONS]
 
 
-def breakdowns(scores: Scores) -> list[tuple[str, dict[str, Scores]]]:
+def told_first(scores: Scores) -> list[str]:
+    """The models that a report begins with: networks that have verdicts; where there are none, what else there is."""
+    networks = rivals(scores) or scores.challengers
+    return [name for name in networks if name not in scores.unjudged] or networks
+
+
+def breakdowns(scores: Scores) -> list[tuple[str, Mapping[str, Scores]]]:
     """By what the pictures fall into more than one group, and the groups."""
-    found = [("tag", by_tag(scores)), ("strength of the degradation", by_strength(scores)),
-             ("difficulty of the photograph", by_difficulty(scores))]  # fmt: skip
+    found = [("tag", by_tag(scores)), ("strength of the degradation (from the recipe)", by_strength(scores)),
+             ("difficulty (from the photograph)", by_difficulty(scores))]  # fmt: skip
     return [(head, parts) for head, parts in found if len(parts) > 1]
 
 
-def by_tag(scores: Scores) -> dict[str, Scores]:
+@lru_cache(maxsize=8)
+def by_tag(scores: Scores) -> Mapping[str, Scores]:
     """The pictures with each tag, and those with none, as evaluations of their own. A picture may be in several."""
     tags = sorted({tag for row in scores.rows for tag in row.tags})
     parts = {tag: [row for row in scores.rows if tag in row.tags] for tag in tags}
@@ -160,12 +172,14 @@ def by_tag(scores: Scores) -> dict[str, Scores]:
     return _of(scores, parts)
 
 
-def by_strength(scores: Scores) -> dict[str, Scores]:
+@lru_cache(maxsize=8)
+def by_strength(scores: Scores) -> Mapping[str, Scores]:
     """The pictures by how much their recipes degrade; none where no recipe is stored."""
     return _of(scores, thirds(scores.rows, lambda row: row.strength, STRENGTH))
 
 
-def by_difficulty(scores: Scores) -> dict[str, Scores]:
+@lru_cache(maxsize=8)
+def by_difficulty(scores: Scores) -> Mapping[str, Scores]:
     """The pictures by how well bicubic interpolation does on a clean reduction of them."""
     return _of(scores, thirds(scores.rows, lambda row: row.difficulty, DIFFICULTY))
 
@@ -206,7 +220,7 @@ def _change(part: Scores, measure: Measure, new: str, old: str) -> str:
 def means_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: for each measure its title and the mean of each model and of the photographs themselves."""
     names = [*(name for name, _ in scores.contenders), "gt"]
-    titles = [*(title for _, title in scores.contenders), GROUND_TRUTH]
+    heads = [*names[:-1], GROUND_TRUTH]
     rows: list[list[str]] = []
     for measure in scores.measures:
         means, digits = [mean(scores, name, measure.name) for name in names], about(measure.name).digits
@@ -214,7 +228,7 @@ def means_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
         if not measure.needs_gt:
             signed = [figure(m - means[-1], digits, signed=True) for m in means]
             rows.append([f"{measure.title} − {_TRUTH}'", *signed])
-    return [f"mean of {len(scores.rows)} {scores.unit}", *titles], rows
+    return [f"mean of {len(scores.rows)} {scores.unit}", *heads], rows
 
 
 def figure(value: float, digits: int = 4, *, signed: bool = False) -> str:

@@ -4,7 +4,7 @@ import math
 
 from archsr.evaluate.statistics import FEWEST_SCENES
 from archsr.evaluate.suite import Scores
-from archsr.evaluate.summary import figure
+from archsr.evaluate.summary import figure, mean
 from archsr.evaluate.verdicts import Finding, findings
 from archsr.evaluate.words import about
 
@@ -41,6 +41,19 @@ def verdict_rows(scores: Scores, new: str, old: str) -> list[list[str]]:
     rows = [_verdict_row(titles[n] + " (primary)" * (n == scores.primary), n, each) for n, each in found.items()]
     missing = [title for name, title in titles.items() if name not in found]
     return rows + [[title, "no image is large enough", *["–"] * 8] for title in missing]
+
+
+def short_verdicts(scores: Scores, new: str, old: str) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of what most want to know: verdict, both means, difference, interval, and without one scene."""
+    names = {m.name: f"{m.title}{' ↑' if m.higher_is_better else ' ↓'}" for m in scores.measures}
+    found = findings(scores, new, old)
+    rows: list[list[str]] = []
+    for name, each in found.items():
+        title = names[name] + " (primary)" * (name == scores.primary)
+        means = [figure(mean(scores, model, name), about(name).digits) for model in (old, new)]
+        _, verdict, *rest = _verdict_row(title, name, each)
+        rows.append([title, verdict, *means, *rest[:3]])
+    return ["metric", "verdict", old, new, *VERDICT_HEADS[2:5]], rows
 
 
 def _verdict_row(title: str, name: str, found: Finding) -> list[str]:

@@ -6,7 +6,10 @@ tests/measure/verdict_simulations.py.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -46,14 +49,19 @@ class Finding:
         return said + ([f"without {rest.changed[0]} {rest.changed[1]}"] if rest.changed else [])
 
     def plain(self) -> dict[str, Any]:
-        """For programs."""
-        rest = self.left_out
-        alone = {} if rest is None else {
-            "without_one_scene": {"low": rest.least, "high": rest.most},
-            "heaviest_scene": {"scene": rest.scene, "share": rest.share},
-        }  # fmt: skip
-        told = {"verdict": self.verdict, "level": self.level, "smallest": self.smallest, "warnings": self.warnings}
-        return {**vars(self.difference), **alone, **told}
+        """For programs: the schema is in configs/README.md."""
+        of, rest = self.difference, self.left_out
+        mean, low, high = of.standardised
+        return {
+            **vars(of),
+            "standardised": {"mean": mean, "low": low, "high": high},
+            "without_one_scene": None if rest is None else {"low": rest.least, "high": rest.most},
+            "heaviest_scene": None if rest is None else {"scene": rest.scene, "share": rest.share},
+            "verdict": self.verdict,
+            "level": self.level,
+            "smallest": self.smallest,
+            "warnings": self.warnings,
+        }
 
 
 def _share(share: float) -> str:
@@ -81,13 +89,14 @@ def why_none(scores: Scores, new: str, old: str) -> str:
     return ""
 
 
-def findings(scores: Scores, new: str, old: str) -> dict[str, Finding]:
+@lru_cache(maxsize=64)  # asked for by every part of a report
+def findings(scores: Scores, new: str, old: str) -> Mapping[str, Finding]:
     """By metric, of those that could be taken; the primary metric first."""
     first = sorted(scores.measures, key=lambda m: m.name != scores.primary)
     found = {m: changes for m in first if (changes := by_scene(scores, m, new, old))}
     pairs = {m: paired(changes, higher_is_better=m.higher_is_better) for m, changes in found.items()}
     if why_none(scores, new, old):
-        return {m.name: Finding(d, NONE, math.nan, math.nan, None) for m, d in pairs.items()}
+        return MappingProxyType({m.name: Finding(d, NONE, math.nan, math.nan, None) for m, d in pairs.items()})
     p = np.array([d.permutation_p for d in pairs.values()])
     clear = np.array([d.low > 0 or d.high < 0 for d in pairs.values()])
     levels, called = judged(p, clear)
@@ -99,7 +108,7 @@ def findings(scores: Scores, new: str, old: str) -> dict[str, Finding]:
             verdict = NOT_TESTED
         rest = left_out(found[measure], higher_is_better=up, level=level) if difference.scenes > 1 else None
         result[measure.name] = Finding(difference, verdict, level, difference.smallest(level), rest)
-    return result
+    return MappingProxyType(result)
 
 
 def judged(p: NDArray[np.float64], clear: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

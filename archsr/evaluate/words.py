@@ -5,16 +5,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class About:
-    """A measure in words. `digits` after the point in tables, one more for differences; `better` and `worse`: what a
-    model then does.
+    """A metric in words. `digits` after the point in tables, one more for differences; `better` and `worse`: what a
+    model then does, and `short` what it then is, in a word or two.
 
-    An empty `better` keeps a measure out of the summary in words, where another says the same.
+    An empty `better` keeps a metric out of the summary in words, where another says the same.
     """
 
     meaning: str
     digits: int = 3
     better: str = ""
     worse: str = ""
+    short: tuple[str, str] = ("better", "worse")
 
 
 GROUND_TRUTH = "photographs (ground truth)"
@@ -27,10 +28,12 @@ _ABOUT = {
     "psnr": About(
         "the mean squared error of all pixels against the photograph, in decibels. Blur costs little",
         2, "is nearer to the photographs, pixel by pixel", "is farther from the photographs, pixel by pixel",
+        ("truer", "less true"),
     ),
     "ssim": About(
         "how alike means, contrasts and patterns of small windows are; 1 is the photograph itself",
         3, "is truer in structure", "is less true in structure",
+        ("truer in structure", "less true in structure"),
     ),
     "ms_ssim": About("SSIM on the image and on smaller and smaller copies of it"),
     "niqe": About(
@@ -41,15 +44,18 @@ _ABOUT = {
     "niqe_distance": About(
         "how far an image's NIQE is from that of its photograph: 0 is as natural as the photograph itself",
         2, "is more natural than before (NIQE)", "is less natural than before (NIQE)",
+        ("more natural", "less natural"),
     ),
     "features": About(
         "distance in the features of EfficientNet-Lite0, a network that recognises things, as LPIPS takes it, without "
         "its learned weights and without a download; 0 is the photograph itself",
         3, "looks more like the photographs", "looks less like the photographs",
+        ("more like the photographs", "less like the photographs"),
     ),
     "lpips": About(
         "distance in the features of a trained network, near to what people find alike; 0 is the photograph itself",
         3, "looks more like the photographs (LPIPS)", "looks less like the photographs (LPIPS)",
+        ("more like the photographs", "less like the photographs"),
     ),
     "dists": About("as LPIPS, more tolerant of texture that is drawn anew"),
     "lines": About(
@@ -58,29 +64,34 @@ _ABOUT = {
     "lines_kept": About(
         "the share of the photograph's straight edges that the result has, too",
         3, "keeps more straight lines", "loses straight lines",
+        ("keeps more lines", "keeps fewer lines"),
     ),
     "lines_invented": About(
         "the share of the result's straight edges that the photograph does not have",
         3, "invents fewer lines", "invents more lines",
+        ("invents fewer lines", "invents more lines"),
     ),
     "lines_bend": About(
         "how far straight edges wave about a straight line, in pixels; blur, sharpness, contrast and a shift of "
         "the whole do not count, nor do edges that cannot be seen any more",
         2, "bends lines less", "bends lines more",
+        ("straighter", "wavier"),
     ),
     "colour": About(
         "how far the mean colours of places (squares of 32 pixels) are from the photograph's, in CIEDE2000: 1 is "
         "just visible",
         2, "is truer in colour", "is less true in colour",
+        ("truer in colour", "less true in colour"),
     ),
     "false_texture": About(
         "texture where the photograph is flat, in levels of 255",
         2, "is cleaner on flat areas", "is rougher on flat areas",
+        ("cleaner on flat areas", "rougher on flat areas"),
     ),
     "consistency": About(
         "a result that is reduced again should look like what was given. How far it does is compared with how far the "
         "photograph itself does (the input is degraded): the distance of the two, in levels of 255",
-        2, "", "",
+        2, "", "", ("truer to its input", "less true to its input"),
     ),
 }  # fmt: skip
 

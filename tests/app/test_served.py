@@ -196,7 +196,9 @@ def test_a_photograph_too_small_to_degrade_is_an_error(client, tmp_path):
 def test_the_score_card_is_the_evaluations(client, run):
     card = client.predict("tiny: val", api_name="/card")
     report = (run / "evaluation" / "val" / "report.md").read_text()
-    assert set(report.partition("\n## Per picture")[0].split()) <= set(" ".join((card[2], card[3])).split())
+    whole, _, per_crop = report.partition("\n## Per crop")
+    assert per_crop
+    assert set(whole.split()) <= set(" ".join((card[2], card[3])).split())
     assert card[0].startswith("**")
     assert "p = " not in card[0] + card[2]
     assert "p = " in card[3]

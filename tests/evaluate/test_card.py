@@ -53,9 +53,9 @@ def test_every_file_is_there_and_says_the_same(run, tmp_path):
     assert list(plain["models"]) == ["bicubic", "lanczos", "original", "fine-tuned"]
     assert plain["baseline"] == "original"
     table = pq.read_table(folder / "scores.parquet").to_pylist()
-    assert len(table) == 5 * len(plain["pictures"])  # with the originals
-    first = plain["pictures"][0]
-    [row] = [r for r in table if r["picture"] == first["key"] and r["model"] == "fine-tuned"]
+    assert len(table) == 5 * len(plain["images"])  # with the originals
+    first = plain["images"][0]
+    [row] = [r for r in table if r["image"] == first["key"] and r["model"] == "fine-tuned"]
     assert row["psnr"] == first["values"]["fine-tuned"]["psnr"]
     assert (row["strength"], row["difficulty"]) == (first["strength"], first["difficulty"])
     for name in ("comparison", "differences"):
@@ -68,7 +68,7 @@ def test_every_file_is_there_and_says_the_same(run, tmp_path):
     assert page.count("class=slider") >= 1
     for heading in ("bicubic against original", "What the metrics mean", "By strength of the degradation"):
         assert heading in page
-    for picture in plain["pictures"]:
+    for picture in plain["images"]:
         assert picture["key"] in page
     assert 'name = "tiny"' in page.replace("&quot;", '"')
 
@@ -91,7 +91,7 @@ def test_pairs_without_a_stored_recipe_say_so(run, tmp_path, monkeypatch):
     folder = evaluate_models(Question((str(run),), split="val", limit=1), out=tmp_path / "card")
     said = "strength of the degradation could not be computed: no recipe is stored with these pairs"
     assert said in (folder / "report.md").read_text()
-    [picture] = json.loads((folder / "scores.json").read_text())["pictures"]
+    [picture] = json.loads((folder / "scores.json").read_text())["images"]
     assert picture["strength"] is None
     assert picture["difficulty"] > 0
 
@@ -139,7 +139,7 @@ def test_the_same_digits_on_any_number_of_processes(run, tmp_path, processes):
     done = Ranks(processes, MAIN, *words, folder=tmp_path).wait()
     assert done.returncode == 0, done.stderr[-2000:]
     one, many = (json.loads((f / "scores.json").read_text()) for f in (alone, tmp_path / "many"))
-    for a, b in zip(one["pictures"], many["pictures"], strict=True):
+    for a, b in zip(one["images"], many["images"], strict=True):
         for model, values in a["values"].items():
             assert {m: b["values"][model][m] for m in values} == values
     assert one["differences"]["fine-tuned"]["psnr"] == many["differences"]["fine-tuned"]["psnr"]

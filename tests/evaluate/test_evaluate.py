@@ -105,7 +105,7 @@ def test_damage_is_worse_and_the_report_says_so(shards):
     assert all(row.key in text for row in scores.rows)
     plain = json.loads(as_json(scores, protocol="P", judged={}))
     assert plain["means"]["original"]["psnr"] == pytest.approx(
-        np.mean([r["values"]["original"]["psnr"] for r in plain["pictures"]])
+        np.mean([r["values"]["original"]["psnr"] for r in plain["images"]])
     )
 
 
