@@ -160,11 +160,12 @@ def _with_exif(path: Path, exif: bytes) -> None:
 
 def _finished(page: Source, image: pyvips.Image, size: tuple[int, int]) -> pyvips.Image:
     """At its final size, with its transparency."""
-    image = _to_size(image, size)
-    return image if page.alpha is None else image.bandjoin(_to_size(page.alpha, size))
+    image = resized(image, size)
+    return image if page.alpha is None else image.bandjoin(resized(page.alpha, size))
 
 
-def _to_size(image: pyvips.Image, size: tuple[int, int]) -> pyvips.Image:
+def resized(image: pyvips.Image, size: tuple[int, int]) -> pyvips.Image:
+    """The image at height and width `size`, by Lanczos with three lobes."""
     height, width = size
     if (image.height, image.width) == size:
         return image
