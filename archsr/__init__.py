@@ -1,11 +1,94 @@
-"""archsr fine-tunes Real-ESRGAN for photographs of architecture."""
+"""archsr fine-tunes Real-ESRGAN for photographs of architecture.
+
+    import archsr
+
+    model = archsr.load_model("RealESRGAN_x4plus")   # or a run's folder, or a weights file
+    large = model(photo)                             # a PIL image, an array or a tensor, and the same comes back
+
+`load_model`, `degrade`, `prepare`, `open_shards`, `train`, `evaluate` and `export` do what the commands do and return
+objects; `help(archsr.train)` explains one of them. Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
 
 import os
+import sys
+from importlib import import_module
+from types import ModuleType
+
+TYPE_CHECKING = False  # `typing` and `inspect` take longer than all else here
+if TYPE_CHECKING:
+    from inspect import Signature
+    from typing import Any
+
+    from archsr.api.data import open_shards, prepare
+    from archsr.api.degrading import degrade
+    from archsr.api.model import Model, load_model
+    from archsr.api.runs import evaluate, export, train
+    from archsr.api.settings import load_config
+    from archsr.errors import ConfigError, DataError, UserError, WeightsError
 
 __version__ = "0.1.0"
+__all__ = [
+    "ConfigError", "DataError", "Model", "UserError", "WeightsError", "degrade", "evaluate", "export",
+    "load_config", "load_model", "open_shards", "prepare", "train",
+]  # fmt: skip
 
 # Threads that share an operation on a CPU wait for each other by spinning. Beside other programs they spin while those
 # they wait for do not run: seconds of a pass of x4plus on two cores, in three programs at a time and alone, 7.4 and .81
 # with libgomp's own 300,000 turns, 3.3 and .83 with 5,000. It is read when torch is loaded.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
+_HOMES = {
+    "load_model": "api.model", "Model": "api.model", "open_shards": "api.data", "prepare": "api.data",
+    "load_config": "api.settings", "degrade": "api.degrading", "train": "api.runs", "evaluate": "api.runs",
+    "export": "api.runs",
+    "ConfigError": "errors", "DataError": "errors", "UserError": "errors", "WeightsError": "errors",
+}  # fmt: skip
+_STAGES = ("prepare", "degrade", "train", "evaluate", "export")  # functions of the API, and modules of that name
+
+
+def _of_api(name: str) -> Any:  # noqa: ANN401 - a function or a class
+    return getattr(import_module(f"archsr.{_HOMES[name]}"), name)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a function or a class
+    if name in _STAGES:
+        return import_module(f"archsr.{name}")
+    if name in _HOMES:
+        return _of_api(name)
+    raise AttributeError(f"module 'archsr' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+class _Stage(ModuleType):
+    """A stage's module that can be called: `archsr.degrade(photo)` beside `archsr.degrade.recipe`."""
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:  # noqa: ANN401 - the function's own
+        return _of_api(self.__name__.removeprefix("archsr."))(*args, **keywords)
+
+    @property
+    def __signature__(self) -> Signature:
+        from inspect import signature
+
+        return signature(_of_api(self.__name__.removeprefix("archsr.")))
+
+    @property
+    def __doc__(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride] - of the function, for help()
+        return _of_api(self.__name__.removeprefix("archsr.")).__doc__
+
+
+class _Package(ModuleType):
+    """Python binds each module that is imported to its name in the package; those of `_STAGES` can be called then."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _STAGES and type(value) is ModuleType:
+            value.__class__ = _Stage
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from archsr.atomic import sha256, sync_file, sync_folder
 from archsr.digests import agrees
-from archsr.errors import UserError
+from archsr.errors import DataError
 from archsr.remote import Remote, fetch
 
 _COPY = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9]+)?")
@@ -51,7 +51,7 @@ def opened(remote: Remote, item: Item) -> Generator[int]:
             time.sleep(_POLL)
             waited += _POLL
         if waited > _PATIENCE and not has_part(remote, item):
-            raise UserError(
+            raise DataError(
                 f"{remote.cache}: no room for {remote / item.file} after {waited:.0f} s; other transfers fill the "
                 f"{remote.limit / 1e9:g} GB; raise data.cache_gb"
             )
@@ -72,7 +72,7 @@ def read(remote: Remote, item: Item, *, digest: str, offset: int = 0, size: int 
         if agrees(data, digest):
             return data
         forget(remote, item)
-    raise UserError(
+    raise DataError(
         f"{remote / item.file}: what is read at byte {offset:,} is not what the index describes, twice; the disk of "
         f"{remote.cache} is failing, or the dataset's index and tar do not belong together"
     )
@@ -88,7 +88,7 @@ def bring(remote: Remote, item: Item, *, keep: Collection[Path] = (), stop: thre
         path.parent.mkdir(parents=True, exist_ok=True)
         part = _reserve(remote, item, keep)
     except OSError as error:
-        raise UserError(f"{remote.cache}: cannot be written: {error.strerror}; set data.cache") from None
+        raise DataError(f"{remote.cache}: cannot be written: {error.strerror}; set data.cache") from None
     if part is None:
         return path.is_file()
     handle, temporary = part
@@ -140,7 +140,7 @@ def _lease(remote: Remote, item: Item) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(f"{path}: cannot be opened: {error.strerror}") from None
+        raise DataError(f"{path}: cannot be opened: {error.strerror}") from None
     fcntl.flock(handle, fcntl.LOCK_SH)  # eviction holds it for the moment of the removal only
     if os.fstat(handle).st_nlink == 0:
         os.close(handle)
@@ -177,7 +177,7 @@ def _make_room(remote: Remote, item: Item, keep: Collection[Path]) -> bool:
     """Evict the copies that were used the longest ago; False where the limit still leaves no room."""
     need = item.size or 0
     if need > remote.limit:
-        raise UserError(
+        raise DataError(
             f"{remote / item.file}: {need:,} bytes are more than the cache may hold ({remote.limit:,}); raise "
             "data.cache_gb"
         )

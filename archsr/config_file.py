@@ -15,7 +15,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from archsr.errors import UserError, near
+from archsr.errors import ConfigError, near
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -31,11 +31,11 @@ def read(path: Path) -> dict[str, Any]:
         return tomli.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         here = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        raise UserError(f"{path}: no such config file{near(str(path), here)}") from None
+        raise ConfigError(f"{path}: no such config file{near(str(path), here)}") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from None
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
 def check(kind: type[M], data: Mapping[str, Any], *, where: str) -> M:
@@ -46,7 +46,7 @@ def check(kind: type[M], data: Mapping[str, Any], *, where: str) -> M:
     except ValidationError as error:
         details = _essential(error.errors(include_url=False))
         more = f" (and {len(details) - 1} more: {', '.join(_path(kind, d) for d in details[1:])})"
-        raise UserError(f"{where}: {_explain(kind, details[0])}{more if details[1:] else ''}") from None
+        raise ConfigError(f"{where}: {_explain(kind, details[0])}{more if details[1:] else ''}") from None
 
 
 def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[st
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
-            raise UserError(f"--set {override}: expected KEY=VALUE, for example training.micro_batch=4")
+            raise ConfigError(f"--set {override}: expected KEY=VALUE, for example training.micro_batch=4")
         _assign(result, key.strip().split("."), _value(text.strip()), override)
     return result
 
@@ -72,7 +72,7 @@ def _assign(tree: dict[str, Any], keys: list[str], value: object, override: str)
     for key in keys[:-1]:
         node = _step(node, key, override) if isinstance(node, list) else node.setdefault(key, {})
         if not isinstance(node, dict | list):
-            raise UserError(f"--set {override}: {key!r} is a value, not a table")
+            raise ConfigError(f"--set {override}: {key!r} is a value, not a table")
     if isinstance(node, list):
         _step(node, keys[-1], override)  # the place must exist
         node[int(keys[-1])] = value
@@ -82,7 +82,7 @@ def _assign(tree: dict[str, Any], keys: list[str], value: object, override: str)
 
 def _step(node: list[Any], key: str, override: str) -> Any:  # noqa: ANN401
     if not key.isdigit() or int(key) >= len(node):
-        raise UserError(f"--set {override}: {key!r} is no place in a list of {len(node)} (they count from 0)")
+        raise ConfigError(f"--set {override}: {key!r} is no place in a list of {len(node)} (they count from 0)")
     return node[int(key)]
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from archsr import notes
 from archsr.errors import UserError
 
 if TYPE_CHECKING:  # it brings torch, and `archsr runs` shall be quick
@@ -191,7 +192,7 @@ def holding(folder: Path, world: "World", *, lost: Callable[[], None]) -> Genera
 
     def take() -> None:
         if world.rank == 0 and (word := lock.take()):
-            print(word, flush=True)
+            notes.say(word)
 
     world.together(take)  # all ranks
     try:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from archsr.cache import Item, read
-from archsr.errors import UserError, near
+from archsr.errors import DataError, UserError, near
 from archsr.remote import Place, Remote, fetch_bytes
 from archsr.versions import UNFINISHED
 
@@ -146,13 +146,13 @@ def load(folder: Place) -> Manifest:
         return _parse(path.read_bytes(), folder)
     except FileNotFoundError:
         if (folder / UNFINISHED).is_dir():
-            raise UserError(f"{folder}: its preparation is not finished; the same command goes on with it") from None
+            raise DataError(f"{folder}: its preparation is not finished; the same command goes on with it") from None
         beside = [str(found.parent) for place in (folder.parent, folder) for found in sorted(place.glob(f"*/{NAME}"))]
         meant = near(str(folder), beside, likeness=0.3)
         make = f"archsr prepare PHOTOS {folder}"
-        raise UserError(f"{folder}: no {NAME} there{meant}; make a dataset with: {make}") from None
+        raise DataError(f"{folder}: no {NAME} there{meant}; make a dataset with: {make}") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+        raise DataError(f"{path}: cannot be read: {error}") from None
 
 
 def _parse(content: bytes, folder: Place) -> Manifest:
@@ -160,17 +160,17 @@ def _parse(content: bytes, folder: Place) -> Manifest:
     try:
         plain = json.loads(content)
     except ValueError as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+        raise DataError(f"{path}: cannot be read: {error}") from None
     found = plain.pop("schema", "none") if isinstance(plain, dict) else "none"
     if found != SCHEMA:
-        raise UserError(
+        raise DataError(
             f"{path}: shards of another schema: got {found!r}, expected {SCHEMA!r}; prepare the photographs again"
         )
     try:
         return Manifest.model_validate({"schema_": found, **plain})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise UserError(f"{path}: damaged at {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise DataError(f"{path}: damaged at {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _disagreement(content: bytes, folder: Remote) -> str | None:
@@ -198,7 +198,7 @@ def check_sizes(folder: Place, shards: Iterable[Shard]) -> None:
         size = path.stat().st_size if path.is_file() else None
         if size != shard.bytes:
             state = "missing" if size is None else f"truncated or changed: {size:,} bytes"
-            raise UserError(f"{path}: {state}, expected {shard.bytes:,}; copy it again or prepare the dataset again")
+            raise DataError(f"{path}: {state}, expected {shard.bytes:,}; copy it again or prepare the dataset again")
 
 
 def read_index(folder: Place, shard: Shard) -> list[Sample]:
@@ -214,9 +214,9 @@ def _local_index(path: Path, shard: Shard) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; copy it again") from None
+        raise DataError(f"{path}: cannot be read: {error.strerror}; copy it again") from None
     if hashlib.sha256(content).hexdigest() != shard.index_sha256:
-        raise UserError(f"{path}: is not the index that {NAME} describes (its SHA-256 differs); copy it again")
+        raise DataError(f"{path}: is not the index that {NAME} describes (its SHA-256 differs); copy it again")
     return content
 
 

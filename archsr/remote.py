@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -15,8 +14,9 @@ from typing import Any
 from fsspec.callbacks import Callback
 from fsspec.core import url_to_fs
 
+from archsr import notes
 from archsr.config import DataConfig
-from archsr.errors import UserError
+from archsr.errors import DataError
 from archsr.versions import current
 
 _FIRST_WAIT = 0.5  # seconds; doubled at each failure
@@ -66,7 +66,7 @@ def place_of(shards: str, data: DataConfig) -> Place:
     if "://" not in shards:
         return current(Path(shards))
     if "?" in shards or "#" in shards:
-        raise UserError(f"{shards.split('?')[0]}: a URL of a dataset's folder has no ? and no #; give the folder alone")
+        raise DataError(f"{shards.split('?')[0]}: a URL of a dataset's folder has no ? and no #; give the folder alone")
     return Remote(shards.rstrip("/"), cache_of(data), round(data.cache_gb * 1e9), data.retries + 1)
 
 
@@ -117,7 +117,7 @@ def fetch(
             _say(f"{remote / file}: try {number} of {remote.tries} failed: {reason}; again in {wait:.1f} s")
             if stop.wait(wait):
                 raise Stopped
-    raise UserError(
+    raise DataError(
         f"{remote / file}: {remote.tries} tries failed, the last: {reason}; --resume goes on once it can be had "
         "(data.retries allows more)"
     )
@@ -132,22 +132,22 @@ def _transfer(remote: Remote, file: str, target: Path, guard: _Guard) -> str | N
     except Stopped:
         raise
     except FileNotFoundError:
-        raise UserError(f"{remote / file}: not there; data.shards is the URL of the folder of manifest.json") from None
+        raise DataError(f"{remote / file}: not there; data.shards is the URL of the folder of manifest.json") from None
     except PermissionError as error:
-        raise UserError(f"{remote / file}: not allowed: {_line(error)}; check your credentials") from None
+        raise DataError(f"{remote / file}: not allowed: {_line(error)}; check your credentials") from None
     except ImportError:
         wanted = _EXTRAS.get(protocol, f"what fsspec wants for {protocol}")
-        raise UserError(f"{remote}: {protocol}:// needs another package: pip install '{wanted}'") from None
+        raise DataError(f"{remote}: {protocol}:// needs another package: pip install '{wanted}'") from None
     except ValueError as error:
         if "Protocol not known" not in str(error):
             return _line(error)
-        raise UserError(f"{remote}: fsspec knows no {protocol}://; got {_line(error)}") from None
+        raise DataError(f"{remote}: fsspec knows no {protocol}://; got {_line(error)}") from None
     except Exception as error:  # each file system raises kinds of its own, few of them OSError
         status = getattr(error, "status", None)
         if status in (400, 401, 403, 410):
-            raise UserError(f"{remote / file}: refused with status {status}; check address and credentials") from None
+            raise DataError(f"{remote / file}: refused with status {status}; check address and credentials") from None
         if getattr(error, "errno", None) == 28:  # this disk, not theirs
-            raise UserError(f"{target.parent}: the disk is full; lower data.cache_gb") from None
+            raise DataError(f"{target.parent}: the disk is full; lower data.cache_gb") from None
         return _line(error)
     return None
 
@@ -188,4 +188,4 @@ def _line(error: BaseException) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    notes.aside(text)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from archsr import config_file, lock
 from archsr.config import TrainConfig
-from archsr.errors import UserError
+from archsr.errors import UserError, print_error
 from archsr.training.records import read_lines, read_log
 from archsr.training.schedule import open_end, total_of
 
@@ -58,7 +57,7 @@ def folder_of(words: Sequence[str]) -> Path:
     try:
         config = config_file.load(TrainConfig, Path(words[0]), overrides=[w for w in words[1:] if w != "--set"])
     except UserError as error:
-        print(f"archsr: {error}", file=sys.stderr)
+        print_error(error)
         raise SystemExit(2) from None
     return Path(config.runs) / config.name
 

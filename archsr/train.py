@@ -12,7 +12,7 @@ from archsr import config_file
 from archsr.allocation import reuse_large_blocks
 from archsr.arguments import Parser, add_training, parsed
 from archsr.config import TrainConfig
-from archsr.errors import ElsewhereError, UserError
+from archsr.errors import ElsewhereError, UserError, print_error
 from archsr.stopping import Wishes, decide, decided, stoppable
 
 
@@ -35,7 +35,7 @@ def main() -> int:
     except ElsewhereError:
         return 2
     except UserError as error:
-        print(f"archsr: {error}", file=sys.stderr)
+        print_error(error)
         decide(2)
         return 2
     except KeyboardInterrupt:

@@ -54,7 +54,9 @@ class World:
         if not failed:
             return result[0]
         rank, text = failed[0]
-        raise UserError(text) if rank == self.rank else ElsewhereError(text)
+        if error is None or rank != self.rank:
+            raise ElsewhereError(text)
+        raise UserError(text) if isinstance(error, ElsewhereError) else error
 
 
 def connect(*, rank: int, size: int, joining: datetime.timedelta) -> World:

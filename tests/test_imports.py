@@ -18,6 +18,7 @@ EVERYONE = {
     "stopping",
     "lock",
     "versions",
+    "notes",
 }  # an exception, safe writing: nothing of archsr in them
 LEAVES = {"config", "seeds", "images", "metrics", "colour", "digests"}
 BELOW_TRAINING = LEAVES | {"config_file", "niqe", "manifest", "models", "prepare", "stream", "degrade", "checkpoint"}
@@ -31,6 +32,7 @@ ALLOWED = {
     "stopping": set(),
     "lock": set(),
     "versions": set(),
+    "notes": set(),
     "digests": set(),
     "config": set(),
     "seeds": set(),
@@ -64,6 +66,7 @@ ALLOWED = {
 }  # fmt: skip
 # may import everything
 TOP = {
+    "api",
     "bench",
     "completion",
     "doctor",

@@ -10,7 +10,7 @@ import safetensors.torch
 from torch import Tensor
 
 from archsr.atomic import replacing
-from archsr.errors import UserError
+from archsr.errors import UserError, WeightsError
 
 
 def write_snapshot(path: Path, state: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> None:
@@ -45,11 +45,11 @@ def weights_of(source: str, *, which: str = "chosen") -> str:
     found = next((c for c in candidates if c.is_file()), None)
     if found is None:
         if (folder / "snapshots" / "initial.safetensors").is_file():
-            raise UserError(
+            raise WeightsError(
                 f"{source}: holds only the model that it started from; the first weights of its own come with the next "
                 "validation (archsr runs says whether it is running)"
             )
-        raise UserError(f"{source}: {_why_none(folder)}")
+        raise WeightsError(f"{source}: {_why_none(folder)}")
     return str(found)
 
 

@@ -9,7 +9,7 @@ from archsr import __version__
 from archsr.allocation import reuse_large_blocks
 from archsr.arguments import Parser, parsed
 from archsr.cli import data, machine, results, runs
-from archsr.errors import UserError
+from archsr.errors import UserError, print_error
 
 _DESCRIPTION = """\
 Fine-tune Real-ESRGAN for photographs of architecture.
@@ -31,7 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UserError as error:
-        print(f"archsr: {error}", file=sys.stderr)
+        print_error(error)
         return 2
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only break into the farewell

@@ -23,26 +23,13 @@ def add(verbs: "Verbs") -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from archsr.evaluate.card import Question, evaluate_models
-    from archsr.evaluate.contenders import Options
-    from archsr.evaluate.measures import NO_REFERENCE
-    from archsr.world import joined
+    from archsr.api.runs import evaluate
 
-    metrics = ["ms_ssim"] if args.offline else ["ms_ssim", "lpips", "dists"]
-    more = [m for name in args.metric for m in (NO_REFERENCE if name == "all" else (name,))]
-    question = Question(
-        models=tuple(args.models),
-        on=args.on or "",
-        split=args.split,
-        limit=args.limit,
-        metrics=tuple(dict.fromkeys([*metrics, *more])),
-        channel="y" if args.y else "rgb",
-        border=args.border,
-        baseline=args.baseline or "",
-        options=Options(args.weights, args.tile, tuple(args.blend)),
-    )
-    with joined() as world:
-        evaluate_models(question, out=args.out, world=world)
+    same = {name: getattr(args, name) for name in ("split", "limit", "offline", "border", "tile", "out")}
+    rest = {"metrics": args.metric, "which": args.weights, "blends": args.blend, "y_channel": args.y}
+    done = evaluate(args.models, on=args.on or "", baseline=args.baseline or "", **same, **rest)
+    if done.said:  # on rank 0
+        print(done.said)
     return 0
 
 

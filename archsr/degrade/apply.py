@@ -37,10 +37,22 @@ def apply(gt: Tensor, recipe: Recipe) -> Pair:
         return _pair(gt.float().contiguous(), recipe)
 
 
+@torch.no_grad()
+def apply_whole(gt: Tensor, recipe: Recipe) -> Tensor:
+    """`lq` (b, 3, h / scale, w / scale) of all of `gt`, without the crop."""
+    with torch.autocast(gt.device.type, enabled=False), _full_float32():
+        return _lq(gt.float().contiguous(), recipe, recipe.to(gt.device))
+
+
 def _pair(gt: Tensor, recipe: Recipe) -> Pair:
     there = recipe.to(gt.device)
+    return _crop(_lq(gt, recipe, there), gt, recipe, there)
+
+
+def _lq(gt: Tensor, recipe: Recipe, there: Recipe) -> Tensor:
+    """On the 8-bit grid in [0, 1]."""
     lq = _degraded(sharpen(gt) if recipe.sharpen_gt else gt, recipe, there)
-    return _crop((lq.clamp(0, 1) * 255).round() / 255, gt, recipe, there)
+    return (lq.clamp(0, 1) * 255).round() / 255
 
 
 @contextmanager

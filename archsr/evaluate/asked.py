@@ -1,13 +1,13 @@
 """What people said of two models (`archsr vote`), where it is about models and images of this report."""
 
 import hashlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from archsr import notes
 from archsr.atomic import sha256
 from archsr.evaluate.contenders import INTERPOLATIONS, Contender
 from archsr.evaluate.pairs import Pairs, ShardPairs
@@ -93,7 +93,7 @@ def _read(file: Path) -> Asked | None:
         return TypeAdapter(Asked).validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         reason = error.strerror if isinstance(error, OSError) else "damaged, or of another kind"
-        print(f"archsr: {file}: left out of the report: {reason}", file=sys.stderr)
+        notes.warn(f"{file}: left out of the report: {reason}")
         return None
 
 

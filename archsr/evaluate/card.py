@@ -1,11 +1,11 @@
 """`archsr evaluate`: models on the same fixed pixels, what the figures say, and pictures to look at."""
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from archsr import notes
 from archsr.atomic import write_bytes
 from archsr.checkpoint import about_snapshot, weights_of
 from archsr.config import DataConfig
@@ -48,8 +48,18 @@ class Question:
     options: who.Options = field(default_factory=who.Options)
 
 
-def evaluate_models(question: Question, *, out: Path | None = None, world: World | None = None) -> Path:
-    """Write the report, figures and per-picture scores, and return their folder. A collective: every rank calls it.
+@dataclass(frozen=True)
+class Answer:
+    """What was written into `folder`, the `scores`, and what the command says; nothing is written and said but on
+    rank 0."""
+
+    folder: Path
+    scores: Scores
+    said: str = ""
+
+
+def evaluate_models(question: Question, *, out: Path | None = None, world: World | None = None) -> Answer:
+    """Write the report, figures and per-picture scores. A collective: every rank calls it.
 
     Raises `UserError` where models or pairs are missing or do not fit each other.
     """
@@ -74,11 +84,12 @@ def evaluate_models(question: Question, *, out: Path | None = None, world: World
     groups = groups_of(question.models)
     scores = with_pooled(scores, groups)
     folder = out or _folder(question)
-    if world.rank == 0:
-        told = seeds_told(scores, groups)
-        seen = groups.get(new := foremost(scores), [new])[0]  # of several seeds the first is looked at
-        _write(folder, question, scores, pairs, contenders, border=border, told=told, seen=seen)
-    return folder
+    if world.rank != 0:
+        return Answer(folder, scores)
+    told = seeds_told(scores, groups)
+    seen = groups.get(new := foremost(scores), [new])[0]  # of several seeds the first is looked at
+    said = _write(folder, question, scores, pairs, contenders, border=border, told=told, seen=seen)
+    return Answer(folder, scores, said)
 
 
 def _opened(question: Question) -> tuple[int, Pairs, list[who.Contender]]:
@@ -139,9 +150,10 @@ def _write(
     border: int,
     told: Sequence[str],
     seen: str,
-) -> None:
+) -> str:
     unlike = _unlike(question, pairs)
-    print("".join(f"archsr: {line}\n" for line in unlike), end="", file=sys.stderr)
+    for line in unlike:
+        notes.warn(line)
     protocol = " ".join([*unlike, _protocol(question, pairs, scores, border=border)])
     title = f"{', '.join(Path(m).name for m in question.models)} on {pairs.name}"
     new = foremost(scores)
@@ -166,10 +178,10 @@ def _write(
         write_bytes(folder / "report.html", html.encode())
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    print(text.split(f"\n{HOW}")[0].strip())
-    print("\n".join(["", *(in_words(scores, name, scores.baseline) for name in told_first(scores))]))
+    lines = [text.split(f"\n{HOW}")[0].strip(), ""]
+    lines += [in_words(scores, name, scores.baseline) for name in told_first(scores)]
     files = "report.html, report.md, scores.json, scores.parquet, verdicts.parquet"
-    print(f"written: {folder}/{files}, comparison and differences (png, pdf, svg)")
+    return "\n".join([*lines, f"written: {folder}/{files}, comparison and differences (png, pdf, svg)"])
 
 
 def _curves(question: Question) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from archsr import manifest as mf
 from archsr.config import DataConfig
-from archsr.errors import UserError
+from archsr.errors import DataError
 from archsr.images import Pixels, read_photo
 from archsr.niqe import imresize
 from archsr.remote import Place, Remote, place_of
@@ -89,7 +89,7 @@ class ShardPairs:
     def check(self) -> None:
         """Raise `UserError` where the split has no fixed pairs or a tar is cut short."""
         if self.split not in self._manifest.splits or self.split == "train":
-            raise UserError(f"{self.place}: no fixed pairs in split {self.split!r}; choose val or test")
+            raise DataError(f"{self.place}: no fixed pairs in split {self.split!r}; choose val or test")
         mf.check_sizes(self.place, self._manifest.splits[self.split].shards)
 
 
@@ -137,7 +137,7 @@ class FolderPairs:
             gt = gt[: gt.shape[0] // self.scale * self.scale, : gt.shape[1] // self.scale * self.scale]
             lq = reduced(gt, self.scale) if lq_file is None else read_photo(lq_file).pixels
             if tuple(n * self.scale for n in lq.shape[:2]) != gt.shape[:2]:
-                raise UserError(
+                raise DataError(
                     f"{lq_file}: {lq.shape[1]} × {lq.shape[0]} pixels, expected {gt.shape[1] // self.scale} × "
                     f"{gt.shape[0] // self.scale}, 1/{self.scale} of {gt_file.name}"
                 )
@@ -164,11 +164,11 @@ def open_pairs(on: str, data: DataConfig, *, split: str, scale: int, limit: int 
     if isinstance(place, Remote) or (place / mf.NAME).exists():
         pairs: Pairs = ShardPairs(place, split, limit)
     elif not place.is_dir():
-        raise UserError(f"{on}: no such folder; --on takes shards, a benchmark's folder or a folder of photographs")
+        raise DataError(f"{on}: no such folder; --on takes shards, a benchmark's folder or a folder of photographs")
     else:
         pairs = _folder_pairs(place, scale, limit)
     if pairs.scale != scale:
-        raise UserError(f"{on}: pairs of scale {pairs.scale}, but the model is one of scale {scale}")
+        raise DataError(f"{on}: pairs of scale {pairs.scale}, but the model is one of scale {scale}")
     pairs.check()
     return pairs
 
@@ -187,7 +187,7 @@ def _folder_pairs(root: Path, scale: int, limit: int | None) -> FolderPairs:
         pairs = [(p, low[key]) for p, key, high in both if high and key in low]
         return FolderPairs(root.name, scale, tuple(pairs), root, limit)
     if not files:
-        raise UserError(f"{root}: no pictures there")
+        raise DataError(f"{root}: no pictures there")
     made = f"the photographs of {root.name}, reduced by MATLAB's bicubic"
     return FolderPairs(made, scale, tuple((p, None) for p in files), gt or root, limit)
 
@@ -209,10 +209,10 @@ def _matched(gt: Path, lq: Path) -> list[tuple[Path, Path | None]]:
     pairs: list[tuple[Path, Path | None]] = []
     for path in _pictures(gt):
         if _without_marks(path) not in small:
-            raise UserError(f"{path}: no picture of that name in {lq}")
+            raise DataError(f"{path}: no picture of that name in {lq}")
         pairs.append((path, small[_without_marks(path)]))
     if not pairs:
-        raise UserError(f"{gt}: no pictures there")
+        raise DataError(f"{gt}: no pictures there")
     return pairs
 
 

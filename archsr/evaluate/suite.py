@@ -1,13 +1,13 @@
 """Every model on the same fixed pixels: restored once, measured, and the figures of all processes put together."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
+from archsr import notes
 from archsr.evaluate.contenders import Contender
 from archsr.evaluate.measures import NAN, Measure
 from archsr.evaluate.pairs import Pair, Pairs
@@ -93,7 +93,7 @@ def evaluate(
     world = world or World()
     numbers = pairs.numbers()
     rows: list[Row] = []
-    terminal = sys.stderr.isatty()
+    terminal = notes.watched()
     bar = tqdm(total=len(numbers), desc="validating" if brief else "evaluating", unit="image", leave=not brief,
                mininterval=0.1 if terminal else 30, disable=world.rank > 0 or (brief and not terminal))  # fmt: skip
     for start in range(0, len(numbers), _TOGETHER * world.size):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from archsr.errors import UserError
+from archsr.errors import WeightsError
 
 
 def blended(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
@@ -14,10 +14,10 @@ def blended(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: fl
     At 0 and 1 exactly one of them; outside, an extrapolation. Raises `UserError` for models of different shapes.
     """
     if unlike := sorted(first.keys() ^ second.keys()):
-        raise UserError(f"the two models have different tensors, for example {unlike[0]}; blend models of one kind")
+        raise WeightsError(f"the two models have different tensors, for example {unlike[0]}; blend models of one kind")
     for name, tensor in first.items():
         if tensor.shape != second[name].shape:
-            raise UserError(
+            raise WeightsError(
                 f"{name}: shapes {tuple(tensor.shape)} and {tuple(second[name].shape)}; blend models of one kind"
             )
     return {name: _between(tensor, second[name], alpha) for name, tensor in first.items()}

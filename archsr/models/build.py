@@ -17,7 +17,7 @@ from archsr.config import (
     UNetConfig,
     VGGStyleConfig,
 )
-from archsr.errors import UserError
+from archsr.errors import WeightsError
 from archsr.models.adapters import merged_state
 from archsr.models.foreign import Foreign
 from archsr.models.foreign_trial import open_trained
@@ -83,7 +83,9 @@ def infer(state: Mapping[str, Tensor], *, where: str) -> ModelConfig:
             features = state["body.0.weight"].shape[0]
             return SRVGGConfig(arch="srvgg", scale=scale, features=features, convs=len(convs) - 2, weights=where)
     some = ", ".join(f"{k} {tuple(v.shape)}" for k, v in list(state.items())[:3])
-    raise UserError(f"{where}: not the weights of RRDBNet, SRVGGNetCompact or SRResNet; its first tensors are {some}")
+    raise WeightsError(
+        f"{where}: not the weights of RRDBNet, SRVGGNetCompact or SRResNet; its first tensors are {some}"
+    )
 
 
 def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
@@ -102,7 +104,9 @@ def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: str) -> No
         if found
     ]
     if problems:
-        raise UserError(f"{where}: the weights of another network; {'; '.join(problems)}. Check [model] in the config")
+        raise WeightsError(
+            f"{where}: the weights of another network; {'; '.join(problems)}. Check [model] in the config"
+        )
     net.load_state_dict(dict(state))
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import os
-import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
+from archsr import notes
 from archsr.atomic import sha256, sync_file, sync_folder
-from archsr.errors import UserError
+from archsr.errors import WeightsError
 
 _RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download"
 _TORCHVISION = "https://download.pytorch.org/models"
@@ -118,7 +118,7 @@ def _fetched(name: str, official: Official, path: Path) -> Path:
             if not path.is_file():
                 download(url, path, name=name)
     except OSError as error:
-        raise UserError(f"{path.parent}: cannot be written ({error.strerror}); set ARCHSR_CACHE elsewhere") from None
+        raise WeightsError(f"{path.parent}: cannot be written ({error.strerror}); set ARCHSR_CACHE elsewhere") from None
     return path
 
 
@@ -136,9 +136,9 @@ def download(url: str, path: Path, *, name: str) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is longer than the file: start anew next time
             part.unlink(missing_ok=True)
-        raise UserError(_unreachable(name, url, path, f"HTTP {error.code}")) from None
+        raise WeightsError(_unreachable(name, url, path, f"HTTP {error.code}")) from None
     except (OSError, http.client.HTTPException) as error:
-        raise UserError(_unreachable(name, url, path, str(error) or type(error).__name__)) from None
+        raise WeightsError(_unreachable(name, url, path, str(error) or type(error).__name__)) from None
     sync_file(part)
     part.replace(path)
     sync_folder(path.parent)
@@ -149,7 +149,7 @@ def _receive(reply: http.client.HTTPResponse, part: Path, have: int, title: str)
     total = have + int(length) if length else None
     with (
         part.open("ab" if have else "wb") as out,
-        tqdm(desc=title, total=total, initial=have, unit="B", unit_scale=True, disable=not sys.stderr.isatty()) as bar,
+        tqdm(desc=title, total=total, initial=have, unit="B", unit_scale=True, disable=not notes.watched()) as bar,
     ):
         while block := reply.read(1 << 20):
             out.write(block)
@@ -184,11 +184,11 @@ def verify(path: Path, official: Official) -> None:
         problem = f"has SHA-256 {digest}, expected {expected}"
     if problem:
         if path.parent != cache_folder():
-            raise UserError(f"{path}: {problem}; remove it, or put the right file there")
+            raise WeightsError(f"{path}: {problem}; remove it, or put the right file there")
         bad = path.with_name(path.name + ".bad")
         path.replace(bad)
-        raise UserError(f"{path}: {problem}; moved to {bad.name}. Run the command again to fetch it anew")
+        raise WeightsError(f"{path}: {problem}; moved to {bad.name}. Run the command again to fetch it anew")
     if not expected:
         with contextlib.suppress(OSError):  # a shared cache may be read-only; the digest is printed all the same
             pin.write_text(digest + "\n")
-        print(f"{path.name}: no published SHA-256; pinned {digest}", file=sys.stderr)
+        notes.aside(f"{path.name}: no published SHA-256; pinned {digest}")

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from archsr.errors import UserError
+from archsr.errors import WeightsError
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -16,7 +16,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file: {error}") from None
+        raise WeightsError(f"{path}: not a readable safetensors file: {error}") from None
 
 
 def read_pickled(path: Path) -> Any:  # noqa: ANN401 - whatever of plain values was stored
@@ -25,4 +25,4 @@ def read_pickled(path: Path) -> Any:  # noqa: ANN401 - whatever of plain values 
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged zip, foreign pickle, refused class: torch raises many kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: not loaded: only plain tensors are accepted from a .pth file ({first})") from None
+        raise WeightsError(f"{path}: not loaded: only plain tensors are accepted from a .pth file ({first})") from None

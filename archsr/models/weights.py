@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from archsr.config import SCRATCH
-from archsr.errors import UserError, near
+from archsr.errors import WeightsError, near
 from archsr.models.build import load_state
 from archsr.models.download import OFFICIAL, cached, official_file
 from archsr.models.files import read_pickled, read_safetensors
@@ -46,9 +46,9 @@ def locate(source: str) -> Path:
         return path
     beside = [str(path.with_name(p.name)) for p in sorted(path.parent.glob("*"))]  # other files, other runs
     if path.suffix in (".pth", ".safetensors"):
-        raise UserError(f"{source}: no such weights file{near(source, beside)}")
+        raise WeightsError(f"{source}: no such weights file{near(source, beside)}")
     hint = near(source, [*OFFICIAL, *NCNN, LITE0, *beside]) or "; `archsr weights` lists those names"
-    raise UserError(f"{source}: neither a run folder nor a weights file nor an official name{hint}")
+    raise WeightsError(f"{source}: neither a run folder nor a weights file nor an official name{hint}")
 
 
 def _read_pth(path: Path) -> dict[str, Tensor]:
@@ -59,7 +59,9 @@ def _read_pth(path: Path) -> dict[str, Tensor]:
             content = content[key]
             break
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise UserError(f"{path}: holds no dictionary of tensors (looked for params_ema, params and the file itself)")
+        raise WeightsError(
+            f"{path}: holds no dictionary of tensors (looked for params_ema, params and the file itself)"
+        )
     return {str(k): v for k, v in content.items()}
 
 

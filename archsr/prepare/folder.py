@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from archsr import manifest as mf
-from archsr.errors import UserError
+from archsr.errors import DataError
 from archsr.prepare.photos import is_hidden
 from archsr.prepare.survey import Place
 from archsr.versions import UNFINISHED, versions
@@ -62,7 +62,7 @@ def _lock(handle: int, place: Place, *, shared: bool) -> None:
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UserError(
+        raise DataError(
             f"{place.out}: another archsr prepare is at work on it (in {place.spool}); wait for its end, or write "
             "elsewhere"
         ) from None
@@ -72,9 +72,9 @@ def _lock(handle: int, place: Place, *, shared: bool) -> None:
 
 def _check(out: Path) -> None:
     if out.is_symlink() and not out.exists():
-        raise UserError(f"{out}: is a link to {out.readlink()}, which is not there; make that folder first")
+        raise DataError(f"{out}: is a link to {out.readlink()}, which is not there; make that folder first")
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file; the output must be a folder")
+        raise DataError(f"{out}: is a file; the output must be a folder")
     ours = (out / mf.NAME).is_file() or (out / UNFINISHED).is_dir() or bool(versions(out))
     if out.is_dir() and not ours and any(not is_hidden(path.name) for path in out.iterdir()):
-        raise UserError(f"{out}: holds other files and is no dataset of ours; choose an empty or new folder")
+        raise DataError(f"{out}: holds other files and is no dataset of ours; choose an empty or new folder")

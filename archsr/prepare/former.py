@@ -1,13 +1,13 @@
 """The dataset that is being replaced: on which side its photographs were, and which of them change sides."""
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from archsr import manifest as mf
+from archsr import notes
 from archsr.config import PrepareConfig
 from archsr.errors import UserError
 from archsr.manifest import SplitName
@@ -75,10 +75,9 @@ def tell_moved(out: Path, moved: Sequence[Moved]) -> None:
     ways = Counter((m.before, m.now) for m in moved)
     counts = ", ".join(f"{n} from {before} to {now}" for (before, now), n in sorted(ways.items()))
     some = ", ".join(m.path for m in moved[:3]) + (", ..." if moved[3:] else "")
-    print(
-        f"archsr: warning: {out}: {len(moved)} photographs change sides ({counts}): {some}. A model that was trained "
-        "on the dataset before may have seen what is a test now: train it anew. In a new folder all are divided afresh",
-        file=sys.stderr,
+    notes.warn(
+        f"warning: {out}: {len(moved)} photographs change sides ({counts}): {some}. A model that was trained "
+        "on the dataset before may have seen what is a test now: train it anew. In a new folder all are divided afresh"
     )
 
 
@@ -95,7 +94,4 @@ def tell_new_split(out: Path, config: PrepareConfig) -> None:
     except UserError:
         return
     if changed:
-        print(
-            f"archsr: warning: {out}: was split otherwise ({'; '.join(changed)}); photographs may change sides",
-            file=sys.stderr,
-        )
+        notes.warn(f"warning: {out}: was split otherwise ({'; '.join(changed)}); photographs may change sides")

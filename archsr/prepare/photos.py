@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
-from archsr.errors import UserError
+from archsr.errors import DataError
 
 MAX_BYTES = 2 << 30
 # what version control, macOS, Synology, Windows and ext4 keep in folders of their own: thumbnails and remains
@@ -48,7 +48,7 @@ class Photos(ABC):
         is nothing at all.
         """
         if not self._names:
-            raise UserError(f"{self.origin}: no photographs found: it holds no files. Is it the right place?")
+            raise DataError(f"{self.origin}: no photographs found: it holds no files. Is it the right place?")
         return list(self._names)
 
     @abstractmethod

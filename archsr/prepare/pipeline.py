@@ -13,7 +13,6 @@ command goes on where it was stopped, and ends with the same bytes. What is fini
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from archsr import config_file
+from archsr import config_file, notes
 from archsr import manifest as mf
 from archsr.atomic import write_bytes
 from archsr.config import PrepareConfig
@@ -129,7 +128,7 @@ def _whole(place: Place, material: Material, config: PrepareConfig, workers: int
         finished, made = assemble(place, material, placed, decision, config, crew)
     version, is_new = put_in_place(place, finished)
     if not is_new:
-        print(f"{version}: nothing differs from it, so there is no new version", file=sys.stderr)
+        notes.aside(f"{version}: nothing differs from it, so there is no new version")
     return made
 
 
@@ -139,10 +138,9 @@ def _without_changed(place: Place, again: Sequence[Chunk], decision: Decision) -
     if not changed:
         return decision
     some = ", ".join(sorted(changed)[:3]) + (", ..." if changed - set(sorted(changed)[:3]) else "")
-    print(
-        f"archsr: warning: {len(changed)} files were replaced or removed while they were being prepared, and are left "
-        f"out: {some}; prepare again for what they are now",
-        file=sys.stderr,
+    notes.warn(
+        f"warning: {len(changed)} files were replaced or removed while they were being prepared, and are left "
+        f"out: {some}; prepare again for what they are now"
     )
     return without(decision, changed, "replaced or removed while it was being prepared")
 
@@ -171,14 +169,12 @@ def _begin(place: Place, config: PrepareConfig, *, fresh: bool, reread: bool) ->
     known = NOTHING if reread else _known(place, stamps, config)
     _claim(place, photos.origin, listing.hexdigest(), config, before=known.folder.name)
     for words in unmatched(names, config):
-        print(
-            f"archsr: warning: {words}; patterns are of whole paths, for example 'villa*/plan-*.png'", file=sys.stderr
-        )
+        notes.warn(f"warning: {words}; patterns are of whole paths, for example 'villa*/plan-*.png'")
     # mixed by a hash, so that neighbours in a shard are strangers
     mixed = sorted(names, key=lambda name: (seed_of(config.seed, "order", name), name))
     new = [name for name in mixed if name not in known.sources]
     if known.sources:
-        print(_since(known, set(names)), file=sys.stderr)
+        notes.aside(_since(known, set(names)))
     size = min(_LARGEST_CHUNK, max(4, len(new) // _LARGEST_CHUNK))
     groups = [new[i : i + size] for i in range(0, len(new), size)]
     chunks = [Chunk(place, config, f"chunk-{number:06d}", group) for number, group in enumerate(groups)]

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
-from archsr.errors import UserError
+from archsr.errors import DataError
 from archsr.prepare.files import read_file, stamp_file
 from archsr.prepare.photos import Photos, check_size, cleaned, distinct
 
@@ -48,7 +48,7 @@ class RowPhotos(Photos):
         pictures = [name for name, kind in found.features.items() if isinstance(kind, datasets.Image)]
         if not pictures or (len(pictures) > 1 and "image" not in pictures):
             some = f"several columns of pictures ({', '.join(pictures)})" if pictures else "no column of pictures"
-            raise UserError(
+            raise DataError(
                 f"{self.origin}: {some} among {', '.join(found.column_names)}; expected one of the type datasets.Image "
                 "(or one of that type called image): cast_column or select_columns it and save it anew"
             )
@@ -159,14 +159,14 @@ def _load(spec: str, *, cache: Path | None) -> "Dataset":
     place = local_place(spec)
     name, split = _parts(spec)
     if place and not place.exists():
-        raise UserError(f"{spec}: no such folder or file: {place}; for a dataset of the hub write hf:owner/name")
+        raise DataError(f"{spec}: no such folder or file: {place}; for a dataset of the hub write hf:owner/name")
     try:
         found = _load_local(place, cache=cache) if place else datasets.load_dataset(name)
     except Exception as error:  # the library, its readers and the network raise almost anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         if place:
-            raise UserError(f"{spec}: not a dataset that can be read, or a damaged one: {reason}") from None
-        raise UserError(
+            raise DataError(f"{spec}: not a dataset that can be read, or a damaged one: {reason}") from None
+        raise DataError(
             f"{spec}: cannot be loaded from the hub: {reason}. Without internet, fetch it elsewhere (hf download "
             f"{name} --repo-type dataset --local-dir FOLDER), bring the folder here and write hf:FOLDER"
         ) from None
@@ -196,5 +196,5 @@ def _chosen(found: Any, split: str, spec: str) -> "Dataset":  # noqa: ANN401
     if not set(wanted) <= set(splits) or (not split and len(splits) > 1):
         known = " or ".join(f"{spec.removesuffix('@' + split)}@{name}" for name in [*splits, "+".join(splits)])
         said = f"no split {split!r}" if split else f"{len(splits)} splits, and none is named"
-        raise UserError(f"{spec}: {said}; write {known}")
+        raise DataError(f"{spec}: {said}; write {known}")
     return datasets.concatenate_datasets([splits[name] for name in wanted])

@@ -4,7 +4,7 @@ import os
 from functools import cached_property
 from pathlib import Path
 
-from archsr.errors import UserError
+from archsr.errors import DataError
 from archsr.prepare.archives import ZipPhotos
 from archsr.prepare.files import read_file, stamp_file
 from archsr.prepare.photos import MAX_BYTES, Photos, Spec, distinct, is_hidden, plain
@@ -32,7 +32,7 @@ def open_photos(
     whole = Spec(spec, unpack_to, exclude, max_bytes)
     place = local_place(spec) if spec.startswith(PREFIX) else Path(spec)
     if exclude and place and place.exists() and place.resolve().is_relative_to(exclude.resolve()):
-        raise UserError(f"{spec}: the photographs lie inside the output {exclude}; choose an output elsewhere")
+        raise DataError(f"{spec}: the photographs lie inside the output {exclude}; choose an output elsewhere")
     return _kind(spec, place)(whole)
 
 
@@ -43,11 +43,11 @@ def _kind(spec: str, place: Path | None) -> type[Photos]:
     if place.is_dir():
         return FolderPhotos
     if not place.exists():
-        raise UserError(f"{spec}: no such folder, archive or dataset of photographs; expected {_KINDS}")
+        raise DataError(f"{spec}: no such folder, archive or dataset of photographs; expected {_KINDS}")
     for kind, endings in ((ZipPhotos, (".zip",)), (TarPhotos, (".tar", *COMPRESSED)), (RowPhotos, (".parquet",))):
         if name.endswith(endings):
             return kind
-    raise UserError(f"{spec}: a file that holds no photographs we know how to find; expected {_KINDS}")
+    raise DataError(f"{spec}: a file that holds no photographs we know how to find; expected {_KINDS}")
 
 
 class FolderPhotos(Photos):
@@ -57,7 +57,7 @@ class FolderPhotos(Photos):
         super().__init__(spec)
         self.root = Path(spec.text)
         if not self.root.is_dir():
-            raise UserError(f"{spec.text}: no such folder of photographs")
+            raise DataError(f"{spec.text}: no such folder of photographs")
 
     def _find(self) -> list[str]:
         return list(self._places)

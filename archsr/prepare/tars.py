@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from archsr.atomic import replacing, write_bytes
-from archsr.errors import UserError
+from archsr.errors import DataError
 from archsr.prepare.archives import LINK, damaged_archive, named_members
 from archsr.prepare.photos import Photos, Spec, check_size
 
@@ -143,21 +143,21 @@ def _decompress(path: Path, unpacked: Path) -> None:
     ending = path.suffix.lower()
     opener = _OPENERS.get(_SHORT.get(ending, ending))
     if opener is None:
-        raise UserError(f"{path}: this Python cannot read {ending}; decompress it first (zstd -d) and name the .tar")
+        raise DataError(f"{path}: this Python cannot read {ending}; decompress it first (zstd -d) and name the .tar")
     # photographs hardly shrink: what grows a hundredfold is no archive of photographs
     bound = 100 * path.stat().st_size + _SLACK
     try:
         with replacing(unpacked) as temporary, temporary.open("wb") as out:
             _copy(path, out, opener, bound)
     except OSError as error:
-        raise UserError(f"{path}: cannot be decompressed to {unpacked.parent}: {error.strerror or error}") from None
+        raise DataError(f"{path}: cannot be decompressed to {unpacked.parent}: {error.strerror or error}") from None
 
 
 def _copy(path: Path, out: IO[bytes], opener: Callable[[Path], _Compressed], bound: int) -> None:
     with opener(path) as source:
         while chunk := _chunk(source, path):
             if out.tell() + len(chunk) > bound:
-                raise UserError(f"{path}: grows beyond {bound:,} bytes when decompressed; is it a bomb?")
+                raise DataError(f"{path}: grows beyond {bound:,} bytes when decompressed; is it a bomb?")
             out.write(chunk)
     if out.tell() == 0:
         raise damaged_archive(str(path), "empty")

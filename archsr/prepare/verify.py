@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from archsr import manifest as mf
+from archsr import notes
 from archsr.atomic import sha256
 from archsr.config.prepare import ScenesConfig
 from archsr.config_file import check
-from archsr.errors import UserError
+from archsr.errors import DataError
 from archsr.prepare.neighbours import BUILDING, lonely_words
 from archsr.versions import current
 
@@ -33,7 +34,7 @@ def problems(folder: Path, made: mf.Manifest) -> Iterator[str]:
     listed = {} if faults else {p["path"]: p["sha256"] for p in _kept(folder, made)}
     bare = set(listed)
     shards = [(side, shard) for side, split in made.splits.items() for shard in split.shards]
-    for side, shard in tqdm(shards, desc="verifying", unit="shard", disable=not sys.stderr.isatty(), leave=False):
+    for side, shard in tqdm(shards, desc="verifying", unit="shard", disable=not notes.watched(), leave=False):
         wrong = [*_file(folder / shard.file, shard.sha256), *_file(folder / shard.index, shard.index_sha256)]
         yield from wrong
         if wrong:
@@ -86,7 +87,7 @@ def inspect_dataset(folder: Path, *, check: bool = True) -> str:
         found = list(problems(folder, made))
         if found:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            raise UserError(f"{found[0]}{more}; copy the dataset again or prepare it again")
+            raise DataError(f"{found[0]}{more}; copy the dataset again or prepare it again")
     lines = [summary(made, folder), *tag_table(folder, made)]
     return "\n".join([*lines, "every file verified: SHA-256, index and tar agree" if check else "not verified"])
 

@@ -188,7 +188,7 @@ class Stream:
         try:
             filled = next(self._batches)
         except UserError as error:  # DataLoader puts the worker's traceback into the text
-            raise UserError(str(error).strip().rsplit("UserError: ", 1)[-1]) from None
+            raise type(error)(str(error).strip().rsplit(f"{type(error).__name__}: ", 1)[-1]) from None
         except (RuntimeError, EOFError, OSError) as error:  # the DataLoader's word, or a pipe that ends in the middle
             raise self.cause() or error from None
         tensors = self._slots.at(filled.worker, filled.number)

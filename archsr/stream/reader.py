@@ -12,7 +12,7 @@ from torch import Tensor
 from archsr import manifest as mf
 from archsr.cache import read
 from archsr.digests import agrees
-from archsr.errors import UserError
+from archsr.errors import DataError, UserError
 from archsr.images import decode_tensor
 from archsr.remote import Place, Remote
 
@@ -53,7 +53,7 @@ class ShardReader:
         except UserError:
             raise
         except Exception as error:  # whatever a decoder raises, it is this sample that it was about
-            raise UserError(f"{path}: {sample.key} cannot be decoded: {type(error).__name__}: {error}") from error
+            raise DataError(f"{path}: {sample.key} cannot be decoded: {type(error).__name__}: {error}") from error
 
     def about(self, shard: int, sample: mf.Sample) -> dict[str, Any]:
         """What is stored beside the images of a sample: of fixed pairs also their recipe. Empty where nothing is."""
@@ -72,9 +72,9 @@ class ShardReader:
         data = memoryview(self._buffer)[: place.size]
         found = os.preadv(self._file(shard, path), [data], place.offset)
         if found != place.size:
-            raise UserError(f"{path}: truncated: {key} ends after {found:,} of {place.size:,} bytes")
+            raise DataError(f"{path}: truncated: {key} ends after {found:,} of {place.size:,} bytes")
         if not agrees(data, place.digest):
-            raise UserError(f"{path}: {key} is damaged (its digest differs from the index); copy the tar again")
+            raise DataError(f"{path}: {key} is damaged (its digest differs from the index); copy the tar again")
         return data
 
     def _file(self, shard: int, path: Path) -> int:
@@ -82,7 +82,7 @@ class ShardReader:
             try:
                 self._files[shard] = os.open(path, os.O_RDONLY)
             except OSError as error:
-                raise UserError(f"{path}: cannot be opened: {error.strerror}") from None
+                raise DataError(f"{path}: cannot be opened: {error.strerror}") from None
             if len(self._files) > _OPEN_FILES:
                 os.close(self._files.popitem(last=False)[1])
         self._files.move_to_end(shard)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archsr import manifest as mf
+from archsr import notes
 from archsr.config import TagChoice, TrainConfig
-from archsr.errors import UserError
+from archsr.errors import DataError
 from archsr.remote import Place, Remote, place_of
 from archsr.stream.choice import Choice, choose
 from archsr.versions import versions
@@ -60,7 +61,7 @@ def open_data(config: TrainConfig, *, trained_on: str = "") -> Data:
     if trained_on not in ("", manifest.fingerprint) and (earlier := _version_of(config.data.shards, trained_on)):
         folder, manifest = earlier
     if manifest.scale != config.model.scale:
-        raise UserError(f"{folder}: pairs of scale {manifest.scale}, but model.scale is {config.model.scale}")
+        raise DataError(f"{folder}: pairs of scale {manifest.scale}, but model.scale is {config.model.scale}")
     train = manifest.splits["train"].shards
     mf.check_sizes(folder, train + manifest.splits["val"].shards)
     if isinstance(folder, Remote):
@@ -87,7 +88,7 @@ def open_together(config: TrainConfig, world: World, *, trained_on: str = "") ->
     data = world.together(lambda: open_data(config, trained_on=trained_on))  # all ranks
     seen = world.gather(data.manifest.fingerprint)  # all ranks
     if len(set(seen)) > 1:
-        raise UserError(
+        raise DataError(
             f"{data.folder}: the processes see different datasets, rank 0 {seen[0][:16]}, rank {world.rank} "
             f"{seen[world.rank][:16]}: it was replaced just now, or it is not the same folder everywhere; start again"
         )
@@ -100,7 +101,7 @@ def as_before(data: Data, trained_on: str, config: TrainConfig, world: World) ->
         return data
     earlier = open_together(config, world, trained_on=trained_on)  # all ranks
     if world.rank == 0 and earlier.folder != data.folder:
-        print(f"{earlier.folder}: the version that the run began on; now there is {data.folder}", flush=True)
+        notes.say(f"{earlier.folder}: the version that the run began on; now there is {data.folder}")
     return earlier
 
 
@@ -109,7 +110,7 @@ def _refuse_too_few(data: Data, config: TrainConfig) -> None:
     smallest = min(stage.subset for stage in config.training.stages)
     if have * smallest < need:
         share = f" (subset {smallest:g} of {have})" if smallest < 1 else ""
-        raise UserError(
+        raise DataError(
             f"{data.folder}: {int(have * smallest)} training samples{share} are fewer than one global batch ({need}); "
             "lower training.global_batch or prepare more photographs"
         )
@@ -120,7 +121,7 @@ def _refuse_small_cache(folder: Remote, shards: list[mf.Shard], window: int) -> 
     sizes = sorted((s.bytes for s in shards), reverse=True)
     need = sum(sizes[: 2 * window])
     if folder.limit < need:
-        raise UserError(
+        raise DataError(
             f"{folder}: data.cache_gb ({folder.limit / 1e9:g}) is too small: two windows of {window} shards need "
             f"{need / 1e9:.3g} GB; raise it or lower data.window"
         )

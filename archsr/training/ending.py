@@ -5,6 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from archsr import notes
 from archsr.errors import UserError
 from archsr.stopping import Stopped
 from archsr.training.log import RunLog
@@ -37,7 +38,7 @@ class Ending:
             log.event("stop", self.progress.step, reason_of(error))
             log.close()
         if isinstance(error, Stopped) and error.step is not None:
-            print(f"stopped at step {error.step}, saved ({error.reason}); --resume goes on", flush=True)
+            notes.say(f"stopped at step {error.step}, saved ({error.reason}); --resume goes on")
 
 
 def reason_of(error: BaseException) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from archsr import notes
 from archsr.images import Pixels, write_picture
 from archsr.training.records import read_log as read_log
 from archsr.training.trackers import Trackers
@@ -44,7 +45,7 @@ class RunLog:
     def say(self, text: str) -> None:
         """A line for people."""
         if self.active:
-            print(text, flush=True)
+            notes.say(text)
 
     def warn(self, step: int, text: str) -> None:
         """What looks wrong: a line for people, and one in the log."""
@@ -87,7 +88,7 @@ class RunLog:
             yield
         except OSError as error:
             if what not in self._told:
-                print(f"archsr: {self.run / what} cannot be written: {error}; training goes on", file=sys.stderr)
+                notes.warn(f"{self.run / what} cannot be written: {error}; training goes on")
             self._told.add(what)
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from archsr import checkpoint, config_file
+from archsr import checkpoint, config_file, notes
 from archsr.config import Stage, TrainConfig
 from archsr.degrade.apply import Pair
 from archsr.degrade.recipe import Recipe
@@ -83,7 +83,8 @@ def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -
     mirror = config.checkpoint.mirror if resume else ""
     saved, skipped = checkpoint.load_newest(folder, world=world, mirror=mirror, mend=resume)  # all ranks
     if world.rank == 0:
-        print("".join(f"{line}\n" for line in skipped), end="", flush=True)
+        for line in skipped:
+            notes.say(line)
     if saved and not resume:
         raise UserError(
             f"{folder}: holds a run already (step {saved.step}); continue it with --resume, or choose another "
@@ -97,7 +98,7 @@ def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -
     if problem := config.problem_with_targets:
         raise UserError(problem)
     if resume and world.rank == 0:
-        print(f"{folder}: no checkpoint to resume from; starting at step 0", flush=True)
+        notes.say(f"{folder}: no checkpoint to resume from; starting at step 0")
     return saved
 
 
@@ -106,7 +107,7 @@ def _open_folder(config: TrainConfig, folder: Path, progress: Progress, world: W
     if world.rank != 0:
         return
     if fresh and (aside := checkpoint.set_aside(folder)) is not None:
-        print(f"{folder}: what an attempt without a checkpoint left is now in {aside}", flush=True)
+        notes.say(f"{folder}: what an attempt without a checkpoint left is now in {aside}")
     checkpoint.start_run(folder, config_file.dump(config), ident=progress.ident)
     cut_keys(folder, progress.step)
 

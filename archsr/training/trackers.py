@@ -6,7 +6,6 @@ at the first that fails: here a tracker that fails is said once, and neither the
 
 import importlib.metadata
 import json
-import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
 
+from archsr import notes
 from archsr.config import TrainConfig
 from archsr.errors import UserError
 from archsr.images import Pixels
@@ -103,11 +103,7 @@ class Trackers:
         except Exception as error:  # whatever a service or its package may raise
             if name not in self._told:
                 text = (str(error).splitlines() or [""])[0]
-                print(
-                    f"archsr: {self._track.folder}: {name} fails: {type(error).__name__}: {text}; training goes on",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                notes.warn(f"{self._track.folder}: {name} fails: {type(error).__name__}: {text}; training goes on")
             self._told.add(name)
 
 

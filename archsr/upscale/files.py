@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
+from archsr import notes
 from archsr.errors import UserError
 from archsr.heic import HEIC_ENDINGS
 from archsr.picture_files import BadImageError, is_litter
@@ -192,7 +193,7 @@ def upscale_files(
     """
     outcome = Outcome()
     waiting: deque[tuple[Pair, Future[None]]] = deque()
-    hidden = not (show and sys.stderr.isatty())
+    hidden = not (show and notes.watched())
     form = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}]"
     bar: tqdm[Any] = tqdm(total=len(pairs), desc="upscaling", unit="picture", disable=hidden, bar_format=form)
     with ThreadPoolExecutor(2) as writers, bar:

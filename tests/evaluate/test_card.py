@@ -48,7 +48,7 @@ def run(shards, tmp_path_factory):
 
 
 def test_every_file_is_there_and_says_the_same(run, tmp_path):
-    folder = evaluate_models(Question((str(run), "lanczos"), split="val"), out=tmp_path / "card")
+    folder = evaluate_models(Question((str(run), "lanczos"), split="val"), out=tmp_path / "card").folder
     plain = json.loads((folder / "scores.json").read_text())
     assert list(plain["models"]) == ["bicubic", "lanczos", "original", "fine-tuned"]
     assert plain["baseline"] == "original"
@@ -77,7 +77,7 @@ def test_a_run_against_itself_cannot_be_told(run, tmp_path):
     same = tmp_path / "same.safetensors"
     same.write_bytes(Path(weights_of(str(run))).read_bytes())
     asked = Question((str(run), str(same)), split="val", baseline="fine-tuned", limit=2)
-    folder = evaluate_models(asked, out=tmp_path / "card")
+    folder = evaluate_models(asked, out=tmp_path / "card").folder
     found = json.loads((folder / "scores.json").read_text())["differences"]["same"]
     assert found["psnr"]["mean"] == 0
     assert {m["verdict"] for m in found.values()} == {"no verdict"}
@@ -88,7 +88,7 @@ def test_pairs_without_a_stored_recipe_say_so(run, tmp_path, monkeypatch):
     monkeypatch.setattr(ShardReader, "about", lambda *_: {})
     for name in ("architecture", "perceptual"):
         monkeypatch.setattr(f"archsr.evaluate.card.{name}", list)
-    folder = evaluate_models(Question((str(run),), split="val", limit=1), out=tmp_path / "card")
+    folder = evaluate_models(Question((str(run),), split="val", limit=1), out=tmp_path / "card").folder
     said = "strength of the degradation could not be computed: no recipe is stored with these pairs"
     assert said in (folder / "report.md").read_text()
     [picture] = json.loads((folder / "scores.json").read_text())["images"]
@@ -99,7 +99,7 @@ def test_pairs_without_a_stored_recipe_say_so(run, tmp_path, monkeypatch):
 def test_the_line_between_original_and_run(run, tmp_path):
     folder = evaluate_models(
         Question((str(run),), split="val", limit=2, options=Options(blends=(0.0, 0.5, 1.0))), out=tmp_path / "card"
-    )
+    ).folder
     means = json.loads((folder / "scores.json").read_text())["means"]
     assert list(means) == [
         "bicubic",
@@ -134,7 +134,7 @@ def test_questions_that_cannot_be_answered(run, tmp_path, question, word):
 @pytest.mark.slow  # the same of `evaluate` itself: training/test_validation.py
 @pytest.mark.parametrize("processes", [2, 3])
 def test_the_same_digits_on_any_number_of_processes(run, tmp_path, processes):
-    alone = evaluate_models(Question((str(run),), split="val", limit=4), out=tmp_path / "one")
+    alone = evaluate_models(Question((str(run),), split="val", limit=4), out=tmp_path / "one").folder
     words = ("evaluate", run, "--split", "val", "--offline", "--limit", "4", "--out", tmp_path / "many")
     done = Ranks(processes, MAIN, *words, folder=tmp_path).wait()
     assert done.returncode == 0, done.stderr[-2000:]
@@ -157,7 +157,7 @@ def test_weights_have_no_verdicts_on_the_images_that_chose_them(run, shards, tmp
 
 
 def test_what_is_cropped_and_what_is_not_is_said(run, tmp_path):
-    folder = evaluate_models(Question((str(run),), limit=1, metrics=("ms_ssim",)), out=tmp_path / "card")
+    folder = evaluate_models(Question((str(run),), limit=1, metrics=("ms_ssim",)), out=tmp_path / "card").folder
     said = json.loads((folder / "scores.json").read_text())["protocol"]
     assert "PSNR and SSIM (Gaussian window 11, σ 1.5) on RGB of the crops without 4 pixels of border" in said
     assert "MS-SSIM on Y of the whole crops; all other metrics (LPIPS and DISTS, too) on the whole crops." in said
@@ -174,7 +174,7 @@ def test_seeds_of_one_config_are_found(run, tmp_path):
         (folder / "config.toml").write_text(text.replace("lr = 0.003", f"lr = {rate}"))
         copies.append(str(folder))
     assert groups_of([str(run), *copies]) == {"3 seeds": ["tiny", "b", "c"]}
-    folder = evaluate_models(Question((str(run), *copies[:2]), limit=1), out=tmp_path / "card")
+    folder = evaluate_models(Question((str(run), *copies[:2]), limit=1), out=tmp_path / "card").folder
     plain = json.loads((folder / "scores.json").read_text())
     assert list(plain["models"]) == ["bicubic", "original", "3 seeds", "tiny", "b", "c"]
     assert plain["means"]["3 seeds"]["psnr"] == pytest.approx(plain["means"]["tiny"]["psnr"])
@@ -232,7 +232,7 @@ def test_a_run_that_was_trained_on_an_earlier_state_of_its_dataset_is_named(run,
     about = {**about_snapshot(stored), "fingerprint": "0123456789abcdef0123"}
     for name in ("best", "chosen"):
         write_snapshot(moved / "snapshots" / f"{name}.safetensors", safetensors.torch.load_file(stored), about=about)
-    folder = evaluate_models(Question((str(moved),), split="val", limit=2), out=tmp_path / "card")
+    folder = evaluate_models(Question((str(moved),), split="val", limit=2), out=tmp_path / "card").folder
     said = "was trained on an earlier"
     assert said in capsys.readouterr().err
     assert said in (folder / "report.md").read_text()

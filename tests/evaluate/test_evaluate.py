@@ -265,16 +265,16 @@ def test_pyiqas_offline_metrics_agree_with_ours(real_photos):
 # ---------------------------------------------------------------- a run's card
 
 
-def test_a_runs_card(unbroken, capsys):
+def test_a_runs_card(unbroken):
     run = unbroken
-    folder = evaluate_models(Question((str(run),)))
+    answer = evaluate_models(Question((str(run),)))
+    folder = answer.folder
     plain = json.loads((folder / "scores.json").read_text())
     assert list(plain["models"]) == ["bicubic", "original", "fine-tuned"]
     assert "step 6" in plain["models"]["fine-tuned"] or "step 3" in plain["models"]["fine-tuned"]
     assert "against original" in (folder / "report.md").read_text()
-    printed = capsys.readouterr().out
-    assert "PSNR, dB" in printed
-    again = evaluate_models(Question((str(run),)), out=run / "again")
+    assert "PSNR, dB" in answer.said
+    again = evaluate_models(Question((str(run),)), out=run / "again").folder
     assert (again / "scores.json").read_bytes() == (folder / "scores.json").read_bytes()
 
 

@@ -1,0 +1,235 @@
+"""Training, evaluating and exporting, with results to look at."""
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from archsr.api.model import Model, load_model
+from archsr.api.settings import load_config
+from archsr.api.tables import Table, as_html, image_html, table_of
+from archsr.checkpoint import strength_of
+from archsr.config import TrainConfig
+from archsr.evaluate.card import Question, evaluate_models
+from archsr.evaluate.contenders import Options
+from archsr.evaluate.measures import NO_REFERENCE
+from archsr.evaluate.suite import Scores
+from archsr.evaluate.summary import figure, in_words, mean, rivals
+from archsr.evaluate.verdicts import findings
+from archsr.evaluate.words import GROUND_TRUTH, about
+from archsr.export import Exported
+from archsr.export import export as export_model
+from archsr.runs import events_of
+from archsr.stopping import Stopped, Wishes, listening
+from archsr.upscale.devices import Precision
+from archsr.world import joined
+
+_KINDS = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training: its run's `folder`, the `step` it came to, and `stopped`, why it ended early ("" if it did not)."""
+
+    folder: Path
+    step: int
+    stopped: str
+
+    @property
+    def best_step(self) -> int | None:
+        """The step whose weights were chosen: 0 where nothing was better than the start, None before a validation."""
+        chosen = [int(event["step"]) for event in events_of(self.folder) if event.get("chosen") is True]
+        return chosen[-1] if chosen else None
+
+    @property
+    def strength(self) -> float:
+        """The share of the fine-tuning that the run found best."""
+        return strength_of(str(self.folder))
+
+    @property
+    def history(self) -> Table:
+        """What was logged: a row for each logged iteration and validation, a column for each figure."""
+        return table_of([event for event in events_of(self.folder) if event["event"] in _KINDS])
+
+    @property
+    def validations(self) -> Table:
+        """The validations alone, by their step, without the times of day."""
+        found = [event for event in events_of(self.folder) if event["event"] == "validation"]
+        return table_of([{k: v for k, v in e.items() if k not in ("event", "time")} for e in found], index="step")
+
+    def load_model(
+        self, *, device: str = "auto", precision: Precision = "auto", strength: float | None = None
+    ) -> Model:
+        """The model with the weights that the run chose; its last ones where nothing was better than the start."""
+        return load_model(self.folder, device=device, precision=precision, strength=strength)
+
+    def __repr__(self) -> str:
+        end = f"stopped at step {self.step} ({self.stopped})" if self.stopped else f"finished at step {self.step}"
+        best = "no weights chosen yet" if self.best_step is None else f"best step {self.best_step}"
+        return f"<archsr run {self.folder}: {end}, {best}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self)[1:-1])}</p>{as_html(self.validations)}{image_html(self.folder / 'curves.png')}"
+
+
+def train(
+    config: str | os.PathLike[str] | Mapping[str, Any] | TrainConfig,
+    *,
+    resume: bool = False,
+    **settings: Any,  # noqa: ANN401 - keys of TrainConfig
+) -> Trained:
+    """Train in this process, on one device; `archsr train` and `accelerate launch` use several.
+
+    `config`: a TOML file, its tables, or a `TrainConfig`; `settings` are laid over it, as by `load_config`
+    (`data={"shards": "shards/photos"}`, `training={"global_batch": 4}`). With `resume` it goes on from the newest
+    checkpoint, or begins where there is none. Interrupting the kernel (Ctrl-C) ends it after the iteration, saved.
+    Raises `UserError`: `ConfigError`, `DataError` or `WeightsError` where it is one of theirs.
+    """
+    from archsr import session  # late: it brings accelerate and all of training
+
+    given = load_config(config, **settings)
+    wishes = Wishes(started=time.time())  # `training.time_limit` counts from this call
+    at_home = threading.current_thread() is threading.main_thread()  # elsewhere no signal can be caught
+    stopped = ""
+    try:
+        with listening(wishes) if at_home else nullcontext():
+            session.run(given, resume=resume, wishes=wishes)
+    except Stopped as reason:
+        stopped = reason.reason
+    folder = Path(given.runs) / given.name
+    return Trained(folder, max((int(event["step"]) for event in events_of(folder)), default=0), stopped)
+
+
+# ---------------------------------------------------------------- evaluating
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation: its `folder`, the `scores` of every image, and `said`, the report as the command prints it."""
+
+    folder: Path
+    scores: Scores
+    said: str
+
+    @property
+    def report(self) -> Path:
+        """The whole report, with every image and a slider."""
+        return self.folder / "report.html"
+
+    @property
+    def table(self) -> Table:
+        """The mean of each metric: a row for each model, and one for the photographs themselves."""
+        models = [*self.scores.contenders, ("gt", GROUND_TRUTH)]
+        rows = [{"model": title, **{m.name: mean(self.scores, name, m.name) for m in self.scores.measures}}
+                for name, title in models]  # fmt: skip
+        return table_of(rows, index="model")
+
+    @property
+    def images(self) -> Table:
+        """Every figure: a row for each image and model."""
+        return table_of([{"image": row.key, "scene": row.scene, "model": name, **values}
+                         for row in self.scores.rows for name, values in row.values.items()])  # fmt: skip
+
+    @property
+    def verdicts(self) -> Table:
+        """Each model against the baseline by each metric: verdict, mean difference, and its 95 % interval."""
+        old = self.scores.baseline
+        return table_of([
+            {"model": new, "metric": name, "verdict": found.verdict, "difference": found.difference.mean,
+             "low": found.difference.low, "high": found.difference.high}
+            for new in self.scores.challengers for name, found in findings(self.scores, new, old).items()
+        ])  # fmt: skip
+
+    @property
+    def words(self) -> list[str]:
+        """What was found, for people who know none of the metrics."""
+        return [in_words(self.scores, name, self.scores.baseline) for name in rivals(self.scores)]
+
+    def __repr__(self) -> str:
+        return self.said
+
+    def _repr_html_(self) -> str:
+        said = "".join(f"<p>{escape(words)}</p>" for words in self.words)
+        where = f"<p>{escape(str(self.report))}</p>"
+        return f"{said}{_means_html(self.scores)}{where}{image_html(self.folder / 'comparison.png')}"
+
+
+def evaluate(
+    models: "str | os.PathLike[str] | Model | Trained | Sequence[str | os.PathLike[str] | Model | Trained]",
+    *,
+    on: str | os.PathLike[str] = "",
+    split: str = "test",
+    limit: int | None = None,
+    metrics: Sequence[str] = (),
+    offline: bool = False,
+    baseline: str = "",
+    which: str = "chosen",
+    blends: Sequence[float] = (),
+    y_channel: bool = False,
+    border: int | None = None,
+    tile: int = 0,
+    out: str | os.PathLike[str] | None = None,
+) -> Evaluation:
+    """Models on the same fixed images, as by `archsr evaluate`, which explains the rest of the settings.
+
+    `models`: run folders, weights files, official names, "lanczos", or what `load_model` and `train` gave. `on`: a
+    dataset, a benchmark's folder, or a folder of photographs (the first run's dataset). `metrics`: pyiqa's, besides
+    ours, or "all"; `offline` does without LPIPS and DISTS, which need downloads. Raises `DataError`, `WeightsError`,
+    `UserError`.
+    """
+    several = [models] if isinstance(models, str | os.PathLike | Model | Trained) else models
+    usual = ["ms_ssim"] if offline else ["ms_ssim", "lpips", "dists"]
+    more = [m for name in metrics for m in (NO_REFERENCE if name == "all" else (name,))]
+    question = Question(
+        models=tuple(_source(model) for model in several),
+        on=os.fspath(on),
+        split=split,
+        limit=limit,
+        metrics=tuple(dict.fromkeys([*usual, *more])),
+        channel="y" if y_channel else "rgb",
+        border=border,
+        baseline=baseline,
+        options=Options(which, tile, tuple(blends)),
+    )
+    with joined() as world:
+        answer = evaluate_models(question, out=None if out is None else Path(out), world=world)  # all ranks
+    return Evaluation(answer.folder, answer.scores, answer.said)
+
+
+def _means_html(scores: Scores) -> str:
+    """The table for people: metrics as rows, each with its own digits."""
+    models = [*scores.contenders, ("gt", GROUND_TRUTH)]
+    rows = [
+        {"": measure.title + (" ↑" if measure.higher_is_better else " ↓"),
+         **{title: figure(mean(scores, name, measure.name), about(measure.name).digits) for name, title in models}}
+        for measure in scores.measures
+    ]  # fmt: skip
+    return as_html(table_of(rows, index=""))
+
+
+def export(
+    model: "str | os.PathLike[str] | Model | Trained",
+    target: str | os.PathLike[str],
+    *,
+    precision: str = "fp32",
+    strength: float | None = None,
+) -> Exported:
+    """A model as a file for other tools, compared with the model before it takes its place, and a card beside it.
+
+    The ending of `target` says which kind: .pth, .safetensors, .onnx, .param (ncnn) or .pt (TorchScript). `precision`:
+    "fp32" or "fp16". `strength`: as of `load_model`; that of a loaded model. Raises `UserError`.
+    """
+    if strength is None and isinstance(model, Model) and model.strength != strength_of(model.source):
+        strength = model.strength
+    return export_model(_source(model), Path(target), precision=precision, strength=strength)
+
+
+def _source(model: "str | os.PathLike[str] | Model | Trained") -> str:
+    if isinstance(model, Model):
+        return model.source
+    return str(model.folder) if isinstance(model, Trained) else os.fspath(model)
