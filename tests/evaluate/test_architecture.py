@@ -124,6 +124,13 @@ def test_a_line_is_not_taken_for_its_neighbour():
     assert bend_of(segments(levels(bars)), levels(wobbled(faint, 1.0)), levels(bars)) < 1.2
 
 
+def test_noise_does_not_make_a_line_jump_between_bars():
+    """Bars five pixels apart, under noise: 0.45 px where each station chooses its shift alone."""
+    bars = (0.9 - 0.5 * ((torch.arange(128.0) % 5) < 2).float()).view(1, 1, 1, -1).expand(1, 3, 128, -1)
+    noise = 0.3 * torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+    assert bend_of(segments(levels(bars)), levels((bars + noise).clamp(0, 1)), levels(bars)) < 0.15
+
+
 def test_equal_pictures_are_perfect():
     gt = facade(192, 240)
     for measure in architecture():

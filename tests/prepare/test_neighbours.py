@@ -172,7 +172,7 @@ def test_two_of_one_building_are_one_scene_and_the_rest_is_said_in_red(flat, tmp
     assert "4 pairs of neighbours show the same building" in told
     joined = SETTINGS.model_copy(update={"test": 0.3, "scenes": ScenesConfig(neighbours="number", neighbours_block=5)})
     told = summary(prepare(flat, tmp_path / "joined", joined), current(tmp_path / "joined"))
-    assert "WARNING" not in told
+    assert "numbers each" not in told
     assert len(set(scenes(tmp_path / "joined").values())) == 4
 
 

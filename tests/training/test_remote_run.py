@@ -39,10 +39,12 @@ def test_the_same_weights_the_same_scores_and_the_same_tags(tiny_tables, tmp_pat
         a, b = (load_file(r / "snapshots" / "last.safetensors") for r in (there, here))
         assert a.keys() == b.keys()
         assert all(equal(a[k], b[k]) for k in a)
-        text = [(evaluate_models(Question((str(r),), limit=1)) / "scores.json").read_text() for r in (there, here)]
+        text = [
+            (evaluate_models(Question((str(r),), limit=1)).folder / "scores.json").read_text() for r in (there, here)
+        ]
         assert text[0].split('"protocol"')[0] == text[1].split('"protocol"')[0]
         assert set(FAULTS) <= set(server.injected)
-        assert (evaluate_models(Question((str(here),), on=server.url, limit=1)) / "report.md").is_file()
+        assert (evaluate_models(Question((str(here),), on=server.url, limit=1)).folder / "report.md").is_file()
 
 
 def test_a_dataset_that_is_not_there_is_one_line(tiny_tables, tmp_path):

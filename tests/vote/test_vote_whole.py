@@ -195,7 +195,7 @@ def test_the_score_card_repeats_what_people_said(networks, shards, tmp_path, mon
     monkeypatch.setattr("archsr.evaluate.card.write_figures", lambda folder, shown: [])
     judged(networks, shards, tmp_path / "vote" / "any")
     models = tuple(str(networks / f"{name}.safetensors") for name in ("old", "new"))
-    folder = evaluate_models(Card(models, on=str(shards), split="val", limit=2))
+    folder = evaluate_models(Card(models, on=str(shards), split="val", limit=2)).folder
     said = "Asked people: new got 100% of 3 votes against old (a tie is half a vote for each), by 1 voter on 3 images"
     assert said in (folder / "report.md").read_text()
     assert f"<p>{said}" in (folder / "report.html").read_text()
