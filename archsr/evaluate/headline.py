@@ -13,7 +13,7 @@ _NAMED = 2  # metrics that pull the other way; further ones are counted
 
 
 def headline(scores: Scores, new: str, old: str) -> str:
-    """For example `truer by 0.52 dB, but less natural: NIQE 4.21 to 6.70 (photographs 3.90); 10 scenes`."""
+    """For example `truer by 0.52 dB, but less natural: NIQE 4.21 → 6.70 (photographs 3.90); 10 scenes`."""
     found = dict(findings(scores, new, old))
     if "niqe_distance" in found and scores.primary != "niqe":
         found.pop("niqe", None)  # the distance speaks for both: a higher NIQE may be a more natural one
@@ -44,12 +44,12 @@ def _agreement(found: Mapping[str, Finding], first: Finding) -> str:
     others = [each.verdict for each in found.values() if each is not first]
     agree = others.count(first.verdict)
     if not agree:
-        return f"; the other {len(others)} metrics are inconclusive" if others else ""
-    return f"; {agree} of {len(others)} other metrics agree, none objects"
+        return "; no other metric has a verdict" if others else ""
+    return f"; {agree} other metric{'s agree' if agree > 1 else ' agrees'}, none objects"
 
 
 def _change(scores: Scores, name: str, found: Finding, new: str, old: str) -> str:
-    """`truer by 0.52 dB`, `straighter: bend of lines 0.62 to 0.31`."""
+    """`truer by 0.52 dB`, `straighter: bend of lines 0.62 → 0.31`."""
     word = about(name).short[found.verdict == "worse"]
     if name == "psnr":
         return f"{word} by {abs(found.difference.mean):.2f} dB"
@@ -60,6 +60,6 @@ def _values(scores: Scores, name: str, new: str, old: str) -> str:
     """The metric's title and both means; for NIQE's distance NIQE itself, which is what people know."""
     shown = "niqe" if name == "niqe_distance" and any(m.name == "niqe" for m in scores.measures) else name
     digits = about(shown).digits
-    ends = f"{figure(mean(scores, old, shown), digits)} to {figure(mean(scores, new, shown), digits)}"
+    ends = f"{figure(mean(scores, old, shown), digits)} → {figure(mean(scores, new, shown), digits)}"
     truth = f" (photographs {figure(mean(scores, 'gt', shown), digits)})" if shown != name else ""
     return f"{short_title(scores, shown)} {ends}{truth}"

@@ -80,7 +80,7 @@ def in_words(scores: Scores, new: str, old: str) -> str:
                 said[each.verdict].append(told or f"is {each.verdict} by {short_title(scores, name)}")
     parts = [listed(said["better"])] if said["better"] else []
     parts += [("but " if parts else "") + listed(said["worse"])] if said["worse"] else []
-    rest = f" The rest, {unknown} of {unknown + sum(map(len, said.values()))}, is inconclusive." if unknown else ""
+    rest = " The rest is inconclusive." if unknown else ""
     warned = f" Caution: by the primary metric, {' and '.join(first.warnings)}." if first.warnings else ""
     return f"In words: compared with {old}, {new} {', '.join(parts)}.{rest}{warned}{_blurred(scores, new)}"
 

@@ -43,21 +43,21 @@ def with_distance(scores, **distances):
 @pytest.mark.parametrize(
     ("changes", "primary", "line"),
     [
-        ({"psnr": CLEAR / 2}, "psnr", "truer by 0.50 dB; the other 9 metrics are inconclusive; 12 scenes"),
-        ({"psnr": CLEAR, "ssim": CLEAR}, "psnr", "truer by 1.00 dB; 1 of 9 other metrics agree, none objects; 12"),
+        ({"psnr": CLEAR / 2}, "psnr", "truer by 0.50 dB; no other metric has a verdict; 12 scenes"),
+        ({"psnr": CLEAR, "ssim": CLEAR}, "psnr", "truer by 1.00 dB; 1 other metric agrees, none objects; 12"),
         (
             {"psnr": CLEAR / 2, "niqe": CLEAR, "niqe_distance": CLEAR},
             "psnr",
-            "truer by 0.50 dB, but less natural: NIQE 1.00 to 2.00 (photographs 1.00); 12 scenes",
+            "truer by 0.50 dB, but less natural: NIQE 1.00 → 2.00 (photographs 1.00); 12 scenes",
         ),
         (
             {"colour": CLEAR, "ssim": CLEAR, "lines_bend": -CLEAR, "lines_kept": CLEAR},
             "colour",
-            "less true in colour: colour drift 1.00 to 2.00, but truer in structure: SSIM 1.000 to 2.000, keeps more "
-            "lines: lines kept 1.000 to 2.000 and 1 more; 12 scenes",
+            "less true in colour: colour drift 1.00 → 2.00, but truer in structure: SSIM 1.000 → 2.000, keeps more "
+            "lines: lines kept 1.000 → 2.000 and 1 more; 12 scenes",
         ),
-        ({"psnr": CLEAR - 1}, "psnr", "inconclusive: PSNR 1.00 to 1.00 (a difference of 0.058 would have shown); 12"),
-        ({"psnr": CLEAR[:3]}, "psnr", "inconclusive: PSNR 1.00 to 1.92 (fewer than 6 scenes prove nothing); 3 scenes"),
+        ({"psnr": CLEAR - 1}, "psnr", "inconclusive: PSNR 1.00 → 1.00 (a difference of 0.058 would have shown); 12"),
+        ({"psnr": CLEAR[:3]}, "psnr", "inconclusive: PSNR 1.00 → 1.92 (fewer than 6 scenes prove nothing); 3 scenes"),
         ({"psnr": CLEAR}, "lpips", "no verdict: the primary metric could not be taken; 12 scenes"),
     ],
 )
