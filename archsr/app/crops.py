@@ -65,8 +65,7 @@ def detail(folder: Path, size: tuple[int, int], corner: tuple[int, int], target:
 
 def _cut(view: pyvips.Image, size: tuple[int, int], corner: tuple[int, int]) -> pyvips.Image:
     (width, height), (left, top) = size, corner
-    if (view.width, view.height) != size:
-        view = to_size(view, height, width)
+    view = to_size(view, height, width)
     width, height = min(width, view.width), min(height, view.height)
     return view.crop(left, top, min(SIDE, width - left), min(SIDE, height - top))
 

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archsr.errors import UserError
-from archsr.heic import HEIC_ENDINGS
 from archsr.picture_files import BadImageError, TooManyPixelsError
-from archsr.upscale.picture import ENDINGS
 from archsr.upscale.source import open_source
 
-READ = (*ENDINGS, ".bmp", ".gif", ".jp2", ".avif", ".ppm", *HEIC_ENDINGS)
 _LONGEST_NAME = 120  # bytes, so that a suffix and a model's name still fit into the 255 of a file system
 _UNWANTED = set('/\\:*?"<>|')
 

@@ -9,7 +9,8 @@ import gradio as gr
 from gradio.component_meta import ComponentMeta
 from gradio.data_classes import FileData, ListFiles
 
-from archsr.app.limits import READ, safe_name
+from archsr.app.limits import safe_name
+from archsr.upscale.picture import READ
 
 # what the page of the interface shows
 _EXAMPLE = {"path": "facade.jpg", "url": "facade.jpg", "meta": {"_type": "gradio.FileData"}}

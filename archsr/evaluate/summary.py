@@ -70,17 +70,17 @@ def in_words(scores: Scores, new: str, old: str) -> str:
     if first.verdict == INCONCLUSIVE:
         return f"In words: {_uncertain(scores, first, new, old)}{_seen(scores, found, new, old)}{_blurred(scores, new)}"
     said: dict[str, list[str]] = {"better": [], "worse": []}
-    unknown = 0
+    unsure = False
     for name, each in found.items():
         words = about(name)
         if words.better or name == scores.primary:
-            unknown += each.verdict == INCONCLUSIVE
+            unsure = unsure or each.verdict == INCONCLUSIVE
             if each.verdict in said:
                 told = words.better if each.verdict == "better" else words.worse
                 said[each.verdict].append(told or f"is {each.verdict} by {short_title(scores, name)}")
     parts = [listed(said["better"])] if said["better"] else []
     parts += [("but " if parts else "") + listed(said["worse"])] if said["worse"] else []
-    rest = " The rest is inconclusive." if unknown else ""
+    rest = " The rest is inconclusive." if unsure else ""
     warned = f" Caution: by the primary metric, {' and '.join(first.warnings)}." if first.warnings else ""
     return f"In words: compared with {old}, {new} {', '.join(parts)}.{rest}{warned}{_blurred(scores, new)}"
 

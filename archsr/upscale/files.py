@@ -18,17 +18,14 @@ from tqdm.auto import tqdm
 
 from archsr import notes
 from archsr.errors import UserError
-from archsr.heic import HEIC_ENDINGS
 from archsr.picture_files import BadImageError, is_litter
 from archsr.upscale.left_out import kinds_of
-from archsr.upscale.picture import ENDINGS, Wanted, restore_picture
+from archsr.upscale.picture import ENDINGS, READ, Wanted, restore_picture
 from archsr.upscale.source import why_unreadable
 from archsr.upscale.upscaler import Upscaler
 
 Existing = Literal["skip", "overwrite", "refuse"]
 Pair = tuple[Path, Path]
-_IMAGE_ENDINGS = (".gif", ".bmp", ".jp2", ".avif", ".ppm", *HEIC_ENDINGS)
-_READ = (*ENDINGS, *_IMAGE_ENDINGS)
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def plan_files(sources: Sequence[Path], target: Path, *, ending: str) -> list[Pa
     that collide.
     """
     found = [entry for source in sources for entry in _matching(source, target)]
-    to_file = target.suffix.lower() in (*ENDINGS, *_IMAGE_ENDINGS) and not target.is_dir()
+    to_file = target.suffix.lower() in READ and not target.is_dir()
     if len(found) == 1 and found[0][0].is_file() and (to_file or len(found[0][1].parts) == 1):
         return _refuse_collisions([_one(found[0][0], target, ending)])
     if target.is_file() or to_file:
@@ -100,7 +97,7 @@ def left_out(sources: Sequence[Path], target: Path) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in _READ and not is_litter(path.name)
+    return path.suffix.lower() in READ and not is_litter(path.name)
 
 
 def _files(folder: Path, target: Path) -> list[Path]:
@@ -140,13 +137,13 @@ def _matching(source: Path, target: Path) -> list[Pair]:
 
 def _refuse_empty(source: Path, found: list[Path]) -> NoReturn:
     instead = "".join(f"; {kind}" for kind in kinds_of(found))
-    raise UserError(f"{source}: no pictures found (looked for {', '.join(_READ)}){instead}")
+    raise UserError(f"{source}: no pictures found (looked for {', '.join(READ)}){instead}")
 
 
 def _one(source: Path, target: Path, ending: str) -> Pair:
-    if target.suffix.lower() in _IMAGE_ENDINGS and not target.is_dir():
-        raise UserError(f"{target}: cannot be written as {target.suffix}; choose {', '.join(ENDINGS)}")
     to_file = target.suffix.lower() in ENDINGS and not target.is_dir()
+    if not to_file and target.suffix.lower() in READ and not target.is_dir():
+        raise UserError(f"{target}: cannot be written as {target.suffix}; choose {', '.join(ENDINGS)}")
     return source, target if to_file else target / f"{source.stem}{ending}"
 
 

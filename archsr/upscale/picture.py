@@ -10,6 +10,7 @@ import numpy as np
 import pyvips
 
 from archsr.atomic import replacing
+from archsr.heic import HEIC_ENDINGS
 from archsr.picture_files import BadImageError
 from archsr.upscale.carried import is_carried
 from archsr.upscale.pipe import Depth, Pipe, StoppedError
@@ -19,6 +20,7 @@ from archsr.upscale.tiff_exif import add_exif
 from archsr.upscale.upscaler import Upscaler
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+READ = (*ENDINGS, ".gif", ".bmp", ".jp2", ".avif", ".ppm", *HEIC_ENDINGS)
 _LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}  # libwebp's and libjpeg's limits, pixels
 _OPTIMISED = 2**25  # pixels
 _NARROW = (".jpg", ".jpeg", ".webp")  # 8 bits
@@ -75,8 +77,8 @@ def restore_picture(
     written = writer.submit(_write, pages, pipes, sizes, target, wanted)
     try:
         for number, (page, pipe) in enumerate(zip(pages, pipes, strict=True)):
-            colourless = is_colourless(source, page=number, max_pixels=wanted.max_pixels)
-            _restore(page, pipe, upscaler, lambda s, n=number: on_progress((n + s) / len(pages)), colourless=colourless)
+            grey = page.image.bands == 1 or is_colourless(source, page=number, max_pixels=wanted.max_pixels)
+            _restore(page, pipe, upscaler, lambda s, n=number: on_progress((n + s) / len(pages)), grey=grey)
     except StoppedError:
         written.result()  # raises what the writer met
         raise
@@ -117,12 +119,10 @@ def _check_size(target: Path, height: int, width: int) -> None:
         )
 
 
-def _restore(
-    page: Source, pipe: Pipe, upscaler: Upscaler, on_progress: Callable[[float], None], *, colourless: bool
-) -> None:
+def _restore(page: Source, pipe: Pipe, upscaler: Upscaler, on_progress: Callable[[float], None], *, grey: bool) -> None:
     reader, bands = page.reader(), page.image.bands
     for strip in upscaler.rows(reader, *page.size, on_tile=on_progress):
-        if bands == 1 or colourless:
+        if grey:
             strip = _grey(strip).repeat(bands, axis=2)
         pipe.put(strip)
 

@@ -9,9 +9,9 @@ def to_size(image: pyvips.Image, height: int, width: int) -> pyvips.Image:
     libvips's own `resize` moves what it enlarges by half a pixel of the result, so that transparency would not lie
     over its picture.
     """
-    across, down = width / image.width, height / image.height
     if (image.height, image.width) == (height, width):
         return image
+    across, down = width / image.width, height / image.height
     if across < 1 or down < 1:
         return image.resize(across, vscale=down, kernel="lanczos3")
     return image.affine(

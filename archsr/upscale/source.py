@@ -205,7 +205,7 @@ def is_colourless(path: Path, *, page: int, max_pixels: int) -> bool:
     It is decoded from the top as far as the first colour.
     """
     source = open_source(path, page=page, max_pixels=max_pixels)
-    return source.image.bands == 3 and all((rows == rows[:, :, :1]).all() for rows in _in_chunks(source))
+    return all((rows == rows[:, :, :1]).all() for rows in _in_chunks(source))
 
 
 def _in_chunks(source: Source) -> Iterator[NDArray[Any]]:
