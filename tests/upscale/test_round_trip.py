@@ -363,7 +363,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, upscaler):
 
 
 def test_a_full_disk_is_named_and_leaves_no_part(tmp_path, upscaler, monkeypatch):
-    import archsr.upscale.picture as module
+    from archsr.upscale import picture as module
 
     Image.fromarray(smooth((300, 300, 3))).save(tmp_path / "a.png")
 
