@@ -15,7 +15,7 @@ from archsr.checkpoint.folder import newest
 from archsr.config import TrainConfig
 from archsr.config_file import check
 from archsr.errors import UserError
-from archsr.training import loop
+from archsr.training import step as one_step
 
 SIZE = 96 * 2**20
 
@@ -57,7 +57,7 @@ def test_the_last_checkpoint_stays_and_the_run_goes_on(tiny_tables, small_disk, 
     monkeypatch.setattr(writing, "_HEADROOM", headroom)
     session.run(check(TrainConfig, {**tiny_tables, "name": "unbroken"}, where="test"), resume=False)
     config = check(TrainConfig, {**tiny_tables, "runs": str(small_disk)}, where="test")
-    filler, calls, real = small_disk / "somebody else's", [], loop.micro_step
+    filler, calls, real = small_disk / "somebody else's", [], one_step.micro_step
 
     def filling(*args, **kwargs):
         calls.append(1)
@@ -68,7 +68,7 @@ def test_the_last_checkpoint_stays_and_the_run_goes_on(tiny_tables, small_disk, 
         return real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "micro_step", filling)
+        patch.setattr(one_step, "micro_step", filling)
         with pytest.raises(UserError, match=f"{word}.*last good checkpoint is untouched"):
             session.run(config, resume=False)
     assert newest(small_disk / "tiny")[0].name == "step-00000002"

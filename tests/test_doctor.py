@@ -262,7 +262,9 @@ def test_a_gpu_that_torch_has_no_kernels_for(monkeypatch):
 
 
 def step(**changes):
-    return launching.Step(**{"read": 0.1, "computed": 1.0, "loss": 0.5, "weights": "a", "memory": 0, **changes})
+    return launching.Step(
+        **{"read": 0.1, "computed": 1.0, "loss": 0.5, "usable": True, "weights": "a", "memory": 0, **changes}
+    )
 
 
 def test_a_step_on_all_ranks():
@@ -275,6 +277,8 @@ def test_a_step_on_all_ranks():
     assert (apart.state, "different weights" in apart.what) == ("wrong", True)
     nan = launching._agreed([step(), step(loss=float("nan"))], [1.0, 1.0])
     assert (nan.state, "no number on rank 1" in nan.what) == ("wrong", True)
+    gradient = launching._agreed([step(usable=False), step(usable=False)], [1.0, 1.0])
+    assert (gradient.state, gradient.what) == ("wrong", "a loss term or a gradient is no number")
 
 
 def test_processes_that_are_not_alike():

@@ -18,7 +18,8 @@ from archsr.degrade.words import describe
 from archsr.histograms import parameters
 from archsr.images import pixels_to_tensor, read_photo, to_float
 from archsr.seeds import generator
-from archsr.training import loop
+from archsr.training import sheets
+from archsr.training import step as one_step
 from archsr.training.data import open_data
 from archsr.training.pairs import options_of
 from archsr.training.suspects import rebuild
@@ -129,7 +130,7 @@ def test_a_run_begins_with_a_sheet_and_the_sheet_changes_nothing(unbroken, tiny,
     folder = unbroken
     with Image.open(folder / "degradation.png") as picture:
         assert picture.width > 300
-    monkeypatch.setattr(loop, "_sheet", lambda *args: torch.zeros(8, 8, 3, dtype=torch.uint8).numpy())
+    monkeypatch.setattr(sheets, "draw_sheet", lambda *args: torch.zeros(8, 8, 3, dtype=torch.uint8).numpy())
     session.run(tiny.model_copy(update={"name": "plain"}), resume=False)
     a, b = (f / "checkpoints" / "step-00000006" / "generator.safetensors" for f in (folder, folder.with_name("plain")))
     assert a.read_bytes() == b.read_bytes()
@@ -138,14 +139,14 @@ def test_a_run_begins_with_a_sheet_and_the_sheet_changes_nothing(unbroken, tiny,
 @pytest.mark.parametrize("pool_batches", [0, 2])
 def test_the_batch_behind_a_nan_is_made_again(tiny_tables, monkeypatch, tmp_path, capsys, pool_batches):
     """NaN is planted in the second micro-batch of step 5, when the pool gives back pairs of several batches."""
-    real, pairs = loop.micro_step, []
+    real, pairs = one_step.micro_step, []
 
     def planted(parts, pair, *, share, last):
         pairs.append(pair)
         terms = real(parts, pair, share=share, last=last)
         return {**terms, "pixel": terms["pixel"] * float("nan")} if len(pairs) == 10 else terms
 
-    monkeypatch.setattr(loop, "micro_step", planted)
+    monkeypatch.setattr(one_step, "micro_step", planted)
     tables = {**tiny_tables, "degrade": {"pool_batches": pool_batches, "fidelity": "faithful"}, "log": {"every": 6}}
     session.run(check(TrainConfig, {**tables, "checkpoint": {"every": 100}}, where="x"), resume=False)
     assert "bad_batches/00000005.json" in capsys.readouterr().out
@@ -168,13 +169,13 @@ def test_origins_survive_a_checkpoint(tiny_tables, monkeypatch):
     """The run stops before the NaN, goes on from its checkpoint, and still knows where the pool's pairs came from."""
     session.run(check(TrainConfig, {**tiny_tables, "training": {**tiny_tables["training"], "stages": [
         {"iterations": 4, "lr": 1e-3}]}}, where="x"), resume=False)  # fmt: skip
-    real, pairs = loop.micro_step, []
+    real, pairs = one_step.micro_step, []
 
     def planted(parts, pair, *, share, last):
         pairs.append(pair)
         return {"pixel": real(parts, pair, share=share, last=last)["pixel"] * float("nan")}
 
-    monkeypatch.setattr(loop, "micro_step", planted)
+    monkeypatch.setattr(one_step, "micro_step", planted)
     session.run(check(TrainConfig, tiny_tables, where="x"), resume=True)
     again = rebuild(Path(tiny_tables["runs"]) / "tiny" / "bad_batches" / "00000005.json", overrides=[])
     assert torch.equal(again.pair.lq, pairs[0].lq)

@@ -1,6 +1,7 @@
 """The stages of archsr, each timed alone on pictures that are drawn, not read: nothing but this machine matters."""
 
 import dataclasses
+import itertools
 import multiprocessing
 import os
 import tempfile
@@ -19,7 +20,7 @@ from archsr.bench.limits import Traffic, copied, product, types_of
 from archsr.bench.timing import Clock, Row
 from archsr.config import PrepareConfig, TrainConfig
 from archsr.config_file import check
-from archsr.degrade.apply import apply
+from archsr.degrade.apply import Pair, apply
 from archsr.degrade.recipe import draw
 from archsr.demo_photos import draw_photos
 from archsr.images import decode_tensor
@@ -30,10 +31,11 @@ from archsr.seeds import generator
 from archsr.stream.loader import Stream, StreamOptions
 from archsr.stream.plan import Slice
 from archsr.training.data import Data
+from archsr.training.memory import micro_batch_of
 from archsr.training.plan import option
 from archsr.training.processes import end
 from archsr.training.setup import make_run
-from archsr.training.step import micro_step, update
+from archsr.training.step import train_step
 from archsr.upscale.passes import forward
 from archsr.upscale.upscaler import Upscaler
 from archsr.versions import current
@@ -184,19 +186,18 @@ def iteration(config: TrainConfig, accelerator: Accelerator) -> Callable[[], Non
     """A function that does one whole iteration on drawn pictures, decoding left out."""
     unread = cast(Manifest, SimpleNamespace(paired=False))  # nothing is read from shards here
     run = make_run(config, accelerator, World(), Data(Path(), unread, None))
-    size, batch = config.data.gt_size + 32, config.training.global_batch
+    size, batch = config.data.gt_size + 32, micro_batch_of(config)
     gt = torch.rand(batch, 3, size, size, generator=generator(0, "bench")).to(accelerator.device)
-    count = [0]
+
+    def degraded() -> Iterator[Pair]:
+        for number in itertools.count(1):
+            recipe = draw(config.degrade, generator(number, "bench"), batch, scale=4, gt_size=config.data.gt_size)
+            yield run.pool.swap(apply(gt, recipe), generator(number, "pool"))
+
+    pairs, steps = degraded(), itertools.count()
 
     def once() -> None:
-        count[0] += 1
-        recipe = draw(config.degrade, generator(count[0], "bench"), batch, scale=4, gt_size=config.data.gt_size)
-        pair = run.pool.swap(apply(gt, recipe), generator(count[0], "pool"))
-        micro_step(run.parts, pair, share=1.0, last=True)
-        update(run.optimizer_g, run.parts.scaler_g)
-        if run.optimizer_d:
-            update(run.optimizer_d, run.parts.scaler_d)
-        run.ema.update(count[0])
+        train_step(run, pairs, step=next(steps), count=run.accumulation)
 
     return once
 

@@ -26,7 +26,7 @@ from archsr.training.precision import settled
 from archsr.training.processes import begin, end
 from archsr.training.schedule import total_of
 from archsr.training.setup import Run, make_run
-from archsr.training.step import micro_step, update
+from archsr.training.step import train_step
 from archsr.world import World
 
 _SECONDS = 10.0
@@ -36,11 +36,15 @@ _UNEVEN, _TRIFLE = 1.5, 0.1  # a rank is slow that needs so much longer than ano
 
 @dataclass(frozen=True)
 class Step:
-    """What a rank says of its step: seconds of reading and of computing, the loss, and its weights afterwards."""
+    """What a rank says of its step: seconds of reading and of computing, the loss, and its weights afterwards.
+
+    `usable`: whether loss and gradients are finite on all ranks.
+    """
 
     read: float
     computed: float
     loss: float
+    usable: bool
     weights: str
     memory: int
 
@@ -154,20 +158,18 @@ def _alone(run: Run) -> float | str:
 
 
 def _step(run: Run) -> Step:
-    """The run's own first micro-batch: read, degraded, forward, backward with gradients exchanged, both updates."""
+    """A step on the run's own first micro-batch, as in the first iteration in which both networks learn."""
     config, world, device = run.config, run.world, run.accelerator.device
     micro, subset = int(config.training.micro_batch), config.training.stages[0].subset
     begun = time.perf_counter()
     part = Slice(0, micro, run.accumulation, world.rank, world.size)
     batch = batch_at(options_of(config, run.data, subset), part.positions(0))
     read = time.perf_counter() - begun
-    terms = micro_step(run.parts, pair_of(config, batch, subset, device=device)[0], share=1.0, last=True)  # all ranks
-    update(run.optimizer_g, run.parts.scaler_g, clip=config.training.clip)
-    if run.optimizer_d is not None:
-        update(run.optimizer_d, run.parts.scaler_d)
-    loss = float(terms["total"])  # waits for the device
+    pair, _ = pair_of(config, batch, subset, device=device)
+    done = train_step(run, iter([pair]), step=config.discriminator.warmup, count=1)  # all ranks
+    loss = float(done.terms[0]["total"])  # waits for the device
     most = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    return Step(read, time.perf_counter() - begun - read, loss, _digest(run), most)
+    return Step(read, time.perf_counter() - begun - read, loss, done.usable, _digest(run), most)
 
 
 def _digest(run: Run) -> str:
@@ -186,8 +188,8 @@ def _agreed(steps: Sequence[Step], alone: Sequence[float], whole: float = 0.0) -
     `whole`: seconds that all iterations of the run would take like that.
     """
     bad = [str(n) for n, step in enumerate(steps) if not math.isfinite(step.loss)]
-    if bad:
-        what = f"the loss is no number on rank {', '.join(bad)}"
+    if bad or not steps[0].usable:
+        what = f"the loss is no number on rank {', '.join(bad)}" if bad else "a loss term or a gradient is no number"
         return Line("training step", "wrong", what, "--set training.precision=fp32, and look at archsr preview CONFIG")
     if len({step.weights for step in steps}) > 1:
         what = "the processes have different weights after one step"

@@ -15,7 +15,7 @@ from archsr.errors import UserError
 from archsr.models.build import Generator
 from archsr.training.memory import POOL, forecast
 from archsr.training.plan import changed, largest_micro_batch
-from archsr.training.step import Parts, micro_step
+from archsr.training.step import Parts, accumulate
 from archsr.world import World
 
 
@@ -79,7 +79,7 @@ def largest(start: int, share: int, attempt: Callable[[int], None]) -> int:
 
 
 def attempt(config: TrainConfig, parts: Parts, world: World, size: int) -> None:
-    """One micro-batch of grey pictures beside as much memory as the optimisers and the pool will take.
+    """The gradients of one micro-batch of grey pictures, beside as much memory as optimisers and pool will take.
 
     Leaves the networks as they were: no gradients, and buffers (power iterations, running statistics) put back.
     """
@@ -89,7 +89,7 @@ def attempt(config: TrainConfig, parts: Parts, world: World, size: int) -> None:
     gt = torch.full((size, 3, side, side), 0.5, device=device)
     lq = gt[:, :, : side // config.model.scale, : side // config.model.scale].contiguous()
     try:
-        micro_step(parts, Pair(lq, gt), share=1.0, last=True)
+        accumulate(parts, iter([Pair(lq, gt)]), count=1)
     finally:
         del reserve
         for net in (parts.net_g, parts.raw_d):

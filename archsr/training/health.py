@@ -1,9 +1,5 @@
 """Iterations whose loss is no number: named, kept for a look, skipped on all ranks; too many of them end the run."""
 
-import torch
-import torch.distributed as dist
-from torch import Tensor
-
 from archsr.training.ending import TooManySkippedError
 from archsr.training.log import RunLog
 from archsr.training.setup import Progress, Run
@@ -16,42 +12,9 @@ REMEDY = (
 )
 
 
-def usable(run: Run, terms: list[dict[str, Tensor]]) -> tuple[bool, float]:
-    """Whether every loss term and gradient of the iteration is finite, on every rank; and the discriminator's share.
-
-    The share is the least, over ranks and kinds, of what the discriminator was right about, 0 without one. Waits for
-    the device. Asked before the update, so that weights, moments and averages never see such gradients. The same
-    message agrees on whether to stop after this iteration: `run.wishes.agreed`. A collective.
-    """
-    values = torch.stack([value.detach().float() for micro in terms for value in micro.values()])
-    wrong = (~values.isfinite()).any().float()
-    if not run.parts.scaler_g.is_enabled():  # with fp16 the scaler looks at them, and skips the update itself
-        wrong = torch.maximum(wrong, (~_gradients(run).isfinite()).any().float())
-    asked = torch.full((), float(run.wishes.asked()), device=wrong.device)
-    shares = [micro[name] for micro in terms for name in ("d_real_accuracy", "d_fake_accuracy") if name in micro]
-    missed = 1 - torch.stack(shares).min() if shares else torch.ones((), device=wrong.device)
-    agreed = torch.stack([wrong, asked, missed])
-    if run.world.size > 1:
-        dist.all_reduce(agreed, op=dist.ReduceOp.MAX)  # all ranks
-    bad, stop, most_missed = agreed.tolist()
-    run.wishes.agreed = int(stop)
-    return not bad, 1 - most_missed
-
-
-def _gradients(run: Run) -> Tensor:
-    """(n,): the norm of each parameter's gradient, of both networks."""
-    optimizers = [o for o in (run.optimizer_g, run.optimizer_d) if o is not None]
-    parameters = [p for o in optimizers for group in o.param_groups for p in group["params"]]
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    return torch.stack(torch._foreach_norm(gradients))  # pyright: ignore
-
-
 def skip(run: Run, progress: Progress, log: RunLog) -> None:
-    """Clear the gradients of an iteration that is not `usable`, and say whose fault it was. A collective."""
+    """Count an iteration that was not `usable` (step.py), and say whose fault it was. A collective."""
     step = progress.step + 1
-    for optimizer in (run.optimizer_g, run.optimizer_d):
-        if optimizer is not None:
-            optimizer.zero_grad(set_to_none=True)
     reports = run.world.gather(_culprit(run, log))  # all ranks
     wrong = [(rank, names, path) for rank, (names, path) in enumerate(reports) if names]
     progress.skipped = [*(s for s in progress.skipped if s > step - RECENT), step]

@@ -129,8 +129,16 @@ class Meter:
         yield
         self.seconds -= time.perf_counter() - started
 
-    def add(self, terms: Sequence[Mapping[str, Tensor]]) -> None:
-        """Add an iteration's terms, one mapping for each of its micro-batches."""
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """Count the time of waiting for data."""
+        started = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - started
+
+    def add(self, terms: Sequence[Mapping[str, Tensor]], norms: dict[str, Tensor]) -> None:
+        """Add an iteration's terms, one mapping for each of its micro-batches; its gradient norms replace the last."""
+        self.norms = norms
         for micro in terms:
             for name, value in micro.items():
                 self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value

@@ -1,9 +1,9 @@
 """A forecast of what a run holds in memory, and when most, from shapes alone: no weights, no device, no data.
 
-One iteration is a sequence of moments (`step.py`): the generator's forward pass; each loss, forward and at once back to
-the picture, while the generator's activations wait; the generator's backward pass; the discriminator's passes, each
-with its own backward pass; the update. No two losses' activations are held together, so the peak is the largest moment
-and not the sum of all.
+One iteration, `train_step` of `step.py`, is a sequence of moments: the generator's forward pass; each loss, forward and
+at once back to the picture, while the generator's activations wait; the generator's backward pass; the discriminator's
+passes, each with its own backward pass; the update. No two losses' activations are held together, so the peak is the
+largest moment and not the sum of all.
 """
 
 from collections.abc import Callable

@@ -88,6 +88,11 @@ class Run:
     alarm: Alarm
     wishes: Wishes = field(default_factory=Wishes)
 
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """The generator's, and the discriminator's where it learns."""
+        return [o for o in (self.optimizer_g, self.optimizer_d) if o is not None]
+
 
 def shared_out(config: TrainConfig, world: World) -> TrainConfig:
     """The config with the micro-batch that `world` takes: the largest that divides a process's share of the batch.

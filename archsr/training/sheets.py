@@ -1,4 +1,7 @@
-"""The sheet of a validation: what was given, what the model made of it before training, and now, and the truth."""
+"""The sheet of a validation: what was given, what the model made of it before training, and now, and the truth.
+
+And that of a run's first pairs, with how they were degraded.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,9 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from archsr.config import TrainConfig
+from archsr.degrade.apply import Pair
+from archsr.degrade.recipe import Recipe
 from archsr.images import Pixels, pixels_to_tensor, read_photo
 from archsr.metrics import psnr
-from archsr.sheet import BACKGROUND, INK
+from archsr.sheet import BACKGROUND, INK, cells, draw_sheet, header_of
+from archsr.training.log import RunLog
 
 SIDE = 256  # of a picture; of larger ones the middle is shown
 _GAP, _LINE, _EDGE = 4, 18, 4
@@ -77,3 +84,10 @@ def before_of(sheet: Path, count: int) -> list[Pixels]:
 
 def _top(row: int) -> int:
     return _LINE + row * (SIDE + _LINE + _GAP)
+
+
+def show_degradation(config: TrainConfig, log: RunLog, pair: Pair, recipe: Recipe | None, keys: Sequence[str]) -> None:
+    """The first pairs of a run with their recipes in words; stored pairs have none."""
+    if log.active and recipe is not None:
+        header = header_of(recipe, config.name, config.degrade.preset)
+        log.degradation(draw_sheet(cells(pair, recipe, keys)[:12], header))

@@ -1,10 +1,15 @@
-"""One iteration as Real-ESRGAN makes it: generator, then discriminator, on the same pairs."""
+"""One iteration as Real-ESRGAN makes it: generator, then discriminator, on the same pairs.
+
+`train_step` is the whole of it: for runs, for the doctor and for the benchmark. The forecast of memory follows it.
+"""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -14,7 +19,12 @@ from archsr.degrade.sharpen import sharpen
 from archsr.training.adversarial import compares, discriminator_loss, generator_loss
 from archsr.training.feature_losses import FeatureLoss
 from archsr.training.losses import PICTURE_LOSSES, ldl
+from archsr.training.optim import gradient_norms
+from archsr.training.schedule import generator_learns
 from archsr.training.watch import accuracy, colour_drift
+
+if TYPE_CHECKING:  # a run holds the parts of its step
+    from archsr.training.setup import Run
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,90 @@ class Parts:
 
 
 Terms = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What came of an iteration: detached loss terms, a mapping for each micro-batch, and whether weights were updated.
+
+    `usable` is False on all ranks where a term or a gradient was not finite on one. `norms`: see `train_step`.
+    """
+
+    terms: list[Terms]
+    usable: bool
+    norms: dict[str, Tensor]
+
+
+def train_step(run: "Run", pairs: Iterator[Pair], *, step: int, count: int, norms: bool = False) -> Stepped:
+    """Iteration `step` (0, 1, ...): gradients of the next `count` micro-batches, both updates, the average. All ranks.
+
+    The norm of each network's gradient is limited as the config says. Nothing is updated where anything is not finite;
+    a discriminator that was right too often is not. Sets `run.wishes.agreed`, and waits for the device once. With
+    `norms` those of the generator's layer groups come back, before clipping, where it learns.
+    """
+    learns = run.optimizer_d is None or generator_learns(run.config.discriminator, step)
+    terms = accumulate(run.parts, pairs, count=count, learns=learns)
+    good, judged_right = _usable(run, terms)  # all ranks
+    found: dict[str, Tensor] = {}
+    if good and learns:
+        if norms:
+            scale = run.parts.scaler_g.get_scale()  # now: the update may change it
+            found = {name: norm / scale for name, norm in gradient_norms(run.groups).items()}
+        update(run.optimizer_g, run.parts.scaler_g, clip=run.config.training.clip)
+        run.ema.update(step + 1)
+    if good and run.optimizer_d is not None and judged_right <= run.config.discriminator.pause:
+        update(run.optimizer_d, run.parts.scaler_d, clip=run.config.discriminator.clip)
+    for optimizer in run.optimizers:  # also of what was not updated
+        optimizer.zero_grad(set_to_none=True)
+    return Stepped(terms, good, found)
+
+
+def accumulate(parts: Parts, pairs: Iterator[Pair], *, count: int, learns: bool = True) -> list[Terms]:
+    """Gradients of the mean over the next `count` micro-batches, and the terms of each; weights stay.
+
+    Without `learns` only the discriminator gets gradients.
+    """
+    step = micro_step if learns else judge_step
+    return [step(parts, next(pairs), share=1 / count, last=part == count - 1) for part in range(count)]
+
+
+def _usable(run: "Run", terms: Sequence[Terms]) -> tuple[bool, float]:
+    """Whether every loss term and gradient of the iteration is finite, on every rank; and the discriminator's share.
+
+    The share is the least, over ranks and kinds, of what the discriminator was right about, 0 without one. Waits for
+    the device. Asked before the update, so that weights, moments and averages never see such gradients. The same
+    message agrees on whether to stop after this iteration: `run.wishes.agreed`. A collective.
+    """
+    values = torch.stack([value.detach().float() for micro in terms for value in micro.values()])
+    wrong = (~values.isfinite()).any().float()
+    if not run.parts.scaler_g.is_enabled():  # with fp16 the scaler looks at them, and skips the update itself
+        wrong = torch.maximum(wrong, (~_gradients(run).isfinite()).any().float())
+    asked = torch.full((), float(run.wishes.asked()), device=wrong.device)
+    shares = [micro[name] for micro in terms for name in ("d_real_accuracy", "d_fake_accuracy") if name in micro]
+    missed = 1 - torch.stack(shares).min() if shares else torch.ones((), device=wrong.device)
+    agreed = torch.stack([wrong, asked, missed])
+    if run.world.size > 1:
+        dist.all_reduce(agreed, op=dist.ReduceOp.MAX)  # all ranks
+    bad, stop, most_missed = agreed.tolist()
+    run.wishes.agreed = int(stop)
+    return not bad, 1 - most_missed
+
+
+def _gradients(run: "Run") -> Tensor:
+    """(n,): the norm of each parameter's gradient, of both networks."""
+    parameters = [p for o in run.optimizers for group in o.param_groups for p in group["params"]]
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return torch.stack(torch._foreach_norm(gradients))  # pyright: ignore
+
+
+def update(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *, clip: float) -> None:
+    """Step on the gathered gradients, their common norm at most `clip` where it is above 0, and clear them."""
+    if clip:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def micro_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:
@@ -143,13 +237,3 @@ def _discriminator_pass(parts: Parts, gt: Tensor, fake: Tensor, share: float, la
         terms |= {name: loss.detach(), f"{name}_logit": judged.mean(), f"{name}_accuracy": right}
         other = judged
     return terms
-
-
-def update(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *, clip: float = 0.0) -> None:
-    """Step on the gathered gradients, their common norm at most `clip` where it is above 0, and clear them."""
-    if clip:
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
-    scaler.step(optimizer)
-    scaler.update()
-    optimizer.zero_grad(set_to_none=True)

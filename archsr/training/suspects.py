@@ -43,11 +43,11 @@ class Suspects:
     def __init__(self) -> None:
         self.seen: list[Suspect] = []
 
-    def add(self, step: int, pair: Pair, terms: dict[str, Tensor]) -> None:
+    def add(self, step: int, origin: Tensor | None, terms: dict[str, Tensor]) -> None:
         """Remember a micro-batch; pairs of unknown origin cannot be made again and are not kept."""
-        if pair.origin is not None:
+        if origin is not None:
             values = torch.stack([value.detach().float() for value in terms.values()])
-            self.seen.append(Suspect(step, pair.origin, tuple(terms), values))
+            self.seen.append(Suspect(step, origin, tuple(terms), values))
 
     def first(self, *, or_newest: bool) -> Suspect | None:
         """The first micro-batch with a term that is no number; where all are numbers none, or the newest."""

@@ -28,7 +28,7 @@ from archsr.seeds import generator
 from archsr.training.data import Data
 from archsr.training.processes import end
 from archsr.training.setup import make_run
-from archsr.training.step import micro_step, update
+from archsr.training.step import train_step
 from archsr.world import World
 
 PEERS = Path(__file__).resolve().parents[1] / "peers"
@@ -71,10 +71,7 @@ def ours(layers, precision):
         recipe = draw(config.degrade, generator(number, "speed"), BATCH, scale=4, gt_size=256)
         pair = run.pool.swap(apply(gt, recipe), generator(number, "pool"))
         fed = time.process_time()
-        micro_step(run.parts, pair, share=1.0, last=True)
-        update(run.optimizer_g, run.parts.scaler_g)
-        update(run.optimizer_d, run.parts.scaler_d)
-        run.ema.update(number + 1)
+        train_step(run, iter([pair]), step=number, count=1)
         feeds.append(1000 * (fed - started))
         steps.append(1000 * (time.process_time() - fed))
     end()

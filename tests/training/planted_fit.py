@@ -10,14 +10,15 @@ from archsr.training import fit
 
 rank, most = int(sys.argv[1]), int(sys.argv[2])
 del sys.argv[1:3]
-real = fit.micro_step
+real = fit.accumulate
 
 
-def planted(parts, pair, *, share, last):
+def planted(parts, pairs, *, count):
+    pair = next(pairs)
     if int(os.environ.get("RANK", "0")) == rank and len(pair.lq) > most:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-    return real(parts, pair, share=share, last=last)
+    return real(parts, iter([pair]), count=count)
 
 
-fit.micro_step = planted
+fit.accumulate = planted
 sys.exit(train.main())

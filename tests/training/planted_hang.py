@@ -9,11 +9,11 @@ import sys
 import time
 
 from archsr import train
-from archsr.training import loop
+from archsr.training import step as one_step
 
 rank, step, what = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 del sys.argv[1:4]
-real, calls = loop.micro_step, []
+real, calls = one_step.micro_step, []
 
 
 def planted(parts, pair, *, share, last):
@@ -27,5 +27,5 @@ def planted(parts, pair, *, share, last):
     return real(parts, pair, share=share, last=last)
 
 
-loop.micro_step = planted
+one_step.micro_step = planted
 sys.exit(train.main())

@@ -6,11 +6,11 @@ import sys
 import torch
 
 from archsr import train
-from archsr.training import loop
+from archsr.training import step as one_step
 
 rank, step = int(sys.argv[1]), int(sys.argv[2])
 del sys.argv[1:3]
-real, calls = loop.micro_step, []
+real, calls = one_step.micro_step, []
 
 
 def planted(parts, pair, *, share, last):
@@ -20,5 +20,5 @@ def planted(parts, pair, *, share, last):
     return real(parts, pair, share=share, last=last)
 
 
-loop.micro_step = planted
+one_step.micro_step = planted
 sys.exit(train.main())

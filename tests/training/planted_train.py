@@ -5,11 +5,11 @@ import os
 import sys
 
 from archsr import train
-from archsr.training import loop
+from archsr.training import step as one_step
 
 rank, steps = int(sys.argv[1]), [int(s) for s in sys.argv[2].split(",")]
 del sys.argv[1:3]
-real, calls = loop.micro_step, []
+real, calls = one_step.micro_step, []
 
 
 def planted(parts, pair, *, share, last):
@@ -24,5 +24,5 @@ def planted(parts, pair, *, share, last):
     return terms
 
 
-loop.micro_step = planted
+one_step.micro_step = planted
 sys.exit(train.main())

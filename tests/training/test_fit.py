@@ -15,7 +15,7 @@ from archsr.config import TrainConfig
 from archsr.config_file import check, dump
 from archsr.errors import UserError
 from archsr.training import fit, plan
-from archsr.training.step import micro_step
+from archsr.training.step import accumulate
 
 PLANTED = Path(__file__).with_name("planted_fit.py")
 
@@ -55,13 +55,14 @@ def planted(monkeypatch):
     """Forward passes of more than two samples run out of memory; the sizes that were tried."""
     tried = []
 
-    def small_only(parts, pair, *, share, last):
+    def small_only(parts, pairs, *, count):
+        pair = next(pairs)
         tried.append(len(pair.lq))
         if len(pair.lq) > 2:
             full()
-        return micro_step(parts, pair, share=share, last=last)
+        return accumulate(parts, iter([pair]), count=count)
 
-    monkeypatch.setattr(fit, "micro_step", small_only)
+    monkeypatch.setattr(fit, "accumulate", small_only)
     return tried
 
 
@@ -101,7 +102,7 @@ def test_it_goes_on_with_the_micro_batch_it_had(tiny_tables, planted, monkeypatc
     """Bit for bit as the unbroken run, though there is room for more by now."""
     unbroken = run(tiny_tables, "unbroken", "auto")
     broken = run(tiny_tables, "broken", "auto", iterations=2)
-    monkeypatch.setattr(fit, "micro_step", micro_step)
+    monkeypatch.setattr(fit, "accumulate", accumulate)
     planted.clear()
     run(tiny_tables, "broken", "auto", resume=True)
     assert planted == []

@@ -14,14 +14,14 @@ from archsr import session
 from archsr.config import TrainConfig
 from archsr.config_file import check
 from archsr.errors import UserError
-from archsr.training import loop
+from archsr.training import step as one_step
 
 PLANTED = Path(__file__).with_name("planted_train.py")
 
 
 def plant(monkeypatch, bad):
     """NaN in the term `pixel` and in all gradients of the micro-steps `bad` (1, 2, ...)."""
-    real, calls = loop.micro_step, []
+    real, calls = one_step.micro_step, []
 
     def planted(parts, pair, *, share, last):
         terms = real(parts, pair, share=share, last=last)
@@ -33,7 +33,7 @@ def plant(monkeypatch, bad):
                 p.grad.fill_(math.nan)
         return {**terms, "pixel": terms["pixel"] * math.nan}
 
-    monkeypatch.setattr(loop, "micro_step", planted)
+    monkeypatch.setattr(one_step, "micro_step", planted)
 
 
 def config_of(tables, **changes):
@@ -67,7 +67,7 @@ def test_a_skipped_iteration_leaves_no_trace_in_the_weights(tiny_tables, monkeyp
 
 def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_skipped(tiny_tables, monkeypatch, capsys):
     """As of a square root at zero. Adam would carry it into every later weight."""
-    real, calls = loop.micro_step, []
+    real, calls = one_step.micro_step, []
 
     def planted(parts, pair, *, share, last):
         terms = real(parts, pair, share=share, last=last)
@@ -76,7 +76,7 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_skipped(tiny_table
             next(p for p in parts.net_g.parameters() if p.grad is not None).grad.fill_(math.inf)
         return terms
 
-    monkeypatch.setattr(loop, "micro_step", planted)
+    monkeypatch.setattr(one_step, "micro_step", planted)
     session.run(config_of(tiny_tables), resume=False)
     folder = Path(tiny_tables["runs"]) / "tiny"
     assert [e["step"] for e in events(folder, "skip")] == [2]

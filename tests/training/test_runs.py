@@ -14,7 +14,7 @@ from archsr.checkpoint import about_snapshot
 from archsr.config import TrainConfig
 from archsr.config_file import check, load, with_overrides
 from archsr.errors import UserError
-from archsr.training import loop
+from archsr.training import step as one_step
 from archsr.training.log import read_log
 from archsr.training.setup import shared_out
 from archsr.versions import make_current
@@ -103,7 +103,7 @@ def test_stopped_and_resumed_is_the_same_as_unbroken(unbroken, tiny_tables, stop
 
 def test_a_crash_between_checkpoints_loses_nothing(unbroken, tiny_tables, monkeypatch):
     tables = {**tiny_tables, "name": "crashed"}
-    real, calls = loop.micro_step, []
+    real, calls = one_step.micro_step, []
 
     def fragile(*args, **kwargs):
         calls.append(1)
@@ -111,7 +111,7 @@ def test_a_crash_between_checkpoints_loses_nothing(unbroken, tiny_tables, monkey
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(loop, "micro_step", fragile)
+    monkeypatch.setattr(one_step, "micro_step", fragile)
     with pytest.raises(KeyboardInterrupt):
         session.run(config(tables), resume=False)
     monkeypatch.undo()
@@ -176,7 +176,7 @@ def test_bfloat16_trains_both_networks(tiny_tables):
 
 def test_what_an_attempt_without_a_checkpoint_left_is_not_taken_for_the_next_runs(tiny_tables, monkeypatch, capsys):
     folder = Path(tiny_tables["runs"]) / "tiny"
-    real, calls = loop.micro_step, []
+    real, calls = one_step.micro_step, []
 
     def fragile(*args, **kwargs):
         calls.append(1)
@@ -184,7 +184,7 @@ def test_what_an_attempt_without_a_checkpoint_left_is_not_taken_for_the_next_run
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(loop, "micro_step", fragile)
+    monkeypatch.setattr(one_step, "micro_step", fragile)
     with pytest.raises(KeyboardInterrupt):
         session.run(config(tiny_tables, "checkpoint.every=100"), resume=False)
     monkeypatch.undo()

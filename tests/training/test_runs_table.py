@@ -18,7 +18,7 @@ from archsr.errors import UserError
 from archsr.lock import Holder
 from archsr.runs import WIDTH, duration, row_of, state_of, survey, table
 from archsr.stopping import Stopped, Wishes
-from archsr.training import loop
+from archsr.training import step as one_step
 
 ALIVE = {"holder": Holder(), "silent": 0.0}
 GONE = {"holder": None, "silent": None}
@@ -47,20 +47,20 @@ def test_runs_as_they_ended(tiny_tables, tmp_path, monkeypatch, capsys):
     runs = Path(tiny_tables["runs"])
     session.run(config(tiny_tables, "name=good", "validation.samples=3"), resume=False)
     wishes = Wishes()
-    real = loop.micro_step
+    real = one_step.micro_step
 
     def asked(*args, **kwargs):
         wishes.note(10)  # SIGUSR1
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(loop, "micro_step", asked)
+    monkeypatch.setattr(one_step, "micro_step", asked)
     with pytest.raises(Stopped):
         session.run(config(tiny_tables, "name=asked"), resume=False, wishes=wishes)
 
     def broken(*args, **kwargs):
         raise RuntimeError("the device fell off")
 
-    monkeypatch.setattr(loop, "micro_step", broken)
+    monkeypatch.setattr(one_step, "micro_step", broken)
     with pytest.raises(RuntimeError):
         session.run(config(tiny_tables, "name=broken"), resume=False)
     monkeypatch.undo()

@@ -1,0 +1,130 @@
+"""A run from its config to its first iteration: data, lock, checkpoint, networks, records, and its first words."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from archsr import checkpoint, config_file, notes
+from archsr.config import TrainConfig
+from archsr.errors import UserError
+from archsr.lock import holding
+from archsr.models.foreign import Foreign
+from archsr.stopping import Wishes
+from archsr.training import layers
+from archsr.training.data import as_before, open_together
+from archsr.training.ending import Ending
+from archsr.training.keys import cut_keys
+from archsr.training.log import RunLog
+from archsr.training.memory import forecast
+from archsr.training.records import read_lines
+from archsr.training.resuming import check_same_run, ident_for, restore
+from archsr.training.schedule import total_of
+from archsr.training.setup import Progress, Run, make_run
+from archsr.training.trackers import Track, Trackers, check_trackers
+from archsr.world import World
+
+
+@contextmanager
+def opened(
+    config: TrainConfig, accelerator: Accelerator, world: World, *, resume: bool, wishes: Wishes
+) -> Generator[tuple[Run, Progress, RunLog]]:
+    """A run that is ready to train, or to go on where it stopped; its folder is locked until the end. All ranks.
+
+    Raises `UserError`. How the run ended is recorded, whatever raises inside.
+    """
+    folder = Path(config.runs) / config.name
+    wishes.limit = config.training.seconds
+    world.together(lambda: check_trackers(config.log.trackers) if world.rank == 0 else None)  # all ranks
+    data = open_together(config, world)  # all ranks
+    with holding(folder, world, lost=wishes.lose):  # all ranks
+        saved = _take_up(config, folder, world, resume=resume)
+        if saved is not None:
+            data = as_before(data, saved.state["fingerprint"], config, world)  # all ranks
+        with Ending(folder, active=world.rank == 0) as ending:
+            ident = world.broadcast(ident_for(saved))  # all ranks
+            run = replace(make_run(config, accelerator, world, data, saved=saved, ident=ident), wishes=wishes)
+            progress = ending.progress = restore(run, saved) if saved else Progress()
+            progress.ident = ident
+            with _recorded(run, progress, resumed=saved is not None) as log, run.alarm:
+                yield run, progress, log
+
+
+@contextmanager
+def _recorded(run: Run, progress: Progress, *, resumed: bool) -> Generator[RunLog]:
+    """The run folder is there, and the log, which begins with what the run says of itself."""
+    run.world.together(lambda: _open_folder(run, progress, fresh=not resumed))  # all ranks
+    log = RunLog(run.folder, active=run.world.rank == 0, trackers=_trackers(run, progress))
+    try:
+        _introduce(run, progress, log, resumed=resumed)
+        yield log
+    finally:
+        run.saver.close()
+        log.close()
+
+
+def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -> checkpoint.Loaded | None:
+    """The checkpoint to go on from, all ranks agreeing; a run folder is never continued or overwritten by accident."""
+    mirror = config.checkpoint.mirror if resume else ""
+    saved, skipped = checkpoint.load_newest(folder, world=world, mirror=mirror, mend=resume)  # all ranks
+    if world.rank == 0:
+        for line in skipped:
+            notes.say(line)
+    if saved and not resume:
+        raise UserError(
+            f"{folder}: holds a run already (step {saved.step}); continue it with --resume, or choose another "
+            "name: --set name=..."
+        )
+    if skipped and not saved:
+        raise UserError(f"{folder}: holds a run, but none of its checkpoints is whole; start anew under another name")
+    if saved:
+        check_same_run(config, folder, saved)
+        return saved
+    if problem := config.problem_with_targets:
+        raise UserError(problem)
+    if resume and world.rank == 0:
+        notes.say(f"{folder}: no checkpoint to resume from; starting at step 0")
+    return saved
+
+
+def _open_folder(run: Run, progress: Progress, *, fresh: bool) -> None:
+    """Rank 0 makes the run folder, or cuts the records back to where the checkpoint stands."""
+    if run.world.rank != 0:
+        return
+    if fresh and (aside := checkpoint.set_aside(run.folder)) is not None:
+        notes.say(f"{run.folder}: what an attempt without a checkpoint left is now in {aside}")
+    checkpoint.start_run(run.folder, config_file.dump(run.config), ident=progress.ident)
+    cut_keys(run.folder, progress.step)
+
+
+def _trackers(run: Run, progress: Progress) -> Trackers | None:
+    """Rank 0's; a run that goes on does so in the same curves."""
+    if run.world.rank != 0:
+        return None
+    lines = read_lines(run.folder) if (run.folder / "log.jsonl").exists() else []
+    told = max((event["step"] for event in lines), default=-1)
+    return Trackers(Track(run.config, run.folder, progress.ident, progress.step, told))
+
+
+def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> None:
+    training = run.config.training
+    log.say(layers.table(run.raw_g, run.groups))
+    if log.active:  # it takes a second
+        log.say(f"memory forecast per process:\n{forecast(run.config).table()}")
+    log.say(
+        f"{run.folder}: {run.world.size} × {run.accelerator.device.type}, {training.precision}, batch "
+        f"{training.global_batch} = {run.world.size} × {training.micro_batch} × {run.accumulation} accumulated, "
+        f"{run.data.summary()}"
+    )
+    for what, mend in run.data.doubts(run.config):
+        log.warn(progress.step, f"{what}; {mend}")
+    side = run.config.data.gt_size // run.config.model.scale
+    if isinstance(run.raw_g, Foreign) and (padding := run.raw_g.padding_of(side)):
+        log.say(f"WARNING: {padding}; another data.gt_size wastes less")
+    if resumed:
+        log.event("resume", progress.step, {"processes": run.world.size, "taken": dict(progress.taken)})
+        log.say(f"resumed at step {progress.step}")
+        if progress.step >= total_of(training.stages, progress.ends):
+            log.say("it has all its iterations already; for more, raise those of the last of training.stages")

@@ -1,0 +1,57 @@
+"""The streams that the stages of a run read: stages on the same subset go on with one."""
+
+from types import TracebackType
+
+from archsr.stream.loader import Stream
+from archsr.stream.plan import Slice
+from archsr.training.memory import micro_batch_of
+from archsr.training.pairs import options_of, stream_name
+from archsr.training.setup import Progress, Run
+
+
+class Streams:
+    """One stream at a time, which begins where `progress` says that the run stopped reading it.
+
+    As a context it closes the last; and where a worker of it died, which raises `RuntimeError` at whatever line the
+    process is, it raises the reason instead.
+    """
+
+    def __init__(self, run: Run, progress: Progress) -> None:
+        self._run = run
+        self._progress = progress
+        self._subset = 0.0
+        self._stream: Stream | None = None
+
+    def of(self, subset: float) -> Stream:
+        """The stream of a subset of the samples."""
+        if self._stream is None or self._subset != subset:
+            self._close()
+            self._stream, self._subset = self._open(subset), subset
+        return self._stream
+
+    def __enter__(self) -> "Streams":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            if isinstance(error, RuntimeError) and self._stream is not None and (cause := self._stream.cause()):
+                raise cause from None
+        finally:
+            self._close()
+
+    def _open(self, subset: float) -> Stream:
+        run, config = self._run, self._run.config
+        part = Slice(
+            start=self._progress.taken.get(stream_name(subset), 0),
+            micro_batch=micro_batch_of(config),
+            accumulation=run.accumulation,
+            rank=run.world.rank,
+            world=run.world.size,
+        )
+        pin = run.accelerator.device.type == "cuda"
+        return Stream(options_of(config, run.data, subset), part, workers=config.data.workers, pin_memory=pin)
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
