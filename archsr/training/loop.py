@@ -13,7 +13,6 @@ from archsr.degrade.recipe import Recipe
 from archsr.errors import UserError
 from archsr.images import Pixels
 from archsr.lock import holding
-from archsr.models.foreign import Foreign
 from archsr.seeds import generator
 from archsr.sheet import cells, draw_sheet, header_of
 from archsr.stopping import LOST, REASONS, Stopped, Wishes
@@ -134,7 +133,7 @@ def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> N
     for what, mend in run.data.doubts(run.config):
         log.warn(progress.step, f"{what}; {mend}")
     side = run.config.data.gt_size // run.config.model.scale
-    if isinstance(run.raw_g, Foreign) and (padding := run.raw_g.padding_of(side)):
+    if padding := run.raw_g.padding_of(side):
         log.say(f"WARNING: {padding}; another data.gt_size wastes less")
     if resumed:
         log.event("resume", progress.step, {"processes": run.world.size, "taken": dict(progress.taken)})
