@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from archsr.config import ModelConfig, Recompute
 from archsr.errors import UserError
 
-# Input pixels from which on no neighbour changes a level of 255, however many blocks there are: measured by
-# tests/measure/measure_halo.py on a photograph with the official weights
+# Input pixels from which on neighbours change next to nothing, however many blocks there are. On a photograph 0.005 of
+# a level of 255 at most in x4plus, whose receptive field is 349; at 60 pixels 0.4: tests/measure/measure_halo.py
 ENOUGH = 80
 
 
