@@ -8,16 +8,12 @@ import torch
 from archsr.config import (
     SCRATCH,
     LossConfig,
-    ModelConfig,
     PrepareConfig,
-    RRDBNetConfig,
-    SpandrelConfig,
     Stage,
     Table,
     TrainConfig,
     TrainingConfig,
 )
-from archsr.config.networks import problem_with_size
 from archsr.demo_photos import draw_photos
 from archsr.manifest import NAME as MANIFEST
 from archsr.models.download import OFFICIAL, cached
@@ -65,7 +61,7 @@ def _shrink(config: TrainConfig, world: World) -> TrainConfig:
     model, discriminator = config.model, config.discriminator
     if not _at_hand(model.weights):
         _say(world, f"debug: {model.weights} is not on this machine: a tiny untrained generator stands in")
-        model = _tiny(model)
+        model = model.tiny()
     if config.losses.gan.weight and not _at_hand(discriminator.weights):
         _say(world, f"debug: {discriminator.weights} is not on this machine: a tiny untrained one stands in")
         discriminator = discriminator.model_copy(update={"features": 8, "weights": SCRATCH})
@@ -74,7 +70,7 @@ def _shrink(config: TrainConfig, world: World) -> TrainConfig:
     if absent:
         _say(world, f"debug: {', '.join(absent)} is not on this machine: untrained ones stand in")
         losses = _untrained(losses)
-    size = next(n for n in (64, 128, 256) if problem_with_size(discriminator, n) is None)
+    size = next(n for n in (64, 128, 256) if discriminator.problem_with_size(n) is None)
     shards = config.data.shards if _prepared(config) else str(Path(config.runs) / "debug-shards")
     training = _fp32(config).model_copy(update={"micro_batch": 1, "global_batch": 2 * world.size})
     small = config.model_copy(
@@ -106,15 +102,6 @@ def _fp32(config: TrainConfig) -> TrainingConfig:
 def _iterations(config: TrainConfig, count: int) -> TrainConfig:
     stage = Stage(iterations=count, lr=config.training.stages[0].lr)
     return config.model_copy(update={"training": config.training.model_copy(update={"stages": (stage,)})})
-
-
-def _tiny(model: ModelConfig) -> ModelConfig:
-    """Untrained, and small where layer names allow: the chosen layers must still exist."""
-    if isinstance(model, RRDBNetConfig):
-        return model.model_copy(update={"features": 8, "growth": 4, "weights": SCRATCH})
-    if isinstance(model, SpandrelConfig):
-        return model  # only its file says what it is
-    return model.model_copy(update={"features": 8, "weights": SCRATCH})
 
 
 def _untrained(losses: LossConfig) -> LossConfig:

@@ -35,6 +35,11 @@ def test_an_addition_applies_to_the_code_as_it_is(name, diff, commands):
     assert all(file in commands for file in tests), "the commands do not run its tests"
 
 
+def test_a_network_is_a_table_a_module_an_entry_and_a_test():
+    (diff,) = [diff for name, diff, _ in ADDITIONS if name == "a network"]
+    assert len(re.findall(r"^\+\+\+ b/", diff, re.MULTILINE)) <= 4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "diff", "commands"), ADDITIONS, ids=[name for name, _, _ in ADDITIONS])
 def test_an_addition_works(name, diff, commands, tmp_path):

@@ -53,7 +53,6 @@ from archsr.config.networks import (
     SRVGGConfig,
     UNetConfig,
     VGGStyleConfig,
-    recomputes,
 )
 from archsr.config.prepare import PrepareConfig, ScenesConfig, TagRule, TagsConfig
 from archsr.config.presets import PRESETS, Preset, configs_folder
@@ -144,5 +143,4 @@ __all__ = [
     "VGGStyleConfig",
     "ValidationConfig",
     "configs_folder",
-    "recomputes",
 ]

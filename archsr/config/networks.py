@@ -1,17 +1,38 @@
 """Settings of the generators and discriminators."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from archsr.config.memory import Recompute
 from archsr.config.table import Positive, Table
 
 SCRATCH = "scratch"
 Beta = Annotated[float, Field(ge=0, lt=1)]
+_KEY = "training.gradient_checkpointing"
+_TAIL = ("conv_body", "conv_up*", "conv_hr", "conv_last")
 
 
-class RRDBNetConfig(Table):
+class _Network(Table):
+    """What every generator's table answers; here, of a network of `features` without blocks to recompute."""
+
+    arch: Any
+    complete: ClassVar[bool] = False  # whether the network comes with its weights, so that none are loaded into it
+
+    def problem_with(self, pieces: Recompute) -> str | None:
+        """Why the generator cannot recompute such `pieces`, or None."""
+        return None if pieces == "none" else f'{_KEY}: {self.arch} has no blocks to recompute; set "none"'
+
+    def alternatives(self) -> tuple[tuple[str, ...], ...]:
+        """Choices of layers that a plan compares with the config's."""
+        return ()
+
+    def tiny(self) -> Self:
+        """Untrained, and small where layer names allow: chosen layers still exist."""
+        return self.model_copy(update={"features": 8, "weights": SCRATCH})
+
+
+class RRDBNetConfig(_Network):
     """Real-ESRGAN's generator. `weights`: an official name, `ncnn:NAME`, a file, or `scratch`."""
 
     arch: Literal["rrdbnet"] = "rrdbnet"
@@ -21,8 +42,21 @@ class RRDBNetConfig(Table):
     growth: Positive = 32
     weights: str = "RealESRGAN_x4plus"
 
+    def problem_with(self, pieces: Recompute) -> str | None:
+        """Why there are not so many blocks."""
+        return _too_many(pieces, self.blocks)
 
-class SRVGGConfig(Table):
+    def alternatives(self) -> tuple[tuple[str, ...], ...]:
+        """From the last convolution to everything."""
+        late = (("body.20-22", *_TAIL),) if self.blocks > 22 else ()
+        return ("conv_last",), _TAIL, *late, ("all",)
+
+    def tiny(self) -> Self:
+        """With narrow dense blocks."""
+        return super().tiny().model_copy(update={"growth": 4})
+
+
+class SRVGGConfig(_Network):
     """The compact generator of the realesr-* models. `weights` as for RRDBNet."""
 
     arch: Literal["srvgg"]
@@ -32,7 +66,7 @@ class SRVGGConfig(Table):
     weights: str = "realesr-animevideov3"
 
 
-class SRResNetConfig(Table):
+class SRResNetConfig(_Network):
     """The generator of SRGAN as BasicSR has it, without normalisation. No weights are released at a fixed address."""
 
     arch: Literal["srresnet"]
@@ -41,9 +75,17 @@ class SRResNetConfig(Table):
     blocks: Positive = 16
     weights: str = SCRATCH
 
+    def problem_with(self, pieces: Recompute) -> str | None:
+        """Why there are not so many blocks, or not such."""
+        if pieces == "rdb":
+            return f'{_KEY}: srresnet has no dense blocks; "rrdb" recomputes each of its blocks'
+        return _too_many(pieces, self.blocks)
 
-class SpandrelConfig(Table):
+
+class SpandrelConfig(_Network):
     """Any network of RGB super-resolution that spandrel tells from the tensors of `file` (`.pth`, `.safetensors`)."""
+
+    complete = True
 
     arch: Literal["spandrel"]
     scale: Literal[2, 3, 4] = 4
@@ -53,6 +95,25 @@ class SpandrelConfig(Table):
     def weights(self) -> str:
         """Where its weights come from, as of the other networks."""
         return self.file
+
+    def problem_with(self, pieces: Recompute) -> str | None:
+        """Which key to use instead."""
+        if pieces == "none":
+            return None
+        return (
+            f'{_KEY}: spandrel\'s networks have blocks of many kinds; set "none", and name modules in '
+            "training.recompute"
+        )
+
+    def tiny(self) -> Self:
+        """As it is: only its file says what it is."""
+        return self
+
+
+def _too_many(pieces: Recompute, blocks: int) -> str | None:
+    return (
+        f"{_KEY} ({pieces}) is above model.blocks ({blocks})" if isinstance(pieces, int) and pieces > blocks else None
+    )
 
 
 ModelConfig = Annotated[RRDBNetConfig | SRVGGConfig | SRResNetConfig | SpandrelConfig, Field(discriminator="arch")]
@@ -83,6 +144,8 @@ class _Judge(Table):
     right about more than this share of both kinds, real and fake; 1 for never. `optimizer`: its own.
     """
 
+    recomputes: ClassVar[bool] = False  # whether the network has pieces to recompute
+
     features: Positive = 64
     train: bool = True
     lr_scale: Annotated[float, Field(gt=0)] = 1.0
@@ -92,9 +155,15 @@ class _Judge(Table):
     pause: Annotated[float, Field(gt=0, le=1)] = 1.0
     optimizer: OptimizerConfig = OptimizerConfig()
 
+    def problem_with_size(self, gt_size: int) -> str | None:  # noqa: ARG002
+        """Why it cannot take pictures of `gt_size`, or None."""
+        return None
+
 
 class UNetConfig(_Judge):
     """Real-ESRGAN's U-Net with spectral normalisation: a logit per pixel."""
+
+    recomputes = True
 
     arch: Literal["unet"] = "unet"
     weights: str = "RealESRGAN_x4plus_netD"
@@ -107,6 +176,12 @@ class VGGStyleConfig(_Judge):
     input_size: Literal[128, 256] = 128
     weights: str = SCRATCH
 
+    def problem_with_size(self, gt_size: int) -> str | None:
+        """It takes one size only."""
+        if self.input_size == gt_size:
+            return None
+        return f"discriminator.input_size ({self.input_size}) must be data.gt_size ({gt_size})"
+
 
 class PatchConfig(_Judge):
     """PatchGAN: a logit per overlapping patch, `layers` strided convolutions deep."""
@@ -115,6 +190,12 @@ class PatchConfig(_Judge):
     layers: Annotated[int, Field(ge=1, le=5)] = 3
     norm: Literal["batch", "spectral", "none"] = "spectral"
     weights: str = SCRATCH
+
+    def problem_with_size(self, gt_size: int) -> str | None:
+        """Every strided layer halves it."""
+        if gt_size >> self.layers >= 3:
+            return None
+        return f"discriminator.layers ({self.layers}) leave nothing of data.gt_size ({gt_size}); at most 5 and fewer"
 
 
 def _which(table: Any) -> str:  # noqa: ANN401 - a table as written, or one of the models
@@ -126,33 +207,3 @@ DiscriminatorConfig = Annotated[
     Annotated[UNetConfig, Tag("unet")] | Annotated[VGGStyleConfig, Tag("vgg")] | Annotated[PatchConfig, Tag("patch")],
     Discriminator(_which),
 ]
-
-
-def recomputes(model: BaseModel) -> bool:
-    """Whether the network can be trained with gradient checkpointing: whether it has blocks to recompute."""
-    return isinstance(model, RRDBNetConfig | SRResNetConfig)
-
-
-def problem_with_recomputing(model: ModelConfig, pieces: Recompute) -> str | None:
-    """Why the generator cannot recompute such `pieces`, or None."""
-    key = "training.gradient_checkpointing"
-    if pieces != "none" and isinstance(model, SpandrelConfig):
-        return (
-            f'{key}: spandrel\'s networks have blocks of many kinds; set "none", and name modules in training.recompute'
-        )
-    if pieces != "none" and isinstance(model, SRVGGConfig):
-        return f'{key}: srvgg has no blocks to recompute; set "none"'
-    if pieces == "rdb" and isinstance(model, SRResNetConfig):
-        return f'{key}: srresnet has no dense blocks; "rrdb" recomputes each of its blocks'
-    if isinstance(pieces, int) and isinstance(model, RRDBNetConfig | SRResNetConfig) and pieces > model.blocks:
-        return f"{key} ({pieces}) is above model.blocks ({model.blocks})"
-    return None
-
-
-def problem_with_size(judge: UNetConfig | VGGStyleConfig | PatchConfig, gt_size: int) -> str | None:
-    """Why the discriminator cannot take pictures of `gt_size`, or None."""
-    if isinstance(judge, VGGStyleConfig) and judge.input_size != gt_size:
-        return f"discriminator.input_size ({judge.input_size}) must be data.gt_size ({gt_size})"
-    if isinstance(judge, PatchConfig) and gt_size >> judge.layers < 3:
-        return f"discriminator.layers ({judge.layers}) leave nothing of data.gt_size ({gt_size}); at most 5 and fewer"
-    return None

@@ -14,8 +14,6 @@ from archsr.config.networks import (
     OptimizerConfig,
     RRDBNetConfig,
     UNetConfig,
-    problem_with_recomputing,
-    problem_with_size,
 )
 from archsr.config.table import Count, Positive, Table
 
@@ -272,13 +270,13 @@ class TrainConfig(Table):
     def _fits_together(self) -> Self:
         if self.data.gt_size % self.model.scale or self.degrade.margin % self.model.scale:
             raise ValueError(f"data.gt_size and degrade.margin must be multiples of model.scale ({self.model.scale})")
-        if problem := problem_with_recomputing(self.model, self.training.gradient_checkpointing):
+        if problem := self.model.problem_with(self.training.gradient_checkpointing):
             raise ValueError(problem)
-        if self.training.recompute_discriminator and not isinstance(self.discriminator, UNetConfig):
+        if self.training.recompute_discriminator and not self.discriminator.recomputes:
             raise ValueError(
                 f"training.recompute_discriminator: of {self.discriminator.arch} nothing can be recomputed; set false"
             )
-        if self.losses.gan.weight and (problem := problem_with_size(self.discriminator, self.data.gt_size)):
+        if self.losses.gan.weight and (problem := self.discriminator.problem_with_size(self.data.gt_size)):
             raise ValueError(problem)
         if self.losses.colour.size > self.data.gt_size:
             raise ValueError(f"losses.colour.size ({self.losses.colour.size}) is above data.gt_size")

@@ -12,7 +12,7 @@ from archsr.errors import UserError
 from archsr.export.card import write_card
 from archsr.export.graphs import require, write_ncnn, write_onnx, write_torchscript
 from archsr.export.weights import write_pth, write_safetensors
-from archsr.models.build import Generator
+from archsr.models.base import Generator
 from archsr.upscale.opening import open_model
 
 FORMATS = {"pth": ".pth", "safetensors": ".safetensors", "onnx": ".onnx", "ncnn": ".param", "torchscript": ".pt"}

@@ -10,9 +10,8 @@ from typing import Any
 from archsr.atomic import sha256, write_bytes
 from archsr.checkpoint import about_snapshot, strength_of, weights_of
 from archsr.config import ModelConfig
-from archsr.models.build import Generator
+from archsr.models.base import Generator
 from archsr.models.download import OFFICIAL
-from archsr.models.foreign import Foreign
 from archsr.models.ncnn import NCNN
 
 _HOW = {
@@ -29,11 +28,6 @@ _OWNER = (
     "training began with and with the rights in the photographs."
 )
 _UNKNOWN = "archsr does not know under which licence the file was published: whoever published it says so."
-_NETWORKS = {
-    "rrdbnet": "RRDBNet (ESRGAN, Real-ESRGAN)",
-    "srvgg": "SRVGGNetCompact (Real-ESRGAN)",
-    "srresnet": "SRResNet",
-}
 
 
 def write_card(
@@ -57,10 +51,9 @@ def card_of(
     run = Path(source)
     about = _about(source)
     licence, terms = _terms(source, about)
-    own = "" if isinstance(net, Foreign) else "real-esrgan, "
     parts = [
         f"---\nlibrary_name: archsr\npipeline_tag: image-to-image\nlicense: {licence}\n"
-        f"tags: [super-resolution, {own}architecture]\n---",
+        f"tags: [{', '.join(('super-resolution', *net.tags, 'architecture'))}]\n---",
         f"# {files[0].stem}",
         f"Enlarges photographs {config.scale} times. Network: {_network(net, config)}. Made "
         f"{datetime.datetime.now(datetime.UTC).date()} by archsr {importlib.metadata.version('archsr')}.",
@@ -97,9 +90,8 @@ def _is_official(weights: str) -> bool:
 
 
 def _network(net: Generator, config: ModelConfig) -> str:
-    name = net.kind if isinstance(net, Foreign) else _NETWORKS[config.arch]
     plain = config.model_dump(exclude={"weights", "file", "arch", "scale"})
-    return ", ".join([name, *(f"{k} {v}" for k, v in plain.items() if not isinstance(v, dict | list | None))])
+    return ", ".join([net.title, *(f"{k} {v}" for k, v in plain.items() if not isinstance(v, dict | list | None))])
 
 
 def _line(file: Path) -> str:

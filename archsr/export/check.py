@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from archsr.errors import UserError
-from archsr.models.build import Generator
+from archsr.models.base import Generator
 
 # decibels against torch in float32, of a range of 1: rounding in another order, and rounding to 11 bits
 LEAST = {"fp32": 80.0, "fp16": 50.0}

@@ -21,11 +21,8 @@ from torch import Tensor, nn
 
 from archsr.errors import UserError
 from archsr.export.check import agreement, picture, probes
-from archsr.models.build import Generator as Network
+from archsr.models.base import Generator as Network
 from archsr.models.build import official_state
-from archsr.models.foreign import Foreign
-from archsr.models.rrdbnet import RRDB, ResidualDenseBlock
-from archsr.models.srresnet import ResidualBlock
 
 _NEEDED = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".param": ("pnnx", "ncnn")}
 _NO_END = 1e30
@@ -45,13 +42,12 @@ def _type(precision: str) -> torch.dtype:
 
 def write_onnx(net: Network, path: Path, precision: str) -> str:
     """A graph from `lq` (b, 3, h, w) to `sr` (b, 3, scale·h, scale·w), both in `precision`, not clamped."""
-    if isinstance(net, Foreign):
-        net.check_precision(precision)
+    net.check_precision(precision)
     tried = probes(net)
-    if isinstance(net, Foreign):
-        _record_apart(net, path, precision)
-    else:
+    if net.tested:
         _record(net, path, _type(precision))
+    else:
+        _record_apart(net, path, precision)
     _name_dimensions(path)
     found = _run_onnx(path, [p for p, _ in tried], precision)
     return f"onnx in {precision}, {agreement(found, [e for _, e in tried], who='onnxruntime', precision=precision)}"
@@ -75,7 +71,7 @@ def _record(net: nn.Module, path: Path, width: torch.dtype) -> None:
         )
 
 
-def _record_apart(net: Foreign, path: Path, precision: str) -> None:
+def _record_apart(net: Network, path: Path, precision: str) -> None:
     """As `_record`, in a process of its own: torch's exporter can end its process at a network that it cannot draw."""
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "net.safetensors"
@@ -86,11 +82,11 @@ def _record_apart(net: Foreign, path: Path, precision: str) -> None:
         )  # fmt: skip
     if done.returncode < 0:
         raise UserError(
-            f"{net.kind} cannot be drawn as an ONNX graph: torch's exporter ended with signal {-done.returncode}"
+            f"{net.title} cannot be drawn as an ONNX graph: torch's exporter ended with signal {-done.returncode}"
         )
     if done.returncode:
         why = done.stderr.strip().splitlines() or ["no reason given"]
-        raise UserError(f"{net.kind} cannot be drawn as an ONNX graph: {why[-1]}")
+        raise UserError(f"{net.title} cannot be drawn as an ONNX graph: {why[-1]}")
 
 
 _RECORD = """
@@ -163,17 +159,16 @@ def write_ncnn(net: Network, path: Path, precision: str) -> str:
 
 
 @contextlib.contextmanager
-def _kept_apart(net: nn.Module) -> Generator[None]:
+def _kept_apart(net: Network) -> Generator[None]:
     """A mark after every residual block, a clamp that clamps nothing.
 
     pnnx joins sums of sums into expressions and writes a shared part again for each of its users: 2^23 times in x4plus.
     """
-    blocks = [m for m in net.modules() if isinstance(m, RRDB | ResidualDenseBlock | ResidualBlock)]
 
     def mark(module: nn.Module, args: object, out: Tensor) -> Tensor:  # noqa: ARG001 - torch's signature
         return F.hardtanh(out, -_NO_END, _NO_END)
 
-    hooks = [block.register_forward_hook(mark) for block in blocks]
+    hooks = [block.register_forward_hook(mark) for block in net.sums()]
     try:
         yield
     finally:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from archsr.errors import UserError
-from archsr.models.build import Generator, official_state
+from archsr.models.base import Generator
+from archsr.models.build import official_state
 
 
 def _tensors(net: Generator, precision: str) -> dict[str, Tensor]:

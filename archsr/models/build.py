@@ -1,26 +1,14 @@
 """From a config, or from the tensors of a file, to a network."""
 
-import math
-import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
-from archsr.config import (
-    DiscriminatorConfig,
-    ModelConfig,
-    RRDBNetConfig,
-    SpandrelConfig,
-    SRResNetConfig,
-    SRVGGConfig,
-    UNetConfig,
-    VGGStyleConfig,
-)
+from archsr.config import DiscriminatorConfig, ModelConfig
 from archsr.errors import WeightsError
 from archsr.models.adapters import merged_state
+from archsr.models.base import Discriminator, Generator
 from archsr.models.foreign import Foreign
-from archsr.models.foreign_trial import open_trained
 from archsr.models.patch_discriminator import PatchDiscriminator
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.srresnet import SRResNet
@@ -29,8 +17,18 @@ from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.models.vgg_discriminator import VGGStyleDiscriminator
 from archsr.seeds import seeded
 
-OwnGenerator = RRDBNet | SRVGGNetCompact | SRResNet
-Generator = OwnGenerator | Foreign
+# by what `arch` says in their tables
+GENERATORS: dict[str, type[Generator]] = {
+    "rrdbnet": RRDBNet,
+    "srvgg": SRVGGNetCompact,
+    "srresnet": SRResNet,
+    "spandrel": Foreign,
+}
+DISCRIMINATORS: dict[str, type[Discriminator]] = {
+    "unet": UNetDiscriminatorSN,
+    "vgg": VGGStyleDiscriminator,
+    "patch": PatchDiscriminator,
+}
 
 
 def build(config: ModelConfig, *, seed: int = 0) -> Generator:
@@ -38,54 +36,24 @@ def build(config: ModelConfig, *, seed: int = 0) -> Generator:
 
     One of spandrel's comes with the weights of its file.
     """
-    if isinstance(config, SpandrelConfig):
-        # on the device of a surrounding `with torch.device(...)`, as the others
-        return open_trained(config.file, scale=config.scale).to(torch.empty(0).device)
     with seeded(seed, "init"):
-        if isinstance(config, RRDBNetConfig):
-            return RRDBNet(scale=config.scale, features=config.features, blocks=config.blocks, growth=config.growth)
-        if isinstance(config, SRResNetConfig):
-            return SRResNet(scale=config.scale, features=config.features, blocks=config.blocks)
-        return SRVGGNetCompact(scale=config.scale, features=config.features, convs=config.convs)
+        return GENERATORS[config.arch].from_config(config)
 
 
-def build_discriminator(config: DiscriminatorConfig, *, seed: int = 0) -> nn.Module:
+def build_discriminator(config: DiscriminatorConfig, *, seed: int = 0) -> Discriminator:
     """A freshly initialised discriminator, (b, 3, h, w) to logits; the same weights for the same `seed`."""
     with seeded(seed, "init discriminator"):
-        if isinstance(config, UNetConfig):
-            return UNetDiscriminatorSN(features=config.features)
-        if isinstance(config, VGGStyleConfig):
-            return VGGStyleDiscriminator(features=config.features, size=config.input_size)
-        return PatchDiscriminator(features=config.features, layers=config.layers, norm=config.norm)
+        return DISCRIMINATORS[config.arch].from_config(config)
 
 
 def infer(state: Mapping[str, Tensor], *, where: str) -> ModelConfig:
     """The config of the network that `state` belongs to. Raises `UserError` if no generator has such tensors."""
-    if "conv_first.weight" in state and "body.0.rdb1.conv1.weight" in state:
-        first = state["conv_first.weight"].shape
-        blocks = 1 + max(int(m[1]) for k in state if (m := re.match(r"body\.(\d+)\.", k)))
-        growth = state["body.0.rdb1.conv1.weight"].shape[0]
-        scale = {3: 4, 12: 2, 48: 1}.get(first[1])
-        if scale == 4 or scale == 2 or scale == 1:
-            return RRDBNetConfig(scale=scale, features=first[0], blocks=blocks, growth=growth, weights=where)
-    if "conv_first.weight" in state and "body.0.conv1.weight" in state and "upconv1.weight" in state:
-        features = state["conv_first.weight"].shape[0]
-        blocks = 1 + max(int(m[1]) for k in state if (m := re.match(r"body\.(\d+)\.", k)))
-        scale = 4 if "upconv2.weight" in state else math.isqrt(state["upconv1.weight"].shape[0] // features)
-        if scale == 2 or scale == 3 or scale == 4:
-            return SRResNetConfig(arch="srresnet", scale=scale, features=features, blocks=blocks, weights=where)
-    convs = sorted(
-        int(m[1]) for k, v in state.items() if (m := re.fullmatch(r"body\.(\d+)\.weight", k)) and v.dim() == 4
-    )
-    if convs and "body.1.weight" in state and state["body.1.weight"].dim() == 1:
-        scale = math.isqrt(state[f"body.{convs[-1]}.weight"].shape[0] // 3)
-        if scale == 1 or scale == 2 or scale == 3 or scale == 4:
-            features = state["body.0.weight"].shape[0]
-            return SRVGGConfig(arch="srvgg", scale=scale, features=features, convs=len(convs) - 2, weights=where)
+    for kind in GENERATORS.values():
+        if found := kind.infer(state, where=where):
+            return found
+    known = " or ".join(kind.__name__ for kind in GENERATORS.values() if kind is not Foreign)
     some = ", ".join(f"{k} {tuple(v.shape)}" for k, v in list(state.items())[:3])
-    raise WeightsError(
-        f"{where}: not the weights of RRDBNet, SRVGGNetCompact or SRResNet; its first tensors are {some}"
-    )
+    raise WeightsError(f"{where}: not the weights of {known}; its first tensors are {some}")
 
 
 def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
@@ -110,10 +78,9 @@ def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: str) -> No
     net.load_state_dict(dict(state))
 
 
-def official_state(net: nn.Module) -> dict[str, Tensor]:
+def official_state(net: Generator) -> dict[str, Tensor]:
     """The network's tensors as other tools know them: adapters merged, under official names or those of its file."""
-    state = merged_state(net)
-    return net.in_file(state) if isinstance(net, Foreign) else state
+    return net.in_file(merged_state(net))
 
 
 def parameter_count(net: nn.Module) -> int:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 from torch.nn.modules.dropout import _DropoutNd  # pyright: ignore[reportPrivateUsage]
 
+from archsr.config import SpandrelConfig
 from archsr.errors import UserError
+from archsr.models.base import Generator
 from archsr.models.files import read_pickled, read_safetensors
 
 if TYPE_CHECKING:  # importing all its architectures takes seconds, which only those who use one should wait
@@ -28,28 +30,47 @@ class FileNames:
     carried: Mapping[str, Tensor]
 
 
-class Foreign(nn.Module):
+class Foreign(Generator):
     """A network of spandrel's: (b, 3, h, w) in [0, 1] to (b, 3, scale·h, scale·w), not clamped.
 
     Modules and tensors have its own names: it shares the tables in which torch keeps them. Sizes that it cannot take
     are padded as spandrel pads them, and cut again. What draws random numbers in training, or keeps statistics of
     batches, stays as in use: a run is then repeated and resumed bit for bit.
+    Parts of it may need float32 or views in plain memory order, ask for values, or draw what no exporter knows.
     """
+
+    tags = ()
+    converts = False
+    tested = False
 
     def __init__(self, found: "ImageModelDescriptor[Any]", names: FileNames) -> None:
         super().__init__()
         inner: nn.Module = found.model
         self.scale = found.scale
-        self.unshuffle = 1
-        self.kind = found.architecture.name
+        self.title = found.architecture.name
         self.size: SizeRequirements = found.size_requirements
-        self.narrow = {"bf16": found.supports_bfloat16, "fp16": found.supports_half}
+        narrow = {"bf16": found.supports_bfloat16, "fp16": found.supports_half}
+        self.supported_precisions = ("fp32", *(kind for kind, able in narrow.items() if able))
         self.names = names
-        self.idle: frozenset[str] = frozenset()
         self._call: Callable[[nn.Module, Tensor], Tensor] = found._call_fn  # pyright: ignore[reportPrivateUsage]
         self._inner = (inner,)  # not as a child: its tensors would be called _inner.*
         for table in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
             object.__setattr__(self, table, getattr(inner, table))
+
+    @classmethod
+    def from_config(cls, config: SpandrelConfig) -> "Foreign":  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The network of the file, with its weights, on the device of a surrounding `with torch.device(...)`."""
+        from archsr.models.foreign_trial import open_trained  # which tries networks of this class
+
+        return open_trained(config.file, scale=config.scale).to(torch.empty(0).device)
+
+    def halo(self) -> int:
+        """A guess: what these networks see is not known."""
+        return 64
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """By the network's own names, of which some are also names of methods here."""
+        return self._inner[0].get_submodule(target) if target else self
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, h, w) to (b, 3, scale·h, scale·w)."""
@@ -72,12 +93,7 @@ class Foreign(nn.Module):
     def padding_of(self, side: int) -> str:
         """What happens to squares of `side` pixels in front of the network, for people; "" where nothing."""
         added = self.size.get_padding(side, side)[0]
-        return f"{self.kind} takes {side} pixels padded to {side + added}" if added else ""
-
-    def check_precision(self, precision: str) -> None:
-        """Raise `UserError` where the architecture is known not to work in a narrow type."""
-        if not self.narrow.get(precision, True):
-            raise UserError(f"{self.kind} does not work in {precision}; take fp32{' or bf16' * self.narrow['bf16']}")
+        return f"{self.title} takes {side} pixels padded to {side + added}" if added else ""
 
 
 def padded(x: Tensor, size: "SizeRequirements") -> Tensor:

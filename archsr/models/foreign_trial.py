@@ -21,7 +21,7 @@ def open_trained(file: str, *, scale: int) -> Foreign:
     """
     net = open_foreign(file)
     if net.scale != scale:
-        raise UserError(f"{file}: {net.kind} enlarges {net.scale} times, but model.scale is {scale}")
+        raise UserError(f"{file}: {net.title} enlarges {net.scale} times, but model.scale is {scale}")
     stamp = Path(file).expanduser().stat()
     net.idle = _idle(file, stamp.st_mtime_ns, stamp.st_size)
     return net
@@ -39,12 +39,12 @@ def _idle(file: str, _changed: int, _size: int) -> frozenset[str]:
                 out = net.requires_grad_(True)(x)
                 out.sum().backward()
         except Exception as error:  # an architecture may have a part that works in use only
-            raise UserError(f"{file}: {net.kind} cannot be trained: {_first_line(error)}") from None
+            raise UserError(f"{file}: {net.title} cannot be trained: {_first_line(error)}") from None
         if out.shape != (1, 3, _SIDE * net.scale, _SIDE * net.scale):
-            raise UserError(f"{file}: {net.kind} makes {tuple(out.shape)} of {tuple(x.shape)}: not trainable here")
+            raise UserError(f"{file}: {net.title} makes {tuple(out.shape)} of {tuple(x.shape)}: not trainable here")
         if not torch.equal(torch.get_rng_state(), before):
             torch.set_rng_state(before)
-            raise UserError(f"{file}: {net.kind} draws random numbers in training: a run could not be resumed exactly")
+            raise UserError(f"{file}: {net.title} draws random numbers in training: a run could not be resumed exactly")
         return frozenset(name for name, p in net.named_parameters() if p.grad is None)
 
 
@@ -56,7 +56,7 @@ def _refuse_unless_read_back(net: Foreign, file: str) -> None:
     own = net.state_dict()
     again = foreign_of(_cloned(net.in_file(merged_state(net))), where=file).state_dict()
     if own.keys() != again.keys() or not all(torch.equal(v, again[k]) for k, v in own.items()):
-        raise UserError(f"{file}: {net.kind} is not read back as it is stored; it cannot be trained here")
+        raise UserError(f"{file}: {net.title} is not read back as it is stored; it cannot be trained here")
 
 
 def _cloned(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,16 +1,19 @@
 """PatchGAN (arXiv 1611.07004): whether each overlapping patch is real, with batch or spectral normalisation."""
 
 from itertools import pairwise
+from typing import Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archsr.config import PatchConfig
+from archsr.models.base import Discriminator
 from archsr.models.spectral import hooked_conv, normalised
 
 _SLOPE = 0.2
 
 
-class PatchDiscriminator(nn.Module):
+class PatchDiscriminator(Discriminator):
     """(b, 3, h, w) to a map of logits (b, 1, h', w'), h' = h / 2^layers - 2.
 
     `conv0` ... `conv{layers}` widen from `features` to at most 8 times as many, `conv{layers + 1}` gives the logits;
@@ -27,6 +30,11 @@ class PatchDiscriminator(nn.Module):
             self.add_module(f"conv{n}", normalised(conv) if norm == "spectral" and n > 0 else conv)
             self.add_module(f"bn{n}", nn.BatchNorm2d(width) if batch else nn.Identity())
         self.add_module(f"conv{layers + 1}", nn.Conv2d(widths[-1], 1, 4, 1, 1))
+
+    @classmethod
+    def from_config(cls, config: PatchConfig) -> Self:
+        """The network of its table."""
+        return cls(features=config.features, layers=config.layers, norm=config.norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, h, w) to logits (b, 1, h', w')."""

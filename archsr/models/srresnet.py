@@ -1,9 +1,15 @@
 """SRResNet, the generator of SRGAN (arXiv 1609.04802), in BasicSR's form without normalisation and with its names."""
 
+import math
+import re
+from collections.abc import Mapping
+from typing import Self
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsr.config import Recompute
+from archsr.config import SRResNetConfig
+from archsr.models.base import ENOUGH, Generator
 from archsr.models.lean import conv_act
 from archsr.models.recompute import run_blocks
 
@@ -33,17 +39,14 @@ class ResidualBlock(nn.Module):
         return x + conv_act([conv_act([x], self.conv1, slope=0.0)], self.conv2)
 
 
-class SRResNet(nn.Module):
-    """×4, ×3 or ×2 generator: (b, 3, h, w) in [0, 1] to (b, 3, scale·h, scale·w), not clamped.
+class SRResNet(Generator):
+    """×4, ×3 or ×2 generator: (b, 3, h, w) in [0, 1] to (b, 3, scale·h, scale·w), not clamped."""
 
-    `recompute` says which pieces of the body are made again in the backward pass instead of kept.
-    """
+    title = "SRResNet"
 
     def __init__(self, *, scale: int = 4, features: int = 64, blocks: int = 16) -> None:
         super().__init__()
         self.scale = scale
-        self.unshuffle = 1
-        self.together = 0
         step = 2 if scale == 4 else scale
         self.shuffle = step
         self.conv_first = nn.Conv2d(3, features, 3, 1, 1)
@@ -55,9 +58,30 @@ class SRResNet(nn.Module):
         self.conv_last = nn.Conv2d(features, 3, 3, 1, 1)
         _small(self.conv_first, *self.upconvs(), self.conv_hr, self.conv_last)
 
-    def recompute(self, pieces: Recompute) -> None:
-        """Each residual block ("rrdb"), or so many together; "none" keeps all activations. KeyError for "rdb"."""
-        self.together = {"none": 0, "rrdb": 1}[pieces] if isinstance(pieces, str) else pieces
+    @classmethod
+    def from_config(cls, config: SRResNetConfig) -> Self:
+        """The network of its table."""
+        return cls(scale=config.scale, features=config.features, blocks=config.blocks)
+
+    @classmethod
+    def infer(cls, state: Mapping[str, Tensor], *, where: str) -> SRResNetConfig | None:
+        """Told from the first block and the convolutions in front of the pixel shuffles."""
+        if not {"conv_first.weight", "body.0.conv1.weight", "upconv1.weight"} <= state.keys():
+            return None
+        features = state["conv_first.weight"].shape[0]
+        blocks = 1 + max(int(m[1]) for k in state if (m := re.match(r"body\.(\d+)\.", k)))
+        scale = 4 if "upconv2.weight" in state else math.isqrt(state["upconv1.weight"].shape[0] // features)
+        if scale == 2 or scale == 3 or scale == 4:
+            return SRResNetConfig(arch="srresnet", scale=scale, features=features, blocks=blocks, weights=where)
+        return None
+
+    def halo(self) -> int:
+        """Two convolutions in a block, one before and one after the body, and less than two for the enlarged ones."""
+        return min(ENOUGH, 2 * len(self.body) + 4)
+
+    def blocks(self) -> list[nn.Module]:
+        """The residual blocks."""
+        return list(self.body)
 
     def upconvs(self) -> list[nn.Conv2d]:
         """The convolutions in front of each pixel shuffle: two for ×4, else one."""
@@ -66,7 +90,7 @@ class SRResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, h, w) to (b, 3, scale·h, scale·w)."""
         features = conv_act([x], self.conv_first, slope=_SLOPE)
-        features = run_blocks(list(self.body), features, together=self.together)
+        features = run_blocks(self.blocks(), features, together=self.together)
         for conv in self.upconvs():  # the activation is per value, so it may come before the shuffle
             features = F.pixel_shuffle(conv_act([features], conv, slope=_SLOPE), self.shuffle)
         enlarged = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)

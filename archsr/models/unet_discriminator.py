@@ -1,10 +1,13 @@
 """Real-ESRGAN's U-Net discriminator with spectral normalisation, with the official tensor names."""
 
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archsr.config import UNetConfig
+from archsr.models.base import Discriminator
 from archsr.models.recompute import run_again
 from archsr.models.spectral import normalised, with_weights_now
 
@@ -15,7 +18,7 @@ def _sn(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
     return normalised(nn.Conv2d(inputs, outputs, kernel, stride, 1, bias=False))
 
 
-class UNetDiscriminatorSN(nn.Module):
+class UNetDiscriminatorSN(Discriminator):
     """(b, 3, h, w) to one logit per pixel (b, 1, h, w); h and w must be multiples of 8.
 
     `recompute` makes the way down, each step up and the head again in the backward pass instead of keeping them.
@@ -24,7 +27,6 @@ class UNetDiscriminatorSN(nn.Module):
     def __init__(self, *, features: int = 64) -> None:
         super().__init__()
         f = features
-        self.recompute = False
         self.conv0 = nn.Conv2d(3, f, 3, 1, 1)
         self.conv1 = _sn(f, 2 * f, 4, 2)
         self.conv2 = _sn(2 * f, 4 * f, 4, 2)
@@ -35,6 +37,11 @@ class UNetDiscriminatorSN(nn.Module):
         self.conv7 = _sn(f, f, 3, 1)
         self.conv8 = _sn(f, f, 3, 1)
         self.conv9 = nn.Conv2d(f, 1, 3, 1, 1)
+
+    @classmethod
+    def from_config(cls, config: UNetConfig) -> Self:
+        """The network of its table."""
+        return cls(features=config.features)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, h, w) to logits (b, 1, h, w). In training mode each call makes one power iteration."""

@@ -1,14 +1,18 @@
 """The discriminator of SRGAN and ESRGAN in BasicSR's form, with its tensor names."""
 
+from typing import Self
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archsr.config import VGGStyleConfig
+from archsr.models.base import Discriminator
 from archsr.models.lean import conv_act
 
 _SLOPE = 0.2
 
 
-class VGGStyleDiscriminator(nn.Module):
+class VGGStyleDiscriminator(Discriminator):
     """(b, 3, `size`, `size`) to one logit per picture (b, 1); `size` is 128 or 256.
 
     Its batch normalisation takes the statistics of the pictures passed together: of one process and one micro-batch,
@@ -31,6 +35,11 @@ class VGGStyleDiscriminator(nn.Module):
             inputs = width
         self.linear1 = nn.Linear(inputs * 4 * 4, 100)
         self.linear2 = nn.Linear(100, 1)
+
+    @classmethod
+    def from_config(cls, config: VGGStyleConfig) -> Self:
+        """The network of its table."""
+        return cls(features=config.features, size=config.input_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, size, size) to logits (b, 1). In training mode each call moves the running statistics."""

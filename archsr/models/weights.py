@@ -13,13 +13,22 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from archsr.config import SCRATCH
+from archsr.config import SCRATCH, ModelConfig
 from archsr.errors import WeightsError, near
-from archsr.models.build import load_state
+from archsr.models.base import Generator
+from archsr.models.build import build, load_state
 from archsr.models.download import OFFICIAL, cached, official_file
 from archsr.models.files import read_pickled, read_safetensors
 from archsr.models.imagenet import FILE, LITE0, lite0_state
 from archsr.models.ncnn import NCNN, fetch_ncnn, ncnn_at_hand, read_ncnn
+
+
+def begun(config: ModelConfig, *, seed: int) -> Generator:
+    """The generator as a run begins with it: with the weights that its table names. Raises `UserError`."""
+    net = build(config, seed=seed)
+    if not config.complete and config.weights != SCRATCH:
+        load_weights(net, config.weights)
+    return net
 
 
 def load_weights(net: nn.Module, source: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from archsr.config import TrainConfig
 from archsr.degrade.apply import Pair
 from archsr.errors import UserError
-from archsr.models.build import Generator
+from archsr.models.base import Generator
 from archsr.training.memory import POOL, forecast
 from archsr.training.plan import changed, largest_micro_batch
 from archsr.training.step import Parts, accumulate

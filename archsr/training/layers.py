@@ -14,7 +14,7 @@ from torch import nn
 from archsr.config import LayerGroup
 from archsr.errors import UserError, near
 from archsr.models.adapters import adapt, adaptable
-from archsr.models.foreign import Foreign
+from archsr.models.base import Generator
 from archsr.seeds import seeded
 
 
@@ -73,7 +73,7 @@ def _group(net: nn.Module, group: LayerGroup, chosen: dict[str, nn.Parameter]) -
 
 
 def _matching(net: nn.Module, name: str) -> dict[str, nn.Parameter]:
-    idle = net.idle if isinstance(net, Foreign) else frozenset[str]()
+    idle = net.idle if isinstance(net, Generator) else frozenset[str]()
     parameters = {k: p for k, p in net.named_parameters() if k not in idle}
     if name == "all":
         return parameters

@@ -14,11 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from archsr.config import DiscriminatorConfig, LayerGroup, Loss, LossConfig, ModelConfig, Recompute, TrainConfig
+from archsr.models.base import Generator
 from archsr.models.build import build, build_discriminator
-from archsr.models.foreign import Foreign
 from archsr.models.recompute import recompute_modules
-from archsr.models.srvgg import SRVGGNetCompact
-from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.training.feature_losses import TITLES, feature_losses
 from archsr.training.layers import select
 from archsr.training.ledger import Pass, one_pass
@@ -149,7 +147,7 @@ def trained_parameters(config: TrainConfig) -> int:
 
 
 def trains_blocks(config: TrainConfig) -> bool:
-    """Whether anything in RRDBNet's body learns; else nothing of it is kept, and nothing there to recompute."""
+    """Whether anything in the generator's blocks learns; else nothing of it is kept, and nothing there to recompute."""
     return _generator_sizes(_Generator(config.model, config.training.layers))[2]
 
 
@@ -171,12 +169,13 @@ class _UnknownError(Exception):
 
 @lru_cache(maxsize=64)
 def _generator_sizes(which: _Generator) -> tuple[int, int, bool]:
-    """How many parameters it has, how many of them learn, and whether any of those is in the body."""
+    """How many parameters it has, how many of them learn, and whether any of those is in a block."""
     with torch.device("meta"):
         net = build(which.model)
         groups = select(net, which.layers)
-    trained = {name: p for g in groups for name, p in g.parameters.items()}
-    return _count(net), sum(p.numel() for p in trained.values()), any(name.startswith("body.") for name in trained)
+    trained = [p for g in groups for p in g.parameters.values()]
+    in_blocks = {id(p) for block in net.blocks() for p in block.parameters()}
+    return _count(net), sum(p.numel() for p in trained), any(id(p) in in_blocks for p in trained)
 
 
 @lru_cache(maxsize=64)
@@ -214,21 +213,20 @@ def _generator_pass(which: _Generator) -> Pass:
         select(net, which.layers)
         recompute_modules(net, which.patterns)
         lq = torch.empty(which.shape)
-        if isinstance(net, Foreign):
-            return _foreign_pass(net, lq)
+        if not net.tested:
+            return _tried_pass(net, lq)
     # outside of the block, which would look at each of torch's many calls
-    if not isinstance(net, SRVGGNetCompact):
-        net.recompute(which.pieces)
+    net.recompute(which.pieces)
     return one_pass(lambda: net(lq).float(), [net], narrow=which.narrow)
 
 
-def _foreign_pass(net: Foreign, lq: Tensor) -> Pass:
+def _tried_pass(net: Generator, lq: Tensor) -> Pass:
     """In full width: under autocast these networks take part of their steps in it anyway."""
     try:
         return one_pass(lambda: net(lq).float(), [net])
     except Exception as error:  # an architecture may ask for values, which shapes do not have
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        reason = f"{net.kind} cannot be run on shapes alone ({type(error).__name__}: {first})"
+        reason = f"{net.title} cannot be run on shapes alone ({type(error).__name__}: {first})"
         raise _UnknownError(reason) from None
 
 
@@ -311,6 +309,5 @@ def _discriminator_pass(judges: _Judges) -> Pass:
 
 def _discriminator(judges: _Judges) -> nn.Module:
     net_d = build_discriminator(judges.discriminator)
-    if isinstance(net_d, UNetDiscriminatorSN):
-        net_d.recompute = judges.recompute_discriminator
+    net_d.recompute = judges.recompute_discriminator
     return net_d

@@ -11,7 +11,6 @@ from archsr import checkpoint, config_file, notes
 from archsr.config import TrainConfig
 from archsr.errors import UserError
 from archsr.lock import holding
-from archsr.models.foreign import Foreign
 from archsr.stopping import Wishes
 from archsr.training import layers
 from archsr.training.data import as_before, open_together
@@ -121,7 +120,7 @@ def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> N
     for what, mend in run.data.doubts(run.config):
         log.warn(progress.step, f"{what}; {mend}")
     side = run.config.data.gt_size // run.config.model.scale
-    if isinstance(run.raw_g, Foreign) and (padding := run.raw_g.padding_of(side)):
+    if padding := run.raw_g.padding_of(side):
         log.say(f"WARNING: {padding}; another data.gt_size wastes less")
     if resumed:
         log.event("resume", progress.step, {"processes": run.world.size, "taken": dict(progress.taken)})

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from archsr.config import LayerGroup, Recompute, TrainConfig
-from archsr.config.networks import UNetConfig, problem_with_recomputing
+from archsr.config import Recompute, TrainConfig
 from archsr.models.build import build, build_discriminator
 from archsr.training.adversarial import compares
 from archsr.training.feature_losses import FEATURE_LOSSES
@@ -31,13 +30,6 @@ SLACK = 1.1
 # 30 TFLOP/s. An assumption, and only the choice between smaller micro-batches and recomputing hangs on it
 _OVERHEAD = 10**12
 _PIECES: tuple[Recompute, ...] = ("none", "rrdb", 2, 4, 8, "rdb")
-_TAIL: tuple[str | LayerGroup, ...] = ("conv_body", "conv_up*", "conv_hr", "conv_last")
-_ALTERNATIVES: tuple[tuple[str | LayerGroup, ...], ...] = (
-    ("conv_last",),
-    _TAIL,
-    ("body.20-22", *_TAIL),
-    ("all",),
-)
 
 
 @dataclass(frozen=True)
@@ -100,16 +92,14 @@ def alternatives(config: TrainConfig, *, processes: int = 1) -> list[Option]:
     """The config's layers with every kind of recomputing, then other layers with and without."""
     own = config.training.layers
     ways = [changed(config, gradient_checkpointing=pieces) for pieces in _possible(config)]
-    if config.model.arch == "rrdbnet":
-        enough = config.model.blocks > 22
-        others = [a for a in _ALTERNATIVES if a != own and (enough or "body.20-22" not in a)]
+    if others := [a for a in config.model.alternatives() if a != own]:
         ways += [changed(config, layers=a, gradient_checkpointing=p) for a in others for p in ("none", "rrdb")]
         ways = [w for w in ways if w.training.gradient_checkpointing == "none" or trains_blocks(w)]
     return [option(way, processes=processes) for way in ways]
 
 
 def _possible(config: TrainConfig) -> list[Recompute]:
-    return [p for p in _PIECES if problem_with_recomputing(config.model, p) is None]
+    return [p for p in _PIECES if config.model.problem_with(p) is None]
 
 
 def fitting(
@@ -137,7 +127,7 @@ def fitting(
 def ways(config: TrainConfig) -> Iterator[TrainConfig]:
     """The config with everything that may be recomputed, one sample at a time."""
     learned = any(name in FEATURE_LOSSES for name in config.losses.terms())
-    judged = config.losses.gan.weight > 0 and isinstance(config.discriminator, UNetConfig)
+    judged = config.losses.gan.weight > 0 and config.discriminator.recomputes
     for pieces, losses, judge in product(_possible(config), (False, True), (False, True)):
         if learned >= losses and judged >= judge:
             yield _way(config, pieces, losses=losses, discriminator=judge, size=1)

@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from archsr.checkpoint.folder import newest
-from archsr.config import SpandrelConfig, TrainConfig
+from archsr.config import TrainConfig
 from archsr.models.build import build
-from archsr.models.foreign import Foreign
-from archsr.models.weights import load_weights
+from archsr.models.weights import begun
 from archsr.seeds import generator
 
 Narrow = Literal["bf16", "fp16"]
@@ -46,21 +45,15 @@ def _of_checkpoint(run: Path) -> str:
 
 
 def _on_cpu(config: TrainConfig) -> str:
-    with torch.device("meta") if not isinstance(config.model, SpandrelConfig) else torch.device("cpu"):
-        able = _able(build(config.model), "bf16")
+    with torch.device("meta"):
+        able = "bf16" in build(config.model).supported_precisions
     return "bf16" if able and cpu_has_bf16() else "fp32"
 
 
-def _able(net: nn.Module, kind: Narrow) -> bool:
-    return not isinstance(net, Foreign) or net.narrow[kind]
-
-
 def _on_gpu(config: TrainConfig) -> str:
-    net = build(config.model, seed=config.seed)
-    if not isinstance(config.model, SpandrelConfig) and config.model.weights != "scratch":
-        load_weights(net, config.model.weights)
-    kinds: list[Narrow] = ["fp16"] if _able(net, "fp16") else []
-    if _able(net, "bf16") and torch.cuda.is_bf16_supported(including_emulation=False):
+    net = begun(config.model, seed=config.seed)
+    kinds: list[Narrow] = ["fp16"] if "fp16" in net.supported_precisions else []
+    if "bf16" in net.supported_precisions and torch.cuda.is_bf16_supported(including_emulation=False):
         kinds.append("bf16")
     errors = {kind: disagreement(net, kind, torch.device("cuda")) for kind in kinds}
     return min(errors, key=lambda kind: errors[kind]) if errors else "fp32"

@@ -10,16 +10,14 @@ from torch import nn
 from torch.func import functional_call
 
 from archsr import checkpoint
-from archsr.config import SCRATCH, SpandrelConfig, TrainConfig
+from archsr.config import SCRATCH, TrainConfig
 from archsr.degrade.pool import PairPool
 from archsr.errors import UserError
 from archsr.evaluate.judge import Figures
-from archsr.models.build import Generator, build, build_discriminator
-from archsr.models.foreign import Foreign
+from archsr.models.base import Discriminator, Generator
+from archsr.models.build import build_discriminator
 from archsr.models.recompute import recompute_modules
-from archsr.models.srvgg import SRVGGNetCompact
-from archsr.models.unet_discriminator import UNetDiscriminatorSN
-from archsr.models.weights import load_weights
+from archsr.models.weights import begun, load_weights
 from archsr.stopping import Wishes
 from archsr.training.data import Data
 from archsr.training.ema import Ema
@@ -116,15 +114,12 @@ def shared_out(config: TrainConfig, world: World) -> TrainConfig:
 
 def generator_for(config: TrainConfig) -> Generator:
     """The generator with its starting weights."""
-    net = build(config.model, seed=config.seed)
-    if isinstance(net, Foreign):
-        net.check_precision(config.training.precision)
-    if not isinstance(config.model, SpandrelConfig) and config.model.weights != SCRATCH:
-        load_weights(net, config.model.weights)
+    net = begun(config.model, seed=config.seed)
+    net.check_precision(config.training.precision)
     return net
 
 
-def discriminator_for(config: TrainConfig) -> nn.Module | None:
+def discriminator_for(config: TrainConfig) -> Discriminator | None:
     """The discriminator with its starting weights, or None without a GAN loss."""
     if config.losses.gan.weight == 0:
         return None
@@ -159,13 +154,12 @@ def make_run(
     )  # all ranks
     groups = select(raw_g, config.training.layers)
     recompute_modules(raw_g, config.training.recompute)
-    if not isinstance(raw_g, SRVGGNetCompact | Foreign):
-        raw_g.recompute(config.training.gradient_checkpointing)
-    if isinstance(raw_d, UNetDiscriminatorSN):
+    raw_g.recompute(config.training.gradient_checkpointing)
+    if raw_d is not None:
         raw_d.recompute = config.training.recompute_discriminator
     if config.training.channels_last:
-        for net in (raw_g, raw_d, *features.values()):
-            if net is not None and not isinstance(net, Foreign):  # many of those take views that need plain order
+        for net in (raw_g if raw_g.converts else None, raw_d, *features.values()):
+            if net is not None:
                 net.to(memory_format=torch.channels_last)
     first = config.training.stages[0]
     parameters = {k: p for g in groups for k, p in g.parameters.items()}

@@ -13,7 +13,7 @@ from archsr.evaluate.measures import Measure
 from archsr.evaluate.pairs import Pair, Pairs
 from archsr.evaluate.suite import evaluate
 from archsr.images import tensor_to_pixels, to_float
-from archsr.models.build import Generator
+from archsr.models.base import Generator
 from archsr.training.sheets import SIDE, Seen, of_each_scene
 from archsr.upscale.upscaler import Upscaler
 from archsr.world import World

@@ -8,8 +8,7 @@ import psutil
 import torch
 
 from archsr.errors import UserError
-from archsr.models.build import Generator
-from archsr.models.foreign import Foreign
+from archsr.models.base import Generator
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -44,10 +43,9 @@ def best_device() -> torch.device:
 def settled(net: Generator, precision: Precision, devices: list[torch.device]) -> Precision:
     """The precision meant by "auto". Raises `UserError` for one that the network or a device cannot do."""
     if precision == "auto":
-        able = not isinstance(net, Foreign) or net.narrow["fp16"]
+        able = "fp16" in net.supported_precisions
         precision = "fp16" if able and all(d.type == "cuda" for d in devices) else "fp32"
-    if isinstance(net, Foreign):
-        net.check_precision(precision)
+    net.check_precision(precision)
     if precision == "fp16" and any(d.type == "cpu" for d in devices):
         raise UserError("precision fp16: needs a GPU; use bf16 or fp32 on a CPU")
     return precision
@@ -55,7 +53,7 @@ def settled(net: Generator, precision: Precision, devices: list[torch.device]) -
 
 def placed(net: Generator, device: torch.device, precision: Precision, *, alone: bool) -> Generator:
     """The caller's own network where it can be used as it is, else a copy."""
-    if isinstance(net, Foreign):
+    if not net.converts:
         return (net if alone else copy.deepcopy(net)).to(device)
     own = net if alone and precision == "fp32" else copy.deepcopy(net)
     return own.to(device=device, dtype=DTYPES[precision], memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue, reportArgumentType]

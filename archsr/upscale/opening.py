@@ -5,8 +5,9 @@ from pathlib import Path
 from archsr.checkpoint import about_snapshot, weights_of
 from archsr.config import ModelConfig, SpandrelConfig
 from archsr.errors import UserError
+from archsr.models.base import Generator
 from archsr.models.blend import blended
-from archsr.models.build import Generator, build, infer, load_state
+from archsr.models.build import build, infer, load_state
 from archsr.models.foreign import Foreign, open_foreign
 from archsr.models.ncnn import NCNN
 from archsr.models.weights import load_weights, read_state

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from archsr.images import Pixels
-from archsr.models.build import Generator as Network
-from archsr.models.foreign import Foreign
+from archsr.models.base import Generator as Network
 from archsr.upscale.devices import DTYPES, Precision, autocast, best_device, budget, is_memory, placed, settled
 from archsr.upscale.opening import open_model
-from archsr.upscale.passes import bytes_per_pixel, forward, halo_of
+from archsr.upscale.passes import bytes_per_pixel, forward
 from archsr.upscale.tiles import Span, fitting, ramp, spans
 
 __all__ = ["Precision", "Upscaler", "open_model"]
@@ -57,7 +56,7 @@ class Upscaler:
         self.precision = precision = settled(net, precision, self.devices)
         self.scale = net.scale
         self.tile = tile
-        self.halo = halo_of(net) if halo is None else halo
+        self.halo = net.halo() if halo is None else halo
         self.feather = min(feather, self.halo // 4)
         self._dtype = DTYPES[precision]
         self._nets = [placed(net, d, precision, alone=len(self.devices) == 1) for d in self.devices]
@@ -238,7 +237,7 @@ class Upscaler:
         ]
 
     def _whole(self, net: Network, window: Tensor) -> Tensor:
-        if isinstance(net, Foreign):  # kept in float32: parts of it may need that
+        if not net.converts:
             with autocast(window.device, self._dtype):
                 return self._run(net, window)
         return self._run(net, window.to(self._dtype, memory_format=torch.channels_last))
