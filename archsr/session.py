@@ -8,7 +8,7 @@ import torch
 from archsr import config_file
 from archsr.checkpoint import load_newest
 from archsr.config import TrainConfig
-from archsr.errors import UserError
+from archsr.errors import UserError, first_line
 from archsr.models.build import build
 from archsr.models.weights import whereabouts
 from archsr.stopping import Wishes
@@ -54,7 +54,7 @@ def _check_alike(config: TrainConfig, world: World) -> None:
 def _out_of_memory(config: TrainConfig, world: World, device: torch.device, error: torch.OutOfMemoryError) -> str:
     memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 2**63
     told = after_out_of_memory(shared_out(config, world), memory, processes=world.size)
-    return f"out of memory ({str(error).splitlines()[0]})\n{told}\n--resume goes on from the last checkpoint"
+    return f"out of memory ({first_line(error)})\n{told}\n--resume goes on from the last checkpoint"
 
 
 def dry_run(config: TrainConfig, *, resume: bool) -> bool:

@@ -10,7 +10,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from archsr.errors import UserError, near
+from archsr.errors import UserError, first_line, near
 from archsr.images import tensor_to_pixels
 from archsr.metrics import luma, psnr, ssim
 from archsr.niqe import SMALLEST, niqe
@@ -109,7 +109,7 @@ def extra(names: Sequence[str]) -> tuple[list[Measure], dict[str, str]]:
                 warnings.simplefilter("ignore")  # lpips still uses torchvision's old arguments
                 found.append(_lpips() if name == "lpips" else _from_pyiqa(name))
         except Exception as error:  # their downloads and checkpoints fail in many ways; the reason is reported
-            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+            reason = first_line(error, kind=True)
             unreachable = isinstance(error, URLError)
             missing[name] = f"{_no_files()} ({reason})" if unreachable else reason
     return found, missing

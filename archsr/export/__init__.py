@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archsr.atomic import replacing
-from archsr.errors import UserError
+from archsr.errors import UserError, first_line
 from archsr.export.card import write_card
 from archsr.export.graphs import require, write_ncnn, write_onnx, write_torchscript
 from archsr.export.weights import write_pth, write_safetensors
@@ -50,8 +50,7 @@ def export(source: str, target: Path, *, precision: str = "fp32", strength: floa
     try:
         said, files = _write(net, target, precision)
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{target}: cannot be written: {first}") from None
+        raise UserError(f"{target}: cannot be written: {first_line(error)}") from None
     write_card(source, net, config, files, said=said, strength=strength)
     return Exported(files, said)
 
