@@ -15,6 +15,7 @@ from PIL import Image
 from archsr import config_file
 from archsr.atomic import write_bytes
 from archsr.config import PrepareConfig, TrainConfig
+from archsr.config.prepare import FEWEST_SCENES
 from archsr.errors import UserError
 from archsr.init_text import TEMPLATE
 from archsr.models.download import cached
@@ -28,7 +29,7 @@ from archsr.training.plan import fitting, ways
 from archsr.training.precision import cpu_has_bf16
 
 _LOOKED_AT = 400  # pictures at most whose sizes are read
-_SCENES = 8  # test scenes: six are the least for a verdict, and some may turn out to be the same
+_SCENES = FEWEST_SCENES + 2  # test scenes: some may turn out to be the same
 _FEW, _MANY = 300, 3000  # photographs
 _OFFLINE = "ncnn:realesrgan-x4plus"
 _LAST_BLOCK = "body.22"  # of x4plus
