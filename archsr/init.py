@@ -20,7 +20,7 @@ from archsr.errors import UserError
 from archsr.init_text import TEMPLATE
 from archsr.models.download import cached
 from archsr.models.ncnn import ncnn_at_hand
-from archsr.picture_files import PHOTO_ENDINGS, is_litter
+from archsr.picture_files import READ, is_picture
 from archsr.prepare.crew import progress
 from archsr.prepare.scenes import Scenes, assign, unite
 from archsr.training.data import FEW_SCENES
@@ -97,7 +97,7 @@ def look_at(photos: Path) -> Photos:
         raise UserError(f"{photos}: no such folder")
     paths = sorted(_pictures(photos))
     if not paths:
-        raise UserError(f"{photos}: no pictures in it (looked for {', '.join(sorted(PHOTO_ENDINGS))})")
+        raise UserError(f"{photos}: no pictures in it (looked for {', '.join(READ)})")
     sides = _sides(paths[:: math.ceil(len(paths) / _LOOKED_AT)])
     if not sides:
         raise UserError(f"{photos}: none of its {len(paths)} picture files can be read")
@@ -117,16 +117,14 @@ def _pictures(photos: Path) -> list[Path]:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(Path(entry))
                         continue
-                    found += [Path(entry)] if _is_picture(entry) else []
+                    found += [Path(entry)] if _is_there(entry) else []
                     advance(1)
     return found
 
 
-def _is_picture(entry: os.DirEntry[str]) -> bool:
+def _is_there(entry: os.DirEntry[str]) -> bool:
     """Without a question to the disk, but for links: in large folders on a network each takes a while."""
-    if Path(entry).suffix.lower() not in PHOTO_ENDINGS or is_litter(entry.name):
-        return False
-    return entry.is_file(follow_symlinks=False) or Path(entry).is_file()
+    return is_picture(Path(entry)) and (entry.is_file(follow_symlinks=False) or Path(entry).is_file())
 
 
 def _sides(paths: Sequence[Path]) -> list[int]:

@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 
 from archsr import notes
 from archsr.errors import UserError
-from archsr.picture_files import BadImageError, is_litter
+from archsr.picture_files import READ, WRITTEN, BadImageError, is_picture
 from archsr.upscale.left_out import kinds_of
-from archsr.upscale.picture import ENDINGS, READ, Wanted, restore_picture
+from archsr.upscale.picture import Wanted, restore_picture
 from archsr.upscale.source import why_unreadable
 from archsr.upscale.upscaler import Upscaler
 
@@ -93,11 +93,7 @@ def left_out(sources: Sequence[Path], target: Path) -> list[Path]:
             found += _files(source, target)
         elif not source.exists() and glob.has_magic(str(source)):
             found += _globbed(source, target)
-    return [p for p in found if not _is_picture(p)]
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in READ and not is_litter(path.name)
+    return [p for p in found if not is_picture(p)]
 
 
 def _files(folder: Path, target: Path) -> list[Path]:
@@ -131,7 +127,7 @@ def _matching(source: Path, target: Path) -> list[Pair]:
     if not glob.has_magic(str(source)):
         raise UserError(f"{source}: no such picture or folder")
     found = _globbed(source, target)
-    pictures = [(p, p.relative_to(_fixed(source))) for p in found if _is_picture(p)]
+    pictures = [(p, p.relative_to(_fixed(source))) for p in found if is_picture(p)]
     return pictures or _refuse_empty(source, found)
 
 
@@ -141,9 +137,9 @@ def _refuse_empty(source: Path, found: list[Path]) -> NoReturn:
 
 
 def _one(source: Path, target: Path, ending: str) -> Pair:
-    to_file = target.suffix.lower() in ENDINGS and not target.is_dir()
+    to_file = target.suffix.lower() in WRITTEN and not target.is_dir()
     if not to_file and target.suffix.lower() in READ and not target.is_dir():
-        raise UserError(f"{target}: cannot be written as {target.suffix}; choose {', '.join(ENDINGS)}")
+        raise UserError(f"{target}: cannot be written as {target.suffix}; choose {', '.join(WRITTEN)}")
     return source, target if to_file else target / f"{source.stem}{ending}"
 
 
@@ -151,7 +147,7 @@ def _tree(source: Path, target: Path) -> list[Pair]:
     if source.resolve() == target.resolve():
         raise UserError(f"{target}: is the input folder; choose another output")
     found = _files(source, target)
-    inputs = [p for p in found if _is_picture(p)]
+    inputs = [p for p in found if is_picture(p)]
     if not inputs:
         _refuse_empty(source, found)
     return [(p, target / p.relative_to(source)) for p in inputs]
