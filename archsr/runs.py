@@ -11,7 +11,8 @@ from typing import Any
 from archsr import config_file, lock
 from archsr.config import TrainConfig
 from archsr.errors import UserError, print_error
-from archsr.training.records import read_lines, read_log
+from archsr.training.records import as_it_went, read_lines
+from archsr.training.records import read_log as read_log  # for those who know runs by this module
 from archsr.training.schedule import open_end, total_of
 
 WIDTH = 120
@@ -68,8 +69,8 @@ def row_of(run: Path) -> Row:
         config = config_file.load(TrainConfig, run / "config.toml")
     except UserError as error:
         return Row(run.name, "unreadable", str(error))
-    lines = read_lines(run) if (run / "log.jsonl").is_file() else []
-    events = events_of(run)
+    lines = read_lines(run)
+    events = as_it_went(lines)
     state, why = state_of(lines, holder=lock.read(run), silent=lock.silence(run))
     ends = {str(e["stage"]): int(e["step"]) for e in events if e["event"] == "plateau"}
     total = total_of(config.training.stages, ends)
@@ -106,11 +107,6 @@ def _left(events: Sequence[dict[str, Any]]) -> float | None:
     """What the run said last, less the time since."""
     said = next((e for e in reversed(events) if e["event"] == "train" and "seconds_left" in e), None)
     return None if said is None else max(0.0, said["seconds_left"] - (time.time() - said["time"]))
-
-
-def events_of(run: Path) -> list[dict[str, Any]]:
-    """The events of a run as it finally went; none of one that has written nothing yet."""
-    return read_log(run) if (run / "log.jsonl").is_file() else []
 
 
 def state_of(lines: Sequence[dict[str, Any]], *, holder: lock.Holder | None, silent: float | None) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import pandas as pd
 from archsr.app.lines import shortened
 from archsr.app.shown import plain
 from archsr.evaluate.judge import PERCEPTUAL
-from archsr.runs import Row, duration, events_of, row_of
+from archsr.runs import Row, duration, read_log, row_of
 
 _FRESH = 3.0  # seconds for which an answer serves everybody
 _POINTS = 400  # of a curve
@@ -48,7 +48,7 @@ class Watch:
         with self._lock:
             at, held = self._held.get(run, (-math.inf, None))
             if held is None or time.monotonic() - at > _FRESH:
-                held = Look(row_of(run), events_of(run))
+                held = Look(row_of(run), read_log(run))
                 self._held = {run: (time.monotonic(), held)}  # logs may be long: one is enough
             return held
 

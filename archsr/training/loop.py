@@ -116,8 +116,7 @@ def _trackers(run: Run, progress: Progress) -> Trackers | None:
     """Rank 0's; a run that goes on does so in the same curves."""
     if run.world.rank != 0:
         return None
-    lines = read_lines(run.folder) if (run.folder / "log.jsonl").exists() else []
-    told = max((event["step"] for event in lines), default=-1)
+    told = max((event["step"] for event in read_lines(run.folder)), default=-1)
     return Trackers(Track(run.config, run.folder, progress.ident, progress.step, told))
 
 
