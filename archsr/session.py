@@ -1,7 +1,6 @@
 """What one launch of `train.py` does: a run or a dry run (`debug.py` has the debugging mode)."""
 
 import re
-from pathlib import Path
 
 import torch
 
@@ -11,6 +10,7 @@ from archsr.config import TrainConfig
 from archsr.errors import UserError, first_line
 from archsr.models.build import build
 from archsr.models.weights import whereabouts
+from archsr.run_folders import folder_of
 from archsr.stopping import Wishes
 from archsr.training import feature_losses
 from archsr.training.data import open_data
@@ -107,7 +107,7 @@ def _shards(config: TrainConfig) -> str:
 
 
 def _folder(config: TrainConfig, *, resume: bool) -> str:
-    folder = Path(config.runs) / config.name
+    folder = folder_of(config)
     saved, skipped = load_newest(folder, world=World())
     if saved is None and (problem := config.problem_with_targets):
         return f"NOT READY: {problem}"

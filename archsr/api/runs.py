@@ -24,6 +24,7 @@ from archsr.evaluate.verdicts import findings
 from archsr.evaluate.words import GROUND_TRUTH, about
 from archsr.export import Exported
 from archsr.export import export as export_model
+from archsr.run_folders import folder_of
 from archsr.stopping import Stopped, Wishes, listening
 from archsr.training.records import read_log
 from archsr.upscale.devices import Precision
@@ -101,7 +102,7 @@ def train(
             session.run(given, resume=resume, wishes=wishes)
     except Stopped as reason:
         stopped = reason.reason
-    folder = Path(given.runs) / given.name
+    folder = folder_of(given)
     return Trained(folder, max((int(event["step"]) for event in read_log(folder)), default=0), stopped)
 
 

@@ -12,6 +12,7 @@ from archsr.errors import UserError
 from archsr.models.download import OFFICIAL
 from archsr.models.ncnn import NCNN
 from archsr.models.weights import at_hand
+from archsr.run_folders import is_run, runs_in
 from archsr.upscale.opening import open_model
 from archsr.upscale.upscaler import Upscaler
 
@@ -29,7 +30,7 @@ class Offer:
     @property
     def run(self) -> Path | None:
         """Its run folder, if it is a run."""
-        return Path(self.source) if (Path(self.source) / "config.toml").is_file() else None
+        return Path(self.source) if is_run(self.source) else None
 
 
 def offers_of(sources: Sequence[str], *, runs: Path = RUNS) -> list[Offer]:
@@ -54,7 +55,7 @@ def offers_of(sources: Sequence[str], *, runs: Path = RUNS) -> list[Offer]:
 
 
 def _at_hand(runs: Path) -> list[str]:
-    found = [str(p.parent) for p in sorted(runs.glob("*/config.toml"))]
+    found = map(str, runs_in(runs))
     named = [n for n in (*filter(_is_generator, OFFICIAL), *NCNN) if at_hand(n)]
     return [*filter(_usable, found), *named]
 

@@ -13,6 +13,7 @@ from archsr.export.card import write_card
 from archsr.export.graphs import require, write_ncnn, write_onnx, write_torchscript
 from archsr.export.weights import write_pth, write_safetensors
 from archsr.models.build import Generator
+from archsr.run_folders import is_run
 from archsr.upscale.opening import open_model
 
 FORMATS = {"pth": ".pth", "safetensors": ".safetensors", "onnx": ".onnx", "ncnn": ".param", "torchscript": ".pt"}
@@ -74,7 +75,7 @@ def targets_of(source: str, formats: Sequence[str], *, scale: int, precision: st
     Names say fp16 where the tensors are, and only there.
     """
     run = Path(source)
-    folder = run / "export" if (run / "config.toml").is_file() else Path()
+    folder = run / "export" if is_run(run) else Path()
     stem = re.sub(r"[._-]fp(16|32)$", "", run.stem, flags=re.IGNORECASE) or "model"
     narrow = "-fp16" if precision == "fp16" else ""
     return [folder / f"{stem}-x{scale}{narrow}{FORMATS[name]}" for name in formats]

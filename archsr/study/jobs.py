@@ -15,6 +15,7 @@ from archsr.atomic import write_bytes
 from archsr.config import TrainConfig
 from archsr.config.study import Candidate, StudyConfig
 from archsr.errors import UserError
+from archsr.run_folders import folder_of
 from archsr.stopping import EXIT_FILE, REQUEUE, Stopped, interrupted_by_sigterm, tell
 from archsr.training.plan import changed, fitting
 from archsr.training.records import Events, read_lines
@@ -35,7 +36,7 @@ class Job:
     @property
     def folder(self) -> Path:
         """Its run folder."""
-        return Path(self.config.runs) / self.config.name
+        return folder_of(self.config)
 
     @property
     def place(self) -> str:

@@ -14,6 +14,7 @@ from archsr.errors import UserError
 from archsr.images import Pixels
 from archsr.lock import holding
 from archsr.models.foreign import Foreign
+from archsr.run_folders import folder_of
 from archsr.seeds import generator
 from archsr.sheet import cells, draw_sheet, header_of
 from archsr.stopping import LOST, REASONS, Stopped, Wishes
@@ -45,7 +46,7 @@ def train(
     With `resume` it goes on from the newest good checkpoint, or starts where there is none. Raises `UserError`, and
     `Stopped` where `wishes` ended it before its end.
     """
-    folder = Path(config.runs) / config.name
+    folder = folder_of(config)
     wishes = wishes or Wishes()
     wishes.limit = config.training.seconds
     world.together(lambda: check_trackers(config.log.trackers) if world.rank == 0 else None)  # all ranks

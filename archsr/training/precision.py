@@ -13,6 +13,7 @@ from archsr.config import SpandrelConfig, TrainConfig
 from archsr.models.build import build
 from archsr.models.foreign import Foreign
 from archsr.models.weights import load_weights
+from archsr.run_folders import folder_of
 from archsr.seeds import generator
 
 Narrow = Literal["bf16", "fp16"]
@@ -27,7 +28,7 @@ def settled(config: TrainConfig, *, resume: bool = False) -> TrainConfig:
     """
     if config.training.precision != "auto":
         return config
-    found = _of_checkpoint(Path(config.runs) / config.name) if resume else ""
+    found = _of_checkpoint(folder_of(config)) if resume else ""
     found = found or (_on_gpu(config) if torch.cuda.is_available() else _on_cpu(config))
     return config.model_copy(update={"training": config.training.model_copy(update={"precision": found})})
 

@@ -20,6 +20,7 @@ from archsr.models.recompute import recompute_modules
 from archsr.models.srvgg import SRVGGNetCompact
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.models.weights import load_weights
+from archsr.run_folders import folder_of
 from archsr.stopping import Wishes
 from archsr.training.data import Data
 from archsr.training.ema import Ema
@@ -195,7 +196,7 @@ def make_run(
         config = fitted(config, parts, raw_g, world, last=last)  # all ranks
     return Run(
         config=config,
-        folder=Path(config.runs) / config.name,
+        folder=folder_of(config),
         data=data,
         accelerator=accelerator,
         world=world,
@@ -211,7 +212,7 @@ def make_run(
         saver=saver_for(config, world, ident=ident),
         watch=Watch(),
         alarm=Alarm(
-            stacks_of(Path(config.runs) / config.name, world.rank),
+            stacks_of(folder_of(config), world.rank),
             seconds=60 * config.training.collective_timeout,
             active=world.size > 1,
         ),
@@ -223,6 +224,4 @@ def saver_for(config: TrainConfig, world: World, *, ident: str) -> checkpoint.Sa
     kept = config.checkpoint
     keep = checkpoint.Keep(newest=kept.keep, best=kept.keep_best, hours=kept.keep_hours)
     mirror = checkpoint.Mirror(kept.mirror, keep=keep) if kept.mirror else None
-    return checkpoint.Saver(
-        Path(config.runs) / config.name, world=world, keep=keep, mirror=mirror, ident=ident
-    )  # all ranks
+    return checkpoint.Saver(folder_of(config), world=world, keep=keep, mirror=mirror, ident=ident)  # all ranks
