@@ -16,8 +16,7 @@ from archsr.config import (
 )
 from archsr.demo_photos import draw_photos
 from archsr.manifest import NAME as MANIFEST
-from archsr.models.download import OFFICIAL, cached
-from archsr.models.ncnn import NCNN, ncnn_at_hand
+from archsr.models.weights import at_hand, names
 from archsr.prepare.pipeline import prepare
 from archsr.training.feature_losses import FEATURE_LOSSES, sources
 from archsr.training.loop import train
@@ -118,11 +117,8 @@ def _at_hand(weights: str) -> bool:
     """Whether a source can be read without the network."""
     if weights == "timm":
         return False
-    if weights in OFFICIAL:
-        return cached(weights) is not None
-    if weights in NCNN:
-        return ncnn_at_hand(weights) is not None
-    return True  # a file or scratch: a missing file is the user's error and said as such
+    # of a file or scratch nothing is asked: a missing file is the user's error and said as such
+    return weights not in names() or at_hand(weights) is not None
 
 
 def _prepared(config: TrainConfig) -> bool:

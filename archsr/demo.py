@@ -10,7 +10,7 @@ from pathlib import Path
 from archsr.config import configs_folder
 from archsr.demo_photos import draw_photos
 from archsr.errors import UserError
-from archsr.models.ncnn import fetch_ncnn, ncnn_at_hand
+from archsr.models.weights import at_hand, fetch
 from archsr.training.log import clock
 
 WEIGHTS = "ncnn:realesrgan-x4plus"  # what configs/demo.toml starts from
@@ -26,8 +26,8 @@ def demo(folder: Path, *, seed: int = 0) -> int:
     print(f"drawing photographs of architecture into {folder / 'photos'}", flush=True)
     count = draw_photos(folder / "photos", seed=seed)
     print(f"{count} files", flush=True)
-    if ncnn_at_hand(WEIGHTS) is None:
-        print(f"\n$ archsr weights {WEIGHTS}\n{fetch_ncnn(WEIGHTS)}", flush=True)
+    if at_hand(WEIGHTS) is None:
+        print(f"\n$ archsr weights {WEIGHTS}\n{fetch(WEIGHTS)}", flush=True)
     for command in _commands(folder, seed):
         code = _run(command)
         if code:

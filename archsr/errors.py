@@ -44,6 +44,12 @@ def print_error(error: UserError) -> None:
     print(f"archsr: {error}", file=sys.stderr)
 
 
+def first_line(error: BaseException, *, kind: bool = False) -> str:
+    """The first line of what an error says, after its `kind` where wanted; the kind alone where it says nothing."""
+    name, line = type(error).__name__, (str(error).strip().splitlines() or [""])[0]
+    return f"{name}: {line}" if kind and line else line or name
+
+
 def near(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
     """`"; did you mean 'x' or 'y'?"` for the known words nearest to `word`, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=3, cutoff=likeness)

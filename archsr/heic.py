@@ -6,7 +6,6 @@ from typing import Any
 
 from archsr.picture_files import BadImageError
 
-HEIC_ENDINGS = (".heic", ".heif", ".hif")
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _ANY = (b"mif1", b"msf1")  # HEIF of any coding
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273

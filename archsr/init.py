@@ -15,11 +15,11 @@ from PIL import Image
 from archsr import config_file
 from archsr.atomic import write_bytes
 from archsr.config import PrepareConfig, TrainConfig
+from archsr.config.prepare import FEWEST_SCENES
 from archsr.errors import UserError
 from archsr.init_text import TEMPLATE
-from archsr.models.download import cached
-from archsr.models.ncnn import ncnn_at_hand
-from archsr.picture_files import PHOTO_ENDINGS, is_litter
+from archsr.models.weights import at_hand
+from archsr.picture_files import READ, is_picture
 from archsr.prepare.crew import progress
 from archsr.prepare.scenes import Scenes, assign, unite
 from archsr.training.data import FEW_SCENES
@@ -28,7 +28,7 @@ from archsr.training.plan import fitting, ways
 from archsr.training.precision import cpu_has_bf16
 
 _LOOKED_AT = 400  # pictures at most whose sizes are read
-_SCENES = 8  # test scenes: six are the least for a verdict, and some may turn out to be the same
+_SCENES = FEWEST_SCENES + 2  # test scenes: some may turn out to be the same
 _FEW, _MANY = 300, 3000  # photographs
 _OFFLINE = "ncnn:realesrgan-x4plus"
 _LAST_BLOCK = "body.22"  # of x4plus
@@ -96,7 +96,7 @@ def look_at(photos: Path) -> Photos:
         raise UserError(f"{photos}: no such folder")
     paths = sorted(_pictures(photos))
     if not paths:
-        raise UserError(f"{photos}: no pictures in it (looked for {', '.join(sorted(PHOTO_ENDINGS))})")
+        raise UserError(f"{photos}: no pictures in it (looked for {', '.join(READ)})")
     sides = _sides(paths[:: math.ceil(len(paths) / _LOOKED_AT)])
     if not sides:
         raise UserError(f"{photos}: none of its {len(paths)} picture files can be read")
@@ -116,16 +116,14 @@ def _pictures(photos: Path) -> list[Path]:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(Path(entry))
                         continue
-                    found += [Path(entry)] if _is_picture(entry) else []
+                    found += [Path(entry)] if _is_there(entry) else []
                     advance(1)
     return found
 
 
-def _is_picture(entry: os.DirEntry[str]) -> bool:
+def _is_there(entry: os.DirEntry[str]) -> bool:
     """Without a question to the disk, but for links: in large folders on a network each takes a while."""
-    if Path(entry).suffix.lower() not in PHOTO_ENDINGS or is_litter(entry.name):
-        return False
-    return entry.is_file(follow_symlinks=False) or Path(entry).is_file()
+    return is_picture(Path(entry)) and (entry.is_file(follow_symlinks=False) or Path(entry).is_file())
 
 
 def _sides(paths: Sequence[Path]) -> list[int]:
@@ -200,7 +198,7 @@ def _sizes(photos: Photos, on: Machine, batch: int) -> dict[str, object]:
 
 def _with_weights(on: Machine) -> dict[str, object]:
     """Where to begin, and in which precision."""
-    offline = cached("RealESRGAN_x4plus") is None and ncnn_at_hand(_OFFLINE) is not None
+    offline = at_hand("RealESRGAN_x4plus") is None and at_hand(_OFFLINE) is not None
     precision = "bf16" if on.bf16 else "fp16" if on.gpus else "fp32"
     reasons = {"bf16": "half the memory, and no loss scale", "fp16": "this GPU has no bf16", "fp32": "a CPU"}
     why = reasons[precision] if on.gpus or not on.bf16 else "this processor has instructions for it"

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import PurePath
 
 import numpy as np
 from PIL import Image
@@ -38,7 +39,9 @@ _STARTS: tuple[tuple[int, bytes, str], ...] = (
 )
 
 
-PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
+WRITTEN = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+HEIC_ENDINGS = (".heic", ".heif", ".hif")
+READ = (*WRITTEN, ".gif", ".bmp", ".jp2", ".avif", ".ppm", *HEIC_ENDINGS)
 # what cameras, browsers and operating systems leave beside photographs
 _LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
 
@@ -54,6 +57,11 @@ class TooManyPixelsError(BadImageError):
 def is_litter(name: str) -> bool:
     """Whether an operating system leaves such files beside photographs, `._a.jpg` among them."""
     return name.startswith("._") or name.lower() in _LITTER
+
+
+def is_picture(path: PurePath) -> bool:
+    """Whether a file is called as pictures are that we read, in whatever capitals; what it holds is not looked at."""
+    return path.suffix.lower() in READ and not is_litter(path.name)
 
 
 def looks_like(content: bytes) -> str:

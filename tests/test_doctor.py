@@ -14,6 +14,7 @@ import tomli_w
 import torch
 from ranks import Ranks
 
+from archsr import debug
 from archsr.cli import main
 from archsr.config import TrainConfig
 from archsr.config_file import check
@@ -130,13 +131,22 @@ def test_missing_and_altered_weights(tmp_path, sound, monkeypatch):
     assert supplies._weights("weights", str(tmp_path / "x.safetensors")).state == "ok"
 
 
+@pytest.mark.parametrize("source", ["efficientnet-lite0", "ncnn:realesrgan-x4plus"])
+def test_missing_weights_of_a_wheel(tmp_path, monkeypatch, source):
+    monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path))
+    monkeypatch.setattr("importlib.metadata.files", lambda package: None)
+    line = supplies._weights("weights", source)
+    assert (line.state, line.mend) == ("wrong", f"archsr weights {source}")
+    assert not debug._at_hand(source)
+
+
 def test_weights_without_a_config(tmp_path, monkeypatch):
     monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path))
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(supplies, "ncnn_at_hand", lambda name: None)
+    monkeypatch.setattr(supplies, "at_hand", lambda name: None)
     [line] = supplies.weights_at_hand()
     assert (line.state, "archsr weights RealESRGAN_x4plus" in line.mend) == ("warning", True)
-    monkeypatch.setattr(supplies, "ncnn_at_hand", lambda name: Path(name))
+    monkeypatch.setattr(supplies, "at_hand", lambda name: Path(name))
     [line] = supplies.weights_at_hand()
     assert (line.state, "ncnn:realesrgan-x4plus" in line.what) == ("ok", True)
     (tmp_path / "weights").mkdir()

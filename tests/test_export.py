@@ -320,3 +320,14 @@ def test_without_a_token_nothing_is_pushed(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("archsr.export.hub.get_token", lambda: None)
     assert main(["export", tiny, str(tmp_path / "x.pth"), "--push", "me/model"]) == 2
     assert "no token of a hub" in capsys.readouterr().err
+
+
+def test_a_hub_that_says_nothing_is_told_by_its_error(tiny, tmp_path, monkeypatch, capsys):
+    class Hub:
+        def create_repo(self, name, **_):
+            raise ValueError
+
+    monkeypatch.setattr("archsr.export.hub.HfApi", Hub)
+    monkeypatch.setenv("HF_TOKEN", "x")
+    assert main(["export", tiny, str(tmp_path / "x.pth"), "--push", "me/model"]) == 2
+    assert "me/model: the hub did not take it: ValueError\n" in capsys.readouterr().err

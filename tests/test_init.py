@@ -53,8 +53,9 @@ def test_photographs_are_counted_by_project(tmp_path):
     photographs(tmp_path / "in")
     (tmp_path / "in" / "notes.txt").write_text("x")
     (tmp_path / "in" / "bad.jpg").write_text("x")
+    Image.new("RGB", (400, 300)).save(tmp_path / "in" / "scan.jp2")
     found = look_at(tmp_path / "in")
-    assert (found.count, found.scenes, found.side) == (13, 5, 300)
+    assert (found.count, found.scenes, found.side) == (14, 6, 300)
 
 
 def test_every_file_is_told_to_whoever_waits(tmp_path, monkeypatch):

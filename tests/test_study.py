@@ -63,6 +63,13 @@ def test_a_job_is_told_at_which_step_of_which_run_a_study_stopped(tables, tmp_pa
     assert told.read_text() == "85 last-seed0:7\n"
 
 
+def test_a_run_that_was_killed_and_went_on_is_done(tmp_path):
+    assert events(tmp_path, "end") == []
+    lines = ('{"event": "train", "step": 1}', '{"event": "tr', '{"event": "end", "step": 2}', '{"event": "e')
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+    assert [e["step"] for e in events(tmp_path, "end")] == [2]
+
+
 @pytest.mark.slow
 def test_stopped_in_the_middle_it_goes_on_and_answers(tables, tmp_path):
     tables["train"]["training"] = {**tables["train"]["training"], "stages": [{"iterations": 40, "lr": 1e-3}]}

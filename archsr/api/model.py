@@ -10,7 +10,8 @@ import torch
 from archsr.api.kinds import ImageT, Pixels, mapped
 from archsr.checkpoint import strength_of
 from archsr.config import ModelConfig
-from archsr.evaluate.contenders import is_run, run_config, short
+from archsr.evaluate.contenders import short
+from archsr.run_folders import is_run, run_config
 from archsr.upscale.devices import Precision, best_device, devices_of
 from archsr.upscale.opening import open_model
 from archsr.upscale.picture import Wanted, upscale_picture

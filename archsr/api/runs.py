@@ -24,8 +24,9 @@ from archsr.evaluate.verdicts import findings
 from archsr.evaluate.words import GROUND_TRUTH, about
 from archsr.export import Exported
 from archsr.export import export as export_model
-from archsr.runs import events_of
+from archsr.run_folders import folder_of
 from archsr.stopping import Stopped, Wishes, listening
+from archsr.training.records import read_log
 from archsr.upscale.devices import Precision
 from archsr.world import joined
 
@@ -43,7 +44,7 @@ class Trained:
     @property
     def best_step(self) -> int | None:
         """The step whose weights were chosen: 0 where nothing was better than the start, None before a validation."""
-        chosen = [int(event["step"]) for event in events_of(self.folder) if event.get("chosen") is True]
+        chosen = [int(event["step"]) for event in read_log(self.folder) if event.get("chosen") is True]
         return chosen[-1] if chosen else None
 
     @property
@@ -54,12 +55,12 @@ class Trained:
     @property
     def history(self) -> Table:
         """What was logged: a row for each logged iteration and validation, a column for each figure."""
-        return table_of([event for event in events_of(self.folder) if event["event"] in _KINDS])
+        return table_of([event for event in read_log(self.folder) if event["event"] in _KINDS])
 
     @property
     def validations(self) -> Table:
         """The validations alone, by their step, without the times of day."""
-        found = [event for event in events_of(self.folder) if event["event"] == "validation"]
+        found = [event for event in read_log(self.folder) if event["event"] == "validation"]
         return table_of([{k: v for k, v in e.items() if k not in ("event", "time")} for e in found], index="step")
 
     def load_model(
@@ -101,8 +102,8 @@ def train(
             session.run(given, resume=resume, wishes=wishes)
     except Stopped as reason:
         stopped = reason.reason
-    folder = Path(given.runs) / given.name
-    return Trained(folder, max((int(event["step"]) for event in events_of(folder)), default=0), stopped)
+    folder = folder_of(given)
+    return Trained(folder, max((int(event["step"]) for event in read_log(folder)), default=0), stopped)
 
 
 # ---------------------------------------------------------------- evaluating

@@ -9,8 +9,10 @@ import torch
 
 from archsr.checkpoint import strength_of, weights_of
 from archsr.errors import UserError
-from archsr.models.download import OFFICIAL, cached
-from archsr.models.ncnn import NCNN, ncnn_at_hand
+from archsr.models.download import OFFICIAL
+from archsr.models.ncnn import NCNN
+from archsr.models.weights import at_hand
+from archsr.run_folders import is_run, runs_in
 from archsr.upscale.opening import open_model
 from archsr.upscale.upscaler import Upscaler
 
@@ -28,7 +30,7 @@ class Offer:
     @property
     def run(self) -> Path | None:
         """Its run folder, if it is a run."""
-        return Path(self.source) if (Path(self.source) / "config.toml").is_file() else None
+        return Path(self.source) if is_run(self.source) else None
 
 
 def offers_of(sources: Sequence[str], *, runs: Path = RUNS) -> list[Offer]:
@@ -53,9 +55,9 @@ def offers_of(sources: Sequence[str], *, runs: Path = RUNS) -> list[Offer]:
 
 
 def _at_hand(runs: Path) -> list[str]:
-    found = [str(p.parent) for p in sorted(runs.glob("*/config.toml"))]
-    official = [n for n in OFFICIAL if _is_generator(n) and cached(n)]
-    return [*filter(_usable, found), *official, *(n for n in NCNN if ncnn_at_hand(n))]
+    found = map(str, runs_in(runs))
+    named = [n for n in (*filter(_is_generator, OFFICIAL), *NCNN) if at_hand(n)]
+    return [*filter(_usable, found), *named]
 
 
 def _usable(run: str) -> bool:

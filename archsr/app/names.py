@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 
 from archsr.app.desk import name_of
-from archsr.heic import HEIC_ENDINGS
-from archsr.upscale.picture import ENDINGS
+from archsr.picture_files import HEIC_ENDINGS, WRITTEN
 
 
 def result_name(name: str, scale: float, *, ending: str = "", model: str = "") -> str:
@@ -14,7 +13,7 @@ def result_name(name: str, scale: float, *, ending: str = "", model: str = "") -
     What cannot be written becomes PNG; HEIC, which is a fortieth of that, JPEG.
     """
     stem, suffix = Path(name).stem, Path(name).suffix.lower()
-    chosen = ending or (suffix if suffix in ENDINGS else ".jpg" if suffix in HEIC_ENDINGS else ".png")
+    chosen = ending or (suffix if suffix in WRITTEN else ".jpg" if suffix in HEIC_ENDINGS else ".png")
     return f"{stem}_x{scale:g}{'_' + name_of(model) if model else ''}{chosen}"
 
 

@@ -18,11 +18,12 @@ from archsr.degrade.apply import Pair, apply
 from archsr.degrade.recipe import draw
 from archsr.degrade.words import describe
 from archsr.errors import UserError
-from archsr.evaluate.contenders import bicubic, run_config
+from archsr.evaluate.contenders import bicubic
 from archsr.evaluate.judge import PERCEPTUAL, distance_for, measures_of
 from archsr.evaluate.measures import Measure, standard
 from archsr.images import Pixels, pixels_to_tensor, read_photo, tensor_to_pixels, to_float, to_uint8
 from archsr.picture_files import BadImageError
+from archsr.run_folders import run_config
 from archsr.seeds import generator
 
 INPUT, TRUTH = "input", "ground truth"

@@ -10,7 +10,7 @@ from gradio.component_meta import ComponentMeta
 from gradio.data_classes import FileData, ListFiles
 
 from archsr.app.limits import safe_name
-from archsr.upscale.picture import READ
+from archsr.picture_files import READ
 
 # what the page of the interface shows
 _EXAMPLE = {"path": "facade.jpg", "url": "facade.jpg", "meta": {"_type": "gradio.FileData"}}

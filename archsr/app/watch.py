@@ -13,7 +13,8 @@ import pandas as pd
 from archsr.app.lines import shortened
 from archsr.app.shown import plain
 from archsr.evaluate.judge import PERCEPTUAL
-from archsr.runs import Row, duration, events_of, row_of
+from archsr.run_folders import runs_in as runs_of
+from archsr.runs import Row, duration, read_log, row_of
 
 _FRESH = 3.0  # seconds for which an answer serves everybody
 _POINTS = 400  # of a curve
@@ -48,15 +49,15 @@ class Watch:
         with self._lock:
             at, held = self._held.get(run, (-math.inf, None))
             if held is None or time.monotonic() - at > _FRESH:
-                held = Look(row_of(run), events_of(run))
+                held = Look(row_of(run), read_log(run))
                 self._held = {run: (time.monotonic(), held)}  # logs may be long: one is enough
             return held
 
 
 def runs_in(folder: Path, others: Iterable[Path] = ()) -> dict[str, Path]:
     """The runs of a folder and of the studies in it, and `others`, by name; the newest first."""
-    found = {p.parent.resolve(): p for pattern in ("*/config.toml", "*/*/config.toml") for p in folder.glob(pattern)}
-    names = {str(p.parent.relative_to(folder)): run for run, p in found.items()}
+    found = {run.resolve(): run for place in (folder, *sorted(folder.glob("*/"))) for run in runs_of(place)}
+    names = {str(p.relative_to(folder)): run for run, p in found.items()}
     names |= {run.resolve().name: run.resolve() for run in others if run.resolve() not in found}
     return dict(sorted(names.items(), key=lambda item: -_changed(item[1])))
 

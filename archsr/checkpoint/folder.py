@@ -19,10 +19,10 @@ from torch import Tensor
 
 from archsr.atomic import discarded, sha256
 from archsr.checkpoint.keeping import Keep, Stamp, core, staying
+from archsr.run_folders import home, numbered, step_of
 
 SCHEMA = "archsr-checkpoint/1"
 MANIFEST = "MANIFEST.json"
-_STEP = re.compile(r"step-(\d{8,})")
 _LITTER = re.compile(r"\.step-\d{8,}\.[0-9a-f]{8}\.(old|tmp)")
 
 
@@ -35,28 +35,6 @@ class Loaded:
     files: dict[str, dict[str, Tensor]]
     state: dict[str, Any]
     own: list[dict[str, Tensor]]
-
-
-def home(run: Path) -> Path:
-    """Where a run's checkpoints lie."""
-    return run / "checkpoints"
-
-
-def name_of(step: int) -> str:
-    """The folder name of a step's checkpoint."""
-    return f"step-{step:08d}"
-
-
-def step_of(name: str) -> int | None:
-    """The step of a checkpoint folder's name; None for a name that archsr does not write."""
-    found = _STEP.fullmatch(name)
-    return int(found[1]) if found and name == name_of(int(found[1])) else None
-
-
-def numbered(parent: Path) -> list[Path]:
-    """Checkpoint folders, newest first. Foreign ones are left out."""
-    found = [(step, p) for p in parent.glob("step-*") if (step := step_of(p.name)) is not None and p.is_dir()]
-    return [path for _, path in sorted(found, reverse=True)]
 
 
 def set_damaged_aside(folder: Path) -> Path:

@@ -15,19 +15,10 @@ from typing import Any
 
 import fsspec
 
-from archsr.checkpoint.folder import (
-    MANIFEST,
-    home,
-    manifest_problem,
-    name_of,
-    numbered,
-    problem_with,
-    set_damaged_aside,
-    stamp_of,
-    step_of,
-)
+from archsr.checkpoint.folder import MANIFEST, manifest_problem, problem_with, set_damaged_aside, stamp_of
 from archsr.checkpoint.keeping import Keep, staying
 from archsr.errors import UserError
+from archsr.run_folders import CONFIG, home, name_of, numbered, step_of
 
 TRIES = 4
 
@@ -89,7 +80,7 @@ class Mirror:
         there.makedirs(f"{root}/snapshots", exist_ok=True)
         for name in [*names, MANIFEST]:
             there.put_file(str(checkpoint / name), f"{target}/{name}")
-        there.put_file(str(run / "config.toml"), f"{root}/config.toml")
+        there.put_file(str(run / CONFIG), f"{root}/{CONFIG}")
         for snapshot in sorted((run / "snapshots").glob("*.safetensors")):
             if not snapshot.name.startswith("."):
                 there.put_file(str(snapshot), f"{root}/snapshots/{snapshot.name}")
@@ -180,7 +171,7 @@ class Mirror:
     def _fetch_rest(self, there: Any, root: str, run: Path) -> None:  # noqa: ANN401
         """The config and the snapshots, where the run folder has none of that name."""
         (run / "snapshots").mkdir(parents=True, exist_ok=True)
-        paths = [p for p in (f"{root}/config.toml", *there.glob(f"{root}/snapshots/*.safetensors")) if there.exists(p)]
+        paths = [p for p in (f"{root}/{CONFIG}", *there.glob(f"{root}/snapshots/*.safetensors")) if there.exists(p)]
         for path in paths:
             name = str(path).removeprefix(f"{root}/")
             if not (run / name).exists():

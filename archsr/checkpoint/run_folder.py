@@ -8,6 +8,7 @@ from pathlib import Path
 from archsr import lock
 from archsr.atomic import write_bytes
 from archsr.errors import UserError
+from archsr.run_folders import CONFIG
 
 SLURM = "slurm"  # in a run folder: scripts, configs and output of its jobs
 IDENT = "run.json"
@@ -52,6 +53,6 @@ def start_run(run: Path, config_text: str, *, ident: str) -> None:
         (run / "snapshots").mkdir(parents=True, exist_ok=True)
         (run / "samples").mkdir(exist_ok=True)
         write_bytes(run / IDENT, json.dumps({"ident": ident}).encode())
-        write_bytes(run / "config.toml", config_text.encode())
+        write_bytes(run / CONFIG, config_text.encode())
     except OSError as error:
         raise UserError(f"{run}: the run folder cannot be written: {error.strerror}") from None

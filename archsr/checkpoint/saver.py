@@ -10,11 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from archsr.checkpoint.folder import Verified, home, name_of, prune
+from archsr.checkpoint.folder import Verified, prune
 from archsr.checkpoint.keeping import Keep
 from archsr.checkpoint.mirror import Mirror
 from archsr.checkpoint.writing import Contents, HostCopies, commit, gathered, write_part
 from archsr.errors import UserError
+from archsr.run_folders import home, name_of
 from archsr.world import World
 
 

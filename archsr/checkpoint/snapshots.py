@@ -11,6 +11,7 @@ from torch import Tensor
 
 from archsr.atomic import replacing
 from archsr.errors import UserError, WeightsError
+from archsr.run_folders import NO_RUN, is_run, runs_in
 
 
 def write_snapshot(path: Path, state: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> None:
@@ -60,9 +61,9 @@ def strength_of(source: str) -> float:
 
 
 def _why_none(folder: Path) -> str:
-    if (folder / "config.toml").is_file():
+    if is_run(folder):
         return "has no weights yet: its training has not come to its first snapshot (archsr runs says where it is)"
-    if runs := sorted(str(p.parent) for p in folder.glob("*/config.toml")):
+    if runs := list(map(str, runs_in(folder))):
         more = ", ..." if runs[5:] else ""
         return f"a folder of runs; name one of them: {', '.join(runs[:5])}{more}"
-    return "no run folder: it has no config.toml"
+    return NO_RUN

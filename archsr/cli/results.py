@@ -125,7 +125,7 @@ def _add_blend(verbs: "Verbs") -> None:
 def _upscale(args: argparse.Namespace) -> int:
     from archsr.checkpoint import strength_of
     from archsr.upscale.devices import devices_of
-    from archsr.upscale.files import joined, left_out, plan_files, report, staged, upscale_files, without_existing
+    from archsr.upscale.files import joined, plan_files, report, staged, upscale_files, without_existing
     from archsr.upscale.opening import open_model
     from archsr.upscale.picture import Wanted
     from archsr.upscale.upscaler import Upscaler
@@ -134,7 +134,8 @@ def _upscale(args: argparse.Namespace) -> int:
 
     refuse_lost_processes()
     with joined_world() as world, staged(args.source, alone=world.size == 1) as sources:
-        pairs, there = without_existing(plan_files(sources, args.target, ending=f".{args.format}"), args.existing)
+        plan = plan_files(sources, args.target, ending=f".{args.format}")
+        pairs, there = without_existing(plan.pairs, args.existing)
         net, _ = open_model(args.model, strength=args.strength)
         if args.strength is None and (share := strength_of(args.model)) != 1 and world.rank == 0:
             print(f"{args.model}: at strength {share:g}, which its run found best (--strength 1 is all of it)")
@@ -148,7 +149,7 @@ def _upscale(args: argparse.Namespace) -> int:
         whole.skipped.extend(there)
         if world.rank:
             return 2 if whole.failed else 0
-        return report(whole, left_out(sources, args.target))
+        return report(whole, plan.left_out)
 
 
 def _add_upscale(verbs: "Verbs") -> None:

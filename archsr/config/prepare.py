@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from archsr.config.degrade import DegradeConfig
 from archsr.config.table import Count, Positive, Table, Unit
 
+# of a test for a verdict: with five, even five differences of one sign happen by chance once in 2⁴ times, above 5 %
+FEWEST_SCENES = 6
+
 
 class TagRule(Table):
     """Photographs whose path matches the glob `match` (case ignored) get `tag`."""

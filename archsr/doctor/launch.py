@@ -15,7 +15,7 @@ from torch import Tensor
 import archsr
 from archsr.config import TrainConfig
 from archsr.doctor.line import Line, ok
-from archsr.errors import UserError
+from archsr.errors import UserError, first_line
 from archsr.stream.loader import batch_at
 from archsr.stream.plan import Slice
 from archsr.training.data import open_together
@@ -113,7 +113,7 @@ def _sums(device: torch.device, world: World) -> Line:
             dist.all_reduce(going, op=dist.ReduceOp.MIN)  # all ranks: they stop together
     except RuntimeError as error:
         raise UserError(
-            f"doctor --launch: rank {world.rank} lost the others ({str(error).splitlines()[0]}); start again with "
+            f"doctor --launch: rank {world.rank} lost the others ({first_line(error)}); start again with "
             "NCCL_DEBUG=INFO, and name the network between the machines in NCCL_SOCKET_IFNAME (or GLOO_SOCKET_IFNAME)"
         ) from None
     if not all(world.gather(right)):  # all ranks
@@ -153,7 +153,7 @@ def _alone(run: Run) -> float | str:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
     except RuntimeError as error:  # CUDA's, out of memory among them
-        return str(error).splitlines()[0]
+        return first_line(error)
     return time.perf_counter() - begun
 
 

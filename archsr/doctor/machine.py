@@ -17,6 +17,7 @@ import torch.distributed as dist
 from PIL import Image, features
 
 from archsr.doctor.line import Line, ok
+from archsr.errors import first_line
 from archsr.heic import heic_at_hand
 
 _PYTHONS = (3, 11), (3, 13)
@@ -45,7 +46,7 @@ def torch_and_vision(version: str = torch.__version__) -> Line:
         return Line(
             "torch",
             "wrong",
-            f"{version}, but torchvision does not work with it ({str(error).splitlines()[0]})",
+            f"{version}, but torchvision does not work with it ({first_line(error)})",
             "pip install --force-reinstall torch torchvision",
         )
     said = f"{version}, torchvision {torchvision.__version__}"
@@ -61,7 +62,7 @@ def gpus() -> Line:
         try:
             found = "; ".join(_gpu(n) for n in range(torch.cuda.device_count()))
         except RuntimeError as error:
-            what = f"there, but computes nothing with torch {torch.__version__} ({str(error).splitlines()[0]})"
+            what = f"there, but computes nothing with torch {torch.__version__} ({first_line(error)})"
             return Line("GPU", "wrong", what, "pip install --upgrade torch torchvision; nvidia-smi: is it in use?")
         return ok("GPU", f"CUDA {torch.version.cuda}, driver {_driver() or 'unknown'}; {found}")
     driver = _driver()
@@ -172,7 +173,7 @@ def decoders() -> Line:
     try:
         import pyvips
     except (ImportError, OSError) as error:
-        what = f"pyvips cannot be loaded ({str(error).splitlines()[0]})"
+        what = f"pyvips cannot be loaded ({first_line(error)})"
         return Line("decoders", "wrong", what, "pip install --force-reinstall 'pyvips[binary]'")
     vips = ".".join(str(pyvips.version(n)) for n in range(3))
     if not features.check("avif"):

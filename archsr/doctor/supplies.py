@@ -12,8 +12,8 @@ from archsr.doctor.line import Line, ok
 from archsr.errors import UserError
 from archsr.evaluate.statistics import FEWEST_SCENES
 from archsr.models.download import OFFICIAL, OFFLINE, cache_folder, cached, verify
-from archsr.models.ncnn import NCNN, ncnn_at_hand
-from archsr.models.weights import whereabouts
+from archsr.models.ncnn import NCNN
+from archsr.models.weights import at_hand, names, whereabouts
 from archsr.remote import Remote, cache_of
 from archsr.stream.loader import make_plan
 from archsr.stream.plan import Slice
@@ -42,7 +42,7 @@ def weights_at_hand() -> Iterator[Line]:
     here = [name for name in OFFICIAL if cached(name)]
     for name in here:
         yield _weights("weights", name)
-    offline = [name for name in NCNN if ncnn_at_hand(name)]
+    offline = [name for name in NCNN if at_hand(name)]
     if offline:
         yield ok("weights", f"offline: {', '.join(offline)}")
     elif not here:
@@ -78,10 +78,8 @@ def _weights(about: str, source: str) -> Line:
         except UserError as error:
             return Line(about, "wrong", str(error), f"archsr weights {source}")
         return ok(about, f"{source}: {path}, SHA-256 verified")
-    if source in NCNN:
-        if "NOT HERE" in where:
-            return Line(about, "wrong", f"{source}: not on this machine", f"archsr weights {source}")
-        return ok(about, f"{source}: {where}")
+    if source in names() and at_hand(source) is None:
+        return Line(about, "wrong", f"{source}: not on this machine", f"archsr weights {source}")
     if "NOT THERE" in where:
         offline = "--set model.weights=ncnn:realesrgan-x4plus"
         return Line(about, "wrong", f"{source}: no such file", f"archsr weights lists names; offline: {offline}")

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from archsr.colour import local_drift
-from archsr.evaluate.lines import Lines, compare_lines
+from archsr.evaluate.lines import compare_lines
 from archsr.evaluate.measures import Measure
+from archsr.evaluate.recent import Recent
 from archsr.metrics import luma
 
 FLAT = 4.0  # levels: where the original's fine detail stays below, it is flat
@@ -19,28 +20,16 @@ _SHARE = 0.002  # of a picture that must be flat
 
 def architecture() -> list[Measure]:
     """The measures, as a score card takes them."""
-    seen = _Seen()
+    lines = Recent(compare_lines, most=1)  # four figures are wanted of two images
     return [
-        Measure("lines", "line fidelity", True, lambda sr, gt, _: seen.lines(sr, gt).fidelity),
-        Measure("lines_kept", "lines kept", True, lambda sr, gt, _: seen.lines(sr, gt).kept),
-        Measure("lines_invented", "lines invented", False, lambda sr, gt, _: seen.lines(sr, gt).invented),
-        Measure("lines_bend", "bend of lines, px", False, lambda sr, gt, _: seen.lines(sr, gt).bend),
+        Measure("lines", "line fidelity", True, lambda sr, gt, _: lines(sr, gt).fidelity),
+        Measure("lines_kept", "lines kept", True, lambda sr, gt, _: lines(sr, gt).kept),
+        Measure("lines_invented", "lines invented", False, lambda sr, gt, _: lines(sr, gt).invented),
+        Measure("lines_bend", "bend of lines, px", False, lambda sr, gt, _: lines(sr, gt).bend),
         Measure("colour", "colour drift, ΔE00", False, lambda sr, gt, _: float(local_drift(sr.double(), gt.double()))),
         Measure("false_texture", "false texture, levels", False, lambda sr, gt, _: false_texture(sr, gt)),
         Measure("consistency", "unlike its input, levels", False, lambda sr, gt, lq: unlike_input(sr, gt, lq)),
     ]  # fmt: skip
-
-
-class _Seen:
-    """Remembers the lines of the last two pictures, of which four figures are wanted."""
-
-    def __init__(self) -> None:
-        self._last: tuple[Tensor, Tensor, Lines] | None = None
-
-    def lines(self, sr: Tensor, gt: Tensor) -> Lines:
-        if self._last is None or self._last[0] is not sr or self._last[1] is not gt:
-            self._last = sr, gt, compare_lines(sr, gt)
-        return self._last[2]
 
 
 def false_texture(sr: Tensor, gt: Tensor) -> float:

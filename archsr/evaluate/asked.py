@@ -63,7 +63,7 @@ def identity_of(weights: str) -> str:
     """What a model is known by: the SHA-256 of its weights file, or the name of an interpolation."""
     if weights in INTERPOLATIONS:
         return weights
-    return sha256(ncnn_file(weights) if weights in NCNN else locate(weights))
+    return sha256(ncnn_file(weights).verified() if weights in NCNN else locate(weights))
 
 
 def fingerprint_of(pairs: Pairs) -> str:

@@ -26,6 +26,7 @@ from archsr.evaluate.table import write_images, write_verdicts
 from archsr.evaluate.unjudged import unjudged
 from archsr.evaluate.verdict_table import HOW
 from archsr.remote import place_of
+from archsr.run_folders import CONFIG, check_run, is_run, run_config
 from archsr.world import World
 
 
@@ -95,20 +96,19 @@ def evaluate_models(question: Question, *, out: Path | None = None, world: World
 def _opened(question: Question) -> tuple[int, Pairs, list[who.Contender]]:
     for source in question.models:
         weights_of(source)  # refuses a folder without any
-        if Path(source).is_dir() and not who.is_run(source):
-            raise UserError(f"{source}: no run folder: it has no config.toml")
-    runs = [s for s in question.models if who.is_run(s)]
+        check_run(source)
+    runs = [s for s in question.models if is_run(s)]
     scale = who.scale_of(question.models)
     if not question.on and not runs:
         raise UserError("--on SHARDS|FOLDER: which images? Only a run has a dataset of its own")
-    data = who.run_config(runs[0]).data if runs else DataConfig()
+    data = run_config(runs[0]).data if runs else DataConfig()
     pairs = open_pairs(question.on or data.shards, data, split=question.split, scale=scale, limit=question.limit)
     return scale, pairs, who.contenders_of(question.models, scale, question.options)
 
 
 def _folder(question: Question) -> Path:
     """Another question does not overwrite the answer to the plain one."""
-    runs = [s for s in question.models if who.is_run(s)]
+    runs = [s for s in question.models if is_run(s)]
     parts = [question.split if not question.on else f"on-{Path(question.on).name}-{question.split}"]
     parts += [question.options.which] if question.options.which != "chosen" else []
     parts += ["y"] if question.channel == "y" else []
@@ -121,8 +121,8 @@ def _folder(question: Question) -> Path:
 
 def _primary(question: Question) -> str:
     """What the first run's config fixed before it was trained; the default's where there is no run."""
-    runs = [s for s in question.models if who.is_run(s)]
-    return who.run_config(runs[0]).primary if runs else PRIMARY
+    runs = [s for s in question.models if is_run(s)]
+    return run_config(runs[0]).primary if runs else PRIMARY
 
 
 def _protocol(question: Question, pairs: Pairs, scores: Scores, *, border: int) -> str:
@@ -159,7 +159,7 @@ def _write(
     new = foremost(scores)
     asked = [
         *told,
-        *asked_people([Path(s) / IN_RUN for s in question.models if who.is_run(s)] + [HOME], contenders, pairs),
+        *asked_people([Path(s) / IN_RUN for s in question.models if is_run(s)] + [HOME], contenders, pairs),
     ]
     judged = {c.name: identity_of(c.weights) for c in contenders if c.weights}
     text = markdown(scores, title=title, protocol=protocol, asked=asked)
@@ -185,15 +185,15 @@ def _write(
 
 
 def _curves(question: Question) -> dict[str, Path]:
-    runs = [Path(s) for s in question.models if who.is_run(s)]
+    runs = [Path(s) for s in question.models if is_run(s)]
     return {f"Training of {run.name}": run / "curves.png" for run in runs if (run / "curves.png").is_file()}
 
 
 def _unlike(question: Question, pairs: Pairs) -> list[str]:
     """Runs that were trained on an earlier state of the dataset of `pairs`, in words."""
     said: list[str] = []
-    for source in filter(who.is_run, question.models):
-        data = who.run_config(source).data
+    for source in filter(is_run, question.models):
+        data = run_config(source).data
         trained = about_snapshot(Path(weights_of(source, which=question.options.which))).get("fingerprint")
         if isinstance(pairs, ShardPairs) and place_of(data.shards, data) == pairs.place:
             now = pairs.fingerprint
@@ -206,5 +206,5 @@ def _unlike(question: Question, pairs: Pairs) -> list[str]:
 
 
 def _config(question: Question) -> str:
-    runs = [Path(s) for s in question.models if who.is_run(s)]
-    return "\n".join((run / "config.toml").read_text() for run in runs)
+    runs = [Path(s) for s in question.models if is_run(s)]
+    return "\n".join((run / CONFIG).read_text() for run in runs)

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from archsr import checkpoint, config_file
-from archsr.config import TrainConfig
+from archsr import checkpoint
 from archsr.errors import UserError
 from archsr.images import pixels_to_tensor, tensor_to_pixels
 from archsr.models.blend import blended
 from archsr.niqe import imresize
+from archsr.run_folders import is_run, run_config
 from archsr.upscale.upscaler import Upscaler, open_model
 
 Restore = Callable[[Tensor], Tensor]
@@ -67,16 +67,6 @@ def lanczos(scale: int) -> Contender:
         return pixels_to_tensor(np.asarray(large)).to(lq.device)
 
     return Contender("lanczos", "Lanczos", restore, "lanczos")
-
-
-def is_run(source: str) -> bool:
-    """Whether a name is a run folder."""
-    return (Path(source) / "config.toml").is_file()
-
-
-def run_config(source: str) -> TrainConfig:
-    """The resolved config of a run."""
-    return config_file.load(TrainConfig, Path(source) / "config.toml")
 
 
 def scale_of(sources: Sequence[str]) -> int:

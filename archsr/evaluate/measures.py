@@ -3,14 +3,15 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 from urllib.error import URLError
 
 import torch
 from torch import Tensor
 
-from archsr.errors import UserError, near
+from archsr.errors import UserError, first_line, near
+from archsr.evaluate.recent import Recent
 from archsr.images import tensor_to_pixels
 from archsr.metrics import luma, psnr, ssim
 from archsr.niqe import SMALLEST, niqe
@@ -41,29 +42,13 @@ def standard(border: int, *, channel: str = "rgb") -> list[Measure]:
     """
     of = luma if channel == "y" else _same
     suffix = " on Y" if channel == "y" else ""
-    natural = _Niqe(border)
+    natural = Recent(partial(_niqe, border=border))  # a photograph is asked about once for every model
     return [
         Measure("psnr", f"PSNR{suffix}, dB", True, lambda sr, gt, _: float(psnr(of(sr), of(gt), border=border))),
         Measure("ssim", f"SSIM{suffix}", True, lambda sr, gt, _: float(ssim(of(sr), of(gt), border=border))),
         Measure("niqe", "NIQE", False, lambda sr, _, __: natural(sr), needs_gt=False),
         Measure("niqe_distance", "NIQE from the photograph's", False, lambda sr, gt, _: abs(natural(sr) - natural(gt))),
     ]
-
-
-class _Niqe:
-    """Remembers the last few images: a photograph is asked about once for every model."""
-
-    def __init__(self, border: int) -> None:
-        self._border = border
-        self._known: list[tuple[Tensor, float]] = []
-
-    def __call__(self, image: Tensor) -> float:
-        for known, value in self._known:
-            if known is image:
-                return value
-        value = _niqe(image, self._border)
-        self._known = [*self._known[-3:], (image, value)]
-        return value
 
 
 def perceptual() -> list[Measure]:
@@ -83,7 +68,7 @@ def _same(picture: Tensor) -> Tensor:
     return picture
 
 
-def _niqe(sr: Tensor, border: int) -> float:
+def _niqe(sr: Tensor, *, border: int) -> float:
     if min(sr.shape[2:]) - 2 * border < SMALLEST:
         return NAN
     return niqe(tensor_to_pixels(sr), border=border)
@@ -109,7 +94,7 @@ def extra(names: Sequence[str]) -> tuple[list[Measure], dict[str, str]]:
                 warnings.simplefilter("ignore")  # lpips still uses torchvision's old arguments
                 found.append(_lpips() if name == "lpips" else _from_pyiqa(name))
         except Exception as error:  # their downloads and checkpoints fail in many ways; the reason is reported
-            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+            reason = first_line(error, kind=True)
             unreachable = isinstance(error, URLError)
             missing[name] = f"{_no_files()} ({reason})" if unreachable else reason
     return found, missing

@@ -16,6 +16,7 @@ from archsr.config import DataConfig
 from archsr.errors import DataError
 from archsr.images import Pixels, read_photo
 from archsr.niqe import imresize
+from archsr.picture_files import BadImageError, is_picture
 from archsr.remote import Place, Remote, place_of
 from archsr.stream.loader import pairs_at, spread
 
@@ -133,9 +134,9 @@ class FolderPairs:
         """The pairs with these numbers."""
         for number in numbers:
             gt_file, lq_file = self.files[number]
-            gt = read_photo(gt_file).pixels
+            gt = _pixels(gt_file)
             gt = gt[: gt.shape[0] // self.scale * self.scale, : gt.shape[1] // self.scale * self.scale]
-            lq = reduced(gt, self.scale) if lq_file is None else read_photo(lq_file).pixels
+            lq = reduced(gt, self.scale) if lq_file is None else _pixels(lq_file)
             if tuple(n * self.scale for n in lq.shape[:2]) != gt.shape[:2]:
                 raise DataError(
                     f"{lq_file}: {lq.shape[1]} × {lq.shape[0]} pixels, expected {gt.shape[1] // self.scale} × "
@@ -221,8 +222,14 @@ def _without_marks(path: Path) -> str:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    endings = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in endings and not p.name.startswith("."))
+    return sorted(p for p in folder.rglob("*") if is_picture(p) and not p.name.startswith("."))
+
+
+def _pixels(path: Path) -> Pixels:
+    try:
+        return read_photo(path).pixels
+    except BadImageError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def _tensor(pixels: Pixels) -> Tensor:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from archsr.config import TrainConfig
-from archsr.evaluate.contenders import is_run, run_config
 from archsr.evaluate.statistics import pooled
 from archsr.evaluate.suite import Row, Scores
 from archsr.evaluate.summary import figure
 from archsr.evaluate.verdicts import by_scene
 from archsr.evaluate.words import about
+from archsr.run_folders import is_run, run_config
 
 _OWN = {"name", "runs", "seed", "log"}  # what may differ
 

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from archsr.config.prepare import FEWEST_SCENES as FEWEST_SCENES
 from archsr.seeds import seed_of
 
 _RESAMPLES = 10_000
 _EXACT = 12  # scenes up to which all 2ⁿ changes of sign are looked at
-# with five scenes, even five differences of one sign happen by chance once in 2⁴ times: more than 5 %
-FEWEST_SCENES = 6
 POWER = 0.8
 LEVEL = 0.05
 INCONCLUSIVE = "inconclusive"
@@ -29,7 +28,7 @@ class Difference:
     """Mean paired difference over images with a 95 % interval from resampled scenes.
 
     `wins`: the share of images in which the new model is better, `ties` (a number of images) counted half. `low` and
-    `high` are NaN below six scenes, which cannot show a difference at the 5 % level whatever they say. `error`: the
+    `high` are NaN below `FEWEST_SCENES`, which show no difference at the 5 % level whatever they say. `error`: the
     standard error of the mean over scenes, NaN for one scene. `sign_p` and `permutation_p`: two-sided p-values of the
     sign test and of the test by changes of sign, over the means of scenes.
     """
@@ -102,7 +101,7 @@ def intervals(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Ends of the 95 % intervals of means over images, (...), from sums and numbers of images by scene, (..., scenes).
 
-    NaN below six scenes.
+    NaN below `FEWEST_SCENES`.
     """
     scenes = sums.shape[-1]
     if scenes < FEWEST_SCENES:
@@ -142,7 +141,7 @@ def holm_levels(p: NDArray[np.float64], *, level: float = LEVEL) -> NDArray[np.f
 class Pooled:
     """Mean paired difference over seeds and images, a 95 % interval for other scenes and seeds, and what makes it wide.
 
-    `of_seeds`: the mean difference of each seed (or person). `low` and `high` are NaN below six scenes.
+    `of_seeds`: the mean difference of each seed (or person). `low` and `high` are NaN below `FEWEST_SCENES`.
     """
 
     mean: float

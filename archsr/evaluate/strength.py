@@ -6,11 +6,12 @@ from archsr import checkpoint
 from archsr.checkpoint.snapshots import about_snapshot, write_snapshot
 from archsr.config import DataConfig
 from archsr.errors import UserError
-from archsr.evaluate.contenders import Contender, is_run, run_config
+from archsr.evaluate.contenders import Contender
 from archsr.evaluate.judge import BALANCE, Rule, distance_for, figures_of, mean, measures_of
 from archsr.evaluate.pairs import ShardPairs, open_pairs
 from archsr.evaluate.suite import evaluate
 from archsr.models.blend import blended
+from archsr.run_folders import is_run, run_config
 from archsr.upscale.upscaler import Upscaler, open_model
 
 STEPS = tuple(n / 10 for n in range(11))

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from archsr.checkpoint import about_snapshot
-from archsr.evaluate.contenders import Contender, is_run, run_config
+from archsr.evaluate.contenders import Contender
 from archsr.evaluate.pairs import Pairs, ShardPairs
 from archsr.remote import place_of
+from archsr.run_folders import is_run, run_config
 
 EXPLORATORY = (
     "This share of the fine-tuning was not chosen before the images were seen, so its figures are exploratory and have "

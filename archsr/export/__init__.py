@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archsr.atomic import replacing
-from archsr.errors import UserError
+from archsr.errors import UserError, first_line
 from archsr.export.card import write_card
 from archsr.export.graphs import require, write_ncnn, write_onnx, write_torchscript
 from archsr.export.weights import write_pth, write_safetensors
 from archsr.models.base import Generator
+from archsr.run_folders import is_run
 from archsr.upscale.opening import open_model
 
 FORMATS = {"pth": ".pth", "safetensors": ".safetensors", "onnx": ".onnx", "ncnn": ".param", "torchscript": ".pt"}
@@ -50,8 +51,7 @@ def export(source: str, target: Path, *, precision: str = "fp32", strength: floa
     try:
         said, files = _write(net, target, precision)
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{target}: cannot be written: {first}") from None
+        raise UserError(f"{target}: cannot be written: {first_line(error)}") from None
     write_card(source, net, config, files, said=said, strength=strength)
     return Exported(files, said)
 
@@ -75,7 +75,7 @@ def targets_of(source: str, formats: Sequence[str], *, scale: int, precision: st
     Names say fp16 where the tensors are, and only there.
     """
     run = Path(source)
-    folder = run / "export" if (run / "config.toml").is_file() else Path()
+    folder = run / "export" if is_run(run) else Path()
     stem = re.sub(r"[._-]fp(16|32)$", "", run.stem, flags=re.IGNORECASE) or "model"
     narrow = "-fp16" if precision == "fp16" else ""
     return [folder / f"{stem}-x{scale}{narrow}{FORMATS[name]}" for name in formats]

@@ -13,6 +13,7 @@ from archsr.config import ModelConfig
 from archsr.models.base import Generator
 from archsr.models.download import OFFICIAL
 from archsr.models.ncnn import NCNN
+from archsr.run_folders import CONFIG, is_run
 
 _HOW = {
     ".pth": "Real-ESRGAN's own scripts, chaiNNer, ComfyUI and what else reads by spandrel: into their models' folder.",
@@ -60,9 +61,9 @@ def card_of(
         "## Files\n\n" + "\n".join(_line(file) for file in files) + f"\n\nCompared when written: {said}.",
         "## Origin\n\n" + "\n".join(_origin(source, about, strength)),
     ]
-    if (run / "config.toml").is_file():
+    if is_run(run):
         parts += [*_data(run), *_score(run, strength)]
-        parts.append(f"## Config\n\n```toml\n{(run / 'config.toml').read_text().strip()}\n```")
+        parts.append(f"## Config\n\n```toml\n{(run / CONFIG).read_text().strip()}\n```")
     parts.append(f"## Licence\n\n{terms}")
     return "\n\n".join(parts) + "\n"
 

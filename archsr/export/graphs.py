@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archsr.errors import UserError
+from archsr.errors import UserError, first_line
 from archsr.export.check import agreement, picture, probes
 from archsr.models.base import Generator as Network
 from archsr.models.build import official_state
@@ -120,8 +120,9 @@ def _run_onnx(path: Path, pictures: list[Tensor], precision: str) -> list[Tensor
         session = cast(Any, onnxruntime).InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
         return [torch.from_numpy(session.run(None, {"lq": p.to(width).numpy()})[0]) for p in pictures]
     except Exception as error:  # its errors have no common ancestor but this
-        first = str(error).splitlines()[0]
-        raise UserError(f"onnxruntime cannot run the graph that torch drew of this network: {first}") from None
+        raise UserError(
+            f"onnxruntime cannot run the graph that torch drew of this network: {first_line(error)}"
+        ) from None
 
 
 def write_torchscript(net: Network, path: Path, precision: str) -> str:

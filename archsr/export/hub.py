@@ -7,7 +7,7 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError
 from requests.exceptions import RequestException
 
-from archsr.errors import UserError
+from archsr.errors import UserError, first_line
 
 
 def push(files: Sequence[Path], repository: str, *, private: bool = True) -> str:
@@ -24,5 +24,5 @@ def push(files: Sequence[Path], repository: str, *, private: bool = True) -> str
             name = "README.md" if file.suffix == ".md" else file.name
             api.upload_file(path_or_fileobj=file, path_in_repo=name, repo_id=repository)
     except (HfHubHTTPError, RequestException, OSError, ValueError) as error:
-        raise UserError(f"{repository}: the hub did not take it: {str(error).strip().splitlines()[0]}") from None
+        raise UserError(f"{repository}: the hub did not take it: {first_line(error)}") from None
     return page

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from archsr.errors import WeightsError
+from archsr.errors import WeightsError, first_line
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -24,5 +24,6 @@ def read_pickled(path: Path) -> Any:  # noqa: ANN401 - whatever of plain values 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged zip, foreign pickle, refused class: torch raises many kinds
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{path}: not loaded: only plain tensors are accepted from a .pth file ({first})") from None
+        raise WeightsError(
+            f"{path}: not loaded: only plain tensors are accepted from a .pth file ({first_line(error)})"
+        ) from None

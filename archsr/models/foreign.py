@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from torch.nn.modules.dropout import _DropoutNd  # pyright: ignore[reportPrivateUsage]
 
 from archsr.config import SpandrelConfig
-from archsr.errors import UserError
+from archsr.errors import UserError, first_line
 from archsr.models.base import Generator
 from archsr.models.files import read_pickled, read_safetensors
 
@@ -154,8 +154,7 @@ def _described(tensors: Mapping[str, Tensor], where: str) -> Any:  # noqa: ANN40
         some = ", ".join(f"{k} {tuple(v.shape)}" for k, v in list(tensors.items())[:3])
         raise UserError(f"{where}: no network that spandrel knows; its first tensors are {some}") from None
     except Exception as error:  # what each architecture stumbles over in tensors that are not quite its own
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise UserError(f"{where}: spandrel cannot build it ({type(error).__name__}: {first})") from None
+        raise UserError(f"{where}: spandrel cannot build it ({first_line(error, kind=True)})") from None
 
 
 def _file_names(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> FileNames:

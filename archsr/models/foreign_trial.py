@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from archsr.errors import UserError
+from archsr.errors import UserError, first_line
 from archsr.models.adapters import merged_state
 from archsr.models.foreign import Foreign, foreign_of, open_foreign
 from archsr.seeds import generator
@@ -39,17 +39,13 @@ def _idle(file: str, _changed: int, _size: int) -> frozenset[str]:
                 out = net.requires_grad_(True)(x)
                 out.sum().backward()
         except Exception as error:  # an architecture may have a part that works in use only
-            raise UserError(f"{file}: {net.title} cannot be trained: {_first_line(error)}") from None
+            raise UserError(f"{file}: {net.title} cannot be trained: {first_line(error)}") from None
         if out.shape != (1, 3, _SIDE * net.scale, _SIDE * net.scale):
             raise UserError(f"{file}: {net.title} makes {tuple(out.shape)} of {tuple(x.shape)}: not trainable here")
         if not torch.equal(torch.get_rng_state(), before):
             torch.set_rng_state(before)
             raise UserError(f"{file}: {net.title} draws random numbers in training: a run could not be resumed exactly")
         return frozenset(name for name, p in net.named_parameters() if p.grad is None)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _refuse_unless_read_back(net: Foreign, file: str) -> None:

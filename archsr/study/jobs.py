@@ -15,8 +15,10 @@ from archsr.atomic import write_bytes
 from archsr.config import TrainConfig
 from archsr.config.study import Candidate, StudyConfig
 from archsr.errors import UserError
+from archsr.run_folders import folder_of
 from archsr.stopping import EXIT_FILE, REQUEUE, Stopped, interrupted_by_sigterm, tell
 from archsr.training.plan import changed, fitting
+from archsr.training.records import Events, read_lines
 
 _TIMED = 12  # iterations of a run that measures the time of one
 _WARM = 4  # of them not counted
@@ -34,7 +36,7 @@ class Job:
     @property
     def folder(self) -> Path:
         """Its run folder."""
-        return Path(self.config.runs) / self.config.name
+        return folder_of(self.config)
 
     @property
     def place(self) -> str:
@@ -107,7 +109,7 @@ def _seconds(study: StudyConfig, config: TrainConfig, name: str, launch: Sequenc
         job = Job(f"timing-{name}", config.seed, short)
         if not job.done:
             train(job, launch=launch)
-        times = [float(str(e["time"])) for e in events(job.folder, "train")]
+        times = [float(e["time"]) for e in events(job.folder, "train")]
         if len(times) <= _WARM:
             raise UserError(f"{job.folder}: too short to measure an iteration; give the stages more iterations")
         write_bytes(path, json.dumps((times[-1] - times[_WARM - 1]) / (len(times) - _WARM)).encode())
@@ -148,10 +150,6 @@ def _environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in left_out}
 
 
-def events(run: Path, kind: str) -> list[dict[str, object]]:
-    """The lines of a kind in a run's log, the torn last line of a killed run left out."""
-    path = run / "log.jsonl"
-    if not path.exists():
-        return []
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return [e for line in lines if (e := json.loads(line))["event"] == kind]
+def events(run: Path, kind: str) -> Events:
+    """The events of a kind in a run's log, in the order of writing."""
+    return [e for e in read_lines(run) if e["event"] == kind]

@@ -159,7 +159,7 @@ def _outcome(
     config, name = jobs[0].config, jobs[0].candidate
     found = [v for s in study.seeds for v in _finite(gains[name, s, "val"])]
     # of one iteration without validation and saving: the log's own rate counts neither
-    times = [config.training.global_batch / float(str(e["images_per_second"]))
+    times = [config.training.global_batch / float(e["images_per_second"])
              for j in jobs for e in events(j.folder, "train")[_WARM:]]  # fmt: skip
     return Outcome(
         name=name,

@@ -7,6 +7,7 @@ from typing import Any
 
 from archsr import notes
 from archsr.errors import UserError
+from archsr.run_folders import is_run
 from archsr.stopping import Stopped
 from archsr.training.log import RunLog
 from archsr.training.setup import Progress
@@ -31,7 +32,7 @@ class Ending:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if error is None or not self._active or not (self._folder / "config.toml").exists():
+        if error is None or not self._active or not is_run(self._folder):
             return
         with contextlib.suppress(OSError):  # the error itself matters more
             log = RunLog(self._folder, active=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from archsr.config import SCRATCH, DistsLoss, FeaturesLoss, LossConfig, LpipsLoss, PerceptualLoss
-from archsr.errors import UserError, near
+from archsr.errors import UserError, first_line, near
 from archsr.models.build import load_state
 from archsr.models.feature_distance import stage_distances, unit
 from archsr.models.lean import l1
@@ -109,7 +109,7 @@ class Features(FeatureLoss):
             self(picture, picture)
         except Exception as error:  # transformers take one size, some networks none so small
             raise UserError(
-                f"losses.features.network: takes no pictures of data.gt_size = {size} ({_first_line(error)})"
+                f"losses.features.network: takes no pictures of data.gt_size = {size} ({first_line(error, kind=True)})"
             ) from None
 
     def forward(self, sr: Tensor, target: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ def _timm(name: str, state: Mapping[str, Tensor] | None, *, download: bool) -> A
     try:
         net: Any = timm.create_model(name, pretrained=download or state is not None, features_only=True, **overlay)
     except Exception as error:  # no features, no network, another network's file: timm raises many kinds
-        raise UserError(f"{where}: cannot be had ({_first_line(error)})") from None
+        raise UserError(f"{where}: cannot be had ({first_line(error, kind=True)})") from None
     if state is not None:
         _check_taken(net, state, where)
     return net
@@ -145,11 +145,6 @@ def _check_taken(net: nn.Module, state: Mapping[str, Tensor], where: str) -> Non
         found = given.get(name.removeprefix("model.").replace(".", "_"))
         if found is None or found.shape != tensor.shape or not torch.equal(found.to(tensor), tensor):
             raise UserError(f"{where}: the file of losses.features.weights is of another network; it lacks {name}")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}{f': {lines[0]}' if lines else ''}"
 
 
 class Lpips(FeatureLoss):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from archsr.config import DiscriminatorConfig, LayerGroup, Loss, LossConfig, ModelConfig, Recompute, TrainConfig
+from archsr.errors import first_line
 from archsr.models.base import Generator
 from archsr.models.build import build, build_discriminator
 from archsr.models.recompute import recompute_modules
@@ -225,8 +226,7 @@ def _tried_pass(net: Generator, lq: Tensor) -> Pass:
     try:
         return one_pass(lambda: net(lq).float(), [net])
     except Exception as error:  # an architecture may ask for values, which shapes do not have
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        reason = f"{net.title} cannot be run on shapes alone ({type(error).__name__}: {first})"
+        reason = f"{net.title} cannot be run on shapes alone ({first_line(error, kind=True)})"
         raise _UnknownError(reason) from None
 
 

@@ -11,6 +11,7 @@ from archsr import checkpoint, config_file, notes
 from archsr.config import TrainConfig
 from archsr.errors import UserError
 from archsr.lock import holding
+from archsr.run_folders import folder_of
 from archsr.stopping import Wishes
 from archsr.training import layers
 from archsr.training.data import as_before, open_together
@@ -34,7 +35,7 @@ def opened(
 
     Raises `UserError`. How the run ended is recorded, whatever raises inside.
     """
-    folder = Path(config.runs) / config.name
+    folder = folder_of(config)
     wishes.limit = config.training.seconds
     world.together(lambda: check_trackers(config.log.trackers) if world.rank == 0 else None)  # all ranks
     data = open_together(config, world)  # all ranks
@@ -102,8 +103,7 @@ def _trackers(run: Run, progress: Progress) -> Trackers | None:
     """Rank 0's; a run that goes on does so in the same curves."""
     if run.world.rank != 0:
         return None
-    lines = read_lines(run.folder) if (run.folder / "log.jsonl").exists() else []
-    told = max((event["step"] for event in lines), default=-1)
+    told = max((event["step"] for event in read_lines(run.folder)), default=-1)
     return Trackers(Track(run.config, run.folder, progress.ident, progress.step, told))
 
 

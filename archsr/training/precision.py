@@ -12,6 +12,7 @@ from archsr.checkpoint.folder import newest
 from archsr.config import TrainConfig
 from archsr.models.build import build
 from archsr.models.weights import begun
+from archsr.run_folders import folder_of
 from archsr.seeds import generator
 
 Narrow = Literal["bf16", "fp16"]
@@ -26,7 +27,7 @@ def settled(config: TrainConfig, *, resume: bool = False) -> TrainConfig:
     """
     if config.training.precision != "auto":
         return config
-    found = _of_checkpoint(Path(config.runs) / config.name) if resume else ""
+    found = _of_checkpoint(folder_of(config)) if resume else ""
     found = found or (_on_gpu(config) if torch.cuda.is_available() else _on_cpu(config))
     return config.model_copy(update={"training": config.training.model_copy(update={"precision": found})})
 

@@ -12,6 +12,7 @@ from archsr import checkpoint, config_file
 from archsr.config import TrainConfig
 from archsr.degrade.pool import deal
 from archsr.errors import UserError
+from archsr.run_folders import run_config
 from archsr.training.optim import pack, unpack
 from archsr.training.schedule import changed_at, total_of
 from archsr.training.setup import Progress, Run
@@ -90,7 +91,7 @@ def _config_of(saved: checkpoint.Loaded, folder: Path) -> TrainConfig:
     """The resolved config that a checkpoint was made with; earlier versions had it beside the checkpoints only."""
     if (text := saved.state.get("config")) is not None:
         return config_file.check(TrainConfig, tomli.loads(text), where=f"{saved.folder}/state.json")
-    return config_file.load(TrainConfig, folder / "config.toml")
+    return run_config(folder)
 
 
 def check_same_run(config: TrainConfig, folder: Path, saved: checkpoint.Loaded) -> None:

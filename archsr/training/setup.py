@@ -18,6 +18,7 @@ from archsr.models.base import Discriminator, Generator
 from archsr.models.build import build_discriminator
 from archsr.models.recompute import recompute_modules
 from archsr.models.weights import begun, load_weights
+from archsr.run_folders import folder_of
 from archsr.stopping import Wishes
 from archsr.training.data import Data
 from archsr.training.ema import Ema
@@ -194,7 +195,7 @@ def make_run(
         config = fitted(config, parts, raw_g, world, last=last)  # all ranks
     return Run(
         config=config,
-        folder=Path(config.runs) / config.name,
+        folder=folder_of(config),
         data=data,
         accelerator=accelerator,
         world=world,
@@ -210,7 +211,7 @@ def make_run(
         saver=saver_for(config, world, ident=ident),
         watch=Watch(),
         alarm=Alarm(
-            stacks_of(Path(config.runs) / config.name, world.rank),
+            stacks_of(folder_of(config), world.rank),
             seconds=60 * config.training.collective_timeout,
             active=world.size > 1,
         ),
@@ -222,6 +223,4 @@ def saver_for(config: TrainConfig, world: World, *, ident: str) -> checkpoint.Sa
     kept = config.checkpoint
     keep = checkpoint.Keep(newest=kept.keep, best=kept.keep_best, hours=kept.keep_hours)
     mirror = checkpoint.Mirror(kept.mirror, keep=keep) if kept.mirror else None
-    return checkpoint.Saver(
-        Path(config.runs) / config.name, world=world, keep=keep, mirror=mirror, ident=ident
-    )  # all ranks
+    return checkpoint.Saver(folder_of(config), world=world, keep=keep, mirror=mirror, ident=ident)  # all ranks

@@ -16,7 +16,7 @@ from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTrack
 
 from archsr import notes
 from archsr.config import TrainConfig
-from archsr.errors import UserError
+from archsr.errors import UserError, first_line
 from archsr.images import Pixels
 
 LOGIN = 30  # seconds in which a question for the key of an account must be answered
@@ -102,8 +102,7 @@ class Trackers:
             yield
         except Exception as error:  # whatever a service or its package may raise
             if name not in self._told:
-                text = (str(error).splitlines() or [""])[0]
-                notes.warn(f"{self._track.folder}: {name} fails: {type(error).__name__}: {text}; training goes on")
+                notes.warn(f"{self._track.folder}: {name} fails: {first_line(error, kind=True)}; training goes on")
             self._told.add(name)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import psutil
 import torch
 
-from archsr.errors import UserError
+from archsr.errors import UserError, first_line
 from archsr.models.base import Generator
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -28,7 +28,7 @@ def devices_of(wanted: str, *, rank: int = 0, size: int = 1) -> list[torch.devic
     try:
         devices = [torch.device(name) for name in wanted.split(",")]
     except RuntimeError as error:
-        raise UserError(f"--device {wanted}: {str(error).splitlines()[0]}; say all, cpu or cuda:0") from None
+        raise UserError(f"--device {wanted}: {first_line(error)}; say all, cpu or cuda:0") from None
     for device in devices:
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise UserError(f"--device {device}: this machine has {torch.cuda.device_count()} GPUs that torch can use")

@@ -12,15 +12,15 @@ from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
 from archsr import notes
 from archsr.errors import UserError
-from archsr.picture_files import BadImageError, is_litter
+from archsr.picture_files import READ, WRITTEN, BadImageError, is_picture
 from archsr.upscale.left_out import kinds_of
-from archsr.upscale.picture import ENDINGS, READ, Wanted, restore_picture
+from archsr.upscale.picture import Wanted, restore_picture
 from archsr.upscale.source import why_unreadable
 from archsr.upscale.upscaler import Upscaler
 
@@ -35,6 +35,14 @@ class Outcome:
     written: list[Path] = field(default_factory=list[Path])
     skipped: list[Path] = field(default_factory=list[Path])
     failed: list[tuple[Path, str]] = field(default_factory=list[tuple[Path, str]])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """(input, output) pairs, and the files beside the inputs that are passed over, outside the output folder."""
+
+    pairs: list[Pair]
+    left_out: list[Path]
 
 
 # ---------------------------------------------------------------- which
@@ -63,41 +71,47 @@ def staged(sources: Sequence[Path], *, alone: bool = True) -> Generator[list[Pat
         yield [path]
 
 
-def plan_files(sources: Sequence[Path], target: Path, *, ending: str) -> list[Pair]:
-    """(input, output) pairs: one picture to a file or into a folder, many into a folder, a folder's tree to the same.
+def plan_files(sources: Sequence[Path], target: Path, *, ending: str) -> Plan:
+    """One picture to a file or into a folder, many into a folder, a folder's tree to the same. Lists each folder once.
 
     A source may be a pattern (`photos/*.jpg`, `**` for sub-folders), whose ending matches in any case; the tree below
     its fixed part is kept. Outputs keep their names and get `ending`. Raises `UserError` for missing inputs and outputs
     that collide.
     """
-    found = [entry for source in sources for entry in _matching(source, target)]
+    listed = [_listed(source, target) for source in sources]
+    found = [entry for pictures, _ in listed for entry in pictures]
+    rest = [path for _, others in listed for path in others]
     to_file = target.suffix.lower() in READ and not target.is_dir()
-    if len(found) == 1 and found[0][0].is_file() and (to_file or len(found[0][1].parts) == 1):
-        return _refuse_collisions([_one(found[0][0], target, ending)])
+    one = len(found) == 1 and not any(source.is_dir() for source in sources)
+    if one and (to_file or len(found[0][1].parts) == 1):
+        return Plan(_refuse_collisions([_one(found[0][0], target, ending)]), rest)
     if target.is_file() or to_file:
         raise UserError(f"{target}: {'is' if target.is_file() else 'names'} a file; many pictures need a folder")
-    pairs: list[Pair] = []
-    for source, place in found:
-        pairs += [(source, target / place)] if source.is_file() else _tree(source, target)
+    pairs = [(source, target / place) for source, place in found]
     twins = Counter(t.with_suffix("") for _, t in pairs)  # a.jpg and a.png would both become a.png
-    return _refuse_collisions(
+    named = [
         (p, t.with_suffix(ending) if twins[t.with_suffix("")] == 1 else t.with_name(t.name + ending)) for p, t in pairs
-    )
+    ]
+    return Plan(_refuse_collisions(named), rest)
 
 
-def left_out(sources: Sequence[Path], target: Path) -> list[Path]:
-    """The files in folders and patterns that `plan_files` passes over, but for those in the output folder."""
-    found: list[Path] = []
-    for source in sources:
-        if source.is_dir():
-            found += _files(source, target)
-        elif not source.exists() and glob.has_magic(str(source)):
-            found += _globbed(source, target)
-    return [p for p in found if not _is_picture(p)]
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in READ and not is_litter(path.name)
+def _listed(source: Path, target: Path) -> tuple[list[Pair], list[Path]]:
+    """The pictures that a source names, each with its place in the output folder, and the files that are none."""
+    if source.is_dir():
+        if source.resolve() == target.resolve():
+            raise UserError(f"{target}: is the input folder; choose another output")
+        files, root = _files(source, target), source
+    elif source.exists():
+        return [(source, Path(source.name))], []
+    elif glob.has_magic(str(source)):
+        files, root = _globbed(source, target), _fixed(source)
+    else:
+        raise UserError(f"{source}: no such picture or folder")
+    pictures = [(p, p.relative_to(root)) for p in files if is_picture(p)]
+    if not pictures:
+        instead = "".join(f"; {kind}" for kind in kinds_of(files))
+        raise UserError(f"{source}: no pictures found (looked for {', '.join(READ)}){instead}")
+    return pictures, [p for p in files if not is_picture(p)]
 
 
 def _files(folder: Path, target: Path) -> list[Path]:
@@ -124,37 +138,11 @@ def _outside(files: list[Path], target: Path) -> list[Path]:
     return [p for p in files if not p.resolve().is_relative_to(inside)]
 
 
-def _matching(source: Path, target: Path) -> list[Pair]:
-    """Files and folders that a source names, and each one's place in the output folder."""
-    if source.exists():
-        return [(source, Path(source.name))]
-    if not glob.has_magic(str(source)):
-        raise UserError(f"{source}: no such picture or folder")
-    found = _globbed(source, target)
-    pictures = [(p, p.relative_to(_fixed(source))) for p in found if _is_picture(p)]
-    return pictures or _refuse_empty(source, found)
-
-
-def _refuse_empty(source: Path, found: list[Path]) -> NoReturn:
-    instead = "".join(f"; {kind}" for kind in kinds_of(found))
-    raise UserError(f"{source}: no pictures found (looked for {', '.join(READ)}){instead}")
-
-
 def _one(source: Path, target: Path, ending: str) -> Pair:
-    to_file = target.suffix.lower() in ENDINGS and not target.is_dir()
+    to_file = target.suffix.lower() in WRITTEN and not target.is_dir()
     if not to_file and target.suffix.lower() in READ and not target.is_dir():
-        raise UserError(f"{target}: cannot be written as {target.suffix}; choose {', '.join(ENDINGS)}")
+        raise UserError(f"{target}: cannot be written as {target.suffix}; choose {', '.join(WRITTEN)}")
     return source, target if to_file else target / f"{source.stem}{ending}"
-
-
-def _tree(source: Path, target: Path) -> list[Pair]:
-    if source.resolve() == target.resolve():
-        raise UserError(f"{target}: is the input folder; choose another output")
-    found = _files(source, target)
-    inputs = [p for p in found if _is_picture(p)]
-    if not inputs:
-        _refuse_empty(source, found)
-    return [(p, target / p.relative_to(source)) for p in inputs]
 
 
 def _refuse_collisions(pairs: Iterable[Pair]) -> list[Pair]:

@@ -11,6 +11,7 @@ from archsr.models.build import build, infer, load_state
 from archsr.models.foreign import Foreign, open_foreign
 from archsr.models.ncnn import NCNN
 from archsr.models.weights import load_weights, read_state
+from archsr.run_folders import is_run
 
 
 def open_model(source: str, *, strength: float | None = None) -> tuple[Generator, ModelConfig]:
@@ -35,7 +36,7 @@ def open_model(source: str, *, strength: float | None = None) -> tuple[Generator
 
 
 def _weaken(net: Generator, run: str, strength: float) -> None:
-    if not (Path(run) / "config.toml").is_file():
+    if not is_run(run):
         raise UserError(f"{run}: strength {strength:g} is between a run's beginning and its end; give a run folder")
     start, _ = open_model(weights_of(run, which="initial"))
     net.load_state_dict(blended(start.state_dict(), net.state_dict(), strength))

@@ -10,7 +10,6 @@ import numpy as np
 import pyvips
 
 from archsr.atomic import replacing
-from archsr.heic import HEIC_ENDINGS
 from archsr.picture_files import BadImageError
 from archsr.upscale.carried import is_carried
 from archsr.upscale.pipe import Depth, Pipe, StoppedError
@@ -19,8 +18,6 @@ from archsr.upscale.source import MAX_PIXELS, Source, is_colourless, open_source
 from archsr.upscale.tiff_exif import add_exif
 from archsr.upscale.upscaler import Upscaler
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
-READ = (*ENDINGS, ".gif", ".bmp", ".jp2", ".avif", ".ppm", *HEIC_ENDINGS)
 _LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}  # libwebp's and libjpeg's limits, pixels
 _OPTIMISED = 2**25  # pixels
 _NARROW = (".jpg", ".jpeg", ".webp")  # 8 bits

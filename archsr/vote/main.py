@@ -11,6 +11,7 @@ from archsr.evaluate import contenders as who
 from archsr.evaluate.asked import HOME, RESULT, fingerprint_of
 from archsr.evaluate.pairs import Pairs, open_pairs
 from archsr.page import is_loopback, told_to_end
+from archsr.run_folders import is_run
 from archsr.upscale.devices import devices_of
 from archsr.vote import study as st
 from archsr.vote import votes as vt
@@ -76,7 +77,7 @@ def tell(folder: Path) -> None:
 
 
 def _pairs(question: Question) -> Pairs:
-    runs = [source for source in (question.a, question.b) if who.is_run(source)]
+    runs = [source for source in (question.a, question.b) if is_run(source)]
     if not question.on and not runs:
         raise UserError("--on SHARDS|FOLDER: which images? Only a run has a dataset of its own")
     data = who.run_config(runs[0]).data if runs else DataConfig()

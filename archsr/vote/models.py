@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -10,6 +9,7 @@ from archsr.checkpoint import weights_of
 from archsr.errors import UserError
 from archsr.evaluate import contenders as who
 from archsr.evaluate.asked import identity_of
+from archsr.run_folders import check_run, is_run, run_config
 from archsr.upscale.upscaler import Upscaler, open_model
 
 ORIGINAL = "original"
@@ -51,13 +51,12 @@ def scale_of(a: str, b: str) -> int:
 
 def _model(source: str, *, other: str) -> Model:
     if source == ORIGINAL:
-        if not who.is_run(other):
+        if not is_run(other):
             raise UserError(f"original: of which run? {other} is none; name the weights that are meant")
         return _known(ORIGINAL, weights_of(other, which="initial"))
     weights = weights_of(source)  # refuses a folder without any
-    if Path(source).is_dir() and not who.is_run(source):
-        raise UserError(f"{source}: no run folder: it has no config.toml")
-    return _known(who.run_config(source).name if who.is_run(source) else who.short(source), weights)
+    check_run(source)
+    return _known(run_config(source).name if is_run(source) else who.short(source), weights)
 
 
 def _known(name: str, weights: str) -> Model:

@@ -98,3 +98,19 @@ def test_a_limit_takes_of_every_scene():
     assert of_each(scenes, 9) == [0, 2, 5, 8, 9, 10, 11, 12, 13]
     assert of_each(scenes, 99) == list(range(15))
     assert of_each(scenes, 2) == [0, 8]
+
+
+@pytest.mark.parametrize("name", ["a.avif", "a.gif", "a.JP2", "a.ppm"])
+def test_whatever_is_read_elsewhere_is_evaluated_on(tmp_path, name):
+    picture(tmp_path / name, (40, 40))
+    picture(tmp_path / "._b.png", (40, 40))
+    pairs = open_pairs(str(tmp_path), DataConfig(), split="test", scale=4)
+    assert [p.key for p in pairs.read(pairs.numbers())] == [name]
+
+
+def test_a_damaged_picture_is_named(tmp_path):
+    picture(tmp_path / "a.png", (40, 40))
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
+    pairs = open_pairs(str(tmp_path), DataConfig(), split="test", scale=4)
+    with pytest.raises(UserError, match=r"b\.png: "):
+        list(pairs.read(pairs.numbers()))

@@ -68,7 +68,7 @@ FAULTS = [
     ("nothing is mirrored", "stream/reader.py", "flip = hflip and float(torch.rand((), generator=rng)) < 0.5", "flip = False", "stream"),
     ("turning turns gt but not lq", "stream/reader.py", "_taken(small, flip, turns, lq_out)", "_taken(small, flip, 0, lq_out)", "prepare/test_paired.py"),
     ("a damaged checkpoint counts as newest", "checkpoint/folder.py", "if (problem := verified.problem_with(there[step][0]))", "if (problem := \"\")", "test_mixed_checkpoints.py"),
-    ("a user's copy is a checkpoint", "checkpoint/folder.py", "_STEP.fullmatch(name)\n    return int(found[1]) if found and name == name_of(int(found[1])) else None", "_STEP.match(name)\n    return int(found[1]) if found else None", "test_mixed_checkpoints.py"),
+    ("a user's copy is a checkpoint", "run_folders.py", "_STEP.fullmatch(name)\n    return int(found[1]) if found and name == name_of(int(found[1])) else None", "_STEP.match(name)\n    return int(found[1]) if found else None", "test_mixed_checkpoints.py"),
     ("a window is one shard short", "stream/plan.py", "range(0, len(order), plan.window)", "range(0, len(order) - 1, plan.window)", "stream"),
     ("mirroring turns gt but not lq", "stream/reader.py", "_taken(small, flip, turns, lq_out)", "_taken(small, False, turns, lq_out)", "prepare/test_paired.py"),
     ("a damaged sample is not noticed", "stream/reader.py", "if not agrees(data, place.digest):", "if False:", "stream"),

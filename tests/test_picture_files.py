@@ -1,0 +1,25 @@
+"""Which files are taken for pictures."""
+
+from pathlib import Path
+
+import pytest
+
+from archsr.images import FORMATS
+from archsr.picture_files import HEIC_ENDINGS, READ, is_picture
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a b.Heic", ".a.png", "a.b.tif"])
+def test_a_picture_by_its_name(name):
+    assert is_picture(Path("folder.txt") / name)
+
+
+@pytest.mark.parametrize("name", ["a", "jpg", "a.jpg.txt", "a.svg", "._a.jpg", "Thumbs.db"])
+def test_no_picture_by_its_name(name):
+    assert not is_picture(Path("folder.jpg") / name)
+
+
+def test_every_ending_is_of_a_format_that_is_opened():
+    from PIL import Image
+
+    known = Image.registered_extensions()
+    assert {known[e] for e in set(READ) - set(HEIC_ENDINGS)} <= set(FORMATS)
