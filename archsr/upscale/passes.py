@@ -11,7 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from archsr.models.build import Generator
+from archsr.models.build import Generator, OwnGenerator
 from archsr.models.foreign import Foreign
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.srresnet import SRResNet
@@ -86,11 +86,11 @@ def bytes_per_pixel(net: Generator, dtype: torch.dtype) -> float:
     return max(1.0, _WORKSPACE * (peaks[1] - peaks[0]) / (side**2 - small**2))
 
 
-def _copy_on_meta(net: RRDBNet | SRResNet | SRVGGNetCompact) -> RRDBNet | SRResNet | SRVGGNetCompact:
+def _copy_on_meta(net: OwnGenerator) -> OwnGenerator:
     return copy.deepcopy(net).to("meta").requires_grad_(False).eval()
 
 
-def _peak(net: RRDBNet | SRResNet | SRVGGNetCompact, side: int, dtype: torch.dtype) -> int:
+def _peak(net: OwnGenerator, side: int, dtype: torch.dtype) -> int:
     with Counter() as counter, torch.no_grad():
         x = torch.empty(1, 3, side, 4 * side, dtype=dtype, device="meta")
         forward(net, x)
