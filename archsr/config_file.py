@@ -4,7 +4,6 @@ Every error names the file, the key's path, what was found and what was expected
 """
 
 import json
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from archsr.config.table import tables_in
 from archsr.errors import ConfigError, near
 
 M = TypeVar("M", bound=BaseModel)
@@ -155,7 +155,7 @@ def _paths_in(kind: type[BaseModel], prefix: str = "") -> list[str]:
     found: list[str] = []
     for name, field in kind.model_fields.items():
         found.append(prefix + name)
-        for table in _models_in(field.annotation):
+        for table in tables_in(field.annotation):
             found += _paths_in(table, f"{prefix}{name}.")
     return list(dict.fromkeys(found))
 
@@ -180,7 +180,7 @@ def _owners(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[type[Base
         if owner is not None:
             annotation = owner.model_fields[str(part)].annotation
             owners.append(owner)
-            models = _models_in(annotation)
+            models = tables_in(annotation)
             continue
         tagged = [m for m in models if part in (m.__name__, _tag(m))]
         is_tag = isinstance(part, str) and (bool(tagged) or part in ("str", "int", "float", "bool"))
@@ -192,11 +192,3 @@ def _owners(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[type[Base
 def _tag(model: type[BaseModel]) -> str | None:
     field = model.model_fields.get("arch")
     return typing.get_args(field.annotation)[0] if field else None
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - a type annotation
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, list, dict, typing.Annotated):
-        return [m for a in typing.get_args(annotation) for m in _models_in(a)]
-    return []

@@ -2,7 +2,7 @@
 
 TEMPLATE = """\
 # Made by archsr init for {count} photographs of {scenes} scenes, smaller side about {side} pixels, and {machine}.
-# configs/reference.toml explains every key; archsr plan shows what else would fit.
+# archsr config KEY explains a key; archsr plan shows what else would fit.
 name = "{name}"
 seed = 0
 

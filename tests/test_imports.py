@@ -43,7 +43,7 @@ ALLOWED = {
     "images": {"picture_files", "raw_files", "heic"},
     "metrics": set(),
     "colour": set(),
-    "config_file": set(),
+    "config_file": {"config"},
     "run_folders": {"config", "config_file"},
     "niqe": {"images"},
     "remote": {"config"},

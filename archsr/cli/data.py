@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def add(verbs: "Verbs") -> None:
     """Add all of them."""
     _add_init(verbs)
+    _add_config(verbs)
     _add_prepare(verbs)
     _add_inspect(verbs)
     _add_preview(verbs)
@@ -39,6 +40,43 @@ def _add_init(verbs: "Verbs") -> None:
     p.add_argument("--memory", type=a.size, help="of the GPU, as 16GB (default: what is free on this machine)")
     p.add_argument("--force", action="store_true", help="overwrite the config")
     p.add_argument("--dry-run", action="store_true", help="print it, and write nothing")
+
+
+def _config(args: argparse.Namespace) -> int:
+    from archsr.config import explain, generated
+
+    if args.write:
+        print("\n".join(generated.write()))
+    elif args.reference or args.schema:
+        print(generated.reference(args.reference) if args.reference else generated.schema(args.schema))
+    elif args.preset:
+        print(explain.preset(args.preset))
+    else:
+        print(explain.explain(args.key) if args.key else explain.tables())
+    return 0
+
+
+def _add_config(verbs: "Verbs") -> None:
+    examples = [
+        "archsr config",
+        "archsr config training.clip",
+        "archsr config degrade.first.blur",
+        "archsr config --preset web",
+        "archsr config --schema > archsr.schema.json",
+    ]
+    p = a.verb(verbs, "config", "what can be set: all tables, one table, or one key", examples, _config)
+    p = p.add_mutually_exclusive_group()
+    p.add_argument("key", nargs="?", help="a key or a table, as in --set (default: list the tables)")
+    p.add_argument("--preset", metavar="NAME", help="every value that a preset of [degrade] means")
+    p.add_argument(
+        "--reference", nargs="?", const="train", choices=("train", "prepare"),
+        help="a config with every key of a training (or a preparation) at its default, explained",
+    )  # fmt: skip
+    p.add_argument(
+        "--schema", nargs="?", const="train", choices=("train", "prepare", "study"),
+        help="the JSON schema of a training config (or of a preparation's, a study's), for editors",
+    )  # fmt: skip
+    p.add_argument("--write", action="store_true", help="write reference and schemas among the shipped configs again")
 
 
 def _prepare(args: argparse.Namespace) -> int:

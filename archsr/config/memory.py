@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
+from archsr.config.table import Positive
+
 # what is recomputed in the backward pass as one piece: nothing, each block of the body, each dense block, or so many
 # blocks of the body
 Recompute = Literal["none", "rrdb", "rdb"] | int
@@ -25,5 +27,5 @@ def _micro_batch(value: object) -> object:
     raise ValueError(f'got {value!r}, expected a number above 0 or "auto"')
 
 
-RecomputeKey = Annotated[Recompute, BeforeValidator(_recompute)]
-MicroBatchKey = Annotated[MicroBatch, BeforeValidator(_micro_batch)]
+RecomputeKey = Annotated[Literal["none", "rrdb", "rdb"] | Positive, BeforeValidator(_recompute)]
+MicroBatchKey = Annotated[Positive | Literal["auto"], BeforeValidator(_micro_batch)]

@@ -9,6 +9,16 @@ from archsr.config.table import Positive, Table
 
 SCRATCH = "scratch"
 Beta = Annotated[float, Field(ge=0, lt=1)]
+_JUDGE = "Which discriminator it is; the other keys depend on it."
+_JUDGE_WEIGHTS = 'Where training starts: an official name, a path to a file, or "scratch" for random weights.'
+_ARCH = "Which network it is; the other keys depend on it."
+_SCALE = "How many times longer the sides of an image become."
+_FEATURES = "Channels of its features."
+_BLOCKS = "Blocks of its body."
+_WEIGHTS = (
+    'Where training starts: an official name (`archsr weights` lists them), "ncnn:NAME", a path to a file, or '
+    '"scratch" for random weights.'
+)
 _KEY = "training.gradient_checkpointing"
 _TAIL = ("conv_body", "conv_up*", "conv_hr", "conv_last")
 
@@ -33,14 +43,14 @@ class _Network(Table):
 
 
 class RRDBNetConfig(_Network):
-    """Real-ESRGAN's generator. `weights`: an official name, `ncnn:NAME`, a file, or `scratch`."""
+    """The generator of Real-ESRGAN and ESRGAN."""
 
-    arch: Literal["rrdbnet"] = "rrdbnet"
-    scale: Literal[1, 2, 4] = 4
-    features: Positive = 64
-    blocks: Positive = 23
-    growth: Positive = 32
-    weights: str = "RealESRGAN_x4plus"
+    arch: Literal["rrdbnet"] = Field(default="rrdbnet", description=_ARCH)
+    scale: Literal[1, 2, 4] = Field(default=4, description=_SCALE)
+    features: Positive = Field(default=64, description=_FEATURES)
+    blocks: Positive = Field(default=23, description=_BLOCKS)
+    growth: Positive = Field(default=32, description="Channels that each convolution of a dense block adds.")
+    weights: str = Field(default="RealESRGAN_x4plus", description=_WEIGHTS)
 
     def problem_with(self, pieces: Recompute) -> str | None:
         """Why there are not so many blocks."""
@@ -57,23 +67,23 @@ class RRDBNetConfig(_Network):
 
 
 class SRVGGConfig(_Network):
-    """The compact generator of the realesr-* models. `weights` as for RRDBNet."""
+    """The compact generator of the realesr-* models."""
 
-    arch: Literal["srvgg"]
-    scale: Literal[1, 2, 3, 4] = 4
-    features: Positive = 64
-    convs: Positive = 16
-    weights: str = "realesr-animevideov3"
+    arch: Literal["srvgg"] = Field(description=_ARCH)
+    scale: Literal[1, 2, 3, 4] = Field(default=4, description=_SCALE)
+    features: Positive = Field(default=64, description=_FEATURES)
+    convs: Positive = Field(default=16, description="Convolutions of its body.")
+    weights: str = Field(default="realesr-animevideov3", description=_WEIGHTS)
 
 
 class SRResNetConfig(_Network):
     """The generator of SRGAN as BasicSR has it, without normalisation. No weights are released at a fixed address."""
 
-    arch: Literal["srresnet"]
-    scale: Literal[2, 3, 4] = 4
-    features: Positive = 64
-    blocks: Positive = 16
-    weights: str = SCRATCH
+    arch: Literal["srresnet"] = Field(description=_ARCH)
+    scale: Literal[2, 3, 4] = Field(default=4, description=_SCALE)
+    features: Positive = Field(default=64, description=_FEATURES)
+    blocks: Positive = Field(default=16, description=_BLOCKS)
+    weights: str = Field(default=SCRATCH, description=_WEIGHTS)
 
     def problem_with(self, pieces: Recompute) -> str | None:
         """Why there are not so many blocks, or not such."""
@@ -83,13 +93,16 @@ class SRResNetConfig(_Network):
 
 
 class SpandrelConfig(_Network):
-    """Any network of RGB super-resolution that spandrel tells from the tensors of `file` (`.pth`, `.safetensors`)."""
+    """Any network of RGB super-resolution that spandrel tells from the tensors of a file: SwinIR, DAT, SPAN, ..."""
 
     complete = True
 
-    arch: Literal["spandrel"]
-    scale: Literal[2, 3, 4] = 4
-    file: str
+    arch: Literal["spandrel"] = Field(description=_ARCH)
+    scale: Literal[2, 3, 4] = Field(default=4, description=_SCALE)
+    file: str = Field(
+        description="Path to its weights (.pth or .safetensors), which alone say what network it is.",
+        examples=["x.pth"],
+    )
 
     @property
     def weights(self) -> str:
@@ -120,16 +133,19 @@ ModelConfig = Annotated[RRDBNetConfig | SRVGGConfig | SRResNetConfig | SpandrelC
 
 
 class OptimizerConfig(Table):
-    """Any optimiser name that timm knows; Adam with the reference's betas by default.
+    """The optimiser: by default Adam with the reference's betas."""
 
-    `decay_biases`: whether `weight_decay` is also of biases and other vectors. `args`: its further arguments.
-    """
-
-    name: str = "adam"
-    betas: tuple[Beta, Beta] = (0.9, 0.99)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    decay_biases: bool = True
-    args: dict[str, float | int | bool | str] = Field(default={})
+    name: str = Field(default="adam", description="Any optimiser name that timm knows.")
+    betas: tuple[Beta, Beta] = Field(
+        default=(0.9, 0.99), description="Decay of the averages of the gradient and of its square, from 0 to below 1."
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(default=0.0, description="Weight decay.")
+    decay_biases: bool = Field(
+        default=True, description="false: there is no weight decay for biases and other vectors."
+    )
+    args: dict[str, float | int | bool | str] = Field(
+        default={}, description="Further arguments of the optimiser: { eps = 1e-8 }, { momentum = 0.9 }."
+    )
 
     def __hash__(self) -> int:
         """Of a part of what forecasts are remembered by; a dictionary has none."""
@@ -137,23 +153,32 @@ class OptimizerConfig(Table):
 
 
 class _Judge(Table):
-    """What every discriminator has; used only where `losses.gan.weight` is above 0. `train = false` keeps it as is.
-
-    `warmup`: iterations in which only it learns, which one with random weights needs. `every`: the generator learns in
-    every so-manieth iteration (BasicSR's `net_d_iters`). `pause`: it is not updated in an iteration in which it was
-    right about more than this share of both kinds, real and fake; 1 for never. `optimizer`: its own.
-    """
+    """What every discriminator has; used only where `losses.gan.weight` is above 0."""
 
     recomputes: ClassVar[bool] = False  # whether the network has pieces to recompute
 
-    features: Positive = 64
-    train: bool = True
-    lr_scale: Annotated[float, Field(gt=0)] = 1.0
-    clip: Annotated[float, Field(ge=0)] = 0.0
-    warmup: Annotated[int, Field(ge=0)] = 0
-    every: Positive = 1
-    pause: Annotated[float, Field(gt=0, le=1)] = 1.0
-    optimizer: OptimizerConfig = OptimizerConfig()
+    features: Positive = Field(default=64, description="Channels of its first features.")
+    train: bool = Field(default=True, description="false: it is not trained, and judges as its weights do.")
+    lr_scale: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="Factor of its learning rate upon the stage's."
+    )
+    clip: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="The most that the norm of its gradient may be; 0: no limit."
+    )
+    warmup: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="First iterations in which only it learns: with random weights it needs some."
+    )
+    every: Positive = Field(
+        default=1, description="The generator learns in one of so many iterations (BasicSR's net_d_iters)."
+    )
+    pause: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0,
+        description="It is not updated in an iteration in which it is right about more than this share of real and of "
+        "fake pictures; 1: it always is.",
+    )
+    optimizer: OptimizerConfig = Field(
+        default=OptimizerConfig(), description="The discriminator's own optimiser; keys as of training.optimizer."
+    )
 
     def problem_with_size(self, gt_size: int) -> str | None:  # noqa: ARG002
         """Why it cannot take pictures of `gt_size`, or None."""
@@ -165,16 +190,18 @@ class UNetConfig(_Judge):
 
     recomputes = True
 
-    arch: Literal["unet"] = "unet"
-    weights: str = "RealESRGAN_x4plus_netD"
+    arch: Literal["unet"] = Field(default="unet", description=_JUDGE)
+    weights: str = Field(default="RealESRGAN_x4plus_netD", description=_JUDGE_WEIGHTS)
 
 
 class VGGStyleConfig(_Judge):
-    """The discriminator of SRGAN and ESRGAN: one logit per picture of exactly `input_size` = `data.gt_size` pixels."""
+    """The discriminator of SRGAN and ESRGAN: a logit per picture."""
 
-    arch: Literal["vgg"]
-    input_size: Literal[128, 256] = 128
-    weights: str = SCRATCH
+    arch: Literal["vgg"] = Field(description=_JUDGE)
+    input_size: Literal[128, 256] = Field(
+        default=128, description="Side of the pictures that it takes, in pixels; must be data.gt_size."
+    )
+    weights: str = Field(default=SCRATCH, description=_JUDGE_WEIGHTS)
 
     def problem_with_size(self, gt_size: int) -> str | None:
         """It takes one size only."""
@@ -184,12 +211,12 @@ class VGGStyleConfig(_Judge):
 
 
 class PatchConfig(_Judge):
-    """PatchGAN: a logit per overlapping patch, `layers` strided convolutions deep."""
+    """PatchGAN: a logit per overlapping patch."""
 
-    arch: Literal["patch"]
-    layers: Annotated[int, Field(ge=1, le=5)] = 3
-    norm: Literal["batch", "spectral", "none"] = "spectral"
-    weights: str = SCRATCH
+    arch: Literal["patch"] = Field(description=_JUDGE)
+    layers: Annotated[int, Field(ge=1, le=5)] = Field(default=3, description="Its strided convolutions.")
+    norm: Literal["batch", "spectral", "none"] = Field(default="spectral", description="Its normalisation.")
+    weights: str = Field(default=SCRATCH, description=_JUDGE_WEIGHTS)
 
     def problem_with_size(self, gt_size: int) -> str | None:
         """Every strided layer halves it."""

@@ -12,81 +12,132 @@ FEWEST_SCENES = 6
 
 
 class TagRule(Table):
-    """Photographs whose path matches the glob `match` (case ignored) get `tag`."""
+    """A tag for all photographs whose path fits a pattern."""
 
-    tag: Annotated[str, Field(min_length=1)]
-    match: Annotated[str, Field(min_length=1)]
+    tag: Annotated[str, Field(min_length=1)] = Field(description="Tag that they get.", examples=["interior"])
+    match: Annotated[str, Field(min_length=1)] = Field(
+        description="Glob of the path, upper and lower case alike.", examples=["*interior*"]
+    )
 
 
 class ScenesConfig(Table):
-    """What may not be on two sides of the split: the union of these.
+    """What may not be on two sides of the split: the union of these."""
 
-    `folder`: a sub-folder is one project. `title`: a shared title (`villa-01`, `villa-02`), also across folders where
-    it is specific. `near_duplicates`: the same photograph resized, recompressed, toned, mirrored or cropped.
-    `same_building`: photographs of one building from nearby places, each compared with so many that follow it in its
-    folder (0: none). `neighbours`: photographs that only a camera numbered are one scene in blocks of
-    `neighbours_block` numbers ("number"), or while at most `neighbours_minutes` lie between two ("time", by EXIF).
-    """
-
-    folder: bool = True
-    title: bool = True
-    near_duplicates: bool = True
-    same_building: Annotated[int, Field(ge=0, le=100)] = 8
-    neighbours: Literal["none", "number", "time"] = "none"
-    neighbours_block: Annotated[int, Field(ge=2)] = 10
-    neighbours_minutes: Annotated[float, Field(gt=0)] = 10.0
+    folder: bool = Field(default=True, description="Photographs in one sub-folder.")
+    title: bool = Field(default=True, description="A shared title: villa-rossi-01.jpg, villa-rossi-02.jpg.")
+    near_duplicates: bool = Field(
+        default=True, description="The same photograph resized, recompressed, toned, mirrored or cropped."
+    )
+    same_building: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=8,
+        description="One building from nearby places: each photograph is compared with so many that follow it in its "
+        "folder, where the names do not join them, at most 100; 0: none.",
+    )
+    neighbours: Literal["none", "number", "time"] = Field(
+        default="none",
+        description='Photographs whose names only a camera gave (IMG_2231): "number" joins those of a block of '
+        'numbers, "time" those taken shortly after each other, by EXIF; "none" joins none.',
+    )
+    neighbours_block: Annotated[int, Field(ge=2)] = Field(default=10, description='Numbers of a block, for "number".')
+    neighbours_minutes: Annotated[float, Field(gt=0)] = Field(
+        default=10.0, description='The most minutes between two photographs, for "time".'
+    )
 
 
 class TagsConfig(Table):
-    """Sub-domains. `folders`: so many leading folders of the path are tags; `columns`: of a `datasets` source.
+    """Sub-domains: tags that are stored with every sample and counted in the report."""
 
-    `csv`: a file with the columns `path` (exact, or a glob) and `tag`. `zero_shot`: label to prompts, by CLIP.
-    """
-
-    folders: Count = 0
-    rules: tuple[TagRule, ...] = ()
-    csv: str = ""
-    columns: tuple[str, ...] = ()
-    zero_shot: dict[str, tuple[str, ...]] = Field(default={})
-    clip_model: str = "ViT-B-32"
-    clip_weights: str = "laion2b_s34b_b79k"
+    folders: Count = Field(default=0, description="So many leading folders of the path are tags: interior/villa/1.jpg.")
+    rules: tuple[TagRule, ...] = Field(
+        default=(), description='Tags by patterns of the path: [{ tag = "interior", match = "*interior*" }].'
+    )
+    csv: str = Field(default="", description="A file with the columns path (exact, or a glob) and tag.")
+    columns: tuple[str, ...] = Field(
+        default=(), description='Columns of a datasets source that become tags: ["style"] gives the tags style=...'
+    )
+    zero_shot: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description='Labels and their prompts; the likeliest label by CLIP becomes a tag: { interior = ["a photo of a '
+        'room"] }. A label named drawing leaves the picture out.',
+    )
+    clip_model: str = Field(
+        default="ViT-B-32", description="open_clip's name of the model for zero_shot, which needs the extra zero-shot."
+    )
+    clip_weights: str = Field(
+        default="laion2b_s34b_b79k", description="open_clip's name of its weights, or a path to a file."
+    )
 
 
 class PrepareConfig(Table):
-    """How photographs become shards.
+    """A preparation: how photographs become shards."""
 
-    `crops`: `tiles` of `tile` pixels, or `reference`, Real-ESRGAN's multi-scale copies cut into 400-pixel pieces.
-    `min_detail`: a training tile stays if at least this share of its 16-pixel blocks has structure.
-    `allow` and `deny`: globs of paths that are never, or always, left out as drawings.
-    `lq_folder`: low-quality pictures under the photographs' names, exactly `scale` times smaller: pairs from disk, and
-    nothing is degraded. `val_folders`, `test_folders`: globs of folders; where given, they alone make that side.
-    """
-
-    seed: Count = 0
-    scale: Literal[1, 2, 3, 4] = 4
-    lq_folder: str = ""
-    val: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    test: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    val_folders: tuple[str, ...] = ()
-    test_folders: tuple[str, ...] = ()
-    crops: Literal["tiles", "reference"] = "tiles"
-    tile: Annotated[int, Field(ge=64, multiple_of=4)] = 512
-    min_detail: Unit = 0.05
-    encoding: Literal["lossless", "webp", "png", "jpeg"] = "lossless"
-    min_side: Positive = 288
-    pair_size: Annotated[int, Field(ge=32, multiple_of=4)] = 512
-    pairs_per_photo: Positive = 4
-    drawings: Literal["leave_out", "keep"] = "leave_out"
-    drawing_threshold: Unit = 0.5
-    allow: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
-    bad_files: Literal["skip", "raise"] = "skip"
-    max_bad_share: Unit = 0.5
-    max_pixels: Positive = 150_000_000
-    samples_per_shard: Positive = 512
+    seed: Count = Field(default=0, description="Splits, crops and evaluation pairs derive from it.")
+    scale: Literal[1, 2, 3, 4] = Field(
+        default=4, description="Scale of the fixed evaluation pairs; must be the model's."
+    )
+    lq_folder: str = Field(
+        default="",
+        description="Pairs from disk: folder of low-quality pictures under the photographs' own names, exactly scale "
+        "times smaller. Training then degrades nothing.",
+    )
+    val: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.1, description="Share of scenes for validation, by a hash of the scene's name."
+    )
+    test: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.1, description="Share of scenes for the test, by a hash of the scene's name."
+    )
+    val_folders: tuple[str, ...] = Field(
+        default=(), description='Globs of folders, e.g. ["competition_*"], which alone make the validation split.'
+    )
+    test_folders: tuple[str, ...] = Field(default=(), description="Globs of folders, which alone make the test split.")
+    crops: Literal["tiles", "reference"] = Field(
+        default="tiles",
+        description='"tiles": photographs are cut into tiles; "reference": Real-ESRGAN\'s multi-scale copies in pieces '
+        "of 400 pixels.",
+    )
+    tile: Annotated[int, Field(ge=64, multiple_of=4)] = Field(
+        default=512, description="Side of the training tiles in pixels, a multiple of 4 from 64."
+    )
+    min_detail: Unit = Field(
+        default=0.05,
+        description="Share of a tile's blocks of 16 pixels that must have structure, from 0 to 1; 0 keeps all tiles.",
+    )
+    encoding: Literal["lossless", "webp", "png", "jpeg"] = Field(
+        default="lossless",
+        description='"lossless": the JPEG\'s own blocks, of others WebP; "webp" and "png": both without loss, larger; '
+        '"jpeg": quality 95, a second loss.',
+    )
+    min_side: Positive = Field(default=288, description="Photographs with a smaller side, in pixels, are left out.")
+    pair_size: Annotated[int, Field(ge=32, multiple_of=4)] = Field(
+        default=512, description="Side of the ground truth of evaluation pairs in pixels, a multiple of 4 from 32."
+    )
+    pairs_per_photo: Positive = Field(default=4, description="Evaluation pairs from each photograph.")
+    drawings: Literal["leave_out", "keep"] = Field(
+        default="leave_out", description="What becomes of pictures that are drawings."
+    )
+    drawing_threshold: Unit = Field(
+        default=0.5, description="Score, from 0 to 1, from which a picture counts as a drawing."
+    )
+    allow: tuple[str, ...] = Field(default=(), description="Globs of paths that are no drawings, whatever their score.")
+    deny: tuple[str, ...] = Field(default=(), description="Globs of paths that are left out as drawings.")
+    bad_files: Literal["skip", "raise"] = Field(
+        default="skip",
+        description='"skip": files that cannot be read are left out and listed; "raise": the first one stops the '
+        "preparation.",
+    )
+    max_bad_share: Unit = Field(
+        default=0.5,
+        description="A larger share of unreadable files stops the preparation: it is probably the wrong folder.",
+    )
+    max_pixels: Positive = Field(
+        default=150_000_000, description="Pictures with more pixels are taken for decompression bombs."
+    )
+    samples_per_shard: Positive = Field(default=512, description="Samples of a shard.")
     scenes: ScenesConfig = ScenesConfig()
     tags: TagsConfig = TagsConfig()
-    degrade: DegradeConfig = DegradeConfig()
+    degrade: DegradeConfig = Field(
+        default=DegradeConfig(), description="The degradation of the evaluation pairs; keys as of a training config."
+    )
 
     @property
     def multiple(self) -> int:

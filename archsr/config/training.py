@@ -1,10 +1,10 @@
 """Settings of a training run."""
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from archsr.config.data import DataConfig
 from archsr.config.degrade import DegradeConfig
 from archsr.config.losses import LossConfig
 from archsr.config.memory import MicroBatchKey, RecomputeKey
@@ -16,51 +16,27 @@ from archsr.config.networks import (
     UNetConfig,
 )
 from archsr.config.table import Count, Positive, Table
-
-
-class TagChoice(Table):
-    """Training samples by their tags (patterns with `*` and `?`): any of `only`, none of `without`.
-
-    `balance`: the shares in which tags are seen, `{interior = 1, exterior = 1}`; the rarer are repeated.
-    """
-
-    only: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
-    balance: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
-
-
-class DataConfig(Table):
-    """Where samples come from. `window`: how many shards are mixed at a time; `workers` decode per process.
-
-    `shards` is a folder or a URL; of one at a URL, at most `cache_gb` lie in `cache`, and each transfer is tried again
-    `retries` times. `hflip` mirrors one crop in two; `rot90` turns crops by 0 to 3 quarter turns, which is off because
-    buildings stand upright.
-    """
-
-    shards: str = "shards/photos"
-    cache: str = "shards/.cache"
-    cache_gb: Annotated[float, Field(gt=0)] = 50.0
-    retries: Count = 7
-    tags: TagChoice = TagChoice()
-    gt_size: Annotated[int, Field(ge=32, multiple_of=8)] = 256
-    hflip: bool = True
-    rot90: bool = False
-    window: Positive = 8
-    workers: Count = 4
+from archsr.config.watching import CheckpointConfig, EvaluationConfig, LogConfig, ValidationConfig
 
 
 class LayerGroup(Table):
-    """Layers that share a learning rate, the stage's times `lr_scale`, and a weight decay, else the optimiser's.
+    """Layers that are trained with settings of their own."""
 
-    With `rank` above 0 not the layers themselves are trained but low-rank adapters on their weights, times
-    `alpha` / `rank`; snapshots hold the sum.
-    """
-
-    names: Annotated[tuple[str, ...], Field(min_length=1)]
-    lr_scale: Annotated[float, Field(gt=0)] = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
-    rank: Count = 0
-    alpha: Annotated[float, Field(gt=0)] | None = None
+    names: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="Layers as of training.layers: names, globs, ranges.", examples=[["body.22"]]
+    )
+    lr_scale: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="Factor of their learning rate upon the stage's."
+    )
+    weight_decay: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="Their weight decay. Left out: the optimiser's."
+    )
+    rank: Count = Field(
+        default=0, description="Rank of low-rank adapters that are trained on their weights; 0: the layers themselves."
+    )
+    alpha: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Adapters are taken times alpha / rank. Left out: as much as rank."
+    )
 
     @model_validator(mode="after")
     def _alpha_needs_a_rank(self) -> Self:
@@ -70,24 +46,37 @@ class LayerGroup(Table):
 
 
 class Stage(Table):
-    """A stretch of training on the whole training split or a fixed `subset` of every shard.
+    """A stretch of training. Stages follow each other, with one stream of samples as long as the subset is the same."""
 
-    `lr` is constant, or after `warmup` iterations falls to `lr_end` (`cosine`, `linear`) or by `gamma` at `milestones`
-    (`multistep`), iterations counted within the stage. With `until = "plateau"` the stage ends early once `patience`
-    validations in a row were not better than its best by `min_delta`.
-    """
-
-    iterations: Positive
-    lr: Annotated[float, Field(gt=0)]
-    subset: Annotated[float, Field(gt=0, le=1)] = 1.0
-    schedule: Literal["constant", "cosine", "linear", "multistep"] = "constant"
-    warmup: Count = 0
-    lr_end: Annotated[float, Field(ge=0)] = 0.0
-    milestones: tuple[Positive, ...] = ()
-    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    until: Literal["iterations", "plateau"] = "iterations"
-    patience: Positive = 5
-    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    iterations: Positive = Field(description="Length of the stage.", examples=[10000])
+    lr: Annotated[float, Field(gt=0)] = Field(description="Learning rate.", examples=[1e-4])
+    subset: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Train on the first samples of every shard: this share of it, above 0 to 1."
+    )
+    schedule: Literal["constant", "cosine", "linear", "multistep"] = Field(
+        default="constant",
+        description='Course of lr: "constant"; "cosine" and "linear" fall to lr_end; "multistep" falls by gamma at '
+        "milestones.",
+    )
+    warmup: Count = Field(default=0, description="First iterations of the stage, in which lr rises from 0.")
+    lr_end: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description='Learning rate at the end, with "cosine" and "linear".'
+    )
+    milestones: tuple[Positive, ...] = Field(
+        default=(), description='Iterations within the stage at which lr falls, with "multistep".'
+    )
+    gamma: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.5, description="Factor of lr at each milestone, between 0 and 1."
+    )
+    until: Literal["iterations", "plateau"] = Field(
+        default="iterations",
+        description='"plateau": the stage also ends after `patience` validations in a row that were not better than '
+        'its best (validation.best); "iterations": it does not.',
+    )
+    patience: Positive = Field(default=5, description='Validations that "plateau" waits for a better one.')
+    min_delta: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description='How much better one must be, with "plateau"; in the unit of validation.best.'
+    )
 
     @model_validator(mode="after")
     def _has_a_course(self) -> Self:
@@ -107,10 +96,14 @@ class Stage(Table):
 
 
 class EmaConfig(Table):
-    """Moving average of the trained weights; `warmup` uses min(decay, (1 + n) / (10 + n)) at step n."""
+    """The moving average of the trained weights."""
 
-    decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    warmup: bool = True
+    decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.999, description="Share of the average that is kept in each step, from 0 to below 1."
+    )
+    warmup: bool = Field(
+        default=True, description="true: the decay at step n is at most (1 + n) / (10 + n), so that it begins low."
+    )
 
 
 def seconds_of(text: str) -> float:
@@ -121,31 +114,64 @@ def seconds_of(text: str) -> float:
 
 
 class TrainingConfig(Table):
-    """What is trained and how. One iteration sees `global_batch` samples whatever the number of processes.
+    """What is trained and how. An iteration sees `global_batch` samples, whatever the number of processes."""
 
-    `precision`: "auto" is the 16-bit type that suits the device, and fp32 where none does (training/precision.py).
-    `micro_batch` is the most a process passes through the network at once, "auto" what is found to fit; the rest is
-    accumulated. What is recomputed is not kept for the backward pass; `recompute`: patterns of modules, of any network.
-    An iteration with a loss that is no number is skipped; `max_skipped` of them within 1,000 end the run. `clip`: the
-    most that the norm of the generator's gradient may be, 0 for no limit. `time_limit`: `[D-]H:MM:SS` from the
-    process's start to the last checkpoint's end; empty for none. `collective_timeout`: minutes in which the other
-    processes must join, and then do their part of an iteration.
-    """
-
-    layers: Annotated[tuple[str | LayerGroup, ...], Field(min_length=1)] = ("conv_last",)
-    global_batch: Positive = 12
-    micro_batch: MicroBatchKey = 12
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    gradient_checkpointing: RecomputeKey = "none"
-    recompute: tuple[str, ...] = ()
-    recompute_losses: bool = False
-    recompute_discriminator: bool = False
-    channels_last: bool = True
-    max_skipped: Positive = 10
-    time_limit: Annotated[str, Field(pattern=r"^((\d+-)?\d+:[0-5]\d:[0-5]\d)?$")] = ""
-    collective_timeout: Annotated[float, Field(gt=0)] = 10.0
-    clip: Annotated[float, Field(ge=0)] = 0.0
+    layers: Annotated[tuple[str | LayerGroup, ...], Field(min_length=1)] = Field(
+        default=("conv_last",),
+        description='What is trained: names of layers, globs (conv_up*), ranges (body.20-22), "all", or tables: '
+        '{ names = ["body.22"], lr_scale = 0.1, weight_decay = 0.0 }, or low-rank adapters on layers: '
+        '{ names = ["body.*"], rank = 8, alpha = 8.0 }.',
+    )
+    global_batch: Positive = Field(default=12, description="Samples of an iteration over all processes.")
+    micro_batch: MicroBatchKey = Field(
+        default=12,
+        description="The most samples that a process passes through the network at once; the rest is accumulated. "
+        '"auto": as many as fit, which a trial before the first iteration finds.',
+    )
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = Field(
+        description="The stages of training, one [[training.stages]] each, in their order."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description='Type of numbers; "fp16" on a GPU only. "auto": the 16-bit type that is nearer to fp32 on this '
+        "device, and fp32 on CPUs without instructions for bf16.",
+    )
+    gradient_checkpointing: RecomputeKey = Field(
+        default="none",
+        description='What of the body is recomputed in the backward pass, which saves memory. "rrdb": each block; '
+        '"rdb": each dense block; 4: so many blocks at a time (least memory). Not with srvgg.',
+    )
+    recompute: tuple[str, ...] = Field(
+        default=(),
+        description='Modules of any network that are recomputed, by name: ["layers.*"]. Of nested ones the outermost '
+        "counts.",
+    )
+    recompute_losses: bool = Field(
+        default=False, description="Whether the networks of the losses are recomputed, between their poolings."
+    )
+    recompute_discriminator: bool = Field(
+        default=False, description='Whether the discriminator "unet" is recomputed, step by step.'
+    )
+    channels_last: bool = Field(
+        default=True, description='Whether tensors lie in memory with channels last. Not with "spandrel".'
+    )
+    max_skipped: Positive = Field(
+        default=10,
+        description="An iteration whose loss is NaN or Inf is skipped; so many within 1000 end the run.",
+    )
+    time_limit: Annotated[str, Field(pattern=r"^((\d+-)?\d+:[0-5]\d:[0-5]\d)?$")] = Field(
+        default="",
+        description='The most time from the start of the process to the end of the last checkpoint: "3:50:00", '
+        '"1-12:00:00". Then it exits with code 85, and --resume goes on. Empty: no limit.',
+    )
+    collective_timeout: Annotated[float, Field(gt=0)] = Field(
+        default=10.0,
+        description="Minutes after which a process that does not join the others, or does not do its part of an "
+        "iteration, counts as hung. All end then, their stacks in RUN/stacks-rank0.txt, ...",
+    )
+    clip: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="The most that the norm of the generator's gradient may be; 0: no limit."
+    )
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: EmaConfig = EmaConfig()
 
@@ -155,71 +181,18 @@ class TrainingConfig(Table):
         return seconds_of(self.time_limit) if self.time_limit else None
 
 
-class ValidationConfig(Table):
-    """Validation on the fixed pairs: every `every` iterations (and before the first) on at most `samples` of them.
-
-    `best` chooses the weights: "balance" (the smallest perceptual distance among what keeps PSNR within
-    `fidelity_floor` dB of the start's and is no farther from the photographs' NIQE), or a metric; "auto" is "balance"
-    where a loss looks at features or a discriminator judges, else "psnr". `perceptual`: which distance; "auto" is LPIPS
-    or DISTS where their files are here, else "features". `strength`: whether the run looks, at its end, for the share
-    of its fine-tuning that is best by the same rule.
-    """
-
-    every: Positive = 500
-    samples: Positive = 64
-    best: Literal["auto", "balance", "psnr", "ssim", "features", "lpips", "dists", "niqe_distance"] = "auto"
-    fidelity_floor: Annotated[float, Field(ge=0)] = 0.5
-    perceptual: Literal["auto", "features", "lpips", "dists"] = "auto"
-    strength: bool = True
-    pictures: Count = 4
-
-
-class EvaluationConfig(Table):
-    """`primary`: the metric on which the verdicts of `archsr evaluate` hang, fixed before training.
-
-    "auto" is what chooses the weights (of "balance" the perceptual distance, `validation.perceptual` or "features"):
-    it is what the run aims at, and the test images had no part in the choice.
-    """
-
-    primary: Literal["auto", "psnr", "ssim", "features", "lpips", "dists", "niqe_distance"] = "auto"
-
-
-class CheckpointConfig(Table):
-    """A checkpoint every `every` iterations; the newest `keep` stay.
-
-    Besides them, `keep_best`: the one with the best validation; `keep_hours`: one per so many hours, 0 for none.
-    `mirror`: a second place for them, a folder or an address that fsspec opens (`s3://`, `hf://`, ...).
-    """
-
-    every: Positive = 500
-    keep: Annotated[int, Field(ge=2)] = 2
-    keep_best: bool = False
-    keep_hours: Annotated[float, Field(ge=0)] = 0.0
-    mirror: str = ""
-
-
-class LogConfig(Table):
-    """A line every `every` iterations; `keys` also writes the key of every sample trained on, per rank.
-
-    `trackers` show curves and pictures; `project` is what W&B and trackio file the run under.
-    """
-
-    every: Positive = 50
-    keys: bool = False
-    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
-    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "archsr"
-
-    moved: ClassVar[Mapping[str, str]] = {"tensorboard": 'trackers = ["tensorboard"], or [] for none'}
-
-
 class TrainConfig(Table):
-    """A whole run."""
+    """A training run."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    runs: str = "runs"
-    seed: Count = 0
-    model: ModelConfig = RRDBNetConfig()
-    discriminator: DiscriminatorConfig = UNetConfig()
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
+        description="Name of the run. Its folder is runs/name.", examples=["reference"]
+    )
+    runs: str = Field(default="runs", description="Folder of the run folders.")
+    seed: Count = Field(default=0, description="The order, crops, degradation and initial weights all derive from it.")
+    model: ModelConfig = Field(default=RRDBNetConfig(), description="The generator: which network, and its weights.")
+    discriminator: DiscriminatorConfig = Field(
+        default=UNetConfig(), description="The discriminator, used where losses.gan.weight is above 0."
+    )
     data: DataConfig = DataConfig()
     degrade: DegradeConfig = DegradeConfig()
     losses: Annotated[LossConfig, Field(validate_default=True)] = LossConfig()

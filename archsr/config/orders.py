@@ -1,0 +1,185 @@
+"""Settings of one order of the degradation: blur, resize, noise and JPEG. The numbers are Real-ESRGAN's."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from archsr.config.table import PositiveSpan, Span, SpanFromZero, Table, Unit
+
+
+class Families(Table):
+    """Shares of the blur kernels' families, which add up to 1. `aniso`: wider in one direction than in the other."""
+
+    iso: Unit = Field(default=0.45, description="Share of round Gaussian kernels.")
+    aniso: Unit = Field(default=0.25, description="Share of Gaussian kernels wider in one direction.")
+    generalized_iso: Unit = Field(default=0.12, description="Share of round generalised Gaussian kernels.")
+    generalized_aniso: Unit = Field(
+        default=0.03, description="Share of generalised Gaussian kernels wider in one direction."
+    )
+    plateau_iso: Unit = Field(default=0.12, description="Share of round plateau-shaped kernels.")
+    plateau_aniso: Unit = Field(default=0.03, description="Share of plateau-shaped kernels wider in one direction.")
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Self:
+        total = sum(self.model_dump().values())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the probabilities add up to {total:g}, not 1")
+        return self
+
+
+class Blur(Table):
+    """A random blur."""
+
+    probability: Unit = Field(default=1.0, description="Share of samples to which it is done.")
+    sigma: PositiveSpan = Field(
+        default=PositiveSpan(low=0.2, high=3.0), description="Standard deviation of the kernels, in pixels."
+    )
+    variance: SpanFromZero = Field(
+        default=SpanFromZero(low=0.0, high=0.0),
+        description="Variance (sigma²) of the kernels that are wider in one direction, in square pixels; "
+        "0 to 0: they take sigma.",
+    )
+    taps: Literal[7, 9, 11, 13, 15, 17, 19, 21, 23, 25] = Field(
+        default=21, description="Side of the largest kernel in pixels. Each odd number from 7 on is equally likely."
+    )
+    sinc: Unit = Field(default=0.1, description="Share of sinc kernels; the rest is divided among the families.")
+    families: Families = Families()
+    generalized_beta: PositiveSpan = Field(
+        default=PositiveSpan(low=0.5, high=4.0), description="Exponent of generalised Gaussian kernels."
+    )
+    plateau_beta: PositiveSpan = Field(
+        default=PositiveSpan(low=1.0, high=2.0), description="Exponent of plateau-shaped kernels."
+    )
+
+
+class Resize(Table):
+    """A random resize. The shares of what may happen add up to 1."""
+
+    up: Unit = Field(default=0.2, description="Share of samples that are enlarged.")
+    down: Unit = Field(default=0.7, description="Share of samples that are reduced.")
+    keep: Unit = Field(default=0.1, description="Share of samples that keep their size.")
+    factor: PositiveSpan = Field(
+        default=PositiveSpan(low=0.15, high=1.5), description="Factor of the side, from at most 1 to at least 1."
+    )
+    reciprocal: bool = Field(
+        default=False,
+        description="true: of a reduction 1 / factor is drawn uniformly, so that strong ones are as frequent as weak "
+        "ones; false: factor is.",
+    )
+
+    def shares(self) -> dict[str, float]:
+        """What may happen, and how often."""
+        return {"up": self.up, "down": self.down, "keep": self.keep}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        shares = self.shares()
+        if abs(sum(shares.values()) - 1) > 1e-6:
+            raise ValueError(f"{' + '.join(shares)} is {sum(shares.values()):g}, not 1")
+        if not self.factor.low <= 1 <= self.factor.high:
+            raise ValueError("factor must reach from at most 1 to at least 1")
+        return self
+
+
+class FirstResize(Resize):
+    """The resize of the first order. The shares of what may happen, `decimate` among them, add up to 1."""
+
+    decimate: Unit = Field(
+        default=0.0,
+        description="Share of samples of which every n-th pixel is taken after a blur; n is the scale, or what halving "
+        "left of it.",
+    )
+    decimate_sigma: PositiveSpan = Field(
+        default=PositiveSpan(low=0.1, high=2.4), description="Standard deviation of the blur before, in pixels."
+    )
+
+    def shares(self) -> dict[str, float]:
+        """What may happen, and how often."""
+        return {**super().shares(), "decimate": self.decimate}
+
+
+class Noise(Table):
+    """Random noise, Gaussian or Poisson."""
+
+    probability: Unit = Field(default=1.0, description="Share of samples to which it is done.")
+    gaussian: Unit = Field(default=0.5, description="Share of Gaussian noise; the rest is Poisson.")
+    sigma: SpanFromZero = Field(
+        default=SpanFromZero(low=1.0, high=30.0),
+        description="Standard deviation of Gaussian noise, in levels of 255.",
+    )
+    poisson_scale: SpanFromZero = Field(
+        default=SpanFromZero(low=0.05, high=3.0), description="Strength of Poisson noise, as a factor."
+    )
+    grey: Unit = Field(default=0.4, description="Share of noise that is the same in all channels.")
+    correlated: Unit = Field(
+        default=0.0,
+        description="Share of Gaussian noise with correlated channels, at the highest sigma. With grey at most 1.",
+    )
+
+    @model_validator(mode="after")
+    def _one_kind_each(self) -> Self:
+        if self.grey + self.correlated > 1 + 1e-6:
+            raise ValueError(f"grey + correlated is {self.grey + self.correlated:g}, above 1")
+        return self
+
+
+class Quality(Span):
+    """JPEG compression. Its quality is drawn as a real number from `low` to `high`."""
+
+    probability: Unit = Field(default=1.0, description="Share of samples that are compressed.")
+    low: Annotated[float, Field(ge=1, le=100)] = Field(default=30.0, description="Lowest quality, 1 to 100.")
+    high: Annotated[float, Field(ge=1, le=100)] = Field(default=95.0, description="Highest quality, 1 to 100.")
+
+
+class Degradation(Table):
+    """The first order of the degradation: blur, resize, noise and JPEG."""
+
+    blur: Blur = Blur()
+    resize: FirstResize = FirstResize()
+    noise: Noise = Noise()
+    jpeg: Quality = Quality()
+
+
+class SecondBlur(Blur):
+    """The blur of the second order: weaker, and left out for one sample in five."""
+
+    probability: Unit = 0.8
+    sigma: PositiveSpan = PositiveSpan(low=0.2, high=1.5)
+
+
+class SecondResize(Resize):
+    """The resize of the second order; its factor is on top of the reduction by the model's scale."""
+
+    up: Unit = 0.3
+    down: Unit = 0.4
+    keep: Unit = 0.3
+    factor: PositiveSpan = PositiveSpan(low=0.3, high=1.2)
+
+
+class SecondNoise(Noise):
+    """The noise of the second order: weaker."""
+
+    sigma: SpanFromZero = SpanFromZero(low=1.0, high=25.0)
+    poisson_scale: SpanFromZero = SpanFromZero(low=0.05, high=2.5)
+
+
+class SecondDegradation(Table):
+    """The second order. Its JPEG comes before or after the last resize and sinc filter, one half each."""
+
+    blur: SecondBlur = SecondBlur()
+    resize: SecondResize = SecondResize()
+    noise: SecondNoise = SecondNoise()
+    jpeg: Quality = Quality()
+
+
+class Halving(Table):
+    """The step "halve", first of steps, for models of scale 4: samples are halved and go on as if the scale were 2.
+
+    The lowest reciprocal factor is doubled then, and the highest `decimate_sigma` halved.
+    """
+
+    probability: Unit = Field(default=0.0, description="Share of samples that are halved first.")
+    sigma: Annotated[float, Field(gt=0)] = Field(default=1.0, description="Factor of the sigma of their blurs.")
+    variance: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="Factor of the variance of their blurs, where variances are drawn."
+    )
