@@ -3,11 +3,13 @@
 All work offline on single pictures. They ask different questions and are not meant to be added up.
 """
 
+import torch
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from archsr.colour import local_drift
-from archsr.evaluate.lines import compare_lines
+from archsr.evaluate.lines import beside_lines, compare_lines
 from archsr.evaluate.measures import Measure
 from archsr.evaluate.recent import Recent
 from archsr.metrics import luma
@@ -15,6 +17,10 @@ from archsr.metrics import luma
 FLAT = 4.0  # levels: where the original's fine detail stays below, it is flat
 _WINDOW = 5  # pixels: detail is what differs from the mean of such a square
 _AROUND = 9  # pixels: of an edge so near nothing is called flat
+_SHORTEST = 10.0  # pixels: longer segments are lines, no texture
+_BESIDE = 6  # pixels: so near to them nothing is judged
+_BLURS = (1.0, 2.5)  # sigmas of the copies
+_GRAIN = 0.03  # levels: weaker detail explains nothing
 _SHARE = 0.002  # of a picture that must be flat
 
 
@@ -33,16 +39,35 @@ def architecture() -> list[Measure]:
 
 
 def false_texture(sr: Tensor, gt: Tensor) -> float:
-    """Fine detail of `sr` where `gt` is flat, beyond what `gt` has there, as RMS in levels of 255; 0 is perfect.
+    """Fine detail of `sr` where `gt` is flat and neither has straight lines, beyond what `gt` has there, as RMS in
+    levels of 255; 0 is perfect.
 
-    Both (1, 3, h, w) in [0, 1]. Only added texture counts: below zero it is 0. NaN where almost nothing is flat.
+    Both (1, 3, h, w) in [0, 1]. Only added texture counts: below zero it is 0. What `gt` has is taken as blurred or as
+    sharpened as `sr` is, where that is more: the sum of it and two blurred copies that is nearest to `sr`. NaN where
+    almost nothing is flat.
     """
     result, original = (_detail(p) for p in (sr, gt))
     flat = F.max_pool2d(original.abs(), _AROUND, stride=1, padding=_AROUND // 2) < FLAT
+    lines = [beside_lines(p, shortest=_SHORTEST, within=_BESIDE) for p in (sr, gt)]
+    flat &= ~torch.from_numpy(lines[0] | lines[1])
     if flat.double().mean() < _SHARE:
         return float("nan")
-    now, before = (float(d[flat].square().mean().sqrt()) for d in (result, original))
-    return max(0.0, now - before)
+    copies = [original[flat], *(_detail(_blurred(gt, sigma))[flat] for sigma in _BLURS)]
+    now, before = (float(d.square().mean().sqrt()) for d in (result[flat], copies[0]))
+    filtered = float(_nearest_sum(copies, result[flat]).square().mean().sqrt())
+    return max(0.0, now - max(before, filtered))
+
+
+def _blurred(picture: Tensor, sigma: float) -> Tensor:
+    """By a Gaussian, edges reflected."""
+    return torch.from_numpy(gaussian_filter(picture.double().cpu().numpy(), (0, 0, sigma, sigma), truncate=4))
+
+
+def _nearest_sum(copies: list[Tensor], wanted: Tensor) -> Tensor:
+    """The weighted sum of `copies`, each (n,), that is nearest to `wanted`."""
+    table = torch.stack(copies, 1)
+    alike = table.T @ table + _GRAIN**2 * len(table) * torch.eye(len(copies), dtype=table.dtype)
+    return table @ torch.linalg.solve(alike, table.T @ wanted)
 
 
 def _detail(picture: Tensor) -> Tensor:

@@ -1,7 +1,10 @@
 """Whether straight lines of a building are still there, straight and in their places, and none were added.
 
-Segments are found in the luma of both pictures by LSD (von Gioi et al. 2012, OpenCV's). A segment of the original is
-looked for point by point, so that one that is found in two pieces is not lost.
+Segments are found in the luma of both pictures by LSD (von Gioi et al. 2012, OpenCV's). What it finds depends on
+contrast, so it only proposes. Whether a line is there is asked point by point at a scale at which blur and sharpening
+hardly differ: both pictures are low-passed, and the other one must have a peak of the gradient in that place and that
+direction, a third as strong as the picture's own or stronger. Points whose own peak a blur of 2 px would take are left
+out: a stronger neighbour swallows them, and nobody could say whether they are lost or only blurred.
 """
 
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d, map_coordinates
 from torch import Tensor
 
 from archsr.evaluate.bend import bend_of
@@ -18,22 +22,28 @@ from archsr.metrics import luma
 Array = NDArray[np.float64]
 
 LONGEST_IGNORED = 20.0  # pixels: shorter segments are texture
-NEAR = 2.0  # pixels beside a line within which a point of another is the same
-TURNED = np.radians(8.0)  # and how much it may be turned
+SIGMAS = (2.0, 8.0**0.5)  # pixels, of the low-pass, and of that after a blur of 2 px
+NEAR = 2.0  # pixels beside a line within which a peak of the other picture is the same line
+TURNED = np.tan(np.radians(10.0))  # and how much it may be turned
+WEAKEST = 0.33  # share of the picture's own peak
 SMALLEST = 64  # side of a picture
+_OWN_NEAR, _OWN_TURNED = 1.5, np.tan(np.radians(6.0))  # what a picture's own peak must keep: narrower, for hysteresis
+_GRAIN = 0.2  # levels per pixel: weaker peaks are noise
+_EVERY = 2  # pixels between points
+_STEP = 0.5  # pixels between places across a line
 
 
 @dataclass(frozen=True)
 class Lines:
-    """`kept`: share of the original's length of lines that is found; `invented`: share of the result's that the
-    original has not; `bend`: how far lines wave, in pixels (`bend.bend_of`); `short`: pixels by which the ends of lines
-    fall short, on average. NaN where the original has no lines; `bend` also where too few can be followed.
+    """`kept`: share of the original's length of lines that is found; `invented`: the length of the result's lines that
+    the original has not, as a share of it and the original's together; `bend`: how far lines wave, in pixels
+    (`bend.bend_of`). Points without a lasting peak of their own (in dense patterns) count nowhere.
+    NaN where the original has no lines; `bend` also where too few can be followed.
     """
 
     kept: float
     invented: float
     bend: float
-    short: float
 
     @property
     def fidelity(self) -> float:
@@ -49,18 +59,26 @@ class Lines:
 
 def compare_lines(sr: Tensor, gt: Tensor) -> Lines:
     """Lines of two pictures (1, 3, h, w) in [0, 1]; nothing but NaN below 64 pixels or without lines in `gt`."""
-    nothing = Lines(*[float("nan")] * 4)
+    nothing = Lines(*[float("nan")] * 3)
     if min(gt.shape[2:]) < SMALLEST:
         return nothing
     result, original = (_luma(p) for p in (sr, gt))
     theirs, ours = segments(original), segments(result)
-    if len(theirs) == 0:
+    now, before = ([_gradient(p, sigma) for sigma in SIGMAS] for p in (result, original))
+    length, lost = _missing(theirs, before, now[0])
+    if length == 0:
         return nothing
-    kept, short = _found(theirs, ours, segments(result, shortest=LONGEST_IGNORED / 2))
-    invented = 0.0
-    if len(ours):
-        invented = 1 - _found(ours, theirs, segments(original, shortest=LONGEST_IGNORED / 2))[0]
-    return Lines(kept, invented, bend_of(theirs, result, original), short)
+    invented = _missing(ours, now, before[0])[1]
+    return Lines(1 - lost / length, invented / (invented + length), bend_of(theirs, result, original))
+
+
+def beside_lines(picture: Tensor, *, shortest: float, within: int) -> NDArray[np.bool_]:
+    """(h, w): which pixels of (1, 3, h, w) in [0, 1] lie so near to a straight segment."""
+    levels = _luma(picture)
+    mask = np.zeros(levels.shape, dtype=np.uint8)
+    for x, y, to_x, to_y in np.round(segments(levels, shortest=shortest)).astype(int).tolist():
+        cv2.line(mask, (x, y), (to_x, to_y), (1,), 2 * within + 1)
+    return mask > 0
 
 
 def segments(picture: Array, *, shortest: float = LONGEST_IGNORED) -> Array:
@@ -77,40 +95,41 @@ def _luma(picture: Tensor) -> Array:
     return np.asarray((y * 255 - 16) * 255 / 219, dtype=np.float64)
 
 
-def _found(wanted: Array, whole: Array, pieces: Array) -> tuple[float, float]:
-    """Share of the length of `wanted` that lies on `whole` or `pieces`, and how far found stretches fall short."""
-    there = np.concatenate([whole, pieces])
-    length = hit = short = 0.0
-    low, high = (f(there[:, :2], there[:, 2:]) for f in (np.minimum, np.maximum))
-    for line in wanted:
-        points = _points(line)
-        around = np.all((high >= points.min(0) - NEAR - 1) & (low <= points.max(0) + NEAR + 1), axis=1)
-        mask = _on(points, line, there[around])
-        length += len(points)
-        hit += float(mask.sum())
-        places = np.flatnonzero(mask)
-        short += float(len(points) if len(places) == 0 else places[0] + len(points) - 1 - places[-1]) / 2
-    return hit / length, short / len(wanted)
+def _gradient(picture: Array, sigma: float) -> Array:
+    """(2, h, w): by x and by y, of the low-passed picture, in levels per pixel."""
+    across = (gaussian_filter1d(picture, sigma, axis=axis, truncate=3) for axis in (0, 1))
+    return np.stack([gaussian_filter1d(p, sigma, axis=1 - n, order=1, truncate=3) for n, p in enumerate(across)])
 
 
-def _points(line: Array) -> Array:
-    """(n, 2): points of a segment, a pixel apart."""
-    count = int(np.hypot(line[2] - line[0], line[3] - line[1])) + 1
-    share = np.linspace(0, 1, count)[:, None]
-    return line[None, :2] * (1 - share) + line[None, 2:] * share
+def _missing(lines: Array, own: list[Array], other: Array) -> tuple[int, int]:
+    """Of the points of a picture's lines, how many have a peak of their own gradient at both scales, and how many of
+    these have none of the other's at the finer one.
+    """
+    points, normals = _points(lines)
+    mine, blurred = (_peaks(g, points, normals, near=_OWN_NEAR, turned=_OWN_TURNED) for g in own)
+    seen = (mine > _GRAIN) & (blurred > WEAKEST * mine)
+    there = _peaks(other, points[seen], normals[seen], near=NEAR, turned=TURNED)
+    return int(seen.sum()), int((there < WEAKEST * mine[seen]).sum())
 
 
-def _on(points: Array, line: Array, others: Array) -> NDArray[np.bool_]:
-    """Which points lie on a segment of `others` that runs the same way."""
-    starts, along = others[:, :2], others[:, 2:] - others[:, :2]
-    lengths = np.hypot(along[:, 0], along[:, 1])
-    direction = (line[2:] - line[:2]) / np.hypot(*(line[2:] - line[:2]))
-    parallel = np.abs(along @ direction) >= np.cos(TURNED) * lengths
-    starts, along, lengths = starts[parallel], along[parallel], lengths[parallel]
-    if len(starts) == 0:
-        return np.zeros(len(points), dtype=np.bool_)
-    unit = along / lengths[:, None]
-    gap = points[:, None, :] - starts[None]  # (points, others, 2)
-    far = np.einsum("pod,od->po", gap, unit)
-    beside = np.abs(gap[..., 0] * unit[:, 1] - gap[..., 1] * unit[:, 0])
-    return np.any((beside <= NEAR) & (far >= -1) & (far <= lengths + 1), axis=1)
+def _points(lines: Array) -> tuple[Array, Array]:
+    """(n, 2): points of segments, and (n, 2): the normal of each."""
+    points, normals = [np.zeros((0, 2))], [np.zeros((0, 2))]
+    for line in lines:
+        length = float(np.hypot(*(line[2:] - line[:2])))
+        count, along = int(length // _EVERY), (line[2:] - line[:2]) / length
+        points.append(line[:2] + ((np.arange(count) + 0.5) * length / count)[:, None] * along)
+        normals.append(np.tile([-along[1], along[0]], (count, 1)))
+    return np.concatenate(points), np.concatenate(normals)
+
+
+def _peaks(gradient: Array, points: Array, normals: Array, *, near: float, turned: float) -> Array:
+    """(n,): the highest peak of the gradient across a line, so near and so little turned; 0 where there is none."""
+    places = np.arange(-near - _STEP, near + 1.5 * _STEP, _STEP)
+    at = points[:, None] + places[:, None] * normals[:, None]  # (points, places, 2)
+    x, y = (map_coordinates(g, [at[..., 1], at[..., 0]], order=1, mode="nearest") for g in gradient)
+    across = np.abs(x * normals[:, :1] + y * normals[:, 1:])
+    along = np.abs(y * normals[:, :1] - x * normals[:, 1:])[:, 1:-1]
+    inner = across[:, 1:-1]
+    peak = (inner >= across[:, :-2]) & (inner >= across[:, 2:]) & (along <= turned * inner)
+    return np.asarray(np.where(peak, inner, 0.0).max(1))

@@ -62,12 +62,12 @@ _ABOUT = {
         "of straight edges: the harmonic mean of those kept and those not invented, less where they wave"
     ),
     "lines_kept": About(
-        "the share of the photograph's straight edges that the result has, too",
+        "the share of the photograph's straight edges that the result has, too, however sharp",
         3, "keeps more straight lines", "loses straight lines",
         ("keeps more lines", "keeps fewer lines"),
     ),
     "lines_invented": About(
-        "the share of the result's straight edges that the photograph does not have",
+        "the straight edges that only the result has, as a share of them and the photograph's together",
         3, "invents fewer lines", "invents more lines",
         ("invents fewer lines", "invents more lines"),
     ),
@@ -84,7 +84,7 @@ _ABOUT = {
         ("truer in colour", "less true in colour"),
     ),
     "false_texture": About(
-        "texture where the photograph is flat, in levels of 255",
+        "texture where the photograph is flat, away from straight lines, in levels of 255",
         2, "is cleaner on flat areas", "is rougher on flat areas",
         ("cleaner on flat areas", "rougher on flat areas"),
     ),
