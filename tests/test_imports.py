@@ -55,7 +55,7 @@ ALLOWED = {
     "checkpoint": {"config", "models"},
     "upscale": {"config", "images", "models", "checkpoint", "picture_files", "raw_files", "tiff_tags", "heic"},
     "evaluate": {"config", "config_file", "seeds", "images", "metrics", "niqe", "manifest", "models", "stream",
-                 "checkpoint", "upscale", "remote", "world", "colour", "degrade"},
+                 "checkpoint", "upscale", "remote", "world", "colour", "degrade", "picture_files"},
     "app": {"config", "images", "picture_files", "heic", "models", "checkpoint", "upscale", "degrade", "seeds",
             "metrics", "runs", "evaluate", "page"},
     "vote": {"config", "seeds", "images", "checkpoint", "upscale", "evaluate", "page"},

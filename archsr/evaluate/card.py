@@ -65,9 +65,7 @@ def evaluate_models(question: Question, *, out: Path | None = None, world: World
     """
     world = world or World()
     scale, pairs, contenders = world.together(lambda: _opened(question))  # all ranks
-    baseline = question.baseline or who.default_baseline(contenders)
-    if baseline not in (names := [c.name for c in contenders]):
-        raise UserError(f"--baseline {baseline}: no such model; there are {', '.join(names)}")
+    baseline = who.baseline_of(contenders, question.baseline)
     border = scale if question.border is None else question.border
     check_names(question.metrics)
     found, missing = extra(question.metrics)
@@ -93,10 +91,7 @@ def evaluate_models(question: Question, *, out: Path | None = None, world: World
 
 
 def _opened(question: Question) -> tuple[int, Pairs, list[who.Contender]]:
-    for source in question.models:
-        weights_of(source)  # refuses a folder without any
-        if Path(source).is_dir() and not who.is_run(source):
-            raise UserError(f"{source}: no run folder: it has no config.toml")
+    who.check_sources(question.models)
     runs = [s for s in question.models if who.is_run(s)]
     scale = who.scale_of(question.models)
     if not question.on and not runs:
