@@ -79,7 +79,7 @@ def _vote(args: argparse.Namespace) -> int:
         return 0
     if args.b is None:
         raise UserError("archsr vote takes two models, or --result FOLDER (archsr vote --help)")
-    question = Question(args.a, args.b, args.on, args.split, args.limit, args.crop, args.device)
+    question = Question(args.a, args.b, args.on, args.split, args.limit, args.crop, args.device, args.photos)
     ask(question, out=args.out, host=args.host, port=args.port)
     return 0
 
@@ -88,6 +88,7 @@ def _add_vote(verbs: "Verbs") -> None:
     examples = [
         "archsr vote original runs/tail --on shards/photos",
         "archsr vote runs/tail runs/full --on photos --limit 40 --out runs/full/votes",
+        "archsr vote original runs/tail --photos client_photos",
         "archsr vote --result vote/original-tail",
     ]
     p = a.verb(verbs, "vote", "a page on which people say which of two models they prefer", examples, _vote)
@@ -96,6 +97,7 @@ def _add_vote(verbs: "Verbs") -> None:
     p.add_argument("b", nargs="?", metavar="B", help="likewise")
     p.add_argument("--on", metavar="SHARDS|FOLDER", default="",
                    help="images, as of archsr evaluate (default: the first run's dataset)")  # fmt: skip
+    p.add_argument("--photos", metavar="FOLDER", default="", help="small photographs as they are, without ground truth")
     p.add_argument("--split", choices=("val", "test"), default="test", help="of a dataset (default: test)")
     p.add_argument("--limit", type=a.positive, help="at most this many images, of every scene")
     p.add_argument("--crop", type=a.positive, default=512, help="the middle of an image, pixels a side (512)")

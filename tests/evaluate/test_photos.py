@@ -25,6 +25,8 @@ from archsr.evaluate.photos import Photo, open_photos
 from archsr.evaluate.suite import Scores
 from archsr.images import pixels_to_tensor, read_photo, tensor_to_pixels, to_uint8
 from archsr.models.build import build
+from archsr.vote.booth import Booth
+from archsr.vote.main import Question, prepared, tell
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +241,23 @@ def test_what_was_measured_is_not_measured_again(town, networks, tmp_path, monke
     assert counted == []
     evaluate_photos(PhotoQuestion((networks[0], "lanczos"), str(town), limit=2), out=tmp_path / "card")
     assert len(counted) == 2, "other models are another question"
+
+
+def test_people_are_asked_about_these_photographs_and_the_card_repeats_it(town, networks, tmp_path, monkeypatch):
+    """Voters see both results and the input; there is no photograph to look at."""
+    folder, study = prepared(Question(*networks, photos=str(town), crop=128, device="cpu"), tmp_path / "votes" / "a")
+    assert len(study.images) == len(list((folder / "images").iterdir())) / 3 == 7
+    booth = Booth(folder, study)
+    state = booth.state({"voter": "x"})
+    assert set(state["next"]) == {"image", "left", "right", "input"}
+    with Image.open(folder / state["next"]["left"].lstrip("/")) as left:
+        assert left.size == (128, 128)
+    while state["next"]:
+        state = booth.vote({"voter": "x", "image": state["next"]["image"], "choice": "left", "seconds": 1})
+    tell(folder)
+    monkeypatch.setattr("archsr.evaluate.photo_card.HOME", tmp_path / "votes")
+    card = evaluate_photos(PhotoQuestion(networks, str(town)), out=tmp_path / "card").folder
+    assert "Asked people: new got" in (card / "report.html").read_text()
 
 
 def test_the_crops_shown_are_those_that_differ_most(town, networks):
