@@ -172,6 +172,17 @@ def _to_srgb(image: Image.Image) -> tuple[Image.Image, str | None]:
     return (converted or base).convert("RGB"), f"ICC {name}"
 
 
+def sharpness(image: Image.Image, *, side: int = 256) -> float:
+    """Mean absolute Laplacian of luma over the middle `side`² pixels, 0-255 units: 1 is blurred, 10 and more crisp."""
+    left, top = ((whole - min(whole, side)) // 2 for whole in image.size)
+    middle = image.crop((left, top, left + min(image.width, side), top + min(image.height, side))).convert("L")
+    luma = np.asarray(middle).astype(np.int16)
+    if min(luma.shape) < 3:
+        return 0.0
+    core = luma[1:-1, 1:-1]
+    return float(np.abs(4 * core - luma[:-2, 1:-1] - luma[2:, 1:-1] - luma[1:-1, :-2] - luma[1:-1, 2:]).mean())
+
+
 def encode_webp(pixels: Pixels) -> bytes:
     """Lossless WebP, fastest method: 0.79 of PNG's size and 1.5 times its decoding speed on 512² photographs."""
     buffer = io.BytesIO()

@@ -15,13 +15,15 @@ from archsr.api.settings import load_config
 from archsr.api.tables import Table, as_html, image_html, table_of
 from archsr.checkpoint import strength_of
 from archsr.config import TrainConfig
+from archsr.errors import UserError
 from archsr.evaluate.card import Question, evaluate_models
 from archsr.evaluate.contenders import Options
 from archsr.evaluate.measures import NO_REFERENCE
+from archsr.evaluate.photo_card import CROP, PhotoQuestion, evaluate_photos
 from archsr.evaluate.suite import Scores
-from archsr.evaluate.summary import figure, in_words, mean, rivals
+from archsr.evaluate.summary import everyone, figure, in_words, mean, rivals
 from archsr.evaluate.verdicts import findings
-from archsr.evaluate.words import GROUND_TRUTH, about
+from archsr.evaluate.words import about
 from archsr.export import Exported
 from archsr.export import export as export_model
 from archsr.run_folders import folder_of
@@ -124,8 +126,8 @@ class Evaluation:
 
     @property
     def table(self) -> Table:
-        """The mean of each metric: a row for each model, and one for the photographs themselves."""
-        models = [*self.scores.contenders, ("gt", GROUND_TRUTH)]
+        """The mean of each metric: a row for each model, and one for the photographs themselves if they are there."""
+        models = everyone(self.scores).items()
         rows = [{"model": title, **{m.name: mean(self.scores, name, m.name) for m in self.scores.measures}}
                 for name, title in models]  # fmt: skip
         return table_of(rows, index="model")
@@ -164,6 +166,8 @@ def evaluate(
     models: "str | os.PathLike[str] | Model | Trained | Sequence[str | os.PathLike[str] | Model | Trained]",
     *,
     on: str | os.PathLike[str] = "",
+    photos: str | os.PathLike[str] = "",
+    crop: int | None = None,
     split: str = "test",
     limit: int | None = None,
     metrics: Sequence[str] = (),
@@ -179,15 +183,31 @@ def evaluate(
     """Models on the same fixed images, as by `archsr evaluate`, which explains the rest of the settings.
 
     `models`: run folders, weights files, official names, "lanczos", or what `load_model` and `train` gave. `on`: a
-    dataset, a benchmark's folder, or a folder of photographs (the first run's dataset). `metrics`: pyiqa's, besides
+    dataset, a benchmark's folder, or a folder of photographs (the first run's dataset). `photos`: instead, a folder of
+    small photographs without ground truth, of each of which the middle `crop` pixels are measured (512; 0: the whole);
+    there are no verdicts then. `metrics`: pyiqa's, besides
     ours, or "all"; `offline` does without LPIPS and DISTS, which need downloads. Raises `DataError`, `WeightsError`,
     `UserError`.
     """
     several = [models] if isinstance(models, str | os.PathLike | Model | Trained) else models
-    usual = ["ms_ssim"] if offline else ["ms_ssim", "lpips", "dists"]
+    named = tuple(_source(model) for model in several)
     more = [m for name in metrics for m in (NO_REFERENCE if name == "all" else (name,))]
+    target = None if out is None else Path(out)
+    if photos:
+        if on or y_channel or split != "test":
+            raise UserError(
+                "photos have no ground truth: neither on (--on), nor split, nor y_channel (--y) goes with them"
+            )
+        asked = PhotoQuestion(named, os.fspath(photos), limit, tuple(dict.fromkeys(more)), border, baseline,
+                              CROP if crop is None else crop, Options(which, tile, tuple(blends)))  # fmt: skip
+        with joined() as world:
+            answer = evaluate_photos(asked, out=target, world=world)  # all ranks
+        return Evaluation(answer.folder, answer.scores, answer.said)
+    if crop is not None:
+        raise UserError("crop (--crop) goes with photos (--photos)")
+    usual = ["ms_ssim"] if offline else ["ms_ssim", "lpips", "dists"]
     question = Question(
-        models=tuple(_source(model) for model in several),
+        models=named,
         on=os.fspath(on),
         split=split,
         limit=limit,
@@ -198,13 +218,13 @@ def evaluate(
         options=Options(which, tile, tuple(blends)),
     )
     with joined() as world:
-        answer = evaluate_models(question, out=None if out is None else Path(out), world=world)  # all ranks
+        answer = evaluate_models(question, out=target, world=world)  # all ranks
     return Evaluation(answer.folder, answer.scores, answer.said)
 
 
 def _means_html(scores: Scores) -> str:
     """The table for people: metrics as rows, each with its own digits."""
-    models = [*scores.contenders, ("gt", GROUND_TRUTH)]
+    models = everyone(scores).items()
     rows = [
         {"": measure.title + (" ↑" if measure.higher_is_better else " ↓"),
          **{title: figure(mean(scores, name, measure.name), about(measure.name).digits) for name, title in models}}

@@ -25,8 +25,9 @@ def add(verbs: "Verbs") -> None:
 def _evaluate(args: argparse.Namespace) -> int:
     from archsr.api.runs import evaluate
 
-    same = {name: getattr(args, name) for name in ("split", "limit", "offline", "border", "tile", "out")}
+    same = {name: getattr(args, name) for name in ("split", "limit", "offline", "border", "tile", "out", "crop")}
     rest = {"metrics": args.metric, "which": args.weights, "blends": args.blend, "y_channel": args.y}
+    rest |= {"photos": args.photos or ""}
     done = evaluate(args.models, on=args.on or "", baseline=args.baseline or "", **same, **rest)
     if done.said:  # on rank 0
         print(done.said)
@@ -39,6 +40,7 @@ def _add_evaluate(verbs: "Verbs") -> None:
         "archsr evaluate runs/tail runs/full RealESRGAN_x4plus --on shards/photos",
         "archsr evaluate runs/tail other.pth --on benchmarks/Set5 --y --out set5",
         "archsr evaluate runs/tail --blend 0.25 --blend 0.5 --metric musiq",
+        "archsr evaluate runs/tail other.pth --photos client_photos",
     ]
     p = a.verb(verbs, "evaluate", "is a run better than its original, and by how much?", examples, _evaluate)
     p.add_argument("models", nargs="+", metavar="RUN|FILE", help="run folders, weights, official names, lanczos")
@@ -48,6 +50,10 @@ def _add_evaluate(verbs: "Verbs") -> None:
         help="a dataset (folder or URL), a benchmark's folder (Set5 ...: HR and LR in it), or photographs, reduced by "
         "MATLAB's bicubic (default: the first run's dataset)",
     )
+    p.add_argument("--photos", metavar="FOLDER", help="small photographs as they are, without ground truth: NIQE, "
+                   "sharpness, agreement of each result with its input, and no verdicts")  # fmt: skip
+    p.add_argument("--crop", type=a.count, help="with --photos: the middle of each that is measured, pixels a side "
+                   "(512; 0: the whole)")  # fmt: skip
     p.add_argument("--split", choices=("val", "test"), default="test", help="of a dataset (default: test)")
     p.add_argument("--weights", choices=("chosen", "best", "last", "best_raw", "last_raw"), default="chosen",
                    help="chosen: the share of the fine-tuning that the run found best; best: all of it")  # fmt: skip
@@ -60,8 +66,9 @@ def _add_evaluate(verbs: "Verbs") -> None:
     p.add_argument("--y", action="store_true", help="PSNR and SSIM on MATLAB's Y, as tables of benchmarks have them")
     p.add_argument("--border", type=a.count, help="pixels cropped before measuring (default: the scale)")
     p.add_argument("--limit", type=a.positive, help="at most this many pictures")
-    p.add_argument("--out", type=Path, help="default: RUN/evaluation/SPLIT")
-    p.add_argument("--tile", type=a.count, default=0, help="tile side in input pixels, 0 for none (default)")
+    p.add_argument("--out", type=Path, help="default: RUN/evaluation/SPLIT, or photos-FOLDER")
+    p.add_argument("--tile", type=a.count, default=0, help="tile side in input pixels, 0 for none (default; with "
+                   "--photos: what memory allows)")  # fmt: skip
 
 
 def _vote(args: argparse.Namespace) -> int:
@@ -72,7 +79,7 @@ def _vote(args: argparse.Namespace) -> int:
         return 0
     if args.b is None:
         raise UserError("archsr vote takes two models, or --result FOLDER (archsr vote --help)")
-    question = Question(args.a, args.b, args.on, args.split, args.limit, args.crop, args.device)
+    question = Question(args.a, args.b, args.on, args.split, args.limit, args.crop, args.device, args.photos)
     ask(question, out=args.out, host=args.host, port=args.port)
     return 0
 
@@ -81,6 +88,7 @@ def _add_vote(verbs: "Verbs") -> None:
     examples = [
         "archsr vote original runs/tail --on shards/photos",
         "archsr vote runs/tail runs/full --on photos --limit 40 --out runs/full/votes",
+        "archsr vote original runs/tail --photos client_photos",
         "archsr vote --result vote/original-tail",
     ]
     p = a.verb(verbs, "vote", "a page on which people say which of two models they prefer", examples, _vote)
@@ -89,6 +97,7 @@ def _add_vote(verbs: "Verbs") -> None:
     p.add_argument("b", nargs="?", metavar="B", help="likewise")
     p.add_argument("--on", metavar="SHARDS|FOLDER", default="",
                    help="images, as of archsr evaluate (default: the first run's dataset)")  # fmt: skip
+    p.add_argument("--photos", metavar="FOLDER", default="", help="small photographs as they are, without ground truth")
     p.add_argument("--split", choices=("val", "test"), default="test", help="of a dataset (default: test)")
     p.add_argument("--limit", type=a.positive, help="at most this many images, of every scene")
     p.add_argument("--crop", type=a.positive, default=512, help="the middle of an image, pixels a side (512)")

@@ -11,6 +11,7 @@ from archsr import notes
 from archsr.atomic import sha256
 from archsr.evaluate.contenders import INTERPOLATIONS, Contender
 from archsr.evaluate.pairs import Pairs, ShardPairs
+from archsr.evaluate.photos import Photos
 from archsr.evaluate.statistics import FEWEST_SCENES
 from archsr.models.ncnn import NCNN, ncnn_file
 from archsr.models.weights import locate
@@ -66,8 +67,10 @@ def identity_of(weights: str) -> str:
     return sha256(ncnn_file(weights).verified() if weights in NCNN else locate(weights))
 
 
-def fingerprint_of(pairs: Pairs) -> str:
+def fingerprint_of(pairs: Pairs | Photos) -> str:
     """What a set of pairs is known by, however many of them are taken: of a dataset with its split, or of files."""
+    if isinstance(pairs, Photos):
+        return pairs.fingerprint
     if isinstance(pairs, ShardPairs):
         return f"{pairs.fingerprint} {pairs.split}"
     digest = hashlib.sha256(str(pairs.scale).encode())
@@ -76,7 +79,7 @@ def fingerprint_of(pairs: Pairs) -> str:
     return digest.hexdigest()
 
 
-def asked_people(folders: Sequence[Path], contenders: Sequence[Contender], pairs: Pairs) -> list[str]:
+def asked_people(folders: Sequence[Path], contenders: Sequence[Contender], pairs: Pairs | Photos) -> list[str]:
     """A sentence for each result in `folders`, or in folders of theirs, about two of the models on these images."""
     files = [f for folder in folders for f in sorted([*folder.glob(RESULT), *folder.glob(f"*/{RESULT}")])]
     found = [one for file in files if (one := _read(file)) is not None]

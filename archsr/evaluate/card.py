@@ -26,7 +26,7 @@ from archsr.evaluate.table import write_images, write_verdicts
 from archsr.evaluate.unjudged import unjudged
 from archsr.evaluate.verdict_table import HOW
 from archsr.remote import place_of
-from archsr.run_folders import CONFIG, check_run, is_run, run_config
+from archsr.run_folders import CONFIG, is_run, run_config
 from archsr.world import World
 
 
@@ -66,9 +66,7 @@ def evaluate_models(question: Question, *, out: Path | None = None, world: World
     """
     world = world or World()
     scale, pairs, contenders = world.together(lambda: _opened(question))  # all ranks
-    baseline = question.baseline or who.default_baseline(contenders)
-    if baseline not in (names := [c.name for c in contenders]):
-        raise UserError(f"--baseline {baseline}: no such model; there are {', '.join(names)}")
+    baseline = who.baseline_of(contenders, question.baseline)
     border = scale if question.border is None else question.border
     check_names(question.metrics)
     found, missing = extra(question.metrics)
@@ -94,9 +92,7 @@ def evaluate_models(question: Question, *, out: Path | None = None, world: World
 
 
 def _opened(question: Question) -> tuple[int, Pairs, list[who.Contender]]:
-    for source in question.models:
-        weights_of(source)  # refuses a folder without any
-        check_run(source)
+    who.check_sources(question.models)
     runs = [s for s in question.models if is_run(s)]
     scale = who.scale_of(question.models)
     if not question.on and not runs:

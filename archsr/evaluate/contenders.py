@@ -40,10 +40,11 @@ class Contender:
 
 @dataclass(frozen=True)
 class Options:
-    """How models are opened: which of a run's snapshots, tiles, and shares of fine-tuning between 0 and 1 as well."""
+    """How models are opened: which of a run's snapshots, tiles (None: as memory allows), and shares of fine-tuning
+    between 0 and 1 as well."""
 
     which: str = "chosen"
-    tile: int = 0
+    tile: int | None = 0
     blends: tuple[float, ...] = ()
 
 
@@ -103,9 +104,24 @@ def contenders_of(sources: Sequence[str], scale: int, options: Options) -> list[
     return found
 
 
-def default_baseline(contenders: Sequence[Contender]) -> str:
-    """The first original; without one the first model, or the first of all."""
+def check_sources(sources: Sequence[str]) -> None:
+    """Raise `UserError` for a folder that is no run, or has no weights."""
+    for source in sources:
+        checkpoint.weights_of(source)  # refuses a folder without any
+        if Path(source).is_dir() and not is_run(source):
+            raise UserError(f"{source}: no run folder: it has no config.toml")
+
+
+def baseline_of(contenders: Sequence[Contender], named: str) -> str:
+    """The model of that name; without a name the first original, else the first model, or the first of all.
+
+    Raises `UserError` for a name that no model has.
+    """
     names = [c.name for c in contenders]
+    if named and named not in names:
+        raise UserError(f"--baseline {named}: no such model; there are {', '.join(names)}")
+    if named:
+        return named
     originals = [n for n in names if n.startswith("original")]
     models = [n for n in names if n not in INTERPOLATIONS]
     return (originals or models or names)[0]

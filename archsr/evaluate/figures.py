@@ -88,7 +88,7 @@ def telling(
     found: dict[int, float] = {}
     for pair in pairs.read(sorted(number for _, number in near)):
         made = [quantised(c.restore(to_float(pair.lq)[None])) for c in two]
-        found[pair.number] = float(_change_of_squares(made[0], made[-1]).max())
+        found[pair.number] = most_changed(made[0], made[-1])[0]
     if not found:
         return []
     best = max(found, key=found.__getitem__)
@@ -117,7 +117,7 @@ def show(
     for pair in pairs.read(sorted(whys)):
         lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
         restored = {c.name: quantised(c.restore(lq)) for c in contenders}
-        top, left = _place(restored[new], restored[scores.baseline])
+        _, top, left = most_changed(restored[new], restored[scores.baseline])
         columns = {"input": F.interpolate(lq, size=gt.shape[2:], mode="nearest"), **restored, "ground truth": gt}
         found[pair.number] = Shown(
             why=whys[pair.number],
@@ -131,22 +131,16 @@ def show(
     return [found[number] for number in dict.fromkeys(c.number for c in chosen)]
 
 
-def _place(new: Tensor, old: Tensor) -> tuple[int, int]:
-    """Top and left of the square of `SIDE` in which two pictures differ most, or of what there is of it."""
-    change = _change_of_squares(new, old)
-    row, column = divmod(int(change.argmax()), change.shape[1])
-    step = _step(new)
-    return row * step, column * step
+def most_changed(new: Tensor, old: Tensor) -> tuple[float, int, int]:
+    """The most that two pictures differ in a square of `SIDE` (or of what there is of it), and its top and left.
 
-
-def _change_of_squares(new: Tensor, old: Tensor) -> Tensor:
-    """(rows, columns): mean absolute difference of squares of `SIDE`, a quarter of a side apart."""
+    Squares lie a quarter of a side apart; what is said is the mean absolute difference in them.
+    """
     side = min(SIDE, *new.shape[2:])
-    return F.avg_pool2d((new - old).abs().mean(1, keepdim=True), side, stride=_step(new))[0, 0]
-
-
-def _step(image: Tensor) -> int:
-    return max(1, min(SIDE, *image.shape[2:]) // 4)
+    step = max(1, side // 4)
+    change = F.avg_pool2d((new - old).abs().mean(1, keepdim=True), side, stride=step)[0, 0]
+    row, column = divmod(int(change.argmax()), change.shape[1])
+    return float(change[row, column]), row * step, column * step
 
 
 def _caption(row: Row, name: str, measures: Sequence[Measure]) -> str:
@@ -156,10 +150,11 @@ def _caption(row: Row, name: str, measures: Sequence[Measure]) -> str:
     return ", ".join(shown)
 
 
-def write_figures(folder: Path, shown: Sequence[Shown]) -> list[str]:
-    """`comparison` and `differences`, each as PNG, PDF and SVG; the names of the PNG files."""
+def write_figures(folder: Path, shown: Sequence[Shown], *, truth: bool = True) -> list[str]:
+    """`comparison` and, where there is a ground `truth`, `differences` from it, each as PNG, PDF and SVG; the names of
+    the PNG files."""
     with mpl.rc_context({"font.size": 7, "font.family": "DejaVu Sans", "svg.hashsalt": "archsr"}):
-        made = {"comparison": _comparison(shown), "differences": _maps(shown)}
+        made = {"comparison": _comparison(shown), **({"differences": _maps(shown)} if truth else {})}
         for name, figure in made.items():
             for ending in ("png", "pdf", "svg"):
                 with replacing(folder / f"{name}.{ending}") as temporary:

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, cast
 from urllib.error import URLError
 
@@ -19,7 +20,13 @@ from archsr.niqe import SMALLEST, niqe
 NAN = float("nan")
 # sides below which a measure cannot be taken: MS-SSIM halves four times under a window of 11
 _SMALLEST = {"ms_ssim": 162}
-NO_REFERENCE = ("brisque", "musiq", "maniqa", "clipiqa")
+# those of pyiqa's that need no ground truth, and the file that each downloads, in torch.hub's folder
+NO_REFERENCE = {
+    "brisque": "pyiqa/brisque_svm_weights.pth",
+    "musiq": "pyiqa/musiq_koniq_ckpt-e95806b9.pth",
+    "maniqa": "pyiqa/ckpt_koniq10k.pt",
+    "clipiqa": "clip/RN50.pt",
+}
 
 Figure = Callable[[Tensor, Tensor, Tensor], float]
 
@@ -82,6 +89,11 @@ def check_names(names: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise UserError(f"--metric {name}: no such measure{near(name, known)} (pyiqa's names)")
+
+
+def is_here(name: str) -> bool:
+    """Whether the file of one of `NO_REFERENCE` is on this machine."""
+    return (Path(torch.hub.get_dir()) / NO_REFERENCE[name]).is_file()
 
 
 def extra(names: Sequence[str]) -> tuple[list[Measure], dict[str, str]]:

@@ -14,6 +14,7 @@ from archsr.evaluate.summary import (
     by_strength,
     by_tag,
     difference,
+    everyone,
     figure,
     foremost,
     in_words,
@@ -90,11 +91,16 @@ def _pictures(scores: Scores) -> list[str]:
     return lines
 
 
-def as_json(scores: Scores, *, protocol: str, judged: Mapping[str, str]) -> str:
+def as_json(
+    scores: Scores, *, protocol: str, judged: Mapping[str, str], headlines: Mapping[str, str] | None = None
+) -> str:
     """Everything in the report for programs, by the schema of configs/README.md; what could not be taken is null.
 
-    `judged`: what each model is known by (`asked.identity_of`), but for blends.
+    `judged`: what each model is known by (`asked.identity_of`), but for blends. `headlines`: by model, the finding in
+    one line (by default the verdicts').
     """
+    if headlines is None:
+        headlines = {name: headline(scores, name, scores.baseline) for name in scores.challengers}
     plain = {
         "protocol": protocol,
         "models": dict(scores.contenders),
@@ -104,7 +110,7 @@ def as_json(scores: Scores, *, protocol: str, judged: Mapping[str, str]) -> str:
         "unjudged": scores.unjudged,
         "titles": {m.name: m.title for m in scores.measures},
         "means": _means_of(scores),
-        "headlines": {name: headline(scores, name, scores.baseline) for name in scores.challengers},
+        "headlines": dict(headlines),
         "differences": {name: _findings(scores, name) for name in scores.challengers},
         "by_tag": {tag: _summary(part) for tag, part in by_tag(scores).items()},
         "by_strength": {name: _summary(part) for name, part in by_strength(scores).items()},
@@ -117,8 +123,7 @@ def as_json(scores: Scores, *, protocol: str, judged: Mapping[str, str]) -> str:
 
 
 def _means_of(scores: Scores) -> dict[str, dict[str, float]]:
-    names = [name for name, _ in scores.contenders] + ["gt"]
-    return {name: {m.name: mean(scores, name, m.name) for m in scores.measures} for name in names}
+    return {name: {m.name: mean(scores, name, m.name) for m in scores.measures} for name in everyone(scores)}
 
 
 def _findings(scores: Scores, new: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Every model on the same fixed pixels: restored once, measured, and the figures of all processes put together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -42,6 +43,7 @@ class Scores:
     `missing`: measures that could not be taken, and why. `primary`: the metric on which verdicts hang, fixed before
     anything was measured. `unjudged`: models about which no verdict is given, each with the sentence that says why.
     `unit`: what is measured, "crops" or "images". `paths`: models along each line of blends, from one end to the other.
+    `truth`: whether rows have the model `gt`, ground truth.
     """
 
     rows: list[Row]
@@ -53,11 +55,29 @@ class Scores:
     unjudged: dict[str, str] = field(default_factory=dict[str, str])
     unit: str = "images"
     paths: tuple[tuple[str, ...], ...] = ()
+    truth: bool = True
 
     @property
     def challengers(self) -> list[str]:
         """The models that are compared with the baseline."""
         return [name for name, _ in self.contenders if name != self.baseline]
+
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+R = TypeVar("R", bound=Row)
+
+
+class Images(Protocol[T_co]):
+    """What can be measured: numbers, and the images with these numbers."""
+
+    def numbers(self) -> list[int]:
+        """Which are taken."""
+        ...
+
+    def read(self, numbers: list[int]) -> Iterable[T_co]:
+        """Those with these numbers."""
+        ...
 
 
 class GivenUpError(Exception):
@@ -90,19 +110,38 @@ def evaluate(
     made of it. `brief`: a validation: only a terminal shows its bar, and its rows have no strength and no difficulty.
     Raises `GivenUpError` on all ranks where `given_up`, asked before each image, said so on any.
     """
-    world = world or World()
-    numbers = pairs.numbers()
-    rows: list[Row] = []
+
+    def of(pair: Pair) -> Row:
+        return measured(pair, contenders, measures, scale=None if brief else pairs.scale, look=look)
+
+    rows = rows_of(pairs, of, world=world or World(), brief=brief, given_up=given_up)  # all ranks
+    titles = [(c.name, c.title) for c in contenders]
+    chosen = baseline or titles[max(0, len(titles) - 2)][0]
+    return Scores(rows, titles, list(measures), chosen)
+
+
+def rows_of(
+    images: Images[T],
+    of: Callable[[T], R],
+    *,
+    world: World,
+    brief: bool = False,
+    given_up: Callable[[], bool] = _never,
+) -> list[R]:
+    """What `of` makes of each of the images, by number, with a bar. A collective: each process takes every n-th image,
+    all get all rows. `brief` and `given_up` as of `evaluate`."""
+    numbers = images.numbers()
+    rows: list[R] = []
     terminal = notes.watched()
     bar = tqdm(total=len(numbers), desc="validating" if brief else "evaluating", unit="image", leave=not brief,
                mininterval=0.1 if terminal else 30, disable=world.rank > 0 or (brief and not terminal))  # fmt: skip
     for start in range(0, len(numbers), _TOGETHER * world.size):
         part = numbers[start : start + _TOGETHER * world.size]
-        own: list[Row] = []
-        for pair in pairs.read(part[world.rank :: world.size]):
+        own: list[R] = []
+        for image in images.read(part[world.rank :: world.size]):
             if given_up():
                 break
-            own.append(measured(pair, contenders, measures, scale=None if brief else pairs.scale, look=look))
+            own.append(of(image))
             bar.update(world.size)
         shares = world.gather(None if given_up() else own)  # all ranks
         if any(share is None for share in shares):
@@ -110,9 +149,7 @@ def evaluate(
             raise GivenUpError
         rows += [row for share in shares for row in share or []]
     bar.close()
-    titles = [(c.name, c.title) for c in contenders]
-    chosen = baseline or titles[max(0, len(titles) - 2)][0]
-    return Scores(sorted(rows, key=lambda r: r.number), titles, list(measures), chosen)
+    return sorted(rows, key=lambda row: row.number)
 
 
 def measured(

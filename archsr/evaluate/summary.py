@@ -18,6 +18,11 @@ _TENDENCY = 0.8  # of the images: what is said of so many that prove nothing
 _TRUTH = "photographs"  # their own values, beside the models': "original" is the model that a run began with
 
 
+def everyone(scores: Scores) -> dict[str, str]:
+    """By name the title of all that has figures: the models, and the photographs themselves where they are there."""
+    return {**dict(scores.contenders), **({"gt": GROUND_TRUTH} if scores.truth else {})}
+
+
 def mean(scores: Scores, name: str, measure: str) -> float:
     """Mean over the pictures in which the figure could be taken; NaN if there is none."""
     values = [v for row in scores.rows if not math.isnan(v := row.values[name][measure])]
@@ -133,7 +138,7 @@ def _blurred(scores: Scores, new: str) -> str:
 def meanings(scores: Scores) -> list[tuple[str, str]]:
     """Title and meaning of each metric of which there are words, and of the columns beside them."""
     found = [(m.title, about(m.name).meaning) for m in scores.measures if about(m.name).meaning]
-    blind = any(not m.needs_gt for m in scores.measures)
+    blind = scores.truth and any(not m.needs_gt for m in scores.measures)
     return [*found, *([(f"− {_TRUTH}'", "how far from the photographs' own value")] if blind else [])]
 
 
@@ -219,13 +224,13 @@ def _change(part: Scores, measure: Measure, new: str, old: str) -> str:
 
 def means_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: for each measure its title and the mean of each model and of the photographs themselves."""
-    names = [*(name for name, _ in scores.contenders), "gt"]
-    heads = [*names[:-1], GROUND_TRUTH]
+    names = list(everyone(scores))
+    heads = [GROUND_TRUTH if name == "gt" else name for name in names]
     rows: list[list[str]] = []
     for measure in scores.measures:
         means, digits = [mean(scores, name, measure.name) for name in names], about(measure.name).digits
         rows.append([measure.title + (" ↑" if measure.higher_is_better else " ↓"), *(figure(m, digits) for m in means)])
-        if not measure.needs_gt:
+        if scores.truth and not measure.needs_gt:
             signed = [figure(m - means[-1], digits, signed=True) for m in means]
             rows.append([f"{measure.title} − {_TRUTH}'", *signed])
     return [f"mean of {len(scores.rows)} {scores.unit}", *heads], rows

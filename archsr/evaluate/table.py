@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 
 from archsr.atomic import replacing
 from archsr.evaluate.suite import Scores
+from archsr.evaluate.summary import everyone
 from archsr.evaluate.verdicts import findings
-from archsr.evaluate.words import GROUND_TRUTH
 
 _TEXT, _REAL, _WHOLE = pa.string(), pa.float64(), pa.int64()
 _IMAGES: dict[str, Any] = {
@@ -28,7 +28,7 @@ _VERDICTS: dict[str, Any] = {
 
 def write_images(path: Path, scores: Scores) -> None:
     """A row an image and model, and a column a metric, NaN where it was not taken; the model `gt` is the photograph."""
-    titles = {**dict(scores.contenders), "gt": GROUND_TRUTH}
+    titles = everyone(scores)
     rows: list[dict[str, Any]] = [
         {"image": row.key, "scene": row.scene, "tags": list(row.tags), "strength": row.strength,
          "difficulty": row.difficulty, "model": name, "title": titles[name], **values}

@@ -93,6 +93,26 @@ _ABOUT = {
         "photograph itself does (the input is degraded): the distance of the two, in levels of 255",
         2, "", "", ("truer to its input", "less true to its input"),
     ),
+    "agreement": About(
+        "the result is reduced again, by MATLAB's bicubic with antialiasing, and compared with the photograph that was "
+        "given: PSNR on Y. What is far from its input was changed: cleaned of noise and JPEG blocks, or invented. "
+        "Interpolation changes next to nothing and stands highest; that is no merit by itself",
+        2,
+    ),
+    "agreement_worst": About(
+        "the same in the square of 32 pixels of the input where it is lowest: what is invented in one place shows here",
+        2,
+    ),
+    "agreement_colour": About(
+        "how far the mean colours of places (squares of 32 pixels of the input) are from the input's, in CIEDE2000: 1 "
+        "is just visible. A result should not change them",
+        2,
+    ),
+    "sharpness": About(
+        "mean absolute Laplacian of luma, in levels of 255: edges count, and so do noise, halos and invented texture. "
+        "Higher is sharper, not better",
+        2,
+    ),
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from archsr.config import PrepareConfig
-from archsr.images import BadImageError, Photo, Pixels, is_litter, read_photo, taken_at
+from archsr.images import BadImageError, Photo, Pixels, is_litter, read_photo, sharpness, taken_at
 from archsr.prepare.floorplans import drawing_score, reduced
 from archsr.prepare.near import thumbnail
 from archsr.prepare.sources import Photos, open_photos
@@ -126,14 +126,3 @@ def _judged(photos: Photos, path: str, content: bytes, photo: Photo, config: Pre
 def matches(path: str, globs: tuple[str, ...]) -> bool:
     """Whether a path fits one of the globs; letter case does not matter, and `\\` is `/`."""
     return any(fnmatch(path.casefold(), glob.casefold().replace("\\", "/")) for glob in globs)
-
-
-def sharpness(image: Image.Image) -> float:
-    """Mean absolute Laplacian of luma over the middle 256² pixels, 0-255 units: 1 is blurred, 10 and more crisp."""
-    left, top = ((side - min(side, 256)) // 2 for side in image.size)
-    middle = image.crop((left, top, left + min(image.width, 256), top + min(image.height, 256))).convert("L")
-    luma = np.asarray(middle).astype(np.int16)
-    if min(luma.shape) < 3:
-        return 0.0
-    core = luma[1:-1, 1:-1]
-    return float(np.abs(4 * core - luma[:-2, 1:-1] - luma[2:, 1:-1] - luma[1:-1, :-2] - luma[1:-1, 2:]).mean())

@@ -66,7 +66,8 @@ class Booth:
     def _shown(self, voter: str, one: Shown) -> dict[str, Any]:
         left = self._study.left(voter, one.number)
         kinds = {"left": left, "right": "B" if left == "A" else "A", "input": "input", "photograph": "photograph"}
-        files = {side: f"/images/{self._study.token(one.number, cast(Any, kind))}.png" for side, kind in kinds.items()}
+        files = {side: f"/images/{self._study.token(one.number, cast(Any, kind))}.png"
+                 for side, kind in kinds.items() if kind in self._study.asking.kinds}  # fmt: skip
         return {"image": one.number, **files}
 
 

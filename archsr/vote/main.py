@@ -7,11 +7,11 @@ from pathlib import Path
 
 from archsr.config import DataConfig
 from archsr.errors import UserError
-from archsr.evaluate import contenders as who
 from archsr.evaluate.asked import HOME, RESULT, fingerprint_of
 from archsr.evaluate.pairs import Pairs, open_pairs
+from archsr.evaluate.photos import Photos, open_photos
 from archsr.page import is_loopback, told_to_end
-from archsr.run_folders import is_run
+from archsr.run_folders import is_run, run_config
 from archsr.upscale.devices import devices_of
 from archsr.vote import study as st
 from archsr.vote import votes as vt
@@ -23,7 +23,10 @@ from archsr.vote.server import served
 
 @dataclass(frozen=True)
 class Question:
-    """Which of the models `a` and `b` is better `on` images (default: those of the first run's dataset)."""
+    """Which of the models `a` and `b` is better `on` images (default: those of the first run's dataset).
+
+    `photos`: instead, a folder of photographs as they are, without ground truth.
+    """
 
     a: str
     b: str
@@ -32,6 +35,7 @@ class Question:
     limit: int | None = None
     crop: int = 512
     device: str = "all"
+    photos: str = ""
 
 
 def prepared(question: Question, out: Path | None) -> tuple[Path, st.Study]:
@@ -41,7 +45,8 @@ def prepared(question: Question, out: Path | None) -> tuple[Path, st.Study]:
     if question.crop < pairs.scale:
         raise UserError(f"--crop {question.crop}: at least {pairs.scale} pixels, which is one of the input")
     folder = out or HOME / re.sub(r"[^\w.+-]", "-", f"{a.name}-{b.name}")
-    asking = st.Asking(a, b, fingerprint_of(pairs), pairs.name, question.limit, question.crop)
+    truth = not question.photos
+    asking = st.Asking(a, b, fingerprint_of(pairs), pairs.name, question.limit, question.crop, truth)
     study = restored(folder, st.begun(folder, asking), pairs, devices_of(question.device))
     if not study.images:
         raise UserError(f"{pairs.name}: no images there")
@@ -76,10 +81,14 @@ def tell(folder: Path) -> None:
     print(f"written: {folder}/{RESULT}, result.md; every vote is in {vt.NAME}")
 
 
-def _pairs(question: Question) -> Pairs:
+def _pairs(question: Question) -> Pairs | Photos:
+    if question.photos:
+        if question.on:
+            raise UserError("--on has ground truth and --photos has none; give one of them")
+        return open_photos(question.photos, scale=scale_of(question.a, question.b), limit=question.limit)
     runs = [source for source in (question.a, question.b) if is_run(source)]
     if not question.on and not runs:
         raise UserError("--on SHARDS|FOLDER: which images? Only a run has a dataset of its own")
-    data = who.run_config(runs[0]).data if runs else DataConfig()
+    data = run_config(runs[0]).data if runs else DataConfig()
     scale = scale_of(question.a, question.b)
     return open_pairs(question.on or data.shards, data, split=question.split, scale=scale, limit=question.limit)

@@ -12,14 +12,15 @@ from tqdm.auto import tqdm
 from archsr.errors import UserError
 from archsr.evaluate.contenders import Restore
 from archsr.evaluate.pairs import Pair, Pairs
+from archsr.evaluate.photos import Photo, Photos
 from archsr.images import tensor_to_pixels, to_float, write_picture
-from archsr.vote.study import KINDS, Kind, Shown, Study, image_file, store
+from archsr.vote.study import Kind, Shown, Study, image_file, store
 
 _SURROUNDINGS = 16  # input pixels around a crop that the networks see as well
 
 
 def restored(
-    folder: Path, study: Study, pairs: Pairs, devices: list[torch.device], *, show: bool | None = None
+    folder: Path, study: Study, pairs: Pairs | Photos, devices: list[torch.device], *, show: bool | None = None
 ) -> Study:
     """The study with all its images in `folder`; what lies there is not made again. Raises `UserError`.
 
@@ -46,19 +47,22 @@ def restored(
 
 
 def _is_whole(folder: Path, study: Study, number: int) -> bool:
-    return all(image_file(folder, study.token(number, kind)).is_file() for kind in KINDS)
+    return all(image_file(folder, study.token(number, kind)).is_file() for kind in study.asking.kinds)
 
 
-def _write(folder: Path, study: Study, pair: Pair, restores: Mapping[Kind, Restore], *, scale: int) -> None:
+def _write(folder: Path, study: Study, pair: Pair | Photo, restores: Mapping[Kind, Restore], *, scale: int) -> None:
     crops = crops_of(pair, restores, scale=scale, crop=study.asking.crop)
     named = {study.token(pair.number, kind): pixels for kind, pixels in crops.items()}
     for token in sorted(named):  # times of files tell nothing, either
         write_picture(image_file(folder, token), tensor_to_pixels(named[token]))
 
 
-def crops_of(pair: Pair, restores: Mapping[Kind, Restore], *, scale: int, crop: int) -> dict[Kind, Tensor]:
-    """The middle of each kind of image, (1, 3, h, w) in [0, 1], at most `crop` pixels a side (the input: 1/scale)."""
-    lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
+def crops_of(pair: Pair | Photo, restores: Mapping[Kind, Restore], *, scale: int, crop: int) -> dict[Kind, Tensor]:
+    """The middle of each kind of image, (1, 3, h, w) in [0, 1], at most `crop` pixels a side (the input: 1/scale).
+
+    No "photograph" where there is no ground truth.
+    """
+    lq = to_float(pair.lq)[None]
     (top, bottom), (left, right) = (_middle(side, crop // scale) for side in lq.shape[2:])
     y, x = max(0, top - _SURROUNDINGS), max(0, left - _SURROUNDINGS)
     seen = lq[:, :, y : bottom + _SURROUNDINGS, x : right + _SURROUNDINGS]
@@ -67,7 +71,8 @@ def crops_of(pair: Pair, restores: Mapping[Kind, Restore], *, scale: int, crop: 
         for kind, restore in restores.items()
     }
     found["input"] = _cut(lq, top, bottom, left, right, times=1)
-    found["photograph"] = _cut(gt, top, bottom, left, right, times=scale)
+    if isinstance(pair, Pair):
+        found["photograph"] = _cut(to_float(pair.gt)[None], top, bottom, left, right, times=scale)
     return found
 
 

@@ -37,7 +37,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class Asking:
-    """What is asked: two models on images of a dataset, of which at most `limit`, cut to `crop` pixels a side."""
+    """What is asked: two models on images of a dataset, of which at most `limit`, cut to `crop` pixels a side.
+
+    `truth`: whether voters can look at the photograph that an image was made from.
+    """
 
     a: Model
     b: Model
@@ -45,6 +48,12 @@ class Asking:
     about: str
     limit: int | None
     crop: int
+    truth: bool = True
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What is shown of an image."""
+        return KINDS if self.truth else tuple(kind for kind in KINDS if kind != "photograph")
 
     @property
     def names(self) -> dict[Letter, str]:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from ranks import MAIN, Ranks
 
+import archsr
 from archsr import session
 from archsr.checkpoint import about_snapshot, weights_of, write_snapshot
 from archsr.errors import UserError
@@ -71,6 +72,17 @@ def test_every_file_is_there_and_says_the_same(run, tmp_path):
     for picture in plain["images"]:
         assert picture["key"] in page
     assert 'name = "tiny"' in page.replace("&quot;", '"')
+
+
+def test_a_run_on_photographs_without_ground_truth_is_compared_with_its_original(run, photos):
+    card = archsr.evaluate(run, photos=photos, crop=60, limit=6)
+    assert card.folder == run / "evaluation" / f"photos-{photos.name}-crop-60-first-6"
+    plain = json.loads((card.folder / "scores.json").read_text())
+    assert list(plain["models"]) == ["bicubic", "original", "fine-tuned"]
+    assert plain["baseline"] == "original"
+    assert all(max(image["window"][2:]) == 60 for image in plain["images"])
+    assert f"archsr vote original {run} --photos {photos} --limit 6" in card.said
+    assert card.said.splitlines()[3].startswith("fine-tuned against original: agreement with the input ")
 
 
 def test_a_run_against_itself_cannot_be_told(run, tmp_path):
