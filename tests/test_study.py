@@ -178,12 +178,12 @@ def test_figures_of_other_weights_or_of_more_images_are_taken_anew(tables, monke
     best = job.folder / "snapshots" / "best.safetensors"
     best.parent.mkdir(parents=True)
 
-    def measure(limit, weights):
+    def measured_with(limit, weights):
         best.write_bytes(weights)
         results.measured(made.model_copy(update={"limit": limit}), job, "test", metric, which="best")
 
     for limit, weights in ((4, b"1"), (4, b"1"), (0, b"1"), (4, b"2"), (4, b"1")):
-        measure(limit, weights)
+        measured_with(limit, weights)
     assert taken == [4, None, 4]
 
 

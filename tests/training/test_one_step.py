@@ -13,7 +13,7 @@ from archsr import session
 from archsr.bench.stages import iteration
 from archsr.config import TrainConfig
 from archsr.config_file import check
-from archsr.doctor import launch
+from archsr.doctor.launch import launch as examine
 from archsr.models.rrdbnet import RRDBNet
 from archsr.training.processes import end
 
@@ -25,7 +25,7 @@ def trained(config):
 
 
 def examined(config):
-    assert [line.state for line in launch.launch(config)] == ["ok", "ok"]
+    assert [line.state for line in examine(config)] == ["ok", "ok"]
 
 
 def timed(config):
