@@ -12,13 +12,10 @@ objects; `help(archsr.train)` explains one of them. Nothing heavy is imported be
 from __future__ import annotations
 
 import os
-import sys
 from importlib import import_module
-from types import ModuleType
 
-TYPE_CHECKING = False  # `typing` and `inspect` take longer than all else here
+TYPE_CHECKING = False  # `typing` takes longer than all else here
 if TYPE_CHECKING:
-    from inspect import Signature
     from typing import Any
 
     from archsr.api.data import open_shards, prepare
@@ -46,49 +43,13 @@ _HOMES = {
     "export": "api.runs",
     "ConfigError": "errors", "DataError": "errors", "UserError": "errors", "WeightsError": "errors",
 }  # fmt: skip
-_STAGES = ("prepare", "degrade", "train", "evaluate", "export")  # functions of the API, and modules of that name
-
-
-def _of_api(name: str) -> Any:  # noqa: ANN401 - a function or a class
-    return getattr(import_module(f"archsr.{_HOMES[name]}"), name)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a function or a class
-    if name in _STAGES:
-        return import_module(f"archsr.{name}")
     if name in _HOMES:
-        return _of_api(name)
+        return getattr(import_module(f"archsr.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'archsr' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
-
-
-class _Stage(ModuleType):
-    """A stage's module that can be called: `archsr.degrade(photo)` beside `archsr.degrade.recipe`."""
-
-    def __call__(self, *args: Any, **keywords: Any) -> Any:  # noqa: ANN401 - the function's own
-        return _of_api(self.__name__.removeprefix("archsr."))(*args, **keywords)
-
-    @property
-    def __signature__(self) -> Signature:
-        from inspect import signature
-
-        return signature(_of_api(self.__name__.removeprefix("archsr.")))
-
-    @property
-    def __doc__(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride] - of the function, for help()
-        return _of_api(self.__name__.removeprefix("archsr.")).__doc__
-
-
-class _Package(ModuleType):
-    """Python binds each module that is imported to its name in the package; those of `_STAGES` can be called then."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in _STAGES and type(value) is ModuleType:
-            value.__class__ = _Stage
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 from archsr.config import configs_folder
-from archsr.demo_photos import draw_photos
+from archsr.data.drawn_photos import draw_photos
 from archsr.errors import UserError
 from archsr.models.weights import at_hand, fetch
-from archsr.training.log import clock
+from archsr.training.logging.log import clock
 
 WEIGHTS = "ncnn:realesrgan-x4plus"  # what configs/demo.toml starts from
 

@@ -8,12 +8,11 @@ from pathlib import Path
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from archsr import config_file
-from archsr.allocation import reuse_large_blocks
-from archsr.arguments import Parser, add_training, parsed
-from archsr.config import TrainConfig
+from archsr.cli.arguments import Parser, add_training, parsed
+from archsr.config import TrainConfig, config_file
 from archsr.errors import ElsewhereError, UserError, print_error
-from archsr.stopping import Wishes, decide, decided, stoppable
+from archsr.utils.allocation import reuse_large_blocks
+from archsr.utils.stopping import StopRequest, decide, decided, stoppable
 
 
 def main() -> int:
@@ -26,11 +25,11 @@ def main() -> int:
         args = parsed(parser(), sys.argv[1:])
         config = config_file.load(TrainConfig, args.config, overrides=args.set)
         if not args.dry_run and not args.debug:
-            return stoppable(lambda wishes: _train(config, wishes, resume=args.resume))
-        from archsr import debug, session  # late: --help and config errors need no torch
+            return stoppable(lambda stop_request: _train(config, stop_request, resume=args.resume))
+        from archsr.training import debug, launch  # late: --help and config errors need no torch
 
         if args.dry_run:
-            return 0 if session.dry_run(config, resume=args.resume) else 2
+            return 0 if launch.dry_run(config, resume=args.resume) else 2
         debug.debug(config)
     except ElsewhereError:
         return 2
@@ -44,10 +43,10 @@ def main() -> int:
     return 0
 
 
-def _train(config: TrainConfig, wishes: Wishes, *, resume: bool) -> None:
-    from archsr import session
+def _train(config: TrainConfig, stop_request: StopRequest, *, resume: bool) -> None:
+    from archsr.training import launch
 
-    session.run(config, resume=resume, wishes=wishes)
+    launch.run(config, resume=resume, stop_request=stop_request)
 
 
 def parser() -> Parser:

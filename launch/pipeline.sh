@@ -13,7 +13,7 @@ SET=(--set "data.shards=$SHARDS" "${@:4}")
 cd "$(dirname "$0")/.."
 source "${ARCHSR_VENV:-.venv}/bin/activate"
 # refuses a config with mistakes now, before hours of preparation
-RUN=$(python -c 'import sys; from archsr.runs import folder_of; print(folder_of(sys.argv[1:]))' "$CONFIG" "${SET[@]}")
+RUN=$(python -c 'import sys; from archsr.runs.summary import folder_of; print(folder_of(sys.argv[1:]))' "$CONFIG" "${SET[@]}")
 
 read -ra prepare <<<"${PREPARE_OPTIONS:-}"
 read -ra train <<<"${TRAIN_OPTIONS:-}"

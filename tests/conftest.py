@@ -22,10 +22,10 @@ from hypothesis import settings
 from workers import shared
 
 from archsr.config import PrepareConfig, TagRule, TagsConfig, TrainConfig
-from archsr.config_file import check, dump
-from archsr.demo_photos import draw_photos
-from archsr.prepare.pipeline import prepare
-from archsr.versions import current
+from archsr.config.config_file import check, dump
+from archsr.data.drawn_photos import draw_photos
+from archsr.data.prepare.pipeline import prepare
+from archsr.data.versions import current
 
 torch.set_num_threads(1)
 settings.register_profile("archsr", deadline=None)  # no test is about time: other programs may use the cores
@@ -58,7 +58,7 @@ def curves():
 @pytest.fixture(autouse=True)
 def no_curves(request, monkeypatch):
     if "curves" not in request.fixturenames:
-        monkeypatch.setattr("archsr.training.milestones.draw_curves", lambda run: None)
+        monkeypatch.setattr("archsr.training.hooks.draw_curves", lambda run: None)
 
 
 @pytest.fixture(scope="session")
@@ -117,12 +117,12 @@ def tiny(tiny_tables):
 @pytest.fixture
 def unbroken(tiny, tmp_path_factory):
     """The folder of a finished `tiny` run: a copy of the one that all workers share."""
-    from archsr import session
+    from archsr.training import launch
 
     folder = Path(tiny.runs) / tiny.name
     with shared(tmp_path_factory, "trained") as (kept, missing):
         if missing:
-            session.run(tiny, resume=False)
+            launch.run(tiny, resume=False)
             shutil.copytree(folder, kept)
             return folder
     shutil.copytree(kept, folder)

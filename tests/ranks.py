@@ -31,7 +31,7 @@ LAUNCHERS = (
 _server = multiprocessing.get_context("forkserver")
 # what training imports, also late: torch's optimisers ask for its compiler, accelerate for sharded tensors
 _server.set_forkserver_preload([
-    "archsr.session", "archsr.debug", "archsr.cli", "archsr.evaluate.card", "accelerate", "timm", "torch._dynamo",
+    "archsr.training.launch", "archsr.training.debug", "archsr.cli", "archsr.evaluation.card", "accelerate", "timm", "torch._dynamo",
     "torch.distributed.tensor", "torch.utils.tensorboard", "matplotlib.backends.backend_agg",
 ])  # fmt: skip
 
@@ -52,9 +52,9 @@ def _run(script, words, environment, folder, out):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), handle)
     for number in (signal.SIGINT, signal.SIGTERM):  # the server ignores the first
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    from archsr.training import milestones
+    from archsr.training import hooks
 
-    milestones.draw_curves = lambda run: None  # as in the tests' own process (conftest.py)
+    hooks.draw_curves = lambda run: None  # as in the tests' own process (conftest.py)
     sys.argv = [str(script), *words]
     sys.path.insert(0, str(Path(script).parent))
     sys.stdout.reconfigure(line_buffering=True)

@@ -7,7 +7,7 @@ import pytest
 
 CODE = """
 import ctypes, resource, numpy
-from archsr.allocation import reuse_large_blocks
+from archsr.utils.allocation import reuse_large_blocks
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a huge page would be one fault for 512
 {call}
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt

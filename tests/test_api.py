@@ -4,6 +4,7 @@ import doctest
 import importlib
 import inspect
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +16,12 @@ from PIL import Image
 from test_readme import TEXTS, blocks
 
 import archsr
-from archsr import config_file
-from archsr.config import DegradeConfig, PrepareConfig, SRVGGConfig, TrainConfig
-from archsr.degrade.apply import apply_whole
-from archsr.demo_photos import draw_photos
+from archsr.config import DegradeConfig, PrepareConfig, SRVGGConfig, TrainConfig, config_file
+from archsr.data.drawn_photos import draw_photos
+from archsr.degradation.apply import apply_whole
 from archsr.models.build import build
 from archsr.models.weights import at_hand
-from archsr.upscale.upscaler import Upscaler
+from archsr.upscaling.upscaler import Upscaler
 
 QUICK = "ncnn:realesr-animevideov3-x4"
 FIRST, WHOLE = blocks(TEXTS["README.md"].split("### In Python")[1].split("\n### ")[0], "python")
@@ -66,19 +66,16 @@ def test_every_name_is_there_and_explained():
         archsr.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["prepare", "degrade", "train", "evaluate", "export"])
-def test_a_stage_is_a_function_and_a_module(name):
-    stage = getattr(archsr, name)
-    assert stage is importlib.import_module(f"archsr.{name}")
-    home = importlib.import_module(f"archsr.{archsr._HOMES[name]}")
-    assert inspect.signature(stage) == inspect.signature(getattr(home, name))
-    assert inspect.getdoc(stage) == inspect.getdoc(getattr(home, name))
-
-
-def test_a_stage_whose_module_was_imported_first_can_be_called():
-    code = "import archsr.degrade.recipe, archsr, numpy; print(archsr.degrade(numpy.zeros((8, 8, 3))).shape)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "(2, 2, 3)\n"
+def test_no_module_takes_the_name_of_a_function():
+    """Python binds an imported module to its name in the package. Only `train.py` has one, and nothing imports it."""
+    package = Path(archsr.__file__).parent
+    names = {p.stem for p in package.iterdir()} & set(archsr.__all__)
+    assert names == {"train"}
+    assert not [
+        p
+        for p in package.rglob("*.py")
+        if re.search(r"archsr\.train import|from archsr import .*\btrain\b", p.read_text())
+    ]
 
 
 @pytest.mark.parametrize("name", ["model", "degrading", "settings"])
@@ -320,7 +317,7 @@ def test_a_training_that_is_stopped_goes_on(tiny):
 
 def test_an_evaluation(unbroken, tmp_path, monkeypatch, capsys):
     for name in ("architecture", "perceptual"):
-        monkeypatch.setattr(f"archsr.evaluate.card.{name}", list)
+        monkeypatch.setattr(f"archsr.evaluation.card.{name}", list)
     model = archsr.load_model(unbroken, device="cpu")
     card = archsr.evaluate([model, "lanczos"], split="val", limit=2, offline=True, out=tmp_path / "card")
     assert card.report == tmp_path / "card" / "report.html"
@@ -382,19 +379,19 @@ def test_a_traceback_is_shown_where_it_is_asked_for(monkeypatch, capsys, asked):
 
 
 def test_lines_go_where_the_user_wants_them(capsys):
-    from archsr import notes
+    from archsr.utils import console
 
-    notes.say("done")
-    notes.aside("by the way")
-    notes.warn("careful")
+    console.say("done")
+    console.aside("by the way")
+    console.warn("careful")
     assert capsys.readouterr() == ("done\n", "by the way\narchsr: careful\n")
     logger, seen = logging.getLogger("archsr"), []
     handler = logging.Handler()
     handler.emit = lambda record: seen.append((record.levelname, record.getMessage()))
     before, logger.handlers = logger.handlers, [handler]
     try:
-        notes.say("100 %s")
-        notes.warn("careful")
+        console.say("100 %s")
+        console.warn("careful")
     finally:
         logger.handlers = before
     assert seen == [("INFO", "100 %s"), ("WARNING", "careful")]

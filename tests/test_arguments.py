@@ -4,8 +4,7 @@ import argparse
 
 import pytest
 
-from archsr import arguments
-from archsr.cli import main
+from archsr.cli import arguments, main
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from archsr import checkpoint
-from archsr.atomic import replacing, write_bytes
-from archsr.versions import add_version, make_current
-from archsr.world import World
+from archsr.data.versions import add_version, make_current
+from archsr.utils.atomic import replacing, write_bytes
+from archsr.utils.world import World
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from archsr.allocation import reuse_large_blocks
 from archsr.bench import report, timing
 from archsr.bench.limits import Traffic
 from archsr.bench.peer import _in_turns, _script
-from archsr.bench.timing import Clock, Row
+from archsr.bench.timing import Clock, Timing
 from archsr.cli import main
+from archsr.utils.allocation import reuse_large_blocks
 
 ALL = ["decode", "stream", "degrade", "train", "upscale"]
 
@@ -135,4 +135,6 @@ def test_files_that_are_no_benchmarks(tmp_path, capsys):
     (tmp_path / "a.json").write_text("{}")
     assert main(["bench", "--compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")]) == 2
     assert "not a benchmark of archsr" in capsys.readouterr().err
-    assert report.table([Row("s", "c", 1.5, "x", share=0.25, limit="y")]).endswith("| s | c | 1.5 x |  | 0.25 of y |")
+    assert report.table([Timing("s", "c", 1.5, "x", share=0.25, limit="y")]).endswith(
+        "| s | c | 1.5 x |  | 0.25 of y |"
+    )

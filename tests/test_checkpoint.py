@@ -20,7 +20,7 @@ from archsr.checkpoint import (
     writing,
 )
 from archsr.errors import UserError
-from archsr.world import World
+from archsr.utils.world import World
 
 
 def contents(value=1.0, rank=0):

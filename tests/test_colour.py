@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage import color
 
-from archsr.colour import ciede2000, lab, local_drift
+from archsr.metrics.colour import ciede2000, lab, local_drift
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archsr.config import PRESETS, QUIRKS, DegradeConfig, PrepareConfig, TrainConfig, configs_folder
+from archsr.config.config_file import check, differences, dump, load, with_overrides
 from archsr.config.study import StudyConfig
-from archsr.config_file import check, differences, dump, load, with_overrides
 from archsr.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))

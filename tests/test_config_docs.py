@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from archsr import cli
 from archsr.config import PRESETS, DegradeConfig, PrepareConfig, configs_folder
+from archsr.config.config_file import check, with_overrides
 from archsr.config.explain import explain, keys_of, preset, tables
 from archsr.config.generated import KINDS, REFERENCES, SCHEMAS, reference, schema
 from archsr.config.table import described, tables_in
 from archsr.config.written import value_text
-from archsr.config_file import check, with_overrides
 from archsr.errors import UserError
 
 CONFIGS = configs_folder()

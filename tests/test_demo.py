@@ -6,8 +6,8 @@ import sys
 import psutil
 
 from archsr.cli import main
-from archsr.demo_photos import draw_photos
-from archsr.images import read_photo
+from archsr.data.drawn_photos import draw_photos
+from archsr.images.pixels import read_photo
 
 
 def digest(folder):

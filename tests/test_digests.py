@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsr.digests import agrees, digest_of
+from archsr.utils.digests import agrees, digest_of
 
 
 def test_the_published_value_of_nothing():

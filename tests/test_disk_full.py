@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 
-from archsr import session
 from archsr.checkpoint import writing
 from archsr.checkpoint.folder import newest
 from archsr.config import TrainConfig
-from archsr.config_file import check
+from archsr.config.config_file import check
 from archsr.errors import UserError
+from archsr.training import launch
 from archsr.training import step as one_step
 
 SIZE = 96 * 2**20
@@ -55,7 +55,7 @@ def wait_for_quiet(folder):
 )
 def test_the_last_checkpoint_stays_and_the_run_goes_on(tiny_tables, small_disk, monkeypatch, left, headroom, word):
     monkeypatch.setattr(writing, "_HEADROOM", headroom)
-    session.run(check(TrainConfig, {**tiny_tables, "name": "unbroken"}, where="test"), resume=False)
+    launch.run(check(TrainConfig, {**tiny_tables, "name": "unbroken"}, where="test"), resume=False)
     config = check(TrainConfig, {**tiny_tables, "runs": str(small_disk)}, where="test")
     filler, calls, real = small_disk / "somebody else's", [], one_step.micro_step
 
@@ -70,10 +70,10 @@ def test_the_last_checkpoint_stays_and_the_run_goes_on(tiny_tables, small_disk, 
     with monkeypatch.context() as patch:
         patch.setattr(one_step, "micro_step", filling)
         with pytest.raises(UserError, match=f"{word}.*last good checkpoint is untouched"):
-            session.run(config, resume=False)
+            launch.run(config, resume=False)
     assert newest(small_disk / "tiny")[0].name == "step-00000002"
     filler.unlink()
-    session.run(config, resume=True)
+    launch.run(config, resume=True)
     expected = final(Path(tiny_tables["runs"]) / "unbroken")
     found = final(small_disk / "tiny")
     assert all(found[name].equal(tensor) for name, tensor in expected.items())

@@ -14,19 +14,19 @@ import tomli_w
 import torch
 from ranks import Ranks
 
-from archsr import debug
 from archsr.cli import main
 from archsr.config import TrainConfig
-from archsr.config_file import check
-from archsr.doctor import examine, machine, supplies
+from archsr.config.config_file import check
+from archsr.data.stream.loader import Stream
+from archsr.data.stream.plan import Slice
+from archsr.doctor import assets, examine, machine
 from archsr.doctor import launch as launching
 from archsr.errors import UserError
 from archsr.models.download import OFFICIAL
-from archsr.stream.loader import Stream
-from archsr.stream.plan import Slice
+from archsr.training import debug
 from archsr.training.data import open_data
 from archsr.training.pairs import options_of
-from archsr.world import World
+from archsr.utils.world import World
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -111,7 +111,9 @@ def test_a_slow_disk(tmp_path, monkeypatch):
 
 
 def test_a_format_that_does_not_work(monkeypatch):
-    monkeypatch.setattr("archsr.images.decode_tensor", lambda data: (_ for _ in ()).throw(RuntimeError("no webp")))
+    monkeypatch.setattr(
+        "archsr.images.pixels.decode_tensor", lambda data: (_ for _ in ()).throw(RuntimeError("no webp"))
+    )
     assert "JPEG" in machine.decoders().what
     assert machine.decoders().state == "wrong"
 
@@ -120,22 +122,22 @@ def test_missing_and_altered_weights(tmp_path, sound, monkeypatch):
     monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path))
     name = next(n for n in OFFICIAL if OFFICIAL[n].sha256)
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
-    line = supplies._weights("weights", name)
+    line = assets._weights("weights", name)
     assert line.state == "warning"
     assert f"archsr weights {name}; offline: copy {OFFICIAL[name].file} into {tmp_path}" in line.mend
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / OFFICIAL[name].file).write_bytes(b"something else")
-    assert supplies._weights("weights", name).state == "wrong"
-    assert supplies._weights("weights", "nowhere.pth").state == "wrong"
+    assert assets._weights("weights", name).state == "wrong"
+    assert assets._weights("weights", "nowhere.pth").state == "wrong"
     safetensors.torch.save_file({"x": torch.ones(1)}, tmp_path / "x.safetensors")
-    assert supplies._weights("weights", str(tmp_path / "x.safetensors")).state == "ok"
+    assert assets._weights("weights", str(tmp_path / "x.safetensors")).state == "ok"
 
 
 @pytest.mark.parametrize("source", ["efficientnet-lite0", "ncnn:realesrgan-x4plus"])
 def test_missing_weights_of_a_wheel(tmp_path, monkeypatch, source):
     monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path))
     monkeypatch.setattr("importlib.metadata.files", lambda package: None)
-    line = supplies._weights("weights", source)
+    line = assets._weights("weights", source)
     assert (line.state, line.mend) == ("wrong", f"archsr weights {source}")
     assert not debug._at_hand(source)
 
@@ -143,15 +145,15 @@ def test_missing_weights_of_a_wheel(tmp_path, monkeypatch, source):
 def test_weights_without_a_config(tmp_path, monkeypatch):
     monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path))
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(supplies, "at_hand", lambda name: None)
-    [line] = supplies.weights_at_hand()
+    monkeypatch.setattr(assets, "at_hand", lambda name: None)
+    [line] = assets.weights_at_hand()
     assert (line.state, "archsr weights RealESRGAN_x4plus" in line.mend) == ("warning", True)
-    monkeypatch.setattr(supplies, "at_hand", lambda name: Path(name))
-    [line] = supplies.weights_at_hand()
+    monkeypatch.setattr(assets, "at_hand", lambda name: Path(name))
+    [line] = assets.weights_at_hand()
     assert (line.state, "ncnn:realesrgan-x4plus" in line.what) == ("ok", True)
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / OFFICIAL["vgg19"].file).write_bytes(b"half of it")
-    assert [line.state for line in supplies.weights_at_hand()] == ["wrong", "ok"]
+    assert [line.state for line in assets.weights_at_hand()] == ["wrong", "ok"]
 
 
 def test_no_shards(sound, tmp_path):
@@ -169,7 +171,7 @@ def test_a_shard_with_a_wrong_hash(sound, tmp_path):
     content[len(content) // 2] ^= 1
     tar.write_bytes(content)
     config = sound.model_copy(update={"data": sound.data.model_copy(update={"shards": str(copy)})})
-    line = only(supplies.shards(config, every=True), "shards, hashes")
+    line = only(assets.shards(config, every=True), "shards, hashes")
     assert line.state == "wrong"
     assert str(tar) in line.what
 
@@ -182,22 +184,22 @@ def test_too_few_shards(sound, tmp_path):
     """In a folder they harm nothing; from a URL a window of all of them must arrive before the first batch."""
     url = f"file://{sound.data.shards}"
     far = at(sound, shards=url, cache=str(tmp_path / "cache"), window=999)
-    assert only(supplies.shards(at(sound, window=999), every=False), "shards, number").state == "ok"
-    assert only(supplies.shards(far, every=False), "shards, number").state == "warning"
-    assert only(supplies.shards(at(far, window=1), every=False), "shards, number").state == "ok"
-    assert "verified when it arrives" in only(supplies.shards(far, every=False), "shards, hashes").what
+    assert only(assets.shards(at(sound, window=999), every=False), "shards, number").state == "ok"
+    assert only(assets.shards(far, every=False), "shards, number").state == "warning"
+    assert only(assets.shards(at(far, window=1), every=False), "shards, number").state == "ok"
+    assert "verified when it arrives" in only(assets.shards(far, every=False), "shards, hashes").what
 
 
 def test_layers_that_are_not_there(sound):
     training = sound.training.model_copy(update={"layers": ("bodyy.3",)})
-    line = supplies.layers(sound.model_copy(update={"training": training}))
+    line = assets.layers(sound.model_copy(update={"training": training}))
     assert (line.state, "bodyy.3" in line.what) == ("wrong", True)
-    assert "of 25,387 parameters are trained" in supplies.layers(sound).what
+    assert "of 25,387 parameters are trained" in assets.layers(sound).what
 
 
 def test_what_stops_no_run_and_is_probably_not_meant(sound):
     """Two validation scenes, two test scenes, and crops larger than the tiles there are."""
-    lines = list(supplies.shards(at(sound, gt_size=1024), every=False))
+    lines = list(assets.shards(at(sound, gt_size=1024), every=False))
     used = [line for line in lines if line.about == "shards, use"]
     assert {line.state for line in used} == {"warning"}
     assert "data.gt_size 1024 is more than the tiles'" in used[0].what
@@ -216,18 +218,18 @@ def test_one_validation_scene_chooses_the_weights_and_is_named(sound):
 
 def test_too_few_samples(sound):
     training = sound.training.model_copy(update={"global_batch": 10**6})
-    line = only(supplies.shards(sound.model_copy(update={"training": training}), every=False), "shards")
+    line = only(assets.shards(sound.model_copy(update={"training": training}), every=False), "shards")
     assert (line.state, "fewer than one global batch" in line.what) == ("wrong", True)
 
 
 def test_a_cache_larger_than_its_disk(sound, tmp_path):
     far = at(sound, shards="https://example.invalid/shards", cache=str(tmp_path), cache_gb=1e9)
-    assert supplies.room(far).state == "warning"
-    assert supplies.room(at(far, cache_gb=1e-6)).state == "ok"
+    assert assets.room(far).state == "warning"
+    assert assets.room(at(far, cache_gb=1e-6)).state == "ok"
 
 
 def test_processes_that_do_not_divide_the_batch(sound):
-    assert supplies.sharing(sound, 7).state == "wrong"
+    assert assets.sharing(sound, 7).state == "wrong"
 
 
 def test_more_readers_than_cores(monkeypatch):
@@ -246,7 +248,7 @@ def test_the_shared_memory_is_what_a_stream_takes(sound, workers):
         taken = sum(memory.numel() for memory in stream._slots._memory)
     finally:
         stream.close()
-    assert supplies.batches_in_memory(config) == taken
+    assert assets.batches_in_memory(config) == taken
 
 
 def test_pyvips_that_does_not_load(monkeypatch):
@@ -369,9 +371,9 @@ def test_the_command_tells_all_and_its_exit_code_says_whether_something_is_wrong
 
 
 def test_a_config_that_would_train_a_sharpener(tiny_tables):
-    assert supplies.targets(check(TrainConfig, tiny_tables, where="test")).state == "ok"
+    assert assets.targets(check(TrainConfig, tiny_tables, where="test")).state == "ok"
     tables = {**tiny_tables, "degrade": {"preset": "bicubic"}, "losses": {"pixel": {"sharpened": True}}}
-    line = supplies.targets(check(TrainConfig, tables, where="test"))
+    line = assets.targets(check(TrainConfig, tables, where="test"))
     assert line.state == "wrong"
     assert "degrade.sharpen_gt = false" in line.what
     assert line.mend == "--set losses.pixel.sharpened=auto"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from archsr import images
-from archsr.images import BadImageError, read_photo
+from archsr.images import pixels
+from archsr.images.pixels import BadImageError, read_photo
 
 _ADOBE_TO_SRGB = np.array([[1.39836, -0.39836, 0.0], [0.0, 1.0, 0.0], [0.0, -0.04293, 1.04293]])
 
@@ -165,23 +165,23 @@ def test_no_bytes_do_worse_than_a_clear_refusal(data):
 
 def test_lossless_webp_survives_and_decodes_to_the_same(picture):
     pixels = np.asarray(picture)
-    decoded = images.decode_tensor(images.encode_webp(pixels))
+    decoded = pixels.decode_tensor(pixels.encode_webp(pixels))
     assert np.array_equal(decoded.permute(1, 2, 0).numpy(), pixels)
 
 
 def test_tensors_and_pixels_are_inverse():
     pixels = np.arange(256 * 3, dtype=np.uint32).astype(np.uint8).reshape(16, 16, 3)
-    assert np.array_equal(images.tensor_to_pixels(images.pixels_to_tensor(pixels)), pixels)
-    assert images.to_uint8(torch.tensor([-0.2, 0.5, 1.7])).tolist() == [0, 128, 255]
+    assert np.array_equal(pixels.tensor_to_pixels(pixels.pixels_to_tensor(pixels)), pixels)
+    assert pixels.to_uint8(torch.tensor([-0.2, 0.5, 1.7])).tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".tif"])
 def test_writing_is_complete_or_not_at_all(picture, tmp_path, ending):
     path = tmp_path / "deep" / f"a{ending}"
-    images.write_picture(path, np.asarray(picture))
+    pixels.write_picture(path, np.asarray(picture))
     assert np.abs(read_photo(path).pixels.astype(int) - np.asarray(picture)).max() <= (
         0 if ending in (".png", ".tif") else 24
     )
     with pytest.raises((KeyError, ValueError, OSError)):
-        images.write_picture(tmp_path / "b.unknown", np.asarray(picture))
+        pixels.write_picture(tmp_path / "b.unknown", np.asarray(picture))
     assert not list(tmp_path.glob("*unknown*"))

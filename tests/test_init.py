@@ -13,16 +13,16 @@ from PIL import Image
 
 from archsr.cli import main
 from archsr.config import PrepareConfig, TrainConfig
-from archsr.config_file import load
+from archsr.config.config_file import load
+from archsr.data.prepare.scenes import assign, split_of, unite
 from archsr.errors import UserError
-from archsr.init import Machine, Photos, config_for, init, look_at, shares
-from archsr.init_text import TEMPLATE
-from archsr.prepare.scenes import assign, split_of, unite
-from archsr.training.plan import option
+from archsr.init import Machine, PhotoFolder, config_for, init, look_at, shares
+from archsr.init.text import TEMPLATE
+from archsr.training.memory.plan import option
 from archsr.training.setup import shared_out
-from archsr.world import World
+from archsr.utils.world import World
 
-SOME = Photos(count=1000, scenes=40, side=680, val=0.1, test=0.2)
+SOME = PhotoFolder(count=1000, scenes=40, side=680, val=0.1, test=0.2)
 
 
 @pytest.fixture(autouse=True)

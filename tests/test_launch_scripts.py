@@ -12,9 +12,9 @@ import pytest
 import archsr
 from archsr.cli import main
 from archsr.config import TrainConfig, configs_folder
-from archsr.config_file import load
+from archsr.config.config_file import load
 from archsr.errors import UserError
-from archsr.submit import Resources, script_of
+from archsr.training.slurm import Resources, script_of
 
 ROOT = Path(archsr.__file__).resolve().parents[1]
 LAUNCH = ROOT / "launch"

@@ -3,9 +3,9 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from archsr.images import pixels_to_tensor
-from archsr.metrics import luma, psnr, ssim
-from archsr.niqe import imresize, niqe
+from archsr.images.pixels import pixels_to_tensor
+from archsr.metrics.niqe import imresize, niqe
+from archsr.metrics.psnr_ssim import luma, psnr, ssim
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_niqe_has_no_figure_for_a_flat_picture():
 
 
 def test_niqe_prefers_photographs_to_noise(real_photos):
-    from archsr.images import read_photo
+    from archsr.images.pixels import read_photo
 
     pixels = read_photo(real_photos / "project_00" / "building-001_view-1.jpg").pixels
     noisy = np.clip(pixels + np.random.default_rng(0).normal(0, 25, pixels.shape), 0, 255).astype(np.uint8)

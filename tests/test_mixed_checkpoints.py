@@ -12,12 +12,12 @@ import torch
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from archsr import session
 from archsr.checkpoint import Contents, Keep, Mirror, Saver, load_newest, problem_with, start_run
 from archsr.config import TrainConfig
-from archsr.config_file import check, dump, with_overrides
+from archsr.config.config_file import check, dump, with_overrides
 from archsr.errors import UserError
-from archsr.world import World
+from archsr.training import launch
+from archsr.utils.world import World
 
 ALONE = World()
 
@@ -166,12 +166,12 @@ def test_snapshots_come_back_with_the_checkpoint(tmp_path):
 def test_a_config_edited_in_the_run_folder_is_seen(tiny_tables):
     """It was compared with itself: seed, batch, rates and losses could be changed unseen."""
     config = check(TrainConfig, tiny_tables, where="test")
-    session.run(config, resume=False)
+    launch.run(config, resume=False)
     path = Path(config.runs) / config.name / "config.toml"
     changed = check(TrainConfig, with_overrides(tiny_tables, ["seed=5", "losses.pixel.weight=3"]), where="test")
     path.write_text(dump(changed))
     with pytest.raises(UserError, match="another config; losses.pixel.weight: .* more: seed|another config; seed"):
-        session.run(changed, resume=True)
+        launch.run(changed, resume=True)
 
 
 def test_a_run_keeps_its_ident_and_another_of_its_name_has_its_own(tiny_tables):
@@ -181,13 +181,13 @@ def test_a_run_keeps_its_ident_and_another_of_its_name_has_its_own(tiny_tables):
         manifests = (json.loads(p.read_bytes()) for p in folder.glob("checkpoints/step-*/MANIFEST.json"))
         return {m["run"] for m in manifests} | {json.loads((folder / "run.json").read_bytes())["ident"]}
 
-    session.run(check(TrainConfig, tiny_tables, where="test"), resume=False)
+    launch.run(check(TrainConfig, tiny_tables, where="test"), resume=False)
     (first,) = idents()
     longer = with_overrides(tiny_tables, ["training.stages=[{iterations=8, lr=1e-3}]"])
-    session.run(check(TrainConfig, longer, where="test"), resume=True)
+    launch.run(check(TrainConfig, longer, where="test"), resume=True)
     assert idents() == {first}
     shutil.rmtree(folder)
-    session.run(check(TrainConfig, tiny_tables, where="test"), resume=False)
+    launch.run(check(TrainConfig, tiny_tables, where="test"), resume=False)
     assert idents() != {first}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from archsr.config_file import with_overrides
-from archsr.demo_photos import draw_photos
+from archsr.config.config_file import with_overrides
+from archsr.data.drawn_photos import draw_photos
 
 nbformat = pytest.importorskip("nbformat")
 ROOT = Path(__file__).resolve().parent.parent

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from archsr.images import FORMATS
-from archsr.picture_files import HEIC_ENDINGS, READ, is_picture
+from archsr.images.image_files import HEIC_ENDINGS, READ, is_picture
+from archsr.images.pixels import FORMATS
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a b.Heic", ".a.png", "a.b.tif"])

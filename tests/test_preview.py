@@ -8,26 +8,27 @@ import pytest
 import torch
 from PIL import Image
 
-from archsr import session, sheet
 from archsr.cli import main
 from archsr.config import PRESETS, DegradeConfig, TrainConfig
-from archsr.config_file import check, dump
-from archsr.degrade.apply import apply
-from archsr.degrade.recipe import draw, from_json
-from archsr.degrade.words import describe
-from archsr.histograms import parameters
-from archsr.images import pixels_to_tensor, read_photo, to_float
-from archsr.seeds import generator
-from archsr.training import sheets
+from archsr.config.config_file import check, dump
+from archsr.degradation import sheet
+from archsr.degradation.apply import apply
+from archsr.degradation.histograms import parameters
+from archsr.degradation.recipe import draw, from_json
+from archsr.degradation.words import describe
+from archsr.images.pixels import pixels_to_tensor, read_photo, to_float
+from archsr.training import launch
 from archsr.training import step as one_step
 from archsr.training.data import open_data
+from archsr.training.faults.nonfinite import rebuild
+from archsr.training.logging import sheets
 from archsr.training.pairs import options_of
-from archsr.training.suspects import rebuild
+from archsr.utils.seeds import generator
 
 
 @pytest.fixture(autouse=True)
 def few_draws_for_the_histograms(monkeypatch):
-    monkeypatch.setattr("archsr.preview._DRAWN", 60)
+    monkeypatch.setattr("archsr.training.preview._DRAWN", 60)
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_training_config_shows_what_its_run_will_train_on(config_path, tiny, t
 
 
 def loop_batch(options, position):
-    from archsr.stream.loader import batch_at
+    from archsr.data.stream.loader import batch_at
 
     return batch_at(options, range(position, position + 2))
 
@@ -75,7 +76,9 @@ def test_photographs_of_a_folder_and_overrides(config_path, photos, tmp_path, ca
 
 
 def test_a_preparation_config_and_no_pictures_anywhere(tmp_path, capsys, photos, monkeypatch):
-    monkeypatch.setattr("archsr.preview.draw_photos", lambda folder, **_: shutil.copytree(photos, folder / "drawn"))
+    monkeypatch.setattr(
+        "archsr.training.preview.draw_photos", lambda folder, **_: shutil.copytree(photos, folder / "drawn")
+    )
     path = tmp_path / "prepare.toml"
     path.write_text('min_side = 128\npair_size = 64\n[degrade]\npreset = "web"\n')
     assert main(["preview", str(path), "--out", str(tmp_path / "seen"), "--samples", "3"]) == 0
@@ -131,7 +134,7 @@ def test_a_run_begins_with_a_sheet_and_the_sheet_changes_nothing(unbroken, tiny,
     with Image.open(folder / "degradation.png") as picture:
         assert picture.width > 300
     monkeypatch.setattr(sheets, "draw_sheet", lambda *args: torch.zeros(8, 8, 3, dtype=torch.uint8).numpy())
-    session.run(tiny.model_copy(update={"name": "plain"}), resume=False)
+    launch.run(tiny.model_copy(update={"name": "plain"}), resume=False)
     a, b = (f / "checkpoints" / "step-00000006" / "generator.safetensors" for f in (folder, folder.with_name("plain")))
     assert a.read_bytes() == b.read_bytes()
 
@@ -148,7 +151,7 @@ def test_the_batch_behind_a_nan_is_made_again(tiny_tables, monkeypatch, tmp_path
 
     monkeypatch.setattr(one_step, "micro_step", planted)
     tables = {**tiny_tables, "degrade": {"pool_batches": pool_batches, "fidelity": "faithful"}, "log": {"every": 6}}
-    session.run(check(TrainConfig, {**tables, "checkpoint": {"every": 100}}, where="x"), resume=False)
+    launch.run(check(TrainConfig, {**tables, "checkpoint": {"every": 100}}, where="x"), resume=False)
     assert "bad_batches/00000005.json" in capsys.readouterr().out
     path = Path(tiny_tables["runs"]) / "tiny" / "bad_batches" / "00000005.json"
     about = json.loads(path.read_text())
@@ -167,7 +170,7 @@ def test_the_batch_behind_a_nan_is_made_again(tiny_tables, monkeypatch, tmp_path
 
 def test_origins_survive_a_checkpoint(tiny_tables, monkeypatch):
     """The run stops before the NaN, goes on from its checkpoint, and still knows where the pool's pairs came from."""
-    session.run(check(TrainConfig, {**tiny_tables, "training": {**tiny_tables["training"], "stages": [
+    launch.run(check(TrainConfig, {**tiny_tables, "training": {**tiny_tables["training"], "stages": [
         {"iterations": 4, "lr": 1e-3}]}}, where="x"), resume=False)  # fmt: skip
     real, pairs = one_step.micro_step, []
 
@@ -176,7 +179,7 @@ def test_origins_survive_a_checkpoint(tiny_tables, monkeypatch):
         return {"pixel": real(parts, pair, share=share, last=last)["pixel"] * float("nan")}
 
     monkeypatch.setattr(one_step, "micro_step", planted)
-    session.run(check(TrainConfig, tiny_tables, where="x"), resume=True)
+    launch.run(check(TrainConfig, tiny_tables, where="x"), resume=True)
     again = rebuild(Path(tiny_tables["runs"]) / "tiny" / "bad_batches" / "00000005.json", overrides=[])
     assert torch.equal(again.pair.lq, pairs[0].lq)
     assert torch.equal(again.pair.gt, pairs[0].gt)

@@ -13,7 +13,7 @@ from PIL import Image
 from test_readme import ROOT, TEXTS, all_commands, blocks, commands_of, spans
 
 from archsr import cli
-from archsr.demo_photos import draw_photos
+from archsr.data.drawn_photos import draw_photos
 
 QUICK = [w for page, w in all_commands() if page == "configs/README.md" and w[0] == "archsr" and w[1:2] == ["plan"]]
 
@@ -63,7 +63,7 @@ def test_the_shortest_way_of_ones_own_photographs(house):
     went(house, resumed, ["--set", "training.stages=[{iterations=2,lr=1e-4},{iterations=1,lr=1e-5}]"])
     more = ["--set", "training.stages=[{iterations=2,lr=1e-4},{iterations=2,lr=1e-5}]"]
     assert "step 4/4" in went(house, resumed, more)
-    for name in ("shards/photos/v1/report.html", "runs/archsr/evaluation/test/report.html", "runs/archsr/export"):
+    for name in ("shards/photos/v1/report.html", "runs/archsr/evaluation/test/report.html", "runs/archsr/exporting"):
         assert (house / name).exists()
     assert len(list((house / "enlarged").iterdir())) == 1
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from archsr.checkpoint import Contents, Keep, Mirror, Saver, load_newest, problem_with, writing
 from archsr.checkpoint.keeping import Stamp, staying
 from archsr.errors import UserError
-from archsr.world import World
+from archsr.utils.world import World
 
 ALONE = World()
 

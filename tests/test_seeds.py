@@ -1,6 +1,6 @@
 import torch
 
-from archsr.seeds import generator, seed_of, unit
+from archsr.utils.seeds import generator, seed_of, unit
 
 
 def test_values_never_change():

@@ -9,9 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from archsr import config_file
 from archsr.cli import main, parser
-from archsr.config import PrepareConfig, TrainConfig
+from archsr.config import PrepareConfig, TrainConfig, config_file
 from archsr.config.study import StudyConfig
 
 ARCHIVE = Path(__file__).parent / "stored" / "2026-11-30.tar.xz"
@@ -32,10 +31,10 @@ def stored(unpacked, monkeypatch):
 
 
 def test_a_stopped_run_goes_on_to_the_weights_of_the_unbroken_one(stored):
-    from archsr import session
+    from archsr.training import launch
 
     config = config_file.load(TrainConfig, stored / "runs" / "stopped" / "config.toml")
-    session.run(config, resume=True)
+    launch.run(config, resume=True)
     resumed, unbroken = (
         safetensors.torch.load_file(stored / "runs" / name / "snapshots" / "last_raw.safetensors")
         for name in ("stopped", "tiny")

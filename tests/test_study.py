@@ -14,19 +14,19 @@ import tomli
 import tomli_w
 
 from archsr.config import TrainConfig, configs_folder
+from archsr.config.config_file import check, load
 from archsr.config.study import StudyConfig
-from archsr.config_file import check, load
 from archsr.errors import UserError
-from archsr.evaluate.measures import standard
-from archsr.evaluate.statistics import Pooled
-from archsr.evaluate.suite import Row, Scores
-from archsr.stopping import Stopped
+from archsr.evaluation.metrics import standard
+from archsr.evaluation.statistics.bootstrap import Pooled
+from archsr.evaluation.suite import ImageScores, Scores
 from archsr.study import results
 from archsr.study.jobs import events, home, jobs_of, train
 from archsr.study.main import study
 from archsr.study.report import answer, draw, markdown
-from archsr.study.results import Findings, Outcome
-from archsr.training.plan import option
+from archsr.study.results import CandidateResult, Findings
+from archsr.training.memory.plan import option
+from archsr.utils.stopping import Stopped
 
 CANDIDATES = [{"name": "last", "layers": ["conv_last"]}, {"name": "all", "layers": ["all"]}]
 
@@ -166,7 +166,7 @@ def test_studies_that_make_no_sense(tables, changes, word):
 def test_figures_of_other_weights_or_of_more_images_are_taken_anew(tables, monkeypatch):
     """What was kept is of the weights' digest and of the limit: a run that was trained anew has figures of its own."""
     taken = []
-    row = Row(0, "a", "scene", {})
+    row = ImageScores(0, "a", "scene", {})
     monkeypatch.setattr(results, "open_model", lambda weights: (None, None))
     monkeypatch.setattr(results, "Upscaler", lambda net, tile: SimpleNamespace(restore=None))
     monkeypatch.setattr(results, "open_pairs", lambda *_, limit, **__: taken.append(limit))
@@ -189,7 +189,7 @@ def test_figures_of_other_weights_or_of_more_images_are_taken_anew(tables, monke
 
 def outcome(name, val, low, high, memory):
     test = Pooled((low + high) / 2, low, high, ((low + high) / 2,) * 2, 8)
-    return Outcome(name, 1000, 100, 0.1, memory, val, test)
+    return CandidateResult(name, 1000, 100, 0.1, memory, val, test)
 
 
 def test_the_answer_names_what_cannot_be_told_apart_and_the_cheapest(tables):

@@ -9,17 +9,17 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
 
-from archsr import manifest as mf
 from archsr.api.settings import settled
 from archsr.api.tables import Table, as_html, table_of
 from archsr.config import DataConfig, PrepareConfig
+from archsr.data import manifest as mf
+from archsr.data.prepare.inspect_shards import summary, tag_table
+from archsr.data.prepare.pipeline import prepare as prepare_photos
+from archsr.data.remote import Place, place_of
+from archsr.data.stream.reader import ShardReader
+from archsr.data.versions import current
 from archsr.errors import DataError
-from archsr.images import Pixels
-from archsr.prepare.pipeline import prepare as prepare_photos
-from archsr.prepare.verify import summary, tag_table
-from archsr.remote import Place, place_of
-from archsr.stream.reader import ShardReader
-from archsr.versions import current
+from archsr.images.pixels import Pixels
 
 
 @dataclass(frozen=True)

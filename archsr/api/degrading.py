@@ -8,14 +8,13 @@ from typing import Any, Literal, cast, overload
 import numpy as np
 import torch
 
-from archsr import config_file
 from archsr.api.kinds import ImageT, Pixels, mapped
-from archsr.config import DegradeConfig, PrepareConfig, TrainConfig
+from archsr.config import DegradeConfig, PrepareConfig, TrainConfig, config_file
 from archsr.config.presets import PRESETS
-from archsr.degrade.apply import apply_whole
-from archsr.degrade.recipe import Recipe, draw
+from archsr.degradation.apply import apply_whole
+from archsr.degradation.recipe import Recipe, draw
 from archsr.errors import ConfigError, near
-from archsr.seeds import generator
+from archsr.utils.seeds import generator
 
 Degradation = str | os.PathLike[str] | Mapping[str, Any] | DegradeConfig | TrainConfig | PrepareConfig
 
@@ -42,7 +41,7 @@ def degrade(
     (realesrgan, realesrnet, bsrgan, camera, web, bicubic), a config file with a table `degrade`, such a table, or a
     config. The same seed degrades in the same way; each image of a batch gets a recipe of its own. What is left over of
     sides that are no multiples of the scale is cut off. `with_recipe`: the recipes, too, one for each image
-    (`archsr.degrade.words.describe(recipe, 0)` tells them). Results have 8 bits in any type. Raises `ConfigError`.
+    (`archsr.degradation.words.describe(recipe, 0)` tells them). Results have 8 bits in any type. Raises `ConfigError`.
 
     >>> import numpy as np
     >>> sharp = np.random.default_rng(0).integers(0, 256, (64, 98, 3), dtype=np.uint8)

@@ -10,13 +10,13 @@ import torch
 from archsr.api.kinds import ImageT, Pixels, mapped
 from archsr.checkpoint import strength_of
 from archsr.config import ModelConfig
-from archsr.evaluate.contenders import short
-from archsr.run_folders import is_run, run_config
-from archsr.upscale.devices import Precision, best_device, devices_of
-from archsr.upscale.opening import open_model
-from archsr.upscale.picture import Wanted, upscale_picture
-from archsr.upscale.resizing import to_size
-from archsr.upscale.upscaler import Upscaler
+from archsr.evaluation.compared_models import short
+from archsr.runs.folders import is_run, run_config
+from archsr.upscaling.devices import Precision, best_device, devices_of
+from archsr.upscaling.one_image import Wanted, upscale_picture
+from archsr.upscaling.opening import open_model
+from archsr.upscaling.resizing import to_size
+from archsr.upscaling.upscaler import Upscaler
 
 
 class Model:

@@ -16,21 +16,21 @@ from archsr.api.tables import Table, as_html, image_html, table_of
 from archsr.checkpoint import strength_of
 from archsr.config import TrainConfig
 from archsr.errors import UserError
-from archsr.evaluate.card import Question, evaluate_models
-from archsr.evaluate.contenders import Options
-from archsr.evaluate.measures import NO_REFERENCE
-from archsr.evaluate.photo_card import CROP, PhotoQuestion, evaluate_photos
-from archsr.evaluate.suite import Scores
-from archsr.evaluate.summary import everyone, figure, in_words, mean, rivals
-from archsr.evaluate.verdicts import findings
-from archsr.evaluate.words import about
-from archsr.export import Exported
-from archsr.export import export as export_model
-from archsr.run_folders import folder_of
-from archsr.stopping import Stopped, Wishes, listening
-from archsr.training.records import read_log
-from archsr.upscale.devices import Precision
-from archsr.world import joined
+from archsr.evaluation.card import EvaluationRequest, evaluate_models
+from archsr.evaluation.compared_models import Options
+from archsr.evaluation.metrics import NO_REFERENCE
+from archsr.evaluation.photos.card import CROP, PhotoRequest, evaluate_photos
+from archsr.evaluation.report.words import about
+from archsr.evaluation.statistics.verdicts import findings
+from archsr.evaluation.suite import Scores
+from archsr.evaluation.summary import everyone, figure, in_words, mean, rivals
+from archsr.exporting import Exported
+from archsr.exporting import export as export_model
+from archsr.runs.folders import folder_of
+from archsr.runs.records import read_log
+from archsr.upscaling.devices import Precision
+from archsr.utils.stopping import Stopped, StopRequest, listening
+from archsr.utils.world import joined
 
 _KINDS = ("train", "validation")
 
@@ -93,15 +93,15 @@ def train(
     checkpoint, or begins where there is none. Interrupting the kernel (Ctrl-C) ends it after the iteration, saved.
     Raises `UserError`: `ConfigError`, `DataError` or `WeightsError` where it is one of theirs.
     """
-    from archsr import session  # late: it brings accelerate and all of training
+    from archsr.training import launch  # late: it brings accelerate and all of training
 
     given = load_config(config, **settings)
-    wishes = Wishes(started=time.time())  # `training.time_limit` counts from this call
+    stop_request = StopRequest(started=time.time())  # `training.time_limit` counts from this call
     at_home = threading.current_thread() is threading.main_thread()  # elsewhere no signal can be caught
     stopped = ""
     try:
-        with listening(wishes) if at_home else nullcontext():
-            session.run(given, resume=resume, wishes=wishes)
+        with listening(stop_request) if at_home else nullcontext():
+            launch.run(given, resume=resume, stop_request=stop_request)
     except Stopped as reason:
         stopped = reason.reason
     folder = folder_of(given)
@@ -198,7 +198,7 @@ def evaluate(
             raise UserError(
                 "photos have no ground truth: neither on (--on), nor split, nor y_channel (--y) goes with them"
             )
-        asked = PhotoQuestion(named, os.fspath(photos), limit, tuple(dict.fromkeys(more)), border, baseline,
+        asked = PhotoRequest(named, os.fspath(photos), limit, tuple(dict.fromkeys(more)), border, baseline,
                               CROP if crop is None else crop, Options(which, tile, tuple(blends)))  # fmt: skip
         with joined() as world:
             answer = evaluate_photos(asked, out=target, world=world)  # all ranks
@@ -206,7 +206,7 @@ def evaluate(
     if crop is not None:
         raise UserError("crop (--crop) goes with photos (--photos)")
     usual = ["ms_ssim"] if offline else ["ms_ssim", "lpips", "dists"]
-    question = Question(
+    question = EvaluationRequest(
         models=named,
         on=os.fspath(on),
         split=split,

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from archsr import config_file
-from archsr.config import TrainConfig
+from archsr.config import TrainConfig, config_file
 from archsr.config.presets import laid_over
 
 M = TypeVar("M", bound=BaseModel)

@@ -12,9 +12,9 @@ from archsr.errors import UserError
 from archsr.models.download import OFFICIAL
 from archsr.models.ncnn import NCNN
 from archsr.models.weights import at_hand
-from archsr.run_folders import is_run, runs_in
-from archsr.upscale.opening import open_model
-from archsr.upscale.upscaler import Upscaler
+from archsr.runs.folders import is_run, runs_in
+from archsr.upscaling.opening import open_model
+from archsr.upscaling.upscaler import Upscaler
 
 RUNS = Path("runs")
 _Key = tuple[str, float, float]

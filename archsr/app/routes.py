@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from archsr.app.crops import crop, whole_of
-from archsr.app.names import is_token
+from archsr.app.pixel_tiles import crop, whole_of
 from archsr.app.storage import Storage, touch
+from archsr.app.upscale.result_names import is_token
 from archsr.app.visits import Visits
 
 _KEPT = {"Cache-Control": "private, max-age=3600"}

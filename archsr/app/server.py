@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyvips
 
-from archsr.app.limits import Limits
-from archsr.app.lines import ImpatientProtocol, Places, Shortened
-from archsr.app.look import CSS as LOOK
 from archsr.app.models import RUNS, Shelf, offers_of
+from archsr.app.security.upload_limits import Limits
+from archsr.app.security.uvicorn_limits import ImpatientProtocol, Places, Shortened
 from archsr.app.storage import Storage
-from archsr.app.turns import Worker
+from archsr.app.style import CSS as LOOK
+from archsr.app.work_queue import Worker
 from archsr.errors import UserError
-from archsr.page import is_loopback, told_to_end
-from archsr.upscale.devices import devices_of
+from archsr.upscaling.devices import devices_of
+from archsr.utils.web import is_loopback, told_to_end
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -104,26 +104,26 @@ def _pages(settings: Settings, storage: Storage, shelf: Shelf, worker: Worker) -
     """The pages, and what they fetch besides gradio's own."""
     import gradio as gr
 
-    from archsr.app.cards_tab import add_cards_tab
-    from archsr.app.desk import Desk
+    from archsr.app.cards.tab import add_cards_tab
+    from archsr.app.compare.tab import add_trial_tab
+    from archsr.app.context import AppContext
     from archsr.app.routes import page_routes
-    from archsr.app.runs_tab import add_runs_tab
-    from archsr.app.trial_tab import add_trial_tab
-    from archsr.app.upscale_tab import add_upscale_tab
+    from archsr.app.runs.tab import add_runs_tab
+    from archsr.app.upscale.tab import add_upscale_tab
     from archsr.app.visits import Visits
 
-    desk = Desk(settings.limits, storage, shelf, worker)
+    context = AppContext(settings.limits, storage, shelf, worker)
     visits = Visits(most=4 * settings.limits.waiting, keep=settings.limits.keep)
     with gr.Blocks(title="archsr", analytics_enabled=False, fill_width=True) as blocks:
         gr.Markdown("# archsr\nReal-ESRGAN, fine-tuned for photographs of architecture")
         with gr.Tab("Upscale"):
-            add_upscale_tab(desk, visits, blocks)
+            add_upscale_tab(context, visits, blocks)
         with gr.Tab("Compare"):
-            add_trial_tab(desk)
+            add_trial_tab(context)
         with gr.Tab("Score cards"):
-            add_cards_tab(desk, settings.runs, blocks)
+            add_cards_tab(context, settings.runs, blocks)
         with gr.Tab("Runs"):
-            add_runs_tab(desk, settings.runs, blocks)
+            add_runs_tab(context, settings.runs, blocks)
     waiting = settings.limits.waiting
     return blocks.queue(max_size=waiting, default_concurrency_limit=8), page_routes(storage, visits)
 
@@ -134,8 +134,8 @@ def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage, routes: "
     from starlette.middleware import Middleware
 
     from archsr.app import viewer, visit_words
-    from archsr.app.guard import Guard
-    from archsr.app.welcome import Door
+    from archsr.app.security.admission import Door
+    from archsr.app.security.guard import Guard
 
     theme = Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     password = settings.password
@@ -176,7 +176,7 @@ def _launch(blocks: "gr.Blocks", settings: Settings, storage: Storage, routes: "
 
 def _come_first(app: Any) -> None:  # noqa: ANN401 - gradio's FastAPI
     """Put the door before what gradio adds, which answers a browser's preflight whatever it asks for."""
-    from archsr.app.guard import Guard
+    from archsr.app.security.guard import Guard
 
     layers: list[Any] = app.user_middleware
     app.user_middleware = sorted(layers, key=lambda layer: layer.cls is not Guard)

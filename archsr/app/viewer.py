@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from archsr.app.enlarging import Done, Picture
+from archsr.app.upscale.job import Done, ResultImage
 
 BEFORE = "original"
 CSS = """
@@ -62,6 +62,6 @@ def shown(one: Done, left: str, right: str) -> gr.HTML:
     return gr.HTML(json.dumps(value), visible=True)
 
 
-def pictures_of(one: Done) -> dict[str, Picture]:
+def pictures_of(one: Done) -> dict[str, ResultImage]:
     """What can be looked at, by name, the photograph first."""
     return {BEFORE: one.photo, **one.viewed} if one.photo is not None else {}

@@ -6,9 +6,9 @@ from html import escape
 from itertools import product
 from urllib.parse import quote
 
-from archsr.app.enlarging import Done, Now, Picture
-from archsr.app.forecast import Speeds, seconds_left, shown_share, words_of_time
-from archsr.app.limits import words_of
+from archsr.app.security.upload_limits import words_of
+from archsr.app.upscale.forecast import Speeds, seconds_left, shown_share, words_of_time
+from archsr.app.upscale.job import Done, Now, ResultImage
 from archsr.app.visits import Visit
 
 CSS = """
@@ -110,14 +110,14 @@ def results(visit: Visit) -> str:
     return f'<div class="results">{together if len(rows) > 1 else ""}<ul>{"".join(rows)}</ul></div>'
 
 
-def _row(one: Done, picture: Picture) -> str:
+def _row(one: Done, picture: ResultImage) -> str:
     name = escape(picture.path.name)
     link = f'<a href="gradio_api/file={escape(quote(str(picture.path)))}" download="{name}">{name}</a>'
     before = f"{_size(one.photo)} → " if one.photo else ""
     return f"<li>{link}<span>{before}{_size(picture)}</span></li>"
 
 
-def _size(picture: Picture) -> str:
+def _size(picture: ResultImage) -> str:
     width, height = picture.size
     return f"{width} × {height}, {words_of(picture.bytes)}"
 

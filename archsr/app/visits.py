@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from archsr.app.crops import files_of
-from archsr.app.enlarging import Done, Now
+from archsr.app.pixel_tiles import files_of
 from archsr.app.storage import touch
-from archsr.app.uploads import Upload
+from archsr.app.upscale.job import Done, Now
+from archsr.app.upscale.uploads import Upload
 
 
 @dataclass

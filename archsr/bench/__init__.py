@@ -9,7 +9,7 @@ import torch
 from archsr.bench import report, stages
 from archsr.bench.limits import limits
 from archsr.bench.peer import against
-from archsr.bench.timing import Clock, Row
+from archsr.bench.timing import Clock, Timing
 
 STAGES = ("decode", "stream", "degrade", "train", "upscale")
 
@@ -21,7 +21,7 @@ def bench(
 
     `peers`: only the comparison with realesrgan, unless stages are named as well.
     """
-    rows: list[Row] = []
+    rows: list[Timing] = []
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for row in _rows(names or (() if peers else STAGES), Clock(seconds, device), small=small):
         rows.append(row)
@@ -33,10 +33,10 @@ def bench(
     return report.table(rows)
 
 
-def _rows(names: Sequence[str], clock: Clock, *, small: bool) -> Iterator[Row]:
+def _rows(names: Sequence[str], clock: Clock, *, small: bool) -> Iterator[Timing]:
     if not names:
         return
-    work = stages.SMALL if small else stages.Work()
+    work = stages.SMALL if small else stages.Workload()
     best = limits(clock)
     yield from best
     if "decode" in names or "stream" in names:

@@ -7,7 +7,7 @@ from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from archsr.bench.timing import Clock, Row
+from archsr.bench.timing import Clock, Timing
 
 _SIDE = {"cpu": 2048, "cuda": 8192}
 _COPIED = {"cpu": 2**28, "cuda": 2**31}  # bytes
@@ -19,10 +19,10 @@ def types_of(device: torch.device) -> dict[str, torch.dtype]:
     return found | ({"fp16": torch.float16} if device.type == "cuda" else {})
 
 
-def limits(clock: Clock) -> list[Row]:
+def limits(clock: Clock) -> list[Timing]:
     """TFLOP/s of square products in each precision, GB/s of a copy (read and written bytes)."""
     side, device = _SIDE[clock.device.type], clock.device
-    rows: list[Row] = []
+    rows: list[Timing] = []
     for name, kind in types_of(device).items():
         a, b = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
         rows.append(clock.best(f"product, {name}", lambda a=a, b=b: a @ b, amount=2e-12 * side**3, unit="TFLOP/s"))
@@ -59,11 +59,11 @@ class Traffic(TorchDispatchMode):
         return out
 
 
-def copied(rows: list[Row]) -> float | None:
+def copied(rows: list[Timing]) -> float | None:
     """Bytes per second of a copy, if it was measured."""
     return next((1e9 * r.value for r in rows if r.case == "copy"), None)
 
 
-def product(rows: list[Row], precision: str) -> float | None:
+def product(rows: list[Timing], precision: str) -> float | None:
     """FLOP/s of a precision among the limits, if they were measured."""
     return next((1e12 * r.value for r in rows if r.case == f"product, {precision}"), None)

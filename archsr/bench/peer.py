@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from archsr.bench.stages import LAYERS, Work, iteration, tables
-from archsr.bench.timing import Row
+from archsr.bench.stages import LAYERS, Workload, iteration, tables
+from archsr.bench.timing import Timing
 from archsr.config import TrainConfig
-from archsr.config_file import check
+from archsr.config.config_file import check
 from archsr.errors import UserError
-from archsr.export import export
+from archsr.exporting import export
 from archsr.models.download import cache_folder
 from archsr.training.processes import end
-from archsr.upscale.upscaler import Upscaler, open_model
+from archsr.upscaling.upscaler import Upscaler, open_model
 
 PEERS = ("realesrgan",)
 _LIBRARIES = (
@@ -69,7 +69,7 @@ def terms() -> Terms:
     return Terms(torch.device("cpu"), 2, 1, (128, 160), "bf16")
 
 
-def against(*, rounds: int = 3, work: Work | None = None, weights: str = _X4PLUS) -> list[Row]:
+def against(*, rounds: int = 3, work: Workload | None = None, weights: str = _X4PLUS) -> list[Timing]:
     """Rows of both sides: degradation and whole iterations, and one picture enlarged by the true x4plus.
 
     Raises `UserError` where the environment cannot be made.
@@ -81,25 +81,27 @@ def against(*, rounds: int = 3, work: Work | None = None, weights: str = _X4PLUS
         torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as name:
-            sized = replace(work or Work(), batch=agreed.batch)
-            contenders = {**_iterations(python, sized, agreed), **_enlarging(python, Path(name), agreed, weights)}
-            return _in_turns(contenders, rounds)
+            sized = replace(work or Workload(), batch=agreed.batch)
+            compared_models = {**_iterations(python, sized, agreed), **_enlarging(python, Path(name), agreed, weights)}
+            return _in_turns(compared_models, rounds)
     finally:
         torch.set_num_threads(threads)
 
 
-def _in_turns(contenders: dict[tuple[str, str], Callable[[], float]], rounds: int) -> list[Row]:
-    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in contenders}
+def _in_turns(compared_models: dict[tuple[str, str], Callable[[], float]], rounds: int) -> list[Timing]:
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in compared_models}
     for number in range(rounds):
-        for key, work in contenders.items():
+        for key, work in compared_models.items():
             seconds[key].append(work())
             print(f"round {number + 1} of {rounds}: {', '.join(key)}: {seconds[key][-1]:.2f} s", file=sys.stderr)
-    rows: list[Row] = []
+    rows: list[Timing] = []
     for (who, what), taken in seconds.items():
         plain = what.removesuffix(", bf16").removesuffix(", fp16")
         theirs = statistics.median(seconds["realesrgan", what if ("realesrgan", what) in seconds else plain])
         mine = statistics.median(taken)
-        rows.append(Row("against", f"{what}: {who}", mine, "s", taken, limit="realesrgan's speed", share=theirs / mine))
+        rows.append(
+            Timing("against", f"{what}: {who}", mine, "s", taken, limit="realesrgan's speed", share=theirs / mine)
+        )
     return rows
 
 
@@ -138,7 +140,7 @@ def _script(name: str) -> str:
 # ---------------------------------------------------------------- iterations
 
 
-def _iterations(python: str, work: Work, agreed: Terms) -> dict[tuple[str, str], Callable[[], float]]:
+def _iterations(python: str, work: Workload, agreed: Terms) -> dict[tuple[str, str], Callable[[], float]]:
     found: dict[tuple[str, str], Callable[[], float]] = {}
     for layers, short in (("all layers", "all"), ("last layer", "last")):
         what = f"iteration, {layers}, batch {work.batch}, gt 256"
@@ -154,7 +156,7 @@ def _their_iteration(python: str, layers: str, agreed: Terms) -> float:
     return statistics.median(f + s for f, s in zip(said["feed"], said["step"], strict=True)) / 1000
 
 
-def _our_iteration(work: Work, layers: str, precision: str, agreed: Terms) -> float:
+def _our_iteration(work: Workload, layers: str, precision: str, agreed: Terms) -> float:
     config = check(TrainConfig, tables(work, LAYERS[layers], precision), where="bench")
     kind = {"fp32": "no"}.get(precision, precision)
     accelerator = Accelerator(cpu=agreed.device.type == "cpu", mixed_precision=kind)

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from archsr.atomic import write_bytes
-from archsr.bench.timing import Row
+from archsr.bench.timing import Timing
 from archsr.errors import UserError
+from archsr.utils.atomic import write_bytes
 
 SCHEMA = "archsr.bench/2"
 
@@ -45,12 +45,12 @@ def figure(value: float) -> str:
     return format(float(f"{value:.3g}"), ",.12g")
 
 
-def write(path: Path, rows: Sequence[Row]) -> None:
+def write(path: Path, rows: Sequence[Timing]) -> None:
     """Everything as JSON."""
     write_bytes(path, json.dumps({**about(), "rows": [asdict(r) for r in rows]}, indent=1).encode())
 
 
-def table(rows: Sequence[Row], head: dict[str, Any] | None = None) -> str:
+def table(rows: Sequence[Timing], head: dict[str, Any] | None = None) -> str:
     """A Markdown table under a line that says where it is from."""
     head = head or about()
     lines = [
@@ -65,7 +65,7 @@ def table(rows: Sequence[Row], head: dict[str, Any] | None = None) -> str:
     return "\n".join(lines)
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[tuple[str, str], Row]]:
+def read(path: Path) -> tuple[dict[str, Any], dict[tuple[str, str], Timing]]:
     """A stored benchmark. Raises `UserError` for files that are none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[tuple[str, str], Row]]:
         raise UserError(f"{path}: cannot be read as a benchmark ({error})") from None
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:  # pyright: ignore[reportUnknownMemberType]
         raise UserError(f"{path}: not a benchmark of archsr ({SCHEMA})")
-    rows = {(r["stage"], r["case"]): Row(**r) for r in found["rows"]}  # pyright: ignore[reportUnknownArgumentType]
+    rows = {(r["stage"], r["case"]): Timing(**r) for r in found["rows"]}  # pyright: ignore[reportUnknownArgumentType]
     return found, rows  # pyright: ignore[reportUnknownVariableType]
 
 

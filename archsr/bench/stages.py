@@ -17,29 +17,29 @@ from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
 from archsr.bench.limits import Traffic, copied, product, types_of
-from archsr.bench.timing import Clock, Row
+from archsr.bench.timing import Clock, Timing
 from archsr.config import PrepareConfig, TrainConfig
-from archsr.config_file import check
-from archsr.degrade.apply import Pair, apply
-from archsr.degrade.recipe import draw
-from archsr.demo_photos import draw_photos
-from archsr.images import decode_tensor
-from archsr.manifest import Manifest, load, read_index
+from archsr.config.config_file import check
+from archsr.data.drawn_photos import draw_photos
+from archsr.data.manifest import Manifest, load, read_index
+from archsr.data.prepare.pipeline import prepare
+from archsr.data.stream.loader import Stream, StreamOptions
+from archsr.data.stream.plan import Slice
+from archsr.data.versions import current
+from archsr.degradation.apply import Pair, apply
+from archsr.degradation.recipe import draw
+from archsr.images.pixels import decode_tensor
 from archsr.models.build import build
-from archsr.prepare.pipeline import prepare
-from archsr.seeds import generator
-from archsr.stream.loader import Stream, StreamOptions
-from archsr.stream.plan import Slice
 from archsr.training.data import Data
-from archsr.training.memory import micro_batch_of
-from archsr.training.plan import option
+from archsr.training.memory.forecast import micro_batch_of
+from archsr.training.memory.plan import option
 from archsr.training.processes import end
 from archsr.training.setup import make_run
 from archsr.training.step import train_step
-from archsr.upscale.passes import forward
-from archsr.upscale.upscaler import Upscaler
-from archsr.versions import current
-from archsr.world import World
+from archsr.upscaling.passes import forward
+from archsr.upscaling.upscaler import Upscaler
+from archsr.utils.seeds import generator
+from archsr.utils.world import World
 
 _TURN = 16  # recipes of a call: they differ in how much they cost
 LAYERS = {"all layers": ["all"], "last layer": ["conv_last"]}
@@ -53,7 +53,7 @@ _MODES: dict[str, tuple[list[str], str]] = {
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """How much is done at a time: networks, batches and crops. The default is the true x4plus."""
 
     blocks: int = 23
@@ -72,7 +72,7 @@ class Work:
         }  # fmt: skip
 
 
-SMALL = Work(blocks=3, features=16, growth=8, batch=2, gt=64, picture=(48, 64))
+SMALL = Workload(blocks=3, features=16, growth=8, batch=2, gt=64, picture=(48, 64))
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def processes() -> list[int]:
     return [n for n in (1, 2, 4, 8, 16) if n <= max(2, os.cpu_count() or 1)]
 
 
-def decode(clock: Clock, data: Dataset) -> Iterator[Row]:
+def decode(clock: Clock, data: Dataset) -> Iterator[Timing]:
     """Pictures per second that processes decode which do nothing else."""
     counts, spawn = processes(), multiprocessing.get_context("spawn")
     with spawn.Pool(max(counts), initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -124,7 +124,7 @@ def _decode(pictures: Sequence[bytes]) -> None:
         decode_tensor(one)
 
 
-def stream(clock: Clock, work: Work, data: Dataset, decoding: list[Row]) -> Iterator[Row]:
+def stream(clock: Clock, work: Workload, data: Dataset, decoding: list[Timing]) -> Iterator[Timing]:
     """Pictures per second out of shards on this disk, beside as many processes that only decode."""
     made = load(data.folder).splits["train"]
     options = StreamOptions(data.folder, made.shards, seed=0, window=8, size=work.gt, hflip=True)
@@ -141,7 +141,7 @@ def stream(clock: Clock, work: Work, data: Dataset, decoding: list[Row]) -> Iter
             with_workers.close()
 
 
-def degrade(clock: Clock, work: Work, limits: list[Row]) -> Iterator[Row]:
+def degrade(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timing]:
     """Pictures per second through Real-ESRGAN's two-stage degradation; its limit is that of moving its tensors."""
     config = check(TrainConfig, tables(work, ["all"], "fp32"), where="bench").degrade
     gt = torch.rand(work.batch, 3, work.gt + 32, work.gt + 32, generator=generator(0, "bench")).to(clock.device)
@@ -159,7 +159,7 @@ def degrade(clock: Clock, work: Work, limits: list[Row]) -> Iterator[Row]:
     )  # fmt: skip
 
 
-def train(clock: Clock, work: Work, limits: list[Row]) -> Iterator[Row]:
+def train(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timing]:
     """Pictures per second of whole iterations of Real-ESRGAN's objective: degradation, both networks, averages.
 
     On CPUs in batches of two, which take seconds already.
@@ -202,7 +202,7 @@ def iteration(config: TrainConfig, accelerator: Accelerator) -> Callable[[], Non
     return once
 
 
-def tables(work: Work, layers: list[str], precision: str, pieces: str = "none") -> dict[str, object]:
+def tables(work: Workload, layers: list[str], precision: str, pieces: str = "none") -> dict[str, object]:
     """A training config of this size, all networks untrained; `pieces` of the body are recomputed."""
     return {
         "name": "bench",
@@ -219,7 +219,7 @@ def tables(work: Work, layers: list[str], precision: str, pieces: str = "none") 
     }  # fmt: skip
 
 
-def upscale(clock: Clock, work: Work, limits: list[Row]) -> Iterator[Row]:
+def upscale(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timing]:
     """Pixels per second that x4plus makes, uint8 to uint8."""
     config = check(TrainConfig, tables(work, ["all"], "fp32"), where="bench").model
     net = build(config).requires_grad_(False).eval()

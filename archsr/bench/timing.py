@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from archsr.allocation import give_back
+from archsr.utils.allocation import give_back
 
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _NEAR = 2**26  # bytes between a highest memory that has just begun anew and the memory of now
 
 
 @dataclass(frozen=True)
-class Row:
+class Timing:
     """One figure. `value` in `unit` is the median of `rounds`, or the best of them where it is a limit.
 
     `share` of the limit named `limit`; `memory` bytes, 0 where the system cannot tell.
@@ -67,7 +67,7 @@ class Clock:
     def rate(
         self, stage: str, case: str, work: Callable[[], object], *, amount: float, unit: str,
         limit: str = "", of: float | None = None, arithmetic: float | None = None,
-    ) -> Row:  # fmt: skip
+    ) -> Timing:  # fmt: skip
         """A row of `amount` units in each call of `work`.
 
         `of` is the limit that its share is of: units per second, or FLOP/s (bytes/s) where `arithmetic` is the FLOPs
@@ -77,13 +77,13 @@ class Clock:
         values = [amount / t for t in times]
         value = statistics.median(values)
         reached = value if arithmetic is None else arithmetic / statistics.median(times)
-        return Row(stage, case, value, unit, values, memory, limit, reached / of if of else None)
+        return Timing(stage, case, value, unit, values, memory, limit, reached / of if of else None)
 
-    def best(self, case: str, work: Callable[[], object], *, amount: float, unit: str) -> Row:
+    def best(self, case: str, work: Callable[[], object], *, amount: float, unit: str) -> Timing:
         """A row of stage "limit": the best of the rounds."""
         times, memory = self.rounds(work)
         values = [amount / t for t in times]
-        return Row("limit", case, max(values), unit, values, memory)
+        return Timing("limit", case, max(values), unit, values, memory)
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

@@ -17,9 +17,9 @@ from typing import Any, cast
 import safetensors.torch
 from torch import Tensor
 
-from archsr.atomic import discarded, sha256
 from archsr.checkpoint.keeping import Keep, Stamp, core, staying
-from archsr.run_folders import home, numbered, step_of
+from archsr.runs.folders import home, numbered, step_of
+from archsr.utils.atomic import discarded, sha256
 
 SCHEMA = "archsr-checkpoint/1"
 MANIFEST = "MANIFEST.json"

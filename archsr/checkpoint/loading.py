@@ -7,7 +7,7 @@ from archsr.checkpoint.keeping import Keep
 from archsr.checkpoint.mirror import Mirror
 from archsr.checkpoint.run_folder import ident_of
 from archsr.errors import UserError
-from archsr.world import World
+from archsr.utils.world import World
 
 
 def load_newest(run: Path, *, world: World, mirror: str = "", mend: bool = False) -> tuple[Loaded | None, list[str]]:
@@ -30,5 +30,5 @@ def load_newest(run: Path, *, world: World, mirror: str = "", mend: bool = False
             raise UserError(f"{run}: a damaged checkpoint cannot be set aside: {error.strerror}") from None
         return (str(folder) if folder else None), skipped
 
-    chosen, skipped = world.broadcast(world.together(look))  # all ranks
+    chosen, skipped = world.broadcast(world.on_all_ranks(look))  # all ranks
     return (load(Path(chosen)) if chosen else None), skipped

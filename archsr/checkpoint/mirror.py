@@ -18,7 +18,7 @@ import fsspec
 from archsr.checkpoint.folder import MANIFEST, manifest_problem, problem_with, set_damaged_aside, stamp_of
 from archsr.checkpoint.keeping import Keep, staying
 from archsr.errors import UserError
-from archsr.run_folders import CONFIG, home, name_of, numbered, step_of
+from archsr.runs.folders import CONFIG, home, name_of, numbered, step_of
 
 TRIES = 4
 

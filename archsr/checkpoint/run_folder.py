@@ -5,14 +5,14 @@ import json
 import secrets
 from pathlib import Path
 
-from archsr import lock
-from archsr.atomic import write_bytes
+from archsr.checkpoint import run_lock
 from archsr.errors import UserError
-from archsr.run_folders import CONFIG
+from archsr.runs.folders import CONFIG
+from archsr.utils.atomic import write_bytes
 
 SLURM = "slurm"  # in a run folder: scripts, configs and output of its jobs
 IDENT = "run.json"
-_OTHERS = (lock.NAME, SLURM)  # of this start already
+_OTHERS = (run_lock.NAME, SLURM)  # of this start already
 
 
 def set_aside(run: Path) -> Path | None:

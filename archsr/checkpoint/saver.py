@@ -15,8 +15,8 @@ from archsr.checkpoint.keeping import Keep
 from archsr.checkpoint.mirror import Mirror
 from archsr.checkpoint.writing import Contents, HostCopies, commit, gathered, write_part
 from archsr.errors import UserError
-from archsr.run_folders import home, name_of
-from archsr.world import World
+from archsr.runs.folders import home, name_of
+from archsr.utils.world import World
 
 
 @dataclass(frozen=True)

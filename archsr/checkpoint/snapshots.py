@@ -9,9 +9,9 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from archsr.atomic import replacing
 from archsr.errors import UserError, WeightsError
-from archsr.run_folders import NO_RUN, is_run, runs_in
+from archsr.runs.folders import NO_RUN, is_run, runs_in
+from archsr.utils.atomic import replacing
 
 
 def write_snapshot(path: Path, state: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> None:

@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from archsr.atomic import discarded, sha256, sync_file, sync_folder
 from archsr.checkpoint.folder import MANIFEST, SCHEMA
+from archsr.utils.atomic import discarded, sha256, sync_file, sync_folder
 
 _HEADROOM = 64 * 2**20  # left free on the disk besides the checkpoint itself
 _LOOK = 0.02  # seconds between two looks for the other ranks' parts

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from archsr import __version__
-from archsr.allocation import reuse_large_blocks
-from archsr.arguments import Parser, parsed
 from archsr.cli import data, machine, results, runs
+from archsr.cli.arguments import Parser, parsed
 from archsr.errors import UserError, print_error
+from archsr.utils.allocation import reuse_large_blocks
 
 _DESCRIPTION = """\
 Fine-tune Real-ESRGAN for photographs of architecture.

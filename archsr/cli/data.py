@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archsr import arguments as a
+from archsr.cli import arguments as a
 from archsr.errors import UserError
 
 if TYPE_CHECKING:
-    from archsr.arguments import Verbs
+    from archsr.cli.arguments import Verbs
 
 
 def add(verbs: "Verbs") -> None:
@@ -80,12 +80,11 @@ def _add_config(verbs: "Verbs") -> None:
 
 
 def _prepare(args: argparse.Namespace) -> int:
-    from archsr import config_file
-    from archsr.config import PrepareConfig
-    from archsr.prepare.pipeline import Task, prepare
-    from archsr.prepare.verify import summary, tag_table
-    from archsr.stopping import interrupted_by_sigterm
-    from archsr.versions import current
+    from archsr.config import PrepareConfig, config_file
+    from archsr.data.prepare.inspect_shards import summary, tag_table
+    from archsr.data.prepare.pipeline import Task, prepare
+    from archsr.data.versions import current
+    from archsr.utils.stopping import interrupted_by_sigterm
 
     tables = config_file.read(args.config) if args.config else {}
     data = config_file.with_overrides(tables, args.set)
@@ -124,8 +123,8 @@ def _add_prepare(verbs: "Verbs") -> None:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from archsr.prepare.verify import inspect_dataset
-    from archsr.versions import remove_old
+    from archsr.data.prepare.inspect_shards import inspect_dataset
+    from archsr.data.versions import remove_old
 
     print(inspect_dataset(args.shards, check=not args.no_check))
     if args.remove_old and (removed := remove_old(args.shards)):  # the one that stays is sound
@@ -144,7 +143,7 @@ def _add_inspect(verbs: "Verbs") -> None:
 def _preview(args: argparse.Namespace) -> int:
     if (args.config is None) == (args.replay is None):
         raise UserError("preview needs a config, or --replay FILE; for example: archsr preview configs/full.toml")
-    from archsr.preview import preview, replay
+    from archsr.training.preview import preview, replay
 
     if args.replay:
         print(replay(args.replay, args.out, overrides=args.set))

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archsr import arguments as a
+from archsr.cli import arguments as a
 
 if TYPE_CHECKING:
-    from archsr.arguments import Verbs
+    from archsr.cli.arguments import Verbs
 
 _STAGES = ("decode", "stream", "degrade", "train", "upscale")
 
@@ -78,7 +78,7 @@ def _add_bench(verbs: "Verbs") -> None:
 
 def _completion(args: argparse.Namespace) -> int:
     from archsr.cli import parser
-    from archsr.completion import completion
+    from archsr.cli.completion import completion
 
     print(completion(parser(), args.shell))
     return 0

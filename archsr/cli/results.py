@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archsr import arguments as a
+from archsr.cli import arguments as a
 from archsr.errors import UserError
 
 if TYPE_CHECKING:
-    from archsr.arguments import Verbs
+    from archsr.cli.arguments import Verbs
 
 
 def add(verbs: "Verbs") -> None:
@@ -72,14 +72,14 @@ def _add_evaluate(verbs: "Verbs") -> None:
 
 
 def _vote(args: argparse.Namespace) -> int:
-    from archsr.vote.main import Question, ask, tell
+    from archsr.vote.main import VoteRequest, ask, tell
 
     if args.result is not None:
         tell(args.result)
         return 0
     if args.b is None:
         raise UserError("archsr vote takes two models, or --result FOLDER (archsr vote --help)")
-    question = Question(args.a, args.b, args.on, args.split, args.limit, args.crop, args.device, args.photos)
+    question = VoteRequest(args.a, args.b, args.on, args.split, args.limit, args.crop, args.device, args.photos)
     ask(question, out=args.out, host=args.host, port=args.port)
     return 0
 
@@ -109,7 +109,7 @@ def _add_vote(verbs: "Verbs") -> None:
 
 
 def _blend(args: argparse.Namespace) -> int:
-    from archsr.evaluate.strength import blend
+    from archsr.evaluation.blend import blend
 
     blend(args.first, args.second, alpha=args.alpha, out=args.out, choose=args.choose, on=args.on, limit=args.limit)
     return 0
@@ -133,13 +133,13 @@ def _add_blend(verbs: "Verbs") -> None:
 
 def _upscale(args: argparse.Namespace) -> int:
     from archsr.checkpoint import strength_of
-    from archsr.upscale.devices import devices_of
-    from archsr.upscale.files import joined, plan_files, report, staged, upscale_files, without_existing
-    from archsr.upscale.opening import open_model
-    from archsr.upscale.picture import Wanted
-    from archsr.upscale.upscaler import Upscaler
-    from archsr.world import joined as joined_world
-    from archsr.world import refuse_lost_processes
+    from archsr.upscaling.devices import devices_of
+    from archsr.upscaling.files import joined, plan_files, report, staged, upscale_files, without_existing
+    from archsr.upscaling.one_image import Wanted
+    from archsr.upscaling.opening import open_model
+    from archsr.upscaling.upscaler import Upscaler
+    from archsr.utils.world import joined as joined_world
+    from archsr.utils.world import refuse_lost_processes
 
     refuse_lost_processes()
     with joined_world() as world, staged(args.source, alone=world.size == 1) as sources:
@@ -189,10 +189,10 @@ def _add_upscale(verbs: "Verbs") -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from archsr.export import export, targets_of
-    from archsr.export.card import card_path
-    from archsr.export.hub import push
-    from archsr.upscale.opening import open_model
+    from archsr.exporting import export, targets_of
+    from archsr.exporting.card import card_path
+    from archsr.exporting.hub import push
+    from archsr.upscaling.opening import open_model
 
     targets = [args.target] if args.target else []
     if args.to or not targets:
@@ -226,7 +226,7 @@ def _add_export(verbs: "Verbs") -> None:
 
 
 def _app(args: argparse.Namespace) -> int:
-    from archsr.app.limits import Limits
+    from archsr.app.security.upload_limits import Limits
     from archsr.app.server import Settings, serve_until_told
 
     limits = Limits(size=args.max_bytes, pixels=args.max_pixels)

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archsr import arguments as a
+from archsr.cli import arguments as a
 from archsr.errors import UserError
 
 if TYPE_CHECKING:
-    from archsr.arguments import Verbs
+    from archsr.cli.arguments import Verbs
 
 
 def add(verbs: "Verbs") -> None:
@@ -24,8 +24,7 @@ def add(verbs: "Verbs") -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from archsr import config_file
-    from archsr.config import TrainConfig
+    from archsr.config import TrainConfig, config_file
     from archsr.doctor import examine
     from archsr.doctor.launch import launch
     from archsr.doctor.line import table
@@ -58,12 +57,11 @@ def _add_doctor(verbs: "Verbs") -> None:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from archsr import config_file
-    from archsr.config import TrainConfig
-    from archsr.training.fit import available_here
-    from archsr.training.plan import report
+    from archsr.config import TrainConfig, config_file
+    from archsr.training.memory.auto_batch import available_here
+    from archsr.training.memory.plan import report
     from archsr.training.setup import shared_out
-    from archsr.world import World
+    from archsr.utils.world import World
 
     config = config_file.load(TrainConfig, args.config, overrides=args.set)
     config = shared_out(config, World(size=args.processes))
@@ -86,7 +84,7 @@ def _add_plan(verbs: "Verbs") -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from archsr.start import start
+    from archsr.training.start import start
 
     words = ["--config", str(args.config), *(word for override in args.set for word in ("--set", override))]
     words += [flag for flag in ("--resume", "--dry-run", "--debug") if getattr(args, flag[2:].replace("-", "_"))]
@@ -108,7 +106,7 @@ def _runs(args: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
 
-    from archsr.runs import survey, table
+    from archsr.runs.summary import survey, table
 
     rows = survey(args.folder)
     print(json.dumps([asdict(row) for row in rows], indent=1) if args.json else table(rows))
@@ -123,11 +121,10 @@ def _add_runs(verbs: "Verbs") -> None:
 
 
 def _submit(args: argparse.Namespace) -> int:
-    from archsr import config_file
-    from archsr.config import TrainConfig
-    from archsr.submit import Resources, submit
+    from archsr.config import TrainConfig, config_file
     from archsr.training.setup import shared_out
-    from archsr.world import World
+    from archsr.training.slurm import Resources, submit
+    from archsr.utils.world import World
 
     config = config_file.load(TrainConfig, args.config, overrides=args.set)
     names = ("nodes", "gpus", "cpus", "time", "partition", "account", "warning", "processes")
@@ -158,8 +155,8 @@ def _add_submit(verbs: "Verbs") -> None:
 
 
 def _study(args: argparse.Namespace) -> int:
-    from archsr.stopping import REQUEUE, Stopped
     from archsr.study.main import study
+    from archsr.utils.stopping import REQUEUE, Stopped
 
     try:
         study(args.config, overrides=args.set, task=args.task, join=args.join, launch=args.launch, dry=args.dry_run)

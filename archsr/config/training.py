@@ -8,13 +8,7 @@ from archsr.config.data import DataConfig
 from archsr.config.degrade import DegradeConfig
 from archsr.config.losses import LossConfig
 from archsr.config.memory import MicroBatchKey, RecomputeKey
-from archsr.config.networks import (
-    DiscriminatorConfig,
-    ModelConfig,
-    OptimizerConfig,
-    RRDBNetConfig,
-    UNetConfig,
-)
+from archsr.config.networks import DiscriminatorConfig, ModelConfig, OptimizerConfig, RRDBNetConfig, UNetConfig
 from archsr.config.table import Count, Positive, Table
 from archsr.config.watching import CheckpointConfig, EvaluationConfig, LogConfig, ValidationConfig
 

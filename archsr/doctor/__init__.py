@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from archsr.config import TrainConfig
-from archsr.doctor import machine, supplies
+from archsr.doctor import assets, machine
 from archsr.doctor.line import Line
 
 
@@ -23,16 +23,16 @@ def examine(
     yield machine.decoders()
     yield machine.disk(Path(config.runs) if config else Path("runs"), "disk")
     if config is None:
-        yield from supplies.weights_at_hand()
+        yield from assets.weights_at_hand()
         return
     yield machine.readers(config.data.workers, here)
-    yield machine.shared_memory(here * supplies.batches_in_memory(config))
+    yield machine.shared_memory(here * assets.batches_in_memory(config))
     if "://" in config.data.shards:
-        yield supplies.room(config)
-    yield supplies.layers(config)
-    yield supplies.targets(config)
-    yield from supplies.weights(config)
-    lines = list(supplies.shards(config, every=every))
+        yield assets.room(config)
+    yield assets.layers(config)
+    yield assets.targets(config)
+    yield from assets.weights(config)
+    lines = list(assets.shards(config, every=every))
     yield from lines
     if lines[0].state == "ok":
-        yield supplies.sharing(config, processes)
+        yield assets.sharing(config, processes)

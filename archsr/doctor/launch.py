@@ -14,20 +14,20 @@ from torch import Tensor
 
 import archsr
 from archsr.config import TrainConfig
+from archsr.data.stream.loader import batch_at
+from archsr.data.stream.plan import Slice
 from archsr.doctor.line import Line, ok
 from archsr.errors import UserError, first_line
-from archsr.stream.loader import batch_at
-from archsr.stream.plan import Slice
-from archsr.training.data import open_together
-from archsr.training.fit import attempt
-from archsr.training.log import clock
+from archsr.training.data import open_on_all_ranks
+from archsr.training.logging.log import clock
+from archsr.training.memory.auto_batch import attempt
 from archsr.training.pairs import options_of, pair_of
 from archsr.training.precision import settled
 from archsr.training.processes import begin, end
 from archsr.training.schedule import total_of
 from archsr.training.setup import Run, make_run
 from archsr.training.step import train_step
-from archsr.world import World
+from archsr.utils.world import World
 
 _SECONDS = 10.0
 _SIZE = 4 * 2**20  # numbers that are summed over the processes
@@ -61,7 +61,7 @@ def launch(config: TrainConfig) -> list[Line]:
         if world.size > 1:
             lines.append(_sums(accelerator.device, world))  # all ranks
         try:
-            data = open_together(config, world)  # all ranks
+            data = open_on_all_ranks(config, world)  # all ranks
             run = make_run(config, accelerator, world, data)  # all ranks
         except UserError as error:
             lines.append(Line("training step", "wrong", str(error), "the lines above say what is missing"))

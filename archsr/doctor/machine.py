@@ -18,7 +18,7 @@ from PIL import Image, features
 
 from archsr.doctor.line import Line, ok
 from archsr.errors import first_line
-from archsr.heic import heic_at_hand
+from archsr.images.heic import heic_at_hand
 
 _PYTHONS = (3, 11), (3, 13)
 _TORCH = (2, 11)
@@ -183,7 +183,7 @@ def decoders() -> Line:
 
 
 def _broken_formats() -> Iterator[str]:
-    from archsr.images import decode_tensor
+    from archsr.images.pixels import decode_tensor
 
     pixels = np.full((16, 16, 3), 90, np.uint8)
     for name in ("JPEG", "PNG", "WEBP"):

@@ -15,7 +15,7 @@ from archsr.models.srresnet import SRResNet
 from archsr.models.srvgg import SRVGGNetCompact
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.models.vgg_discriminator import VGGStyleDiscriminator
-from archsr.seeds import seeded
+from archsr.utils.seeds import seeded
 
 # by what `arch` says in their tables
 GENERATORS: dict[str, type[Generator]] = {

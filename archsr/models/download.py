@@ -12,9 +12,9 @@ import torch
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from archsr import notes
-from archsr.atomic import sha256, sync_file, sync_folder
 from archsr.errors import WeightsError
+from archsr.utils import console
+from archsr.utils.atomic import sha256, sync_file, sync_folder
 
 _RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download"
 _TORCHVISION = "https://download.pytorch.org/models"
@@ -149,7 +149,7 @@ def _receive(reply: http.client.HTTPResponse, part: Path, have: int, title: str)
     total = have + int(length) if length else None
     with (
         part.open("ab" if have else "wb") as out,
-        tqdm(desc=title, total=total, initial=have, unit="B", unit_scale=True, disable=not notes.watched()) as bar,
+        tqdm(desc=title, total=total, initial=have, unit="B", unit_scale=True, disable=not console.watched()) as bar,
     ):
         while block := reply.read(1 << 20):
             out.write(block)
@@ -191,4 +191,4 @@ def verify(path: Path, official: Official) -> None:
     if not expected:
         with contextlib.suppress(OSError):  # a shared cache may be read-only; the digest is printed all the same
             pin.write_text(digest + "\n")
-        notes.aside(f"{path.name}: no published SHA-256; pinned {digest}")
+        console.aside(f"{path.name}: no published SHA-256; pinned {digest}")

@@ -9,7 +9,7 @@ from torch import Tensor
 from archsr.errors import UserError, first_line
 from archsr.models.adapters import merged_state
 from archsr.models.foreign import Foreign, foreign_of, open_foreign
-from archsr.seeds import generator
+from archsr.utils.seeds import generator
 
 _SIDE = 32  # pixels, or the least that the network takes
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from archsr.config import Recompute, RRDBNetConfig
 from archsr.models.base import ENOUGH, Generator
-from archsr.models.lean import conv_act
+from archsr.models.memory_efficient import conv_act
 from archsr.models.recompute import run_blocks
 
 PIECE = (64, 256)  # rows and columns of features for which the enlarging part is run at a time

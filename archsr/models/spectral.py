@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm  # the older API: the official files have its key names (weight_orig, _u, _v)
 
-from archsr.models.lean import lean_conv
+from archsr.models.memory_efficient import lean_conv
 
 
 def normalised(conv: nn.Conv2d) -> nn.Conv2d:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from archsr.config import SRResNetConfig
 from archsr.models.base import ENOUGH, Generator
-from archsr.models.lean import conv_act
+from archsr.models.memory_efficient import conv_act
 from archsr.models.recompute import run_blocks
 
 _SLOPE = 0.1

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from archsr.config import VGGStyleConfig
 from archsr.models.base import Discriminator
-from archsr.models.lean import conv_act
+from archsr.models.memory_efficient import conv_act
 
 _SLOPE = 0.2
 

@@ -8,7 +8,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from archsr.models.lean import conv_act, halved, relu
+from archsr.models.memory_efficient import conv_act, halved, relu
 from archsr.models.recompute import run_again
 
 # index of each convolution in torchvision's vgg19().features: blocks of 2, 2, 4, 4, 4 with a pooling after each

@@ -12,9 +12,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from archsr.atomic import sha256, write_bytes
 from archsr.errors import WeightsError
 from archsr.models.download import cache_folder
+from archsr.utils.atomic import sha256, write_bytes
 
 
 @dataclass(frozen=True)

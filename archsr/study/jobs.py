@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from archsr import config_file
-from archsr.atomic import write_bytes
-from archsr.config import TrainConfig
+from archsr.config import TrainConfig, config_file
 from archsr.config.study import Candidate, StudyConfig
 from archsr.errors import UserError
-from archsr.run_folders import folder_of
-from archsr.stopping import EXIT_FILE, REQUEUE, Stopped, interrupted_by_sigterm, tell
-from archsr.training.plan import changed, fitting
-from archsr.training.records import Events, read_lines
+from archsr.runs.folders import folder_of
+from archsr.runs.records import Events, read_lines
+from archsr.training.memory.plan import changed, fitting
+from archsr.utils.atomic import write_bytes
+from archsr.utils.stopping import EXIT_FILE, REQUEUE, Stopped, interrupted_by_sigterm, tell
 
 _TIMED = 12  # iterations of a run that measures the time of one
 _WARM = 4  # of them not counted
@@ -26,7 +25,7 @@ GIGABYTE = 10**9
 
 
 @dataclass(frozen=True)
-class Job:
+class StudyRun:
     """One run of a study: a candidate and a seed."""
 
     candidate: str
@@ -55,12 +54,12 @@ def home(study: StudyConfig) -> Path:
     return Path(study.runs) / study.name
 
 
-def jobs_of(study: StudyConfig, *, launch: Sequence[str] = ()) -> tuple[list[Job], dict[str, str]]:
+def jobs_of(study: StudyConfig, *, launch: Sequence[str] = ()) -> tuple[list[StudyRun], dict[str, str]]:
     """All runs, candidate by candidate, and the candidates that the budget leaves out with the reason.
 
     With a budget of time this measures each candidate first, once, by a short run.
     """
-    jobs: list[Job] = []
+    jobs: list[StudyRun] = []
     left_out: dict[str, str] = {}
     for candidate in study.candidates:
         config = _config(study, candidate)
@@ -74,7 +73,7 @@ def jobs_of(study: StudyConfig, *, launch: Sequence[str] = ()) -> tuple[list[Job
             config = _scaled(config, study.budget.minutes * 60 / _seconds(study, config, candidate.name, launch))
         for seed in study.seeds:
             named = config.model_copy(update={"name": f"{candidate.name}-seed{seed}", "seed": seed})
-            jobs.append(Job(candidate.name, seed, named))
+            jobs.append(StudyRun(candidate.name, seed, named))
     return jobs, left_out
 
 
@@ -106,7 +105,7 @@ def _seconds(study: StudyConfig, config: TrainConfig, name: str, launch: Sequenc
                 "log": config.log.model_copy(update={"every": 1, "trackers": ()}),
             }
         )
-        job = Job(f"timing-{name}", config.seed, short)
+        job = StudyRun(f"timing-{name}", config.seed, short)
         if not job.done:
             train(job, launch=launch)
         times = [float(e["time"]) for e in events(job.folder, "train")]
@@ -116,7 +115,7 @@ def _seconds(study: StudyConfig, config: TrainConfig, name: str, launch: Sequenc
     return float(json.loads(path.read_text()))
 
 
-def train(job: Job, *, launch: Sequence[str] = ()) -> None:
+def train(job: StudyRun, *, launch: Sequence[str] = ()) -> None:
     """Train one run to its end in a process of its own, from where it stopped. `launch`: words before `train.py`.
 
     Raises `Stopped` where it was asked to stop, `UserError` where it failed.

@@ -3,10 +3,10 @@
 import shlex
 from pathlib import Path
 
-from archsr import config_file
+from archsr.config import config_file
 from archsr.config.study import StudyConfig
 from archsr.errors import UserError
-from archsr.study.jobs import Job, home, jobs_of, train
+from archsr.study.jobs import StudyRun, home, jobs_of, train
 from archsr.study.report import markdown, write
 from archsr.study.results import findings
 
@@ -42,7 +42,7 @@ def study(
     return folder
 
 
-def _introduce(jobs: list[Job], left_out: dict[str, str]) -> None:
+def _introduce(jobs: list[StudyRun], left_out: dict[str, str]) -> None:
     done = sum(job.done for job in jobs)
     print(f"{len(jobs)} runs, {done} of them done", flush=True)
     for job in jobs:

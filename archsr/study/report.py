@@ -8,12 +8,12 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from archsr import config_file
-from archsr.atomic import replacing, write_bytes
+from archsr.config import config_file
 from archsr.config.study import StudyConfig
-from archsr.evaluate.statistics import FEWEST_SCENES, Pooled
-from archsr.study.jobs import Job, home
+from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES, Pooled
+from archsr.study.jobs import StudyRun, home
 from archsr.study.results import Findings, as_json
+from archsr.utils.atomic import replacing, write_bytes
 
 _PANELS = {"trained": "trained parameters", "memory": "memory, MiB (forecast)", "seconds": "seconds per iteration"}
 
@@ -101,7 +101,7 @@ def draw(found: Findings) -> Figure:
     return figure
 
 
-def write(study: StudyConfig, jobs: list[Job], found: Findings, left_out: dict[str, str]) -> Path:
+def write(study: StudyConfig, jobs: list[StudyRun], found: Findings, left_out: dict[str, str]) -> Path:
     """study.md, study.json, study.png, .pdf and .svg, and winner.toml; returns their folder."""
     folder = home(study)
     write_bytes(folder / "study.md", markdown(study, found, left_out).encode())

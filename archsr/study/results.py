@@ -8,30 +8,30 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from archsr import checkpoint
-from archsr.atomic import sha256, write_bytes
 from archsr.config import SCRATCH
 from archsr.config.study import StudyConfig
 from archsr.errors import UserError
-from archsr.evaluate.contenders import Contender
-from archsr.evaluate.judge import BALANCE, Figures, Rule, distance_for, measures_of
-from archsr.evaluate.measures import Measure
-from archsr.evaluate.pairs import open_pairs
-from archsr.evaluate.statistics import Pooled, pooled
-from archsr.evaluate.suite import evaluate
-from archsr.study.jobs import Job, events, home
-from archsr.training.memory import forecast
-from archsr.training.plan import option
-from archsr.upscale.upscaler import Upscaler, open_model
+from archsr.evaluation.compared_models import ComparedModel
+from archsr.evaluation.metrics import Metric
+from archsr.evaluation.pairs import open_pairs
+from archsr.evaluation.selection import BALANCE, Figures, Rule, distance_for, measures_of
+from archsr.evaluation.statistics.bootstrap import Pooled, pooled
+from archsr.evaluation.suite import evaluate
+from archsr.study.jobs import StudyRun, events, home
+from archsr.training.memory.forecast import forecast
+from archsr.training.memory.plan import option
+from archsr.upscaling.upscaler import Upscaler, open_model
+from archsr.utils.atomic import sha256, write_bytes
 
 Values = dict[str, tuple[str, float]]  # scene and value of each picture
 _WARM = 3  # iterations whose time is not counted
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CandidateResult:
     """A candidate: its cost, its gain on validation, and its gain on test with an interval, both over the original.
 
-    `objections`: why the rule would not choose it, whatever its gain (archsr/evaluate/judge.py).
+    `objections`: why the rule would not choose it, whatever its gain (archsr/evaluation/selection.py).
     """
 
     name: str
@@ -53,25 +53,25 @@ class Outcome:
 class Findings:
     """All candidates, best on validation first, and how each of the others compares with the winner on test."""
 
-    measure: Measure
-    outcomes: list[Outcome]
+    measure: Metric
+    outcomes: list[CandidateResult]
     against_winner: dict[str, Pooled]
     pictures: dict[str, int]
 
     @property
-    def winner(self) -> Outcome:
+    def winner(self) -> CandidateResult:
         """The best on validation."""
         return self.outcomes[0]
 
     @property
-    def alike(self) -> list[Outcome]:
+    def alike(self) -> list[CandidateResult]:
         """The winner, and those that test pictures cannot tell from it."""
         up = self.measure.higher_is_better
         rest = [o for o in self.outcomes[1:] if self.against_winner[o.name].verdict(higher_is_better=up) != "worse"]
         return [self.winner, *rest]
 
 
-def findings(study: StudyConfig, jobs: Sequence[Job]) -> Findings:
+def findings(study: StudyConfig, jobs: Sequence[StudyRun]) -> Findings:
     """Measure what is not measured yet and put it together. Raises `UserError` where a run is not done."""
     if unfinished := [j.folder.name for j in jobs if not j.done]:
         raise UserError(f"{home(study)}: not trained to the end: {', '.join(unfinished)}; run the study again")
@@ -92,14 +92,14 @@ def findings(study: StudyConfig, jobs: Sequence[Job]) -> Findings:
 Gains = dict[str, list[float]]
 
 
-def _measure(study: StudyConfig, name: str) -> Measure:
+def _measure(study: StudyConfig, name: str) -> Metric:
     """The metric of that name; of "balance" the perceptual distance that leads it."""
     distance = distance_for(name)
     wanted = distance if name == BALANCE else name
     return next(m for m in measures_of(study.train.model.scale, distance) if m.name == wanted)
 
 
-def _objections(study: StudyConfig, jobs: Sequence[Job]) -> tuple[str, ...]:
+def _objections(study: StudyConfig, jobs: Sequence[StudyRun]) -> tuple[str, ...]:
     """Of the rule, over the validation images of all seeds."""
     if study.measure != BALANCE:
         return ()
@@ -115,7 +115,7 @@ def _objections(study: StudyConfig, jobs: Sequence[Job]) -> tuple[str, ...]:
     return tuple(rule.objections(new, old))
 
 
-def _gains(study: StudyConfig, job: Job, split: str, measure: Measure) -> Gains:
+def _gains(study: StudyConfig, job: StudyRun, split: str, measure: Metric) -> Gains:
     """Differences of a run from its original, picture by picture, by scene."""
     old = measured(study, job, split, measure, which="initial")
     new = measured(study, job, split, measure, which="best")
@@ -134,7 +134,7 @@ def _minus(a: Gains, b: Gains) -> Gains:
     return {scene: [x - y for x, y in zip(values, b[scene], strict=True)] for scene, values in a.items()}
 
 
-def measured(study: StudyConfig, job: Job, split: str, measure: Measure, *, which: str) -> Values:
+def measured(study: StudyConfig, job: StudyRun, split: str, measure: Metric, *, which: str) -> Values:
     """The figures of one model on one split, taken once and kept: of the original, and of scratch for each seed."""
     folder = home(study) / "figures"
     original = f"original-seed{job.seed}" if job.config.model.weights == SCRATCH else "original"
@@ -147,21 +147,21 @@ def measured(study: StudyConfig, job: Job, split: str, measure: Measure, *, whic
         pairs = open_pairs(data.shards, data, split=split, scale=job.config.model.scale, limit=limit)
         net, _ = open_model(weights)
         print(f"measuring {name} on {split}", flush=True)
-        scores = evaluate(pairs, [Contender(name, name, Upscaler(net, tile=0).restore)], [measure])
+        scores = evaluate(pairs, [ComparedModel(name, name, Upscaler(net, tile=0).restore)], [measure])
         values = {row.key: (row.scene, row.values[name][measure.name]) for row in scores.rows}
         write_bytes(path, json.dumps(values).encode())
     return {key: (scene, value) for key, (scene, value) in json.loads(path.read_text()).items()}
 
 
 def _outcome(
-    study: StudyConfig, jobs: Sequence[Job], gains: dict[tuple[str, int, str], Gains], test: list[Gains]
-) -> Outcome:
+    study: StudyConfig, jobs: Sequence[StudyRun], gains: dict[tuple[str, int, str], Gains], test: list[Gains]
+) -> CandidateResult:
     config, name = jobs[0].config, jobs[0].candidate
     found = [v for s in study.seeds for v in _finite(gains[name, s, "val"])]
     # of one iteration without validation and saving: the log's own rate counts neither
     times = [config.training.global_batch / float(e["images_per_second"])
              for j in jobs for e in events(j.folder, "train")[_WARM:]]  # fmt: skip
-    return Outcome(
+    return CandidateResult(
         name=name,
         trained=option(config).trained,
         iterations=sum(s.iterations for s in config.training.stages),

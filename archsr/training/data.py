@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from archsr import manifest as mf
-from archsr import notes
 from archsr.config import TagChoice, TrainConfig
+from archsr.data import manifest as mf
+from archsr.data.remote import Place, Remote, place_of
+from archsr.data.stream.choice import Choice, choose
+from archsr.data.versions import versions
 from archsr.errors import DataError
-from archsr.remote import Place, Remote, place_of
-from archsr.stream.choice import Choice, choose
-from archsr.versions import versions
-from archsr.world import World
+from archsr.utils import console
+from archsr.utils.world import World
 
 FEW_SCENES = 3  # fewer for validation say little
 
@@ -83,9 +83,9 @@ def _version_of(shards: str, fingerprint: str) -> tuple[Path, mf.Manifest] | Non
     return None
 
 
-def open_together(config: TrainConfig, world: World, *, trained_on: str = "") -> Data:
+def open_on_all_ranks(config: TrainConfig, world: World, *, trained_on: str = "") -> Data:
     """As `open_data`, by every rank: where one cannot, none goes on, nor where two see different datasets."""
-    data = world.together(lambda: open_data(config, trained_on=trained_on))  # all ranks
+    data = world.on_all_ranks(lambda: open_data(config, trained_on=trained_on))  # all ranks
     seen = world.gather(data.manifest.fingerprint)  # all ranks
     if len(set(seen)) > 1:
         raise DataError(
@@ -99,9 +99,9 @@ def as_before(data: Data, trained_on: str, config: TrainConfig, world: World) ->
     """The version of the dataset that a run was `trained_on` so far, where photographs were added since."""
     if trained_on == data.manifest.fingerprint:
         return data
-    earlier = open_together(config, world, trained_on=trained_on)  # all ranks
+    earlier = open_on_all_ranks(config, world, trained_on=trained_on)  # all ranks
     if world.rank == 0 and earlier.folder != data.folder:
-        notes.say(f"{earlier.folder}: the version that the run began on; now there is {data.folder}")
+        console.say(f"{earlier.folder}: the version that the run began on; now there is {data.folder}")
     return earlier
 
 

@@ -15,7 +15,7 @@ from archsr.config import LayerGroup
 from archsr.errors import UserError, near
 from archsr.models.adapters import adapt, adaptable
 from archsr.models.base import Generator
-from archsr.seeds import seeded
+from archsr.utils.seeds import seeded
 
 
 @dataclass(frozen=True)

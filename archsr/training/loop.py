@@ -9,16 +9,15 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from archsr.config import TrainConfig
-from archsr.degrade.apply import Pair
+from archsr.data.stream.loader import Stream
+from archsr.degradation.apply import Pair
 from archsr.errors import UserError
-from archsr.seeds import generator
-from archsr.stopping import LOST, REASONS, Stopped, Wishes
-from archsr.stream.loader import Stream
-from archsr.training import health, sheets
-from archsr.training.hang import LONG
-from archsr.training.keys import KeysFile
-from archsr.training.log import Meter, RunLog
-from archsr.training.milestones import conclude, log_training, save_run, tell_saved, validate_run
+from archsr.training.faults import health
+from archsr.training.faults.hang import LONG
+from archsr.training.hooks import conclude, log_training, save_run, tell_saved, validate_run
+from archsr.training.logging import sheets
+from archsr.training.logging.log import Meter, RunLog
+from archsr.training.logging.sample_keys import SampleKeysFile
 from archsr.training.opening import opened
 from archsr.training.optim import set_lr
 from archsr.training.pairs import pair_of, stream_name
@@ -26,18 +25,29 @@ from archsr.training.schedule import place_of, total_of, validation_due
 from archsr.training.setup import Progress, Run
 from archsr.training.step import train_step
 from archsr.training.streams import Streams
-from archsr.world import World
+from archsr.utils.seeds import generator
+from archsr.utils.stopping import LOST, REASONS, Stopped, StopRequest
+from archsr.utils.world import World
 
 
 def train(
-    config: TrainConfig, accelerator: Accelerator, world: World, *, resume: bool, wishes: Wishes | None = None
+    config: TrainConfig,
+    accelerator: Accelerator,
+    world: World,
+    *,
+    resume: bool,
+    stop_request: StopRequest | None = None,
 ) -> Path:
     """Train as `config` says and return the run folder. A collective: every rank calls it.
 
     With `resume` it goes on from the newest good checkpoint, or starts where there is none. Raises `UserError`, and
     `Stopped` where `wishes` ended it before its end.
     """
-    with opened(config, accelerator, world, resume=resume, wishes=wishes or Wishes()) as (run, progress, log):
+    with opened(config, accelerator, world, resume=resume, stop_request=stop_request or StopRequest()) as (
+        run,
+        progress,
+        log,
+    ):
         _loop(run, progress, log)
         run.alarm.set(LONG)
         conclude(run, progress, log)  # all ranks
@@ -48,16 +58,16 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
     """All ranks run every line; only `log` and the snapshots are rank 0's."""
     config, stages = run.config, run.config.training.stages
     total = total_of(stages, progress.ends)
-    run.wishes.training = True
+    run.stop_request.training = True
     if validation_due(progress.step, total, config.validation.every) and progress.scored_at != progress.step:
         # of the original, so that the curves begin there; later what was given up when the run was stopped
         run.alarm.set(LONG)
         if not validate_run(run, progress, log):  # all ranks
             _check_owner(run)
-            raise Stopped(REASONS[run.wishes.agreed], progress.step or None)
+            raise Stopped(REASONS[run.stop_request.agreed], progress.step or None)
         total = total_of(stages, progress.ends)
     meter, begun = Meter(), progress.step
-    keys = KeysFile(run.folder, rank=run.world.rank, active=config.log.keys)
+    keys = SampleKeysFile(run.folder, rank=run.world.rank, active=config.log.keys)
     with Streams(run, progress) as streams, closing(keys):
         while progress.step < total:
             # --- stage: its learning rate, and its stream from where it stopped
@@ -74,10 +84,10 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 done = train_step(run, pairs, step=progress.step, count=run.accumulation, norms=logged)  # all ranks
                 del pairs  # the last of them is in the device's memory
                 for origin, terms in zip(fed.origins, done.terms, strict=True):
-                    run.suspects.add(progress.step + 1, origin, terms)
+                    run.recent_batches.add(progress.step + 1, origin, terms)
                 if done.usable:
                     meter.add(done.terms, done.norms)
-                    run.suspects.forget()
+                    run.recent_batches.forget()
                 else:
                     health.skip(run, progress, log)  # all ranks
                 progress.step += 1
@@ -96,7 +106,7 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 total = total_of(stages, progress.ends)
             hopeless = health.too_many(run, progress)
             _check_owner(run)
-            stopping = run.wishes.agreed and (progress.step < total or not validated)
+            stopping = run.stop_request.agreed and (progress.step < total or not validated)
             if progress.step % config.checkpoint.every == 0 or progress.step == total or hopeless or stopping:
                 save_run(run, progress, log)  # all ranks
             if hopeless:
@@ -135,13 +145,13 @@ def _pairs(run: Run, stream: Stream, subset: float, fed: Fed, meter: Meter, show
 
 
 def _check_owner(run: Run) -> None:
-    if run.wishes.agreed == LOST:
+    if run.stop_request.agreed == LOST:
         raise UserError(f"{run.folder}: another run has taken over this folder; stopped without saving")
 
 
 def _stop(run: Run, progress: Progress, log: RunLog) -> None:
     """End as all ranks agreed to: the checkpoint is complete when this raises `Stopped`."""
     run.saver.settle()  # all ranks
-    run.wishes.ignore_more()
+    run.stop_request.ignore_more()
     tell_saved(run, log)
-    raise Stopped(REASONS[run.wishes.agreed], progress.step)
+    raise Stopped(REASONS[run.stop_request.agreed], progress.step)

@@ -7,45 +7,48 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from archsr import checkpoint, config_file, notes
-from archsr.config import TrainConfig
+from archsr import checkpoint
+from archsr.checkpoint.run_lock import run_lock
+from archsr.config import TrainConfig, config_file
 from archsr.errors import UserError
-from archsr.lock import holding
-from archsr.run_folders import folder_of
-from archsr.stopping import Wishes
+from archsr.runs.folders import folder_of
+from archsr.runs.records import read_lines
 from archsr.training import layers
-from archsr.training.data import as_before, open_together
-from archsr.training.ending import Ending
-from archsr.training.keys import cut_keys
-from archsr.training.log import RunLog
-from archsr.training.memory import forecast
-from archsr.training.records import read_lines
+from archsr.training.data import as_before, open_on_all_ranks
+from archsr.training.faults.stop_reason import StopRecorder
+from archsr.training.logging.log import RunLog
+from archsr.training.logging.sample_keys import cut_keys
+from archsr.training.logging.trackers import Track, Trackers, check_trackers
+from archsr.training.memory.forecast import forecast
 from archsr.training.resuming import check_same_run, ident_for, restore
 from archsr.training.schedule import total_of
 from archsr.training.setup import Progress, Run, make_run
-from archsr.training.trackers import Track, Trackers, check_trackers
-from archsr.world import World
+from archsr.utils import console
+from archsr.utils.stopping import StopRequest
+from archsr.utils.world import World
 
 
 @contextmanager
 def opened(
-    config: TrainConfig, accelerator: Accelerator, world: World, *, resume: bool, wishes: Wishes
+    config: TrainConfig, accelerator: Accelerator, world: World, *, resume: bool, stop_request: StopRequest
 ) -> Generator[tuple[Run, Progress, RunLog]]:
     """A run that is ready to train, or to go on where it stopped; its folder is locked until the end. All ranks.
 
     Raises `UserError`. How the run ended is recorded, whatever raises inside.
     """
     folder = folder_of(config)
-    wishes.limit = config.training.seconds
-    world.together(lambda: check_trackers(config.log.trackers) if world.rank == 0 else None)  # all ranks
-    data = open_together(config, world)  # all ranks
-    with holding(folder, world, lost=wishes.lose):  # all ranks
+    stop_request.limit = config.training.seconds
+    world.on_all_ranks(lambda: check_trackers(config.log.trackers) if world.rank == 0 else None)  # all ranks
+    data = open_on_all_ranks(config, world)  # all ranks
+    with run_lock(folder, world, lost=stop_request.lose):  # all ranks
         saved = _take_up(config, folder, world, resume=resume)
         if saved is not None:
             data = as_before(data, saved.state["fingerprint"], config, world)  # all ranks
-        with Ending(folder, active=world.rank == 0) as ending:
+        with StopRecorder(folder, active=world.rank == 0) as ending:
             ident = world.broadcast(ident_for(saved))  # all ranks
-            run = replace(make_run(config, accelerator, world, data, saved=saved, ident=ident), wishes=wishes)
+            run = replace(
+                make_run(config, accelerator, world, data, saved=saved, ident=ident), stop_request=stop_request
+            )
             progress = ending.progress = restore(run, saved) if saved else Progress()
             progress.ident = ident
             with _recorded(run, progress, resumed=saved is not None) as log, run.alarm:
@@ -55,7 +58,7 @@ def opened(
 @contextmanager
 def _recorded(run: Run, progress: Progress, *, resumed: bool) -> Generator[RunLog]:
     """The run folder is there, and the log, which begins with what the run says of itself."""
-    run.world.together(lambda: _open_folder(run, progress, fresh=not resumed))  # all ranks
+    run.world.on_all_ranks(lambda: _open_folder(run, progress, fresh=not resumed))  # all ranks
     log = RunLog(run.folder, active=run.world.rank == 0, trackers=_trackers(run, progress))
     try:
         _introduce(run, progress, log, resumed=resumed)
@@ -71,7 +74,7 @@ def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -
     saved, skipped = checkpoint.load_newest(folder, world=world, mirror=mirror, mend=resume)  # all ranks
     if world.rank == 0:
         for line in skipped:
-            notes.say(line)
+            console.say(line)
     if saved and not resume:
         raise UserError(
             f"{folder}: holds a run already (step {saved.step}); continue it with --resume, or choose another "
@@ -85,7 +88,7 @@ def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -
     if problem := config.problem_with_targets:
         raise UserError(problem)
     if resume and world.rank == 0:
-        notes.say(f"{folder}: no checkpoint to resume from; starting at step 0")
+        console.say(f"{folder}: no checkpoint to resume from; starting at step 0")
     return saved
 
 
@@ -94,7 +97,7 @@ def _open_folder(run: Run, progress: Progress, *, fresh: bool) -> None:
     if run.world.rank != 0:
         return
     if fresh and (aside := checkpoint.set_aside(run.folder)) is not None:
-        notes.say(f"{run.folder}: what an attempt without a checkpoint left is now in {aside}")
+        console.say(f"{run.folder}: what an attempt without a checkpoint left is now in {aside}")
     checkpoint.start_run(run.folder, config_file.dump(run.config), ident=progress.ident)
     cut_keys(run.folder, progress.step)
 

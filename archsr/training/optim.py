@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from archsr.config import OptimizerConfig
 from archsr.errors import UserError, near
-from archsr.seeds import seeded
 from archsr.training.layers import Group
+from archsr.utils.seeds import seeded
 
 _OWN = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}  # timm's of these names, without importing all of timm
 _FUSED = ("adam", "adamw", "sgd", "nesterov", "momentum")  # torch's own, with a kernel for all tensors at once on CUDA

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from archsr.config import TrainConfig
-from archsr.degrade.apply import Pair, apply
-from archsr.degrade.recipe import Recipe, draw
-from archsr.images import to_float
-from archsr.seeds import generator
-from archsr.stream.loader import Batch, StreamOptions
+from archsr.data.stream.loader import Batch, StreamOptions
+from archsr.degradation.apply import Pair, apply
+from archsr.degradation.recipe import Recipe, draw
+from archsr.images.pixels import to_float
 from archsr.training.data import Data
+from archsr.utils.seeds import generator
 
 _BILLION = 10**9
 

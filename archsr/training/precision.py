@@ -12,8 +12,8 @@ from archsr.checkpoint.folder import newest
 from archsr.config import TrainConfig
 from archsr.models.build import build
 from archsr.models.weights import begun
-from archsr.run_folders import folder_of
-from archsr.seeds import generator
+from archsr.runs.folders import folder_of
+from archsr.utils.seeds import generator
 
 Narrow = Literal["bf16", "fp16"]
 _KINDS: dict[Narrow, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -15,7 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 
 from archsr.config import TrainConfig
 from archsr.errors import UserError
-from archsr.world import TWO_ON_CPU, World, connect, refuse_lost_processes
+from archsr.utils.world import TWO_ON_CPU, World, connect, refuse_lost_processes
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

@@ -8,11 +8,11 @@ from typing import Any
 import tomli
 from torch import Tensor
 
-from archsr import checkpoint, config_file
-from archsr.config import TrainConfig
-from archsr.degrade.pool import deal
+from archsr import checkpoint
+from archsr.config import TrainConfig, config_file
+from archsr.degradation.pool import deal
 from archsr.errors import UserError
-from archsr.run_folders import run_config
+from archsr.runs.folders import run_config
 from archsr.training.optim import pack, unpack
 from archsr.training.schedule import changed_at, total_of
 from archsr.training.setup import Progress, Run

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from archsr.config import DiscriminatorConfig, Stage
 
 if TYPE_CHECKING:  # `archsr runs` needs no torch
-    from archsr.evaluate.judge import Figures, Rule
+    from archsr.evaluation.selection import Figures, Rule
 
 
 @dataclass(frozen=True)
-class Place:
+class StagePosition:
     """Where iteration `start` + `done` lies: in `stage`, number `number`, which ends at `end`."""
 
     number: int
@@ -49,7 +49,7 @@ def lr_at(stage: Stage, done: int) -> float:
     return stage.lr
 
 
-def place_of(stages: Sequence[Stage], step: int, ends: Mapping[str, int]) -> Place:
+def place_of(stages: Sequence[Stage], step: int, ends: Mapping[str, int]) -> StagePosition:
     """The place of iteration `step` (0, 1, ...); the end of the last stage beyond the end.
 
     `ends`: by the number of a stage, the iteration at which a plateau ended it.
@@ -58,7 +58,7 @@ def place_of(stages: Sequence[Stage], step: int, ends: Mapping[str, int]) -> Pla
     for number, stage in enumerate(stages):
         end = ends.get(str(number), start + stage.iterations)
         if step < end or number == len(stages) - 1:
-            return Place(number, stage, start, end, min(step, end) - start)
+            return StagePosition(number, stage, start, end, min(step, end) - start)
         start = end
     raise ValueError("no stages")
 
@@ -109,7 +109,9 @@ class Plateau:
     waited: int = 0
 
 
-def judged(plateau: Plateau | None, place: Place, figures: "Figures", *, start: "Figures", rule: "Rule") -> Plateau:
+def judged(
+    plateau: Plateau | None, place: StagePosition, figures: "Figures", *, start: "Figures", rule: "Rule"
+) -> Plateau:
     """After another validation. A new stage begins anew; better is what the rule prefers, by at least `min_delta`."""
     if plateau is None or plateau.number != place.number:
         return Plateau(place.number, figures)

@@ -11,27 +11,27 @@ from torch.func import functional_call
 
 from archsr import checkpoint
 from archsr.config import SCRATCH, TrainConfig
-from archsr.degrade.pool import PairPool
+from archsr.degradation.pool import PairPool
 from archsr.errors import UserError
-from archsr.evaluate.judge import Figures
+from archsr.evaluation.selection import Figures
 from archsr.models.base import Discriminator, Generator
 from archsr.models.build import build_discriminator
 from archsr.models.recompute import recompute_modules
 from archsr.models.weights import begun, load_weights
-from archsr.run_folders import folder_of
-from archsr.stopping import Wishes
+from archsr.runs.folders import folder_of
 from archsr.training.data import Data
 from archsr.training.ema import Ema
-from archsr.training.feature_losses import feature_losses
-from archsr.training.fit import fitted
-from archsr.training.hang import Alarm, stacks_of
+from archsr.training.faults.hang import Alarm, stacks_of
+from archsr.training.faults.nonfinite import RecentBatches
 from archsr.training.layers import Group, select
-from archsr.training.memory import micro_batch_of
+from archsr.training.logging.run_warnings import RunWarnings
+from archsr.training.losses.feature_losses import feature_losses
+from archsr.training.memory.auto_batch import fitted
+from archsr.training.memory.forecast import micro_batch_of
 from archsr.training.optim import make_optimizer
 from archsr.training.step import Parts
-from archsr.training.suspects import Suspects
-from archsr.training.watch import Watch
-from archsr.world import World
+from archsr.utils.stopping import StopRequest
+from archsr.utils.world import World
 
 
 @dataclass
@@ -81,11 +81,11 @@ class Run:
     optimizer_d: torch.optim.Optimizer | None
     ema: Ema
     pool: PairPool
-    suspects: Suspects
+    recent_batches: RecentBatches
     saver: checkpoint.Saver
-    watch: Watch
+    watch: RunWarnings
     alarm: Alarm
-    wishes: Wishes = field(default_factory=Wishes)
+    stop_request: StopRequest = field(default_factory=StopRequest)
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
@@ -146,7 +146,7 @@ def make_run(
     automatic = config.training.micro_batch == "auto"
     config = shared_out(config, world)
     # a missing file, or an unreachable site, may be one machine's trouble only
-    raw_g, raw_d, features = world.together(
+    raw_g, raw_d, features = world.on_all_ranks(
         lambda: (
             generator_for(config),
             discriminator_for(config),
@@ -207,9 +207,9 @@ def make_run(
         optimizer_d=optimizer_d,
         ema=ema,
         pool=PairPool(0 if data.manifest.paired else pooled),
-        suspects=Suspects(),
+        recent_batches=RecentBatches(),
         saver=saver_for(config, world, ident=ident),
-        watch=Watch(),
+        watch=RunWarnings(),
         alarm=Alarm(
             stacks_of(folder_of(config), world.rank),
             seconds=60 * config.training.collective_timeout,

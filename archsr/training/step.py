@@ -14,14 +14,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from archsr.config import Loss, LossConfig
-from archsr.degrade.apply import Pair
-from archsr.degrade.sharpen import sharpen
-from archsr.training.adversarial import compares, discriminator_loss, generator_loss
-from archsr.training.feature_losses import FeatureLoss
-from archsr.training.losses import PICTURE_LOSSES, ldl
+from archsr.degradation.apply import Pair
+from archsr.degradation.sharpen import sharpen
+from archsr.training.logging.run_warnings import accuracy, colour_drift
+from archsr.training.losses.feature_losses import FeatureLoss
+from archsr.training.losses.gan import compares, discriminator_loss, generator_loss
+from archsr.training.losses.image_losses import PICTURE_LOSSES, ldl
 from archsr.training.optim import gradient_norms
 from archsr.training.schedule import generator_learns
-from archsr.training.watch import accuracy, colour_drift
 
 if TYPE_CHECKING:  # a run holds the parts of its step
     from archsr.training.setup import Run
@@ -106,14 +106,14 @@ def _usable(run: "Run", terms: Sequence[Terms]) -> tuple[bool, float]:
     wrong = (~values.isfinite()).any().float()
     if not run.parts.scaler_g.is_enabled():  # with fp16 the scaler looks at them, and skips the update itself
         wrong = torch.maximum(wrong, (~_gradients(run).isfinite()).any().float())
-    asked = torch.full((), float(run.wishes.asked()), device=wrong.device)
+    asked = torch.full((), float(run.stop_request.asked()), device=wrong.device)
     shares = [micro[name] for micro in terms for name in ("d_real_accuracy", "d_fake_accuracy") if name in micro]
     missed = 1 - torch.stack(shares).min() if shares else torch.ones((), device=wrong.device)
     agreed = torch.stack([wrong, asked, missed])
     if run.world.size > 1:
         dist.all_reduce(agreed, op=dist.ReduceOp.MAX)  # all ranks
     bad, stop, most_missed = agreed.tolist()
-    run.wishes.agreed = int(stop)
+    run.stop_request.agreed = int(stop)
     return not bad, 1 - most_missed
 
 

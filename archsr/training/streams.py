@@ -2,9 +2,9 @@
 
 from types import TracebackType
 
-from archsr.stream.loader import Stream
-from archsr.stream.plan import Slice
-from archsr.training.memory import micro_batch_of
+from archsr.data.stream.loader import Stream
+from archsr.data.stream.plan import Slice
+from archsr.training.memory.forecast import micro_batch_of
 from archsr.training.pairs import options_of, stream_name
 from archsr.training.setup import Progress, Run
 

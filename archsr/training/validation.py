@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archsr.evaluate.contenders import Contender
-from archsr.evaluate.judge import Figures, figures_of, mean
-from archsr.evaluate.measures import Measure
-from archsr.evaluate.pairs import Pair, Pairs
-from archsr.evaluate.suite import evaluate
-from archsr.images import tensor_to_pixels, to_float
+from archsr.evaluation.compared_models import ComparedModel
+from archsr.evaluation.metrics import Metric
+from archsr.evaluation.pairs import Pairs, TestPair
+from archsr.evaluation.selection import Figures, figures_of, mean
+from archsr.evaluation.suite import evaluate
+from archsr.images.pixels import tensor_to_pixels, to_float
 from archsr.models.base import Generator
-from archsr.training.sheets import SIDE, Seen, of_each_scene
-from archsr.upscale.upscaler import Upscaler
-from archsr.world import World
+from archsr.training.logging.sheets import SIDE, Seen, of_each_scene
+from archsr.upscaling.upscaler import Upscaler
+from archsr.utils.world import World
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Validation:
 def validate(
     net: Generator,
     pairs: Pairs,
-    measures: Sequence[Measure],
+    measures: Sequence[Metric],
     *,
     pictures: int,
     device: torch.device,
@@ -48,16 +48,16 @@ def validate(
     """
     seen: list[Seen] = []
 
-    def look(pair: Pair, made: Mapping[str, Tensor]) -> None:
+    def look(pair: TestPair, made: Mapping[str, Tensor]) -> None:
         if world.rank == 0 and pictures:
             seen[:] = of_each_scene([*seen, _seen(pair, made["now"])], pictures)
 
-    now = Contender("now", "now", Upscaler(net, device=device, tile=0).restore)
+    now = ComparedModel("now", "now", Upscaler(net, device=device, tile=0).restore)
     scores = evaluate(pairs, [now], measures, world=world, brief=True, look=look, given_up=given_up)
     return Validation(figures_of(scores, "now"), len(scores.rows), seen)
 
 
-def _seen(pair: Pair, sr: Tensor) -> Seen:
+def _seen(pair: TestPair, sr: Tensor) -> Seen:
     """The input enlarged by repetition, and the middle of each image."""
     lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
     enlarged = F.interpolate(lq, size=sr.shape[2:], mode="nearest")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from archsr.config import DataConfig
 from archsr.errors import UserError
-from archsr.evaluate.asked import HOME, RESULT, fingerprint_of
-from archsr.evaluate.pairs import Pairs, open_pairs
-from archsr.evaluate.photos import Photos, open_photos
-from archsr.page import is_loopback, told_to_end
-from archsr.run_folders import is_run, run_config
-from archsr.upscale.devices import devices_of
+from archsr.evaluation.pairs import Pairs, open_pairs
+from archsr.evaluation.people import HOME, RESULT, fingerprint_of
+from archsr.evaluation.photos.photos import ClientPhotos, open_photos
+from archsr.runs.folders import is_run, run_config
+from archsr.upscaling.devices import devices_of
+from archsr.utils.web import is_loopback, told_to_end
 from archsr.vote import study as st
 from archsr.vote import votes as vt
 from archsr.vote.models import models_of, scale_of
@@ -22,7 +22,7 @@ from archsr.vote.server import served
 
 
 @dataclass(frozen=True)
-class Question:
+class VoteRequest:
     """Which of the models `a` and `b` is better `on` images (default: those of the first run's dataset).
 
     `photos`: instead, a folder of photographs as they are, without ground truth.
@@ -38,7 +38,7 @@ class Question:
     photos: str = ""
 
 
-def prepared(question: Question, out: Path | None) -> tuple[Path, st.Study]:
+def prepared(question: VoteRequest, out: Path | None) -> tuple[Path, st.Study]:
     """The folder of a question, with all that is shown in it. Raises `UserError`."""
     a, b = models_of(question.a, question.b)
     pairs = _pairs(question)
@@ -53,7 +53,7 @@ def prepared(question: Question, out: Path | None) -> tuple[Path, st.Study]:
     return folder, study
 
 
-def ask(question: Question, *, out: Path | None, host: str, port: int) -> None:
+def ask(question: VoteRequest, *, out: Path | None, host: str, port: int) -> None:
     """Serve the page, end with SIGINT or SIGTERM, and tell the result. Raises `UserError`."""
     folder, study = prepared(question, out)
     with told_to_end() as over, served(folder, study, host=host, port=port) as address:
@@ -81,7 +81,7 @@ def tell(folder: Path) -> None:
     print(f"written: {folder}/{RESULT}, result.md; every vote is in {vt.NAME}")
 
 
-def _pairs(question: Question) -> Pairs | Photos:
+def _pairs(question: VoteRequest) -> Pairs | ClientPhotos:
     if question.photos:
         if question.on:
             raise UserError("--on has ground truth and --photos has none; give one of them")

@@ -7,17 +7,17 @@ import torch
 
 from archsr.checkpoint import weights_of
 from archsr.errors import UserError
-from archsr.evaluate import contenders as who
-from archsr.evaluate.asked import identity_of
-from archsr.run_folders import check_run, is_run, run_config
-from archsr.upscale.upscaler import Upscaler, open_model
+from archsr.evaluation import compared_models as who
+from archsr.evaluation.people import identity_of
+from archsr.runs.folders import check_run, is_run, run_config
+from archsr.upscaling.upscaler import Upscaler, open_model
 
 ORIGINAL = "original"
 _INTERPOLATIONS = {"bicubic": who.bicubic, "lanczos": who.lanczos}
 
 
 @dataclass(frozen=True)
-class Model:
+class VoteModel:
     """A model under its `name`; `weights`: the file or the name behind it; `identity`: what it is known by."""
 
     name: str
@@ -31,7 +31,7 @@ class Model:
         return Upscaler(open_model(self.weights)[0], devices=devices).restore
 
 
-def models_of(a: str, b: str) -> tuple[Model, Model]:
+def models_of(a: str, b: str) -> tuple[VoteModel, VoteModel]:
     """Both, as `archsr evaluate` takes them; "original" is what the other one, a run, began with.
 
     Raises `UserError` for what is none, and where both are the same.
@@ -49,7 +49,7 @@ def scale_of(a: str, b: str) -> int:
     return who.scale_of([source for source in (a, b) if source != ORIGINAL])
 
 
-def _model(source: str, *, other: str) -> Model:
+def _model(source: str, *, other: str) -> VoteModel:
     if source == ORIGINAL:
         if not is_run(other):
             raise UserError(f"original: of which run? {other} is none; name the weights that are meant")
@@ -59,5 +59,5 @@ def _model(source: str, *, other: str) -> Model:
     return _known(run_config(source).name if is_run(source) else who.short(source), weights)
 
 
-def _known(name: str, weights: str) -> Model:
-    return Model(name, weights, identity_of(weights))
+def _known(name: str, weights: str) -> VoteModel:
+    return VoteModel(name, weights, identity_of(weights))

@@ -10,17 +10,17 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from archsr.errors import UserError
-from archsr.evaluate.contenders import Restore
-from archsr.evaluate.pairs import Pair, Pairs
-from archsr.evaluate.photos import Photo, Photos
-from archsr.images import tensor_to_pixels, to_float, write_picture
-from archsr.vote.study import Kind, Shown, Study, image_file, store
+from archsr.evaluation.compared_models import Restore
+from archsr.evaluation.pairs import Pairs, TestPair
+from archsr.evaluation.photos.photos import ClientPhoto, ClientPhotos
+from archsr.images.pixels import tensor_to_pixels, to_float, write_picture
+from archsr.vote.study import JudgedImage, Kind, Study, image_file, store
 
 _SURROUNDINGS = 16  # input pixels around a crop that the networks see as well
 
 
 def restored(
-    folder: Path, study: Study, pairs: Pairs | Photos, devices: list[torch.device], *, show: bool | None = None
+    folder: Path, study: Study, pairs: Pairs | ClientPhotos, devices: list[torch.device], *, show: bool | None = None
 ) -> Study:
     """The study with all its images in `folder`; what lies there is not made again. Raises `UserError`.
 
@@ -30,14 +30,14 @@ def restored(
         return study
     restores: dict[Kind, Restore] = {"A": study.asking.a.restore(pairs.scale, devices),
                                      "B": study.asking.b.restore(pairs.scale, devices)}  # fmt: skip
-    numbers, images = pairs.numbers(), list[Shown]()
+    numbers, images = pairs.numbers(), list[JudgedImage]()
     every = 0.1 if sys.stderr.isatty() else 30
     try:
         with tqdm(total=len(numbers), desc="restoring", unit="image", mininterval=every, disable=show is False) as bar:
             for pair in pairs.read(numbers):
                 if not _is_whole(folder, study, pair.number):
                     _write(folder, study, pair, restores, scale=pairs.scale)
-                images.append(Shown(pair.number, pair.key, pair.scene))
+                images.append(JudgedImage(pair.number, pair.key, pair.scene))
                 bar.update()
         whole = replace(study, images=tuple(images))
         store(folder, whole)
@@ -50,14 +50,18 @@ def _is_whole(folder: Path, study: Study, number: int) -> bool:
     return all(image_file(folder, study.token(number, kind)).is_file() for kind in study.asking.kinds)
 
 
-def _write(folder: Path, study: Study, pair: Pair | Photo, restores: Mapping[Kind, Restore], *, scale: int) -> None:
+def _write(
+    folder: Path, study: Study, pair: TestPair | ClientPhoto, restores: Mapping[Kind, Restore], *, scale: int
+) -> None:
     crops = crops_of(pair, restores, scale=scale, crop=study.asking.crop)
     named = {study.token(pair.number, kind): pixels for kind, pixels in crops.items()}
     for token in sorted(named):  # times of files tell nothing, either
         write_picture(image_file(folder, token), tensor_to_pixels(named[token]))
 
 
-def crops_of(pair: Pair | Photo, restores: Mapping[Kind, Restore], *, scale: int, crop: int) -> dict[Kind, Tensor]:
+def crops_of(
+    pair: TestPair | ClientPhoto, restores: Mapping[Kind, Restore], *, scale: int, crop: int
+) -> dict[Kind, Tensor]:
     """The middle of each kind of image, (1, 3, h, w) in [0, 1], at most `crop` pixels a side (the input: 1/scale).
 
     No "photograph" where there is no ground truth.
@@ -71,7 +75,7 @@ def crops_of(pair: Pair | Photo, restores: Mapping[Kind, Restore], *, scale: int
         for kind, restore in restores.items()
     }
     found["input"] = _cut(lq, top, bottom, left, right, times=1)
-    if isinstance(pair, Pair):
+    if isinstance(pair, TestPair):
         found["photograph"] = _cut(to_float(pair.gt)[None], top, bottom, left, right, times=scale)
     return found
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
-from archsr.atomic import write_bytes
 from archsr.errors import UserError
-from archsr.evaluate.asked import RESULT, Asked
-from archsr.evaluate.statistics import pooled
+from archsr.evaluation.people import RESULT, PeopleVerdict
+from archsr.evaluation.statistics.bootstrap import pooled
+from archsr.utils.atomic import write_bytes
 from archsr.vote.study import Study
 from archsr.vote.votes import Vote, Votes
 
@@ -30,7 +30,7 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class VoterAgreement:
     """`same` of `compared` judgements of two voters on one image are the same; `by_chance`: the share luck would give.
 
     What luck would give: two votes drawn from all of them.
@@ -47,9 +47,9 @@ class Result:
 
     names: tuple[str, str]
     about: str
-    asked: Asked
+    asked: PeopleVerdict
     voters: tuple[Counted, ...]
-    agreement: Agreement | None
+    agreement: VoterAgreement | None
     word: str
 
     @property
@@ -76,10 +76,10 @@ def result_of(study: Study, votes: Votes) -> Result | None:
     )
 
 
-def _asked(study: Study, by_voter: Sequence[Sequence[Vote]]) -> Asked:
+def _asked(study: Study, by_voter: Sequence[Sequence[Vote]]) -> PeopleVerdict:
     found = pooled([_by_scene(own) for own in by_voter])
     low, high = (None if math.isnan(v) else min(1.0, max(0.0, (1 + v) / 2)) for v in (found.low, found.high))
-    return Asked(
+    return PeopleVerdict(
         a=study.asking.a.identity,
         b=study.asking.b.identity,
         dataset=study.asking.dataset,
@@ -106,14 +106,14 @@ def _counted(voter: str, votes: Sequence[Vote]) -> Counted:
     return Counted(voter, values[-1], values[1], values[0], left, statistics.median(v.seconds for v in votes))
 
 
-def _agreement(by_voter: Sequence[Sequence[Vote]]) -> Agreement | None:
+def _agreement(by_voter: Sequence[Sequence[Vote]]) -> VoterAgreement | None:
     judged = [{vote.key: vote.value for vote in own} for own in by_voter]
     pairs = [(one[key], other[key]) for one, other in combinations(judged, 2) for key in one.keys() & other.keys()]
     if not pairs:
         return None
     often = Counter(vote.value for own in by_voter for vote in own)
     chance = sum((count / often.total()) ** 2 for count in often.values())
-    return Agreement(len(pairs), sum(a == b for a, b in pairs), chance)
+    return VoterAgreement(len(pairs), sum(a == b for a, b in pairs), chance)
 
 
 # ---------------------------------------------------------------- for people and programs
@@ -139,7 +139,7 @@ _HOW = (
 )
 
 
-def _agreed(found: Agreement | None) -> str:
+def _agreed(found: VoterAgreement | None) -> str:
     if found is None:
         return "No image was judged by two voters, so nothing can be said of their agreement."
     return (

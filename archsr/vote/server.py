@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from archsr.errors import UserError
-from archsr.page import host_of, is_loopback
-from archsr.vote.booth import Booth, RefusedError
+from archsr.utils.web import host_of, is_loopback
+from archsr.vote.ballot import Ballot, RefusedError
 from archsr.vote.study import Study, image_file
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -37,7 +37,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
         self.local = is_loopback(str(self.server_address[0]))
         self.folder = folder
-        self.booth = Booth(folder, study)
+        self.booth = Ballot(folder, study)
         self.page = _PAGE.read_bytes()
 
     def server_bind(self) -> None:

@@ -15,10 +15,10 @@ from typing import Literal
 from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
-from archsr.atomic import write_bytes
 from archsr.errors import UserError
-from archsr.seeds import seed_of
-from archsr.vote.models import Model
+from archsr.utils.atomic import write_bytes
+from archsr.utils.seeds import seed_of
+from archsr.vote.models import VoteModel
 
 NAME = "study.json"
 Letter = Literal["A", "B"]
@@ -27,7 +27,7 @@ KINDS: tuple[Kind, ...] = ("A", "B", "input", "photograph")
 
 
 @dataclass(frozen=True)
-class Shown:
+class JudgedImage:
     """An image that is judged: its number, key and scene in the dataset."""
 
     number: int
@@ -42,8 +42,8 @@ class Asking:
     `truth`: whether voters can look at the photograph that an image was made from.
     """
 
-    a: Model
-    b: Model
+    a: VoteModel
+    b: VoteModel
     dataset: str
     about: str
     limit: int | None
@@ -67,13 +67,13 @@ class Study:
 
     asking: Asking
     secret: str
-    images: tuple[Shown, ...] = ()
+    images: tuple[JudgedImage, ...] = ()
 
     def token(self, number: int, kind: Kind) -> str:
         """The name of an image's file without its ending."""
         return hmac.digest(self.secret.encode(), f"{number} {kind}".encode(), "sha256").hex()[:32]
 
-    def order(self, voter: str) -> list[Shown]:
+    def order(self, voter: str) -> list[JudgedImage]:
         """The images in the order in which a voter sees them, the same each time."""
         return sorted(self.images, key=lambda one: seed_of(0, self.secret, "order", voter, one.number))
 

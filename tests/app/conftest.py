@@ -7,10 +7,10 @@ pytest.importorskip("gradio", reason="gradio is not installed: pip install -e '.
 from serving import serving, small_network
 from workers import shared
 
-from archsr import session
 from archsr.config import TrainConfig
-from archsr.config_file import check
-from archsr.evaluate.card import Question, evaluate_models
+from archsr.config.config_file import check
+from archsr.evaluation.card import EvaluationRequest, evaluate_models
+from archsr.training import launch
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +35,8 @@ def train_and_evaluate(shards, runs):
         "log": {"every": 1, "trackers": []},
     }  # fmt: skip
     config = check(TrainConfig, tables, where="app")
-    session.run(config, resume=False)
-    evaluate_models(Question((str(runs / config.name),), split="val"))
+    launch.run(config, resume=False)
+    evaluate_models(EvaluationRequest((str(runs / config.name),), split="val"))
 
 
 @pytest.fixture(scope="session")

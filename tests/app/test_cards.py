@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from archsr.app.cards import card_of
-from archsr.app.trial import Trial, nearest
-from archsr.app.trial_tab import table_of
-from archsr.evaluate.measures import Measure
+from archsr.app.cards.text import card_of
+from archsr.app.compare.tab import table_of
+from archsr.app.compare.trial import Trial, nearest
+from archsr.evaluation.metrics import Metric
 
 REPORT = """# a on the fixed val pairs
 
@@ -73,9 +73,9 @@ def test_a_finding_for_each_model_and_a_report_of_another_form():
 
 # ---------------------------------------------------------------- compare
 
-PSNR = Measure("psnr", "PSNR, dB", True, lambda *_: 0.0)
-DISTANCE = Measure("features", "feature distance", False, lambda *_: 0.0)
-SSIM = Measure("ssim", "SSIM", True, lambda *_: 0.0)
+PSNR = Metric("psnr", "PSNR, dB", True, lambda *_: 0.0)
+DISTANCE = Metric("features", "feature distance", False, lambda *_: 0.0)
+SSIM = Metric("ssim", "SSIM", True, lambda *_: 0.0)
 
 
 def trial(**scores):

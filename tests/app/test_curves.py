@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from archsr.app.look import CSS
-from archsr.app.watch import CURVES, Look, curve, is_line, words
-from archsr.runs import Row
+from archsr.app.runs.run_watcher import CURVES, Look, curve, is_line, words
+from archsr.app.style import CSS
+from archsr.runs.summary import RunSummary
 
 
 @pytest.mark.parametrize("title", CURVES)
@@ -33,13 +33,13 @@ def test_a_point_alone_is_no_line():
 
 @pytest.mark.parametrize("state", ["running", "finished", "stopped", "failed", "died", "unreadable"])
 def test_every_state_is_said_and_has_a_colour_of_its_class(state):
-    assert words(Look(Row("a", state), [])).startswith(f'<span class="state {state}">{state}</span>')
+    assert words(Look(RunSummary("a", state), [])).startswith(f'<span class="state {state}">{state}</span>')
     assert f".{state}" in CSS
 
 
 @pytest.mark.parametrize("state", ["failed", "died", "unreadable"])
 def test_what_went_wrong_is_said_with_its_reason_and_never_sounds_well(state):
-    said = words(Look(Row("a", state, "RuntimeError: out <b>of</b>\nmemory_of *the* device", 3, 9), []))
+    said = words(Look(RunSummary("a", state, "RuntimeError: out <b>of</b>\nmemory_of *the* device", 3, 9), []))
     assert "No warnings" not in said
     _, reason = said.split('<span class="bad">')
     assert "RuntimeError: out " in reason
@@ -49,9 +49,9 @@ def test_what_went_wrong_is_said_with_its_reason_and_never_sounds_well(state):
 
 
 def test_a_run_without_trouble_says_so_and_warnings_are_counted():
-    assert "No warnings." in words(Look(Row("a", "running"), []))
+    assert "No warnings." in words(Look(RunSummary("a", "running"), []))
     events = [{"event": "warning", "step": n, "text": f"w{n}"} for n in range(7)]
-    said = words(Look(Row("a", "failed", "why"), events))
+    said = words(Look(RunSummary("a", "failed", "why"), events))
     assert "**7 warnings**" in said
     assert "and 2 earlier" in said
     assert "iteration 6: w6" in said

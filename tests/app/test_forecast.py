@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import small_network
 
-from archsr.app.forecast import Speeds, computed_pixels, seconds_left, shown_share, words_of_time
-from archsr.upscale.opening import open_model
-from archsr.upscale.upscaler import Upscaler
+from archsr.app.upscale.forecast import Speeds, computed_pixels, seconds_left, shown_share, words_of_time
+from archsr.upscaling.opening import open_model
+from archsr.upscaling.upscaler import Upscaler
 
 SHARES = st.floats(0, 1)
 SECONDS = st.floats(0, 1e6)

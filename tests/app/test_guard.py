@@ -7,9 +7,9 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from archsr.app.guard import Guard, _Body
-from archsr.app.limits import Limits
-from archsr.app.welcome import Door
+from archsr.app.security.admission import Door
+from archsr.app.security.guard import Guard, _Body
+from archsr.app.security.upload_limits import Limits
 
 UPLOAD = "/gradio_api/upload"
 
@@ -166,14 +166,14 @@ def test_a_slow_body_ends(size, seconds, total, ends):
 
 
 def test_a_body_that_stops_coming_is_answered(monkeypatch):
-    monkeypatch.setattr("archsr.app.guard.patience", lambda *_, total: 0.01)
+    monkeypatch.setattr("archsr.app.security.guard.patience", lambda *_, total: 0.01)
     for path in (UPLOAD, "/x"):
         assert asked(guard(), "POST", path, b"x", None)[:2] == (408, "too slow; send it again over a faster line")
     assert asked(guard(), "POST", "/x", None, host="evil.example")[0] == 421, "a refused one, too"
 
 
 def test_who_has_sent_everything_may_wait_for_the_answer(monkeypatch):
-    monkeypatch.setattr("archsr.app.guard.patience", lambda *_, total: 0.01)
+    monkeypatch.setattr("archsr.app.security.guard.patience", lambda *_, total: 0.01)
 
     async def slow(scope, receive, send):
         await receive()

@@ -10,7 +10,7 @@ from hostile import NAMES, uploads
 from PIL import Image
 from visit import download, order, send
 
-from archsr.app.limits import safe_name
+from archsr.app.security.upload_limits import safe_name
 
 
 def photograph(seed, shape=(40, 48)):

@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from archsr.app.limits import Limits, check_count, check_upload, safe_name, words_of
+from archsr.app.security.upload_limits import Limits, check_count, check_upload, safe_name, words_of
 from archsr.app.storage import Storage, touch
 from archsr.cli import parser
 from archsr.errors import UserError
-from archsr.picture_files import BadImageError
+from archsr.images.image_files import BadImageError
 
 TRICKS = ["../../etc/passwd", "..\\..\\x.jpg", "/etc/passwd", "C:\\x.png", "a\0.jpg", "..", ".", "", ".hidden",
           "a/../b.png", "\u202egpj.exe", "x" * 300 + ".jpg", "." * 300, "é" * 200 + ".png", "a." + "b" * 300,

@@ -10,7 +10,7 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsr.app.lines import ImpatientProtocol, Places, Shortened, shortened
+from archsr.app.security.uvicorn_limits import ImpatientProtocol, Places, Shortened, shortened
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from archsr.app.crops import SIDE, crop, detail, make_view, whole_of
-from archsr.app.names import is_token, result_name, unlike
+from archsr.app.pixel_tiles import SIDE, crop, detail, make_view, whole_of
+from archsr.app.upscale.result_names import is_token, result_name, unlike
 
 
 def noise(path, size, mode="RGB", **options):

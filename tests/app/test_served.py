@@ -19,7 +19,7 @@ from PIL import Image, ImageCms
 from serving import serving
 
 from archsr.cli import main
-from archsr.runs import row_of
+from archsr.runs.summary import row_of
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -156,9 +156,9 @@ def test_who_cancels_leaves_nothing_and_the_next_is_served(client, server, tmp_p
 
 
 def test_a_trial_measures_what_it_shows(client, server, tmp_path):
-    from archsr.evaluate.measures import perceptual
-    from archsr.images import pixels_to_tensor
-    from archsr.metrics import psnr
+    from archsr.evaluation.metrics import perceptual
+    from archsr.images.pixels import pixels_to_tensor
+    from archsr.metrics.psnr_ssim import psnr
 
     photo = photograph(tmp_path / "sharp.png", (320, 300))
     answer = client.predict(handle_file(str(photo)), ["tiny", "small"], "as tiny", "256", 3, api_name="/restore")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsr.app.turns import GivenUpError, Job, Turns, Worker
+from archsr.app.work_queue import FairQueue, JobCancelledError, QueuedJob, Worker
 
 VISITORS = st.lists(st.sampled_from("abcd"), max_size=30)
 
@@ -18,9 +18,9 @@ def nothing(job):
 
 
 def filled(visitors):
-    turns, jobs = Turns(), []
+    turns, jobs = FairQueue(), []
     for visitor in visitors:
-        jobs.append(Job(visitor, nothing))
+        jobs.append(QueuedJob(visitor, nothing))
         turns.put(jobs[-1])
     return turns, jobs
 
@@ -107,7 +107,7 @@ def test_who_gives_up_ends_at_the_next_report_and_the_next_is_served():
     assert worker.ahead(third) == 1
     worker.give_up(first)
     assert third.future.result(10) is third
-    with pytest.raises(GivenUpError):
+    with pytest.raises(JobCancelledError):
         first.future.result(10)
     assert second.future.cancelled()
     worker.close()
@@ -124,5 +124,5 @@ def test_closing_ends_what_runs_and_what_waits():
     jobs = [worker.submit("a", endless), worker.submit("a", nothing)]
     assert begun.wait(10)
     worker.close()
-    assert isinstance(jobs[0].future.exception(0), GivenUpError)
+    assert isinstance(jobs[0].future.exception(0), JobCancelledError)
     assert jobs[1].future.cancelled()

@@ -10,37 +10,37 @@ import pytest
 import torch
 from PIL import Image
 
-from archsr.app.desk import Desk
-from archsr.app.enlarging import Now, Order
-from archsr.app.forecast import Speeds
-from archsr.app.limits import Limits
+from archsr.app.context import AppContext
 from archsr.app.models import Offer, Shelf
 from archsr.app.routes import zipped
+from archsr.app.security.upload_limits import Limits
 from archsr.app.storage import Storage
-from archsr.app.turns import Worker
-from archsr.app.uploads import PhotographBox, Upload, photographs
-from archsr.app.upscale_work import Work
+from archsr.app.upscale.forecast import Speeds
+from archsr.app.upscale.job import Now, UpscaleRequest
+from archsr.app.upscale.service import UpscaleService
+from archsr.app.upscale.uploads import PhotographBox, Upload, photographs
 from archsr.app.visit_words import outlook, results, told
 from archsr.app.visits import Visit, Visits
+from archsr.app.work_queue import Worker
 from archsr.errors import UserError
 
 
 @pytest.fixture
-def desk(network, tmp_path):
+def context(network, tmp_path):
     storage, worker = Storage(keep=1000, room=2**28, parent=tmp_path), Worker()
     shelf = Shelf([Offer("small", str(network)), Offer("twin", str(network))], devices=[torch.device("cpu")], most=2)
-    yield Desk(Limits(waiting=2), storage, shelf, worker)
+    yield AppContext(Limits(waiting=2), storage, shelf, worker)
     worker.close()
     storage.close()
 
 
 @pytest.fixture
-def work(desk):
-    return Work(desk, Visits(most=4, keep=100))
+def work(context):
+    return UpscaleService(context, Visits(most=4, keep=100))
 
 
-def upload(desk, name="front.png", size=(60, 40), seed=0):
-    path = desk.storage.new() / "sent"
+def upload(context, name="front.png", size=(60, 40), seed=0):
+    path = context.storage.new() / "sent"
     pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path, "PNG")
     made = Upload(path)
@@ -48,8 +48,8 @@ def upload(desk, name="front.png", size=(60, 40), seed=0):
     return made
 
 
-def order(desk, *names, models=("small",), **wanted):
-    return Order([upload(desk, name, seed=n) for n, name in enumerate(names)], models, **wanted)
+def order(context, *names, models=("small",), **wanted):
+    return UpscaleRequest([upload(context, name, seed=n) for n, name in enumerate(names)], models, **wanted)
 
 
 async def finished(visit):
@@ -59,10 +59,10 @@ async def finished(visit):
 # ---------------------------------------------------------------- work that goes on
 
 
-def test_work_goes_on_without_anybody_and_the_key_finds_it_again(work, desk):
+def test_work_goes_on_without_anybody_and_the_key_finds_it_again(work, context):
     async def leave():
         visit = work.visits.new()
-        work.begin(visit, order(desk, "front.jpg", "front.jpg", "side.png", models=("small", "twin")))
+        work.begin(visit, order(context, "front.jpg", "front.jpg", "side.png", models=("small", "twin")))
         assert work.visits.of(visit.key).busy
         await finished(visit)
         return work.visits.of(visit.key)
@@ -95,10 +95,10 @@ def test_a_page_that_was_not_told_its_key_yet_begins_one_visit(work):
     assert work.visits.at("", "") is not work.visits.at("", "")
 
 
-def test_who_cancels_ends_it_and_keeps_what_is_ready(work, desk):
+def test_who_cancels_ends_it_and_keeps_what_is_ready(work, context):
     async def cancel():
         visit = work.visits.new()
-        work.begin(visit, order(desk, *(f"{n}.png" for n in range(30))))
+        work.begin(visit, order(context, *(f"{n}.png" for n in range(30))))
         while not visit.done:
             await asyncio.sleep(0.01)
         visit.task.cancel()
@@ -111,41 +111,41 @@ def test_who_cancels_ends_it_and_keeps_what_is_ready(work, desk):
     assert "Cancelled" in told(visit, work.speeds)
 
 
-def test_work_ends_where_nobody_has_looked_for_long(desk):
-    work = Work(desk, Visits(most=4, keep=-1))
+def test_work_ends_where_nobody_has_looked_for_long(context):
+    work = UpscaleService(context, Visits(most=4, keep=-1))
 
     async def wait():
         visit = work.visits.new()
-        work.begin(visit, order(desk, "a.png", "b.png"))
+        work.begin(visit, order(context, "a.png", "b.png"))
         await finished(visit)
         return visit
 
     assert list(asyncio.run(wait()).results()) == []
 
 
-def test_one_order_at_a_time_and_no_more_than_can_wait(work, desk):
+def test_one_order_at_a_time_and_no_more_than_can_wait(work, context):
     async def crowd():
         visits = [work.visits.new() for _ in range(3)]
         for visit in visits[:2]:
-            work.begin(visit, order(desk, "a.png"))
+            work.begin(visit, order(context, "a.png"))
         with pytest.raises(UserError, match="enlarged already"):
-            work.begin(visits[0], order(desk, "a.png"))
+            work.begin(visits[0], order(context, "a.png"))
         with pytest.raises(UserError, match="too many orders"):
-            work.begin(visits[2], order(desk, "a.png"))
+            work.begin(visits[2], order(context, "a.png"))
         with pytest.raises(UserError, match="drop a photograph first"):
-            work.begin(work.visits.new(), order(desk))
+            work.begin(work.visits.new(), order(context))
         for visit in visits[:2]:
             await finished(visit)
 
     asyncio.run(crowd())
 
 
-def test_what_cannot_be_read_is_told_with_its_name_made_harmless(work, desk):
+def test_what_cannot_be_read_is_told_with_its_name_made_harmless(work, context):
     async def bad():
         visit = work.visits.new()
-        sent = upload(desk, "<img src=x onerror=alert(1)>.png")
+        sent = upload(context, "<img src=x onerror=alert(1)>.png")
         Path(sent).write_bytes(b"Dear Sir or Madam,\n" * 40)
-        work.begin(visit, Order([sent], ["small"]))
+        work.begin(visit, UpscaleRequest([sent], ["small"]))
         await finished(visit)
         return visit
 
@@ -155,7 +155,7 @@ def test_what_cannot_be_read_is_told_with_its_name_made_harmless(work, desk):
     assert "<img" not in said
 
 
-def test_visits_are_bounded_and_those_that_work_stay(desk):
+def test_visits_are_bounded_and_those_that_work_stay(context):
     visits = Visits(most=2, keep=100)
     first, second, third = visits.new(), visits.new(), visits.new()
     assert visits.of(first.key) is None
@@ -167,13 +167,13 @@ def test_visits_are_bounded_and_those_that_work_stay(desk):
 # ---------------------------------------------------------------- forecasts
 
 
-def test_a_forecast_before_the_work_and_none_for_what_cannot_be_read(work, desk):
+def test_a_forecast_before_the_work_and_none_for_what_cannot_be_read(work, context):
     async def ask():
         visit = work.visits.new()
-        bad = upload(desk, "bad.png")
+        bad = upload(context, "bad.png")
         Path(bad).write_bytes(b"")
-        wanted = order(desk, "a.png", "b.png")
-        return visit, await work.forecast(visit, wanted), await work.forecast(visit, Order([bad], ["small"]))
+        wanted = order(context, "a.png", "b.png")
+        return visit, await work.forecast(visit, wanted), await work.forecast(visit, UpscaleRequest([bad], ["small"]))
 
     visit, said, of_bad = asyncio.run(ask())
     assert "2 photographs, 0.0048 megapixels: <strong>about 5 seconds</strong> on this machine's CPU" in said
@@ -195,21 +195,21 @@ def test_the_outlook_counts_all_that_is_still_to_do():
 # ---------------------------------------------------------------- taking home
 
 
-def test_a_zip_holds_every_result_as_it_is_and_is_made_once(work, desk):
+def test_a_zip_holds_every_result_as_it_is_and_is_made_once(work, context):
     paths = []
     for number in range(3):
-        path = desk.storage.new() / f"{number}.png"
+        path = context.storage.new() / f"{number}.png"
         path.write_bytes(bytes([number]) * 5000)
         paths.append(path)
-    made = zipped(paths, desk.storage, "0" * 32)
+    made = zipped(paths, context.storage, "0" * 32)
     with zipfile.ZipFile(made) as archive:
         assert archive.namelist() == ["0.png", "1.png", "2.png"]
         assert {i.compress_type for i in archive.infolist()} == {zipfile.ZIP_STORED}
         assert archive.read("2.png") == b"\2" * 5000
     before = made.stat().st_ino
-    assert zipped(paths, desk.storage, "0" * 32).stat().st_ino == before
-    desk.storage.room = 100
-    assert zipped(paths[:2], desk.storage, "1" * 32) is None
+    assert zipped(paths, context.storage, "0" * 32).stat().st_ino == before
+    context.storage.room = 100
+    assert zipped(paths[:2], context.storage, "1" * 32) is None
 
 
 def test_a_box_that_gradio_makes_anew_takes_nothing_from_other_hosts():
@@ -225,9 +225,9 @@ def test_a_box_that_gradio_makes_anew_takes_nothing_from_other_hosts():
     assert not Path("archsr/app/uploads.pyi").exists()
 
 
-def test_looking_keeps_files_and_forgets_what_is_gone(work, desk):
+def test_looking_keeps_files_and_forgets_what_is_gone(work, context):
     visit = work.visits.new()
-    visit.photos = [upload(desk, "a.png"), upload(desk, "b.png")]
+    visit.photos = [upload(context, "a.png"), upload(context, "b.png")]
     Path(visit.photos[1]).unlink()
     seen = visit.seen
     time.sleep(0.01)

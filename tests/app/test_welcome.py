@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsr.app.patience import Attempts, Slots, patience
-from archsr.app.welcome import Door, is_addressed, is_from_the_page, visitor
+from archsr.app.security.admission import Door, is_addressed, is_from_the_page, visitor
+from archsr.app.security.rate_limits import Attempts, UploadSlots, patience
 
 HERE, STUDIO = Door(), Door("192.168.1.5", ("Studio.example",))
 EVERYWHERE = Door("0.0.0.0")
@@ -124,7 +124,7 @@ def test_many_visitors_together_have_sixty_attempts_a_minute():
 
 
 def test_uploads_at_once_are_counted():
-    slots = Slots(3, 2)
+    slots = UploadSlots(3, 2)
     assert [slots.enter(v) for v in ("a", "a", "a", "b", "b")] == [True, True, False, True, False]
     assert slots.enter("c"), "who has none is let in however many others have"
     for _ in range(2):

@@ -17,7 +17,7 @@ from pathlib import Path
 import beside  # noqa: F401
 from large_set import PER_FOLDER, SETTINGS, make
 
-from archsr.prepare.crew import quiet_worker
+from archsr.data.prepare.worker_pool import quiet_worker
 
 
 def draw(folder: Path, numbers: range) -> None:

@@ -19,19 +19,19 @@ import numpy as np
 import torch
 
 from archsr.config import PrepareConfig
-from archsr.config_file import check
-from archsr.degrade.apply import Pair, apply
-from archsr.degrade.blur import blur
-from archsr.degrade.canvas import full
-from archsr.degrade.jpeg import jpeg
-from archsr.degrade.kernels import KernelParams, joined, render
-from archsr.degrade.noise import add_noise
-from archsr.degrade.order import draw_kernels, rand
-from archsr.degrade.pool import PairPool
-from archsr.degrade.recipe import draw, final_kernel
-from archsr.degrade.resize import AREA, BICUBIC, BILINEAR, resize
-from archsr.degrade.sharpen import sharpen
-from archsr.seeds import generator
+from archsr.config.config_file import check
+from archsr.degradation.apply import Pair, apply
+from archsr.degradation.blur import blur
+from archsr.degradation.canvas import full
+from archsr.degradation.jpeg import jpeg
+from archsr.degradation.kernels import KernelParams, joined, render
+from archsr.degradation.noise import add_noise
+from archsr.degradation.order_params import draw_kernels, rand
+from archsr.degradation.pool import PairPool
+from archsr.degradation.recipe import draw, final_kernel
+from archsr.degradation.resize import AREA, BICUBIC, BILINEAR, resize
+from archsr.degradation.sharpen import sharpen
+from archsr.utils.seeds import generator
 
 PEERS = Path(__file__).resolve().parents[1] / "peers"
 

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 
 from archsr.config import DegradeConfig
-from archsr.config_file import check
-from archsr.degrade.apply import apply
-from archsr.degrade.recipe import Recipe, draw
-from archsr.degrade.resize import BILINEAR
-from archsr.demo_photos import draw_photos
-from archsr.images import pixels_to_tensor, read_photo, tensor_to_pixels
-from archsr.seeds import generator
-from archsr.sheet import Cell, draw_sheet
+from archsr.config.config_file import check
+from archsr.data.drawn_photos import draw_photos
+from archsr.degradation.apply import apply
+from archsr.degradation.recipe import Recipe, draw
+from archsr.degradation.resize import BILINEAR
+from archsr.degradation.sheet import Cell, draw_sheet
+from archsr.images.pixels import pixels_to_tensor, read_photo, tensor_to_pixels
+from archsr.utils.seeds import generator
 
 SIDE = 256
 OFF = {"probability": 0.0}

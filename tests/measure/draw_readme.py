@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from archsr.app.compare.trial import INPUT, TRUTH, degradation, run_trial
 from archsr.app.models import Shelf, offers_of
-from archsr.app.trial import INPUT, TRUTH, degradation, run_trial
 
 SIDE, GAP, LINE = 240, 6, 20
 ORIGINAL = "ncnn:realesrgan-x4plus"

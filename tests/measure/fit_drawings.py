@@ -1,4 +1,4 @@
-"""Fits the weights of archsr/prepare/floorplans.py and prints them, and what those in the file get wrong.
+"""Fits the weights of archsr/data/prepare/survey/floorplans.py and prints them, and what those in the file get wrong.
 
     python tests/measure/fit_drawings.py [FOLDER ...]
 
@@ -27,8 +27,8 @@ import numpy as np
 from PIL import Image
 from scipy.optimize import minimize
 
-from archsr.images import read_photo
-from archsr.prepare.floorplans import SECOND, WEIGHTS, features, reduced, relative_features
+from archsr.data.prepare.survey.floorplans import SECOND, WEIGHTS, features, reduced, relative_features
+from archsr.images.pixels import read_photo
 
 SEEDS, FIRST, RIDGE = 100, 10000, 3e-5
 UNSURE, SECOND_RIDGE = -2.0, 1e-4  # the logit from which a second look is fitted

@@ -21,15 +21,15 @@ import torch
 from accelerate import Accelerator
 
 from archsr.config import TrainConfig
-from archsr.config_file import check
-from archsr.degrade.apply import apply
-from archsr.degrade.recipe import draw
-from archsr.seeds import generator
+from archsr.config.config_file import check
+from archsr.degradation.apply import apply
+from archsr.degradation.recipe import draw
 from archsr.training.data import Data
 from archsr.training.processes import end
 from archsr.training.setup import make_run
 from archsr.training.step import train_step
-from archsr.world import World
+from archsr.utils.seeds import generator
+from archsr.utils.world import World
 
 PEERS = Path(__file__).resolve().parents[1] / "peers"
 

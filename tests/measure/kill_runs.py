@@ -30,12 +30,12 @@ import tomli_w
 import torch
 from test_launch import command, environment
 
-from archsr import session
 from archsr.checkpoint import problem_with
 from archsr.config import PrepareConfig, TrainConfig
-from archsr.config_file import check
-from archsr.demo_photos import draw_photos
-from archsr.prepare.pipeline import prepare
+from archsr.config.config_file import check
+from archsr.data.drawn_photos import draw_photos
+from archsr.data.prepare.pipeline import prepare
+from archsr.training import launch
 
 LEAVE = 20  # seconds in which the others must be gone
 STEPS = 40
@@ -70,7 +70,7 @@ def rank_main(config, rank, port, output):
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
         torch.set_num_threads(1)
-        session.run(config, resume=True)
+        launch.run(config, resume=True)
 
 
 def start(config, output):

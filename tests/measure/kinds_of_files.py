@@ -21,8 +21,8 @@ import pyvips
 from PIL import Image, ImageCms
 from test_round_trip import Nearest
 
-from archsr.upscale.picture import upscale_picture
-from archsr.upscale.upscaler import Upscaler
+from archsr.upscaling.one_image import upscale_picture
+from archsr.upscaling.upscaler import Upscaler
 
 NEEDED = ("exiftool", "convert", "heif-enc", "avifenc", "cwebp", "opj_compress", "tiffcp", "cjpeg")
 FORMATS = ("png", "jpg", "webp", "tif")

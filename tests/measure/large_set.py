@@ -22,10 +22,10 @@ import psutil
 from drawn_kinds import KINDS
 from PIL import Image, ImageDraw, ImageEnhance
 
-from archsr.images import read_photo
-from archsr.prepare.crew import quiet_worker
-from archsr.prepare.jpeg_blocks import JpegBlocks
-from archsr.prepare.samples import encode
+from archsr.data.prepare.worker_pool import quiet_worker
+from archsr.data.prepare.writing.jpeg_blocks import JpegBlocks
+from archsr.data.prepare.writing.samples import encode
+from archsr.images.pixels import read_photo
 
 SIZE = (512, 384)
 PER_FOLDER = 4

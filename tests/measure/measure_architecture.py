@@ -15,9 +15,9 @@ import beside  # noqa: F401
 import torch.nn.functional as F
 from planted import KINDS, facade
 
-from archsr.evaluate.architecture import architecture
-from archsr.images import pixels_to_tensor, read_photo
-from archsr.stream.loader import spread
+from archsr.data.stream.loader import spread
+from archsr.evaluation.architecture import architecture
+from archsr.images.pixels import pixels_to_tensor, read_photo
 
 OWN = {"lines": "wobble", "lines_kept": "lost places", "lines_invented": "added lines", "lines_bend": "wobble",
        "colour": "two casts", "false_texture": "texture", "consistency": "stains"}  # fmt: skip

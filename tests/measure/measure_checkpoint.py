@@ -17,7 +17,7 @@ import torch
 from archsr.checkpoint import Contents, Keep, Saver
 from archsr.config import RRDBNetConfig, UNetConfig
 from archsr.models.build import build, build_discriminator
-from archsr.world import World
+from archsr.utils.world import World
 
 
 def state():

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from archsr.images import read_photo
+from archsr.images.pixels import read_photo
 from archsr.models.base import Generator
-from archsr.upscale.tiles import spans
-from archsr.upscale.upscaler import Upscaler, open_model
+from archsr.upscaling.tiles import spans
+from archsr.upscaling.upscaler import Upscaler, open_model
 
 ROWS, COLUMNS = 64, 320
 SHARES = (1.2, 1, 0.75, 0.5, 0.25, 0)  # of the network's own halo

@@ -18,13 +18,13 @@ from accelerate.state import AcceleratorState
 from torch.profiler import ProfilerActivity, profile
 
 from archsr.config import TrainConfig
-from archsr.config_file import check
-from archsr.degrade.apply import Pair
+from archsr.config.config_file import check
+from archsr.degradation.apply import Pair
 from archsr.models.build import build, build_discriminator
-from archsr.training.feature_losses import feature_losses
 from archsr.training.layers import select
-from archsr.training.ledger import saved_bytes
-from archsr.training.memory import forecast, generator_pass
+from archsr.training.losses.feature_losses import feature_losses
+from archsr.training.memory.forecast import forecast, generator_pass
+from archsr.training.memory.ledger import saved_bytes
 from archsr.training.step import Parts, micro_step
 
 TAIL = ["conv_body", "conv_up*", "conv_hr", "conv_last"]

@@ -21,10 +21,10 @@ from pathlib import Path
 import psutil
 import torch
 
-from archsr import manifest as mf
-from archsr.images import decode_tensor
-from archsr.stream.loader import Stream, StreamOptions, make_plan
-from archsr.stream.plan import Slice
+from archsr.data import manifest as mf
+from archsr.data.stream.loader import Stream, StreamOptions, make_plan
+from archsr.data.stream.plan import Slice
+from archsr.images.pixels import decode_tensor
 
 MICRO = 12
 
@@ -81,11 +81,11 @@ def decode_rate(options, workers, samples):
             data.append(file.read(member.size))
     fork = multiprocessing.get_context("fork")
     ready, out = fork.Barrier(workers), fork.Queue()
-    crew = [fork.Process(target=_decode, args=(data[w::workers], ready, out)) for w in range(workers)]
-    for process in crew:
+    workers_pool = [fork.Process(target=_decode, args=(data[w::workers], ready, out)) for w in range(workers)]
+    for process in workers_pool:
         process.start()
-    times = [out.get() for _ in crew]
-    for process in crew:
+    times = [out.get() for _ in workers_pool]
+    for process in workers_pool:
         process.join()
     wall = max(t for _, t, _ in times) - min(t for t, _, _ in times)
     return samples / wall, samples / sum(used for _, _, used in times)
@@ -131,11 +131,11 @@ START = """
 import resource, sys, time
 began = time.perf_counter()
 from archsr.config import TrainConfig
-from archsr.config_file import check
+from archsr.config.config_file import check
 from archsr.training.data import open_data
 from archsr.training.pairs import options_of
-from archsr.stream.loader import Stream, make_plan
-from archsr.stream.plan import Slice
+from archsr.data.stream.loader import Stream, make_plan
+from archsr.data.stream.plan import Slice
 from archsr.errors import UserError
 imported = time.perf_counter()
 config = check(TrainConfig, {"name": "huge", "data": {"shards": sys.argv[1]},

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from archsr.images import read_photo
-from archsr.upscale.upscaler import Upscaler, open_model
+from archsr.images.pixels import read_photo
+from archsr.upscaling.upscaler import Upscaler, open_model
 
 SIZES = ((200, 300), (256, 256), (320, 200), (160, 420))  # height, width
 TILES = (64, 112)

@@ -15,7 +15,7 @@ import numpy as np
 from disguises import drawn
 from PIL import Image
 
-from archsr.prepare.near import near_pairs, thumbnail
+from archsr.data.prepare.duplicates.near import near_pairs, thumbnail
 
 W, H = 192, 144
 

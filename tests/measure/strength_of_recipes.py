@@ -11,11 +11,11 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from archsr.config import DegradeConfig
-from archsr.degrade.recipe import draw, to_json
-from archsr.evaluate import strata
-from archsr.images import read_photo
-from archsr.seeds import generator
-from archsr.stream.loader import spread
+from archsr.data.stream.loader import spread
+from archsr.degradation.recipe import draw, to_json
+from archsr.evaluation.statistics import strata
+from archsr.images.pixels import read_photo
+from archsr.utils.seeds import generator
 
 RECIPES, SIDE = 40, 240
 

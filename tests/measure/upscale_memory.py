@@ -18,8 +18,8 @@ import psutil
 import pyvips
 
 from archsr.models.rrdbnet import RRDBNet
-from archsr.upscale.picture import upscale_picture
-from archsr.upscale.upscaler import Upscaler
+from archsr.upscaling.one_image import upscale_picture
+from archsr.upscaling.upscaler import Upscaler
 
 
 class EnoughError(Exception):

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from archsr.export import export
-from archsr.images import read_photo
-from archsr.upscale.upscaler import Upscaler, open_model
+from archsr.exporting import export
+from archsr.images.pixels import read_photo
+from archsr.upscaling.upscaler import Upscaler, open_model
 
 PEERS = Path(__file__).resolve().parents[1] / "peers"
 
@@ -75,7 +75,7 @@ def main(weights, photo):
         np.save(folder / "in.npy", pixels)
         for target in ("x.pth", "x.param"):
             export(weights, folder / target, precision="fp16" if target == "x.param" else "fp32")
-        contenders = {
+        compared_models = {
             "realesrgan, whole": lambda: theirs(str(folder / "x.pth"), folder, 0),
             "realesrgan, tiles of 200": lambda: theirs(str(folder / "x.pth"), folder, 200),
             "ncnn, whole": lambda: by_ncnn(folder),
@@ -84,10 +84,10 @@ def main(weights, photo):
             "archsr, whole, bf16": lambda: ours(weights, pixels, tile=0, precision="bf16"),
             "archsr, tiles of 200, bf16": lambda: ours(weights, pixels, tile=200, precision="bf16"),
         }
-        seconds = {name: [] for name in contenders}
+        seconds = {name: [] for name in compared_models}
         results = {}
         for _ in range(ROUNDS):
-            for name, run in contenders.items():
+            for name, run in compared_models.items():
                 took, results[name] = run()
                 seconds[name].append(took)
                 print(name, round(took, 1), file=sys.stderr, flush=True)

@@ -14,11 +14,11 @@ import time
 import beside  # noqa: F401
 import numpy as np
 
-from archsr.evaluate.architecture import architecture
-from archsr.evaluate.measures import standard
-from archsr.evaluate.statistics import intervals, permutation_p
-from archsr.evaluate.suite import Row, Scores
-from archsr.evaluate.verdicts import INCONCLUSIVE, NOT_TESTED, findings, judged
+from archsr.evaluation.architecture import architecture
+from archsr.evaluation.metrics import standard
+from archsr.evaluation.statistics.bootstrap import intervals, permutation_p
+from archsr.evaluation.statistics.verdicts import INCONCLUSIVE, NOT_TESTED, findings, judged
+from archsr.evaluation.suite import ImageScores, Scores
 
 SCENES = (6, 10, 30)
 # so many metrics in groups that answer the same thing, and the correlation within a group, as those of real reports:
@@ -106,7 +106,7 @@ def against_itself(times):
     for seed in range(times):
         rng = np.random.default_rng(seed)
         values = [{m.name: float(rng.normal()) for m in measures} for _ in range(8)]
-        rows = [Row(n, str(n), f"scene {n}", {"old": v, "new": dict(v)}) for n, v in enumerate(values)]
+        rows = [ImageScores(n, str(n), f"scene {n}", {"old": v, "new": dict(v)}) for n, v in enumerate(values)]
         scores = Scores(rows, [("old", "old"), ("new", "new")], measures, "old", primary="psnr")
         told += sum(f.verdict not in (INCONCLUSIVE, NOT_TESTED) for f in findings(scores, "new", "old").values())
     return told

@@ -13,18 +13,18 @@ from spandrel.architectures.SwinIR import SwinIR
 from torch import nn
 
 from archsr.config import SpandrelConfig, TrainConfig
-from archsr.config_file import check
+from archsr.config.config_file import check
 from archsr.errors import UserError
-from archsr.export import export
+from archsr.exporting import export
 from archsr.models.build import build, official_state
 from archsr.models.foreign import open_foreign
 from archsr.models.foreign_trial import open_trained
 from archsr.models.recompute import recompute_modules
 from archsr.models.rrdbnet import RRDBNet
 from archsr.training.layers import select
-from archsr.training.ledger import saved_bytes
-from archsr.training.memory import forecast
-from archsr.upscale.upscaler import Upscaler, open_model
+from archsr.training.memory.forecast import forecast
+from archsr.training.memory.ledger import saved_bytes
+from archsr.upscaling.upscaler import Upscaler, open_model
 
 
 def swinir(**other):

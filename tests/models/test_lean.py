@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from archsr.models.lean import conv_act, halved, l1, lean_conv, relu
+from archsr.models.memory_efficient import conv_act, halved, l1, lean_conv, relu
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.models.vgg_features import VGG19Features
 from archsr.training.layers import select
-from archsr.training.ledger import saved_bytes
+from archsr.training.memory.ledger import saved_bytes
 
 torch.set_num_threads(1)
 

@@ -10,7 +10,7 @@ from archsr.models.patch_discriminator import PatchDiscriminator
 from archsr.models.srresnet import SRResNet
 from archsr.models.vgg_discriminator import VGGStyleDiscriminator
 from archsr.training.layers import select
-from archsr.training.ledger import saved_bytes
+from archsr.training.memory.ledger import saved_bytes
 
 JUDGES = [
     (UNetConfig(features=4), 64),

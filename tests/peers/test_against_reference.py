@@ -9,16 +9,16 @@ import pytest
 import safetensors.torch
 import torch
 
-from archsr.degrade import kernels as K
-from archsr.degrade.blur import blur
-from archsr.degrade.canvas import full
-from archsr.degrade.jpeg import jpeg
-from archsr.degrade.sharpen import sharpen
-from archsr.images import pixels_to_tensor, read_photo
-from archsr.metrics import psnr, ssim
+from archsr.degradation import kernels as K
+from archsr.degradation.blur import blur
+from archsr.degradation.canvas import full
+from archsr.degradation.jpeg import jpeg
+from archsr.degradation.sharpen import sharpen
+from archsr.images.pixels import pixels_to_tensor, read_photo
+from archsr.metrics.niqe import niqe
+from archsr.metrics.psnr_ssim import psnr, ssim
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
-from archsr.niqe import niqe
-from archsr.upscale.upscaler import Upscaler, open_model
+from archsr.upscaling.upscaler import Upscaler, open_model
 
 pytestmark = pytest.mark.peers
 

@@ -13,12 +13,12 @@ from peer_tools import ask, compare, table
 
 from archsr.config import Blur, Degradation, DegradeConfig, Noise
 from archsr.config.table import PositiveSpan, SpanFromZero
-from archsr.degrade import kernels as K
-from archsr.degrade.apply import apply
-from archsr.degrade.canvas import full
-from archsr.degrade.noise import add_noise
-from archsr.degrade.recipe import draw
-from archsr.images import pixels_to_tensor, read_photo
+from archsr.degradation import kernels as K
+from archsr.degradation.apply import apply
+from archsr.degradation.canvas import full
+from archsr.degradation.noise import add_noise
+from archsr.degradation.recipe import draw
+from archsr.images.pixels import pixels_to_tensor, read_photo
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow]
 

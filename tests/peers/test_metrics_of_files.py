@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from peer_tools import ask, table
 
-from archsr.evaluate.measures import extra, standard
-from archsr.evaluate.pairs import reduced
-from archsr.images import pixels_to_tensor, read_photo
-from archsr.niqe import imresize
+from archsr.evaluation.metrics import extra, standard
+from archsr.evaluation.pairs import reduced
+from archsr.images.pixels import pixels_to_tensor, read_photo
+from archsr.metrics.niqe import imresize
 
 pytestmark = pytest.mark.peers
 

@@ -10,16 +10,16 @@ from fields import shot, standard_normal
 from peer_tools import ask, table
 
 from archsr.config import DegradeConfig
-from archsr.degrade import apply as degradation
-from archsr.degrade import kernels as K
-from archsr.degrade.blur import blur
-from archsr.degrade.canvas import full
-from archsr.degrade.jpeg import jpeg
-from archsr.degrade.noise import add_noise
-from archsr.degrade.recipe import draw
-from archsr.degrade.resize import resize
-from archsr.degrade.sharpen import sharpen
-from archsr.images import pixels_to_tensor, read_photo
+from archsr.degradation import apply as degradation
+from archsr.degradation import kernels as K
+from archsr.degradation.blur import blur
+from archsr.degradation.canvas import full
+from archsr.degradation.jpeg import jpeg
+from archsr.degradation.noise import add_noise
+from archsr.degradation.recipe import draw
+from archsr.degradation.resize import resize
+from archsr.degradation.sharpen import sharpen
+from archsr.images.pixels import pixels_to_tensor, read_photo
 
 pytestmark = pytest.mark.peers
 

@@ -22,11 +22,11 @@ from archsr.config import (
     UNetConfig,
     VGGStyleConfig,
 )
-from archsr.degrade.apply import Pair
+from archsr.degradation.apply import Pair
 from archsr.models.build import build, build_discriminator
 from archsr.models.vgg_discriminator import VGGStyleDiscriminator
-from archsr.training import adversarial, losses
-from archsr.training.feature_losses import Perceptual
+from archsr.training.losses import gan, image_losses
+from archsr.training.losses.feature_losses import Perceptual
 from archsr.training.step import Parts, micro_step, update
 
 pytestmark = pytest.mark.peers
@@ -159,9 +159,9 @@ def test_gan_objectives(mine, their, setting, theirs):
     logits = torch.from_numpy(setting[0]["logits"]).requires_grad_()
     for real, judge in ((True, True), (False, True), (True, False)):
         if judge:
-            loss = adversarial.discriminator_loss(mine, logits, real=real, other=None)
+            loss = gan.discriminator_loss(mine, logits, real=real, other=None)
         else:
-            loss = adversarial.generator_loss(mine, logits, real=None)
+            loss = gan.generator_loss(mine, logits, real=None)
         name = f"gan/{their}/{real}/{judge}"
         assert loss.item() == pytest.approx(float(theirs[name]), rel=1e-6)
         assert np.abs(torch.autograd.grad(loss, logits)[0].numpy() - theirs[f"{name}/grad"]).max() < 1e-7
@@ -189,11 +189,11 @@ def test_srresnet(scale, setting, theirs):
 
 def test_picture_losses(setting, theirs):
     sr, gt, ema = (torch.from_numpy(setting[0][k]) for k in ("sr", "gt", "ema"))
-    charbonnier = losses.charbonnier(sr, gt, losses.CharbonnierLoss(epsilon=1e-3))
+    charbonnier = image_losses.charbonnier(sr, gt, image_losses.CharbonnierLoss(epsilon=1e-3))
     assert charbonnier.item() == pytest.approx(float(theirs["charbonnier"]), rel=1e-6)
     sr.requires_grad_()
-    assert np.abs(losses.artefacts(sr, gt, ema, window=7).detach().numpy() - theirs["ldl/map"]).max() < 1e-6
-    loss = losses.ldl(sr, gt, ema, losses.LdlLoss(window=7))
+    assert np.abs(image_losses.artefacts(sr, gt, ema, window=7).detach().numpy() - theirs["ldl/map"]).max() < 1e-6
+    loss = image_losses.ldl(sr, gt, ema, image_losses.LdlLoss(window=7))
     assert loss.item() == pytest.approx(float(theirs["ldl/loss"]), rel=1e-5)
     largest = np.abs(theirs["ldl/grad"]).max()
     assert np.abs(torch.autograd.grad(loss, sr)[0].numpy() - theirs["ldl/grad"]).max() < 1e-5 * largest

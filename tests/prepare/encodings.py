@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from archsr.images import decode_tensor, read_photo
-from archsr.prepare.jpeg_blocks import JpegBlocks
+from archsr.data.prepare.writing.jpeg_blocks import JpegBlocks
+from archsr.images.pixels import decode_tensor, read_photo
 
 BOX = (16, 32, 512, 512)
 

@@ -8,7 +8,7 @@ import numpy as np
 from drawn_kinds import compress, frame, tiled
 from PIL import Image, ImageDraw, ImageFilter
 
-from archsr import demo_photos
+from archsr.data import drawn_photos
 
 SMOOTH = {"fog": 0.0, "white_room": 0.2, "night": 0.5}  # plaster and mist have less texture than brick
 
@@ -153,7 +153,7 @@ def white_room(rng, width, height):
 
 
 def bricks(rng, width, height):
-    surface = demo_photos._courses(
+    surface = drawn_photos._courses(
         rng, 384, 512, brick=(int(rng.integers(16, 60)), int(rng.integers(50, 150))),
         colour=np.array(toned(rng, 90, 200)) * [1.1, 0.85, 0.75], joint=np.array(toned(rng, 120, 230)),
     )  # fmt: skip
@@ -190,8 +190,10 @@ def overcast(rng, width, height):
 
 def demo(rng, width, height):
     """One of the drawn photographs of `archsr demo`."""
-    draw = (demo_photos._facade, demo_photos._interior, demo_photos._brickwork, demo_photos._tiling)[rng.integers(4)]
-    image = demo_photos._develop(draw(rng, rng), rng)
+    draw = (drawn_photos._facade, drawn_photos._interior, drawn_photos._brickwork, drawn_photos._tiling)[
+        rng.integers(4)
+    ]
+    image = drawn_photos._develop(draw(rng, rng), rng)
     return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 

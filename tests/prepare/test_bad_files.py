@@ -15,10 +15,10 @@ from PIL import Image, ImageCms, features
 from profiles import ADOBE_RGB, DISPLAY_P3
 
 from archsr.config import PrepareConfig, ScenesConfig
-from archsr.images import read_photo
-from archsr.prepare.pipeline import prepare
-from archsr.prepare.scan import inspect
-from archsr.prepare.sources import open_photos
+from archsr.data.prepare.pipeline import prepare
+from archsr.data.prepare.sources.opening import open_photos
+from archsr.data.prepare.survey.scan import inspect
+from archsr.images.pixels import read_photo
 
 # what a file is, not what it shows: no drawing, and the same card many times is no near-duplicate
 SETTINGS = PrepareConfig(

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from archsr.config import PrepareConfig
-from archsr.prepare.crops import detail, reference_boxes, reference_sizes, worth_keeping
-from archsr.prepare.samples import cut
-from archsr.prepare.scan import Source
+from archsr.data.prepare.survey.scan import ScannedFile
+from archsr.data.prepare.writing.crops import detail, reference_boxes, reference_sizes, worth_keeping
+from archsr.data.prepare.writing.samples import cut
 
 NOISE = np.random.default_rng(0).integers(0, 256, (600, 900, 3), dtype=np.uint8)
 
@@ -59,27 +59,27 @@ def flat_and_full():
 
 def test_flat_tiles_are_dropped_and_the_others_keep_their_numbers():
     settings = PrepareConfig(tile=512)
-    keys = {e.key[-3:] for e in cut(Source("a.jpg"), flat_and_full(), "train", settings)}
+    keys = {e.key[-3:] for e in cut(ScannedFile("a.jpg"), flat_and_full(), "train", settings)}
     assert keys == {"001"}
     everything = settings.model_copy(update={"min_detail": 0.0})
-    assert len(list(cut(Source("a.jpg"), flat_and_full(), "train", everything))) == 2
+    assert len(list(cut(ScannedFile("a.jpg"), flat_and_full(), "train", everything))) == 2
 
 
 @pytest.mark.parametrize(("encoding", "ending", "most"), [("webp", "webp", 0), ("png", "png", 0), ("jpeg", "jpg", 60)])
 def test_encodings(encoding, ending, most):
     smooth = np.asarray(Image.fromarray(NOISE).resize((30, 20)).resize((600, 400)))
     settings = PrepareConfig(tile=400, encoding=encoding)
-    for made in cut(Source("a.jpg"), smooth, "train", settings):
+    for made in cut(ScannedFile("a.jpg"), smooth, "train", settings):
         left, top, width, height = made.box
         got = np.asarray(Image.open(io.BytesIO(made.members[f"gt.{ending}"])).convert("RGB")).astype(int)
         assert np.abs(got - smooth[top : top + height, left : left + width]).max() <= most
 
 
 def test_reference_crops_of_a_photograph():
-    made = list(cut(Source("a.jpg"), NOISE, "train", PrepareConfig(crops="reference")))
+    made = list(cut(ScannedFile("a.jpg"), NOISE, "train", PrepareConfig(crops="reference")))
     assert len({e.key for e in made}) == len(made)
     sizes = {tuple(e.extra.get("copy", (900, 600))) for e in made}
     assert sizes == {(900, 600), (675, 450), (600, 400)}
     assert all(e.box[2:] == (400, 400) for e in made)
-    small = list(cut(Source("a.jpg"), NOISE[:300, :350], "train", PrepareConfig(crops="reference")))
+    small = list(cut(ScannedFile("a.jpg"), NOISE[:300, :350], "train", PrepareConfig(crops="reference")))
     assert {e.box[2:] for e in small} == {(400, 400)} or [e.box for e in small] == [(0, 0, 350, 300)]

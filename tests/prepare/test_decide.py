@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 
 from archsr.config import PrepareConfig
 from archsr.config.prepare import ScenesConfig, TagRule, TagsConfig
+from archsr.data.prepare.decide import decide
+from archsr.data.prepare.former import Earlier
+from archsr.data.prepare.scenes import scene_of, split_of, unite
+from archsr.data.prepare.survey.scan import ScannedFile
+from archsr.data.prepare.survey.tags import check_csv, tags_of
 from archsr.errors import UserError
-from archsr.prepare.decide import decide
-from archsr.prepare.former import Earlier
-from archsr.prepare.scan import Source
-from archsr.prepare.scenes import scene_of, split_of, unite
-from archsr.prepare.tags import check_csv, tags_of
 
 CONFIG = PrepareConfig(val=0.3, test=0.3)
 
 
 def source(path, content=None, **more):
-    return Source(path, bytes=1, sha256=content or path, width=400, height=400, **more)
+    return ScannedFile(path, bytes=1, sha256=content or path, width=400, height=400, **more)
 
 
 def decided(paths, *, earlier=None, config=CONFIG, copies=()):

@@ -11,8 +11,8 @@ import pytest
 from drawn_kinds import compress
 from PIL import Image
 
-from archsr.images import read_photo
-from archsr.prepare.floorplans import SIDE, WEIGHTS, drawing_score, features, reduced
+from archsr.data.prepare.survey.floorplans import SIDE, WEIGHTS, drawing_score, features, reduced
+from archsr.images.pixels import read_photo
 
 SEEDS = range(6)
 MANY = pytest.param(range(20), marks=pytest.mark.slow, id="many")

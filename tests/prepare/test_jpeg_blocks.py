@@ -11,12 +11,12 @@ from PIL import Image
 from profiles import DISPLAY_P3
 
 from archsr.config import PrepareConfig
+from archsr.data.prepare.survey.scan import ScannedFile
+from archsr.data.prepare.writing import jpeg_blocks
+from archsr.data.prepare.writing.jpeg_blocks import JpegBlocks
+from archsr.data.prepare.writing.samples import cut
 from archsr.errors import UserError
-from archsr.images import read_photo
-from archsr.prepare import jpeg_blocks
-from archsr.prepare.jpeg_blocks import JpegBlocks
-from archsr.prepare.samples import cut
-from archsr.prepare.scan import Source
+from archsr.images.pixels import read_photo
 
 RNG = np.random.default_rng(3)
 SMALL = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -100,7 +100,7 @@ def turned():
 def test_what_would_show_other_pixels_is_refused_and_stored_as_webp(content):
     whole, pixels = blocks(content)
     assert whole.cut((0, 0, 64, 64)) is None
-    for made in cut(Source("a.jpg"), pixels, "train", PrepareConfig(tile=256), content=content):
+    for made in cut(ScannedFile("a.jpg"), pixels, "train", PrepareConfig(tile=256), content=content):
         got = np.asarray(Image.open(io.BytesIO(made.members["gt.jpg"])).convert("RGB"))
         assert np.array_equal(got, window(pixels, made.box))
         assert made.members["gt.jpg"][8:12] == b"WEBP"
@@ -120,7 +120,7 @@ def test_boxes_between_blocks_and_other_files_are_refused():
 def test_tiles_of_a_jpeg_are_its_blocks():
     content = jpeg(PICTURE.resize((1300, 900)), subsampling=0)
     pixels = read_photo(content).pixels
-    made = list(cut(Source("a.jpg"), pixels, "train", PrepareConfig(min_detail=0), content=content))
+    made = list(cut(ScannedFile("a.jpg"), pixels, "train", PrepareConfig(min_detail=0), content=content))
     assert len(made) == 6
     for one in made:
         assert np.array_equal(decoded(one.members["gt.jpg"]), window(pixels, one.box))

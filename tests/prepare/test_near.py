@@ -7,9 +7,9 @@ import pytest
 from disguises import cropped, drawn, grey, jpeg, resized, toned
 from PIL import Image, ImageOps
 
-from archsr.demo_photos import draw_photos
-from archsr.prepare.near import near_pairs, thumbnail
-from archsr.prepare.near_verify import structured
+from archsr.data.drawn_photos import draw_photos
+from archsr.data.prepare.duplicates.near import near_pairs, thumbnail
+from archsr.data.prepare.duplicates.near_verify import structured
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 DISGUISES = {

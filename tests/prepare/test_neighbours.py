@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from archsr import manifest as mf
 from archsr.config import PrepareConfig
 from archsr.config.prepare import ScenesConfig
-from archsr.images import taken_at
-from archsr.prepare import neighbours
-from archsr.prepare.buildings import agreeing, features_of
-from archsr.prepare.neighbours import following, lonely_words
-from archsr.prepare.pipeline import prepare
-from archsr.prepare.scan import Source
-from archsr.prepare.scenes import is_numbered_by_a_camera
-from archsr.prepare.verify import summary
-from archsr.versions import current
+from archsr.data import manifest as mf
+from archsr.data.prepare.duplicates import neighbours
+from archsr.data.prepare.duplicates.buildings import agreeing, features_of
+from archsr.data.prepare.duplicates.neighbours import following, lonely_words
+from archsr.data.prepare.inspect_shards import summary
+from archsr.data.prepare.pipeline import prepare
+from archsr.data.prepare.scenes import is_numbered_by_a_camera
+from archsr.data.prepare.survey.scan import ScannedFile
+from archsr.data.versions import current
+from archsr.images.pixels import taken_at
 
 SETTINGS = PrepareConfig(val=0.2, test=0.2, tile=96, min_side=90, pair_size=48, degrade={"margin": 24},
                          drawings="keep")  # fmt: skip
@@ -108,11 +108,11 @@ def test_names_that_only_a_camera_gave(stem, alone):
 
 def test_a_block_of_numbers_is_one_chain_and_new_numbers_move_none():
     config = SETTINGS.model_copy(update={"scenes": ScenesConfig(neighbours="number", neighbours_block=5)})
-    old = [Source(f"IMG_{n:04}.jpg") for n in (1, 3, 4, 5, 9, 10)]
+    old = [ScannedFile(f"IMG_{n:04}.jpg") for n in (1, 3, 4, 5, 9, 10)]
     links = following(old, config)
     assert links == [("IMG_0001.jpg", "IMG_0003.jpg"), ("IMG_0003.jpg", "IMG_0004.jpg"),
                      ("IMG_0005.jpg", "IMG_0009.jpg")]  # fmt: skip
-    more = following([*old, *(Source(f"IMG_{n:04}.jpg") for n in (2, 6, 11))], config)
+    more = following([*old, *(ScannedFile(f"IMG_{n:04}.jpg") for n in (2, 6, 11))], config)
     blocks = {frozenset(int(name[4:8]) // 5 for name in link) for link in more}
     assert all(len(block) == 1 for block in blocks)
     assert following([replace(s, path=f"villa/{s.path}") for s in old], config) == [], "a folder is a scene already"
@@ -121,7 +121,7 @@ def test_a_block_of_numbers_is_one_chain_and_new_numbers_move_none():
 def test_photographs_within_some_minutes_are_one_scene(tmp_path):
     config = SETTINGS.model_copy(update={"scenes": ScenesConfig(neighbours="time", neighbours_minutes=10)})
     times = ["2024-05-01T10:00:00", "2024-05-01T10:09:00", "2024-05-01T10:18:59", "2024-05-01T10:40:00", ""]
-    found = following([Source(f"IMG_{n}.jpg", taken=t) for n, t in enumerate(times)], config)
+    found = following([ScannedFile(f"IMG_{n}.jpg", taken=t) for n, t in enumerate(times)], config)
     assert found == [("IMG_0.jpg", "IMG_1.jpg"), ("IMG_1.jpg", "IMG_2.jpg")]
 
 

@@ -14,21 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from archsr import manifest as mf
-from archsr import preview, session
 from archsr.config import DegradeConfig, PrepareConfig, TrainConfig
-from archsr.config_file import check, with_overrides
-from archsr.demo_photos import draw_photos
+from archsr.config.config_file import check, with_overrides
+from archsr.data import manifest as mf
+from archsr.data.drawn_photos import draw_photos
+from archsr.data.prepare.pipeline import Task, prepare
+from archsr.data.stream.loader import Stream, StreamOptions, eval_pairs
+from archsr.data.stream.plan import Slice
+from archsr.data.stream.reader import crop_pair
+from archsr.data.versions import current
 from archsr.errors import UserError
-from archsr.images import read_photo
-from archsr.prepare.pipeline import Task, prepare
-from archsr.seeds import generator
-from archsr.stream.loader import Stream, StreamOptions, eval_pairs
-from archsr.stream.plan import Slice
-from archsr.stream.reader import crop_pair
-from archsr.training import pairs
+from archsr.images.pixels import read_photo
+from archsr.training import launch, pairs, preview
 from archsr.training.data import open_data
-from archsr.versions import current
+from archsr.utils.seeds import generator
 
 
 def enlarged(lq, scale):
@@ -202,7 +201,7 @@ def test_training_degrades_nothing_and_resumes(paired_shards, tiny_tables, monke
     for name, steps in (("unbroken", [6]), ("stopped", [2, 6])):
         for last in steps:
             plain = with_overrides(tables, [f"name={name}", f"training.stages=[{{iterations={last}, lr=1e-3}}]"])
-            session.run(check(TrainConfig, plain, where="x"), resume=last != steps[0])
+            launch.run(check(TrainConfig, plain, where="x"), resume=last != steps[0])
         path = runs / name / "checkpoints" / "step-00000006" / "generator.safetensors"
         states[name] = path.read_bytes()
     assert states["unbroken"] == states["stopped"]

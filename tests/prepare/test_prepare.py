@@ -13,17 +13,17 @@ import torch
 import webdataset
 from PIL import Image
 
-from archsr import manifest as mf
 from archsr.config import PrepareConfig
 from archsr.config.prepare import TagRule, TagsConfig
-from archsr.degrade.apply import apply
-from archsr.degrade.recipe import from_json
+from archsr.data import manifest as mf
+from archsr.data.prepare.inspect_shards import inspect_dataset, problems, summary
+from archsr.data.prepare.pipeline import prepare
+from archsr.data.stream.reader import ShardReader
+from archsr.data.versions import current
+from archsr.degradation.apply import apply
+from archsr.degradation.recipe import from_json
 from archsr.errors import UserError
-from archsr.images import pixels_to_tensor, read_photo, tensor_to_pixels
-from archsr.prepare.pipeline import prepare
-from archsr.prepare.verify import inspect_dataset, problems, summary
-from archsr.stream.reader import ShardReader
-from archsr.versions import current
+from archsr.images.pixels import pixels_to_tensor, read_photo, tensor_to_pixels
 
 
 def content(folder):
@@ -306,7 +306,7 @@ def test_names_that_make_one_scene_are_refused_before_anything_is_read(tmp_path,
     """It was refused after the whole survey, with advice that did not fit."""
     for number in range(12):
         noise_picture(tmp_path / "in" / name.format(number), seed=number)
-    monkeypatch.setattr("archsr.prepare.pipeline._survey", lambda *_: pytest.fail("files were read"))
+    monkeypatch.setattr("archsr.data.prepare.pipeline._survey", lambda *_: pytest.fail("files were read"))
     with pytest.raises(UserError, match=r"found 1 \((frame|facade|row)\).*--set scenes.title=false"):
         prepare(tmp_path / "in", tmp_path / "out", SETTINGS)
     assert [p.name for p in tmp_path.iterdir()] == ["in"]

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from archsr.prepare import crew
+from archsr.data.prepare import worker_pool
 
 
 @pytest.mark.parametrize(
@@ -16,8 +16,8 @@ from archsr.prepare import crew
 )
 def test_a_log_gets_a_line_every_half_minute(total, lines, monkeypatch, capsys):
     clock = itertools.count(0, 10)
-    monkeypatch.setattr(crew.time, "monotonic", lambda: next(clock))
-    with crew.progress("counting", total) as advance:
+    monkeypatch.setattr(worker_pool.time, "monotonic", lambda: next(clock))
+    with worker_pool.progress("counting", total) as advance:
         advance(2)
         advance(0)
         for _ in range(5):

@@ -12,12 +12,12 @@ import time
 
 import pytest
 
-from archsr import manifest as mf
 from archsr.cli import main
+from archsr.data import manifest as mf
+from archsr.data.prepare.pipeline import Task, prepare
+from archsr.data.prepare.survey import chunks as survey_module
+from archsr.data.versions import current
 from archsr.errors import UserError
-from archsr.prepare import survey as survey_module
-from archsr.prepare.pipeline import Task, prepare
-from archsr.versions import current
 
 
 def content(folder):
@@ -80,7 +80,7 @@ def test_killed_while_its_pieces_are_removed_the_next_one_works(photos, shards, 
         next(folder.glob("chunk-*")).unlink()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("archsr.prepare.assemble.shutil.rmtree", killed)
+    monkeypatch.setattr("archsr.data.prepare.writing.assemble.shutil.rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         prepare(photos, out, prepare_config)
     monkeypatch.undo()
@@ -166,7 +166,9 @@ def test_sigterm_stops_it_as_ctrl_c_does_and_a_job_is_told_how_far_it_came(
     words = command_for(photos, out, prepare_config, tmp_path)[3:]
     assert main([*words, "--workers", "0", "--task", "1/2"]) == 0
     monkeypatch.setenv("ARCHSR_EXIT_FILE", str(told))
-    monkeypatch.setattr("archsr.prepare.survey.inspect", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(
+        "archsr.data.prepare.survey.chunks.inspect", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)
+    )
     assert main([*words, "--workers", "0", *part]) == 130
     assert told.read_text() == f"85 {finished}\n"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

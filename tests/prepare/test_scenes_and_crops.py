@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archsr.config import PrepareConfig
+from archsr.data.prepare.scenes import Scenes, assign, scene_of, split_of, title_of
+from archsr.data.prepare.writing.crops import pair_boxes, tiles
 from archsr.errors import UserError
-from archsr.prepare.crops import pair_boxes, tiles
-from archsr.prepare.scenes import Scenes, assign, scene_of, split_of, title_of
 
 CONFIG = PrepareConfig()
 

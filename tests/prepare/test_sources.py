@@ -23,10 +23,10 @@ import pytest
 from PIL import Image
 
 from archsr.config import PrepareConfig
+from archsr.data.prepare.pipeline import prepare
+from archsr.data.prepare.sources.opening import FolderPhotos, open_photos
+from archsr.data.versions import current
 from archsr.errors import UserError
-from archsr.prepare.pipeline import prepare
-from archsr.prepare.sources import FolderPhotos, open_photos
-from archsr.versions import current
 
 SETTINGS = PrepareConfig(val=0.3, test=0.3, tile=128, min_side=120, pair_size=64)
 ODD_NAMES = [
@@ -434,7 +434,7 @@ def test_bombs_do_not_fill_the_disk(tmp_path, monkeypatch):
         for _ in range(30):
             file.write(bytes(1 << 22))
     with open_photos(str(tmp_path / "bomb.tar.gz"), unpack_to=tmp_path / "u") as photos:
-        monkeypatch.setattr("archsr.prepare.tars._SLACK", 1 << 23)
+        monkeypatch.setattr("archsr.data.prepare.sources.tars._SLACK", 1 << 23)
         with pytest.raises(UserError, match="is it a bomb"):
             photos.names()
     assert list((tmp_path / "u").iterdir()) == []
@@ -475,7 +475,7 @@ def test_the_picture_of_a_row_is_read_once(pictures, tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(datasets.Dataset, "__getitem__", counting)
-    monkeypatch.setattr("archsr.prepare.assemble.write_report", lambda path, *_: path.touch())
+    monkeypatch.setattr("archsr.data.prepare.writing.assemble.write_report", lambda path, *_: path.touch())
     prepare(row_groups(pictures, tmp_path / "d.parquet", 5), tmp_path / "out", SETTINGS)
     assert taken == dict.fromkeys((name.split("/")[1] for name in pictures), 1)
 
@@ -575,7 +575,7 @@ UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9"}
 @pytest.mark.parametrize("settings", [{"HF_HUB_OFFLINE": "1"}, pytest.param(UNREACHABLE, marks=pytest.mark.slow)])
 def test_the_hub_out_of_reach_is_explained(settings, tmp_path):
     code = (
-        "from archsr.prepare.sources import open_photos\nfrom archsr.errors import UserError\n"
+        "from archsr.data.prepare.sources.opening import open_photos\nfrom archsr.errors import UserError\n"
         "try: open_photos('hf:owner/name@train').names()\nexcept UserError as e: print(e)"
     )
     surroundings = {**os.environ, **settings, "HF_HOME": str(tmp_path), "HF_HUB_DOWNLOAD_TIMEOUT": "1"}

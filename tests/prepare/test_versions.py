@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from archsr import manifest as mf
 from archsr.config import PrepareConfig
+from archsr.data import manifest as mf
+from archsr.data.prepare import pipeline
+from archsr.data.prepare.inspect_shards import inspect_dataset, problems
+from archsr.data.prepare.pipeline import prepare
+from archsr.data.prepare.survey import chunks as survey_module
+from archsr.data.prepare.writing import assemble as assemble_module
+from archsr.data.versions import current, remove_old, versions
 from archsr.errors import UserError
-from archsr.prepare import assemble as assemble_module
-from archsr.prepare import pipeline
-from archsr.prepare import survey as survey_module
-from archsr.prepare.pipeline import prepare
-from archsr.prepare.verify import inspect_dataset, problems
-from archsr.versions import current, remove_old, versions
 
 SETTINGS = PrepareConfig(val=0.2, test=0.2, tile=96, min_side=90, pair_size=48, samples_per_shard=16, min_detail=0,
                          degrade={"margin": 24}, scenes={"near_duplicates": False})  # fmt: skip

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from archsr.data.prepare.survey.zero_shot import ZeroShot
 from archsr.errors import UserError
-from archsr.prepare.zero_shot import ZeroShot
 
 PROMPTS = {"photograph": ["a photograph of a building", "a photo of a room"], "drawing": ["a floor plan"]}
 MODEL = "ViT-S-32-alt"  # the smallest of open_clip's that needs nothing else

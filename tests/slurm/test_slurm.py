@@ -11,10 +11,10 @@ import torch
 from cluster import Cluster, why_not
 
 import archsr
-from archsr import manifest as mf
 from archsr.cli import main
-from archsr.training.log import read_log
-from archsr.versions import current
+from archsr.data import manifest as mf
+from archsr.data.versions import current
+from archsr.training.logging.log import read_log
 
 ROOT = Path(archsr.__file__).resolve().parents[1]
 LAUNCH = ROOT / "launch"

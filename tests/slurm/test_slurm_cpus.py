@@ -9,8 +9,8 @@ from cluster import Cluster, why_not
 
 import archsr
 from archsr.config import TrainConfig, configs_folder
-from archsr.config_file import load
-from archsr.submit import Resources, script_of
+from archsr.config.config_file import load
+from archsr.training.slurm import Resources, script_of
 
 ROOT = Path(archsr.__file__).resolve().parents[1]
 ALL = os.cpu_count()

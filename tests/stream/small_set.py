@@ -7,9 +7,9 @@ import tarfile
 import torch
 from PIL import Image
 
-from archsr import manifest as mf
-from archsr.digests import digest_of
-from archsr.seeds import generator
+from archsr.data import manifest as mf
+from archsr.utils.digests import digest_of
+from archsr.utils.seeds import generator
 
 
 def small_set(folder, sizes, *, side=40, encoding="PNG"):

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_set import small_set
 
-from archsr import manifest as mf
-from archsr.cache import bring, copy_of, opened, read, touch
 from archsr.config import DataConfig
+from archsr.data import manifest as mf
+from archsr.data.cache import bring, copy_of, opened, read, touch
+from archsr.data.remote import Remote, TransferCancelled, place_of
+from archsr.data.stream.loader import Stream, StreamOptions
+from archsr.data.stream.plan import Plan, Slice
+from archsr.data.stream.prefetch import horizon
 from archsr.errors import UserError
-from archsr.remote import Remote, Stopped, place_of
-from archsr.stream.loader import Stream, StreamOptions
-from archsr.stream.plan import Plan, Slice
-from archsr.stream.prefetch import horizon
 
 FORK = multiprocessing.get_context("fork")
 
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr("archsr.remote._FIRST_WAIT", 0.001)
+    monkeypatch.setattr("archsr.data.remote._FIRST_WAIT", 0.001)
 
 
 def items(folder):
@@ -196,7 +196,7 @@ def test_a_process_killed_in_a_transfer_blocks_nobody_and_leaves_nothing(folder,
 def test_a_transfer_that_nobody_wants_any_more_ends(folder, tmp_path):
     stop = threading.Event()
     stop.set()
-    with flaky(folder) as server, pytest.raises(Stopped):
+    with flaky(folder) as server, pytest.raises(TransferCancelled):
         bring(place(server, tmp_path, 2), items(folder)[0], stop=stop)
     assert not list((tmp_path / "cache").glob("*.part"))
 

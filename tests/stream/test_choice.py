@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archsr.config import TagChoice
+from archsr.data.stream.choice import choose
+from archsr.data.stream.plan import Plan
 from archsr.errors import UserError
-from archsr.stream.choice import choose
-from archsr.stream.plan import Plan
 
 TAGS = ("interior", "exterior", "style=gothic", "style=modern")
 tagged = st.lists(st.sets(st.sampled_from(TAGS)).map(lambda t: tuple(sorted(t))), max_size=30)

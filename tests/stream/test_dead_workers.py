@@ -6,12 +6,12 @@ import signal
 import pytest
 from small_set import small_set
 
-from archsr import manifest as mf
-from archsr.digests import agrees
+from archsr.data import manifest as mf
+from archsr.data.stream.loader import Stream, StreamOptions
+from archsr.data.stream.plan import Slice
 from archsr.errors import UserError
-from archsr.images import decode_tensor
-from archsr.stream.loader import Stream, StreamOptions
-from archsr.stream.plan import Slice
+from archsr.images.pixels import decode_tensor
+from archsr.utils.digests import agrees
 
 
 def stream_of(folder, workers):
@@ -31,7 +31,7 @@ def read_until(folder, workers, monkeypatch, act, *, key):
             act()
         return decode_tensor(data)
 
-    monkeypatch.setattr("archsr.stream.reader.decode_tensor", decode)
+    monkeypatch.setattr("archsr.data.stream.reader.decode_tensor", decode)
     stream = stream_of(folder, workers)
     try:
         for _ in range(30):
@@ -74,7 +74,7 @@ def test_an_exception_elsewhere_keeps_its_traceback_and_gets_the_sample(folder, 
     def fail(*args, **kwargs):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("archsr.stream.loader.crop", fail)
+    monkeypatch.setattr("archsr.data.stream.loader.crop", fail)
     stream = stream_of(folder, 1)
     with pytest.raises(ZeroDivisionError, match=r"(?s)in _read_batch.*sample \d+ of shard number \d+, position 0"):
         stream.next()

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsr import manifest as mf
+from archsr.data import manifest as mf
+from archsr.data.stream.loader import Stream, StreamOptions, eval_pairs, spread
+from archsr.data.stream.plan import Slice
+from archsr.data.stream.reader import ShardReader, crop
 from archsr.errors import UserError
-from archsr.seeds import generator
-from archsr.stream.loader import Stream, StreamOptions, eval_pairs, spread
-from archsr.stream.plan import Slice
-from archsr.stream.reader import ShardReader, crop
+from archsr.utils.seeds import generator
 
 
 def options(folder, **changes):
@@ -194,7 +194,7 @@ def test_spread_is_even_and_without_repetition(total, limit):
 
 
 def test_readers_keep_few_files_open(shards, monkeypatch):
-    monkeypatch.setattr("archsr.stream.reader._OPEN_FILES", 1)
+    monkeypatch.setattr("archsr.data.stream.reader._OPEN_FILES", 1)
     made = mf.load(shards)
     all_shards = [s for split in made.splits.values() for s in split.shards]
     reader = ShardReader(shards, all_shards)

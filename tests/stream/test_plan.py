@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsr.seeds import generator
-from archsr.stream import plan as plan_module
-from archsr.stream.plan import Plan, Slice, subset_sizes
+from archsr.data.stream import plan as plan_module
+from archsr.data.stream.plan import Plan, Slice, subset_sizes
+from archsr.utils.seeds import generator
 
 shards = st.lists(st.integers(1, 12), min_size=1, max_size=9).map(tuple)
 

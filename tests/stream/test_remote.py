@@ -9,12 +9,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 from small_set import small_set
 from torch import equal
 
-from archsr import manifest as mf
 from archsr.config import DataConfig
+from archsr.data import manifest as mf
+from archsr.data.remote import Remote, place_of
+from archsr.data.stream.loader import Stream, StreamOptions, eval_pairs
+from archsr.data.stream.plan import Slice
 from archsr.errors import UserError
-from archsr.remote import Remote, place_of
-from archsr.stream.loader import Stream, StreamOptions, eval_pairs
-from archsr.stream.plan import Slice
 from archsr.training.data import open_data
 
 SIZES = [7, 3, 12, 1, 5]
@@ -22,7 +22,7 @@ SIZES = [7, 3, 12, 1, 5]
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr("archsr.remote._FIRST_WAIT", 0.001)
+    monkeypatch.setattr("archsr.data.remote._FIRST_WAIT", 0.001)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_what_no_further_try_would_change_is_said_at_once(folder, tmp_path, faul
 
 
 def test_a_server_that_falls_silent(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("archsr.remote._SILENCE", 0.2)
+    monkeypatch.setattr("archsr.data.remote._SILENCE", 0.2)
     with flaky(folder, lambda name, number: "silent" if number == 0 else None) as server:
         assert same(read(remote(server, tmp_path), batches=4), read(folder, batches=4))
         assert server.injected["silent"] >= 3

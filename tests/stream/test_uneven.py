@@ -11,13 +11,13 @@ from collections import Counter
 import pytest
 from small_set import small_set
 
-from archsr import manifest as mf
+from archsr.data import manifest as mf
+from archsr.data.stream.loader import Stream, StreamOptions, eval_pairs
+from archsr.data.stream.plan import Slice
 from archsr.errors import UserError
-from archsr.stream.loader import Stream, StreamOptions, eval_pairs
-from archsr.stream.plan import Slice
 from archsr.training.data import open_data
 from archsr.training.setup import shared_out
-from archsr.world import World
+from archsr.utils.world import World
 
 SHAPES = {
     "one shard of one": [1],

@@ -1,16 +1,18 @@
 """`archsr/train.py` on whose rank RANK trials of more than SIZE samples run out of memory: RANK SIZE (and flags)"""
 
 import os
+import runpy
 import sys
+from pathlib import Path
 
 import torch
 
-from archsr import train
-from archsr.training import fit
+import archsr
+from archsr.training.memory import auto_batch
 
 rank, most = int(sys.argv[1]), int(sys.argv[2])
 del sys.argv[1:3]
-real = fit.accumulate
+real = auto_batch.accumulate
 
 
 def planted(parts, pairs, *, count):
@@ -20,5 +22,5 @@ def planted(parts, pairs, *, count):
     return real(parts, iter([pair]), count=count)
 
 
-fit.accumulate = planted
-sys.exit(train.main())
+auto_batch.accumulate = planted
+runpy.run_path(str(Path(archsr.__file__).with_name("train.py")), run_name="__main__")

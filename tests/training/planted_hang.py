@@ -4,11 +4,13 @@ Inside of iteration STEP it sleeps for ever, or dies of SIGKILL, once: not when 
 """
 
 import os
+import runpy
 import signal
 import sys
 import time
+from pathlib import Path
 
-from archsr import train
+import archsr
 from archsr.training import step as one_step
 
 rank, step, what = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
@@ -28,4 +30,4 @@ def planted(parts, pair, *, share, last):
 
 
 one_step.micro_step = planted
-sys.exit(train.main())
+runpy.run_path(str(Path(archsr.__file__).with_name("train.py")), run_name="__main__")

@@ -1,11 +1,13 @@
 """`archsr/train.py` that runs out of memory on one rank in one iteration: planted_memory.py RANK STEP (and flags)"""
 
 import os
+import runpy
 import sys
+from pathlib import Path
 
 import torch
 
-from archsr import train
+import archsr
 from archsr.training import step as one_step
 
 rank, step = int(sys.argv[1]), int(sys.argv[2])
@@ -21,4 +23,4 @@ def planted(parts, pair, *, share, last):
 
 
 one_step.micro_step = planted
-sys.exit(train.main())
+runpy.run_path(str(Path(archsr.__file__).with_name("train.py")), run_name="__main__")

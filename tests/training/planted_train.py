@@ -2,9 +2,11 @@
 
 import math
 import os
+import runpy
 import sys
+from pathlib import Path
 
-from archsr import train
+import archsr
 from archsr.training import step as one_step
 
 rank, steps = int(sys.argv[1]), [int(s) for s in sys.argv[2].split(",")]
@@ -25,4 +27,4 @@ def planted(parts, pair, *, share, last):
 
 
 one_step.micro_step = planted
-sys.exit(train.main())
+runpy.run_path(str(Path(archsr.__file__).with_name("train.py")), run_name="__main__")

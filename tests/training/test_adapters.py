@@ -8,15 +8,15 @@ import torch.nn.functional as F
 from spandrel import ModelLoader
 from torch import nn
 
-from archsr import session
 from archsr.checkpoint import about_snapshot
 from archsr.config import LayerGroup, RRDBNetConfig, TrainConfig
-from archsr.config_file import check, with_overrides
+from archsr.config.config_file import check, with_overrides
 from archsr.errors import UserError
 from archsr.models.adapters import adapt, merged_state
 from archsr.models.build import build, load_state
+from archsr.training import launch
 from archsr.training.layers import select, table
-from archsr.training.memory import forecast
+from archsr.training.memory.forecast import forecast
 
 SMALL = RRDBNetConfig(features=8, blocks=2, growth=4)
 ADAPTED = LayerGroup(names=("body.1", "conv_last"), rank=3, alpha=6.0)
@@ -105,9 +105,9 @@ def config(tables, *overrides):
 
 
 def test_a_run_trains_adapters_only_resumes_exactly_and_leaves_plain_snapshots(tiny_tables):
-    session.run(config(tiny_tables, "name=whole"), resume=False)
-    session.run(config(tiny_tables, "name=broken", "training.stages.0.iterations=2"), resume=False)
-    session.run(config(tiny_tables, "name=broken"), resume=True)
+    launch.run(config(tiny_tables, "name=whole"), resume=False)
+    launch.run(config(tiny_tables, "name=broken", "training.stages.0.iterations=2"), resume=False)
+    launch.run(config(tiny_tables, "name=broken"), resume=True)
     runs = Path(tiny_tables["runs"])
     for name in ("generator", "ema", "optimizer_g"):
         one, two = (runs / run / f"checkpoints/step-00000006/{name}.safetensors" for run in ("whole", "broken"))

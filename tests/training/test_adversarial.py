@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsr.training.adversarial import compares, discriminator_loss, generator_loss
+from archsr.training.losses.gan import compares, discriminator_loss, generator_loss
 
 OBJECTIVES = ["vanilla", "relativistic", "hinge", "least_squares"]
 

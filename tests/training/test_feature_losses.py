@@ -8,7 +8,7 @@ from torchvision.models.vgg import cfgs, make_layers
 from archsr.config import DistsLoss, FeaturesLoss, LossConfig, LpipsLoss, PerceptualLoss
 from archsr.errors import UserError
 from archsr.models.vgg_features import untrained
-from archsr.training.feature_losses import Dists, Features, Lpips, Perceptual, feature_losses, sources
+from archsr.training.losses.feature_losses import Dists, Lpips, Perceptual, TimmFeatureLoss, feature_losses, sources
 
 NET = "test_resnet.r160_in1k"  # timm's own for tests: 0.5 million parameters
 ALL = LossConfig(
@@ -102,7 +102,7 @@ def test_weights_from_files(tmp_path, pictures):
     assert torch.equal(dists.net.beta, balance["beta"])
     whole = timm.create_model(NET, pretrained=False)
     torch.save(whole.state_dict(), tmp_path / "timm.pth")
-    features = Features(FeaturesLoss(network=NET))
+    features = TimmFeatureLoss(FeaturesLoss(network=NET))
     features.load(FeaturesLoss(network=NET, weights=str(tmp_path / "timm.pth")))
     assert torch.equal(next(features.net.parameters()), next(whole.parameters()))
 

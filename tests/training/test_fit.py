@@ -10,11 +10,11 @@ import tomli_w
 import torch
 from ranks import Ranks
 
-from archsr import session
 from archsr.config import TrainConfig
-from archsr.config_file import check, dump
+from archsr.config.config_file import check, dump
 from archsr.errors import UserError
-from archsr.training import fit, plan
+from archsr.training import launch
+from archsr.training.memory import auto_batch, plan
 from archsr.training.step import accumulate
 
 PLANTED = Path(__file__).with_name("planted_fit.py")
@@ -33,13 +33,13 @@ def test_the_largest_divisor_that_fits(fits, found):
         if size > fits:
             full()
 
-    assert fit.largest(12, 12, attempt) == found
+    assert auto_batch.largest(12, 12, attempt) == found
     assert tried == [n for n in (12, 6, 4, 3, 2, 1) if n >= found]
 
 
 def test_where_nothing_fits_the_user_hears_what_to_do():
     with pytest.raises(UserError, match="not even one sample fits"):
-        fit.largest(4, 4, full)
+        auto_batch.largest(4, 4, full)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory():
@@ -47,7 +47,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        fit.largest(4, 4, attempt)
+        auto_batch.largest(4, 4, attempt)
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ def planted(monkeypatch):
             full()
         return accumulate(parts, iter([pair]), count=count)
 
-    monkeypatch.setattr(fit, "accumulate", small_only)
+    monkeypatch.setattr(auto_batch, "accumulate", small_only)
     return tried
 
 
 def run(tables, name, micro, resume=False, iterations=4):
     stages = [{"iterations": iterations, "lr": 1e-3}]
     tables = {**tables, "name": name, "training": {**tables["training"], "micro_batch": micro, "stages": stages}}
-    session.run(check(TrainConfig, tables, where=name), resume=resume)
+    launch.run(check(TrainConfig, tables, where=name), resume=resume)
     return Path(tables["runs"]) / name
 
 
@@ -102,7 +102,7 @@ def test_it_goes_on_with_the_micro_batch_it_had(tiny_tables, planted, monkeypatc
     """Bit for bit as the unbroken run, though there is room for more by now."""
     unbroken = run(tiny_tables, "unbroken", "auto")
     broken = run(tiny_tables, "broken", "auto", iterations=2)
-    monkeypatch.setattr(fit, "accumulate", accumulate)
+    monkeypatch.setattr(auto_batch, "accumulate", accumulate)
     planted.clear()
     run(tiny_tables, "broken", "auto", resume=True)
     assert planted == []
@@ -132,8 +132,8 @@ def test_the_forecast_says_where_to_begin(tiny):
     assert needs == sorted(needs)
     automatic = plan.changed(tiny, micro_batch="auto")
     for memory, size in ((needs[2], share), (needs[2] - 1, 2), (needs[1] - 1, 1), (0, 1)):
-        assert fit.expected(automatic, memory).training.micro_batch == size
-    assert fit.expected(tiny, 0) is tiny
+        assert auto_batch.expected(automatic, memory).training.micro_batch == size
+    assert auto_batch.expected(tiny, 0) is tiny
 
 
 def test_the_word_is_kept_in_the_stored_config(tiny):

@@ -11,13 +11,13 @@ from spandrel import ModelLoader
 from spandrel.architectures.SPAN import SPAN
 from spandrel.architectures.SwinIR import SwinIR
 
-from archsr import session
 from archsr.cli import main
 from archsr.config import TrainConfig
-from archsr.config_file import check, with_overrides
+from archsr.config.config_file import check, with_overrides
 from archsr.errors import UserError
-from archsr.training.log import read_log
-from archsr.upscale.upscaler import Upscaler, open_model
+from archsr.training import launch
+from archsr.training.logging.log import read_log
+from archsr.upscaling.upscaler import Upscaler, open_model
 
 MAKERS = {
     "SwinIR": lambda: SwinIR(
@@ -41,7 +41,7 @@ def tables(tiny, folder, name, *overrides):
 
 def run(plain, *overrides, resume=False):
     plain = with_overrides(plain, list(overrides))
-    session.run(check(TrainConfig, plain, where="test"), resume=resume)
+    launch.run(check(TrainConfig, plain, where="test"), resume=resume)
     return Path(plain["runs"]) / plain["name"]
 
 
@@ -115,5 +115,5 @@ def test_what_does_not_fit_is_said_before_anything_begins(tiny_tables, tmp_path,
     with pytest.raises(UserError, match="spandrel.s networks.*training.recompute"):
         run(plain, "training.gradient_checkpointing=rrdb")
     config = check(TrainConfig, with_overrides(plain, ["training.layers=['layers.1']"]), where="test")
-    assert session.dry_run(config, resume=False)
+    assert launch.dry_run(config, resume=False)
     assert "layers.1" in capsys.readouterr().out

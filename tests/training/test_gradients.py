@@ -9,9 +9,9 @@ from ranks import Ranks
 
 from archsr.config import DistsLoss, FeaturesLoss, LossConfig, LpipsLoss, PerceptualLoss, PixelLoss
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
-from archsr.training.feature_losses import feature_losses
 from archsr.training.layers import select
-from archsr.training.ledger import saved_bytes
+from archsr.training.losses.feature_losses import feature_losses
+from archsr.training.memory.ledger import saved_bytes
 
 LAYERS = [["all"], ["conv_last"], ["body.1.rdb2.conv3"], ["body.1-2", "conv_hr"], ["conv_first", "body.2.rdb3"]]
 

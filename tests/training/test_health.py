@@ -10,10 +10,10 @@ import tomli_w
 import torch
 from ranks import Ranks
 
-from archsr import session
 from archsr.config import TrainConfig
-from archsr.config_file import check
+from archsr.config.config_file import check
 from archsr.errors import UserError
+from archsr.training import launch
 from archsr.training import step as one_step
 
 PLANTED = Path(__file__).with_name("planted_train.py")
@@ -53,10 +53,10 @@ def test_a_skipped_iteration_leaves_no_trace_in_the_weights(tiny_tables, monkeyp
     """With plain gradient descent at a constant rate, skipping the last iteration equals stopping before it."""
     training = {**tiny_tables["training"], "optimizer": {"name": "sgd"}, "stages": [{"iterations": 3, "lr": 1e-3}]}
     runs = Path(tiny_tables["runs"])
-    session.run(config_of(tiny_tables, training=training, name="short"), resume=False)
+    launch.run(config_of(tiny_tables, training=training, name="short"), resume=False)
     longer = {**training, "stages": [{"iterations": 4, "lr": 1e-3}]}
     plant(monkeypatch, {7})  # two micro-steps an iteration: the first of the fourth
-    session.run(config_of(tiny_tables, training=longer, name="skipped"), resume=False)
+    launch.run(config_of(tiny_tables, training=longer, name="skipped"), resume=False)
     a, b = weights(runs / "short"), weights(runs / "skipped")
     assert all(torch.equal(a[k], b[k]) for k in a)
     (event,) = events(runs / "skipped", "skip")
@@ -77,7 +77,7 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_skipped(tiny_table
         return terms
 
     monkeypatch.setattr(one_step, "micro_step", planted)
-    session.run(config_of(tiny_tables), resume=False)
+    launch.run(config_of(tiny_tables), resume=False)
     folder = Path(tiny_tables["runs"]) / "tiny"
     assert [e["step"] for e in events(folder, "skip")] == [2]
     assert "the gradient. Skipped on all ranks" in capsys.readouterr().out
@@ -86,7 +86,7 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_skipped(tiny_table
 
 def test_means_leave_skipped_iterations_out(tiny_tables, monkeypatch):
     plant(monkeypatch, {3})
-    session.run(config_of(tiny_tables, log={"every": 3}), resume=False)
+    launch.run(config_of(tiny_tables, log={"every": 3}), resume=False)
     logged = events(Path(tiny_tables["runs"]) / "tiny", "train")
     assert logged
     assert all(math.isfinite(e["pixel"]) for e in logged)
@@ -97,12 +97,12 @@ def test_too_many_end_the_run_with_a_checkpoint_that_goes_on(tiny_tables, monkey
     tables = {**tiny_tables, "training": {**tiny_tables["training"], "max_skipped": 2}, "checkpoint": {"every": 100}}
     plant(monkeypatch, {3, 7})  # in the iterations 2 and 4
     with pytest.raises(UserError, match=r"2 of the last 1000 iterations; stopped at step 4 with a good checkpoint"):
-        session.run(config_of(tables), resume=False)
+        launch.run(config_of(tables), resume=False)
     assert "step 2: no number: pixel on rank 0. Skipped on all ranks, 1 of at most 2" in capsys.readouterr().out
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step-00000004"]
     assert all(t.isfinite().all() for t in weights(folder).values())
     monkeypatch.undo()
-    session.run(config_of({**tables, "training": {**tables["training"], "max_skipped": 3}}), resume=True)
+    launch.run(config_of({**tables, "training": {**tables["training"], "max_skipped": 3}}), resume=True)
     assert events(folder, "end")
 
 

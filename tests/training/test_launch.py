@@ -14,9 +14,9 @@ import tomli_w
 import torch
 from ranks import ROOT, TRAIN, Ranks, train
 
-from archsr import manifest as mf
+from archsr.data import manifest as mf
 from archsr.errors import UserError
-from archsr.training.log import read_log
+from archsr.training.logging.log import read_log
 from archsr.training.processes import begin
 
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch"]

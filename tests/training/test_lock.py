@@ -11,13 +11,12 @@ from dataclasses import replace
 import pytest
 from test_runs import config
 
-from archsr import lock, session
-from archsr.checkpoint import set_aside
+from archsr.checkpoint import run_lock, set_aside
+from archsr.checkpoint.run_lock import Holder, Lock, why_dead
 from archsr.errors import UserError
-from archsr.lock import Holder, Lock, why_dead
-from archsr.training import loop, milestones
+from archsr.training import hooks, launch, loop
 
-FOREVER = "import time; from pathlib import Path; from archsr.lock import Lock; import sys\nheld = Lock(Path(sys.argv[1]), lost=print)\nprint(held.take(), flush=True); time.sleep(600)"  # fmt: skip  # noqa: E501
+FOREVER = "import time; from pathlib import Path; from archsr.checkpoint.run_lock import Lock; import sys\nheld = Lock(Path(sys.argv[1]), lost=print)\nprint(held.take(), flush=True); time.sleep(600)"  # fmt: skip  # noqa: E501
 
 
 def held_elsewhere(folder):
@@ -51,9 +50,9 @@ def test_when_a_holder_is_dead():
     assert why_dead(me, 0.0, me) == ""
     assert why_dead(replace(me, process=me.process - 60), 0.0, me) == "its process is gone", "the number was used again"
     far = replace(me, machine="another", pid=2**22 + 1)
-    assert why_dead(far, lock.STALE - 1, me) == ""
-    assert "not heard of" in why_dead(far, lock.STALE + 1, me)
-    assert "not heard of" in why_dead(None, lock.STALE + 1, me)
+    assert why_dead(far, run_lock.STALE - 1, me) == ""
+    assert "not heard of" in why_dead(far, run_lock.STALE + 1, me)
+    assert "not heard of" in why_dead(None, run_lock.STALE + 1, me)
     job = replace(far, job="7", start="0")
     assert why_dead(job, 0.0, replace(me, job="8", start="0")) == ""
     assert "earlier start" in why_dead(job, 0.0, replace(me, job="7", start="1"))
@@ -63,7 +62,7 @@ def test_of_many_that_see_a_dead_lock_one_gets_it(tmp_path):
     for attempt in range(20):
         folder = tmp_path / str(attempt)
         folder.mkdir()
-        (folder / lock.NAME).write_text(json.dumps({**vars(Holder()), "process": 1.0}))
+        (folder / run_lock.NAME).write_text(json.dumps({**vars(Holder()), "process": 1.0}))
 
         def take(number, folder=folder):
             mine = Lock(folder, lost=nothing)
@@ -80,21 +79,21 @@ def test_of_many_that_see_a_dead_lock_one_gets_it(tmp_path):
 
 
 def test_beats_keep_it_fresh_and_a_robbed_holder_hears_of_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "BEAT", 0.05)
+    monkeypatch.setattr(run_lock, "BEAT", 0.05)
     robbed = []
     mine = Lock(tmp_path, lost=lambda: robbed.append(1))
     mine.take()
-    os.utime(tmp_path / lock.NAME, (1, 1))
+    os.utime(tmp_path / run_lock.NAME, (1, 1))
     deadline = time.time() + 5
-    while lock.silence(tmp_path) > 100:
+    while run_lock.silence(tmp_path) > 100:
         assert time.time() < deadline
         time.sleep(0.01)
-    (tmp_path / lock.NAME).write_text(json.dumps({**vars(Holder()), "token": "other"}))
+    (tmp_path / run_lock.NAME).write_text(json.dumps({**vars(Holder()), "token": "other"}))
     while not robbed:
         assert time.time() < deadline
         time.sleep(0.01)
     mine.release()
-    assert lock.read(tmp_path).token == "other", "the other's lock stays"
+    assert run_lock.read(tmp_path).token == "other", "the other's lock stays"
 
 
 def test_two_runs_cannot_use_one_folder(tiny_tables, tmp_path):
@@ -102,29 +101,29 @@ def test_two_runs_cannot_use_one_folder(tiny_tables, tmp_path):
     other = held_elsewhere(folder)
     try:
         with pytest.raises(UserError, match="in use by process"):
-            session.run(config(tiny_tables), resume=True)
-        assert [p.name for p in folder.iterdir()] == [lock.NAME]
+            launch.run(config(tiny_tables), resume=True)
+        assert [p.name for p in folder.iterdir()] == [run_lock.NAME]
         assert set_aside(folder) is None
     finally:
         other.kill()
         other.communicate()
-    session.run(config(tiny_tables), resume=True)
-    assert not (folder / lock.NAME).exists()
+    launch.run(config(tiny_tables), resume=True)
+    assert not (folder / run_lock.NAME).exists()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_robbed_run_ends_without_saving(tiny_tables, tmp_path, monkeypatch, when):
     """Whether it is noticed in the first validation or while training."""
-    monkeypatch.setattr(lock, "BEAT", 0.01)
+    monkeypatch.setattr(run_lock, "BEAT", 0.01)
     folder = tmp_path / "runs" / "tiny"
 
     def robbed(run, progress, log):
-        done = when == "after" and milestones.validate_run(run, progress, log)
-        (folder / lock.NAME).write_text(json.dumps({**vars(Holder()), "token": "other"}))
+        done = when == "after" and hooks.validate_run(run, progress, log)
+        (folder / run_lock.NAME).write_text(json.dumps({**vars(Holder()), "token": "other"}))
         time.sleep(0.2)
-        return done or milestones.validate_run(run, progress, log)
+        return done or hooks.validate_run(run, progress, log)
 
     monkeypatch.setattr(loop, "validate_run", robbed)
     with pytest.raises(UserError, match="another run has taken over this folder; stopped without saving"):
-        session.run(config(tiny_tables), resume=False)
+        launch.run(config(tiny_tables), resume=False)
     assert not list((folder / "checkpoints").glob("step-*"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from archsr.config import CharbonnierLoss, ColourLoss, FrequencyLoss, GradientLoss, LdlLoss, MsSsimLoss, PixelLoss
-from archsr.training.losses import PICTURE_LOSSES, artefacts, ldl
+from archsr.training.losses.image_losses import PICTURE_LOSSES, artefacts, ldl
 
 KINDS = [
     ("pixel", PixelLoss()),

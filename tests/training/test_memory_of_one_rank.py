@@ -7,10 +7,10 @@ import tomli_w
 from ranks import Ranks
 from test_health import events
 
-from archsr import session
 from archsr.checkpoint.folder import newest
 from archsr.config import TrainConfig
-from archsr.config_file import check
+from archsr.config.config_file import check
+from archsr.training import launch
 
 PLANTED = Path(__file__).with_name("planted_memory.py")
 
@@ -27,5 +27,5 @@ def test_all_ranks_end_with_advice_and_the_run_goes_on(tiny_tables, tmp_path, ra
     assert "--resume goes on from the last checkpoint" in done.stderr
     folder = Path(tiny_tables["runs"]) / "tiny"
     assert newest(folder)[0].name == "step-00000002"
-    session.run(check(TrainConfig, tiny_tables, where="test"), resume=True)
+    launch.run(check(TrainConfig, tiny_tables, where="test"), resume=True)
     assert events(folder, "end")

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from archsr import session
 from archsr.cli import main
 from archsr.config import TrainConfig
-from archsr.config_file import check, load
+from archsr.config.config_file import check, load
 from archsr.errors import UserError
-from archsr.training import plan
+from archsr.training import launch
+from archsr.training.memory import plan
 
 GB = 10**9
 
@@ -72,9 +72,9 @@ def test_out_of_memory_says_what_to_change(tiny, monkeypatch):
     def full(*_args, **_kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(session, "train", full)
+    monkeypatch.setattr(launch, "train", full)
     with pytest.raises(UserError, match=r"(?s)out of memory.*2.00 GiB.*micro-batch 2.*--resume"):
-        session.run(tiny, resume=False)
+        launch.run(tiny, resume=False)
 
 
 def test_the_whole_generator_at_batch_12_takes_less_than_12_gb():

@@ -10,10 +10,10 @@ import tomli_w
 import torch
 from ranks import ROOT, train
 
-from archsr import session
 from archsr.config import TrainConfig
-from archsr.config_file import check, with_overrides
-from archsr.training.log import read_log
+from archsr.config.config_file import check, with_overrides
+from archsr.training import launch
+from archsr.training.logging.log import read_log
 
 SMALL = {
     "rrdbnet": {"features": 8, "growth": 4, "blocks": 1},
@@ -37,7 +37,7 @@ def tables(name, tiny, *overrides):
 
 
 def run(plain, *, resume=False):
-    session.run(check(TrainConfig, plain, where="test"), resume=resume)
+    launch.run(check(TrainConfig, plain, where="test"), resume=resume)
     return Path(plain["runs"]) / plain["name"]
 
 

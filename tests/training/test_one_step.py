@@ -9,19 +9,19 @@ from accelerate import Accelerator
 from torch import nn
 
 import archsr
-from archsr import session
 from archsr.bench.stages import iteration
 from archsr.config import TrainConfig
-from archsr.config_file import check
+from archsr.config.config_file import check
 from archsr.doctor.launch import launch as examine
 from archsr.models.rrdbnet import RRDBNet
+from archsr.training import launch
 from archsr.training.processes import end
 
 CLIP = 1e-4
 
 
 def trained(config):
-    session.run(config, resume=False)
+    launch.run(config, resume=False)
 
 
 def examined(config):
@@ -71,7 +71,7 @@ def test_a_run_is_four_modules_away_from_its_network(tiny_tables, monkeypatch):
         return real(self, x)
 
     monkeypatch.setattr(RRDBNet, "forward", noted)
-    session.run(check(TrainConfig, tiny_tables, where="test"), resume=False)
+    launch.run(check(TrainConfig, tiny_tables, where="test"), resume=False)
     package = Path(archsr.__file__).parent
     own = [[Path(f).relative_to(package).as_posix() for f in way if Path(f).is_relative_to(package)] for way in ways]
     assert [list(dict.fromkeys(way)) for way in own] == [["session.py", "training/loop.py", "training/step.py"]] * 12

@@ -6,16 +6,16 @@ from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImpor
 from torch import nn
 
 from archsr.config import EmaConfig, LayerGroup, LossConfig, OptimizerConfig, PerceptualLoss, TrainConfig
-from archsr.config_file import check
+from archsr.config.config_file import check
 from archsr.errors import UserError
 from archsr.models.build import build
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.srvgg import SRVGGNetCompact
 from archsr.training.ema import Ema
-from archsr.training.feature_losses import Perceptual, feature_losses
 from archsr.training.layers import select, table
-from archsr.training.ledger import saved_bytes
-from archsr.training.memory import forecast
+from archsr.training.losses.feature_losses import Perceptual, feature_losses
+from archsr.training.memory.forecast import forecast
+from archsr.training.memory.ledger import saved_bytes
 from archsr.training.optim import make_optimizer, pack, set_lr, unpack
 
 # ---------------------------------------------------------------- layers

@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from archsr import session
 from archsr.config import RRDBNetConfig, TrainConfig
-from archsr.config_file import check, with_overrides
+from archsr.config.config_file import check, with_overrides
 from archsr.errors import UserError
 from archsr.models.build import build
-from archsr.training import precision
+from archsr.training import launch, precision
 from archsr.training.precision import disagreement, settled
-from archsr.world import World
+from archsr.utils.world import World
 
 
 def config(tables, *overrides):
@@ -30,14 +29,14 @@ def test_a_cpu_takes_bf16_only_where_it_has_instructions_for_it(tiny_tables, mon
 
 def test_a_run_goes_on_in_the_precision_it_had(tiny_tables, monkeypatch):
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
-    session.run(config(tiny_tables, "training.stages.0.iterations=2"), resume=False)
+    launch.run(config(tiny_tables, "training.stages.0.iterations=2"), resume=False)
     folder = Path(tiny_tables["runs"]) / "tiny"
     state = json.loads((folder / "checkpoints" / "step-00000002" / "state.json").read_text())
     assert state["precision"] == "fp32"
     assert 'precision = "fp32"' in (folder / "config.toml").read_text()
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
     assert settled(config(tiny_tables), resume=True).training.precision == "fp32"
-    session.run(config(tiny_tables), resume=True)
+    launch.run(config(tiny_tables), resume=True)
 
 
 def test_ranks_that_settled_for_unlike_types_are_refused(tiny_tables):
@@ -46,7 +45,7 @@ def test_ranks_that_settled_for_unlike_types_are_refused(tiny_tables):
             return [value, "fp32"]
 
     with pytest.raises(UserError, match="suit different types"):
-        session._check_alike(config(tiny_tables, "training.precision=bf16"), Two(0, 2))
+        launch._check_alike(config(tiny_tables, "training.precision=bf16"), Two(0, 2))
 
 
 def test_the_disagreement_is_in_levels_and_infinite_where_it_overflows():

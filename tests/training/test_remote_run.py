@@ -10,22 +10,22 @@ from flaky_server import FAULTS, flaky
 from safetensors.torch import load_file
 from torch import equal
 
-from archsr import manifest as mf
-from archsr import session
 from archsr.config import TrainConfig
-from archsr.config_file import check
+from archsr.config.config_file import check
+from archsr.data import manifest as mf
 from archsr.errors import UserError
-from archsr.evaluate.card import Question, evaluate_models
+from archsr.evaluation.card import EvaluationRequest, evaluate_models
+from archsr.training import launch
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr("archsr.remote._FIRST_WAIT", 0.001)
+    monkeypatch.setattr("archsr.data.remote._FIRST_WAIT", 0.001)
 
 
 def run(tables, name, shards, cache, **data):
     data = {**tables["data"], "shards": str(shards), "cache": str(cache), **data}
-    session.run(check(TrainConfig, {**tables, "name": name, "data": data}, where=name), resume=False)
+    launch.run(check(TrainConfig, {**tables, "name": name, "data": data}, where=name), resume=False)
     return Path(tables["runs"]) / name
 
 
@@ -40,11 +40,12 @@ def test_the_same_weights_the_same_scores_and_the_same_tags(tiny_tables, tmp_pat
         assert a.keys() == b.keys()
         assert all(equal(a[k], b[k]) for k in a)
         text = [
-            (evaluate_models(Question((str(r),), limit=1)).folder / "scores.json").read_text() for r in (there, here)
+            (evaluate_models(EvaluationRequest((str(r),), limit=1)).folder / "scores.json").read_text()
+            for r in (there, here)
         ]
         assert text[0].split('"protocol"')[0] == text[1].split('"protocol"')[0]
         assert set(FAULTS) <= set(server.injected)
-        assert (evaluate_models(Question((str(here),), on=server.url, limit=1)).folder / "report.md").is_file()
+        assert (evaluate_models(EvaluationRequest((str(here),), on=server.url, limit=1)).folder / "report.md").is_file()
 
 
 def test_a_dataset_that_is_not_there_is_one_line(tiny_tables, tmp_path):

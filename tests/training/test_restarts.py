@@ -14,10 +14,10 @@ import torch
 from ranks import ROOT, train
 from test_launch import command, environment
 
-from archsr import stopping
 from archsr.checkpoint import problem_with
-from archsr.training.hang import Alarm
-from archsr.training.log import read_log
+from archsr.training.faults.hang import Alarm
+from archsr.training.logging.log import read_log
+from archsr.utils import stopping
 
 PLANTED = Path(__file__).with_name("planted_hang.py")
 
@@ -142,7 +142,7 @@ def test_a_rank_that_hangs_ends_them_all_with_their_stacks(configured):
 
 
 def test_the_alarm_only_rings_where_others_wait(tmp_path):
-    script = "import sys, time\nfrom pathlib import Path\nfrom archsr.training.hang import Alarm\n"
+    script = "import sys, time\nfrom pathlib import Path\nfrom archsr.training.faults.hang import Alarm\n"
     script += "with Alarm(Path(sys.argv[1]), seconds=0.3, active=sys.argv[2] == '1') as alarm:\n"
     script += "    for _ in range(4): alarm.set(); time.sleep(0.1)\n    alarm.set(1.5); time.sleep(0.6)\n"
     script += "    alarm.set(); time.sleep(1)\nprint('left')\n"

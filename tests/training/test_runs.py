@@ -8,17 +8,17 @@ import pytest
 import safetensors.torch
 import torch
 
-from archsr import manifest as mf
-from archsr import session
 from archsr.checkpoint import about_snapshot
 from archsr.config import TrainConfig
-from archsr.config_file import check, load, with_overrides
+from archsr.config.config_file import check, load, with_overrides
+from archsr.data import manifest as mf
+from archsr.data.versions import make_current
 from archsr.errors import UserError
+from archsr.training import launch
 from archsr.training import step as one_step
-from archsr.training.log import read_log
+from archsr.training.logging.log import read_log
 from archsr.training.setup import shared_out
-from archsr.versions import make_current
-from archsr.world import World
+from archsr.utils.world import World
 
 torch.set_num_threads(1)
 
@@ -48,7 +48,7 @@ def keys(folder, rank=0):
 
 
 def test_a_run_writes_what_it_promises(curves, tiny_tables):
-    session.run(config(tiny_tables), resume=False)
+    launch.run(config(tiny_tables), resume=False)
     unbroken = Path(tiny_tables["runs"]) / "tiny"
     assert {p.name for p in (unbroken / "checkpoints").iterdir()} == {"step-00000004", "step-00000006"}
     snapshots = {p.stem for p in (unbroken / "snapshots").iterdir()}
@@ -70,12 +70,12 @@ def test_tags_choose_what_is_trained_on(tiny_tables, capsys):
     samples = [s for shard in mf.load(folder).splits["train"].shards for s in mf.read_index(folder, shard)]
     facades = {s.key for s in samples if "facade" in s.tags}
     assert 0 < len(facades) < len(samples)
-    session.run(config(tiny_tables, "data.tags.only=['facade']"), resume=False)
+    launch.run(config(tiny_tables, "data.tags.only=['facade']"), resume=False)
     assert f"{len(facades)} samples" in capsys.readouterr().out
     seen = [key for step in keys(Path(tiny_tables["runs"]) / "tiny").values() for key in step]
     assert set(seen) <= facades
     with pytest.raises(UserError, match=r"another config; data\.tags"):
-        session.run(config(tiny_tables, "data.tags.without=['facade']"), resume=True)
+        launch.run(config(tiny_tables, "data.tags.without=['facade']"), resume=True)
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_training_learns(tiny_tables):
         tiny_tables, ["training.stages.0.iterations=60", "losses.gan.weight=0.0", "losses.pixel.sharpened=false",
                       "training.ema.decay=0.5", "log.every=20", "validation.every=60", "checkpoint.every=60"]
     )  # fmt: skip
-    session.run(config(tables), resume=False)
+    launch.run(config(tables), resume=False)
     validated = [e for e in read_log(Path(tables["runs"]) / "tiny") if e["event"] == "validation"]
     assert validated[-1]["psnr"] > validated[0]["psnr"] + 1
 
@@ -92,8 +92,8 @@ def test_training_learns(tiny_tables):
 @pytest.mark.parametrize("stop", [2, 4])
 def test_stopped_and_resumed_is_the_same_as_unbroken(unbroken, tiny_tables, stop):
     tables = {**tiny_tables, "name": "resumed"}
-    session.run(config(tables, f"training.stages.0.iterations={stop}"), resume=False)
-    session.run(config(tables), resume=True)
+    launch.run(config(tables, f"training.stages.0.iterations={stop}"), resume=False)
+    launch.run(config(tables), resume=True)
     resumed = unbroken.with_name("resumed")
     equal(weights(unbroken), weights(resumed))
     assert keys(unbroken) == keys(resumed)
@@ -113,9 +113,9 @@ def test_a_crash_between_checkpoints_loses_nothing(unbroken, tiny_tables, monkey
 
     monkeypatch.setattr(one_step, "micro_step", fragile)
     with pytest.raises(KeyboardInterrupt):
-        session.run(config(tables), resume=False)
+        launch.run(config(tables), resume=False)
     monkeypatch.undo()
-    session.run(config(tables), resume=True)
+    launch.run(config(tables), resume=True)
     crashed = unbroken.with_name("crashed")
     equal(weights(unbroken), weights(crashed))
     assert keys(unbroken) == keys(crashed)
@@ -124,8 +124,8 @@ def test_a_crash_between_checkpoints_loses_nothing(unbroken, tiny_tables, monkey
 
 def test_another_micro_batch_sees_the_same_samples(unbroken, tiny_tables):
     tables = {**tiny_tables, "name": "other"}
-    session.run(config(tables, "training.stages.0.iterations=4"), resume=False)
-    session.run(config(tables, "training.micro_batch=4"), resume=True)
+    launch.run(config(tables, "training.stages.0.iterations=4"), resume=False)
+    launch.run(config(tables, "training.micro_batch=4"), resume=True)
     other = keys(unbroken.with_name("other"))
     assert {s: sorted(k) for s, k in keys(unbroken).items()} == {s: sorted(k) for s, k in other.items()}
 
@@ -137,7 +137,7 @@ def test_every_sample_once_an_epoch(tiny_tables, shards):
         tiny_tables, [f"training.stages.0.iterations={steps}", "losses.gan.weight=0.0", "validation.every=1000",
                       "checkpoint.every=1000", "log.every=1000"]
     )  # fmt: skip
-    session.run(config(tables), resume=False)
+    launch.run(config(tables), resume=False)
     by_step = keys(Path(tables["runs"]) / "tiny")
     seen = [key for step in sorted(by_step) for key in by_step[step]]
     for epoch in range(4):
@@ -147,7 +147,7 @@ def test_every_sample_once_an_epoch(tiny_tables, shards):
 def test_stages_on_a_subset_and_then_on_all(tiny_tables, shards):
     stages = "training.stages=[{iterations=2, lr=1e-3, subset=0.2}, {iterations=2, lr=1e-4}, {iterations=2, lr=1e-5}]"
     tables = with_overrides(tiny_tables, [stages])
-    session.run(config(tables), resume=False)
+    launch.run(config(tables), resume=False)
     folder = Path(tables["runs"]) / "tiny"
     events = [e for e in read_log(folder) if e["event"] == "train"]
     assert [e["lr"] for e in events] == [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5]
@@ -160,7 +160,7 @@ def test_stages_on_a_subset_and_then_on_all(tiny_tables, shards):
 @pytest.mark.parametrize("layers", [["conv_last"], ["body.0.rdb2.conv3"]])
 def test_only_the_chosen_layers_change(tiny_tables, layers):
     tables = with_overrides(tiny_tables, [f"training.layers={layers}"])
-    session.run(config(tables), resume=False)
+    launch.run(config(tables), resume=False)
     folder = Path(tables["runs"]) / "tiny" / "snapshots"
     before, after = (safetensors.torch.load_file(folder / f"{n}.safetensors") for n in ("initial", "last"))
     changed = {k for k in before if not torch.equal(before[k], after[k])}
@@ -169,7 +169,7 @@ def test_only_the_chosen_layers_change(tiny_tables, layers):
 
 def test_bfloat16_trains_both_networks(tiny_tables):
     tables = {**tiny_tables, "losses": {"perceptual": {"weights": "scratch", "layers": {"conv1_2": 1.0}}}}
-    session.run(config(tables, "training.precision=bf16", "training.stages.0.iterations=2"), resume=False)
+    launch.run(config(tables, "training.precision=bf16", "training.stages.0.iterations=2"), resume=False)
     events = [e for e in read_log(Path(tables["runs"]) / "tiny") if e["event"] == "train"]
     assert all(0 < e[k] < 10 for e in events for k in ("perceptual", "gan", "d_real", "d_fake"))
 
@@ -186,11 +186,11 @@ def test_what_an_attempt_without_a_checkpoint_left_is_not_taken_for_the_next_run
 
     monkeypatch.setattr(one_step, "micro_step", fragile)
     with pytest.raises(KeyboardInterrupt):
-        session.run(config(tiny_tables, "checkpoint.every=100"), resume=False)
+        launch.run(config(tiny_tables, "checkpoint.every=100"), resume=False)
     monkeypatch.undo()
     left = {p.name for p in (folder / "snapshots").iterdir()}
     assert left
-    session.run(config(tiny_tables, "training.stages.0.lr=1e-9"), resume=False)
+    launch.run(config(tiny_tables, "training.stages.0.lr=1e-9"), resume=False)
     assert "is now in" in capsys.readouterr().out
     assert {p.name for p in (folder / "attempt-1" / "snapshots").iterdir()} == left
     assert [e["step"] for e in read_log(folder) if e["event"] == "validation"] == [0, 3, 6]
@@ -204,18 +204,18 @@ def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(tiny_tables):
             "validation.every=100", match="no longer numbers at step")  # fmt: skip
     assert all(t.isfinite().all() for files in weights(folder, 4).values() for t in files.values())
     stages = "training.stages=[{iterations=4, lr=1e-3}, {iterations=2, lr=1e-4}]"
-    session.run(config(tiny_tables, stages), resume=True)
+    launch.run(config(tiny_tables, stages), resume=True)
     assert read_log(folder)[-1]["event"] == "end"
 
 
 def test_a_torn_line_of_the_log_swallows_nothing(tiny_tables):
     folder = Path(tiny_tables["runs"]) / "tiny"
-    session.run(config(tiny_tables, "training.stages.0.iterations=4"), resume=False)
+    launch.run(config(tiny_tables, "training.stages.0.iterations=4"), resume=False)
     for name in ("log.jsonl", "keys/rank-00000.jsonl"):
         with (folder / name).open("a") as out:
             out.write('{"event": "train", "st')
     shutil.copy(folder / "keys" / "rank-00000.jsonl", folder / "keys" / "rank-00001.jsonl")
-    session.run(config(tiny_tables), resume=True)
+    launch.run(config(tiny_tables), resume=True)
     assert [e["step"] for e in read_log(folder) if e["event"] == "train"] == [1, 2, 3, 4, 5, 6]
     assert sorted(keys(folder)) == [1, 2, 3, 4, 5, 6]
     assert sorted(keys(folder, rank=1)) == [1, 2, 3, 4]
@@ -225,9 +225,9 @@ def test_records_that_cannot_be_written_do_not_end_the_training(tiny_tables, mon
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("archsr.training.log.write_picture", full)
-    monkeypatch.setattr("archsr.training.milestones.draw_curves", full)
-    session.run(config(tiny_tables), resume=False)
+    monkeypatch.setattr("archsr.training.logging.log.write_picture", full)
+    monkeypatch.setattr("archsr.training.hooks.draw_curves", full)
+    launch.run(config(tiny_tables), resume=False)
     told = capsys.readouterr().err
     assert told.count("samples cannot be written") == told.count("curves.png cannot be written") == 1
     assert len(weights(Path(tiny_tables["runs"]) / "tiny"))
@@ -257,7 +257,7 @@ def test_the_shipped_configs_run_on_usual_numbers_of_processes(path, world):
 
 
 def test_bfloat16_and_a_frozen_discriminator(tiny_tables):
-    session.run(config(tiny_tables, "training.precision=bf16", "discriminator.train=false"), resume=False)
+    launch.run(config(tiny_tables, "training.precision=bf16", "discriminator.train=false"), resume=False)
     folder = Path(tiny_tables["runs"]) / "tiny"
     assert "optimizer_d.safetensors" not in {p.name for p in (folder / "checkpoints" / "step-00000006").iterdir()}
 
@@ -267,7 +267,7 @@ def test_bfloat16_and_a_frozen_discriminator(tiny_tables):
 
 def refused(tables, *overrides, resume=False, match):
     with pytest.raises(UserError, match=match) as error:
-        session.run(config(tables, *overrides), resume=resume)
+        launch.run(config(tables, *overrides), resume=resume)
     assert "\n" not in str(error.value)
 
 
@@ -290,7 +290,7 @@ def test_a_checkpoint_of_another_config_names_the_key(unbroken, tiny_tables, ove
 
 
 def test_log_intervals_and_later_stages_may_change(unbroken, tiny_tables):
-    session.run(
+    launch.run(
         config(tiny_tables, "log.every=2", "training.stages=[{iterations=6, lr=1e-3}, {iterations=2, lr=1e-5}]"),
         resume=True,
     )
@@ -312,12 +312,12 @@ def test_a_run_goes_on_with_the_version_that_it_began_on(unbroken, tiny_tables, 
     shutil.copytree(shards, dataset / "v1")
     make_current(dataset / "v1")
     tables = {**tiny_tables, "name": "resumed", "data": {**tiny_tables["data"], "shards": str(dataset)}}
-    session.run(config(tables, "training.stages.0.iterations=4"), resume=False)
+    launch.run(config(tables, "training.stages.0.iterations=4"), resume=False)
     shutil.copytree(shards, dataset / "v2")
     plain = json.loads((dataset / "v2" / mf.NAME).read_text())
     (dataset / "v2" / mf.NAME).write_text(json.dumps({**plain, "fingerprint": "0" * 64}))
     make_current(dataset / "v2")
-    session.run(config(tables), resume=True)
+    launch.run(config(tables), resume=True)
     assert f"{dataset / 'v1'}: the version that the run began on" in capsys.readouterr().out
     equal(weights(unbroken), weights(unbroken.with_name("resumed")))
     assert keys(unbroken) == keys(unbroken.with_name("resumed"))
@@ -363,14 +363,14 @@ def test_a_full_disk_while_saving_is_one_line(tiny_tables, monkeypatch):
 
     from archsr.checkpoint import writing
 
-    session.run(config(tiny_tables, "training.stages.0.iterations=4"), resume=False)
+    launch.run(config(tiny_tables, "training.stages.0.iterations=4"), resume=False)
     folder = Path(tiny_tables["runs"]) / "tiny"
     before = weights(folder, 4)
     with monkeypatch.context() as patch:
         patch.setattr(writing.shutil, "disk_usage", lambda p: SimpleNamespace(free=1 << 20))
         refused(tiny_tables, resume=True, match="disk full")
     equal(before, weights(folder, 4))
-    session.run(config(tiny_tables), resume=True)
+    launch.run(config(tiny_tables), resume=True)
     assert read_log(folder)[-1]["event"] == "end"
 
 
@@ -379,7 +379,7 @@ def test_networks_that_fold_pixels_validate_on_pictures_of_any_size(tiny_tables,
     from PIL import Image
 
     from archsr.config import PrepareConfig
-    from archsr.prepare.pipeline import prepare
+    from archsr.data.prepare.pipeline import prepare
 
     for n in range(8):
         (tmp_path / "odd" / f"p{n}").mkdir(parents=True)
@@ -387,7 +387,7 @@ def test_networks_that_fold_pixels_validate_on_pictures_of_any_size(tiny_tables,
         Image.fromarray(pixels.numpy()).save(tmp_path / "odd" / f"p{n}" / "a.png")
     settings = PrepareConfig(scale=scale, val=0.2, test=0.2, tile=120, min_side=96, pair_size=92, seed=2)
     prepare(tmp_path / "odd", tmp_path / "shards", settings)
-    session.run(
+    launch.run(
         config(tiny_tables, f"model.scale={scale}", f"data.shards={tmp_path / 'shards'}", "training.global_batch=2",
                "training.stages.0.iterations=2"), resume=False,
     )  # fmt: skip
@@ -404,12 +404,12 @@ def test_fewer_iterations_than_done_are_refused(unbroken, tiny_tables):
 
 
 def test_a_dry_run_says_what_is_at_hand_and_what_is_not(unbroken, tiny_tables, capsys):
-    assert session.dry_run(config(tiny_tables), resume=True)
+    assert launch.dry_run(config(tiny_tables), resume=True)
     said = capsys.readouterr().out
     assert "would go on at step 6" in said
     assert "train" in said.split("shards")[-1]
     assert "random weights" in said
-    assert not session.dry_run(
+    assert not launch.dry_run(
         config(tiny_tables, "data.shards=nowhere", "model.weights=gone.pth", "data.hflip=false"), resume=True
     )
     said = capsys.readouterr().out
@@ -425,16 +425,16 @@ def test_sharpened_targets_of_inputs_that_are_not_start_no_run_but_end_an_older_
     )
     for one in (sharpener, shorter):
         with pytest.raises(UserError, match=r"losses\.pixel\.sharpened = true, but degrade\.sharpen_gt = false"):
-            session.run(one, resume=False)
-    assert not session.dry_run(sharpener, resume=False)
+            launch.run(one, resume=False)
+    assert not launch.dry_run(sharpener, resume=False)
     assert "NOT READY: losses.pixel.sharpened = true" in capsys.readouterr().out
     with monkeypatch.context() as before:
         before.setattr(TrainConfig, "problem_with_targets", None)
-        session.run(shorter, resume=False)
+        launch.run(shorter, resume=False)
     silent = config(tiny_tables, "degrade.sharpen_gt=false")
     with pytest.raises(UserError, match=r"config; losses\.pixel\.sharpened: true there, false here\. Use the old"):
-        session.run(silent, resume=True)
-    session.run(sharpener, resume=True)
+        launch.run(silent, resume=True)
+    launch.run(sharpener, resume=True)
     stored = load(TrainConfig, Path(tiny_tables["runs"]) / "tiny" / "config.toml")
     assert stored.losses.pixel.sharpened is True
     assert about_snapshot(Path(tiny_tables["runs"]) / "tiny" / "snapshots" / "last.safetensors")["step"] == 6

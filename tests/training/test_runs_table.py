@@ -11,14 +11,15 @@ import pytest
 from ranks import TRAIN, Ranks
 from test_runs import config
 
-from archsr import lock, session
+from archsr.checkpoint import run_lock
+from archsr.checkpoint.run_lock import Holder
 from archsr.cli import main
-from archsr.config_file import dump
+from archsr.config.config_file import dump
 from archsr.errors import UserError
-from archsr.lock import Holder
-from archsr.runs import WIDTH, duration, row_of, state_of, survey, table
-from archsr.stopping import Stopped, Wishes
+from archsr.runs.summary import WIDTH, duration, row_of, state_of, survey, table
+from archsr.training import launch
 from archsr.training import step as one_step
+from archsr.utils.stopping import Stopped, StopRequest
 
 ALIVE = {"holder": Holder(), "silent": 0.0}
 GONE = {"holder": None, "silent": None}
@@ -45,24 +46,24 @@ def test_the_state_from_the_last_word_and_the_lock():
 
 def test_runs_as_they_ended(tiny_tables, tmp_path, monkeypatch, capsys):
     runs = Path(tiny_tables["runs"])
-    session.run(config(tiny_tables, "name=good", "validation.samples=3"), resume=False)
-    wishes = Wishes()
+    launch.run(config(tiny_tables, "name=good", "validation.samples=3"), resume=False)
+    stop_request = StopRequest()
     real = one_step.micro_step
 
     def asked(*args, **kwargs):
-        wishes.note(10)  # SIGUSR1
+        stop_request.note(10)  # SIGUSR1
         return real(*args, **kwargs)
 
     monkeypatch.setattr(one_step, "micro_step", asked)
     with pytest.raises(Stopped):
-        session.run(config(tiny_tables, "name=asked"), resume=False, wishes=wishes)
+        launch.run(config(tiny_tables, "name=asked"), resume=False, stop_request=stop_request)
 
     def broken(*args, **kwargs):
         raise RuntimeError("the device fell off")
 
     monkeypatch.setattr(one_step, "micro_step", broken)
     with pytest.raises(RuntimeError):
-        session.run(config(tiny_tables, "name=broken"), resume=False)
+        launch.run(config(tiny_tables, "name=broken"), resume=False)
     monkeypatch.undo()
     good, stopped, failed = (row_of(runs / n) for n in ("good", "asked", "broken"))
     assert (good.state, good.step, good.total, good.checkpoint, good.left) == ("finished", 6, 6, 6, None)
@@ -109,7 +110,7 @@ def test_the_table_fits(tiny_tables):
         stop = line("stop", 4.0, reason="error", error="a long\nexplanation " * 20)
         (run / "log.jsonl").write_text("\n".join(json.dumps(e) for e in [*events, train, stop]))
     os.utime(run / "log.jsonl")
-    (run / lock.NAME).write_text(json.dumps(vars(Holder())))
+    (run / run_lock.NAME).write_text(json.dumps(vars(Holder())))
     words = table(survey(runs)).splitlines()
     assert len(words) == 3
     assert max(map(len, words)) <= WIDTH
@@ -144,5 +145,5 @@ def test_durations(seconds, text):
 
 
 def test_no_torch_is_loaded(tmp_path):
-    code = "import sys, archsr.runs; sys.exit('torch' in sys.modules)"
+    code = "import sys, archsr.runs.summary; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

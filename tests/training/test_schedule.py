@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import lr_scheduler as theirs
 
-from archsr import session
 from archsr.config import LayerGroup, OptimizerConfig, Stage, TrainConfig
-from archsr.config_file import check, with_overrides
+from archsr.config.config_file import check, with_overrides
 from archsr.errors import UserError
-from archsr.evaluate.judge import Rule
+from archsr.evaluation.selection import Rule
+from archsr.training import launch
 from archsr.training.layers import select
-from archsr.training.log import read_log
+from archsr.training.logging.log import read_log
 from archsr.training.optim import gradient_norms, make_optimizer
 from archsr.training.schedule import (
     Plateau,
@@ -180,7 +180,7 @@ PLATEAU = (
 
 def run(tables, *overrides, resume=False):
     config = check(TrainConfig, with_overrides(tables, list(overrides)), where="x")
-    session.run(config, resume=resume)
+    launch.run(config, resume=resume)
     folder = Path(config.runs) / config.name
     return folder, read_log(folder)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from archsr.training.sheets import SIDE, Seen, before_of, draw, of_each_scene
+from archsr.training.logging.sheets import SIDE, Seen, before_of, draw, of_each_scene
 
 
 def flat(value, side=SIDE):

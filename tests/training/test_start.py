@@ -14,7 +14,7 @@ from ranks import ROOT, train
 from test_launch import environment
 
 from archsr.cli import main
-from archsr.start import command_of
+from archsr.training.start import command_of
 
 
 def started(tmp_path, tables, *words):

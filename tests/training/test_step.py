@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 
 from archsr.config import GanLoss, LossConfig, PatchConfig, PerceptualLoss, PixelLoss
-from archsr.degrade.apply import Pair
-from archsr.degrade.sharpen import sharpen
+from archsr.degradation.apply import Pair
+from archsr.degradation.sharpen import sharpen
 from archsr.models.build import build_discriminator
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
-from archsr.training.feature_losses import Perceptual
+from archsr.training.losses.feature_losses import Perceptual
 from archsr.training.step import Parts, judge_step, micro_step, update
 
 LOSSES = LossConfig(

@@ -11,10 +11,11 @@ import tomli_w
 import torch
 from ranks import TRAIN, Ranks, train
 
-from archsr import session, stopping
 from archsr.config import TrainConfig
-from archsr.config_file import check, load
-from archsr.stopping import REASONS, REQUEUE, Stopped, Wishes
+from archsr.config.config_file import check, load
+from archsr.training import launch
+from archsr.utils import stopping
+from archsr.utils.stopping import REASONS, REQUEUE, Stopped, StopRequest
 
 
 def events(run, kind=None):
@@ -103,7 +104,7 @@ def test_ctrl_c_once_saves(long, started):
 def test_stopped_within_a_validation_it_comes_first_in_the_next_start(tiny_tables, look, step):
     """Validations of two pairs at 0, 3 and 6: three looks at whether to stop in each."""
 
-    class Asked(Wishes):
+    class Asked(StopRequest):
         looks = 0
 
         def already(self):
@@ -113,14 +114,14 @@ def test_stopped_within_a_validation_it_comes_first_in_the_next_start(tiny_table
             return super().already()
 
     whole, broken = (check(TrainConfig, {**tiny_tables, "name": n}, where="test") for n in ("whole", "broken"))
-    session.run(whole, resume=False)
+    launch.run(whole, resume=False)
     with pytest.raises(Stopped) as stopped:
-        session.run(broken, resume=False, wishes=Asked())
+        launch.run(broken, resume=False, stop_request=Asked())
     assert stopped.value.step == step
     runs = Path(tiny_tables["runs"])
     validated = lambda name: {e["step"]: e["psnr"] for e in events(runs / name, "validation")}
     assert step not in validated("broken")
-    session.run(broken, resume=True)
+    launch.run(broken, resume=True)
     assert validated("broken") == validated("whole")
     for folder in ("checkpoints/step-00000006", "snapshots"):
         same_files(runs / "whole" / folder, runs / "broken" / folder)
@@ -144,36 +145,36 @@ def test_a_second_term_ends_it_at_once(long, started):
 def test_the_time_limit_is_kept_save_included(long):
     """As if the process had begun 1000 seconds ago."""
     path, run = long("limited")
-    wishes = Wishes(started=time.time() - 1000)
-    wishes.saved_in(0.5)
+    stop_request = StopRequest(started=time.time() - 1000)
+    stop_request.saved_in(0.5)
     changes = ["training.time_limit='0:16:52'", "training.stages.0.iterations=5000"]
     with pytest.raises(Stopped, match="time limit"):
-        session.run(load(TrainConfig, path, overrides=changes), resume=False, wishes=wishes)
+        launch.run(load(TrainConfig, path, overrides=changes), resume=False, stop_request=stop_request)
     (stop,) = events(run, "stop")
     assert (stop["reason"], stop["requeue"]) == ("time limit", True)
     assert stop["step"] > 1
     manifest = json.loads((run / "checkpoints" / f"step-{stop['step']:08d}" / "MANIFEST.json").read_text())
-    assert manifest["saved"] < wishes.started + 1012
+    assert manifest["saved"] < stop_request.started + 1012
 
 
 def test_what_is_asked():
-    wishes = Wishes(started=time.time() - 100)
-    assert wishes.asked() == 0
-    wishes.limit = 115.0
-    assert wishes.asked() == 0, "a tenth of the limit is left for a save of unknown length"
-    wishes.limit = 110.0
-    assert REASONS[wishes.asked()] == "time limit"
-    wishes.saved_in(1.0)
-    assert wishes.asked() == 0, "a save of one second needs less"
-    wishes.saved_in(30.0)
-    assert REASONS[wishes.asked()] == "time limit"
+    stop_request = StopRequest(started=time.time() - 100)
+    assert stop_request.asked() == 0
+    stop_request.limit = 115.0
+    assert stop_request.asked() == 0, "a tenth of the limit is left for a save of unknown length"
+    stop_request.limit = 110.0
+    assert REASONS[stop_request.asked()] == "time limit"
+    stop_request.saved_in(1.0)
+    assert stop_request.asked() == 0, "a save of one second needs less"
+    stop_request.saved_in(30.0)
+    assert REASONS[stop_request.asked()] == "time limit"
     with pytest.raises(Stopped, match="SIGTERM"):
-        wishes.note(signal.SIGTERM)  # nothing was trained yet
-    wishes.training = True
-    wishes.note(signal.SIGUSR1)
-    assert REASONS[wishes.asked()] == "SIGUSR1"
-    wishes.note(signal.SIGTERM)  # after SIGUSR1 the cluster insists; that is no second SIGTERM
-    assert REASONS[wishes.asked()] == "SIGTERM"
+        stop_request.note(signal.SIGTERM)  # nothing was trained yet
+    stop_request.training = True
+    stop_request.note(signal.SIGUSR1)
+    assert REASONS[stop_request.asked()] == "SIGUSR1"
+    stop_request.note(signal.SIGTERM)  # after SIGUSR1 the cluster insists; that is no second SIGTERM
+    assert REASONS[stop_request.asked()] == "SIGTERM"
 
 
 @pytest.mark.parametrize("wrong", ["3:50", "90", "1:60:00", "soon"])

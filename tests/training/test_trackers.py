@@ -15,11 +15,11 @@ from ranks import TRAIN, Ranks
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_launch import environment
 
-from archsr import session
 from archsr.config import TrainConfig
-from archsr.config_file import check
+from archsr.config.config_file import check
 from archsr.errors import UserError
-from archsr.training.log import read_log
+from archsr.training import launch
+from archsr.training.logging.log import read_log
 
 
 def needs(name):
@@ -138,8 +138,8 @@ def test_a_package_that_is_missing_is_said_before_anything_begins(tiny_tables, m
     monkeypatch.setattr(importlib.metadata, "version", absent)
     config = tracked(tiny_tables, "wandb")
     with pytest.raises(UserError, match=r"log.trackers: not installed: wandb; pip install wandb, or .*trackers=\[\]"):
-        session.run(config, resume=False)
-    assert not session.dry_run(config, resume=False)
+        launch.run(config, resume=False)
+    assert not launch.dry_run(config, resume=False)
     assert "trackers       NOT READY" in capsys.readouterr().out
 
 
@@ -148,7 +148,7 @@ def test_a_tracker_that_fails_is_said_once_and_training_goes_on(tiny_tables, tmp
         raise ConnectionError("no route\nto anywhere")
 
     monkeypatch.setattr(TensorBoardTracker, "log", broken)
-    session.run(tracked(tiny_tables, "tensorboard"), resume=False)
+    launch.run(tracked(tiny_tables, "tensorboard"), resume=False)
     [line] = [x for x in capsys.readouterr().err.splitlines() if "tensorboard" in x]
     assert line.endswith("tensorboard fails: ConnectionError: no route; training goes on")
     assert read_log(tmp_path / "runs" / "tiny")[-1]["event"] == "end"
@@ -159,6 +159,6 @@ def test_a_tracker_that_does_not_start_is_said_and_training_goes_on(tiny_tables,
         raise RuntimeError("no key")
 
     monkeypatch.setattr(TensorBoardTracker, "start", broken)
-    session.run(tracked(tiny_tables, "tensorboard"), resume=False)
+    launch.run(tracked(tiny_tables, "tensorboard"), resume=False)
     assert capsys.readouterr().err.count("tensorboard fails: RuntimeError: no key; training goes on") == 1
     assert read_log(tmp_path / "runs" / "tiny")[-1]["event"] == "end"

@@ -7,20 +7,20 @@ import safetensors.torch
 import torch
 from ranks import Ranks
 
-from archsr import session
 from archsr.checkpoint import load_newest, strength_of
 from archsr.config import TrainConfig
-from archsr.config_file import check, dump, with_overrides
-from archsr.evaluate.contenders import Contender
-from archsr.evaluate.judge import distance_for, figures_of, measures_of
-from archsr.evaluate.pairs import ShardPairs
-from archsr.evaluate.suite import evaluate
-from archsr.training.log import read_log
+from archsr.config.config_file import check, dump, with_overrides
+from archsr.evaluation.compared_models import ComparedModel
+from archsr.evaluation.pairs import ShardPairs
+from archsr.evaluation.selection import distance_for, figures_of, measures_of
+from archsr.evaluation.suite import evaluate
+from archsr.training import launch
+from archsr.training.logging.log import read_log
+from archsr.training.logging.run_warnings import VALIDATING, RunWarnings
 from archsr.training.resuming import progress_from
 from archsr.training.schedule import seconds_left, validation_share
-from archsr.training.watch import VALIDATING, Watch
-from archsr.upscale.upscaler import Upscaler, open_model
-from archsr.world import World
+from archsr.upscaling.upscaler import Upscaler, open_model
+from archsr.utils.world import World
 
 TRAIN = Path(__file__).resolve().parents[2] / "archsr" / "train.py"
 
@@ -41,7 +41,7 @@ def test_validation_has_evaluates_digits_on_one_process_and_on_two(unbroken, tin
     found = start_of(unbroken)
     measures = measures_of(tiny.model.scale, distance_for(tiny.best))
     net = open_model(str(unbroken / "snapshots" / "initial.safetensors"))[0]
-    models = [Contender("start", "start", Upscaler(net, tile=0).restore)]
+    models = [ComparedModel("start", "start", Upscaler(net, tile=0).restore)]
     pairs = ShardPairs(Path(tiny.data.shards), "val", tiny.validation.samples)
     by_evaluate = figures_of(evaluate(pairs, models, measures), "start")
     assert flat(by_evaluate) == pytest.approx(flat(found), rel=1e-12, nan_ok=True)
@@ -60,7 +60,7 @@ def test_a_run_ends_with_the_share_of_its_training_that_the_rule_prefers(tiny_ta
     changes = ["validation.strength=true", "validation.best=psnr", "validation.every=6"]
     changes += ["training.stages=[{iterations=6, lr=5e-3}]", "training.ema.decay=0.0", "losses.gan.weight=0"]
     tables = with_overrides(tiny_tables, changes)
-    session.run(check(TrainConfig, tables, where="test"), resume=False)
+    launch.run(check(TrainConfig, tables, where="test"), resume=False)
     folder = Path(tables["runs"]) / "tiny"
     events = read_log(folder)
     (tried,) = [e for e in events if e["event"] == "strength"]
@@ -86,7 +86,7 @@ def test_the_share_is_that_of_a_long_run(each, every, validating):
     whole = seconds_left(0, 1000 * every, each=each, every=every, validating=validating)
     share = validation_share(each=each, every=every, validating=validating)
     assert share == pytest.approx(1000 * validating / whole, rel=2e-3)
-    warnings = Watch().of_training({"validation_share": share, "validate_every": every})
+    warnings = RunWarnings().of_training({"validation_share": share, "validate_every": every})
     assert bool(warnings) == (share > VALIDATING)
     if warnings:
         advised = float(warnings[0].split("validation.every=")[1].split()[0])

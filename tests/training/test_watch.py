@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from archsr.training.watch import ACCURACY, DRIFT, Watch, accuracy, colour_drift, validation_complaint
+from archsr.training.logging.run_warnings import (
+    ACCURACY,
+    DRIFT,
+    RunWarnings,
+    accuracy,
+    colour_drift,
+    validation_complaint,
+)
 
 LOGITS = torch.tensor([-2.0, -1.0, 0.2, 3.0])
 
@@ -31,7 +38,7 @@ def test_a_cast_is_its_size_and_detail_is_none():
 
 
 def test_a_discriminator_that_is_always_right_is_told_once_until_it_errs_again():
-    watch = Watch()
+    watch = RunWarnings()
     wins = {"d_real_accuracy": ACCURACY + 0.01, "d_fake_accuracy": 1.0, "d_real_logit": 4.0, "d_fake_logit": -5.0}
     (text,) = watch.of_training(wins)
     assert "right about 98% of real and fake (logits 9.0 apart)" in text
@@ -42,7 +49,7 @@ def test_a_discriminator_that_is_always_right_is_told_once_until_it_errs_again()
 
 
 def test_a_jump_is_against_the_usual_norm_of_the_group():
-    watch = Watch()
+    watch = RunWarnings()
     for norm in (1.0, 1.2, 0.9, 1.1, 1.0):
         assert watch.of_training({"grad_norm/tail": norm, "grad_norm/body": 30.0}) == []
     (text,) = watch.of_training({"grad_norm/tail": 12.0, "grad_norm/body": 30.0})
@@ -52,7 +59,7 @@ def test_a_jump_is_against_the_usual_norm_of_the_group():
 
 
 def test_drift_and_validation():
-    watch = Watch()
+    watch = RunWarnings()
     assert "mean colours are" in watch.of_training({"colour_drift": DRIFT})[0]
     original = {"colour": 2.0, "consistency": 0.5}
     assert validation_complaint(original, original) == {}

@@ -9,15 +9,15 @@ import urllib.request
 import numpy as np
 from PIL import Image
 
-from archsr.vote.models import Model
+from archsr.vote.models import VoteModel
 from archsr.vote.server import served
-from archsr.vote.study import KINDS, Asking, Shown, Study, image_file, store
+from archsr.vote.study import KINDS, Asking, JudgedImage, Study, image_file, store
 
-A, B = Model("oak", "oak.pth", "aa" * 32), Model("elm", "elm.pth", "bb" * 32)
+A, B = VoteModel("oak", "oak.pth", "aa" * 32), VoteModel("elm", "elm.pth", "bb" * 32)
 
 
 def study_of(scenes=6, each=2, secret="s" * 32):
-    images = [Shown(n, f"scene{n // each}/{n}", f"scene{n // each}") for n in range(scenes * each)]
+    images = [JudgedImage(n, f"scene{n // each}/{n}", f"scene{n // each}") for n in range(scenes * each)]
     return Study(Asking(A, B, "set test", "some images", None, 512), secret, tuple(images))
 
 

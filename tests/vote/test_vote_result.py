@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from asking import folder_of, study_of
 
-from archsr.evaluate.asked import Asked
-from archsr.evaluate.statistics import pooled
+from archsr.evaluation.people import PeopleVerdict
+from archsr.evaluation.statistics.bootstrap import pooled
 from archsr.vote import votes as vt
 from archsr.vote.main import tell
 from archsr.vote.result import markdown, result_of
@@ -88,7 +88,7 @@ def test_voters_count_by_their_votes():
     (1.0, 1.0, "all votes are alike"),
 ])  # fmt: skip
 def test_the_sentence_says_what_the_interval_shows(low, high, said):
-    asked = Asked("a", "b", "d", 0.625, low, high, votes=40, voters=2, images=20, scenes=7)
+    asked = PeopleVerdict("a", "b", "d", 0.625, low, high, votes=40, voters=2, images=20, scenes=7)
     sentence = asked.sentence("old", "new")
     assert sentence.startswith("Asked people: new got 62% of 40 votes against old")
     assert said in sentence

@@ -15,22 +15,21 @@ from asking import Visitor
 from PIL import Image
 from ranks import free_port
 
-from archsr import config_file
-from archsr.atomic import sha256
 from archsr.checkpoint import start_run
 from archsr.cli import main
-from archsr.config import DataConfig, RRDBNetConfig
+from archsr.config import DataConfig, RRDBNetConfig, config_file
 from archsr.errors import UserError
-from archsr.evaluate.asked import asked_people
-from archsr.evaluate.card import Question as Card
-from archsr.evaluate.card import evaluate_models
-from archsr.evaluate.contenders import Options, bicubic, contenders_of
-from archsr.evaluate.pairs import Pair, open_pairs
-from archsr.images import tensor_to_pixels, to_float
+from archsr.evaluation.card import EvaluationRequest as Card
+from archsr.evaluation.card import evaluate_models
+from archsr.evaluation.compared_models import Options, bicubic, contenders_of
+from archsr.evaluation.pairs import TestPair, open_pairs
+from archsr.evaluation.people import asked_people
+from archsr.images.pixels import tensor_to_pixels, to_float
 from archsr.models.build import build
-from archsr.upscale.upscaler import Upscaler, open_model
+from archsr.upscaling.upscaler import Upscaler, open_model
+from archsr.utils.atomic import sha256
 from archsr.vote import votes as vt
-from archsr.vote.main import Question, prepared, tell
+from archsr.vote.main import VoteRequest, prepared, tell
 from archsr.vote.models import models_of
 from archsr.vote.restoring import crops_of
 from archsr.vote.study import image_file
@@ -58,7 +57,7 @@ def town(tmp_path):
 
 
 def question(networks, shards, **more):
-    return Question(str(networks / "old.safetensors"), str(networks / "new.safetensors"), on=str(shards),
+    return VoteRequest(str(networks / "old.safetensors"), str(networks / "new.safetensors"), on=str(shards),
                     **{"split": "val", "device": "cpu", "limit": 3, **more})  # fmt: skip
 
 
@@ -100,7 +99,7 @@ def test_a_folder_has_one_question(networks, shards, tmp_path):
         with pytest.raises(UserError, match="asked something else there.*--out"):
             prepared(question(networks, shards, **other), folder)
     with pytest.raises(UserError, match="old against new.*--out"):
-        prepared(Question(str(networks / "old.safetensors"), "bicubic", str(shards), "val", 3, device="cpu"), folder)
+        prepared(VoteRequest(str(networks / "old.safetensors"), "bicubic", str(shards), "val", 3, device="cpu"), folder)
     (folder / "study.json").write_text("{}")
     with pytest.raises(UserError, match="damaged"):
         prepared(question(networks, shards), folder)
@@ -116,14 +115,14 @@ def test_a_folder_has_one_question(networks, shards, tmp_path):
 def test_questions_that_cannot_be_asked(networks, shards, tmp_path, a, b, on, said):
     files = {"OLD": str(networks / "old.safetensors"), "NEW": str(networks / "new.safetensors"), "SHARDS": str(shards)}
     with pytest.raises(UserError, match=said.replace("|", r"\|")):
-        prepared(Question(files.get(a, a), files.get(b, b), files.get(on, on)), tmp_path / "vote")
+        prepared(VoteRequest(files.get(a, a), files.get(b, b), files.get(on, on)), tmp_path / "vote")
 
 
 def test_a_crop_is_the_middle_of_the_whole_result():
     rng = np.random.default_rng(0)
     gt = torch.from_numpy(rng.integers(0, 256, (3, 400, 328), dtype=np.uint8))
     lq = torch.from_numpy(rng.integers(0, 256, (3, 100, 82), dtype=np.uint8))
-    pair = Pair(0, "k", "s", (), lq, gt)
+    pair = TestPair(0, "k", "s", (), lq, gt)
     found = crops_of(pair, {"A": bicubic(4).restore}, scale=4, crop=130)  # 32 pixels of the input
     whole = bicubic(4).restore(to_float(lq)[None])
     assert torch.equal(found["A"], whole[:, :, 136:264, 100:228])
@@ -191,8 +190,8 @@ def judged(networks, on, folder, **more):
 
 def test_the_score_card_repeats_what_people_said(networks, shards, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("archsr.evaluate.card.architecture", list)  # quicker
-    monkeypatch.setattr("archsr.evaluate.card.write_figures", lambda folder, shown: [])
+    monkeypatch.setattr("archsr.evaluation.card.architecture", list)  # quicker
+    monkeypatch.setattr("archsr.evaluation.card.write_figures", lambda folder, shown: [])
     judged(networks, shards, tmp_path / "vote" / "any")
     models = tuple(str(networks / f"{name}.safetensors") for name in ("old", "new"))
     folder = evaluate_models(Card(models, on=str(shards), split="val", limit=2)).folder
@@ -233,5 +232,5 @@ def test_original_is_what_the_other_one_began_with(networks, tiny, tmp_path):
     assert (a.name, b.name) == ("original", "tiny")
     assert (a.identity, b.identity) == tuple(sha256(networks / f"{name}.safetensors") for name in ("old", "new"))
     assert models_of(str(run), "original") == (b, a)
-    _, study = prepared(Question("original", str(run), split="val", limit=1, device="cpu"), tmp_path / "vote")
+    _, study = prepared(VoteRequest("original", str(run), split="val", limit=1, device="cpu"), tmp_path / "vote")
     assert study.asking.about == f"the fixed val pairs of {tiny.data.shards}", "the run's own dataset"

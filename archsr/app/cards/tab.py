@@ -1,0 +1,99 @@
+"""Compare: the score cards and figures of runs."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from archsr.app.cards.text import card_of
+from archsr.app.context import AppContext
+from archsr.app.file_copies import copied, plain
+from archsr.app.runs.run_watcher import runs_in
+from archsr.evaluation.report.words import FIGURES
+
+_FILES = (
+    "report.html",
+    "report.md",
+    "scores.json",
+    "scores.parquet",
+    "verdicts.parquet",
+    "comparison.pdf",
+    "differences.pdf",
+)
+_FIGURES = {
+    **{f"{name}.png": title for name, title in FIGURES.items()},
+    "study.png": "Layers",
+}
+
+
+def add_cards_tab(context: AppContext, runs: Path, blocks: gr.Blocks) -> None:
+    """The page and its interface `/card`. Call inside `gr.Tab`."""
+    page = _Page(context, runs)
+    names = page.names()
+    chosen = gr.Dropdown(
+        names,
+        value=names[0] if names else None,
+        label="Score card",
+        allow_custom_value=True,
+        info="made by archsr evaluate",
+    )
+    found = gr.Markdown(elem_classes="found")
+    figures = gr.Gallery(label="Figures", preview=True, object_fit="contain", height=560, visible=False,
+                         elem_classes="figures", buttons=["fullscreen"])  # fmt: skip
+    text = gr.Markdown(elem_classes="card")
+    files = gr.File(label="Download", file_count="multiple", interactive=False, visible=False)
+    with gr.Accordion(
+        "How certain it is: intervals, p-values, and what the measures mean", open=False, visible=False
+    ) as fold:
+        certainty = gr.Markdown(elem_classes="card")
+    outputs = [found, figures, text, certainty, files, fold]
+    blocks.load(page.choices, None, chosen, api_visibility="private", show_progress="hidden").then(
+        page.show, chosen, outputs, api_visibility="private", show_progress="hidden"
+    )
+    chosen.input(page.show, chosen, outputs, api_name="card", api_description="A score card, its figures and files.")
+
+
+class _Page:
+    def __init__(self, context: AppContext, folder: Path) -> None:
+        self._context = context
+        self._folder = folder
+
+    def names(self) -> list[str]:
+        return list(self._cards())
+
+    def choices(self) -> gr.Dropdown:
+        names = self.names()
+        return gr.Dropdown(names, value=names[0] if names else None)
+
+    def show(self, name: str | None) -> list[Any]:
+        """The report without its list of pictures, which is in the files; figures and files of a card."""
+        if not name:
+            return [f"No score card in {plain(str(self._folder))}/ yet: archsr evaluate RUN makes one.", *_nothing()]
+        card = self._cards().get(name)
+        if card is None:
+            raise gr.Error(f"{name}: no such score card here", print_exception=False)
+        figures = [
+            (str(copied(p, self._context.storage)), title) for n, title in _FIGURES.items() if (p := card / n).is_file()
+        ]
+        files = [str(copied(card / n, self._context.storage)) for n in _FILES if (card / n).is_file()]
+        parts = card_of((card / "report.md").read_text(encoding="utf-8"))
+        return [
+            parts.found,
+            gr.Gallery(figures, selected_index=0 if figures else None, visible=bool(figures)),
+            parts.text,
+            parts.certainty,
+            gr.File(files, visible=bool(files)),
+            gr.Accordion(visible=bool(parts.certainty)),
+        ]
+
+    def _cards(self) -> dict[str, Path]:
+        found = runs_in(self._folder, [o.run for o in self._context.shelf.offers.values() if o.run is not None])
+        cards = {f"{name}: {p.parent.name}": p.parent
+                 for name, run in found.items() for p in sorted(run.glob("evaluation/*/report.md"))}  # fmt: skip
+        others = sorted(self._folder.glob("*/report.md"))  # of several models together
+        return cards | {p.parent.name: p.parent for p in others}
+
+
+def _nothing() -> list[Any]:
+    """All outputs but the first, where there is no card."""
+    return [gr.Gallery(visible=False), "", "", gr.File(visible=False), gr.Accordion(visible=False)]

@@ -1,0 +1,1 @@
+"""From a folder of photographs to training samples."""

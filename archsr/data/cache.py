@@ -1,0 +1,224 @@
+"""A folder of verified copies that all processes of a machine share, bounded in bytes.
+
+Only files of the names below are counted and evicted; whatever else lies in the folder is not ours. A copy is named by
+its SHA-256 and appears by rename once its bytes have that SHA-256: whoever sees it may use it. All agreement is by
+`flock`, which ends with the process that holds it, so that a killed one leaves no lock behind:
+
+    NAME            a copy; its readers hold it shared, eviction takes it exclusively
+    NAME.SIZE.part  a transfer of SIZE bytes under way, held exclusively; one that nobody holds is of a dead process
+    .room           held while room is counted and made
+
+fsspec's `filecache` and `simplecache` have no bound, no hash and no lock; webdataset's `FileCache` evicts by age
+whatever is in use, accepts what looks like a tar, and downloads once per process. Hence our own.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import threading
+import time
+from collections.abc import Collection, Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from archsr.data.remote import Remote, fetch
+from archsr.errors import DataError
+from archsr.utils.atomic import sha256, sync_file, sync_folder
+from archsr.utils.digests import agrees
+
+_COPY = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9]+)?")
+_PART = re.compile(_COPY.pattern + r"\.(\d+)\.part")
+_POLL = 0.05  # seconds between looks at what another process is about to finish
+_PATIENCE = 900.0  # seconds to wait for room
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file of a dataset: its name there, its SHA-256, and its size where the manifest has it."""
+
+    file: str
+    sha256: str
+    size: int | None = None
+
+
+@contextlib.contextmanager
+def opened(remote: Remote, item: Item) -> Generator[int]:
+    """The descriptor of the verified copy, fetched first if needed. While it is open, eviction spares it."""
+    waited = 0.0
+    while (handle := _lease(remote, item)) is None:
+        if not bring(remote, item):
+            time.sleep(_POLL)
+            waited += _POLL
+        if waited > _PATIENCE and not has_part(remote, item):
+            raise DataError(
+                f"{remote.cache}: no room for {remote / item.file} after {waited:.0f} s; other transfers fill the "
+                f"{remote.limit / 1e9:g} GB; raise data.cache_gb"
+            )
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def read(remote: Remote, item: Item, *, digest: str, offset: int = 0, size: int | None = None) -> bytes:
+    """`size` bytes of a file from `offset` on, by default all of it, which agree with `digest`.
+
+    A copy that has changed on the disk is fetched again, once; then it is a `UserError`.
+    """
+    for _ in range(2):
+        with opened(remote, item) as handle:
+            data = os.pread(handle, os.fstat(handle).st_size if size is None else size, offset)
+        if agrees(data, digest):
+            return data
+        forget(remote, item)
+    raise DataError(
+        f"{remote / item.file}: what is read at byte {offset:,} is not what the index describes, twice; the disk of "
+        f"{remote.cache} is failing, or the dataset's index and tar do not belong together"
+    )
+
+
+def bring(remote: Remote, item: Item, *, keep: Collection[Path] = (), stop: threading.Event | None = None) -> bool:
+    """Fetch a file into the cache; False where another process is at it, or where only `keep` could make room.
+
+    Raises `UserError` where it cannot be had, `Stopped` as `remote.fetch` does.
+    """
+    path = copy_of(remote, item)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = _reserve(remote, item, keep)
+    except OSError as error:
+        raise DataError(f"{remote.cache}: cannot be written: {error.strerror}; set data.cache") from None
+    if part is None:
+        return path.is_file()
+    handle, temporary = part
+    try:
+        fetch(remote, item.file, temporary, size=item.size, check=lambda p: _wrong(p, item), stop=stop)
+        sync_file(temporary)
+        temporary.rename(path)
+        sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+    return True
+
+
+def forget(remote: Remote, item: Item) -> None:
+    """Remove a copy whose bytes are no longer what they were."""
+    copy_of(remote, item).unlink(missing_ok=True)
+
+
+def touch(remote: Remote, item: Item) -> bool:
+    """Mark a copy as used now; False where there is none."""
+    try:
+        os.utime(copy_of(remote, item))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def copy_of(remote: Remote, item: Item) -> Path:
+    """Where the copy of a file lies, if it is there."""
+    return remote.cache / f"{item.sha256}{Path(item.file).suffix}"
+
+
+def has_part(remote: Remote, item: Item) -> bool:
+    """Whether a transfer of the file is under way."""
+    return _part_of(remote, item).exists()
+
+
+def _part_of(remote: Remote, item: Item) -> Path:
+    return remote.cache / f"{copy_of(remote, item).name}.{item.size or 0}.part"
+
+
+def _lease(remote: Remote, item: Item) -> int | None:
+    path = copy_of(remote, item)
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened: {error.strerror}") from None
+    fcntl.flock(handle, fcntl.LOCK_SH)  # eviction holds it for the moment of the removal only
+    if os.fstat(handle).st_nlink == 0:
+        os.close(handle)
+        return None
+    with contextlib.suppress(PermissionError):  # another user's copy: its age is that user's
+        os.utime(handle)
+    return handle
+
+
+def _wrong(path: Path, item: Item) -> str | None:
+    found = sha256(path)
+    return None if found == item.sha256 else f"SHA-256 {found[:16]}, the manifest has {item.sha256[:16]}"
+
+
+# ---------------------------------------------------------------- room
+
+
+def _reserve(remote: Remote, item: Item, keep: Collection[Path]) -> tuple[int, Path] | None:
+    """The held, empty file of a transfer, once there is room for it."""
+    part = _part_of(remote, item)
+    room = os.open(remote.cache / ".room", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(room, fcntl.LOCK_EX)
+        if not _make_room(remote, item, keep) or copy_of(remote, item).exists():  # in this order: a transfer that is
+            return None  # not under way any more has either arrived or failed
+        handle = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return handle, part
+    finally:
+        os.close(room)
+
+
+def _make_room(remote: Remote, item: Item, keep: Collection[Path]) -> bool:
+    """Evict the copies that were used the longest ago; False where the limit still leaves no room."""
+    need = item.size or 0
+    if need > remote.limit:
+        raise DataError(
+            f"{remote / item.file}: {need:,} bytes are more than the cache may hold ({remote.limit:,}); raise "
+            "data.cache_gb"
+        )
+    used = need
+    copies: list[tuple[float, int, Path]] = []
+    for path in remote.cache.iterdir():
+        if transfer := _PART.fullmatch(path.name):
+            if not _alive(path):
+                continue
+            if path == _part_of(remote, item):
+                return False
+            used += int(transfer[2])
+        elif _COPY.fullmatch(path.name):
+            with contextlib.suppress(FileNotFoundError):  # `forget` asks nobody
+                about = path.stat()
+                used += about.st_size
+                copies.append((about.st_mtime, about.st_size, path))
+    for _, size, path in sorted(copies):
+        if used <= remote.limit:
+            break
+        if path not in keep and _evict(path):
+            used -= size
+    return used <= remote.limit
+
+
+def _alive(part: Path) -> bool:
+    """Whether a process still writes it; what a dead one left is removed."""
+    return not _evict(part)
+
+
+def _evict(path: Path) -> bool:
+    """Remove a file that nobody holds; False where somebody does."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True

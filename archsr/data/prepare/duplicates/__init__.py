@@ -1,0 +1,1 @@
+"""Which photographs show the same: copies, near-duplicates, neighbours of one building."""

@@ -1,0 +1,167 @@
+"""Near-duplicates: the same photograph resized, recompressed, retouched in tone, greyed, mirrored or cropped.
+
+Of a picture a thumbnail of 4 KB is kept; no two pictures are compared before hashing has brought them together
+(`near_search.py`), and no pair is believed before its thumbnails agree in detail (`near_verify.py`).
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from archsr.data.prepare.duplicates import near_search as search
+from archsr.data.prepare.duplicates import near_verify as verify
+from archsr.data.prepare.duplicates.near_search import SIDE, Bytes, Candidates, Floats, Ints
+
+MIN_SCORE = 0.75  # see `near_verify.compare`: strangers reach 0.65, 98 % of disguised copies 0.9
+_MIN_COARSE = 0.4
+_MIN_SIDE = 0.6  # of a window; smaller ones are sought by nobody, and a fit that ends there has slipped
+_BATCH = 128
+_AGAIN, _SURE = 0.94, 0.92  # cosine from which, and score up to which, a candidate gets a second chance
+_AROUND = (0.03 * np.indices((2, 2, 2, 2)).reshape(4, 16).T - 0.015).astype(np.float32)  # (16, 4)
+
+
+@dataclass(frozen=True)
+class NearPair:
+    """Picture `b` shows the window `box` of picture `a`: left, top, right, bottom as fractions of `a`.
+
+    `score` is at most 1 (identical thumbnails). `mirrored`: `b` is the mirror image of that window.
+    """
+
+    a: int
+    b: int
+    score: float
+    mirrored: bool
+    box: tuple[float, float, float, float]
+
+
+def thumbnail(image: Image.Image) -> Bytes:
+    """uint8 (64, 64) grey: the whole picture squeezed into a square.
+
+    Areas are averaged under Hamming windows: under plain boxes, fine louvres leave moiré that every crop changes.
+    """
+    if image.mode not in ("RGB", "L"):
+        image = image.convert("RGB")
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.HAMMING, reducing_gap=2.0).convert("L"))
+
+
+def near_pairs(
+    thumbs: Bytes,
+    *,
+    which: Sequence[int] | None = None,
+    progress: Callable[[int], object] | None = None,
+    chunk: int = 32,
+    threads: int = 1,
+) -> list[NearPair]:
+    """The near-duplicate pairs among pictures with these thumbnails (n, 64, 64), or those numbered `which` of them.
+
+    `thumbs` may be a memory map: it is read in parts.
+
+    Sorted by `a` and `b`; each two pictures at most once; the same whatever their order, `chunk` and `threads`.
+    Pictures without enough detail (`near_verify.structured`) are in no pair. In crowds of more than about a dozen
+    copies not every pair is named, but enough to connect them; identical thumbnails are a chain. `progress` is told
+    how many more are dealt with.
+    """
+    pictures, pairs = _distinct(
+        thumbs, np.arange(len(thumbs)) if which is None else np.unique(np.asarray(which, np.int64)), chunk
+    )
+    parts = [search.whole_coefficients(thumbs[rows]) for rows in _rows(pictures, chunk)]
+    if len(pictures) > 1:
+        index = search.build(np.concatenate(parts))
+        best = dict[tuple[int, int], NearPair]()
+
+        def look_up(start: int) -> list[NearPair]:
+            found = search.candidates(index, thumbs[pictures[start : start + chunk]], start)
+            return _verified(thumbs, pictures, found)
+
+        starts = range(0, len(pictures), chunk)
+        for start, found in zip(starts, _ordered(look_up, starts, threads), strict=True):
+            for pair in found:
+                key = (min(pair.a, pair.b), max(pair.a, pair.b))
+                if key not in best or pair.score > best[key].score:
+                    best[key] = pair
+            if progress:
+                progress(min(chunk, len(pictures) - start))
+        pairs.extend(best.values())
+    return sorted(pairs, key=lambda p: (p.a, p.b))
+
+
+def _ordered(work: Callable[[int], list[NearPair]], items: Sequence[int], threads: int) -> Iterator[list[NearPair]]:
+    """Results in order; numpy lets other threads run while it works on arrays."""
+    if threads == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = deque[Future[list[NearPair]]]()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _rows(pictures: Ints, chunk: int) -> Iterator[Ints]:
+    return (pictures[start : start + chunk] for start in range(0, len(pictures), chunk))
+
+
+def _distinct(thumbs: Bytes, which: Ints, chunk: int) -> tuple[Ints, list[NearPair]]:
+    """One picture per distinct structured thumbnail, in an order that depends on contents alone; pairs of the rest."""
+    groups = dict[bytes, list[int]]()
+    for rows in _rows(which, chunk):
+        block = np.ascontiguousarray(thumbs[rows])
+        for i in np.flatnonzero(verify.structured(block)):
+            groups.setdefault(hashlib.blake2b(block[i].data, digest_size=16).digest(), []).append(int(rows[i]))
+    members = [groups[key] for key in sorted(groups)]
+    same = [NearPair(a, b, 1.0, False, (0.0, 0.0, 1.0, 1.0)) for m in members for a, b in pairwise(m)]
+    return np.array([m[0] for m in members], np.int64), same
+
+
+def _verified(thumbs: Bytes, pictures: Ints, found: Candidates) -> list[NearPair]:
+    """The candidates that hold, perhaps by several windows: the best first, the others where that fails.
+
+    Repetitive façades can catch the fit one window too far along. Promising candidates that fail or fit badly are
+    therefore tried again from starts around their best windows.
+    """
+    first = found.take(found.rank == 0)
+    pairs = _verify(thumbs, pictures, first, search.WINDOWS[first.window])
+    rest = found.take((found.rank > 0) & _open(found, pictures, pairs))
+    pairs += _verify(thumbs, pictures, rest, search.WINDOWS[rest.window])
+    again = found.take((found.cosine >= _AGAIN) & (found.rank < 2) & _open(found, pictures, pairs))
+    starts: Floats = search.WINDOWS[again.window][:, None] + _AROUND
+    return pairs + _verify(thumbs, pictures, again.take(np.repeat(np.arange(len(again.a)), 16)), starts.reshape(-1, 4))
+
+
+def _open(found: Candidates, pictures: Ints, pairs: list[NearPair]) -> NDArray[np.bool_]:
+    """Which candidates are not among the good pairs yet."""
+    done = {(p.a, p.b, p.mirrored) for p in pairs if p.score >= _SURE}
+    keys = zip(pictures[found.a].tolist(), pictures[found.b].tolist(), found.mirrored.tolist(), strict=True)
+    return np.array([key not in done for key in keys], bool)
+
+
+def _verify(thumbs: Bytes, pictures: Ints, found: Candidates, starts: Floats) -> list[NearPair]:
+    result = list[NearPair]()
+    for start in range(0, len(found.a), _BATCH):
+        rows = np.arange(start, min(start + _BATCH, len(found.a)))
+        result.extend(_verify_batch(thumbs, pictures, found.take(rows), starts[rows]))
+    return result
+
+
+def _verify_batch(thumbs: Bytes, pictures: Ints, found: Candidates, starts: Floats) -> Iterator[NearPair]:
+    first, second = pictures[found.a], pictures[found.b]
+    a, b = thumbs[first].astype(np.float32), thumbs[second].astype(np.float32)
+    b = np.where(found.mirrored[:, None, None], b[:, :, ::-1], b)
+    windows, score = verify.fit(a, b, starts)
+    good = np.flatnonzero(score >= _MIN_COARSE)
+    windows, score = verify.compare(a[good], b[good], windows[good])
+    sides = (windows[:, 2:] - windows[:, :2]).min(1)
+    for i in np.flatnonzero((score >= MIN_SCORE) & (sides >= _MIN_SIDE)):
+        left, top, right, bottom = (float(v) for v in np.clip(windows[i], 0, 1))
+        row, box = good[i], (left, top, right, bottom)
+        yield NearPair(int(first[row]), int(second[row]), float(score[i]), bool(found.mirrored[row]), box)

@@ -1,0 +1,80 @@
+"""The folder of a preparation: in the output, held by one at a time, and nothing of the user's is in its way."""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from archsr.data import manifest as mf
+from archsr.data.prepare.sources.photos import is_hidden
+from archsr.data.prepare.survey.chunks import PreparePaths
+from archsr.data.versions import UNFINISHED, versions
+from archsr.errors import DataError
+
+LOCK = "lock"
+
+
+@contextmanager
+def holding(place: PreparePaths, *, shared: bool, restart: bool) -> Generator[bool]:
+    """Hold the folder of the preparation: tasks together, all else alone. Yields whether it is a new one.
+
+    Raises `UserError` where another process is at work there.
+    """
+    _check(place.out)
+    new = not place.out.exists()
+    place.out.mkdir(parents=True, exist_ok=True)
+    _take_over(place)
+    for left in place.staging.parent.glob(f"{place.staging.name}.*.old"):
+        if re.fullmatch(r"\.[0-9a-f]{8}\.old", left.name.removeprefix(place.staging.name)):  # of a killed process
+            shutil.rmtree(left, ignore_errors=True)
+    fresh = not place.staging.exists()
+    place.staging.mkdir(exist_ok=True)
+    handle = os.open(place.staging / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _lock(handle, place, shared=shared)
+        if restart:
+            for path in place.staging.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:
+                    path.unlink()
+        yield fresh or restart
+    finally:
+        os.close(handle)
+        if new:
+            with contextlib.suppress(OSError):  # it holds something
+                place.out.rmdir()
+
+
+def _take_over(place: PreparePaths) -> None:
+    """Earlier versions of archsr had the unfinished work beside the output."""
+    beside = place.out.with_name(f".{place.out.name}.preparing")
+    if beside.is_dir() and not place.staging.exists():
+        with contextlib.suppress(OSError):  # on another file system
+            beside.rename(place.staging)
+
+
+def _lock(handle: int, place: PreparePaths, *, shared: bool) -> None:
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(
+            f"{place.out}: another archsr prepare is at work on it (in {place.staging}); wait for its end, or write "
+            "elsewhere"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+
+
+def _check(out: Path) -> None:
+    if out.is_symlink() and not out.exists():
+        raise DataError(f"{out}: is a link to {out.readlink()}, which is not there; make that folder first")
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file; the output must be a folder")
+    ours = (out / mf.NAME).is_file() or (out / UNFINISHED).is_dir() or bool(versions(out))
+    if out.is_dir() and not ours and any(not is_hidden(path.name) for path in out.iterdir()):
+        raise DataError(f"{out}: holds other files and is no dataset of ours; choose an empty or new folder")

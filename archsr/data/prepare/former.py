@@ -1,0 +1,97 @@
+"""The dataset that is being replaced: on which side its photographs were, and which of them change sides."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from archsr.config import PrepareConfig
+from archsr.data import manifest as mf
+from archsr.data.manifest import SplitName
+from archsr.data.prepare.survey.scan import ScannedFile
+from archsr.data.versions import current
+from archsr.errors import UserError
+from archsr.utils import console
+
+SPLIT = ("val", "test", "val_folders", "test_folders", "seed")  # without a change in these its sides stay
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The sides of a former dataset's photographs, by their SHA-256 and by their paths."""
+
+    contents: Mapping[str, SplitName]
+    paths: Mapping[str, SplitName]
+
+    def of(self, sources: Sequence[ScannedFile]) -> dict[str, SplitName]:
+        """The side of each file that was there before, by its path now: it may have been renamed or moved.
+
+        A further copy of a file that is still in its place is new.
+        """
+        staying = {s.sha256 for s in sources if s.path in self.paths}
+        found: dict[str, SplitName] = {}
+        for source in sources:
+            is_copy = source.path not in self.paths and source.sha256 in staying
+            if source.kind or is_copy:
+                continue
+            if side := self.contents.get(source.sha256) or self.paths.get(source.path):
+                found[source.path] = side
+        return found
+
+
+NOTHING = Earlier({}, {})
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A photograph that is on another side than in the former dataset."""
+
+    path: str
+    before: SplitName
+    now: SplitName
+
+
+def former_dataset(out: Path, config: PrepareConfig) -> tuple[Earlier, bool]:
+    """The sides in the dataset that is already there, if any, and whether `config` splits anew."""
+    try:
+        made = mf.load(current(out))
+    except UserError:
+        return NOTHING, False
+    contents: dict[str, mf.SplitName] = {}
+    paths: dict[str, mf.SplitName] = {}
+    with (current(out) / made.sources.file).open(encoding="utf-8") as lines:
+        for line in lines:
+            plain = json.loads(line)
+            if plain["split"]:
+                contents[plain["sha256"]] = paths[plain["path"]] = plain["split"]
+    return Earlier(contents, paths), bool(_other_split(made, config))
+
+
+def tell_moved(out: Path, moved: Sequence[Moved]) -> None:
+    """Say which photographs are on another side than before: a model may have been trained on what is a test now."""
+    if not moved:
+        return
+    ways = Counter((m.before, m.now) for m in moved)
+    counts = ", ".join(f"{n} from {before} to {now}" for (before, now), n in sorted(ways.items()))
+    some = ", ".join(m.path for m in moved[:3]) + (", ..." if moved[3:] else "")
+    console.warn(
+        f"warning: {out}: {len(moved)} photographs change sides ({counts}): {some}. A model that was trained "
+        "on the dataset before may have seen what is a test now: train it anew. In a new folder all are divided afresh"
+    )
+
+
+def _other_split(made: mf.Manifest, config: PrepareConfig) -> list[str]:
+    """The keys of the split in which a dataset that is there differs from `config`, as "val 0.1, now 0.2"."""
+    now = config.model_dump(mode="json", include=set(SPLIT))
+    return [f"{k} {made.prepare[k]}, now {now[k]}" for k in SPLIT if made.prepare.get(k, now[k]) != now[k]]
+
+
+def tell_new_split(out: Path, config: PrepareConfig) -> None:
+    """Say where the dataset that is there has other shares, folders or another seed."""
+    try:
+        changed = _other_split(mf.load(current(out)), config)
+    except UserError:
+        return
+    if changed:
+        console.warn(f"warning: {out}: was split otherwise ({'; '.join(changed)}); photographs may change sides")

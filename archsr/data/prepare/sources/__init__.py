@@ -1,0 +1,1 @@
+"""Where photographs come from: folders, archives, rows of a Hugging Face dataset."""

@@ -1,0 +1,135 @@
+"""Opening photographs by what the user calls them: a folder, an archive, a Hugging Face dataset."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+from archsr.data.prepare.sources.archives import ZipPhotos
+from archsr.data.prepare.sources.files import read_file, stamp_file
+from archsr.data.prepare.sources.photos import MAX_BYTES, Photos, Spec, distinct, is_hidden, plain
+from archsr.data.prepare.sources.rows import PREFIX, RowPhotos, local_place
+from archsr.data.prepare.sources.tars import COMPRESSED, TarPhotos
+from archsr.data.versions import has_versions
+from archsr.errors import DataError
+
+__all__ = ["FolderPhotos", "Photos", "Spec", "open_photos"]
+
+_KINDS = (
+    "a folder, a .zip, a .tar (also .tar.gz, .tar.bz2, .tar.xz), a .parquet file, or a Hugging Face dataset "
+    "(hf:owner/name@split, hf:FOLDER)"
+)
+
+
+def open_photos(
+    spec: str, *, unpack_to: Path | None = None, exclude: Path | None = None, max_bytes: int = MAX_BYTES
+) -> Photos:
+    """The photographs called `spec`: a folder, .zip, .tar (plain or compressed), .parquet, or `hf:NAME[@split]`.
+
+    `unpack_to` keeps what must be decompressed (without it, a temporary folder until `close`); `exclude`, the output,
+    is not entered; no entry of more than `max_bytes` is read. The same spec gives the same names and bytes in every
+    process. Raises `UserError` for what is not there, damaged as a whole, or inside `exclude`.
+    """
+    whole = Spec(spec, unpack_to, exclude, max_bytes)
+    place = local_place(spec) if spec.startswith(PREFIX) else Path(spec)
+    if exclude and place and place.exists() and place.resolve().is_relative_to(exclude.resolve()):
+        raise DataError(f"{spec}: the photographs lie inside the output {exclude}; choose an output elsewhere")
+    return _kind(spec, place)(whole)
+
+
+def _kind(spec: str, place: Path | None) -> type[Photos]:
+    name = spec.lower()
+    if place is None or spec.startswith(PREFIX):
+        return RowPhotos
+    if place.is_dir():
+        return FolderPhotos
+    if not place.exists():
+        raise DataError(f"{spec}: no such folder, archive or dataset of photographs; expected {_KINDS}")
+    for kind, endings in ((ZipPhotos, (".zip",)), (TarPhotos, (".tar", *COMPRESSED)), (RowPhotos, (".parquet",))):
+        if name.endswith(endings):
+            return kind
+    raise DataError(f"{spec}: a file that holds no photographs we know how to find; expected {_KINDS}")
+
+
+class FolderPhotos(Photos):
+    """The files of a folder tree. Linked folders are followed, each real folder once: links in circles end."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        self.root = Path(spec.text)
+        if not self.root.is_dir():
+            raise DataError(f"{spec.text}: no such folder of photographs")
+
+    def _find(self) -> list[str]:
+        return list(self._places)
+
+    @cached_property
+    def _places(self) -> dict[str, Path]:
+        """The file of every name; they differ only where a name is no UTF-8."""
+        places: dict[str, Path] = {}
+        for path in sorted(_walk(self.root, self.spec.exclude)):
+            places[distinct(plain(path.relative_to(self.root).as_posix()), places)] = path
+        return places
+
+    def _place(self, name: str) -> Path:
+        path = self.root / name
+        return path if os.path.lexists(path) or "\\x" not in name else self._places.get(name, path)
+
+    def read(self, name: str) -> bytes:
+        """See `Photos`."""
+        return read_file(self._place(name), max_bytes=self.spec.max_bytes)
+
+    def stamp(self, name: str) -> str:
+        """Size and time of the last change."""
+        return stamp_file(self._place(name))
+
+
+def _walk(root: Path, exclude: Path | None) -> list[Path]:
+    """All files, real folders before linked ones, so that a photograph has its plainest name."""
+    found: list[Path] = []
+    # a link upwards would bring in all the neighbours
+    seen = {_identity(f) for f in (*root.resolve().parents, *([exclude] if exclude and exclude.exists() else []))}
+    real, linked = [root], list[Path]()
+    while real or linked:
+        folder = real.pop() if real else linked.pop(0)
+        if _within(folder, exclude) or (identity := _identity(folder)) in seen:
+            continue
+        seen.add(identity)
+        entries = _entries(folder)
+        if entries is not None and folder != root and _is_ours({e.name for e in entries}):
+            continue
+        found += [folder] if entries is None else [folder / e.name for e in entries if not _is_folder(e)]
+        for entry in entries or ():
+            if _is_folder(entry) and not is_hidden(entry.name):
+                (linked if entry.is_symlink() else real).append(folder / entry.name)
+        linked.sort()
+    return found
+
+
+def _is_ours(names: set[str]) -> bool:
+    """Whether a folder with these files is a dataset that `archsr prepare` made: crops are no photographs."""
+    return {"manifest.json", "sources.jsonl"} <= names or has_versions(names)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]] | None:
+    """What a folder holds; None for one without rights, which then is itself an entry that cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _within(folder: Path, exclude: Path | None) -> bool:
+    return exclude is not None and folder.resolve().is_relative_to(exclude.resolve())

@@ -1,0 +1,102 @@
+"""The unfinished work of a preparation, in pieces that are complete or absent, so that it can stop at any moment.
+
+A chunk is what one worker found in a few dozen files: `NAME.bin` holds the encoded pictures one after another,
+`NAME.npy` the thumbnails, and `NAME.jsonl` one record per file. The records are written last and by renaming: where
+they are, the chunk is complete.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsr.data.prepare.survey.scan import ScannedFile, ScanResult
+from archsr.data.prepare.writing.samples import Encoded
+from archsr.utils.atomic import replacing, sync_file
+from archsr.utils.digests import agrees, digest_of
+
+Thumb = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One encoded sample in a file: `members` maps `gt.jpg`, `lq.webp` to (offset, size, digest)."""
+
+    key: str
+    box: tuple[int, int, int, int]
+    members: dict[str, tuple[int, int, str]]
+    extra: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What became of one file: `side` is the split its samples were cut for, empty if it gave none."""
+
+    source: ScannedFile
+    side: str
+    samples: list[Stored]
+
+
+def is_complete(folder: Path, name: str) -> bool:
+    """Whether a chunk was written to its end."""
+    return (folder / f"{name}.jsonl").is_file()
+
+
+def write_chunk(folder: Path, name: str, findings: Iterable[tuple[ScanResult, str, Iterable[Encoded]]]) -> None:
+    """Write a chunk: for each file what was found, the side and the samples, one at a time as they come."""
+    blob, offset, lines, thumbs = folder / f"{name}.bin", 0, list[bytes](), list[Thumb]()
+    with blob.open("wb") as out:
+        for finding, side, samples in findings:
+            thumbs.append(finding.thumb)
+            stored: list[Stored] = []
+            for sample in samples:
+                members: dict[str, tuple[int, int, str]] = {}
+                for ending, content in sample.members.items():
+                    members[ending] = (offset, len(content), digest_of(content))
+                    offset += out.write(content)
+                stored.append(Stored(sample.key, sample.box, members, sample.extra))
+            plain = {"source": asdict(finding.source), "side": side, "samples": [asdict(s) for s in stored]}
+            lines.append((json.dumps(plain) + "\n").encode())
+    sync_file(blob)
+    np.save(folder / f"{name}.npy", np.stack(thumbs))
+    sync_file(folder / f"{name}.npy")
+    with replacing(folder / f"{name}.jsonl") as temporary:
+        temporary.write_bytes(b"".join(lines))
+
+
+def read_chunk(folder: Path, name: str) -> Iterator[Record]:
+    """The records of a chunk, in order."""
+    for line in (folder / f"{name}.jsonl").read_bytes().splitlines():
+        plain = json.loads(line)
+        source: dict[str, Any] = plain["source"]
+        source["notes"] = tuple(source["notes"])
+        source["columns"] = tuple((name, value) for name, value in source["columns"])
+        yield Record(ScannedFile(**source), plain["side"], [_stored(s) for s in plain["samples"]])
+
+
+def _stored(plain: dict[str, Any]) -> Stored:
+    left, top, width, height = plain["box"]
+    members = {ending: (o, n, digest) for ending, (o, n, digest) in plain["members"].items()}
+    return Stored(plain["key"], (left, top, width, height), members, plain["extra"])
+
+
+def read_thumbs(folder: Path, name: str) -> Thumb:
+    """(files, 64, 64) of a chunk, zeros for files that are no pictures."""
+    return np.load(folder / f"{name}.npy")
+
+
+def read_members(path: Path, stored: Stored) -> dict[str, bytes]:
+    """The encoded pictures of a sample in the file `path`. Raises OSError if they are not what was written."""
+    members: dict[str, bytes] = {}
+    with path.open("rb") as blob:
+        for ending, (offset, size, digest) in stored.members.items():
+            blob.seek(offset)
+            content = blob.read(size)
+            if not agrees(content, digest):
+                raise OSError(f"{path}: {stored.key} is not what was written; prepare again with --restart --reread")
+            members[ending] = content
+    return members

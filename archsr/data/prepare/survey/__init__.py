@@ -1,0 +1,1 @@
+"""Every file is decoded and judged: photograph or not, its tags, its figures."""

@@ -1,0 +1,128 @@
+"""Deciding, one file at a time, whether it is a usable photograph."""
+
+import hashlib
+import io
+import mimetypes
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from archsr.config import PrepareConfig
+from archsr.data.prepare.duplicates.near import thumbnail
+from archsr.data.prepare.sources.opening import Photos, open_photos
+from archsr.data.prepare.survey.floorplans import drawing_score, reduced
+from archsr.images.pixels import BadImageError, Photo, Pixels, is_litter, read_photo, sharpness, taken_at
+from archsr.images.raw_files import refuse_raw
+
+UNREADABLE, OTHER = "unreadable", "no picture"  # kinds of files: those that should be pictures, and those that are none
+_BLANK = np.zeros((64, 64), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedFile:
+    """One file found. `kind` is empty for a usable photograph, else why it is left out, with `reason` in words.
+
+    `drawing` is the score of the drawing classifier (0 to 1), `sharpness` the mean absolute Laplacian of the middle
+    256² pixels of luma (0-255 units), `columns` what a `datasets` source says of the row, `taken` the time in its EXIF.
+    """
+
+    path: str
+    bytes: int = 0
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    drawing: float = 0.0
+    sharpness: float = 0.0
+    notes: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
+    taken: str = ""
+    kind: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """A file, its pixels (None where it is no usable photograph), its thumbnail, uint8 (64, 64), and its bytes.
+
+    `lq`: the pixels of its pair from disk, where there are pairs.
+    """
+
+    source: ScannedFile
+    pixels: Pixels | None
+    thumb: NDArray[np.uint8]
+    content: bytes = b""
+    lq: Pixels | None = None
+
+
+@lru_cache(maxsize=2)
+def photos_of(origin: str, exclude: Path, unpack_to: Path) -> Photos:
+    """This process's handle on where the photographs are."""
+    return open_photos(origin, exclude=exclude, unpack_to=unpack_to)
+
+
+def inspect(photos: Photos, path: str, config: PrepareConfig) -> ScanResult:
+    """Read and decode one file completely."""
+    name = PurePosixPath(path).name
+    if is_litter(name):
+        return _unusable(path, "a file of the operating system, not a picture", kind=OTHER)
+    content = b""
+    try:
+        content = photos.read(path)
+        refuse_raw(io.BytesIO(content), name)
+        photo = read_photo(content, max_pixels=config.max_pixels)
+    except OSError as error:
+        return _unusable(path, f"cannot be opened: {error.strerror or error}")
+    except BadImageError as error:
+        kind = OTHER if _says_it_is_no_picture(name) else UNREADABLE
+        return _unusable(path, str(error) if content else "empty file", kind=kind, size=len(content))
+    return _judged(photos, path, content, photo, config)
+
+
+def _says_it_is_no_picture(name: str) -> bool:
+    """By its ending: notes beside photographs are no fault of the photographs."""
+    kind, packed = mimetypes.guess_type(name)
+    return bool(packed or (kind and not kind.startswith("image/")))
+
+
+def _unusable(path: str, reason: str, *, kind: str = UNREADABLE, size: int = 0) -> ScanResult:
+    return ScanResult(ScannedFile(path, bytes=size, kind=kind, reason=reason), None, _BLANK)
+
+
+def _judged(photos: Photos, path: str, content: bytes, photo: Photo, config: PrepareConfig) -> ScanResult:
+    height, width = photo.pixels.shape[:2]
+    image = Image.fromarray(photo.pixels)
+    score = drawing_score(reduced(image))
+    kind, reason = "", ""
+    if photo.alpha is not None:
+        kind, reason = "transparent", "has transparent parts, so its true pixels are unknown"
+    elif min(width, height) < config.min_side:
+        kind, reason = "small", f"{width}×{height} is smaller than min_side ({config.min_side})"
+    elif matches(path, config.deny):
+        kind, reason = "drawing", "named in deny"
+    elif score >= config.drawing_threshold and config.drawings == "leave_out" and not matches(path, config.allow):
+        kind, reason = "drawing", f"a floor plan or drawing (score {score:.2f}, limit {config.drawing_threshold:g})"
+    source = ScannedFile(
+        path,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        width=width,
+        height=height,
+        drawing=round(score, 4),
+        sharpness=round(sharpness(image), 3),
+        notes=photo.notes,
+        columns=tuple(sorted(photos.columns(path).items())),
+        taken=taken_at(content),
+        kind=kind,
+        reason=reason,
+    )
+    return ScanResult(source, photo.pixels, thumbnail(image), content)
+
+
+def matches(path: str, globs: tuple[str, ...]) -> bool:
+    """Whether a path fits one of the globs; letter case does not matter, and `\\` is `/`."""
+    return any(fnmatch(path.casefold(), glob.casefold().replace("\\", "/")) for glob in globs)

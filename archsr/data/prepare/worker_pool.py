@@ -1,0 +1,178 @@
+"""Worker processes with results in order, progress and time left."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
+from typing import TypeVar
+
+import torch
+from tqdm.auto import tqdm
+
+from archsr.errors import UserError
+from archsr.utils import console
+
+A = TypeVar("A")
+B = TypeVar("B")
+_QUIET_SECONDS = 30.0  # where nobody watches a bar: a line so often
+
+
+@dataclass(frozen=True)
+class WorkerPool:
+    """`crew(work, items, title)` maps in order, at most `ahead` results in advance."""
+
+    pool: ProcessPoolExecutor | None
+    ahead: int
+
+    def __call__(
+        self, work: Callable[[A], B], items: Sequence[A], title: str, *, sizes: Sequence[int] | None = None
+    ) -> Iterator[B]:
+        """The results of `work`; `sizes` says how many files each item stands for."""
+        counts = sizes or [1] * len(items)
+        with progress(title, sum(counts)) as advance:
+            for result, count in zip(self.each(work, items), counts, strict=True):
+                advance(count)
+                yield result
+
+    def each(self, work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
+        """The results of `work` without a bar."""
+        return map(work, items) if self.pool is None else self._pooled(self.pool, work, items)
+
+    def _pooled(self, pool: ProcessPoolExecutor, work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
+        waiting: deque[Future[B]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= self.ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int | None, *, unit: str = "file") -> Generator[Callable[[int], None]]:
+    """A bar on a terminal; in a log, a line every half minute. Without a `total` there is no time left to tell."""
+    if console.watched():
+        with tqdm(total=total, desc=title, unit=unit, leave=False) as bar:
+
+            def step(count: int) -> None:
+                bar.update(count)
+
+            yield step
+        return
+    started = spoken = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, spoken
+        done += count
+        now = time.monotonic()
+        if now - spoken >= _QUIET_SECONDS:
+            spoken = now
+            console.aside(f"{title}: {_so_far(done, total, now - started)}")
+
+    yield advance
+
+
+def _so_far(done: int, total: int | None, seconds: float) -> str:
+    if total is None:
+        return f"{done}, {done / seconds:.1f}/s"
+    left = tqdm.format_interval(seconds / max(done, 1) * (total - done))
+    return f"{done} of {total}, {done / seconds:.1f}/s, left {left}"
+
+
+@contextlib.contextmanager
+def crew_of(workers: int) -> Generator[WorkerPool]:
+    """Worker processes (0: this one).
+
+    Forked from a server that has imported everything and runs no threads: a fork of a process with threads can hang,
+    and a spawned one holds torch's 350 MB anew.
+    """
+    if workers == 0:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield WorkerPool(None, 0)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    with _deaf():
+        context = _context()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=quiet_worker)
+    try:
+        yield WorkerPool(pool, 3 * workers)
+    except BrokenProcessPool:
+        _end(pool)
+        raise UserError(
+            "a worker process died, most likely for want of memory; run the same command with fewer --workers, it goes "
+            "on where it stopped"
+        ) from None
+    except KeyboardInterrupt:
+        console.warn("stopping; the same command goes on from here")
+        _end(pool)
+        raise
+    except BaseException:
+        _end(pool)
+        raise
+    pool.shutdown()
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Without waiting for what the workers are at: unfinished pieces are made again."""
+    with _deaf():
+        _kill_server()
+        for process in list((pool._processes or {}).values()):  # pyright: ignore[reportPrivateUsage]
+            process.kill()
+        pool.shutdown(cancel_futures=True)
+
+
+def _kill_server() -> None:
+    """Else it would still fork the workers that it was asked for while it was importing, into a preparation that is
+    over. The next crew starts another."""
+    if "forkserver" in get_all_start_methods():
+        from multiprocessing import forkserver
+
+        pid: int | None = forkserver._forkserver._forkserver_pid  # pyright: ignore
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _deaf() -> Generator[None]:
+    """Ctrl-C is not heard, here and in processes started meanwhile."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _context() -> BaseContext:
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")  # Windows
+    from multiprocessing import forkserver
+
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["archsr.data.prepare.survey.chunks"])
+    forkserver.ensure_running()
+    return context
+
+
+def quiet_worker() -> None:
+    """One thread per worker process: as many workers as cores share the machine, and results depend on no count.
+
+    Ctrl-C goes to all processes of a terminal; the first one deals with it for all.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)

@@ -1,0 +1,1 @@
+"""From judged photographs to shards, manifest and report."""

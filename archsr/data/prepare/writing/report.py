@@ -1,0 +1,245 @@
+"""`report.html`: one self-contained page that shows what was made of the photographs."""
+
+import base64
+import html
+import io
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from archsr.config.config_file import check
+from archsr.config.prepare import ScenesConfig
+from archsr.data import manifest as mf
+from archsr.data.prepare.decide import Decision, Same
+from archsr.data.prepare.duplicates.neighbours import BUILDING, lonely_words
+from archsr.data.prepare.survey.scan import ScannedFile
+from archsr.images.pixels import BadImageError, read_photo
+
+Read = Callable[[str], bytes]
+
+_THUMB = 176  # pixels
+_SHOWN = 24  # pictures of one kind
+_CROPS = 12
+_NAMED = 200  # scenes
+_SIDES = {"test": "for testing (test)", "val": "for choosing the best weights (val)", "train": "for training (train)"}
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
+h1{font-size:1.6rem}h2{margin-top:2.4rem;border-bottom:1px solid #ddd;padding-bottom:.2rem;font-size:1.2rem}
+table{border-collapse:collapse}td,th{padding:.2rem .9rem .2rem 0;text-align:right}th:first-child,td:first-child
+{text-align:left}.row{display:flex;flex-wrap:wrap;gap:12px}figure{margin:0;width:176px;font-size:12px;line-height:1.3;
+overflow-wrap:anywhere}figure img{max-width:176px;max-height:176px;background:#eee}figure.wide{width:364px}
+figure.wide img{margin-right:6px}.leak{color:#b00020;font-weight:600}.none{color:#777}
+.bars{display:inline-block;margin-right:2rem}
+"""
+
+
+def write_report(path: Path, folder: Path, made: mf.Manifest, decision: Decision, read: Read) -> None:
+    """Write the page for the dataset in `folder`; `read` gives a source file's bytes for its thumbnail."""
+    parts = [
+        f"<h1>Dataset from {html.escape(made.sources.origin)}</h1>",
+        _summary(made),
+        _lonely(decision, made),
+        _sides(decision),
+        _same(decision.same, read),
+        _buildings(decision.buildings, read),
+        _left_out(decision.sources, read),
+        _drawings(decision.sources, made, read),
+        _distributions([s for s in decision.sources if not s.kind]),
+        _tags(decision),
+        _crops(folder, made),
+    ]
+    body = "\n".join(parts)
+    page = f"<title>archsr prepare</title><style>{_STYLE}</style>{body}"
+    path.write_text(f'<!doctype html><html lang="en"><meta charset="utf-8">{page}</html>\n', encoding="utf-8")
+
+
+def _summary(made: mf.Manifest) -> str:
+    rows = [
+        [name, s.scenes, s.photos, s.samples, len(s.shards), f"{sum(t.bytes for t in s.shards) / 1e6:.1f}"]
+        for name, s in made.splits.items()
+    ]
+    found = made.sources
+    return (
+        f"<p>{found.found} files found, {found.kept} photographs kept, {len(made.left_out)} left out. "
+        f"Fingerprint <code>{made.fingerprint[:16]}</code>.</p>"
+        + _table(["split", "scenes", "photographs", "samples", "shards", "MB"], rows)
+    )
+
+
+def _sides(decision: Decision) -> str:
+    """The scenes of each side, those with several names under the first of them."""
+    counts = Counter(decision.scenes.of.values())
+    parts: list[str] = []
+    for side in ("test", "val", "train"):
+        names = [name for name in sorted(counts) if decision.sides[name] == side]
+        shown = ", ".join(f"{_escaped(name.removeprefix('title:'))} ({counts[name]})" for name in names[:_NAMED])
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        parts.append(f"<p><b>{_SIDES[side]}</b>: {shown}{more}</p>")
+    told = (
+        "<p>A scene is a sub-folder, or photographs of one title; scenes that show the same are one, under the first "
+        "of their names. In brackets: photographs.</p>"
+    )
+    return _section("Which scenes are for what", told + "".join(parts))
+
+
+def _same(same: Sequence[Same], read: Read) -> str:
+    across = [s for s in same if s.folders[0] != s.folders[1]]
+    leaks = sum(s.leak for s in same)
+    first = sorted(same, key=lambda s: (not s.leak, s.folders[0] == s.folders[1], -s.score, s.a, s.b))
+    shown = first[:_SHOWN]
+    some = f" Shown are {len(shown)} of them." if len(shown) < len(same) else ""
+    text = (
+        f"<p>{len(same)} pairs of files show the same photograph; {len(across)} of them lie in different folders. A "
+        f"split by folder alone would have put {leaks} on two sides, one in training and one in its test. Here the two "
+        "of a pair are always in one scene, and so on one side. Files that are equal to the last byte are left out but "
+        f"for one; others (resized, toned, cropped) are kept.{some}</p>"
+    )
+    return _section("Near-duplicates", text + _row(_pair(s, read) for s in shown))
+
+
+def _lonely(decision: Decision, made: mf.Manifest) -> str:
+    sides = {path: decision.side(path) for path in decision.scenes.of}
+    taken = {s.path: s.taken for s in decision.sources}
+    said = lonely_words(sides, taken, check(ScenesConfig, made.prepare["scenes"], where=mf.NAME))
+    return f'<p class="leak" style="white-space:pre-wrap">{html.escape(said)}</p>' if said else ""
+
+
+def _buildings(found: Sequence[Same], read: Read) -> str:
+    shown = sorted(found, key=lambda s: (not s.leak, s.score, s.a, s.b))[:_SHOWN]
+    some = f" Shown are {len(shown)} of them, the least certain first." if len(shown) < len(found) else ""
+    text = (
+        f"<p>{len(found)} pairs of photographs that follow each other in a folder show one building from nearby "
+        f"places: as many of their features agree as is written below. The two of a pair are in one scene.{some}</p>"
+    )
+    return _section("The same building", text + _row(_pair(s, read) for s in shown)) if found else ""
+
+
+def _pair(same: Same, read: Read) -> str:
+    mark = "; by folder it would be on two sides: joined" if same.leak else ""
+    score = f"{same.score:.0f} features" if same.how == BUILDING else f"score {same.score:.2f}"
+    words = f"{_escaped(same.a)} = {_escaped(same.b)}<br>{same.how}, {score}{mark}"
+    return f'<figure class="wide">{_thumb(same.a, read)}{_thumb(same.b, read)}<br>{words}</figure>'
+
+
+def _left_out(sources: Sequence[ScannedFile], read: Read) -> str:
+    kinds: defaultdict[str, list[ScannedFile]] = defaultdict(list)
+    for source in sorted((s for s in sources if s.kind), key=lambda s: s.path):
+        kinds[source.kind].append(source)
+    parts: list[str] = []
+    for kind, found in sorted(kinds.items()):
+        more = f", the first {_SHOWN} of them" if len(found) > _SHOWN else ""
+        parts.append(f"<h3>{kind}: {len(found)}{more}</h3>" + _row(_figure(s, s.reason, read) for s in found[:_SHOWN]))
+    return _section("Left out", "".join(parts) or '<p class="none">nothing</p>')
+
+
+def _drawings(sources: Sequence[ScannedFile], made: mf.Manifest, read: Read) -> str:
+    threshold = float(made.prepare["drawing_threshold"])
+    kept = sorted((s for s in sources if not s.kind), key=lambda s: (-s.drawing, s.path))[:8]
+    out = sorted((s for s in sources if s.kind == "drawing"), key=lambda s: (s.drawing, s.path))[:8]
+    text = (
+        f"<p>The classifier leaves out what scores {threshold:g} and more. A wrong one is put right by name: "
+        "<code>allow</code> and <code>deny</code> in the configuration of the preparation (configs/prepare.toml).</p>"
+    )
+    for title, some in (("Kept, with the highest scores", kept), ("Left out, with the lowest scores", out)):
+        text += f"<h3>{title}</h3>" + _row(_figure(s, f"score {s.drawing:.2f}", read) for s in some)
+    return _section("Drawings", text)
+
+
+def _distributions(kept: Sequence[ScannedFile]) -> str:
+    sizes = _bars("Megapixels", [s.width * s.height / 1e6 for s in kept], [0, 0.25, 0.5, 1, 2, 4, 8, 16, 32])
+    sharp = _bars("Sharpness (mean |Laplacian|)", [s.sharpness for s in kept], [0, 2, 4, 8, 12, 16, 24, 32, 48])
+    return _section("Sizes and sharpness", sizes + sharp)
+
+
+def _bars(title: str, values: Sequence[float], edges: Sequence[float]) -> str:
+    """A histogram as inline SVG; the last bar holds everything beyond the last edge."""
+    counts = [sum(low <= v < high for v in values) for low, high in zip(edges, [*edges[1:], float("inf")], strict=True)]
+    most, bars = max([*counts, 1]), list[str]()
+    for i, (low, count) in enumerate(zip(edges, counts, strict=True)):
+        height = 100 * count / most
+        bars.append(
+            f'<rect x="{i * 52}" y="{120 - height:.1f}" width="46" height="{height:.1f}" fill="#5b7fa6"/>'
+            f'<text x="{i * 52 + 23}" y="{114 - height:.1f}" font-size="11" text-anchor="middle">{count}</text>'
+            f'<text x="{i * 52}" y="136" font-size="11">{low:g}+</text>'
+        )
+    drawn = "".join(bars)
+    svg = f'<svg width="{52 * len(edges)}" height="142" role="img" aria-label="{title}">{drawn}</svg>'
+    return f'<div class="bars"><h3>{title}</h3>{svg}</div>'
+
+
+def _tags(decision: Decision) -> str:
+    if not any(decision.tags.values()):
+        return ""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for path, tags in decision.tags.items():
+        for tag in tags or ("(none)",):
+            counts[tag][decision.side(path)] += 1
+    rows = [[tag, *(counts[tag][side] for side in mf.SPLITS)] for tag in sorted(counts)]
+    empty = [str(row[0]) for row in rows if not row[3] and row[0] != "(none)"]
+    text = _table(["tag", *mf.SPLITS], rows)
+    if empty:
+        text += f'<p class="leak">no test photographs: {html.escape(", ".join(empty))}</p>'
+    return _section("Tags, photographs per split", text)
+
+
+def _crops(folder: Path, made: mf.Manifest) -> str:
+    figures: list[str] = []
+    for side, members in (("train", ("gt",)), ("val", ("lq", "gt")), ("test", ("lq", "gt"))):
+        for shard in made.splits[side].shards[:1]:
+            with (folder / shard.file).open("rb") as tar:
+                for sample in mf.read_index(folder, shard)[:_CROPS]:
+                    pictures: list[str] = []
+                    for name in members:
+                        tar.seek(sample.members[name].offset)
+                        pictures.append(_image(tar.read(sample.members[name].size)))
+                    wide = ' class="wide"' if len(members) > 1 else ""
+                    figures.append(f"<figure{wide}>{''.join(pictures)}<br>{side}: {sample.key}</figure>")
+    return _section("Sample crops", _row(figures))
+
+
+# ---------------------------------------------------------------- pieces of HTML
+
+
+def _section(title: str, content: str) -> str:
+    return f"<h2>{title}</h2>{content}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = ["".join(f"<th>{html.escape(h)}</th>" for h in head)]
+    lines += ["".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in rows]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+def _row(figures: Iterable[str]) -> str:
+    joined = "".join(figures)
+    return f'<div class="row">{joined}</div>' if joined else '<p class="none">none</p>'
+
+
+def _figure(source: ScannedFile, words: str, read: Read) -> str:
+    return f"<figure>{_thumb(source.path, read)}<br>{_escaped(source.path)}<br>{html.escape(words)}</figure>"
+
+
+def _escaped(path: str) -> str:
+    return html.escape(json.dumps(path, ensure_ascii=False)[1:-1].encode("utf-8", "replace").decode())
+
+
+def _thumb(path: str, read: Read) -> str:
+    try:
+        return _image(read(path))
+    except OSError:
+        return ""
+
+
+def _image(content: bytes) -> str:
+    """An `<img>` with a small JPEG inside, or nothing for what is no picture."""
+    try:
+        image = Image.fromarray(read_photo(content).pixels)
+    except BadImageError:
+        return ""
+    image.thumbnail((_THUMB, _THUMB), Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'

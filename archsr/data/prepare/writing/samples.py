@@ -1,0 +1,174 @@
+"""From one photograph to its encoded samples: training tiles, or fixed evaluation pairs."""
+
+import io
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from archsr.config import PrepareConfig
+from archsr.data.manifest import SplitName
+from archsr.data.prepare.survey.scan import ScannedFile
+from archsr.data.prepare.writing.crops import (
+    Box,
+    detail,
+    pair_boxes,
+    reference_boxes,
+    reference_sizes,
+    tiles,
+    worth_keeping,
+)
+from archsr.data.prepare.writing.jpeg_blocks import UNIT, JpegBlocks
+from archsr.degradation.apply import apply
+from archsr.degradation.recipe import draw, to_json
+from archsr.images.pixels import Pixels, encode_webp, pixels_to_tensor, tensor_to_pixels
+from archsr.utils.seeds import generator, seed_of
+
+# one name in all splits, for `load_dataset` wants the same members in all samples: where some are WebP under `.jpg`,
+# decoders look at the content
+_GT = {"lossless": "gt.jpg", "jpeg": "gt.jpg", "webp": "gt.webp", "png": "gt.png"}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One sample as it goes into a tar: `members` maps `gt.jpg`, `lq.webp` to bytes; `extra` goes into its JSON."""
+
+    key: str
+    box: Box
+    members: dict[str, bytes]
+    extra: dict[str, Any]
+
+
+def cut(
+    source: ScannedFile,
+    pixels: Pixels,
+    side: SplitName,
+    config: PrepareConfig,
+    *,
+    content: bytes = b"",
+    lq: Pixels | None = None,
+) -> Iterator[Encoded]:
+    """The samples of one photograph, one by one: a pure function of its pixels, its path and the config.
+
+    `content`: its file, whose own blocks are stored where it is a JPEG and `encoding` is `lossless`.
+    `lq`: its pair from disk, cut at the same places.
+    """
+    height, width = pixels.shape[:2]
+    if lq is not None:
+        return _paired(source, pixels, lq, side, config, content)
+    if side != "train":
+        length = config.pair_size + config.degrade.margin
+        boxes = pair_boxes(width, height, size=length, count=config.pairs_per_photo, multiple=config.multiple)
+        return (_pair(source, pixels, n, b, config) for n, b in enumerate(boxes))
+    blocks = JpegBlocks(content, pixels) if config.encoding == "lossless" else None
+    if config.crops == "reference":
+        return _reference(source, pixels, config, blocks)
+    boxes = tiles(width, height, tile=config.tile, unit=UNIT if config.encoding == "lossless" else 1)
+    kept = range(len(boxes))
+    if config.min_detail:
+        kept = worth_keeping([detail(_window(pixels, b)) for b in boxes], config.min_detail)
+    return (_tile(source, pixels, n, boxes[n], config, {}, blocks) for n in kept)
+
+
+def _paired(
+    source: ScannedFile, pixels: Pixels, lq: Pixels, side: SplitName, config: PrepareConfig, content: bytes
+) -> Iterator[Encoded]:
+    """Pieces of both pictures, at multiples of the scale in the larger one."""
+    scale, (height, width) = config.scale, pixels.shape[:2]
+    blocks = JpegBlocks(content, pixels) if side == "train" and config.encoding == "lossless" else None
+    if side == "train":
+        boxes = tiles(width, height, tile=config.tile, unit=math.lcm(scale, UNIT) if blocks else scale)
+        kept = worth_keeping([detail(_window(pixels, b)) for b in boxes], config.min_detail)
+    else:
+        count, multiple = config.pairs_per_photo, config.multiple
+        boxes = pair_boxes(width, height, size=config.pair_size, count=count, multiple=multiple, unit=scale)
+        kept = list(range(len(boxes)))
+    for number in kept:
+        left, top, box_width, box_height = box = boxes[number]
+        piece = _tile(source, pixels, number, box, config, {}, blocks)
+        small = _window(lq, (left // scale, top // scale, box_width // scale, box_height // scale))
+        yield replace(piece, members={**piece.members, "lq.webp": encode_webp(small)})
+
+
+def _reference(
+    source: ScannedFile, pixels: Pixels, config: PrepareConfig, blocks: JpegBlocks | None
+) -> Iterator[Encoded]:
+    """Multi-scale copies (Lanczos) in 400-pixel pieces; a photograph too small for one piece is kept whole."""
+    height, width = pixels.shape[:2]
+    number = 0
+    for size in reference_sizes(width, height):
+        boxes = reference_boxes(*size)
+        if not boxes:
+            continue
+        copy = pixels
+        if size != (width, height):
+            copy = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+        for box in boxes:
+            yield _tile(source, copy, number, box, config, {"copy": list(size)}, blocks if copy is pixels else None)
+            number += 1
+    if number == 0:
+        yield _tile(source, pixels, 0, (0, 0, width, height), config, {"copy": [width, height]}, blocks)
+
+
+def _tile(
+    source: ScannedFile,
+    pixels: Pixels,
+    number: int,
+    box: Box,
+    config: PrepareConfig,
+    extra: dict[str, Any],
+    blocks: JpegBlocks | None,
+) -> Encoded:
+    piece = blocks.cut(box) if blocks else None
+    content = piece or encode(_window(pixels, box), config.encoding)
+    return Encoded(key_of(source.path, number), box, {_GT[config.encoding]: content}, extra)
+
+
+def _pair(source: ScannedFile, pixels: Pixels, number: int, box: Box, config: PrepareConfig) -> Encoded:
+    """A fixed pair: the recipe depends on the photograph's name and the tile, not on what else is in the folder."""
+    rng = generator(config.seed, "pair", source.path, number)
+    recipe = draw(config.degrade, rng, 1, scale=config.scale, gt_size=box[2] - config.degrade.margin)
+    pair = apply(pixels_to_tensor(_window(pixels, box)), recipe)
+    gt = lossless(tensor_to_pixels(pair.gt), config.encoding)
+    members = {_GT[config.encoding]: gt, "lq.webp": encode_webp(tensor_to_pixels(pair.lq))}
+    return Encoded(key_of(source.path, number), box, members, {"recipe": to_json(recipe)})
+
+
+def _window(pixels: Pixels, box: Box) -> Pixels:
+    left, top, width, height = box
+    return pixels[top : top + height, left : left + width]
+
+
+def encode(pixels: Pixels, encoding: str) -> bytes:
+    """A training tile as `encoding` says; `lossless` where a JPEG's own blocks cannot be had."""
+    if encoding == "jpeg":
+        return _saved(pixels, "JPEG", quality=95, subsampling=0)
+    return lossless(pixels, encoding)
+
+
+def lossless(pixels: Pixels, encoding: str) -> bytes:
+    """PNG in a dataset of PNG, or else WebP."""
+    return _saved(pixels, "PNG", compress_level=1) if encoding == "png" else encode_webp(pixels)
+
+
+def _saved(pixels: Pixels, kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def endings_of(config: PrepareConfig) -> tuple[str, ...]:
+    """What the images of a sample can be called in a tar."""
+    return _GT[config.encoding], "lq.webp"
+
+
+def key_of(path: str, number: int) -> str:
+    """A key unique to the path: letters, digits, `-` and `_`, as webdataset cuts keys at the first dot."""
+    ascii_only = PurePosixPath(path).stem.encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9_-]+", "-", ascii_only)[:40].strip("-") or "photo"
+    return f"{slug}-{seed_of(0, 'key', path) >> 31:08x}-{number:03d}"

@@ -1,0 +1,134 @@
+"""Histograms of everything that a degradation draws."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from archsr.degradation.kernels import GENERALIZED, IDENTITY, PLATEAU, SINC, KernelParams
+from archsr.degradation.order_params import Order
+from archsr.degradation.recipe import Recipe
+from archsr.degradation.words import MODE_NAMES, family
+from archsr.utils.atomic import replacing
+
+Values = list[float] | list[str]  # words become bars, numbers histograms
+
+
+def parameters(recipes: Sequence[Recipe]) -> dict[str, Values]:
+    """What was drawn, by name: only parameters of steps that the recipes have, and only where they matter."""
+    found: dict[str, Values] = {}
+    for recipe in recipes:
+        for name, values in _of(recipe).items():
+            found.setdefault(name, []).extend(values)  # pyright: ignore[reportArgumentType]
+    if len({recipe.steps for recipe in recipes}) > 1:
+        found["order: the first step"] = [next(s for s in recipe.steps if s != "halve") for recipe in recipes]
+    return {name: values for name, values in found.items() if values}
+
+
+def _of(recipe: Recipe) -> dict[str, Values]:
+    steps = set(recipe.steps)
+    found: dict[str, Values] = {}
+    for number, order in enumerate((recipe.first, recipe.second), 1):
+        if f"blur{number}" in steps:
+            found |= _kernels(f"blur{number}", order.kernel)
+        if f"resize{number}" in steps:
+            found |= _resize(f"resize{number}", order)
+        if f"noise{number}" in steps:
+            found |= _noise(f"noise{number}", order)
+        if f"jpeg{number}" in steps or (number == 2 and "finish" in steps):
+            found[f"jpeg{number}: compressed"] = _words(order.compressed)
+            found[f"jpeg{number}: quality"] = _numbers(order.quality[order.compressed])
+    if "halve" in steps:
+        found |= {"halved": _words(recipe.halved), "halved: mode": _modes(recipe.half_mode[recipe.halved])}
+    if steps & {"reduce", "finish"}:
+        found["last resize: mode"] = _modes(recipe.final_mode)
+    if steps & {"sinc", "finish"}:
+        found |= _kernels("last filter", recipe.final_kernel)
+    if "finish" in steps:
+        found["last JPEG comes"] = ["before the resize" if last else "at the end" for last in recipe.sinc_last.tolist()]
+    if "bicubic" not in steps:
+        found["antialiased"] = _words(recipe.antialias)
+    return {**found, "crop: x": _numbers(recipe.crop_x), "crop: y": _numbers(recipe.crop_y)}
+
+
+def _resize(name: str, order: Order) -> dict[str, Values]:
+    taken = order.decimate > 0
+    found: dict[str, Values] = {f"{name}: factor": _numbers(order.factor), f"{name}: mode": _modes(order.mode[~taken])}
+    if taken.any():
+        found |= {f"{name}: every n-th pixel": _words(taken), f"{name}: σ before it": _numbers(order.decimate[taken])}
+    return found
+
+
+def _kernels(name: str, kernel: KernelParams) -> dict[str, Values]:
+    formed = (kernel.kind != IDENTITY) & (kernel.kind != SINC)
+    turned = formed & (kernel.sigma_x != kernel.sigma_y)
+    shaped = (kernel.kind == GENERALIZED) | (kernel.kind == PLATEAU)
+    return {
+        f"{name}: kind": [family(kernel, i) for i in range(len(kernel.kind))],
+        f"{name}: taps": _numbers(kernel.taps[kernel.kind != IDENTITY]),
+        f"{name}: σ across": _numbers(kernel.sigma_x[formed]),
+        f"{name}: σ along": _numbers(kernel.sigma_y[turned]),
+        f"{name}: angle": _numbers(kernel.theta[turned]),
+        f"{name}: β": _numbers(kernel.beta[shaped]),
+        f"{name}: cutoff of sinc": _numbers(kernel.cutoff[kernel.kind == SINC]),
+    }
+
+
+def _noise(name: str, order: Order) -> dict[str, Values]:
+    noisy = order.strength > 0
+    kinds = ["none" if not n else "Poisson" if p else "Gaussian" for n, p in zip(noisy, order.poisson, strict=True)]
+    return {
+        f"{name}: kind": kinds,
+        f"{name}: grey": _words(order.grey[noisy]),
+        f"{name}: correlated": _words(order.correlated()[noisy]),
+        f"{name}: σ of 255": _numbers(order.strength[noisy & ~order.poisson] * 255),
+        f"{name}: Poisson scale": _numbers(order.strength[noisy & order.poisson]),
+    }
+
+
+def _numbers(values: Tensor) -> list[float]:
+    return values.tolist()
+
+
+def _words(flags: Tensor) -> list[str]:
+    return ["yes" if flag else "no" for flag in flags.tolist()]
+
+
+def _modes(mode: Tensor) -> list[str]:
+    return [MODE_NAMES[number] for number in mode.tolist()]
+
+
+def draw_histograms(path: Path, drawn: dict[str, Values], psnr: Sequence[float], *, title: str) -> None:
+    """Write a PNG: a small plot for each parameter, and one for the PSNR of the enlarged pictures."""
+    plots: dict[str, Values] = {"PSNR of enlarged lq, dB": list(psnr), **drawn}
+    columns = 6
+    rows = -(-len(plots) // columns)
+    height = 2.1 * rows + 0.6
+    figure = Figure(figsize=(3 * columns, height))
+    # margins by hand, in inches, with room for words beside bars: finding them took longer than drawing
+    edges = {"left": 0.05, "right": 0.99, "bottom": 0.3 / height, "top": 1 - 0.8 / height}
+    figure.subplots_adjust(**edges, wspace=0.4, hspace=0.45)
+    figure.suptitle(title, y=1 - 0.15 / height)
+    axes: list[Axes] = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for place, (name, values) in zip(axes, plots.items(), strict=False):
+        _plot(place, values)
+        place.set_title(f"{name}  ({len(values)})", fontsize="small")
+        place.tick_params(labelsize="x-small")
+    for place in axes[len(plots) :]:
+        place.set_axis_off()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=80, format="png")
+
+
+def _plot(axes: Axes, values: Values) -> None:
+    words = [v for v in values if isinstance(v, str)]
+    if words:
+        counted = sorted(Counter(words).items())
+        axes.barh([w for w, _ in counted], [c / len(words) for _, c in counted])
+        return
+    numbers = [v for v in values if not isinstance(v, str)]
+    axes.hist(numbers, bins=30)
+    axes.set_yticks([])

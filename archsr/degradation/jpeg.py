@@ -1,0 +1,90 @@
+"""JPEG compression of a batch, each sample at its own quality: DCT as 64×64 matrix products.
+
+Follows the reference's differentiable JPEG without its gradients: 4:2:0, real-valued quality, table scaled but not
+rounded, coefficients rounded half to even, result clamped and not rounded to 8 bits.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor
+
+from archsr.degradation.canvas import Canvas, extend
+
+# ITU T.81 Annex K, rows are vertical frequencies
+LUMA = torch.tensor(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ],
+    dtype=torch.float32,
+)
+CHROMA = torch.full((8, 8), 99.0)
+CHROMA[:4, :4] = torch.tensor([[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]])
+
+_TO_YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+_TO_RGB = torch.tensor([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 0.0]])
+
+
+def jpeg(canvas: Canvas, quality: Tensor, *, transposed_luma: bool = False, black_border: bool = False) -> Tensor:
+    """Compress each sample of the canvas at `quality` (b,) in [1, 100]; pixels (b, 3, H, W) in [0, 1].
+
+    `transposed_luma` and `black_border` are the reference's quirks: its luma table has rows and columns swapped, and
+    sizes that are no multiple of 16 are filled up with black instead of the edge.
+    """
+    b, _, h, w = canvas.pixels.shape
+    total = (-(-h // 16) * 16, -(-w // 16) * 16)
+    alive = canvas.with_pixels(canvas.pixels.clamp(0, 1))
+    padded = extend(alive, before=0, total=total, mode="replicate")
+    if black_border and not (canvas.whole and (h, w) == total):
+        padded = padded * Canvas(padded, canvas.height, canvas.width).alive()
+    tables = _constants(padded.device)
+    factor = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
+    ycc = ((tables.to_ycc * 255) @ padded.flatten(2)).view(b, 3, *total)
+    luma = _quantise(ycc[:, :1] - 128, tables.luma_transposed if transposed_luma else tables.luma, factor)
+    chroma = _quantise(F.avg_pool2d(ycc[:, 1:], 2), tables.chroma, factor)
+    ycc[:, :1] = luma
+    ycc[:, 1:] = repeat(chroma, "b c h w -> b c (h y) (w x)", y=2, x=2)
+    rgb = (tables.to_rgb @ ycc.flatten(2)).view(b, 3, *total)
+    return rgb.add_(128).clamp_(0, 255).div_(255)[:, :, :h, :w]
+
+
+def _quantise(plane: Tensor, table: Tensor, factor: Tensor) -> Tensor:
+    """DCT, divide by table·factor, round, and back; plane (b, c, 8m, 8n) already centred on 0."""
+    dct = _constants(plane.device).dct
+    blocks = rearrange(plane, "b c (m y) (n x) -> b c m n (y x)", y=8, x=8)
+    steps = table * factor[:, None, None, None, None]
+    restored = (blocks @ dct.T).div_(steps).round_().mul_(steps) @ dct
+    return rearrange(restored, "b c m n (y x) -> b c (m y) (n x)", y=8, x=8)
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """Tables of 64 in the order of a block's rows, the DCT of 8×8 blocks as (64, 64), and the colour matrices."""
+
+    luma: Tensor
+    luma_transposed: Tensor
+    chroma: Tensor
+    dct: Tensor
+    to_ycc: Tensor
+    to_rgb: Tensor
+
+
+@lru_cache(maxsize=8)
+def _constants(device: torch.device) -> _Constants:
+    n = torch.arange(8, dtype=torch.float64)
+    basis = torch.cos((2 * n[None] + 1) * n[:, None] * math.pi / 16) * 0.5
+    basis[0] /= math.sqrt(2)
+    dct = torch.kron(basis, basis).float()
+    flat = (LUMA.reshape(64), LUMA.T.reshape(64), CHROMA.reshape(64), dct, _TO_YCC, _TO_RGB)
+    return _Constants(*(tensor.to(device) for tensor in flat))

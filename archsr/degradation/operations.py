@@ -1,0 +1,205 @@
+"""The steps of a degradation, by name: each takes a canvas to the next.
+
+Whatever decides how much there is to compute (sizes, which kinds occur) is read from the recipe on the CPU, the numbers
+themselves from its copy on the device, which is never asked and never waited for.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from archsr.config import Step
+from archsr.degradation.antialias import bicubic, reduce_smoothly
+from archsr.degradation.blur import blur
+from archsr.degradation.canvas import Canvas, full
+from archsr.degradation.halving import decimate, halve
+from archsr.degradation.jpeg import jpeg
+from archsr.degradation.noise import add_noise
+from archsr.degradation.order_params import Order
+from archsr.degradation.recipe import Recipe
+from archsr.degradation.resize import AREA, resize
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What all steps need: the recipe on the CPU and on the device (`there`), the kernels (3, b, k, k) of the two
+    orders and the last filter, the generator of the noise, and the size (h, w) of `lq` before the crop."""
+
+    recipe: Recipe
+    there: Recipe
+    kernels: Tensor
+    rng: torch.Generator
+    target: tuple[int, int]
+
+
+Operation = Callable[[Canvas, StepContext], Canvas]
+
+
+def _halve(canvas: Canvas, work: StepContext) -> Canvas:
+    there = work.there.halved, work.there.half_mode
+    return halve(canvas, work.recipe.halved, work.recipe.half_mode, there=there)
+
+
+def _blur1(canvas: Canvas, work: StepContext) -> Canvas:
+    return blur(canvas, work.recipe.first.kernel, work.kernels[0])
+
+
+def _blur2(canvas: Canvas, work: StepContext) -> Canvas:
+    return blur(canvas, work.recipe.second.kernel, work.kernels[1])
+
+
+def _sinc(canvas: Canvas, work: StepContext) -> Canvas:
+    return blur(canvas, work.recipe.final_kernel, work.kernels[2])
+
+
+def _resize1(canvas: Canvas, work: StepContext) -> Canvas:
+    # the reference follows the factor, not the rounded size: at 0.15 the far edge of lq is then up to 6 pixels of gt
+    # away from where it belongs
+    stretched = "stretched_resize" in work.recipe.quirks
+    order, there = work.recipe.first, work.there.first
+    parts = torch.where(work.recipe.halved, 2, 1)
+    total = _largest((side * work.recipe.scale // parts for side in work.target), order)
+    height, width = (_side(side, there) for side in (canvas.height, canvas.width))
+    if not order.decimate.any():
+        return _scaled(canvas, work, height, width, order, there, total=total, stretched=stretched)
+    thinned = decimate(canvas, height, width, there.decimate, total=total)
+    if order.decimate.all():
+        return thinned
+    scaled = _scaled(canvas, work, height, width, order, there, total=total, stretched=stretched)
+    chosen = (there.decimate > 0)[:, None, None, None]
+    return scaled.with_pixels(torch.where(chosen, thinned.pixels, scaled.pixels))
+
+
+def _resize2(canvas: Canvas, work: StepContext) -> Canvas:
+    order, there = work.recipe.second, work.there.second
+    height, width = (_side(side, there) for side in work.target)
+    return _scaled(canvas, work, height, width, order, there, total=_largest(work.target, order), stretched=False)
+
+
+def _side(side: Tensor | int, order: Order) -> Tensor:
+    """(b,) a side times each sample's factor."""
+    return (side * order.factor).floor().clamp(min=1).long()
+
+
+def _largest(sides: Iterable[Tensor | int], order: Order) -> tuple[int, int]:
+    """The largest height and width that `order`, on the CPU, makes of these."""
+    height, width = (int(_side(side, order).max()) for side in sides)
+    return height, width
+
+
+def _scaled(
+    canvas: Canvas,
+    work: StepContext,
+    height: Tensor,
+    width: Tensor,
+    order: Order,
+    there: Order,
+    *,
+    total: tuple[int, int],
+    stretched: bool,
+) -> Canvas:
+    factor = there.factor if stretched else None
+    return _resized(canvas, work, height, width, order.mode, there.mode, total=total, factor=factor)
+
+
+def _reduce(canvas: Canvas, work: StepContext) -> Canvas:
+    height, width = (torch.full_like(canvas.height, side) for side in work.target)
+    modes = work.recipe.final_mode, work.there.final_mode
+    return _resized(canvas, work, height, width, *modes, total=work.target, factor=None).filled()
+
+
+def _resized(
+    canvas: Canvas,
+    work: StepContext,
+    height: Tensor,
+    width: Tensor,
+    mode: Tensor,
+    mode_there: Tensor,
+    *,
+    total: tuple[int, int],
+    factor: Tensor | None,
+) -> Canvas:
+    plain = resize(canvas, height, width, mode, total=total, factor=factor)
+    if not work.recipe.antialias.any():
+        return plain
+    smooth = reduce_smoothly(canvas, height, width, mode_there, total=total, factor=factor)
+    chosen = work.there.antialias & (height < canvas.height) & (mode_there != AREA)  # area is antialiased as it is
+    return plain.with_pixels(torch.where(chosen[:, None, None, None], smooth.pixels, plain.pixels))
+
+
+def _noise1(canvas: Canvas, work: StepContext) -> Canvas:
+    return _noise(canvas, work, work.recipe.first, work.there.first)
+
+
+def _noise2(canvas: Canvas, work: StepContext) -> Canvas:
+    return _noise(canvas, work, work.recipe.second, work.there.second)
+
+
+def _noise(canvas: Canvas, work: StepContext, order: Order, there: Order) -> Canvas:
+    shared = "shared_grey" in work.recipe.quirks
+    return canvas.with_pixels(
+        add_noise(
+            canvas,
+            poisson=order.poisson,
+            strength=there.strength,
+            grey=order.grey,
+            rng=work.rng,
+            shared_grey=shared,
+            mixing=there.mixing if order.correlated().any() else None,
+        )
+    )
+
+
+def _jpeg1(canvas: Canvas, work: StepContext) -> Canvas:
+    return canvas.with_pixels(_jpeg(canvas, work, work.recipe.first, work.there.first))
+
+
+def _jpeg2(canvas: Canvas, work: StepContext) -> Canvas:
+    return canvas.with_pixels(_jpeg(canvas, work, work.recipe.second, work.there.second))
+
+
+def _jpeg(canvas: Canvas, work: StepContext, order: Order, there: Order) -> Tensor:
+    """The pixels compressed, where the order says so."""
+    if not order.compressed.any():
+        return canvas.pixels
+    quirks = {name: name in work.recipe.quirks for name in ("transposed_luma", "black_border")}
+    compressed = jpeg(canvas, there.quality, **quirks)
+    if order.compressed.all():
+        return compressed
+    return torch.where(there.compressed[:, None, None, None], compressed, canvas.pixels)
+
+
+def _finish(canvas: Canvas, work: StepContext) -> Canvas:
+    """JPEG then resize and sinc where `sinc_last`, the other way round elsewhere."""
+    last = work.recipe.sinc_last
+    if last.all():
+        return _sinc(_reduce(_jpeg2(canvas, work), work), work)
+    if not last.any():
+        return _jpeg2(_sinc(_reduce(canvas, work), work), work)
+    chosen = work.there.sinc_last[:, None, None, None]
+    early = torch.where(chosen, _jpeg2(canvas, work).pixels, canvas.pixels)
+    filtered = _sinc(_reduce(canvas.with_pixels(early), work), work)
+    return filtered.with_pixels(torch.where(chosen, filtered.pixels, _jpeg2(filtered, work).pixels))
+
+
+def _bicubic(canvas: Canvas, work: StepContext) -> Canvas:
+    return full(bicubic(canvas.pixels, scale=work.recipe.scale))
+
+
+OPERATIONS: dict[Step, Operation] = {
+    "halve": _halve,
+    "blur1": _blur1,
+    "resize1": _resize1,
+    "noise1": _noise1,
+    "jpeg1": _jpeg1,
+    "blur2": _blur2,
+    "resize2": _resize2,
+    "noise2": _noise2,
+    "jpeg2": _jpeg2,
+    "reduce": _reduce,
+    "sinc": _sinc,
+    "finish": _finish,
+    "bicubic": _bicubic,
+}

@@ -1,0 +1,97 @@
+"""A recipe in words, for people who look at its picture."""
+
+import math
+
+from torch import Tensor
+
+from archsr.degradation.kernels import GENERALIZED, IDENTITY, PLATEAU, SINC, KernelParams
+from archsr.degradation.order_params import Order
+from archsr.degradation.recipe import Recipe
+from archsr.degradation.resize import AREA
+
+MODE_NAMES = ("area", "bilinear", "bicubic", "MATLAB's bicubic")  # by number; the last for halving only
+_FAMILIES = {GENERALIZED: "generalized Gaussian", PLATEAU: "plateau"}
+
+
+def describe(recipe: Recipe, sample: int) -> list[str]:
+    """What happens to a sample, a line for each step: σ in pixels or of 255, angles in degrees, factors as ×."""
+    lines: list[str] = []
+    for step in recipe.steps:
+        order = recipe.first if step.endswith("1") else recipe.second
+        if step in ("blur1", "blur2"):
+            lines.append(kernel_words(order.kernel, sample))
+        elif step == "resize1":
+            lines.append(_resize(order, sample, recipe, base=""))
+        elif step == "resize2":
+            lines.append(_resize(order, sample, recipe, base=f"1/{recipe.scale} "))
+        elif step in ("noise1", "noise2"):
+            lines.append(_noise(order, sample))
+        elif step in ("jpeg1", "jpeg2"):
+            lines.append(_jpeg(order, sample))
+        else:
+            lines += _ending(step, recipe, sample)
+    return lines
+
+
+def _ending(step: str, recipe: Recipe, sample: int) -> list[str]:
+    reduced = f"to 1/{recipe.scale}, {_mode(recipe.final_mode, sample, recipe)}"
+    sinc = kernel_words(recipe.final_kernel, sample)
+    if step == "finish":
+        jpeg = _jpeg(recipe.second, sample)
+        first = bool(recipe.sinc_last[sample])
+        return [jpeg, reduced, sinc] if first else [reduced, sinc, jpeg]
+    halved = f"halved, {MODE_NAMES[int(recipe.half_mode[sample])]}" if recipe.halved[sample] else "not halved"
+    matlab = f"to 1/{recipe.scale}, MATLAB's bicubic"
+    return [{"halve": halved, "reduce": reduced, "sinc": sinc, "bicubic": matlab}[step]]
+
+
+def family(kernel: KernelParams, sample: int) -> str:
+    """The kind of a kernel: `none`, `sinc`, `iso Gaussian`, `aniso plateau`, ..."""
+    kind = int(kernel.kind[sample])
+    if kind in (IDENTITY, SINC):
+        return "none" if kind == IDENTITY else "sinc"
+    shape = "iso" if kernel.sigma_x[sample] == kernel.sigma_y[sample] else "aniso"
+    return f"{shape} {_FAMILIES.get(kind, 'Gaussian')}"
+
+
+def kernel_words(kernel: KernelParams, sample: int) -> str:
+    """A blur in words."""
+    name = family(kernel, sample)
+    taps = f"{int(kernel.taps[sample])} taps"
+    if name == "none":
+        return "no filter"
+    if name == "sinc":
+        return f"sinc, cutoff {float(kernel.cutoff[sample]):.2f}, {taps}"
+    across, along = float(kernel.sigma_x[sample]), float(kernel.sigma_y[sample])
+    width = f"σ {across:.2f}"
+    if name.startswith("aniso"):
+        width += f" × {along:.2f}, {math.degrees(float(kernel.theta[sample])):.0f}°"
+    beta = "" if name.endswith(" Gaussian") and "gen" not in name else f", β {float(kernel.beta[sample]):.2f}"
+    return f"{name}, {width}{beta}, {taps}"
+
+
+def _resize(order: Order, sample: int, recipe: Recipe, *, base: str) -> str:
+    factor = float(order.factor[sample])
+    if sigma := float(order.decimate[sample]):
+        return f"Gaussian σ {sigma:.2f}, then one pixel in {round(1 / factor)}"
+    return f"to {base}× {factor:.2f}, {_mode(order.mode, sample, recipe)}" if factor != 1 or base else "no resize"
+
+
+def _mode(mode: Tensor, sample: int, recipe: Recipe) -> str:
+    number = int(mode[sample])
+    smooth = bool(recipe.antialias[sample]) and number != AREA
+    return MODE_NAMES[number] + (" (antialiased if reducing)" if smooth else "")
+
+
+def _noise(order: Order, sample: int) -> str:
+    strength = float(order.strength[sample])
+    if strength == 0:
+        return "no noise"
+    grey = "grey" if order.grey[sample] else "correlated" if order.correlated()[sample] else "colour"
+    if order.poisson[sample]:
+        return f"Poisson noise × {strength:.2f}, {grey}"
+    return f"Gaussian noise σ {strength * 255:.1f}, {grey}"
+
+
+def _jpeg(order: Order, sample: int) -> str:
+    return f"JPEG {float(order.quality[sample]):.0f}" if order.compressed[sample] else "no JPEG"

@@ -1,0 +1,149 @@
+"""The figures of a score card: ours work offline; those of lpips and pyiqa where their files can be had."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, cast
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+
+from archsr.errors import UserError, first_line, near
+from archsr.evaluation.recent import Recent
+from archsr.images.pixels import tensor_to_pixels
+from archsr.metrics.niqe import SMALLEST, niqe
+from archsr.metrics.psnr_ssim import luma, psnr, ssim
+
+NAN = float("nan")
+# sides below which a measure cannot be taken: MS-SSIM halves four times under a window of 11
+_SMALLEST = {"ms_ssim": 162}
+# those of pyiqa's that need no ground truth, and the file that each downloads, in torch.hub's folder
+NO_REFERENCE = {
+    "brisque": "pyiqa/brisque_svm_weights.pth",
+    "musiq": "pyiqa/musiq_koniq_ckpt-e95806b9.pth",
+    "maniqa": "pyiqa/ckpt_koniq10k.pt",
+    "clipiqa": "clip/RN50.pt",
+}
+
+Figure = Callable[[Tensor, Tensor, Tensor], float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of one restored picture: `of(sr, gt, lq)` on (1, 3, h, w) in [0, 1]; NaN where it cannot be taken."""
+
+    name: str
+    title: str
+    higher_is_better: bool
+    of: Figure
+    needs_gt: bool = True
+
+
+def standard(border: int, *, channel: str = "rgb") -> list[Metric]:
+    """PSNR, SSIM and NIQE with `border` pixels cropped, without any download.
+
+    `channel`: "rgb", or "y" for MATLAB's luma, not rounded, as the field's tables of benchmarks have it.
+    """
+    of = luma if channel == "y" else _same
+    suffix = " on Y" if channel == "y" else ""
+    natural = Recent(partial(_niqe, border=border))  # a photograph is asked about once for every model
+    return [
+        Metric("psnr", f"PSNR{suffix}, dB", True, lambda sr, gt, _: float(psnr(of(sr), of(gt), border=border))),
+        Metric("ssim", f"SSIM{suffix}", True, lambda sr, gt, _: float(ssim(of(sr), of(gt), border=border))),
+        Metric("niqe", "NIQE", False, lambda sr, _, __: natural(sr), needs_gt=False),
+        Metric("niqe_distance", "NIQE from the photograph's", False, lambda sr, gt, _: abs(natural(sr) - natural(gt))),
+    ]
+
+
+def perceptual() -> list[Metric]:
+    """The distance in the features of EfficientNet-Lite0, which needs no download. Raises `UserError` without it."""
+    net = _feature_distance()
+    return [Metric("features", "feature distance", False, lambda sr, gt, _: float(net(sr.cpu(), gt.cpu())))]
+
+
+@lru_cache(maxsize=1)
+def _feature_distance() -> Callable[[Tensor, Tensor], Tensor]:
+    from archsr.models.feature_distance import FeatureDistance
+
+    return FeatureDistance()
+
+
+def _same(picture: Tensor) -> Tensor:
+    return picture
+
+
+def _niqe(sr: Tensor, *, border: int) -> float:
+    if min(sr.shape[2:]) - 2 * border < SMALLEST:
+        return NAN
+    return niqe(tensor_to_pixels(sr), border=border)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise `UserError` for a measure that nobody knows, before the work begins."""
+    import pyiqa
+
+    known = ["lpips", *map(str, pyiqa.list_models())]
+    for name in names:
+        if name not in known:
+            raise UserError(f"--metric {name}: no such measure{near(name, known)} (pyiqa's names)")
+
+
+def is_here(name: str) -> bool:
+    """Whether the file of one of `NO_REFERENCE` is on this machine."""
+    return (Path(torch.hub.get_dir()) / NO_REFERENCE[name]).is_file()
+
+
+def extra(names: Sequence[str]) -> tuple[list[Metric], dict[str, str]]:
+    """The wanted learned measures, and for those that cannot be had, why."""
+    found: list[Metric] = []
+    missing: dict[str, str] = {}
+    for name in names:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # lpips still uses torchvision's old arguments
+                found.append(_lpips() if name == "lpips" else _from_pyiqa(name))
+        except Exception as error:  # their downloads and checkpoints fail in many ways; the reason is reported
+            reason = first_line(error, kind=True)
+            unreachable = isinstance(error, URLError)
+            missing[name] = f"{_no_files()} ({reason})" if unreachable else reason
+    return found, missing
+
+
+def _no_files() -> str:
+    folder = f"{torch.hub.get_dir()}/checkpoints"
+    return f"its files are not here and cannot be downloaded; copy {folder} from a machine where the measure works"
+
+
+def _lpips() -> Metric:
+    """LPIPS v0.1 with AlexNet, RGB in [-1, 1]. Its linear weights are in the package, AlexNet is downloaded."""
+    import lpips
+
+    net = cast(Any, lpips.LPIPS(net="alex", verbose=False)).eval()
+
+    def distance(sr: Tensor, gt: Tensor, _: Tensor) -> float:
+        with torch.inference_mode():
+            return float(net(sr.cpu() * 2 - 1, gt.cpu() * 2 - 1))
+
+    return Metric("lpips", "LPIPS", False, distance)
+
+
+def _from_pyiqa(name: str) -> Metric:
+    import pyiqa
+
+    if name not in pyiqa.list_models():
+        raise ValueError(f"pyiqa has no metric {name!r}")
+    metric = cast(Any, pyiqa.create_metric(name, device=torch.device("cpu")))
+    full_reference = metric.metric_mode == "FR"
+    smallest = _SMALLEST.get(name, 1)
+
+    def figure(sr: Tensor, gt: Tensor, _: Tensor) -> float:
+        if min(sr.shape[2:]) < smallest:
+            return NAN
+        with torch.inference_mode():
+            return float(metric(sr.cpu(), gt.cpu()) if full_reference else metric(sr.cpu()))
+
+    title = name.upper().replace("MS_SSIM", "MS-SSIM")
+    return Metric(name, title, not metric.lower_better, figure, needs_gt=full_reference)

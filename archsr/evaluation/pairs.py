@@ -1,0 +1,236 @@
+"""What is evaluated on: fixed pairs of a dataset, a benchmark's folders, or photographs reduced by MATLAB's bicubic."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from archsr.config import DataConfig
+from archsr.data import manifest as mf
+from archsr.data.remote import Place, Remote, place_of
+from archsr.data.stream.loader import pairs_at, spread
+from archsr.errors import DataError
+from archsr.images.image_files import BadImageError, is_picture
+from archsr.images.pixels import Pixels, read_photo
+from archsr.metrics.niqe import imresize
+
+# names under which the field's benchmarks come, e.g. Set5/GTmod12 and Set5/LRbicx4, or Urban100/HR and Urban100/LR/X4
+_GT = ("hr", "gt", "gtmod12", "gtmod4", "gt_mod12", "original", "high", "target")
+_LQ = ("lr", "lq", "lr_bicubic", "low", "input")
+_MARKS = re.compile(r"([_-]?(SRF_?\d|x\d|hr|lr|gt|lq|bicubic))+$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class TestPair:
+    """One picture: `lq` and `gt` uint8 (3, h, w), its number in the whole set, key, scene and tags.
+
+    `recipe`: by which it was degraded, as stored; None where there is none.
+    """
+
+    number: int
+    key: str
+    scene: str
+    tags: tuple[str, ...]
+    lq: Tensor
+    gt: Tensor
+    recipe: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ShardPairs:
+    """The fixed pairs of a split of a dataset."""
+
+    place: Place
+    split: str
+    limit: int | None = None
+
+    @cached_property
+    def _manifest(self) -> mf.Manifest:
+        return mf.load(self.place)
+
+    @property
+    def scale(self) -> int:
+        """Side of `gt` over side of `lq`."""
+        return self._manifest.scale
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"the fixed {self.split} pairs of {self.place}"
+
+    @property
+    def unit(self) -> str:
+        """What a pair is: pairs of datasets are cut from photographs."""
+        return "crops"
+
+    @property
+    def fingerprint(self) -> str:
+        """What the whole dataset is known by."""
+        return self._manifest.fingerprint
+
+    def numbers(self) -> list[int]:
+        """Which pairs of the split are taken."""
+        split = self._manifest.splits[self.split]
+        if self.limit is None or self.limit >= split.samples:
+            return list(range(split.samples))
+        return of_each([s.scene for shard in split.shards for s in mf.read_index(self.place, shard)], self.limit)
+
+    def read(self, numbers: list[int]) -> Iterator[TestPair]:
+        """The pairs with these numbers."""
+        for pair in pairs_at(self.place, self._manifest.splits[self.split], numbers):
+            yield TestPair(pair.number, pair.sample.key, pair.sample.scene, pair.sample.tags, pair.lq, pair.gt,
+                       pair.recipe)  # fmt: skip
+
+    def check(self) -> None:
+        """Raise `UserError` where the split has no fixed pairs or a tar is cut short."""
+        if self.split not in self._manifest.splits or self.split == "train":
+            raise DataError(f"{self.place}: no fixed pairs in split {self.split!r}; choose val or test")
+        mf.check_sizes(self.place, self._manifest.splits[self.split].shards)
+
+
+def of_each(scenes: Sequence[str], limit: int) -> list[int]:
+    """At most `limit` numbers of `scenes`, as many of each scene as of another while there are, evenly spread in it."""
+    groups: dict[str, list[int]] = {}
+    for number, scene in enumerate(scenes):
+        groups.setdefault(scene, []).append(number)
+    shares = dict.fromkeys(groups, 0)
+    left = min(limit, len(scenes))
+    while left:
+        for scene in [s for s in groups if shares[s] < len(groups[s])][:left]:
+            shares[scene] += 1
+            left -= 1
+    return sorted(groups[s][i] for s, share in shares.items() for i in spread(len(groups[s]), share))
+
+
+@dataclass(frozen=True)
+class FolderPairs:
+    """Pictures of a folder with their reductions: files of another folder, or made by MATLAB's bicubic where None.
+
+    A scene is a sub-folder; pictures that lie in none are a scene each, as those of benchmarks are.
+    """
+
+    name: str
+    scale: int
+    files: tuple[tuple[Path, Path | None], ...]
+    root: Path
+    limit: int | None = None
+
+    @property
+    def unit(self) -> str:
+        """What a pair is: a whole file."""
+        return "images"
+
+    def numbers(self) -> list[int]:
+        """Which of the files are taken."""
+        return spread(len(self.files), self.limit)
+
+    def read(self, numbers: list[int]) -> Iterator[TestPair]:
+        """The pairs with these numbers."""
+        for number in numbers:
+            gt_file, lq_file = self.files[number]
+            gt = _pixels(gt_file)
+            gt = gt[: gt.shape[0] // self.scale * self.scale, : gt.shape[1] // self.scale * self.scale]
+            lq = reduced(gt, self.scale) if lq_file is None else _pixels(lq_file)
+            if tuple(n * self.scale for n in lq.shape[:2]) != gt.shape[:2]:
+                raise DataError(
+                    f"{lq_file}: {lq.shape[1]} × {lq.shape[0]} pixels, expected {gt.shape[1] // self.scale} × "
+                    f"{gt.shape[0] // self.scale}, 1/{self.scale} of {gt_file.name}"
+                )
+            inside = gt_file.relative_to(self.root)
+            scene = inside.parts[0] if len(inside.parts) > 1 else inside.stem
+            yield TestPair(number, inside.as_posix(), scene, (), _tensor(lq), _tensor(gt))
+
+    def check(self) -> None:
+        """Nothing to check before they are read."""
+
+
+Pairs = ShardPairs | FolderPairs
+
+
+def reduced(gt: Pixels, scale: int) -> Pixels:
+    """1/scale of uint8 (h, w, 3) by MATLAB's bicubic with antialiasing, rounded: how the field makes its test sets."""
+    small = np.clip(imresize(gt.astype(np.float64) / 255, scale=1 / scale), 0, 1)
+    return np.round(small * 255).astype(np.uint8)
+
+
+def open_pairs(on: str, data: DataConfig, *, split: str, scale: int, limit: int | None = None) -> Pairs:
+    """What `--on` names: shards (a folder or a URL), a benchmark's folder, or a folder of photographs."""
+    place = place_of(on, data)
+    if isinstance(place, Remote) or (place / mf.NAME).exists():
+        pairs: Pairs = ShardPairs(place, split, limit)
+    elif not place.is_dir():
+        raise DataError(f"{on}: no such folder; --on takes shards, a benchmark's folder or a folder of photographs")
+    else:
+        pairs = _folder_pairs(place, scale, limit)
+    if pairs.scale != scale:
+        raise DataError(f"{on}: pairs of scale {pairs.scale}, but the model is one of scale {scale}")
+    pairs.check()
+    return pairs
+
+
+def _folder_pairs(root: Path, scale: int, limit: int | None) -> FolderPairs:
+    folders = {p.name.lower(): p for p in sorted(root.iterdir()) if p.is_dir()}
+    gt = next((folders[name] for name in _GT if name in folders), None)
+    lq = _reductions(folders, scale)
+    if gt is not None and lq is not None:
+        return FolderPairs(f"{root.name} ({lq.relative_to(root)})", scale, tuple(_matched(gt, lq)), gt, limit)
+    files = _pictures(gt or root)
+    by_end = {p.stem[-3:].lower() for p in files}
+    if {"_hr", "_lr"} <= by_end:  # both in one folder: img_001_SRF_4_HR.png beside img_001_SRF_4_LR.png
+        both = [(p, _without_marks(p), p.stem.lower().endswith("_hr")) for p in files]
+        low = {key: p for p, key, high in both if not high}
+        pairs = [(p, low[key]) for p, key, high in both if high and key in low]
+        return FolderPairs(root.name, scale, tuple(pairs), root, limit)
+    if not files:
+        raise DataError(f"{root}: no pictures there")
+    made = f"the photographs of {root.name}, reduced by MATLAB's bicubic"
+    return FolderPairs(made, scale, tuple((p, None) for p in files), gt or root, limit)
+
+
+def _reductions(folders: Mapping[str, Path], scale: int) -> Path | None:
+    """The folder of `lq`: by its name with or without the scale, or a sub-folder X4 of it."""
+    for name, path in folders.items():
+        base = re.sub(r"[_-]?(bic(ubic)?)?[_-]?x\d$", "", name)
+        stated = re.search(r"x(\d)$", name)
+        if (name in _LQ or base in _LQ) and (stated is None or int(stated.group(1)) == scale):
+            inner = next((p for p in path.iterdir() if p.is_dir() and p.name.lower() == f"x{scale}"), None)
+            return inner or path
+    return None
+
+
+def _matched(gt: Path, lq: Path) -> list[tuple[Path, Path | None]]:
+    """Files of both folders whose names agree but for marks like x4, _HR, _LR. Raises `UserError` for one without."""
+    small = {_without_marks(p): p for p in _pictures(lq)}
+    pairs: list[tuple[Path, Path | None]] = []
+    for path in _pictures(gt):
+        if _without_marks(path) not in small:
+            raise DataError(f"{path}: no picture of that name in {lq}")
+        pairs.append((path, small[_without_marks(path)]))
+    if not pairs:
+        raise DataError(f"{gt}: no pictures there")
+    return pairs
+
+
+def _without_marks(path: Path) -> str:
+    return _MARKS.sub("", path.stem) or path.stem
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if is_picture(p) and not p.name.startswith("."))
+
+
+def _pixels(path: Path) -> Pixels:
+    try:
+        return read_photo(path).pixels
+    except BadImageError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)

@@ -1,0 +1,89 @@
+"""What can be measured of a result without ground truth: how natural, how sharp, and how true to its input it is.
+
+A result that is reduced again should be its input. Where it is not, something was changed: noise removed, or detail
+invented; which of the two, no figure says.
+"""
+
+import sys
+
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from archsr.evaluation.metrics import NO_REFERENCE, Metric, extra, is_here, standard
+from archsr.evaluation.pairs import reduced
+from archsr.images.pixels import pixels_to_tensor, sharpness, tensor_to_pixels
+from archsr.metrics.colour import local_drift
+from archsr.metrics.psnr_ssim import luma, psnr
+
+SQUARE = 32  # pixels of the input: a side of the squares of which the worst counts
+_PERFECT = 100.0  # dB: what is more is said to be so much
+_NOT_HERE = "its weights are not on this machine, and nothing is downloaded unasked (`--metric {name}` asks for it)"
+
+
+def without_truth(border: int, asked: tuple[str, ...] = ()) -> tuple[list[Metric], dict[str, str]]:
+    """The measures, and by name those that could not be taken, and why. `border`: cropped before NIQE.
+
+    `asked`: further ones of pyiqa's, which may be downloaded; those of `NO_REFERENCE` are taken where they are here.
+    """
+    seen = _Seen()
+    ours = [
+        Metric("agreement", "agreement with the input, dB", True, lambda sr, _, lq: seen.agreement(sr, lq), False),
+        Metric("agreement_worst", "agreement where it is worst, dB", True, lambda sr, _, lq: seen.worst(sr, lq)[0],
+                False),
+        Metric("agreement_colour", "colour drift from the input, ΔE00", False, lambda sr, _, lq: seen.colour(sr, lq),
+                False),
+        *(m for m in standard(border) if m.name == "niqe"),
+        Metric("sharpness", "sharpness, levels", True, lambda sr, _, __: _sharpness(sr), False),
+    ]  # fmt: skip
+    wanted = dict.fromkeys([*asked, *(name for name in NO_REFERENCE if is_here(name))])
+    more, missing = extra(list(wanted))
+    for measure in more:
+        if measure.needs_gt:
+            missing[measure.name] = "it compares with ground truth, and there is none"
+    absent = {name: _NOT_HERE.format(name=name) for name in NO_REFERENCE if name not in wanted}
+    return [*ours, *(m for m in more if not m.needs_gt)], {**missing, **absent}
+
+
+class _Seen:
+    """Remembers the last result reduced again, of which three figures are wanted."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def _reduced(self, sr: Tensor, lq: Tensor) -> Tensor:
+        if self._last is None or self._last[0] is not sr:
+            self._last = sr, reduced_again(sr, lq)
+        return self._last[1]
+
+    def agreement(self, sr: Tensor, lq: Tensor) -> float:
+        return min(_PERFECT, float(psnr(luma(self._reduced(sr, lq)), luma(lq), border=0)))
+
+    def worst(self, sr: Tensor, lq: Tensor) -> tuple[float, int, int]:
+        return worst_square(self._reduced(sr, lq), lq)
+
+    def colour(self, sr: Tensor, lq: Tensor) -> float:
+        return float(local_drift(self._reduced(sr, lq).double(), lq.double()))
+
+
+def reduced_again(sr: Tensor, lq: Tensor) -> Tensor:
+    """(1, 3, s·h, s·w) to the size of `lq` (1, 3, h, w), by MATLAB's bicubic with antialiasing, in 8 bits, on a CPU."""
+    return pixels_to_tensor(reduced(tensor_to_pixels(sr), sr.shape[2] // lq.shape[2]))
+
+
+def worst_square(found: Tensor, lq: Tensor) -> tuple[float, int, int]:
+    """The lowest PSNR on Y of a square of `SQUARE` pixels, half a square apart, in dB, and its top and left.
+
+    Both (1, 3, h, w) in [0, 1]; a picture that is smaller is one square.
+    """
+    error = (luma(found) - luma(lq)).square()
+    sides = [min(SQUARE, side) for side in lq.shape[2:]]
+    steps = [max(1, side // 2) for side in sides]
+    means = F.avg_pool2d(error, sides, stride=steps)[0, 0]
+    row, column = divmod(int(means.argmax()), means.shape[1])
+    decibels = -10 * means[row, column].clamp(min=10 ** (-_PERFECT / 10)).log10()
+    return float(decibels), row * steps[0], column * steps[1]
+
+
+def _sharpness(sr: Tensor) -> float:
+    return sharpness(Image.fromarray(tensor_to_pixels(sr)), side=sys.maxsize)

@@ -1,0 +1,127 @@
+"""Photographs without ground truth: which files are measured, and which pixels of each."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from archsr.errors import DataError
+from archsr.evaluation.pairs import of_each
+from archsr.images.image_files import READ, is_picture
+from archsr.images.pixels import BadImageError, Pixels, is_litter, read_photo
+from archsr.utils import console
+
+
+@dataclass(frozen=True)
+class ClientPhoto:
+    """A photograph: `lq` uint8 (3, h, w) is what is measured of it, `window` where that lies: top, left, height, width.
+
+    `size`: height and width of the whole. `key` is its path in the folder, `scene` its sub-folder, or itself where it
+    lies in none.
+    """
+
+    number: int
+    key: str
+    scene: str
+    lq: Tensor
+    window: tuple[int, int, int, int]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ClientPhotos:
+    """The photographs of a folder. Of each the middle is measured, at most `crop` pixels a side; 0: the whole.
+
+    `left_out`: the names of files there that are no pictures by their endings.
+    """
+
+    root: Path
+    files: tuple[Path, ...]
+    scale: int
+    crop: int = 0
+    limit: int | None = None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"the photographs of {self.root.resolve().name}"
+
+    @property
+    def unit(self) -> str:
+        """What is measured."""
+        return "photographs"
+
+    def numbers(self) -> list[int]:
+        """Which of the files are taken: with a limit as many of each scene as of another."""
+        every = list(range(len(self.files)))
+        return every if self.limit is None else of_each([self._scene(file) for file in self.files], self.limit)
+
+    def read(self, numbers: list[int]) -> Iterator[ClientPhoto]:
+        """The photographs with these numbers. Raises `UserError` for a file that cannot be read."""
+        for number in numbers:
+            file = self.files[number]
+            pixels = _pixels(file)
+            top, left, height, width = window = _middle(pixels, self.crop)
+            lq = np.ascontiguousarray(pixels[top : top + height, left : left + width].transpose(2, 0, 1))
+            key = file.relative_to(self.root).as_posix()
+            yield ClientPhoto(
+                number, key, self._scene(file), torch.from_numpy(lq), window, (pixels.shape[0], pixels.shape[1])
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """What the folder is known by, however much of it is taken."""
+        digest = hashlib.sha256(f"photographs as they are, enlarged {self.scale} times".encode())
+        for file in self.files:
+            name = file.relative_to(self.root).as_posix()
+            digest.update(f"\0{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}".encode())
+        return digest.hexdigest()
+
+    def check(self) -> None:
+        """Decode what is taken, so that a damaged file is named before the work begins. Raises `UserError`."""
+        numbers = self.numbers()
+        every = 0.1 if console.watched() else 30
+        for number in tqdm(numbers, desc="reading", unit="photograph", leave=False, mininterval=every):
+            _pixels(self.files[number])
+
+    def _scene(self, file: Path) -> str:
+        return file.relative_to(self.root).parts[0]
+
+
+def open_photos(folder: str, *, scale: int, crop: int = 0, limit: int | None = None) -> ClientPhotos:
+    """The photographs in a folder and its sub-folders, all of which can be read. Raises `UserError`."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(f"{folder}: no such folder; --photos takes a folder of photographs")
+    there = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".") and not is_litter(p.name))
+    files = tuple(p for p in there if is_picture(p))
+    left_out = tuple(p.relative_to(root).as_posix() for p in there if not is_picture(p))
+    if not files:
+        raise DataError(f"{folder}: no photographs there ({_told(left_out)}); expected {', '.join(READ)}")
+    photos = ClientPhotos(root, files, scale, crop, limit, left_out)
+    photos.check()
+    return photos
+
+
+def _told(others: tuple[str, ...]) -> str:
+    counts = Counter(Path(name).suffix.lower() or "no ending" for name in others)
+    return ", ".join(f"{count} × {ending}" for ending, count in sorted(counts.items())) or "it is empty"
+
+
+def _pixels(file: Path) -> Pixels:
+    try:
+        return read_photo(file).pixels
+    except BadImageError as error:
+        raise DataError(f"{file}: {error}; mend it or take it out of the folder") from None
+
+
+def _middle(pixels: Pixels, crop: int) -> tuple[int, int, int, int]:
+    height, width = (min(side, crop or side) for side in pixels.shape[:2])
+    return (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2, height, width

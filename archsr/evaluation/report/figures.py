@@ -1,0 +1,214 @@
+"""Figures for a paper: the same crops across models, chosen by a rule, with a box in the whole picture and captions."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import matplotlib as mpl
+import numpy as np
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from torch import Tensor
+
+from archsr.evaluation.compared_models import ComparedModel
+from archsr.evaluation.metrics import Metric
+from archsr.evaluation.pairs import Pairs
+from archsr.evaluation.suite import ImageScores, Scores, quantised
+from archsr.images.pixels import Pixels, tensor_to_pixels, to_float
+from archsr.utils.atomic import replacing
+
+SIDE = 128  # of a crop in pixels of the ground truth
+_NEAR = 5  # images near the median among which the most telling is looked for
+_TAGS = 4  # at most so many sub-domains get a row of their own
+_BRIGHT = 98  # per cent of all values in the maps of differences are below the brightest shade
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A picture that is shown, and by what rule it was chosen."""
+
+    number: int
+    why: str
+
+
+@dataclass(frozen=True)
+class FigureCrop:
+    """A chosen picture: whole, where its crop lies (top, left), and every column's pixels of it."""
+
+    why: str
+    key: str
+    whole: Pixels
+    top: int
+    left: int
+    pictures: dict[str, Pixels]
+    captions: dict[str, str]
+
+    def around(self, side: int) -> dict[str, Pixels]:
+        """Every column's square of `side` about the crop, or as much as there is of it, not scaled."""
+        height, width = self.whole.shape[:2]
+        half = min(SIDE, height, width) // 2 - side // 2
+        top, left = (max(0, min(at + half, size - side)) for at, size in ((self.top, height), (self.left, width)))
+        return {name: p[top : top + side, left : left + side] for name, p in self.pictures.items()}
+
+
+def choose(scores: Scores, measure: Metric, new: str) -> list[Chosen]:
+    """The pictures that gained most, least and the median by `measure`, and the median one of each sub-domain.
+
+    Nobody chooses by hand, and what got worse is shown beside what got better.
+    """
+    gains = _gains(scores.rows, measure, new, scores.baseline)
+    if not gains:
+        return []
+    best = "most improved" if gains[-1][0] > 0 else "least damaged"
+    worst = "most damaged" if gains[0][0] < 0 else "least improved"
+    picks = [(best, gains[-1]), ("median", gains[len(gains) // 2]), (worst, gains[0])]
+    for tag in sorted({t for row in scores.rows for t in row.tags})[:_TAGS]:
+        inside = _gains([r for r in scores.rows if tag in r.tags], measure, new, scores.baseline)
+        picks += [(f"median of {tag}", inside[len(inside) // 2])] if inside else []
+    chosen: dict[int, str] = {}
+    for why, (gain, number) in picks:
+        text = f"{why}, {measure.title.split(',')[0]} {gain if measure.higher_is_better else -gain:+.3g}"
+        chosen.setdefault(number, text)
+    return [Chosen(number, why) for number, why in chosen.items()]
+
+
+def telling(
+    scores: Scores, measure: Metric, pairs: Pairs, compared_models: Sequence[ComparedModel], *, new: str, seen: str
+) -> list[Chosen]:
+    """The image that stands for a comparison, or none: of the few nearest the median difference by `measure`, the one
+    in which some square of the results differs most. `seen`: the model that is restored for `new`."""
+    gains = _gains(scores.rows, measure, new, scores.baseline)
+    median = gains[len(gains) // 2][0] if gains else math.nan
+    near = sorted(gains, key=lambda gain: abs(gain[0] - median))[:_NEAR]
+    two = [c for c in compared_models if c.name in (seen, scores.baseline)]
+    found: dict[int, float] = {}
+    for pair in pairs.read(sorted(number for _, number in near)):
+        made = [quantised(c.restore(to_float(pair.lq)[None])) for c in two]
+        found[pair.number] = most_changed(made[0], made[-1])[0]
+    if not found:
+        return []
+    best = max(found, key=found.__getitem__)
+    gain = next(g for g, number in near if number == best)
+    change = gain if measure.higher_is_better else -gain
+    why = (
+        f"of the {len(found)} nearest the median by {measure.title.split(',')[0]}" if len(found) > 1 else "the only one"
+    )
+    return [Chosen(best, f"{why}, the one in which the two differ most ({change:+.3g})")]
+
+
+def _gains(rows: Sequence[ImageScores], measure: Metric, new: str, old: str) -> list[tuple[float, int]]:
+    """Gain (higher is better) and number of each picture, smallest gain first."""
+    sign = 1 if measure.higher_is_better else -1
+    changes = [(sign * (r.values[new][measure.name] - r.values[old][measure.name]), r.number) for r in rows]
+    return sorted(c for c in changes if not math.isnan(c[0]))
+
+
+def show(
+    chosen: Sequence[Chosen], pairs: Pairs, compared_models: Sequence[ComparedModel], scores: Scores, *, new: str
+) -> list[FigureCrop]:
+    """The chosen pictures restored once more; each crop is where `new` and the baseline differ most."""
+    rows = {row.number: row for row in scores.rows}
+    whys = {c.number: c.why for c in reversed(chosen)}  # the first word about an image counts
+    found: dict[int, FigureCrop] = {}
+    for pair in pairs.read(sorted(whys)):
+        lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
+        restored = {c.name: quantised(c.restore(lq)) for c in compared_models}
+        _, top, left = most_changed(restored[new], restored[scores.baseline])
+        columns = {"input": F.interpolate(lq, size=gt.shape[2:], mode="nearest"), **restored, "ground truth": gt}
+        found[pair.number] = FigureCrop(
+            why=whys[pair.number],
+            key=pair.key,
+            whole=tensor_to_pixels(gt),
+            top=top,
+            left=left,
+            pictures={name: tensor_to_pixels(p) for name, p in columns.items()},
+            captions={name: _caption(rows[pair.number], name, scores.measures[:2]) for name in columns},
+        )
+    return [found[number] for number in dict.fromkeys(c.number for c in chosen)]
+
+
+def most_changed(new: Tensor, old: Tensor) -> tuple[float, int, int]:
+    """The most that two pictures differ in a square of `SIDE` (or of what there is of it), and its top and left.
+
+    Squares lie a quarter of a side apart; what is said is the mean absolute difference in them.
+    """
+    side = min(SIDE, *new.shape[2:])
+    step = max(1, side // 4)
+    change = F.avg_pool2d((new - old).abs().mean(1, keepdim=True), side, stride=step)[0, 0]
+    row, column = divmod(int(change.argmax()), change.shape[1])
+    return float(change[row, column]), row * step, column * step
+
+
+def _caption(row: ImageScores, name: str, measures: Sequence[Metric]) -> str:
+    values = row.values.get(name, {})
+    shown = [f"{values[m.name]:.2f} dB" if "dB" in m.title else f"{m.title} {values[m.name]:.3f}"
+             for m in measures if not math.isnan(values.get(m.name, math.nan))]  # fmt: skip
+    return ", ".join(shown)
+
+
+def write_figures(folder: Path, shown: Sequence[FigureCrop], *, truth: bool = True) -> list[str]:
+    """`comparison` and, where there is a ground `truth`, `differences` from it, each as PNG, PDF and SVG; the names of
+    the PNG files."""
+    with mpl.rc_context({"font.size": 7, "font.family": "DejaVu Sans", "svg.hashsalt": "archsr"}):
+        made = {"comparison": _comparison(shown), **({"differences": _maps(shown)} if truth else {})}
+        for name, figure in made.items():
+            for ending in ("png", "pdf", "svg"):
+                with replacing(folder / f"{name}.{ending}") as temporary:
+                    # no date: the same evaluation gives the same files
+                    about = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[ending]
+                    figure.savefig(temporary, dpi=200, bbox_inches="tight", metadata=cast(Any, about), format=ending)
+    return [f"{name}.png" for name in made]
+
+
+def _grid(rows: int, columns: int) -> tuple[Figure, NDArray[Any]]:
+    figure = Figure(figsize=(1.35 * columns, 1.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for each in axes.flat:
+        each.set_xticks([])
+        each.set_yticks([])
+    return figure, axes
+
+
+def _comparison(shown: Sequence[FigureCrop]) -> Figure:
+    names = list(shown[0].pictures)
+    figure, axes = _grid(len(shown), len(names) + 1)
+    for row, (one, line) in enumerate(zip(shown, axes, strict=True)):
+        side = min(SIDE, *one.whole.shape[:2])
+        line[0].imshow(one.whole)
+        line[0].add_patch(Rectangle((one.left, one.top), side, side, fill=False, edgecolor="red", linewidth=1))
+        line[0].set_xlabel(f"{_shortened(one.key)}\n{one.why}")
+        for name, axis in zip(names, line[1:], strict=True):
+            crop = one.pictures[name][one.top : one.top + side, one.left : one.left + side]
+            axis.imshow(crop, interpolation="nearest")
+            axis.set_xlabel(one.captions[name])
+            if row == 0:
+                axis.set_title(name)
+    return figure
+
+
+def _maps(shown: Sequence[FigureCrop]) -> Figure:
+    names = [n for n in shown[0].pictures if n not in ("input", "ground truth")]
+    errors = [[np.abs(one.pictures[n].astype(np.float32) - one.whole).mean(2) for n in names] for one in shown]
+    values = np.concatenate([error.ravel() for line in errors for error in line])
+    brightest = max(1.0, float(np.percentile(values, _BRIGHT)))
+    figure, axes = _grid(len(shown), len(names) + 1)
+    image = None
+    for row, (one, line) in enumerate(zip(shown, axes, strict=True)):
+        line[0].imshow(one.whole)
+        line[0].set_xlabel(_shortened(one.key))
+        for name, error, axis in zip(names, errors[row], line[1:], strict=True):
+            image = axis.imshow(error, cmap="magma", vmin=0, vmax=brightest)
+            axis.set_xlabel(f"mean {error.mean():.2f}")
+            if row == 0:
+                axis.set_title(name)
+    if image is not None:
+        figure.colorbar(image, ax=axes[:, 1:], shrink=0.6, label="|difference from the photograph|, levels of 255")
+    return figure
+
+
+def _shortened(key: str) -> str:
+    return key if len(key) <= 20 else f"{key[:10]}…{key[-8:]}"

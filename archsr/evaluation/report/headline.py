@@ -1,0 +1,65 @@
+"""What was found about two models, in one line: the primary metric's verdict, then what pulls the other way."""
+
+from collections.abc import Mapping
+
+from archsr.evaluation.report.words import about, listed
+from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES, INCONCLUSIVE
+from archsr.evaluation.statistics.verdicts import NONE, MetricFinding, findings
+from archsr.evaluation.suite import Scores
+from archsr.evaluation.summary import figure, mean, scenes_told, short_title
+
+_OPPOSITE = {"better": "worse", "worse": "better"}
+_NAMED = 2  # metrics that pull the other way; further ones are counted
+
+
+def headline(scores: Scores, new: str, old: str) -> str:
+    """For example `truer by 0.52 dB, but less natural: NIQE 4.21 → 6.70 (photographs 3.90); 10 scenes`."""
+    found = dict(findings(scores, new, old))
+    if "niqe_distance" in found and scores.primary != "niqe":
+        found.pop("niqe", None)  # the distance speaks for both: a higher NIQE may be a more natural one
+    first = found.get(scores.primary)
+    if first is None:
+        return f"{NONE}: the primary metric could not be taken; {scenes_told(scores)}"
+    if first.verdict in (NONE, INCONCLUSIVE):
+        return f"{first.verdict}: {_values(scores, scores.primary, new, old)}{_why(first)}; {scenes_told(scores)}"
+    against = [n for n, each in found.items() if each.verdict == _OPPOSITE[first.verdict]]
+    strongest = sorted(against, key=lambda n: found[n].difference.permutation_p)
+    named = [_change(scores, n, found[n], new, old) for n in strongest[:_NAMED]]
+    named += [f"{len(against) - _NAMED} more"] if len(against) > _NAMED else []
+    rest = f", but {listed(named)}" if named else _agreement(found, first)
+    return f"{_change(scores, scores.primary, first, new, old)}{rest}; {scenes_told(scores)}"
+
+
+def _why(first: MetricFinding) -> str:
+    """What an inconclusive result would have needed."""
+    if first.verdict == NONE:
+        return ""
+    if first.difference.scenes < FEWEST_SCENES:
+        return f" (fewer than {FEWEST_SCENES} scenes prove nothing)"
+    return f" (a difference of {first.smallest:.2g} would have shown)"
+
+
+def _agreement(found: Mapping[str, MetricFinding], first: MetricFinding) -> str:
+    """Where nothing pulls the other way."""
+    others = [each.verdict for each in found.values() if each is not first]
+    agree = others.count(first.verdict)
+    if not agree:
+        return "; no other metric has a verdict" if others else ""
+    return f"; {agree} other metric{'s agree' if agree > 1 else ' agrees'}, none objects"
+
+
+def _change(scores: Scores, name: str, found: MetricFinding, new: str, old: str) -> str:
+    """`truer by 0.52 dB`, `straighter: bend of lines 0.62 → 0.31`."""
+    word = about(name).short[found.verdict == "worse"]
+    if name == "psnr":
+        return f"{word} by {abs(found.difference.mean):.2f} dB"
+    return f"{word}: {_values(scores, name, new, old)}"
+
+
+def _values(scores: Scores, name: str, new: str, old: str) -> str:
+    """The metric's title and both means; for NIQE's distance NIQE itself, which is what people know."""
+    shown = "niqe" if name == "niqe_distance" and any(m.name == "niqe" for m in scores.measures) else name
+    digits = about(shown).digits
+    ends = f"{figure(mean(scores, old, shown), digits)} → {figure(mean(scores, new, shown), digits)}"
+    truth = f" (photographs {figure(mean(scores, 'gt', shown), digits)})" if shown != name else ""
+    return f"{short_title(scores, shown)} {ends}{truth}"

@@ -1,0 +1,1 @@
+"""Which differences of two models are more than luck."""

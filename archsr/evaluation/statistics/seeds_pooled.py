@@ -1,0 +1,74 @@
+"""Runs of one config that differ in nothing but their seed, put together: one model, the mean of them all."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+
+from archsr.config import TrainConfig
+from archsr.evaluation.report.words import about
+from archsr.evaluation.statistics.bootstrap import pooled
+from archsr.evaluation.statistics.verdicts import by_scene
+from archsr.evaluation.suite import ImageScores, Scores
+from archsr.evaluation.summary import figure
+from archsr.runs.folders import is_run, run_config
+
+_OWN = {"name", "runs", "seed", "log"}  # what may differ
+
+
+def groups_of(models: Sequence[str]) -> dict[str, list[str]]:
+    """The names of runs of one config with seeds of their own, two or more, under a name for them together."""
+    configs = [run_config(source) for source in models if is_run(source)]
+    alike: list[list[TrainConfig]] = []
+    for config in configs:
+        same = next((g for g in alike if _common(g[0]) == _common(config)), None)
+        if same is None:
+            alike.append([config])
+        elif config.seed not in [c.seed for c in same]:
+            same.append(config)
+    found = [[c.name for c in group] for group in alike if len(group) > 1]
+    return {f"{len(g)} seeds" + (f" of {g[0]}" if len(found) > 1 else ""): g for g in found}
+
+
+def _common(config: TrainConfig) -> dict[str, object]:
+    return config.model_dump(exclude=_OWN)
+
+
+def with_pooled(scores: Scores, groups: dict[str, list[str]]) -> Scores:
+    """The same with a model for each group, whose figure of an image is the mean over its seeds.
+
+    Scenes, not seeds times scenes, are what its interval counts. The seeds themselves have no verdicts then: one
+    question is asked once.
+    """
+    for name, seeds in groups.items():
+        title = f"{name} of one config, mean of {', '.join(seeds)}"
+        place = 1 + [n for n, _ in scores.compared_models].index(scores.baseline)
+        compared_models = [*scores.compared_models[:place], (name, title), *scores.compared_models[place:]]
+        known = [scores.unjudged[s] for s in seeds if s in scores.unjudged]
+        told = {s: f"{s} is judged together with the others of its config: {name}." for s in seeds}
+        unjudged = {**scores.unjudged, **({name: known[0]} if known else told)}
+        rows = [_with_mean(row, name, seeds) for row in scores.rows]
+        scores = replace(scores, rows=rows, compared_models=compared_models, unjudged=unjudged)
+    return scores
+
+
+def _with_mean(row: ImageScores, name: str, seeds: Sequence[str]) -> ImageScores:
+    metrics = row.values[seeds[0]]
+    means = {m: statistics.fmean(row.values[s][m] for s in seeds) for m in metrics}
+    return replace(row, values={**row.values, name: means})
+
+
+def seeds_told(scores: Scores, groups: dict[str, list[str]]) -> list[str]:
+    """For each group a sentence: the primary metric of every seed, and an interval for other scenes and other seeds."""
+    metric = next((m for m in scores.measures if m.name == scores.primary), None)
+    said: list[str] = []
+    for name, seeds in groups.items():
+        if metric is None or any(not by_scene(scores, metric, seed, scores.baseline) for seed in seeds):
+            continue
+        found = pooled([by_scene(scores, metric, seed, scores.baseline) for seed in seeds])
+        digits = about(metric.name).digits + 1
+        each = ", ".join(f"{s} {figure(v, digits, signed=True)}" for s, v in zip(seeds, found.of_seeds, strict=True))
+        span = f"{figure(found.low, digits, signed=True)} to {figure(found.high, digits, signed=True)}"
+        interval = "" if math.isnan(found.low) else f"; for other scenes and other seeds the 95 % interval is {span}"
+        said.append(f"{name}, {metric.title} against {scores.baseline}: {each}{interval}.")
+    return said

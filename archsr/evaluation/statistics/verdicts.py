@@ -1,0 +1,123 @@
+"""Which differences of two models are verdicts: a primary metric at 5 %, Holm's correction over all the others.
+
+The others get verdicts only where the primary metric has one. So of a hundred comparisons of equal models at most five
+hold a false verdict, however many metrics there are and however they hang together:
+tests/measure/verdict_simulations.py.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsr.evaluation.metrics import Metric
+from archsr.evaluation.statistics.bootstrap import INCONCLUSIVE, LEVEL, Difference, holm_levels, paired
+from archsr.evaluation.statistics.leave_one_out import LeaveOneOut, left_out
+from archsr.evaluation.suite import Scores
+
+NOT_TESTED = "not tested"  # the primary metric is inconclusive
+NONE = "no verdict"  # the comparison has none: `why_none` says why
+_HALF = 0.5  # of the mean: a scene that carries more is named
+
+
+@dataclass(frozen=True)
+class MetricFinding:
+    """A metric's difference and what it says. `level`: at which it was tested; NaN where there are no verdicts.
+
+    `smallest`: the true difference that these scenes would have shown four times in five at that level.
+    """
+
+    difference: Difference
+    verdict: str
+    level: float
+    smallest: float
+    left_out: LeaveOneOut | None
+
+    @property
+    def warnings(self) -> list[str]:
+        """Where what was found rests on one scene."""
+        rest = self.left_out
+        if rest is None or self.verdict in (NOT_TESTED, NONE):
+            return []
+        clear = self.verdict != INCONCLUSIVE
+        said = [f"{rest.scene} alone carries {_share(rest.share)}"] if clear and rest.share > _HALF else []
+        return said + ([f"without {rest.changed[0]} {rest.changed[1]}"] if rest.changed else [])
+
+    def plain(self) -> dict[str, Any]:
+        """For programs: the schema is in configs/README.md."""
+        of, rest = self.difference, self.left_out
+        mean, low, high = of.standardised
+        return {
+            **vars(of),
+            "standardised": {"mean": mean, "low": low, "high": high},
+            "without_one_scene": None if rest is None else {"low": rest.least, "high": rest.most},
+            "heaviest_scene": None if rest is None else {"scene": rest.scene, "share": rest.share},
+            "verdict": self.verdict,
+            "level": self.level,
+            "smallest": self.smallest,
+            "warnings": self.warnings,
+        }
+
+
+def _share(share: float) -> str:
+    return f"{share:.0%} of the mean" if share <= 1 else "more than the whole mean"
+
+
+def by_scene(scores: Scores, measure: Metric, new: str, old: str) -> dict[str, list[float]]:
+    """Differences new − old of the images in which both have the metric."""
+    found: dict[str, list[float]] = {}
+    for row in scores.rows:
+        change = row.values[new][measure.name] - row.values[old][measure.name]
+        if not math.isnan(change):
+            found.setdefault(row.scene, []).append(change)
+    return found
+
+
+def why_none(scores: Scores, new: str, old: str) -> str:
+    """Why the comparison of two models has no verdicts, as a sentence; empty where it has."""
+    for name in (new, old):
+        if name in scores.unjudged:
+            return scores.unjudged[name]
+    taken = {m.name for m in scores.measures if by_scene(scores, m, new, old)}
+    if scores.primary not in taken:
+        return f"The primary metric, {scores.primary}, could not be taken, so there are no verdicts."
+    return ""
+
+
+@lru_cache(maxsize=64)  # asked for by every part of a report
+def findings(scores: Scores, new: str, old: str) -> Mapping[str, MetricFinding]:
+    """By metric, of those that could be taken; the primary metric first."""
+    first = sorted(scores.measures, key=lambda m: m.name != scores.primary)
+    found = {m: changes for m in first if (changes := by_scene(scores, m, new, old))}
+    pairs = {m: paired(changes, higher_is_better=m.higher_is_better) for m, changes in found.items()}
+    if why_none(scores, new, old):
+        return MappingProxyType({m.name: MetricFinding(d, NONE, math.nan, math.nan, None) for m, d in pairs.items()})
+    p = np.array([d.permutation_p for d in pairs.values()])
+    clear = np.array([d.low > 0 or d.high < 0 for d in pairs.values()])
+    levels, called = judged(p, clear)
+    result: dict[str, MetricFinding] = {}
+    for n, (measure, difference) in enumerate(pairs.items()):
+        level, up = float(levels[n]), measure.higher_is_better
+        verdict = difference.verdict(higher_is_better=up, level=level)
+        if n and not called[0]:
+            verdict = NOT_TESTED
+        rest = left_out(found[measure], higher_is_better=up, level=level) if difference.scenes > 1 else None
+        result[measure.name] = MetricFinding(difference, verdict, level, difference.smallest(level), rest)
+    return MappingProxyType(result)
+
+
+def judged(p: NDArray[np.float64], clear: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Levels and whether there is a verdict, both (..., metrics), the primary metric first.
+
+    `p`: of the tests by changes of sign; `clear`: whether the 95 % interval leaves out zero.
+    """
+    first = np.full((*p.shape[:-1], 1), LEVEL)
+    levels = np.concatenate([first, holm_levels(p[..., 1:])], axis=-1) if p.shape[-1] > 1 else first
+    called = (p <= levels) & clear
+    called[..., 1:] &= called[..., :1]
+    return levels, called

@@ -1,0 +1,182 @@
+"""Every model on the same fixed pixels: restored once, measured, and the figures of all processes put together."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from archsr.evaluation.compared_models import ComparedModel
+from archsr.evaluation.metrics import NAN, Metric
+from archsr.evaluation.pairs import Pairs, TestPair
+from archsr.evaluation.statistics.strata import difficulty_of, strength_of
+from archsr.images.pixels import to_float
+from archsr.utils import console
+from archsr.utils.world import World
+
+PRIMARY = "features"  # the primary metric where no run has fixed one
+_TOGETHER = 16  # pictures of each process between two meetings: no process is ever far ahead of another
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """One picture: its number, key, scene and tags, and `values[model][measure]`; the model `gt` is the original.
+
+    `strength`: how much its recipe degrades, in levels; `difficulty`: PSNR of a bicubic enlargement, in dB (strata.py).
+    """
+
+    number: int
+    key: str
+    scene: str
+    values: dict[str, dict[str, float]]
+    tags: tuple[str, ...] = ()
+    strength: float = NAN
+    difficulty: float = NAN
+
+
+@dataclass(frozen=True, eq=False)  # by identity, so that what follows from it is computed once
+class Scores:
+    """The whole evaluation in the order of the set. Every model but the `baseline` is compared with it.
+
+    `missing`: measures that could not be taken, and why. `primary`: the metric on which verdicts hang, fixed before
+    anything was measured. `unjudged`: models about which no verdict is given, each with the sentence that says why.
+    `unit`: what is measured, "crops" or "images". `paths`: models along each line of blends, from one end to the other.
+    `truth`: whether rows have the model `gt`, ground truth.
+    """
+
+    rows: list[ImageScores]
+    compared_models: list[tuple[str, str]]
+    measures: list[Metric]
+    baseline: str
+    missing: dict[str, str] = field(default_factory=dict[str, str])
+    primary: str = PRIMARY
+    unjudged: dict[str, str] = field(default_factory=dict[str, str])
+    unit: str = "images"
+    paths: tuple[tuple[str, ...], ...] = ()
+    truth: bool = True
+
+    @property
+    def challengers(self) -> list[str]:
+        """The models that are compared with the baseline."""
+        return [name for name, _ in self.compared_models if name != self.baseline]
+
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+R = TypeVar("R", bound=ImageScores)
+
+
+class Images(Protocol[T_co]):
+    """What can be measured: numbers, and the images with these numbers."""
+
+    def numbers(self) -> list[int]:
+        """Which are taken."""
+        ...
+
+    def read(self, numbers: list[int]) -> Iterable[T_co]:
+        """Those with these numbers."""
+        ...
+
+
+class EvaluationCancelledError(Exception):
+    """The evaluation was not finished, because somebody asked for its end."""
+
+
+def _no_look(pair: TestPair, made: Mapping[str, Tensor]) -> None:
+    """Nobody wants to see the images."""
+
+
+def _never() -> bool:
+    return False
+
+
+def evaluate(
+    pairs: Pairs,
+    compared_models: Sequence[ComparedModel],
+    measures: Sequence[Metric],
+    *,
+    baseline: str = "",
+    world: World | None = None,
+    brief: bool = False,
+    look: Callable[[TestPair, Mapping[str, Tensor]], None] = _no_look,
+    given_up: Callable[[], bool] = _never,
+) -> Scores:
+    """Restore and measure every pair. A collective: each process takes every n-th picture, all get all figures.
+
+    Each picture is restored by itself, so that the number of processes changes no digit. `baseline`: the name of the
+    model that the others are compared with, the last but one by default. `look` is shown each pair and what the models
+    made of it. `brief`: a validation: only a terminal shows its bar, and its rows have no strength and no difficulty.
+    Raises `GivenUpError` on all ranks where `given_up`, asked before each image, said so on any.
+    """
+
+    def of(pair: TestPair) -> ImageScores:
+        return measured(pair, compared_models, measures, scale=None if brief else pairs.scale, look=look)
+
+    rows = rows_of(pairs, of, world=world or World(), brief=brief, given_up=given_up)  # all ranks
+    titles = [(c.name, c.title) for c in compared_models]
+    chosen = baseline or titles[max(0, len(titles) - 2)][0]
+    return Scores(rows, titles, list(measures), chosen)
+
+
+def rows_of(
+    images: Images[T],
+    of: Callable[[T], R],
+    *,
+    world: World,
+    brief: bool = False,
+    given_up: Callable[[], bool] = _never,
+) -> list[R]:
+    """What `of` makes of each of the images, by number, with a bar. A collective: each process takes every n-th image,
+    all get all rows. `brief` and `given_up` as of `evaluate`."""
+    numbers = images.numbers()
+    rows: list[R] = []
+    terminal = console.watched()
+    bar = tqdm(total=len(numbers), desc="validating" if brief else "evaluating", unit="image", leave=not brief,
+               mininterval=0.1 if terminal else 30, disable=world.rank > 0 or (brief and not terminal))  # fmt: skip
+    for start in range(0, len(numbers), _TOGETHER * world.size):
+        part = numbers[start : start + _TOGETHER * world.size]
+        own: list[R] = []
+        for image in images.read(part[world.rank :: world.size]):
+            if given_up():
+                break
+            own.append(of(image))
+            bar.update(world.size)
+        shares = world.gather(None if given_up() else own)  # all ranks
+        if any(share is None for share in shares):
+            bar.close()
+            raise EvaluationCancelledError
+        rows += [row for share in shares for row in share or []]
+    bar.close()
+    return sorted(rows, key=lambda row: row.number)
+
+
+def measured(
+    pair: TestPair,
+    compared_models: Sequence[ComparedModel],
+    measures: Sequence[Metric],
+    *,
+    scale: int | None,
+    look: Callable[[TestPair, Mapping[str, Tensor]], None] = _no_look,
+) -> ImageScores:
+    """One image restored by every model; without a scale its strength and difficulty are not taken."""
+    lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
+    made = {c.name: quantised(c.restore(lq)) for c in compared_models}
+    look(pair, made)
+    values = {name: _figures(sr, gt, lq, measures) for name, sr in made.items()}
+    values["gt"] = {m.name: NAN if m.needs_gt else m.of(gt, gt, lq) for m in measures}
+    row = ImageScores(pair.number, pair.key, pair.scene, values, pair.tags)
+    if scale is None:
+        return row
+    strength = NAN if pair.recipe is None else strength_of(pair.recipe)
+    return replace(row, strength=strength, difficulty=difficulty_of(pair.gt, scale))
+
+
+def _figures(sr: Tensor, gt: Tensor, lq: Tensor, measures: Sequence[Metric]) -> dict[str, float]:
+    return {m.name: m.of(sr, gt, lq) for m in measures}
+
+
+def quantised(picture: Tensor) -> Tensor:
+    """What a file would hold: 8 bits."""
+    return (picture.clamp(0, 1) * 255).round().div(255).to(torch.float32)

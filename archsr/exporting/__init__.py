@@ -1,0 +1,81 @@
+"""A model as a file for other tools, compared with the model before it is there, and with a card beside it."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from archsr.errors import UserError, first_line
+from archsr.exporting.card import write_card
+from archsr.exporting.graphs import require, write_ncnn, write_onnx, write_torchscript
+from archsr.exporting.weights import write_pth, write_safetensors
+from archsr.models.base import Generator
+from archsr.runs.folders import is_run
+from archsr.upscaling.opening import open_model
+from archsr.utils.atomic import replacing
+
+FORMATS = {"pth": ".pth", "safetensors": ".safetensors", "onnx": ".onnx", "ncnn": ".param", "torchscript": ".pt"}
+_WRITERS: dict[str, Callable[[Generator, Path, str], str]] = {
+    ".pth": write_pth,
+    ".safetensors": write_safetensors,
+    ".onnx": write_onnx,
+    ".param": write_ncnn,
+    ".pt": write_torchscript,
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written (ncnn: two), and how it was compared."""
+
+    files: tuple[Path, ...]
+    said: str
+
+
+def export(source: str, target: Path, *, precision: str = "fp32", strength: float | None = None) -> Exported:
+    """Write the model of a run folder, a weights file or an official name as the ending of `target` says.
+
+    `.pth` is `{"params_ema": tensors}`; it and `.safetensors` have the official names, or those of the file that the
+    model was fine-tuned from. `.onnx`, `.pt` (TorchScript) and `.param` (ncnn, with `.bin`) take any height and width.
+    A card, `NAME.ENDING.md`, says what it is. Raises `UserError` where the model cannot be read or written, the file
+    does not give torch's results, or `target` has another ending.
+    """
+    if target.suffix not in _WRITERS:
+        raise UserError(f"{target}: got the ending {target.suffix or '(none)'}, expected {', '.join(_WRITERS)}")
+    if "fp16" in target.stem.lower() and precision != "fp16":
+        raise UserError(f"{target}: the name says fp16, the file would hold {precision}; add --precision fp16")
+    require(target.suffix)
+    net, config = open_model(source, strength=strength)
+    try:
+        said, files = _write(net, target, precision)
+    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
+        raise UserError(f"{target}: cannot be written: {first_line(error)}") from None
+    write_card(source, net, config, files, said=said, strength=strength)
+    return Exported(files, said)
+
+
+def _write(net: Generator, target: Path, precision: str) -> tuple[str, tuple[Path, ...]]:
+    """All files of a format are written and compared elsewhere first; only then do they take their places."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}-") as folder:
+        said = _WRITERS[target.suffix](net, Path(folder) / target.name, precision)
+        made = sorted(Path(folder).iterdir())
+        for file in made:
+            with replacing(target.with_name(file.name)) as temporary:
+                shutil.copyfile(file, temporary)
+    others = [target.with_name(file.name) for file in made if file.name != target.name]
+    return said, (target, *others)
+
+
+def targets_of(source: str, formats: Sequence[str], *, scale: int, precision: str = "fp32") -> list[Path]:
+    """Where the files go if only formats are named: RUN/export/RUN-x4.onnx, or beside nothing else here.
+
+    Names say fp16 where the tensors are, and only there.
+    """
+    run = Path(source)
+    folder = run / "export" if is_run(run) else Path()
+    stem = re.sub(r"[._-]fp(16|32)$", "", run.stem, flags=re.IGNORECASE) or "model"
+    narrow = "-fp16" if precision == "fp16" else ""
+    return [folder / f"{stem}-x{scale}{narrow}{FORMATS[name]}" for name in formats]

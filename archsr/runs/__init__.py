@@ -1,0 +1,1 @@
+"""The runs of a folder, read from their files alone."""

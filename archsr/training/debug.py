@@ -1,0 +1,127 @@
+"""`train.py --debug`: a few tiny steps through every stage of a run, in minutes on a laptop."""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from archsr.config import SCRATCH, LossConfig, PrepareConfig, Stage, Table, TrainConfig, TrainingConfig
+from archsr.data.drawn_photos import draw_photos
+from archsr.data.manifest import NAME as MANIFEST
+from archsr.data.prepare.pipeline import prepare
+from archsr.data.versions import current
+from archsr.models.weights import at_hand, names
+from archsr.training.loop import train
+from archsr.training.losses.feature_losses import FEATURE_LOSSES, sources
+from archsr.training.processes import begin, end
+from archsr.utils.world import World
+
+STEPS = 4
+
+
+def debug(config: TrainConfig) -> None:
+    """Train, validate, snapshot, checkpoint and resume, with anomaly detection and deterministic kernels.
+
+    Each process takes two micro-batches of one small crop. Shards and weights that are not on this machine are
+    replaced, aloud, by drawn photographs and tiny untrained networks; nothing is downloaded.
+    """
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    accelerator, world = begin(config.model_copy(update={"training": _fp32(config)}))
+    try:
+        small = _shrink(config, world)
+        if world.rank == 0:
+            shutil.rmtree(Path(small.runs) / small.name, ignore_errors=True)
+            _draw_if_absent(config, small)
+        world.gather(None)  # all ranks: the data is there
+        with torch.autograd.set_detect_anomaly(True):
+            folder = train(_iterations(small, STEPS // 2), accelerator, world, resume=False)
+            _say(world, "debug: resuming for the second half")
+            train(small, accelerator, world, resume=True)
+        _say(world, f"debug: every stage passed on {world.size} process(es); what they wrote is in {folder}")
+    finally:
+        end()
+
+
+def _say(world: World, text: str) -> None:
+    if world.rank == 0:
+        print(text, flush=True)
+
+
+def _shrink(config: TrainConfig, world: World) -> TrainConfig:
+    """The same kind of run at sizes for a laptop."""
+    model, discriminator = config.model, config.discriminator
+    if not _at_hand(model.weights):
+        _say(world, f"debug: {model.weights} is not on this machine: a tiny untrained generator stands in")
+        model = model.tiny()
+    if config.losses.gan.weight and not _at_hand(discriminator.weights):
+        _say(world, f"debug: {discriminator.weights} is not on this machine: a tiny untrained one stands in")
+        discriminator = discriminator.model_copy(update={"features": 8, "weights": SCRATCH})
+    losses = config.losses
+    absent = [f"{name} ({source})" for name, source in sources(losses).items() if not _at_hand(source)]
+    if absent:
+        _say(world, f"debug: {', '.join(absent)} is not on this machine: untrained ones stand in")
+        losses = _untrained(losses)
+    size = next(n for n in (64, 128, 256) if discriminator.problem_with_size(n) is None)
+    shards = config.data.shards if _prepared(config) else str(Path(config.runs) / "debug-shards")
+    training = _fp32(config).model_copy(update={"micro_batch": 1, "global_batch": 2 * world.size})
+    small = config.model_copy(
+        update={
+            "name": f"{config.name}-debug",
+            "model": model,
+            "discriminator": discriminator,
+            "losses": losses.model_copy(
+                update={
+                    "colour": losses.colour.model_copy(update={"size": min(size, losses.colour.size)}),
+                    "ms_ssim": losses.ms_ssim.model_copy(update={"scales": min(3, losses.ms_ssim.scales)}),
+                }
+            ),
+            "data": config.data.model_copy(update={"shards": shards, "gt_size": size, "workers": 0}),
+            "degrade": config.degrade.model_copy(update={"pool_batches": 2}),
+            "training": training,
+            "validation": config.validation.model_copy(update={"every": 2, "samples": 2, "pictures": 1}),
+            "checkpoint": config.checkpoint.model_copy(update={"every": 2}),
+            "log": config.log.model_copy(update={"every": 1, "trackers": ("tensorboard",)}),
+        }
+    )
+    return _iterations(small, STEPS)
+
+
+def _fp32(config: TrainConfig) -> TrainingConfig:
+    return config.training.model_copy(update={"precision": "fp32"})
+
+
+def _iterations(config: TrainConfig, count: int) -> TrainConfig:
+    stage = Stage(iterations=count, lr=config.training.stages[0].lr)
+    return config.model_copy(update={"training": config.training.model_copy(update={"stages": (stage,)})})
+
+
+def _untrained(losses: LossConfig) -> LossConfig:
+    """The same losses, all of their networks with random weights."""
+    scratch: dict[str, Table] = {}
+    for name in FEATURE_LOSSES:
+        term: Table = getattr(losses, name)
+        keys = {"weights", "balance"} & set(type(term).model_fields)
+        scratch[name] = term.model_copy(update=dict.fromkeys(keys, SCRATCH))
+    return losses.model_copy(update=scratch)
+
+
+def _at_hand(weights: str) -> bool:
+    """Whether a source can be read without the network."""
+    if weights == "timm":
+        return False
+    # of a file or scratch nothing is asked: a missing file is the user's error and said as such
+    return weights not in names() or at_hand(weights) is not None
+
+
+def _prepared(config: TrainConfig) -> bool:
+    return (current(Path(config.data.shards)) / MANIFEST).is_file()
+
+
+def _draw_if_absent(config: TrainConfig, small: TrainConfig) -> None:
+    if _prepared(config):
+        return
+    print(f"debug: {config.data.shards}: no dataset on this machine: drawn photographs stand in", flush=True)
+    photos = Path(config.runs) / "debug-photos"
+    draw_photos(photos, projects=8, views=1, plans=1)
+    settings = PrepareConfig(scale=config.model.scale, val=0.15, test=0.08, tile=256, min_side=200, pair_size=96)
+    prepare(photos, Path(small.data.shards), settings)

@@ -1,0 +1,167 @@
+"""The batches behind a loss that is no number: kept in mind, written as JSON, and made again from it."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from archsr.config import TrainConfig, config_file
+from archsr.data.stream.loader import Batch, batch_at
+from archsr.degradation.apply import Pair, apply
+from archsr.degradation.recipe import Recipe, from_json, to_json
+from archsr.errors import UserError
+from archsr.images.pixels import to_float
+from archsr.training.data import Data, open_data
+from archsr.training.pairs import options_of, recipe_at, subset_of
+from archsr.utils.atomic import write_bytes
+
+VERSION = 1
+FOLDER = "bad_batches"
+
+
+@dataclass(frozen=True)
+class RecentBatch:
+    """A micro-batch as it was trained on: the step, where its pairs came from (see `pairs.origin_of`), loss terms.
+
+    `values`: the terms called `names` as one tensor on the device.
+    """
+
+    step: int
+    origin: Tensor
+    names: tuple[str, ...]
+    values: Tensor
+
+
+class RecentBatches:
+    """The micro-batches since the last look, without a word from the device until someone looks."""
+
+    def __init__(self) -> None:
+        self.seen: list[RecentBatch] = []
+
+    def add(self, step: int, origin: Tensor | None, terms: dict[str, Tensor]) -> None:
+        """Remember a micro-batch; pairs of unknown origin cannot be made again and are not kept."""
+        if origin is not None:
+            values = torch.stack([value.detach().float() for value in terms.values()])
+            self.seen.append(RecentBatch(step, origin, tuple(terms), values))
+
+    def first(self, *, or_newest: bool) -> RecentBatch | None:
+        """The first micro-batch with a term that is no number; where all are numbers none, or the newest."""
+        if not self.seen:
+            return None
+        wrong = (~torch.stack([s.values for s in self.seen]).isfinite()).any(1).nonzero()[:, 0].tolist()
+        if wrong:
+            return self.seen[wrong[0]]
+        return self.seen[-1] if or_newest else None
+
+    def forget(self) -> None:
+        """After a look that found nothing: only the newest stays."""
+        del self.seen[:-1]
+
+    def clear(self) -> None:
+        """After a look that found something."""
+        self.seen.clear()
+
+
+def save_suspect(
+    folder: Path, suspect: RecentBatch, config: TrainConfig, data: Data, *, rank: int, device: str
+) -> Path:
+    """Write `folder`/bad_batches/STEP.json (STEP-rank-NNNNN.json on other ranks than 0) and return its path."""
+    sources = sorted({(p, size, subset) for p, size, _, subset in suspect.origin.tolist() if size > 0})
+    batches = [_source(config, data, position, size, subset_of(subset)) for position, size, subset in sources]
+    rows: list[dict[str, Any]] = []
+    for position, size, row, subset in suspect.origin.tolist():
+        known = size > 0
+        number = sources.index((position, size, subset)) if known else None
+        key = batches[number]["keys"][row] if number is not None else None
+        rows.append({"batch": number, "row": row, "position": position + row if known else None, "key": key})
+    values = dict(zip(suspect.names, suspect.values.tolist(), strict=True))
+    stored = {
+        "version": VERSION,
+        "step": suspect.step,
+        "rank": rank,
+        "device": device,
+        "terms": {k: v if math.isfinite(v) else str(v) for k, v in values.items()},
+        "fingerprint": data.manifest.fingerprint,
+        "config": config.model_dump(mode="json"),
+        "batches": batches,
+        "rows": rows,
+    }
+    name = f"{suspect.step:08d}" + (f"-rank-{rank:05d}" if rank else "")
+    path = folder / FOLDER / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    write_bytes(path, (json.dumps(stored, indent=1) + "\n").encode())
+    return path
+
+
+def _source(config: TrainConfig, data: Data, position: int, size: int, subset: float) -> dict[str, Any]:
+    batch = _batch(config, data, position, size, subset)
+    recipe = None if data.manifest.paired else to_json(recipe_at(config, subset, position, size))
+    return {"position": position, "size": size, "subset": subset, "keys": list(batch.keys), "recipe": recipe}
+
+
+def _batch(config: TrainConfig, data: Data, position: int, size: int, subset: float) -> Batch:
+    return batch_at(options_of(config, data, subset), range(position, position + size))
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a file of a bad batch gives back: its pairs, and for each its key and words on where it came from.
+
+    `sources`: the recipe of each pair's micro-batch and its row there.
+    """
+
+    pair: Pair
+    keys: list[str]
+    sources: list[tuple[Recipe, int]]
+    about: str
+    config: TrainConfig
+
+
+def rebuild(path: Path, *, overrides: list[str], device: torch.device | None = None) -> Replay:
+    """The very pairs that `path` describes; on the device of the run (or `device`) bit for bit.
+
+    `overrides` change its config, for example data.shards where the dataset has moved. Raises `UserError`.
+    """
+    stored = _read(path)
+    config = config_file.check(TrainConfig, config_file.with_overrides(stored["config"], overrides), where=str(path))
+    data = open_data(config, trained_on=stored["fingerprint"])
+    if data.manifest.fingerprint != stored["fingerprint"]:
+        raise UserError(f"{data.folder}: other samples than {path} has; name its dataset: --set data.shards=FOLDER")
+    lost = sum(row["batch"] is None for row in stored["rows"])
+    if lost:
+        raise UserError(f"{path}: {lost} pairs came from a pair pool saved by an older archsr; they cannot be rebuilt")
+    device = device or torch.device(stored["device"] if _is_here(stored["device"]) else "cpu")
+    if any(b["recipe"] is None for b in stored["batches"]):
+        raise UserError(f"{path}: its pairs were read from disk, nothing was degraded: its keys name the samples")
+    recipes = [from_json(b["recipe"]) for b in stored["batches"]]
+    made: list[Pair] = []
+    for source, recipe in zip(stored["batches"], recipes, strict=True):
+        batch = _batch(config, data, source["position"], source["size"], source["subset"])
+        made.append(apply(to_float(batch.gt.to(device)), recipe))
+    rows = [(row["batch"], row["row"]) for row in stored["rows"]]
+    pair = Pair(torch.stack([made[b].lq[r] for b, r in rows]), torch.stack([made[b].gt[r] for b, r in rows]))
+    terms = ", ".join(f"{k} {v if isinstance(v, str) else f'{v:.4g}'}" for k, v in stored["terms"].items())
+    about = f"step {stored['step']}, rank {stored['rank']}, {stored['device']}: {terms}"
+    if device.type != stored["device"]:
+        about += f". Made again on {device.type}, so not to the last bit"
+    return Replay(pair, [row["key"] for row in stored["rows"]], [(recipes[b], r) for b, r in rows], about, config)
+
+
+def _is_here(device: str) -> bool:
+    return device == "cpu" or (device == "cuda" and torch.cuda.is_available())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not the file of a bad batch: {error}") from None
+    if not isinstance(stored, dict) or "rows" not in stored or stored.get("version") != VERSION:
+        raise UserError(f"{path}: not the file of a bad batch of version {VERSION}; they lie in RUN/{FOLDER}")
+    return stored  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,53 @@
+"""Why a run ended before its end: a `stop` event in its log, which `archsr runs` shows."""
+
+import contextlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from archsr.errors import UserError
+from archsr.runs.folders import is_run
+from archsr.training.logging.log import RunLog
+from archsr.training.setup import Progress
+from archsr.utils import console
+from archsr.utils.stopping import Stopped
+
+
+class TooManySkippedError(UserError):
+    """The loss was no number too often."""
+
+
+class StopRecorder:
+    """Around a run: where it raises, rank 0 (`active`) records the reason at the step that `progress` has reached.
+
+    Before the run folder has its config there is no run to speak of, and nothing is recorded.
+    """
+
+    def __init__(self, folder: Path, *, active: bool) -> None:
+        self.progress = Progress()
+        self._folder = folder
+        self._active = active
+
+    def __enter__(self) -> "StopRecorder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if error is None or not self._active or not is_run(self._folder):
+            return
+        with contextlib.suppress(OSError):  # the error itself matters more
+            log = RunLog(self._folder, active=True)
+            log.event("stop", self.progress.step, reason_of(error))
+            log.close()
+        if isinstance(error, Stopped) and error.step is not None:
+            console.say(f"stopped at step {error.step}, saved ({error.reason}); --resume goes on")
+
+
+def reason_of(error: BaseException) -> dict[str, Any]:
+    """What a `stop` event says: `reason`, the error's text, and whether the same command with --resume should go on."""
+    if isinstance(error, Stopped):
+        return {"reason": error.reason, "requeue": True}
+    if isinstance(error, KeyboardInterrupt):
+        return {"reason": "SIGINT", "requeue": False}
+    reason = "too many skipped" if isinstance(error, TooManySkippedError) else "error"
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return {"reason": reason, "error": text, "requeue": False}

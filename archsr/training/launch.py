@@ -1,0 +1,122 @@
+"""What one launch of `train.py` does: a run or a dry run (`debug.py` has the debugging mode)."""
+
+import re
+
+import torch
+
+from archsr.checkpoint import load_newest
+from archsr.config import TrainConfig, config_file
+from archsr.errors import UserError, first_line
+from archsr.models.build import build
+from archsr.models.weights import whereabouts
+from archsr.runs.folders import folder_of
+from archsr.training.data import open_data
+from archsr.training.layers import select, table
+from archsr.training.logging.trackers import check_trackers
+from archsr.training.loop import train
+from archsr.training.losses import feature_losses
+from archsr.training.memory.auto_batch import available_here, expected
+from archsr.training.memory.forecast import forecast
+from archsr.training.memory.plan import after_out_of_memory
+from archsr.training.precision import settled
+from archsr.training.processes import begin, end
+from archsr.training.resuming import check_same_run
+from archsr.training.setup import shared_out
+from archsr.utils.stopping import StopRequest
+from archsr.utils.world import World
+
+
+def run(config: TrainConfig, *, resume: bool, stop_request: StopRequest | None = None) -> None:
+    """Train. Every process calls it. Raises `Stopped` where `wishes` ended it."""
+    torch.backends.cudnn.benchmark = True  # crops have one size
+    config = settled(config, resume=resume)
+    accelerator, world = begin(config)
+    try:
+        _check_alike(config, world)  # all ranks
+        train(config, accelerator, world, resume=resume, stop_request=stop_request)
+    except torch.OutOfMemoryError as error:
+        raise UserError(_out_of_memory(config, world, accelerator.device, error)) from None
+    finally:
+        end()
+
+
+def _check_alike(config: TrainConfig, world: World) -> None:
+    """Ranks on unlike devices may have settled for unlike types."""
+    found = world.gather(config.training.precision)  # all ranks
+    if len(set(found)) > 1:
+        raise UserError(
+            f"training.precision: the devices suit different types ({', '.join(found)}); name one: "
+            "--set training.precision=fp32"
+        )
+
+
+def _out_of_memory(config: TrainConfig, world: World, device: torch.device, error: torch.OutOfMemoryError) -> str:
+    memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 2**63
+    told = after_out_of_memory(shared_out(config, world), memory, processes=world.size)
+    return f"out of memory ({first_line(error)})\n{told}\n--resume goes on from the last checkpoint"
+
+
+def dry_run(config: TrainConfig, *, resume: bool) -> bool:
+    """Print the resolved config, the chosen layers, the memory forecast, and what is at hand; touch nothing.
+
+    Returns whether all that a start needs is there.
+    """
+    config = settled(config, resume=resume)
+    with torch.device("meta"):
+        net = build(config.model)
+        groups = select(net, config.training.layers)
+    print(config_file.dump(config))
+    print(table(net, groups))
+    if config.training.micro_batch == "auto":
+        config = expected(config, available_here())
+        print(f"micro-batch: {config.training.micro_batch} would be tried first")
+    print(f"memory forecast per process, without the framework's own:\n{forecast(config).table()}")
+    said = at_hand(config, resume=resume)
+    print(said)
+    return re.search(r"\bNOT (READY|HERE|THERE)\b", said) is None
+
+
+def at_hand(config: TrainConfig, *, resume: bool) -> str:
+    """Whether shards, weights and run folder are as a start would need them, a line each."""
+    sources = {"generator": config.model.weights}
+    if config.losses.gan.weight:
+        sources["discriminator"] = config.discriminator.weights
+    sources |= feature_losses.sources(config.losses)
+    lines = [f"  {name:15}{source}: {whereabouts(source)}" for name, source in sources.items()]
+    lines.append(f"  {'trackers':15}{_trackers(config)}")
+    lines.append(f"  {'shards':15}{_shards(config)}")
+    lines.append(f"  {'run folder':15}{_folder(config, resume=resume)}")
+    return "\n".join(["at hand:", *lines])
+
+
+def _trackers(config: TrainConfig) -> str:
+    try:
+        check_trackers(config.log.trackers)
+    except UserError as error:
+        return f"NOT READY: {error}"
+    return ", ".join(config.log.trackers) or "none"
+
+
+def _shards(config: TrainConfig) -> str:
+    try:
+        data = open_data(config)
+    except UserError as error:
+        return f"NOT READY: {error}"
+    return data.summary()
+
+
+def _folder(config: TrainConfig, *, resume: bool) -> str:
+    folder = folder_of(config)
+    saved, skipped = load_newest(folder, world=World())
+    if saved is None and (problem := config.problem_with_targets):
+        return f"NOT READY: {problem}"
+    damaged = f"; {len(skipped)} damaged" if skipped else ""
+    if saved is None:
+        return f"{folder}: no checkpoint{damaged}, a run would start at step 0"
+    if not resume:
+        return f"NOT READY: {folder} holds a run at step {saved.step}{damaged}; --resume continues it"
+    try:
+        check_same_run(config, folder, saved)
+    except UserError as error:
+        return f"NOT READY: {error}"
+    return f"{folder}: would go on at step {saved.step}{damaged}"

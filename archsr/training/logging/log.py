@@ -1,0 +1,171 @@
+"""What a run tells: lines on the console, JSON lines in the run folder, trackers."""
+
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from archsr.images.pixels import Pixels, write_picture
+from archsr.runs.records import read_log as read_log
+from archsr.training.logging.trackers import Trackers
+from archsr.utils import console
+
+
+def _whole_lines(path: Path) -> Path:
+    """End a line that a killed run left torn, so that the next one is not glued to it."""
+    if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
+        with path.open("ab") as out:
+            out.write(b"\n")
+    return path
+
+
+def sample_of(run: Path, step: int) -> Path:
+    """The sheet of validation pictures of a step."""
+    return run / "samples" / f"step-{step:08d}.png"
+
+
+class RunLog:
+    """Writes for rank 0; on other ranks every method does nothing. `close` at the end, which closes `trackers` too."""
+
+    def __init__(self, run: Path, *, active: bool, trackers: Trackers | None = None) -> None:
+        self.run = run
+        self.active = active
+        self._told: set[str] = set()
+        self._lines = _whole_lines(run / "log.jsonl").open("a", encoding="utf-8") if active else None
+        self._trackers = trackers
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        if self.active:
+            console.say(text)
+
+    def warn(self, step: int, text: str) -> None:
+        """What looks wrong: a line for people, and one in the log."""
+        self.say(f"WARNING at {step}: {text}")
+        self.event("warning", step, {"text": text})
+
+    def event(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """One JSON line, on disk at once: {"event", "step", "time", ...}."""
+        if self._lines is None:
+            return
+        plain = {k: round(v, 6) if isinstance(v, float) and math.isfinite(v) else v for k, v in values.items()}
+        line = {"event": kind, "step": step, "time": round(time.time(), 3), **plain}
+        with self.forgiving("log.jsonl"):
+            self._lines.write(json.dumps(line) + "\n")
+            self._lines.flush()
+        numbers = {k: v for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        if self._trackers is not None and numbers:
+            self._trackers.scalars({f"{kind}/{k}": v for k, v in numbers.items()}, step)
+
+    def picture(self, step: int, pixels: Pixels) -> None:
+        """A sheet of validation pictures, as a file and in the trackers."""
+        if not self.active:
+            return
+        with self.forgiving("samples/"):
+            write_picture(sample_of(self.run, step), pixels)
+        if self._trackers is not None:
+            self._trackers.picture("validation", pixels, step)
+
+    def degradation(self, pixels: Pixels) -> None:
+        """The sheet of the first batch's degraded pictures, as a file and in the trackers."""
+        with self.forgiving("degradation.png"):
+            write_picture(self.run / "degradation.png", pixels)
+        if self._trackers is not None:
+            self._trackers.picture("degradation", pixels, 0)
+
+    @contextmanager
+    def forgiving(self, what: str) -> Generator[None]:
+        """A record that cannot be written is said, once for each kind, and does not end the training."""
+        try:
+            yield
+        except OSError as error:
+            if what not in self._told:
+                console.warn(f"{self.run / what} cannot be written: {error}; training goes on")
+            self._told.add(what)
+
+    def close(self) -> None:
+        """Flush and close the files."""
+        with self.forgiving("log.jsonl"):
+            if self._lines is not None:
+                self._lines.close()
+        if self._trackers is not None:
+            self._trackers.close()
+
+
+class Meter:
+    """Sums loss terms on the device between two log lines, so that no step waits for the device.
+
+    `norms`: the gradient norms of the last iteration before a line.
+    """
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.norms: dict[str, Tensor] = {}
+        self.steps = 0
+        self.samples = 0
+        self.waited = 0.0
+        self.seconds = 0.0
+
+    @contextmanager
+    def timed(self) -> Generator[None]:
+        """Count the time of an iteration; what happens between iterations does not count as training."""
+        started = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - started
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Inside `timed`: what does not count as training."""
+        started = time.perf_counter()
+        yield
+        self.seconds -= time.perf_counter() - started
+
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """Count the time of waiting for data."""
+        started = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - started
+
+    def add(self, terms: Sequence[Mapping[str, Tensor]], norms: dict[str, Tensor]) -> None:
+        """Add an iteration's terms, one mapping for each of its micro-batches; its gradient norms replace the last."""
+        self.norms = norms
+        for micro in terms:
+            for name, value in micro.items():
+                self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value
+                self.counts[name] = self.counts.get(name, 0) + 1
+        self.steps += 1
+
+    def means(self) -> dict[str, float]:
+        """Means over the micro-batches since the last reset that had the term. Waits for the device."""
+        return {name: float(value) / self.counts[name] for name, value in self.sums.items()}
+
+    def speed(self) -> dict[str, float]:
+        """Samples per second of this process, and the share of the time spent waiting for data."""
+        return {
+            "images_per_second": self.samples / max(self.seconds, 1e-9),
+            "data_wait": self.waited / max(self.seconds, 1e-9),
+        }
+
+
+def peak_memory() -> int:
+    """Bytes: the device's peak where there is one, else the process's own."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
+
+
+def clock(seconds: float) -> str:
+    """1:02:03 for 3723 seconds."""
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

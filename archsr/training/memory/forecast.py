@@ -1,0 +1,313 @@
+"""A forecast of what a run holds in memory, and when most, from shapes alone: no weights, no device, no data.
+
+One iteration, `train_step` of `step.py`, is a sequence of moments: the generator's forward pass; each loss, forward and
+at once back to the picture, while the generator's activations wait; the generator's backward pass; the discriminator's
+passes, each with its own backward pass; the update. No two losses' activations are held together, so the peak is the
+largest moment and not the sum of all.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import torch
+from torch import Tensor, nn
+
+from archsr.config import DiscriminatorConfig, LayerGroup, Loss, LossConfig, ModelConfig, Recompute, TrainConfig
+from archsr.errors import first_line
+from archsr.models.base import Generator
+from archsr.models.build import build, build_discriminator
+from archsr.models.recompute import recompute_modules
+from archsr.training.layers import select
+from archsr.training.losses.feature_losses import TITLES, feature_losses
+from archsr.training.losses.image_losses import PICTURE_LOSSES, ldl
+from archsr.training.memory.ledger import Pass, one_pass
+
+_NARROW = {"auto": torch.bfloat16, "fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+POOL = "pair pool (divided among the processes)"
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Each network's pass by itself. `losses` by name, the discriminator's judgement of the generator as "gan".
+
+    `unknown`: why the generator's is not known and counts as nothing.
+    """
+
+    generator: Pass
+    losses: dict[str, Pass]
+    discriminator: Pass | None
+    unknown: str = ""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Bytes per process: `parts` by what they are for, `moments` all that is held at each moment of an iteration.
+
+    Activations among the parts are what waits for the backward pass, not all of it at the same time. `unknown`: why the
+    generator's activations are not among them.
+    """
+
+    parts: dict[str, int]
+    moments: dict[str, int]
+    unknown: str = ""
+
+    @property
+    def when(self) -> str:
+        """The moment at which most is held."""
+        return max(self.moments, key=lambda name: self.moments[name])
+
+    @property
+    def total(self) -> int:
+        """The most at any moment; slack and the framework's own memory (0.5 to 1 GiB on a GPU) come on top."""
+        return self.moments[self.when]
+
+    def table(self) -> str:
+        """One line per part, then the moment at which most is held."""
+        lines = [f"  {name:44}{size / 2**20:>10,.0f} MiB" for name, size in self.parts.items() if size]
+        if self.unknown:
+            lines.append(f"  generator: activations: NOT KNOWN and not counted: {self.unknown}")
+        return "\n".join([*lines, f"  {'most at once, ' + self.when:44}{self.total / 2**20:>10,.0f} MiB"])
+
+
+def forecast(config: TrainConfig) -> Forecast:
+    """What one process of `config` holds at its peak, found by running the networks on shapes ("meta" tensors)."""
+    return assemble(config, passes_of(config, micro_batch_of(config)))
+
+
+def passes_of(config: TrainConfig, batch: int) -> Passes:
+    """All networks' passes with `batch` pictures."""
+    rest = loss_passes(config, batch), discriminator_pass(config, batch)
+    try:
+        return Passes(generator_pass(config, batch), *rest)
+    except _UnknownError as error:
+        return Passes(Pass(0, 0, 0, 0, 0), *rest, unknown=str(error))
+
+
+def micro_batch_of(config: TrainConfig) -> int:
+    """The micro-batch as a number; "auto" is to have been replaced."""
+    size = config.training.micro_batch
+    assert isinstance(size, int)
+    return size
+
+
+def assemble(config: TrainConfig, passes: Passes) -> Forecast:
+    """The forecast of `config`, its networks' passes being known."""
+    size, scale = config.data.gt_size, config.model.scale
+    lasting = _lasting(config)
+    held = sum(lasting.values())
+    lq = 4 * 3 * (size // scale) ** 2 * micro_batch_of(config)
+    picture = lq * scale**2
+    there = held + lq + 3 * picture  # ground truth, sharpened too, and the gradient for the picture
+    moments = {"generator forward": there + passes.generator.forward}
+    for name, one in passes.losses.items():
+        moments[_title(name)] = there + passes.generator.held + one.peak
+    moments["generator backward"] = there + passes.generator.backward
+    if passes.discriminator:
+        moments["discriminator"] = there + picture + passes.discriminator.peak
+    # Adam makes the roots of all second moments at once
+    moments["update"] = held + max(v // 4 for k, v in lasting.items() if "gradients" in k)
+    parts = {**lasting, "generator: activations": passes.generator.kept}
+    parts |= {f"{_title(name)}: activations": one.kept for name, one in passes.losses.items()}
+    if passes.discriminator:
+        parts["discriminator: activations"] = passes.discriminator.kept
+    whole = ({k: int(v) for k, v in each.items()} for each in (parts, moments))
+    return Forecast(*whole, unknown=passes.unknown)
+
+
+def _title(name: str) -> str:
+    return {**TITLES, "gan": "discriminator as a loss"}.get(name, f"loss {name}")
+
+
+def _lasting(config: TrainConfig) -> dict[str, int]:
+    """What is there from the first update to the end."""
+    size, training = config.data.gt_size, config.training
+    parts = {
+        "generator: weights": 4 * parameters(config),
+        "generator: gradients, Adam, EMA": 16 * trained_parameters(config),
+    }
+    for name, count in _loss_sizes(config.losses.model_dump_json(), size).items():
+        parts[f"{TITLES[name]}: weights"] = 4 * count
+    if config.losses.gan.weight:
+        each = 16 if config.discriminator.train else 4
+        key = f"discriminator: weights{', gradients, Adam' if config.discriminator.train else ''}"
+        parts[key] = each * _discriminator_size(config.discriminator)  # pyright: ignore[reportArgumentType] - it has a hash
+    pool = config.degrade.pool_batches * training.global_batch
+    parts[POOL] = pool * 3 * (size**2 + (size // config.model.scale) ** 2)
+    return parts
+
+
+def parameters(config: TrainConfig) -> int:
+    """How many numbers the generator has."""
+    return _generator_sizes(_Generator(config.model, config.training.layers))[0]
+
+
+def trained_parameters(config: TrainConfig) -> int:
+    """How many numbers of the generator learn."""
+    return _generator_sizes(_Generator(config.model, config.training.layers))[1]
+
+
+def trains_blocks(config: TrainConfig) -> bool:
+    """Whether anything in the generator's blocks learns; else nothing of it is kept, and nothing there to recompute."""
+    return _generator_sizes(_Generator(config.model, config.training.layers))[2]
+
+
+@dataclass(frozen=True)
+class _Generator:
+    """What the generator's size and pass depend on."""
+
+    model: ModelConfig
+    layers: tuple[str | LayerGroup, ...]
+    pieces: Recompute = "none"
+    narrow: torch.dtype | None = None
+    shape: tuple[int, ...] = ()
+    patterns: tuple[str, ...] = ()
+
+
+class _UnknownError(Exception):
+    """A network cannot be run on shapes alone."""
+
+
+@lru_cache(maxsize=64)
+def _generator_sizes(which: _Generator) -> tuple[int, int, bool]:
+    """How many parameters it has, how many of them learn, and whether any of those is in a block."""
+    with torch.device("meta"):
+        net = build(which.model)
+        groups = select(net, which.layers)
+    trained = [p for g in groups for p in g.parameters.values()]
+    in_blocks = {id(p) for block in net.blocks() for p in block.parameters()}
+    return _count(net), sum(p.numel() for p in trained), any(id(p) in in_blocks for p in trained)
+
+
+@lru_cache(maxsize=64)
+def _loss_sizes(losses: str, size: int) -> dict[str, int]:
+    with torch.device("meta"):
+        networks = feature_losses(LossConfig.model_validate_json(losses), size=size, weights=False)
+    return {name: _count(loss) for name, loss in networks.items()}
+
+
+@lru_cache(maxsize=64)
+def _discriminator_size(config: DiscriminatorConfig) -> int:
+    with torch.device("meta"):
+        return _count(build_discriminator(config))
+
+
+def _count(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+# ---------------------------------------------------------------- one network at a time
+
+
+def generator_pass(config: TrainConfig, batch: int) -> Pass:
+    """Of `batch` pictures through the generator to a float32 picture."""
+    training, side = config.training, config.data.gt_size // config.model.scale
+    narrow, shape = _NARROW[training.precision], (batch, 3, side, side)
+    pieces, patterns = training.gradient_checkpointing, training.recompute
+    return _generator_pass(_Generator(config.model, training.layers, pieces, narrow, shape, patterns))
+
+
+@lru_cache(maxsize=256)  # a second each, and a plan asks for the same ones again and again
+def _generator_pass(which: _Generator) -> Pass:
+    with torch.device("meta"):
+        net = build(which.model)
+        select(net, which.layers)
+        recompute_modules(net, which.patterns)
+        lq = torch.empty(which.shape)
+        if not net.tested:
+            return _tried_pass(net, lq)
+    # outside of the block, which would look at each of torch's many calls
+    net.recompute(which.pieces)
+    return one_pass(lambda: net(lq).float(), [net], narrow=which.narrow)
+
+
+def _tried_pass(net: Generator, lq: Tensor) -> Pass:
+    """In full width: under autocast these networks take part of their steps in it anyway."""
+    try:
+        return one_pass(lambda: net(lq).float(), [net])
+    except Exception as error:  # an architecture may ask for values, which shapes do not have
+        reason = f"{net.title} cannot be run on shapes alone ({first_line(error, kind=True)})"
+        raise _UnknownError(reason) from None
+
+
+@dataclass(frozen=True)
+class _Judges:
+    """What the losses' and the discriminator's passes depend on; `losses` as JSON, so that it can be looked up."""
+
+    losses: str
+    discriminator: DiscriminatorConfig
+    shape: tuple[int, int, int, int]
+    narrow: torch.dtype | None
+    recompute_losses: bool
+    recompute_discriminator: bool
+
+
+def _judges(config: TrainConfig, batch: int) -> _Judges:
+    size, training = config.data.gt_size, config.training
+    return _Judges(
+        losses=config.losses.model_dump_json(),
+        discriminator=config.discriminator,
+        shape=(batch, 3, size, size),
+        narrow=_NARROW[training.precision],
+        recompute_losses=training.recompute_losses,
+        recompute_discriminator=training.recompute_discriminator,
+    )
+
+
+def loss_passes(config: TrainConfig, batch: int) -> dict[str, Pass]:
+    """Of each loss that is asked for, from the picture to a scalar and back to the picture."""
+    return _loss_passes(_judges(config, batch))
+
+
+@lru_cache(maxsize=64)
+def _loss_passes(judges: _Judges) -> dict[str, Pass]:
+    losses, size = LossConfig.model_validate_json(judges.losses), judges.shape[-1]
+    found: dict[str, Pass] = {}
+    with torch.device("meta"):
+        sr, target = (torch.empty(judges.shape) for _ in range(2))
+        networks = feature_losses(losses, size=size, weights=False, recompute=judges.recompute_losses)
+        for name, term in losses.terms().items():
+            net: nn.Module | None = None
+            narrow = judges.narrow
+            if name in networks:
+                net = networks[name]
+                narrow = narrow if networks[name].autocast else None
+                loss = partial(networks[name], target=target)
+            elif name == "gan":
+                net = _discriminator(judges).requires_grad_(False)
+                loss = partial(_mean_logit, net)
+            elif name == "ldl":
+                narrow, loss = None, partial(ldl, target=target, averaged=target, config=losses.ldl)
+            else:
+                narrow, loss = None, partial(_of_pictures, PICTURE_LOSSES[name], target, term)
+            seen = sr.detach().requires_grad_()
+            found[name] = one_pass(partial(loss, seen), [net] if net else [], narrow=narrow)
+    return found
+
+
+def _of_pictures(loss: Callable[[Tensor, Tensor, Loss], Tensor], target: Tensor, term: Loss, sr: Tensor) -> Tensor:
+    return loss(sr, target, term)
+
+
+def _mean_logit(net_d: nn.Module, picture: Tensor) -> Tensor:
+    return net_d(picture).float().mean()
+
+
+def discriminator_pass(config: TrainConfig, batch: int) -> Pass | None:
+    """Of real pictures, or of fake ones: they pass one after the other. None where it does not learn."""
+    if not (config.losses.gan.weight and config.discriminator.train):
+        return None
+    return _discriminator_pass(_judges(config, batch))
+
+
+@lru_cache(maxsize=64)
+def _discriminator_pass(judges: _Judges) -> Pass:
+    with torch.device("meta"):
+        net_d = _discriminator(judges)
+        return one_pass(partial(_mean_logit, net_d, torch.empty(judges.shape)), [net_d], narrow=judges.narrow)
+
+
+def _discriminator(judges: _Judges) -> nn.Module:
+    net_d = build_discriminator(judges.discriminator)
+    net_d.recompute = judges.recompute_discriminator
+    return net_d

@@ -1,0 +1,249 @@
+"""Pictures and folders in, pictures and folders out: every output file is complete or absent."""
+
+import contextlib
+import glob
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tqdm.auto import tqdm
+
+from archsr.errors import UserError
+from archsr.images.image_files import READ, WRITTEN, BadImageError, is_picture
+from archsr.upscaling.left_out import kinds_of
+from archsr.upscaling.one_image import Wanted, restore_picture
+from archsr.upscaling.source import why_unreadable
+from archsr.upscaling.upscaler import Upscaler
+from archsr.utils import console
+
+Existing = Literal["skip", "overwrite", "refuse"]
+Pair = tuple[Path, Path]
+
+
+@dataclass(frozen=True)
+class UpscaleOutcome:
+    """What became of the files: written, skipped because they were there, and failed with the reason."""
+
+    written: list[Path] = field(default_factory=list[Path])
+    skipped: list[Path] = field(default_factory=list[Path])
+    failed: list[tuple[Path, str]] = field(default_factory=list[tuple[Path, str]])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """(input, output) pairs, and the files beside the inputs that are passed over, outside the output folder."""
+
+    pairs: list[Pair]
+    left_out: list[Path]
+
+
+# ---------------------------------------------------------------- which
+
+
+@contextlib.contextmanager
+def staged(sources: Sequence[Path], *, alone: bool = True) -> Generator[list[Path]]:
+    """The sources; for `-`, a file with what standard input gives, which is gone afterwards.
+
+    Raises `UserError` where `-` is not the only source, several processes would read it (not `alone`), or it is a
+    terminal or empty.
+    """
+    if Path("-") not in sources:
+        yield list(sources)
+        return
+    if len(sources) > 1 or not alone:
+        raise UserError("-: standard input is one picture for one process; give it alone, or give files")
+    if sys.stdin.isatty():
+        raise UserError("-: standard input is a terminal; pipe a picture into it")
+    with tempfile.TemporaryDirectory(prefix="archsr-") as folder:
+        path = Path(folder) / "stdin"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        if not path.stat().st_size:
+            raise UserError("-: standard input is empty")
+        yield [path]
+
+
+def plan_files(sources: Sequence[Path], target: Path, *, ending: str) -> Plan:
+    """One picture to a file or into a folder, many into a folder, a folder's tree to the same. Lists each folder once.
+
+    A source may be a pattern (`photos/*.jpg`, `**` for sub-folders), whose ending matches in any case; the tree below
+    its fixed part is kept. Outputs keep their names and get `ending`. Raises `UserError` for missing inputs and outputs
+    that collide.
+    """
+    listed = [_listed(source, target) for source in sources]
+    found = [entry for pictures, _ in listed for entry in pictures]
+    rest = [path for _, others in listed for path in others]
+    to_file = target.suffix.lower() in READ and not target.is_dir()
+    one = len(found) == 1 and not any(source.is_dir() for source in sources)
+    if one and (to_file or len(found[0][1].parts) == 1):
+        return Plan(_refuse_collisions([_one(found[0][0], target, ending)]), rest)
+    if target.is_file() or to_file:
+        raise UserError(f"{target}: {'is' if target.is_file() else 'names'} a file; many pictures need a folder")
+    pairs = [(source, target / place) for source, place in found]
+    twins = Counter(t.with_suffix("") for _, t in pairs)  # a.jpg and a.png would both become a.png
+    named = [
+        (p, t.with_suffix(ending) if twins[t.with_suffix("")] == 1 else t.with_name(t.name + ending)) for p, t in pairs
+    ]
+    return Plan(_refuse_collisions(named), rest)
+
+
+def _listed(source: Path, target: Path) -> tuple[list[Pair], list[Path]]:
+    """The pictures that a source names, each with its place in the output folder, and the files that are none."""
+    if source.is_dir():
+        if source.resolve() == target.resolve():
+            raise UserError(f"{target}: is the input folder; choose another output")
+        files, root = _files(source, target), source
+    elif source.exists():
+        return [(source, Path(source.name))], []
+    elif glob.has_magic(str(source)):
+        files, root = _globbed(source, target), _fixed(source)
+    else:
+        raise UserError(f"{source}: no such picture or folder")
+    pictures = [(p, p.relative_to(root)) for p in files if is_picture(p)]
+    if not pictures:
+        instead = "".join(f"; {kind}" for kind in kinds_of(files))
+        raise UserError(f"{source}: no pictures found (looked for {', '.join(READ)}){instead}")
+    return pictures, [p for p in files if not is_picture(p)]
+
+
+def _files(folder: Path, target: Path) -> list[Path]:
+    """All files below a folder, but for the results."""
+    return _outside(sorted(p for p in folder.rglob("*") if p.is_file()), target)
+
+
+def _globbed(pattern: Path, target: Path) -> list[Path]:
+    *above, last = pattern.parts
+    stem, dot, ending = last.rpartition(".")
+    if dot and not glob.has_magic(ending):
+        ending = "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in ending)
+    matching = glob.glob(str(Path(*above, stem + dot + ending)), recursive=True)  # noqa: PTH207 - Path has no absolute patterns
+    files = [p for p in map(Path, sorted(matching)) if p.is_file()]
+    return files if _fixed(pattern).resolve().is_relative_to(target.resolve()) else _outside(files, target)
+
+
+def _fixed(pattern: Path) -> Path:
+    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+
+
+def _outside(files: list[Path], target: Path) -> list[Path]:
+    inside = target.resolve()
+    return [p for p in files if not p.resolve().is_relative_to(inside)]
+
+
+def _one(source: Path, target: Path, ending: str) -> Pair:
+    to_file = target.suffix.lower() in WRITTEN and not target.is_dir()
+    if not to_file and target.suffix.lower() in READ and not target.is_dir():
+        raise UserError(f"{target}: cannot be written as {target.suffix}; choose {', '.join(WRITTEN)}")
+    return source, target if to_file else target / f"{source.stem}{ending}"
+
+
+def _refuse_collisions(pairs: Iterable[Pair]) -> list[Pair]:
+    owner: dict[Path, Path] = {}
+    for source, target in pairs:
+        if target.resolve() == source.resolve():
+            raise UserError(f"{target}: would overwrite the input; choose another output")
+        if target in owner:
+            raise UserError(f"{owner[target]} and {source} would both become {target}; rename one")
+        owner[target] = source
+    return [(source, target) for target, source in owner.items()]
+
+
+def without_existing(pairs: Sequence[Pair], existing: Existing) -> tuple[list[Pair], list[Path]]:
+    """What is to be made, and the outputs that are there and stay. Raises `UserError` for them with "refuse"."""
+    there = [target for _, target in pairs if target.exists()] if existing != "overwrite" else []
+    if there and existing == "refuse":
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise UserError(f"{there[0]}{more}: already there; nothing was written (--existing skip or overwrite)")
+    stay = set(there)
+    return [p for p in pairs if p[1] not in stay], there
+
+
+# ---------------------------------------------------------------- doing
+
+
+def upscale_files(
+    pairs: Sequence[Pair], upscaler: Upscaler, wanted: Wanted | None = None, *, show: bool = True
+) -> UpscaleOutcome:
+    """Restore each input into its output. A bad picture is noted and the others go on.
+
+    While one picture is written, the next is restored.
+    """
+    outcome = UpscaleOutcome()
+    waiting: deque[tuple[Pair, Future[None]]] = deque()
+    hidden = not (show and console.watched())
+    form = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}]"
+    bar: tqdm[Any] = tqdm(total=len(pairs), desc="upscaling", unit="picture", disable=hidden, bar_format=form)
+    with ThreadPoolExecutor(2) as writers, bar:
+        for number, pair in enumerate(pairs):
+            try:
+                future = restore_picture(
+                    *pair, upscaler, wanted or Wanted(), writers, on_progress=lambda s, n=number: _show(bar, n + s)
+                )
+                waiting.append((pair, future))
+            except BadImageError as error:
+                while waiting:
+                    _conclude(outcome, *waiting.popleft())
+                _note(outcome, pair, why_unreadable(pair[0], error))
+            except OSError as error:
+                _note(outcome, pair, error)
+            _show(bar, number + 1)
+            while len(waiting) > 1:
+                _conclude(outcome, *waiting.popleft())
+        for pair, future in waiting:
+            _conclude(outcome, pair, future)
+    return outcome
+
+
+def _show(bar: "tqdm[Any]", done: float) -> None:
+    bar.update(done - bar.n)
+
+
+def _conclude(outcome: UpscaleOutcome, pair: Pair, future: Future[None]) -> None:
+    try:
+        future.result()
+        outcome.written.append(pair[1])
+    except (BadImageError, OSError) as error:
+        _note(outcome, pair, error)
+
+
+def _note(outcome: UpscaleOutcome, pair: Pair, error: Exception) -> None:
+    source, target = pair
+    why = str(error) if isinstance(error, BadImageError) else f"{target} cannot be written: {_cause(error)}"
+    outcome.failed.append((source, why))
+
+
+def _cause(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def joined(outcomes: Iterable[UpscaleOutcome]) -> UpscaleOutcome:
+    """What several processes did, as one."""
+    total = UpscaleOutcome()
+    for one in outcomes:
+        total.written.extend(one.written)
+        total.skipped.extend(one.skipped)
+        total.failed.extend(one.failed)
+    return total
+
+
+def report(outcome: UpscaleOutcome, passed_over: Sequence[Path] = ()) -> int:
+    """Print what became of the files, and those left out; the exit code is 2 if any failed."""
+    why = " (already there; --existing overwrite replaces them)" if outcome.skipped else ""
+    print(f"{len(outcome.written)} written, {len(outcome.skipped)} skipped{why}, {len(outcome.failed)} failed")
+    if outcome.written:
+        print(os.path.commonpath(outcome.written))  # the file, or the folder that has all of them
+    for path, reason in outcome.failed:
+        print(f"archsr: {path}: {reason}", file=sys.stderr)
+    if passed_over:
+        print(f"archsr: {len(passed_over)} file{'s' * (len(passed_over) > 1)} left out:", file=sys.stderr)
+        for kind in kinds_of(passed_over):
+            print(f"  {kind}", file=sys.stderr)
+    return 2 if outcome.failed else 0

@@ -1,0 +1,194 @@
+"""One picture from file to file: what it carries is kept, and the result is complete or absent."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyvips
+
+from archsr.images.image_files import BadImageError
+from archsr.upscaling.metadata import is_carried
+from archsr.upscaling.pipe import Depth, Pipe, StoppedError
+from archsr.upscaling.resizing import to_size
+from archsr.upscaling.source import MAX_PIXELS, ImageSource, is_colourless, open_source, reason
+from archsr.upscaling.tiff_exif import add_exif
+from archsr.upscaling.upscaler import Upscaler
+from archsr.utils.atomic import replacing
+
+_LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}  # libwebp's and libjpeg's limits, pixels
+_OPTIMISED = 2**25  # pixels
+_NARROW = (".jpg", ".jpeg", ".webp")  # 8 bits
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a picture shall come out: its `scale` (None: the network's), `quality` of JPEG and WebP (WebP 100: lossless).
+
+    `metadata` False leaves out EXIF, XMP and IPTC; the colour profile always stays.
+    """
+
+    scale: float | None = None
+    quality: int = 95
+    max_pixels: int = MAX_PIXELS
+    metadata: bool = True
+
+
+def _silent(_: float) -> None:
+    """Nobody wants to know how far it is."""
+
+
+def upscale_picture(
+    source: Path,
+    target: Path,
+    upscaler: Upscaler,
+    wanted: Wanted | None = None,
+    *,
+    on_progress: Callable[[float], None] = _silent,
+) -> None:
+    """Restore `source` into `target`, in the format of its suffix, complete or not at all.
+
+    `on_progress` is told the share that is done; what it raises ends the work and leaves nothing behind. Raises
+    `BadImageError` for what is no usable picture or too large for the format, OSError where it cannot be written.
+    """
+    with ThreadPoolExecutor(1) as writer:
+        restore_picture(source, target, upscaler, wanted or Wanted(), writer, on_progress=on_progress).result()
+
+
+def restore_picture(
+    source: Path,
+    target: Path,
+    upscaler: Upscaler,
+    wanted: Wanted,
+    writer: ThreadPoolExecutor,
+    *,
+    on_progress: Callable[[float], None],
+) -> Future[None]:
+    """As `upscale_picture`, but the last rows may still be on their way to disk: so says the future."""
+    pages = _pages(source, target, wanted.max_pixels)
+    sizes = [_size(p, upscaler.scale, wanted.scale) for p in pages]
+    _check_size(target, sum(h for h, _ in sizes), max(w for _, w in sizes))
+    pipes = [Pipe(p.size[0] * upscaler.scale, p.size[1] * upscaler.scale, p.image.bands, bits=p.bits) for p in pages]
+    written = writer.submit(_write, pages, pipes, sizes, target, wanted)
+    try:
+        for number, (page, pipe) in enumerate(zip(pages, pipes, strict=True)):
+            grey = page.image.bands == 1 or is_colourless(source, page=number, max_pixels=wanted.max_pixels)
+            _restore(page, pipe, upscaler, lambda s, n=number: on_progress((n + s) / len(pages)), grey=grey)
+    except StoppedError:
+        written.result()  # raises what the writer met
+        raise
+    except BaseException:
+        for pipe in pipes:
+            pipe.close()  # what waits for rows gets none, and removes its file
+        written.exception()
+        raise
+    return written
+
+
+def _pages(path: Path, target: Path, max_pixels: int) -> list[ImageSource]:
+    first = open_source(path, max_pixels=max_pixels)
+    if first.pages == 1:
+        return [first]
+    if target.suffix.lower() not in (".tif", ".tiff"):
+        raise BadImageError(f"{first.pages} pages; write tiff, which holds them all")
+    if first.size[0] * first.size[1] * first.pages > max_pixels:
+        raise BadImageError(f"{first.pages} pages of {first.size[1]}×{first.size[0]}: more than {max_pixels:,} pixels")
+    pages = [open_source(path, page=n, max_pixels=max_pixels) for n in range(first.pages)]
+    kinds = {(p.size, p.image.bands, p.bits, p.alpha is None) for p in pages}
+    if len(kinds) > 1:
+        raise BadImageError(f"{first.pages} pages of different sizes or kinds; split them")
+    return pages
+
+
+def _size(page: ImageSource, scale: int, wanted: float | None) -> tuple[int, int]:
+    """Height and width of the result."""
+    factor = wanted or scale
+    return max(1, round(page.size[0] * factor)), max(1, round(page.size[1] * factor))
+
+
+def _check_size(target: Path, height: int, width: int) -> None:
+    most = _LONGEST.get(target.suffix.lower())
+    if most is not None and max(height, width) > most:
+        raise BadImageError(
+            f"{width}×{height} would be too large for {target.suffix} (at most {most} a side); write png instead"
+        )
+
+
+def _restore(
+    page: ImageSource, pipe: Pipe, upscaler: Upscaler, on_progress: Callable[[float], None], *, grey: bool
+) -> None:
+    reader, bands = page.reader(), page.image.bands
+    for strip in upscaler.rows(reader, *page.size, on_tile=on_progress):
+        if grey:
+            strip = _grey(strip).repeat(bands, axis=2)
+        pipe.put(strip)
+
+
+def _grey(strip: Depth) -> Depth:
+    return cast(Depth, np.rint(strip.mean(2, keepdims=True, dtype=np.float64)).astype(strip.dtype))
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _write(
+    pages: list[ImageSource], pipes: list[Pipe], sizes: list[tuple[int, int]], target: Path, wanted: Wanted
+) -> None:
+    try:
+        images = [_finished(p, q.image(), s) for p, q, s in zip(pages, pipes, sizes, strict=True)]
+        image = images[0]
+        if len(images) > 1:
+            image = pyvips.Image.arrayjoin(images, across=1)
+            image = image.copy()
+            image.set_type(pyvips.GValue.gint_type, "page-height", sizes[0][0])
+        image = _carrying(image, pages[0].image, metadata=wanted.metadata)
+        with replacing(target) as temporary:
+            _save(image, temporary, wanted.quality)
+            if target.suffix.lower() in (".tif", ".tiff") and image.get_typeof("exif-data"):
+                _with_exif(temporary, cast(bytes, image.get("exif-data")))
+    except pyvips.Error as error:
+        raise OSError(reason(error)) from None
+    finally:
+        for pipe in pipes:
+            pipe.abandon()
+
+
+def _with_exif(path: Path, exif: bytes) -> None:
+    with replacing(path) as whole:
+        add_exif(path, exif, whole)
+
+
+def _finished(page: ImageSource, image: pyvips.Image, size: tuple[int, int]) -> pyvips.Image:
+    """At its final size, with its transparency."""
+    image = to_size(image, *size)
+    return image if page.alpha is None else image.bandjoin(to_size(page.alpha, *size))
+
+
+def _carrying(image: pyvips.Image, source: pyvips.Image, *, metadata: bool) -> pyvips.Image:
+    """With the metadata of the source, but for its thumbnail and what was done to it."""
+    image = image.copy(xres=source.xres, yres=source.yres)
+    for name in source.get_fields():
+        if name == "icc-profile-data" or (metadata and is_carried(name)):
+            image.set_type(source.get_typeof(name), name, source.get(name))
+    if image.get_typeof("exif-data"):
+        image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # the pixels are upright
+    return image
+
+
+def _save(image: pyvips.Image, path: Path, quality: int) -> None:
+    ending = path.suffix.lower()
+    if ending in _NARROW and image.format == "ushort":
+        image = (image / 257).rint().cast("uchar").copy(interpretation="srgb" if image.bands > 2 else "b-w")
+    if ending in (".jpg", ".jpeg"):
+        flat: Any = image.flatten(background=[255]) if image.hasalpha() else image
+        small = flat.width * flat.height <= _OPTIMISED  # tables made for the image need all of it in memory
+        flat.jpegsave(str(path), Q=quality, subsample_mode="off", optimize_coding=small)
+    elif ending == ".webp":
+        image.webpsave(str(path), Q=quality, lossless=quality == 100, effort=4, smart_subsample=True)
+    elif ending in (".tif", ".tiff"):
+        size = image.height * image.width * image.bands * (2 if image.format == "ushort" else 1)
+        image.tiffsave(str(path), compression="deflate", predictor="horizontal", bigtiff=size > 2**32 - 2**25)
+    else:
+        image.pngsave(str(path), compression=6, bitdepth=16 if image.format == "ushort" else 8)

@@ -1,0 +1,67 @@
+"""Cutting a picture into tiles of one shape that overlap: geometry only.
+
+A tile is a `window` to look at and the `core` in its middle that is used of it. All windows of a picture have the same
+shape, so that they can be batched and compiled, and are placed evenly, so that no more is computed than the halos ask
+for. Where cores meet they overlap by `feather` pixels to each side, over which one fades into the other.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TileSpan:
+    """One side of a tile in input pixels, ends exclusive: the window, and its core without the fading."""
+
+    start: int
+    end: int
+    core_start: int
+    core_end: int
+
+    def used(self, feather: int, side: int) -> tuple[int, int]:
+        """What is used of the window: the core, and `feather` pixels more towards each neighbour."""
+        return (
+            self.core_start - feather if self.core_start else 0,
+            self.core_end + feather if self.core_end < side else side,
+        )
+
+
+def spans(side: int, *, tile: int, halo: int) -> list[TileSpan]:
+    """Windows of at most `tile` + 2·`halo` pixels over a side; every core has `halo` pixels around it, or the edge.
+
+    `tile` 0 is one window. Cores partition the side. Raises ValueError for negative sizes.
+    """
+    if tile < 0 or halo < 0:
+        raise ValueError(f"tile ({tile}) and halo ({halo}) must not be negative")
+    most = tile + 2 * halo
+    if tile == 0 or side <= most:
+        return [TileSpan(0, side, 0, side)]
+    count = -(-(side - 2 * halo) // tile)
+    window = -(-(side + 2 * halo * (count - 1)) // count)
+    starts = [(side - window) * i // (count - 1) for i in range(count)]
+    # a seam in the middle of each overlap
+    seams = [0, *((after + before + window) // 2 for before, after in pairwise(starts)), side]
+    return [TileSpan(s, s + window, a, b) for s, (a, b) in zip(starts, pairwise(seams), strict=True)]
+
+
+def ramp(span: TileSpan, *, feather: int, side: int, scale: int) -> NDArray[np.float32]:
+    """The weight of every output pixel of what is used of a span: 1 in the middle, fading linearly across its seams.
+
+    The weights of all spans add up to 1 everywhere.
+    """
+    first, last = span.used(feather, side)
+    weight = np.ones((last - first) * scale, dtype=np.float32)
+    fade = (np.arange(2 * feather * scale, dtype=np.float32) + 0.5) / max(1, 2 * feather * scale)
+    if first:
+        weight[: len(fade)] *= fade
+    if last < side:
+        weight[len(weight) - len(fade) :] *= fade[::-1]
+    return weight
+
+
+def fitting(wanted: int, spans_of_both_sides: list[TileSpan]) -> int:
+    """`wanted` pixels of fading, or as many as the narrowest core has room for with a neighbour on each side."""
+    return min(wanted, *(max(1, s.core_end - s.core_start) // 2 for s in spans_of_both_sides))

@@ -1,0 +1,1 @@
+"""What any stage may use: safe files, logging, processes, stop requests."""

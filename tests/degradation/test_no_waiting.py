@@ -1,0 +1,100 @@
+"""The device is never asked and never waited for while a batch is degraded."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from archsr.config import PrepareConfig
+from archsr.config.config_file import check
+from archsr.degradation import apply as degradation
+from archsr.degradation.canvas import full
+from archsr.degradation.jpeg import jpeg
+from archsr.degradation.pool import PairPool
+from archsr.degradation.recipe import draw
+from archsr.degradation.sharpen import sharpen
+from archsr.utils.seeds import generator
+
+KINDS = [
+    {"fidelity": "fixed"},
+    {"fidelity": "faithful"},
+    {"fidelity": "fixed", "antialias": 0.5},
+    {"preset": "bsrgan"},
+    {"preset": "camera"},
+    {"preset": "bicubic"},
+]
+
+
+def recipe(table, seed):
+    config = check(PrepareConfig, {"degrade": table}, where="test").degrade
+    return draw(config, generator(seed, "no waiting"), 12, scale=4, gt_size=64)
+
+
+class Copies(TorchDispatchMode):
+    """Counts what is copied from the CPU to another device."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and args[0].device.type == "cpu" and out.device.type != "cpu":
+            self.seen.append((tuple(out.shape), (kwargs or {}).get("non_blocking", False)))
+        return out
+
+
+@pytest.mark.parametrize("table", KINDS, ids=str)
+def test_nothing_depends_on_what_lies_on_the_device(table, monkeypatch):
+    """Tensors on the meta device have no values: whoever asks for one raises. And the recipe travels in one piece, the
+    lists of samples that share a kind of noise beside it, all without waiting."""
+    monkeypatch.setattr(degradation, "_noise_rng", lambda device, seed: None)
+    gt = torch.empty(12, 3, 96, 96, device="meta")
+    pool = PairPool(12)
+    for seed in range(2):
+        made = recipe(table, seed)
+        degradation._pair(gt, made)  # constants are made at the first use
+        with Copies() as copies:
+            pair = degradation._pair(gt, made)
+        assert pair.lq.shape == (12, 3, 16, 16)
+        assert pair.lq.is_meta
+        assert all(waits_not for _, waits_not in copies.seen)
+        assert len(copies.seen) <= 1 + 8 + 3, copies.seen
+        pool.swap(pair, generator(seed, "pool"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("table", KINDS, ids=str)
+def test_no_synchronisation_on_cuda(table):
+    gt = torch.rand(12, 3, 288, 288, device="cuda")
+    made = recipe(table, 0)
+    degradation.apply(gt, made)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for seed in range(8):
+            degradation.apply(gt, recipe(table, seed))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("table", KINDS, ids=str)
+def test_cuda_agrees_with_the_cpu(table):
+    """Without noise, whose fields each device draws for itself. A JPEG's rounding may fall to either side."""
+    quiet = {"first": {"noise": {"probability": 0.0}}, "second": {"noise": {"probability": 0.0}}}
+    coarse = torch.rand(12, 3, 36, 36, generator=torch.Generator().manual_seed(0))
+    gt = torch.nn.functional.interpolate(coarse, size=(288, 288), mode="bicubic").clamp(0, 1)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")  # as in training: TF32 must not reach the degradation
+    try:
+        for seed in range(4):
+            made = recipe(table | quiet, seed)
+            here, there = degradation.apply(gt, made), degradation.apply(gt.cuda(), made)
+            assert torch.equal(here.gt, there.gt.cpu())
+            off = ((here.lq - there.lq.cpu()).abs() * 255).round()
+            assert (off > 1).float().mean() < 1e-3
+            assert off.max() <= 8
+        assert torch.allclose(sharpen(gt), sharpen(gt.cuda()).cpu(), atol=5e-4)
+        quality = torch.full((12,), 60.0)
+        assert (jpeg(full(gt), quality) - jpeg(full(gt.cuda()), quality.cuda()).cpu()).abs().max() < 0.05
+    finally:
+        torch.set_float32_matmul_precision(before)
