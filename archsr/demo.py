@@ -47,7 +47,7 @@ def demo(folder: Path, *, seed: int = 0) -> int:
 def _commands(folder: Path, seed: int) -> list[list[str]]:
     configs = configs_folder()
     shards, runs = folder / "shards", folder / "runs"
-    picture = sorted((folder / "photos").glob("*/*view 1.jpg"))[0]
+    image = sorted((folder / "photos").glob("*/*view 1.jpg"))[0]
     archsr = [sys.executable, "-m", "archsr"]
     train = [*archsr, "train", "--config", str(configs / "demo.toml"), "--processes", "1"]
     train += ["--set", f"data.shards={shards}", "--set", f"runs={runs}", "--set", f"seed={seed}"]
@@ -55,7 +55,7 @@ def _commands(folder: Path, seed: int) -> list[list[str]]:
         [*archsr, "prepare", str(folder / "photos"), str(shards), "--config", str(configs / "demo_prepare.toml")],
         train,
         [*archsr, "evaluate", str(runs / "demo"), "--offline"],
-        [*archsr, "upscale", str(picture), str(folder / "upscaled"), "--model", str(runs / "demo")],
+        [*archsr, "upscale", str(image), str(folder / "upscaled"), "--model", str(runs / "demo")],
     ]
 
 

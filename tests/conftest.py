@@ -63,7 +63,7 @@ def no_curves(request, monkeypatch):
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
-    """Eight drawn projects of one picture each, and a floor plan."""
+    """Eight drawn projects of one image each, and a floor plan."""
     with shared(tmp_path_factory, "photos") as (folder, missing):
         if missing:
             draw_photos(folder, projects=8, views=1, plans=1)
@@ -103,7 +103,7 @@ def tiny_tables(shards, tmp_path):
             "precision": "fp32",
             "stages": [{"iterations": 6, "lr": 1e-3}],
         },
-        "validation": {"every": 3, "samples": 2, "pictures": 1, "strength": False},
+        "validation": {"every": 3, "samples": 2, "images": 1, "strength": False},
         "checkpoint": {"every": 2, "keep": 2},
         "log": {"every": 1, "trackers": [], "keys": True},
     }

@@ -30,17 +30,17 @@ def test_differences_are_scikit_images(colours):
 
 
 def test_a_cast_drifts_and_detail_does_not():
-    picture = torch.full((2, 3, 8, 8), 0.5)
-    detail = picture + 0.2 * (torch.arange(8) % 2 - 0.5)
-    cast = picture * torch.tensor([1.0, 1.0, 0.8]).view(1, 3, 1, 1)
-    assert local_drift(detail, picture) == pytest.approx(torch.zeros(2), abs=1e-3)
-    assert local_drift(cast, picture).min() > 5
+    image = torch.full((2, 3, 8, 8), 0.5)
+    detail = image + 0.2 * (torch.arange(8) % 2 - 0.5)
+    cast = image * torch.tensor([1.0, 1.0, 0.8]).view(1, 3, 1, 1)
+    assert local_drift(detail, image) == pytest.approx(torch.zeros(2), abs=1e-3)
+    assert local_drift(cast, image).min() > 5
 
 
 def test_opposite_casts_do_not_make_up_for_each_other():
-    """Half of a grey picture redder, half greener: as far off as all of it redder."""
-    picture = torch.full((1, 3, 64, 256), 0.5, dtype=torch.float64)
+    """Half of a grey image redder, half greener: as far off as all of it redder."""
+    image = torch.full((1, 3, 64, 256), 0.5, dtype=torch.float64)
     red = torch.tensor([0.06, 0.0, 0.0], dtype=torch.float64).view(1, 3, 1, 1)
-    whole, halves = picture + red, picture + red
-    halves[..., 128:] = (picture - red)[..., 128:]
-    assert local_drift(halves, picture) == pytest.approx(local_drift(whole, picture), rel=0.2)
+    whole, halves = image + red, image + red
+    halves[..., 128:] = (image - red)[..., 128:]
+    assert local_drift(halves, image) == pytest.approx(local_drift(whole, image), rel=0.2)

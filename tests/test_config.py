@@ -224,7 +224,7 @@ def test_targets_follow_the_degradation_unless_written(preset, sharp):
     losses = check(TrainConfig, tables, where="x").losses
     assert losses.pixel.sharpened is losses.ldl.sharpened is sharp
     assert losses.perceptual.sharpened is False
-    assert losses.gan.sharpened is False, "the discriminator's real pictures are plain ones"
+    assert losses.gan.sharpened is False, "the discriminator's real images are plain ones"
 
 
 def test_what_is_written_of_targets_stays():

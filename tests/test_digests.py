@@ -1,4 +1,4 @@
-"""A picture's bytes are known again, by the digests of now and of the first datasets."""
+"""An image's bytes are known again, by the digests of now and of the first datasets."""
 
 import hashlib
 

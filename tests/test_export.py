@@ -21,7 +21,7 @@ from archsr.upscaling.upscaler import open_model
 
 @pytest.fixture
 def tiny(tmp_path):
-    """A ×2 network, which folds pixels first, with results as large as pictures."""
+    """A ×2 network, which folds pixels first, with results as large as images."""
     torch.manual_seed(0)
     net = RRDBNet(scale=2, features=8, growth=4, blocks=1)
     with torch.no_grad():
@@ -161,9 +161,9 @@ def of_ncnn(param, x):
     net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = net.opt.use_fp16_packed = False
     net.load_param(str(param))
     net.load_model(str(param.with_suffix(".bin")))
-    picture = np.ascontiguousarray(x[0])
+    image = np.ascontiguousarray(x[0])
     run = net.create_extractor()
-    run.input("data", ncnn.Mat(picture))
+    run.input("data", ncnn.Mat(image))
     return np.array(run.extract("output")[1])[None]
 
 

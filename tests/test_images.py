@@ -21,44 +21,44 @@ def encoded(image, kind="PNG", **options):
 
 
 @pytest.fixture
-def picture():
+def image():
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
     return coarse.resize((64, 48), Image.Resampling.BICUBIC)
 
 
-def test_a_plain_picture_comes_back_as_it_is(picture):
-    photo = read_photo(encoded(picture))
-    assert np.array_equal(photo.pixels, np.asarray(picture))
+def test_a_plain_image_comes_back_as_it_is(image):
+    photo = read_photo(encoded(image))
+    assert np.array_equal(photo.pixels, np.asarray(image))
     assert photo.alpha is None
     assert photo.notes == ()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(picture, orientation):
+def test_exif_orientation_is_applied(image, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = {
-        1: picture,
-        2: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-        3: picture.transpose(Image.Transpose.ROTATE_180),
-        4: picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
-        5: picture.transpose(Image.Transpose.TRANSPOSE),
-        6: picture.transpose(Image.Transpose.ROTATE_90),
-        7: picture.transpose(Image.Transpose.TRANSVERSE),
-        8: picture.transpose(Image.Transpose.ROTATE_270),
+        1: image,
+        2: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        3: image.transpose(Image.Transpose.ROTATE_180),
+        4: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+        5: image.transpose(Image.Transpose.TRANSPOSE),
+        6: image.transpose(Image.Transpose.ROTATE_90),
+        7: image.transpose(Image.Transpose.TRANSVERSE),
+        8: image.transpose(Image.Transpose.ROTATE_270),
     }[orientation]
     photo = read_photo(encoded(stored, "PNG", exif=exif))
-    assert np.array_equal(photo.pixels, np.asarray(picture))
+    assert np.array_equal(photo.pixels, np.asarray(image))
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "RGBA", "CMYK", "YCbCr", "I;16"])
-def test_every_mode_becomes_rgb(picture, mode):
+def test_every_mode_becomes_rgb(image, mode):
     if mode == "I;16":
-        grey = np.asarray(picture.convert("L")).astype(np.uint16) * 257
-        source, expected = Image.fromarray(grey), picture.convert("L").convert("RGB")
+        grey = np.asarray(image.convert("L")).astype(np.uint16) * 257
+        source, expected = Image.fromarray(grey), image.convert("L").convert("RGB")
     else:
-        source = picture.convert(mode)
+        source = image.convert(mode)
         expected = source.convert("RGB")
     kind = "JPEG" if mode in ("CMYK", "YCbCr") else "PNG"
     photo = read_photo(encoded(source, kind, **({"quality": 100, "subsampling": 0} if kind == "JPEG" else {})))
@@ -107,45 +107,45 @@ def test_a_wide_gamut_profile_is_converted():
     assert np.abs(photo.pixels - np.clip(encoded_srgb, 0, 1) * 255).max() < 2.5
 
 
-def test_profiles_that_say_srgb_or_nothing_useful(picture):
+def test_profiles_that_say_srgb_or_nothing_useful(image):
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert np.array_equal(read_photo(encoded(picture, icc_profile=srgb)).pixels, np.asarray(picture))
+    assert np.array_equal(read_photo(encoded(image, icc_profile=srgb)).pixels, np.asarray(image))
     for useless in (b"not a profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()):
-        photo = read_photo(encoded(picture, icc_profile=useless))
+        photo = read_photo(encoded(image, icc_profile=useless))
         assert photo.notes[0].startswith("unusable ICC profile")
-        assert np.array_equal(photo.pixels, np.asarray(picture))
+        assert np.array_equal(photo.pixels, np.asarray(image))
 
 
-def test_transparency_is_kept_apart(picture):
-    half = picture.convert("RGBA")
+def test_transparency_is_kept_apart(image):
+    half = image.convert("RGBA")
     half.putalpha(128)
     assert (read_photo(encoded(half)).alpha == 128).all()
-    assert read_photo(encoded(picture.convert("RGBA"))).alpha is None
+    assert read_photo(encoded(image.convert("RGBA"))).alpha is None
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
-def test_animations_are_refused(picture, kind):
-    data = encoded(picture, kind, save_all=True, append_images=[picture.rotate(90)])
+def test_animations_are_refused(image, kind):
+    data = encoded(image, kind, save_all=True, append_images=[image.rotate(90)])
     with pytest.raises(BadImageError, match="animated: 2 frames"):
         read_photo(data)
 
 
-def test_a_tiff_of_several_pages_gives_its_first(picture):
-    photo = read_photo(encoded(picture, "TIFF", save_all=True, append_images=[picture.rotate(90)]))
-    assert np.array_equal(photo.pixels, np.asarray(picture))
+def test_a_tiff_of_several_pages_gives_its_first(image):
+    photo = read_photo(encoded(image, "TIFF", save_all=True, append_images=[image.rotate(90)]))
+    assert np.array_equal(photo.pixels, np.asarray(image))
     assert "first page" in photo.notes
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
-def test_truncated_files_are_refused(picture, kind, share):
-    data = encoded(picture, kind)
+def test_truncated_files_are_refused(image, kind, share):
+    data = encoded(image, kind)
     with pytest.raises(BadImageError):
         read_photo(data[: int(len(data) * share)])
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"<svg></svg>", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"\x00" * 4096])
-def test_what_is_no_picture_is_refused(data):
+def test_what_is_no_image_is_refused(data):
     with pytest.raises(BadImageError):
         read_photo(data)
 
@@ -163,8 +163,8 @@ def test_no_bytes_do_worse_than_a_clear_refusal(data):
         read_photo(data)
 
 
-def test_lossless_webp_survives_and_decodes_to_the_same(picture):
-    pixels = np.asarray(picture)
+def test_lossless_webp_survives_and_decodes_to_the_same(image):
+    pixels = np.asarray(image)
     decoded = pixels.decode_tensor(pixels.encode_webp(pixels))
     assert np.array_equal(decoded.permute(1, 2, 0).numpy(), pixels)
 
@@ -176,12 +176,12 @@ def test_tensors_and_pixels_are_inverse():
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".tif"])
-def test_writing_is_complete_or_not_at_all(picture, tmp_path, ending):
+def test_writing_is_complete_or_not_at_all(image, tmp_path, ending):
     path = tmp_path / "deep" / f"a{ending}"
-    pixels.write_picture(path, np.asarray(picture))
-    assert np.abs(read_photo(path).pixels.astype(int) - np.asarray(picture)).max() <= (
+    pixels.write_image(path, np.asarray(image))
+    assert np.abs(read_photo(path).pixels.astype(int) - np.asarray(image)).max() <= (
         0 if ending in (".png", ".tif") else 24
     )
     with pytest.raises((KeyError, ValueError, OSError)):
-        pixels.write_picture(tmp_path / "b.unknown", np.asarray(picture))
+        pixels.write_image(tmp_path / "b.unknown", np.asarray(image))
     assert not list(tmp_path.glob("*unknown*"))

@@ -76,7 +76,7 @@ def test_every_file_is_told_to_whoever_waits(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").touch()
     monkeypatch.setattr("archsr.init.progress", progress)
     assert look_at(tmp_path).count == 850
-    assert told["looking for pictures"] == [None, 851]
+    assert told["looking for images"] == [None, 851]
     total, done = told["reading sizes"]
     assert total == done <= 400
 
@@ -194,8 +194,8 @@ def test_two_scenes_are_too_few(tmp_path):
         look_at(tmp_path / "in")
 
 
-def test_a_gpu_too_small_for_one_picture():
-    with pytest.raises(UserError, match=r"0\.5 GiB free: not even one picture"):
+def test_a_gpu_too_small_for_one_image():
+    with pytest.raises(UserError, match=r"0\.5 GiB free: not even one image"):
         config_for(SOME, Machine(1, 2**29, True, 4), name="x", shards="s")
 
 
@@ -219,7 +219,7 @@ def test_a_config_is_not_overwritten_unasked(tmp_path, capsys, monkeypatch):
 def test_folders_without_photographs(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         init(tmp_path / "none", tmp_path / "c.toml", shards="s")
-    with pytest.raises(UserError, match="no pictures in it"):
+    with pytest.raises(UserError, match="no images in it"):
         init(tmp_path, tmp_path / "c.toml", shards="s")
 
 

@@ -55,8 +55,8 @@ def test_a_training_config_shows_what_its_run_will_train_on(config_path, tiny, t
         pair = apply(to_float(crops.gt), from_json(batch["recipe"]))
         assert batch["psnr"] == sheet.psnrs(pair)
     for name in ("sheet.png", "parameters.png"):
-        with Image.open(out / name) as picture:
-            assert min(picture.size) > 300
+        with Image.open(out / name) as image:
+            assert min(image.size) > 300
 
 
 def loop_batch(options, position):
@@ -75,14 +75,14 @@ def test_photographs_of_a_folder_and_overrides(config_path, photos, tmp_path, ca
     assert all(key in names for b in about["batches"] for key in b["keys"])
 
 
-def test_a_preparation_config_and_no_pictures_anywhere(tmp_path, capsys, photos, monkeypatch):
+def test_a_preparation_config_and_no_images_anywhere(tmp_path, capsys, photos, monkeypatch):
     monkeypatch.setattr(
         "archsr.training.preview.draw_photos", lambda folder, **_: shutil.copytree(photos, folder / "drawn")
     )
     path = tmp_path / "prepare.toml"
     path.write_text('min_side = 128\npair_size = 64\n[degrade]\npreset = "web"\n')
     assert main(["preview", str(path), "--out", str(tmp_path / "seen"), "--samples", "3"]) == 0
-    assert "drawn, as a preparation config names no pictures" in capsys.readouterr().out
+    assert "drawn, as a preparation config names no images" in capsys.readouterr().out
     assert len(stored(tmp_path / "seen")["batches"]) == 3
     assert main(["preview", str(path), "--photos", str(tmp_path / "seen" / "none")]) == 2
     assert "no photographs there" in capsys.readouterr().err
@@ -131,8 +131,8 @@ def test_words_say_what_is_in_the_recipe():
 
 def test_a_run_begins_with_a_sheet_and_the_sheet_changes_nothing(unbroken, tiny, monkeypatch):
     folder = unbroken
-    with Image.open(folder / "degradation.png") as picture:
-        assert picture.width > 300
+    with Image.open(folder / "degradation.png") as image:
+        assert image.width > 300
     monkeypatch.setattr(sheets, "draw_sheet", lambda *args: torch.zeros(8, 8, 3, dtype=torch.uint8).numpy())
     launch.run(tiny.model_copy(update={"name": "plain"}), resume=False)
     a, b = (f / "checkpoints" / "step-00000006" / "generator.safetensors" for f in (folder, folder.with_name("plain")))

@@ -32,9 +32,9 @@ def house(tmp_path, monkeypatch):
     for name in ("archsr", "configs", "launch"):
         (tmp_path / name).symlink_to(ROOT / name)
     draw_photos(tmp_path / "photos", projects=16, views=1, plans=1)
-    pictures = sorted((tmp_path / "photos").rglob("*.jpg"))
+    images = sorted((tmp_path / "photos").rglob("*.jpg"))
     (tmp_path / "client_photos").mkdir()
-    shutil.copy(pictures[0], tmp_path / "client_photos")
+    shutil.copy(images[0], tmp_path / "client_photos")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -88,8 +88,8 @@ def used(house, tables):
     shutil.rmtree(house / "photos")
     shutil.copytree(house / "client_photos", house / "photos" / "one project")
     for path in (house / "photos").rglob("*.jpg"):
-        with Image.open(path) as picture:
-            picture.resize((96, 64)).save(path)
+        with Image.open(path) as image:
+            image.resize((96, 64)).save(path)
 
 
 @pytest.mark.slow

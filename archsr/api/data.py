@@ -124,10 +124,10 @@ class Shards(Sequence[ShardSample]):
             raise IndexError(f"sample {number} of {len(self)}")
         shard = bisect_right(self._starts, at) - 1
         sample = self._reader.sample(shard, at - self._starts[shard])
-        pictures = {n: self._picture(shard, sample, n) for n in ("gt", "lq") if n in sample.members}
+        images = {n: self._image(shard, sample, n) for n in ("gt", "lq") if n in sample.members}
         recipe = self._reader.about(shard, sample).get("recipe")
         place = sample.key, sample.scene, sample.tags, sample.photo, sample.box
-        return ShardSample(*place, pictures["gt"], pictures.get("lq"), recipe)
+        return ShardSample(*place, images["gt"], images.get("lq"), recipe)
 
     def __iter__(self) -> Iterator[ShardSample]:
         return (self[number] for number in range(len(self)))
@@ -136,8 +136,8 @@ class Shards(Sequence[ShardSample]):
         split = self.manifest.splits[self.split]
         return f"<{len(self)} {self.split} samples of {split.photos} photographs, {split.scenes} scenes: {self.place}>"
 
-    def _picture(self, shard: int, sample: mf.Sample, member: str) -> Pixels:
-        return self._reader.picture(shard, sample, member).permute(1, 2, 0).contiguous().numpy()
+    def _image(self, shard: int, sample: mf.Sample, member: str) -> Pixels:
+        return self._reader.image(shard, sample, member).permute(1, 2, 0).contiguous().numpy()
 
     def close(self) -> None:
         """Close the files."""

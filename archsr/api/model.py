@@ -13,7 +13,7 @@ from archsr.config import ModelConfig
 from archsr.evaluation.compared_models import short
 from archsr.runs.folders import is_run, run_config
 from archsr.upscaling.devices import Precision, best_device, devices_of
-from archsr.upscaling.one_image import Wanted, upscale_picture
+from archsr.upscaling.one_image import Wanted, upscale_image
 from archsr.upscaling.opening import open_model
 from archsr.upscaling.resizing import to_size
 from archsr.upscaling.upscaler import Upscaler
@@ -65,7 +65,7 @@ class Model:
         """
         wanted = Wanted(scale, quality, metadata=metadata)
         Path(target).parent.mkdir(parents=True, exist_ok=True)
-        upscale_picture(Path(source), Path(target), self._upscaler, wanted)
+        upscale_image(Path(source), Path(target), self._upscaler, wanted)
         return Path(target)
 
     def __repr__(self) -> str:

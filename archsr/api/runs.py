@@ -128,7 +128,7 @@ class Evaluation:
     def table(self) -> Table:
         """The mean of each metric: a row for each model, and one for the photographs themselves if they are there."""
         models = everyone(self.scores).items()
-        rows = [{"model": title, **{m.name: mean(self.scores, name, m.name) for m in self.scores.measures}}
+        rows = [{"model": title, **{m.name: mean(self.scores, name, m.name) for m in self.scores.metrics}}
                 for name, title in models]  # fmt: skip
         return table_of(rows, index="model")
 
@@ -226,9 +226,9 @@ def _means_html(scores: Scores) -> str:
     """The table for people: metrics as rows, each with its own digits."""
     models = everyone(scores).items()
     rows = [
-        {"": measure.title + (" ↑" if measure.higher_is_better else " ↓"),
-         **{title: figure(mean(scores, name, measure.name), about(measure.name).digits) for name, title in models}}
-        for measure in scores.measures
+        {"": metric.title + (" ↑" if metric.higher_is_better else " ↓"),
+         **{title: figure(mean(scores, name, metric.name), about(metric.name).digits) for name, title in models}}
+        for metric in scores.metrics
     ]  # fmt: skip
     return as_html(table_of(rows, index=""))
 

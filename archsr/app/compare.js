@@ -1,4 +1,4 @@
-// Two pictures of one size, left and right of a line: as a whole, or pixel by pixel in squares that come as they are seen.
+// Two images of one size, left and right of a line: as a whole, or pixel by pixel in squares that come as they are seen.
 // `element` and `props` are gradio's; props.value is what viewer.py writes.
 const SIDE = 512, ZOOMS = [0, 1, 2, 4];
 let told = null, zoom = 0, centre = [0, 0], line = 0.5, held = null, tiles = new Map();
@@ -19,7 +19,7 @@ stage.setAttribute("role", "group");
 const buttons = ZOOMS.map(factor => {
   const made = part("button", "", factor ? `${100 * factor} %` : "Whole");
   made.type = "button";
-  made.title = factor ? `${factor} pixel${factor > 1 ? "s" : ""} of the screen for a pixel of the result` : "The whole picture";
+  made.title = factor ? `${factor} pixel${factor > 1 ? "s" : ""} of the screen for a pixel of the result` : "The whole image";
   made.onclick = () => look(factor);
   return made;
 });
@@ -77,7 +77,7 @@ function draw() {
   slide.value = 100 * line;
   stage.classList.toggle("near", zoom >= 1);
   buttons.forEach((button, number) => button.setAttribute("aria-pressed", ZOOMS[number] === zoom));
-  help.textContent = zoom ? "Drag the picture, or use the arrow keys; drag the line to compare."
+  help.textContent = zoom ? "Drag the image, or use the arrow keys; drag the line to compare."
     : `${told.width.toLocaleString("en")} × ${told.height.toLocaleString("en")} pixels, reduced to fit; choose 100 % to see each of them.`;
 }
 

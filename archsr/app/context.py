@@ -54,7 +54,7 @@ def visitor_of(request: gr.Request) -> str:
 
 def tell(progress: gr.Progress, about: str, share: float, ahead: int) -> None:
     """Show how far a job is, or who is served before it."""
-    before = f": {ahead} {'picture' if ahead == 1 else 'pictures'} before this one" if ahead else ""
+    before = f": {ahead} {'image' if ahead == 1 else 'images'} before this one" if ahead else ""
     progress(share, desc=about + before)
 
 
@@ -64,7 +64,7 @@ def name_of(model: str) -> str:
 
 
 def divider_of(slider: gr.ImageSlider) -> None:
-    """A control that moves the line between both pictures with the arrow keys."""
+    """A control that moves the line between both images with the arrow keys."""
     divider = gr.Slider(0, 100, 50, step=1, label="Line, %", min_width=150)
     divider.input(
         _moved,

@@ -1,4 +1,4 @@
-"""Pictures that a page looks at pixel by pixel: in tiles on disk, so that only what is seen is decoded and sent."""
+"""Images that a page looks at pixel by pixel: in tiles on disk, so that only what is seen is decoded and sent."""
 
 from pathlib import Path
 
@@ -8,17 +8,17 @@ from archsr.upscaling.resizing import to_size
 from archsr.upscaling.source import ImageSource, open_source
 
 SIDE = 512  # pixels of a crop
-WHOLE = 1600  # pixels of the longer side of the picture as a whole
+WHOLE = 1600  # pixels of the longer side of the image as a whole
 _VIEW, _WHOLE = "view.tif", "whole.jpg"
 _LOSSLESS = 24_000_000  # pixels up to which nothing is lost
 _TILE = 256
 _BARE = 0  # without metadata
-_LARGEST = 16  # times the picture's own side
+_LARGEST = 16  # times the image's own side
 
 
-def make_view(picture: Path, folder: Path) -> None:
-    """A picture file, upright and in sRGB of 8 bits, in tiles of `folder`, and once as a whole. Raises pyvips.Error."""
-    source = open_source(picture)
+def make_view(path: Path, folder: Path) -> None:
+    """An image file, upright and in sRGB of 8 bits, in tiles of `folder`, and once as a whole. Raises pyvips.Error."""
+    source = open_source(path)
     image = _shown(source)
     target = str(folder / _VIEW)
     if image.width * image.height <= _LOSSLESS:
@@ -34,7 +34,7 @@ def make_view(picture: Path, folder: Path) -> None:
 
 
 def whole_of(folder: Path) -> Path:
-    """The picture as a whole, a small file."""
+    """The image as a whole, a small file."""
     return folder / _WHOLE
 
 
@@ -44,9 +44,9 @@ def files_of(folder: Path) -> tuple[Path, Path]:
 
 
 def crop(folder: Path, size: tuple[int, int], column: int, row: int) -> bytes | None:
-    """A PNG: the square at `column`, `row` of the picture brought to `size` (width, height), enlarged by bicubic.
+    """A PNG: the square at `column`, `row` of the image brought to `size` (width, height), enlarged by bicubic.
 
-    None where there is no such picture or square.
+    None where there is no such image or square.
     """
     width, height = size
     if not (folder / _VIEW).is_file():

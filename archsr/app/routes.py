@@ -1,4 +1,4 @@
-"""What the page fetches besides gradio's files: squares of pictures, and all results of an order as one zip."""
+"""What the page fetches besides gradio's files: squares of images, and all results of an order as one zip."""
 
 import shutil
 import zipfile

@@ -89,7 +89,7 @@ def served(settings: Settings) -> Generator[str]:
 
 
 def _set_up_vips() -> None:
-    """No cache of operations: it would keep pictures and open files of visitors who have long gone."""
+    """No cache of operations: it would keep images and open files of visitors who have long gone."""
     pyvips.cache_set_max(0)
 
 

@@ -1,4 +1,4 @@
-"""Where in a picture the most is to be seen."""
+"""Where in an image the most is to be seen."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from archsr.app.pixel_tiles import SIDE
 
 
 def detail_of(whole: Path, *, of: tuple[int, int]) -> tuple[int, int]:
-    """Left and top of the square of 512 pixels with the strongest edges, in a picture of `of` (width, height).
+    """Left and top of the square of 512 pixels with the strongest edges, in an image of `of` (width, height).
 
-    `whole` is the same picture, small. A narrower picture has no more than there is of it.
+    `whole` is the same image, small. A narrower image has no more than there is of it.
     """
     image = pyvips.Image.new_from_file(str(whole)).colourspace("b-w")
     factor = image.width / of[0]
@@ -23,7 +23,7 @@ def detail_of(whole: Path, *, of: tuple[int, int]) -> tuple[int, int]:
 
 
 def busiest(grey: NDArray[np.float64], side: int) -> tuple[int, int]:
-    """Top and left of the `side` × `side` window of a (h, w) picture whose gradients add up to most."""
+    """Top and left of the `side` × `side` window of a (h, w) image whose gradients add up to most."""
     edges = np.abs(np.diff(grey, axis=0, append=grey[-1:])) + np.abs(np.diff(grey, axis=1, append=grey[:, -1:]))
     sums = np.pad(edges.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     windows = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]

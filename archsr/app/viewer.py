@@ -1,4 +1,4 @@
-"""The comparison: two pictures of one size and a line between them, as a whole or pixel by pixel."""
+"""The comparison: two images of one size and a line between them, as a whole or pixel by pixel."""
 
 import json
 from pathlib import Path
@@ -45,15 +45,15 @@ def viewer() -> gr.HTML:
 
 
 def shown(one: Done, left: str, right: str) -> gr.HTML:
-    """A photograph's picture of two names, each a model or `BEFORE`, at the larger one's size."""
-    pictures = pictures_of(one)
-    chosen = [(name, pictures.get(name, next(iter(pictures.values())))) for name in (left, right)]
+    """A photograph's image of two names, each a model or `BEFORE`, at the larger one's size."""
+    images = images_of(one)
+    chosen = [(name, images.get(name, next(iter(images.values())))) for name in (left, right)]
     width, height = max((p.size for _, p in chosen), key=lambda size: size[0])
     if left == right == BEFORE:
         width, height = next(iter(one.viewed.values())).size
     first_width = next(iter(one.viewed.values())).size[0]
     value = {
-        "photo": f"{one.name} {pictures[BEFORE].path.parent.name}",
+        "photo": f"{one.name} {images[BEFORE].path.parent.name}",
         "width": width,
         "height": height,
         "start": [(place + 256) * width / first_width for place in one.corner],
@@ -62,6 +62,6 @@ def shown(one: Done, left: str, right: str) -> gr.HTML:
     return gr.HTML(json.dumps(value), visible=True)
 
 
-def pictures_of(one: Done) -> dict[str, ResultImage]:
+def images_of(one: Done) -> dict[str, ResultImage]:
     """What can be looked at, by name, the photograph first."""
     return {BEFORE: one.photo, **one.viewed} if one.photo is not None else {}

@@ -59,7 +59,7 @@ def _working(visit: Visit, speeds: Speeds, clock: float) -> str:
     about = f"{escape(now.name)} ({now.number + 1} of {visit.total}), {escape(now.model)}"
     share, left = outlook(visit, now, speeds, clock)
     if now.ahead:
-        return _bar(share, f"{about}: {now.ahead} {'picture' if now.ahead == 1 else 'pictures'} before this one")
+        return _bar(share, f"{about}: {now.ahead} {'image' if now.ahead == 1 else 'images'} before this one")
     return _bar(share, about + (f": {words_of_time(left)} left" if left is not None else ""))
 
 
@@ -103,23 +103,23 @@ def forecasts(pieces: Mapping[tuple[int, str], int], speeds: Speeds) -> dict[tup
 
 def results(visit: Visit) -> str:
     """A row for each result: its name, which downloads it, and its size before and after. HTML."""
-    rows = [_row(one, picture) for one in visit.done for picture in one.results.values()]
+    rows = [_row(one, image) for one in visit.done for image in one.results.values()]
     if not rows:
         return ""
     together = f'<a class="all" href="zip/{visit.token}" download>All {len(rows)} as one zip</a>'
     return f'<div class="results">{together if len(rows) > 1 else ""}<ul>{"".join(rows)}</ul></div>'
 
 
-def _row(one: Done, picture: ResultImage) -> str:
-    name = escape(picture.path.name)
-    link = f'<a href="gradio_api/file={escape(quote(str(picture.path)))}" download="{name}">{name}</a>'
+def _row(one: Done, image: ResultImage) -> str:
+    name = escape(image.path.name)
+    link = f'<a href="gradio_api/file={escape(quote(str(image.path)))}" download="{name}">{name}</a>'
     before = f"{_size(one.photo)} → " if one.photo else ""
-    return f"<li>{link}<span>{before}{_size(picture)}</span></li>"
+    return f"<li>{link}<span>{before}{_size(image)}</span></li>"
 
 
-def _size(picture: ResultImage) -> str:
-    width, height = picture.size
-    return f"{width} × {height}, {words_of(picture.bytes)}"
+def _size(image: ResultImage) -> str:
+    width, height = image.size
+    return f"{width} × {height}, {words_of(image.bytes)}"
 
 
 def total_of(photos: Sequence[tuple[int, int]], seconds: float, where: str) -> str:

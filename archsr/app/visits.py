@@ -49,19 +49,19 @@ class Visit:
     def results(self) -> Iterator[Path]:
         """The files of all results."""
         for one in self.done:
-            for picture in one.results.values():
-                yield picture.path
+            for image in one.results.values():
+                yield image.path
 
     def look(self) -> None:
         """Somebody has looked: its files are in use."""
         self.seen = time.monotonic()
         touch(*map(Path, self.photos), *self.results())
         for one in self.done:
-            for picture in (one.photo, *one.results.values()):
-                if picture is not None and picture.viewed:
-                    touch(picture.path, *files_of(picture.path.parent))
-                if picture is not None and picture.detail is not None:
-                    touch(picture.detail)
+            for image in (one.photo, *one.results.values()):
+                if image is not None and image.viewed:
+                    touch(image.path, *files_of(image.path.parent))
+                if image is not None and image.detail is not None:
+                    touch(image.detail)
         self.photos = [p for p in self.photos if Path(p).is_file()]
         self.done = [one for one in self.done if one.refused or all(p.path.is_file() for p in one.results.values())]
 

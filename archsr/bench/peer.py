@@ -46,7 +46,7 @@ class Terms:
     device: torch.device
     batch: int
     iterations: int
-    picture: tuple[int, int]  # height, width that are enlarged
+    image: tuple[int, int]  # height, width that are enlarged
     half: Literal["bf16", "fp16"]  # of enlarging; iterations: bf16
 
     def timed(self, work: Callable[[], object]) -> float:
@@ -70,7 +70,7 @@ def terms() -> Terms:
 
 
 def against(*, rounds: int = 3, work: Workload | None = None, weights: str = _X4PLUS) -> list[Timing]:
-    """Rows of both sides: degradation and whole iterations, and one picture enlarged by the true x4plus.
+    """Rows of both sides: degradation and whole iterations, and one image enlarged by the true x4plus.
 
     Raises `UserError` where the environment cannot be made.
     """
@@ -172,7 +172,7 @@ def _our_iteration(work: Workload, layers: str, precision: str, agreed: Terms) -
 
 
 def _enlarging(python: str, folder: Path, agreed: Terms, weights: str) -> dict[tuple[str, str], Callable[[], float]]:
-    height, width = agreed.picture
+    height, width = agreed.image
     pixels = (np.random.default_rng(0).random((height, width, 3)) * 255).astype(np.uint8)
     np.save(folder / "in.npy", pixels)
     export(weights, folder / "x.pth")

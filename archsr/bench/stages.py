@@ -1,4 +1,4 @@
-"""The stages of archsr, each timed alone on pictures that are drawn, not read: nothing but this machine matters."""
+"""The stages of archsr, each timed alone on images that are drawn, not read: nothing but this machine matters."""
 
 import dataclasses
 import itertools
@@ -61,7 +61,7 @@ class Workload:
     growth: int = 32
     batch: int = 12
     gt: int = 256
-    picture: tuple[int, int] = (256, 384)  # height, width that are enlarged
+    image: tuple[int, int] = (256, 384)  # height, width that are enlarged
 
     @property
     def model(self) -> dict[str, object]:
@@ -72,21 +72,21 @@ class Workload:
         }  # fmt: skip
 
 
-SMALL = Workload(blocks=3, features=16, growth=8, batch=2, gt=64, picture=(48, 64))
+SMALL = Workload(blocks=3, features=16, growth=8, batch=2, gt=64, image=(48, 64))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Shards of drawn photographs, and the pictures of them as they are in the files."""
+    """Shards of drawn photographs, and the images of them as they are in the files."""
 
     folder: Path
     encoded: tuple[bytes, ...]
-    side: int  # of a picture, pixels
+    side: int  # of an image, pixels
 
 
 @contextmanager
 def dataset(count: int = 120) -> Generator[Dataset]:
-    """Shards in a temporary folder, with `count` of their training pictures, in their order, repeated if too few."""
+    """Shards in a temporary folder, with `count` of their training images, in their order, repeated if too few."""
     with tempfile.TemporaryDirectory() as name:
         photos, folder = Path(name) / "photos", Path(name) / "shards"
         draw_photos(photos, seed=0, projects=10, views=1, plans=0)
@@ -107,25 +107,25 @@ def processes() -> list[int]:
 
 
 def decode(clock: Clock, data: Dataset) -> Iterator[Timing]:
-    """Pictures per second that processes decode which do nothing else."""
+    """Images per second that processes decode which do nothing else."""
     counts, spawn = processes(), multiprocessing.get_context("spawn")
     with spawn.Pool(max(counts), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for count in counts:
             shares = [data.encoded[n::count] for n in range(count)]
             yield clock.rate(
-                "decode", f"pictures of {data.side}², processes: {count}",
+                "decode", f"images of {data.side}², processes: {count}",
                 lambda shares=shares: pool.map(_decode, shares, chunksize=1),
-                amount=len(data.encoded), unit="pictures/s",
+                amount=len(data.encoded), unit="images/s",
             )  # fmt: skip
 
 
-def _decode(pictures: Sequence[bytes]) -> None:
-    for one in pictures:
+def _decode(images: Sequence[bytes]) -> None:
+    for one in images:
         decode_tensor(one)
 
 
 def stream(clock: Clock, work: Workload, data: Dataset, decoding: list[Timing]) -> Iterator[Timing]:
-    """Pictures per second out of shards on this disk, beside as many processes that only decode."""
+    """Images per second out of shards on this disk, beside as many processes that only decode."""
     made = load(data.folder).splits["train"]
     options = StreamOptions(data.folder, made.shards, seed=0, window=8, size=work.gt, hflip=True)
     for workers, alone in zip(processes(), decoding, strict=True):
@@ -135,14 +135,14 @@ def stream(clock: Clock, work: Workload, data: Dataset, decoding: list[Timing]) 
                 with_workers.next()
             yield clock.rate(
                 "stream", f"crops of {work.gt}², workers: {workers}", with_workers.next, amount=work.batch,
-                unit="pictures/s", limit="decode alone", of=alone.value,
+                unit="images/s", limit="decode alone", of=alone.value,
             )  # fmt: skip
         finally:
             with_workers.close()
 
 
 def degrade(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timing]:
-    """Pictures per second through Real-ESRGAN's two-stage degradation; its limit is that of moving its tensors."""
+    """Images per second through Real-ESRGAN's two-stage degradation; its limit is that of moving its tensors."""
     config = check(TrainConfig, tables(work, ["all"], "fp32"), where="bench").degrade
     gt = torch.rand(work.batch, 3, work.gt + 32, work.gt + 32, generator=generator(0, "bench")).to(clock.device)
 
@@ -155,12 +155,12 @@ def degrade(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timi
             once(number)
     yield clock.rate(
         "degrade", f"batch {work.batch}, gt {work.gt}", lambda: [once(n) for n in range(_TURN)],
-        amount=_TURN * work.batch, unit="pictures/s", limit="copy", of=copied(limits), arithmetic=traffic.bytes,
+        amount=_TURN * work.batch, unit="images/s", limit="copy", of=copied(limits), arithmetic=traffic.bytes,
     )  # fmt: skip
 
 
 def train(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timing]:
-    """Pictures per second of whole iterations of Real-ESRGAN's objective: degradation, both networks, averages.
+    """Images per second of whole iterations of Real-ESRGAN's objective: degradation, both networks, averages.
 
     On CPUs in batches of two, which take seconds already.
     """
@@ -175,7 +175,7 @@ def train(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timing
         try:
             yield clock.rate(
                 "train", f"{name}, {precision}, batch {work.batch}, gt {work.gt}",
-                iteration(config, accelerator), amount=work.batch, unit="pictures/s",
+                iteration(config, accelerator), amount=work.batch, unit="images/s",
                 limit=f"product, {precision}", of=product(limits, precision), arithmetic=option(config).flops,
             )  # fmt: skip
         finally:
@@ -183,7 +183,7 @@ def train(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timing
 
 
 def iteration(config: TrainConfig, accelerator: Accelerator) -> Callable[[], None]:
-    """A function that does one whole iteration on drawn pictures, decoding left out."""
+    """A function that does one whole iteration on drawn images, decoding left out."""
     unread = cast(Manifest, SimpleNamespace(paired=False))  # nothing is read from shards here
     run = make_run(config, accelerator, World(), Data(Path(), unread, None))
     size, batch = config.data.gt_size + 32, micro_batch_of(config)
@@ -223,7 +223,7 @@ def upscale(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timi
     """Pixels per second that x4plus makes, uint8 to uint8."""
     config = check(TrainConfig, tables(work, ["all"], "fp32"), where="bench").model
     net = build(config).requires_grad_(False).eval()
-    height, width = work.picture
+    height, width = work.image
     pixels = (torch.rand(height, width, 3, generator=generator(0, "bench")) * 255).byte().numpy()
     with FlopCounterMode(display=False) as counter, torch.no_grad(), torch.device("meta"):
         forward(build(config), torch.empty(1, 3, height, width))

@@ -60,12 +60,12 @@ def _add_evaluate(verbs: "Verbs") -> None:
     p.add_argument("--baseline", metavar="NAME", help="what the others are compared with (default: the original)")
     p.add_argument("--blend", type=float, action="append", default=[], metavar="ALPHA",
                    help="weights between original and run, 0 to 1, without verdicts; again for more")  # fmt: skip
-    p.add_argument("--metric", action="append", default=[], help="a further measure of pyiqa, or all: BRISQUE, MUSIQ, "
+    p.add_argument("--metric", action="append", default=[], help="a further metric of pyiqa, or all: BRISQUE, MUSIQ, "
                    "MANIQA, CLIPIQA")  # fmt: skip
     p.add_argument("--offline", action="store_true", help="without LPIPS and DISTS, which need downloads")
     p.add_argument("--y", action="store_true", help="PSNR and SSIM on MATLAB's Y, as tables of benchmarks have them")
     p.add_argument("--border", type=a.count, help="pixels cropped before measuring (default: the scale)")
-    p.add_argument("--limit", type=a.positive, help="at most this many pictures")
+    p.add_argument("--limit", type=a.positive, help="at most this many images")
     p.add_argument("--out", type=Path, help="default: RUN/evaluation/SPLIT, or photos-FOLDER")
     p.add_argument("--tile", type=a.count, default=0, help="tile side in input pixels, 0 for none (default; with "
                    "--photos: what memory allows)")  # fmt: skip
@@ -127,7 +127,7 @@ def _add_blend(verbs: "Verbs") -> None:
     p.add_argument("--choose", choices=("balance", "psnr", "ssim", "features", "niqe_distance"), default="balance",
                    help="by what (default: balance, as a run chooses)")  # fmt: skip
     p.add_argument("--on", metavar="SHARDS", help="whose validation pairs choose (default: those of the second, a run)")
-    p.add_argument("--limit", type=a.positive, help="at most this many pictures")
+    p.add_argument("--limit", type=a.positive, help="at most this many images")
     p.add_argument("--out", type=Path, required=True, help="a .safetensors file")
 
 
@@ -168,10 +168,10 @@ def _add_upscale(verbs: "Verbs") -> None:
         "archsr upscale 'photos/**/*.jpg' large/ --model runs/tail --scale 3 --strength 0.7 --format jpg",
         "curl -s https://example.org/facade.jpg | archsr upscale - facade_large.png --model runs/tail",
     ]
-    p = a.verb(verbs, "upscale", "enlarge pictures and folders", examples, _upscale)
-    p.add_argument("source", type=Path, nargs="+", help="pictures, folders, or quoted patterns ('photos/**/*.jpg'); "
-                   "or - for one picture from standard input")  # fmt: skip
-    p.add_argument("target", type=Path, help="a folder, or a file for one picture")
+    p = a.verb(verbs, "upscale", "enlarge images and folders", examples, _upscale)
+    p.add_argument("source", type=Path, nargs="+", help="images, folders, or quoted patterns ('photos/**/*.jpg'); "
+                   "or - for one image from standard input")  # fmt: skip
+    p.add_argument("target", type=Path, help="a folder, or a file for one image")
     p.add_argument("--model", required=True, help="a run folder, a .pth or .safetensors file, or an official name")
     p.add_argument("--scale", type=a.factor, metavar="N", help="of the result, also 1.5 (the model's own)")
     p.add_argument("--strength", type=a.share, help="0 is what a run began with, 1 all of its fine-tuning (what the "
@@ -180,7 +180,7 @@ def _add_upscale(verbs: "Verbs") -> None:
     p.add_argument("--quality", type=a.quality, default=95, help="of JPEG and WebP; 100 is lossless WebP (95)")
     p.add_argument("--no-metadata", action="store_true", help="leave out EXIF, XMP and IPTC; colour profiles stay")
     p.add_argument("--existing", choices=("skip", "overwrite", "refuse"), default="skip", help="outputs there (skip)")
-    p.add_argument("--tile", type=a.count, help="side in input pixels, 0 for the whole picture (what memory allows)")
+    p.add_argument("--tile", type=a.count, help="side in input pixels, 0 for the whole image (what memory allows)")
     p.add_argument("--halo", type=a.count, help="input pixels seen around a tile (so many that no seam shows)")
     p.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: fp16 on GPUs")
     p.add_argument("--device", default="all", help="all, cpu, cuda:0, or several: cuda:0,cuda:1 (all)")

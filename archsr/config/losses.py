@@ -164,7 +164,7 @@ class GanLoss(Loss):
     weight: Weight = 0.1
     sharpened: Sharpened = Field(
         default=False,
-        description="Whether the discriminator's real pictures are the sharpened ground truth (true) or the plain one "
+        description="Whether the discriminator's real images are the sharpened ground truth (true) or the plain one "
         '(false); "auto": as degrade.sharpen_gt has it.',
     )
     objective: Objective = Field(

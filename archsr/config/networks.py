@@ -174,14 +174,14 @@ class _Judge(Table):
     pause: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0,
         description="It is not updated in an iteration in which it is right about more than this share of real and of "
-        "fake pictures; 1: it always is.",
+        "fake images; 1: it always is.",
     )
     optimizer: OptimizerConfig = Field(
         default=OptimizerConfig(), description="The discriminator's own optimiser; keys as of training.optimizer."
     )
 
     def problem_with_size(self, gt_size: int) -> str | None:  # noqa: ARG002
-        """Why it cannot take pictures of `gt_size`, or None."""
+        """Why it cannot take images of `gt_size`, or None."""
         return None
 
 
@@ -195,11 +195,11 @@ class UNetConfig(_Judge):
 
 
 class VGGStyleConfig(_Judge):
-    """The discriminator of SRGAN and ESRGAN: a logit per picture."""
+    """The discriminator of SRGAN and ESRGAN: a logit per image."""
 
     arch: Literal["vgg"] = Field(description=_JUDGE)
     input_size: Literal[128, 256] = Field(
-        default=128, description="Side of the pictures that it takes, in pixels; must be data.gt_size."
+        default=128, description="Side of the images that it takes, in pixels; must be data.gt_size."
     )
     weights: str = Field(default=SCRATCH, description=_JUDGE_WEIGHTS)
 

@@ -58,7 +58,7 @@ class TagsConfig(Table):
     zero_shot: dict[str, tuple[str, ...]] = Field(
         default={},
         description='Labels and their prompts; the likeliest label by CLIP becomes a tag: { interior = ["a photo of a '
-        'room"] }. A label named drawing leaves the picture out.',
+        'room"] }. A label named drawing leaves the image out.',
     )
     clip_model: str = Field(
         default="ViT-B-32", description="open_clip's name of the model for zero_shot, which needs the extra zero-shot."
@@ -77,7 +77,7 @@ class PrepareConfig(Table):
     )
     lq_folder: str = Field(
         default="",
-        description="Pairs from disk: folder of low-quality pictures under the photographs' own names, exactly scale "
+        description="Pairs from disk: folder of low-quality images under the photographs' own names, exactly scale "
         "times smaller. Training then degrades nothing.",
     )
     val: Annotated[float, Field(gt=0, lt=1)] = Field(
@@ -113,10 +113,10 @@ class PrepareConfig(Table):
     )
     pairs_per_photo: Positive = Field(default=4, description="Evaluation pairs from each photograph.")
     drawings: Literal["leave_out", "keep"] = Field(
-        default="leave_out", description="What becomes of pictures that are drawings."
+        default="leave_out", description="What becomes of images that are drawings."
     )
     drawing_threshold: Unit = Field(
-        default=0.5, description="Score, from 0 to 1, from which a picture counts as a drawing."
+        default=0.5, description="Score, from 0 to 1, from which an image counts as a drawing."
     )
     allow: tuple[str, ...] = Field(default=(), description="Globs of paths that are no drawings, whatever their score.")
     deny: tuple[str, ...] = Field(default=(), description="Globs of paths that are left out as drawings.")
@@ -130,7 +130,7 @@ class PrepareConfig(Table):
         description="A larger share of unreadable files stops the preparation: it is probably the wrong folder.",
     )
     max_pixels: Positive = Field(
-        default=150_000_000, description="Pictures with more pixels are taken for decompression bombs."
+        default=150_000_000, description="Images with more pixels are taken for decompression bombs."
     )
     samples_per_shard: Positive = Field(default=512, description="Samples of a shard.")
     scenes: ScenesConfig = ScenesConfig()

@@ -58,11 +58,11 @@ class StudyConfig(Table):
         default=(0, 1),
         description="Seeds of the order of samples, crops, degradations and noise. Each candidate is trained with all.",
     )
-    measure: Literal["balance", "psnr", "ssim", "features", "niqe_distance"] = Field(
+    metric: Literal["balance", "psnr", "ssim", "features", "niqe_distance"] = Field(
         default="balance",
         description="What decides which candidate wins, on the validation pairs, as validation.best does in a run.",
     )
-    limit: Count = Field(default=0, description="The most test pictures that are used; 0: all.")
+    limit: Count = Field(default=0, description="The most test images that are used; 0: all.")
     budget: Budget = Budget()
     candidates: Annotated[tuple[Candidate, ...], Field(min_length=2)] = Field(
         description="What is compared, one [[candidates]] each, at least two."

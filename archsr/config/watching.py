@@ -31,7 +31,7 @@ class ValidationConfig(Table):
         description="Whether a run looks, at its end, for the share of its fine-tuning that is best by the same rule. "
         "`archsr upscale` uses it.",
     )
-    pictures: Count = Field(default=4, description="Pairs on the picture sheet in RUN/samples.")
+    images: Count = Field(default=4, description="Pairs on the image sheet in RUN/samples.")
 
 
 class EvaluationConfig(Table):
@@ -69,7 +69,7 @@ class LogConfig(Table):
     )
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
         default=("tensorboard",),
-        description="Where curves and pictures go besides the run folder; [] for nowhere. wandb and trackio are to be "
+        description="Where curves and images go besides the run folder; [] for nowhere. wandb and trackio are to be "
         "installed with pip.",
     )
     project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(

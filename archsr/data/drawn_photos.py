@@ -23,7 +23,7 @@ _FINE = 2  # drawn this much larger, then reduced: no jagged edges
 
 
 def draw_photos(folder: Path, *, seed: int = 0, projects: int = 18, views: int = 2, plans: int = 3) -> int:
-    """Write `projects` folders of `views` pictures each, and `plans` floor plans among them; returns how many files.
+    """Write `projects` folders of `views` images each, and `plans` floor plans among them; returns how many files.
 
     The same seed draws the same files.
     """
@@ -169,20 +169,20 @@ def _facade(subject: Rng, camera: Rng) -> Image.Image:
         wall = _courses(subject, height, width, brick=(16, 44), colour=tone * [1, 0.75, 0.65], joint=tone * 0.9 + 20)
     else:
         wall = _plain(subject, height, width, tone)
-    picture = _image(wall)
-    _windows(picture, subject, floors=floors, bays=bays, cell=cell)
+    facade = _image(wall)
+    _windows(facade, subject, floors=floors, bays=bays, cell=cell)
     image = _sky(subject)
     w, h = image.size
     lean, near = camera.uniform(-0.12, 0.12), camera.uniform(0.02, 0.2)
     left, right = camera.uniform(-0.15, 0.1) * w, camera.uniform(0.9, 1.15) * w
     corners = [(left, h * (near + lean)), (right, h * (near - lean)), (right, h * (1.05 + lean)), (left, h * 1.08)]
-    _project(image, picture, corners)
+    _project(image, facade, corners)
     return image
 
 
-def _windows(picture: Image.Image, subject: Rng, *, floors: int, bays: int, cell: int) -> None:
+def _windows(facade: Image.Image, subject: Rng, *, floors: int, bays: int, cell: int) -> None:
     """A grid of windows with frames, sills, shadows and what the glass reflects."""
-    pen = ImageDraw.Draw(picture)
+    pen = ImageDraw.Draw(facade)
     frame = tuple(int(v) for v in subject.uniform(200, 245, 3))
     margin, panes = int(subject.integers(22, 34)), int(subject.integers(1, 4))
     arched = subject.random() < 0.3

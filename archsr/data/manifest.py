@@ -100,7 +100,7 @@ class Manifest(_Part):
 
 @dataclass(frozen=True)
 class Member:
-    """Where a picture lies in its tar: byte offset and size of the encoded picture, and its digest (`digests.py`)."""
+    """Where an image lies in its tar: byte offset and size of the encoded image, and its digest (`digests.py`)."""
 
     offset: int
     size: int
@@ -109,7 +109,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Sample:
-    """One line of a shard's index. `box` is (left, top, width, height) in the upright source picture, in pixels."""
+    """One line of a shard's index. `box` is (left, top, width, height) in the upright source image, in pixels."""
 
     key: str
     scene: str

@@ -1,7 +1,7 @@
 """Reductions with filters widened by the factor, so that fine lines fade instead of turning into others (moiré).
 
 `reduce_smoothly` computes what `interpolate(antialias=True)` and PIL do; `bicubic` what MATLAB's `imresize` does, which
-mirrors the picture at its borders where the others cut the filter off.
+mirrors the image at its borders where the others cut the filter off.
 """
 
 from functools import lru_cache
@@ -40,22 +40,22 @@ def _matrix(source: Tensor, target: Tensor, mode: Tensor, factor: Tensor | None,
     x = (column + 0.5 - (place + 0.5) * ratio) / wide
     weights = torch.where((mode == BICUBIC)[:, None, None], _cubic(x), (1 - x.abs()).clamp(min=0))
     weights = weights * ((column < source[:, None, None]) & (place < target[:, None, None]))
-    # a row far beyond the picture's edge, where the factor stretches it, has no weight at all
+    # a row far beyond the image's edge, where the factor stretches it, has no weight at all
     return (weights / weights.sum(2, keepdim=True).clamp(min=1e-12)).float()
 
 
-def bicubic(picture: Tensor, *, scale: int) -> Tensor:
-    """(b, c, h, w) reduced by `scale` as MATLAB's `imresize(picture, 1 / scale)`; h and w multiples of the scale."""
-    wide = picture.double()
+def bicubic(image: Tensor, *, scale: int) -> Tensor:
+    """(b, c, h, w) reduced by `scale` as MATLAB's `imresize(image, 1 / scale)`; h and w multiples of the scale."""
+    wide = image.double()
     for axis in (2, 3):
-        matrix = _mirrored_matrix(picture.shape[axis], scale, picture.device)
+        matrix = _mirrored_matrix(image.shape[axis], scale, image.device)
         wide = torch.movedim(torch.movedim(wide, axis, -1) @ matrix.T, -1, axis)
     return wide.float()
 
 
 @lru_cache(maxsize=16)
 def _mirrored_matrix(side: int, scale: int, device: torch.device) -> Tensor:
-    """(side / scale, side) float64; the picture is mirrored with its edge repeated, as often as needed."""
+    """(side / scale, side) float64; the image is mirrored with its edge repeated, as often as needed."""
     out = side // scale
     centre = (torch.arange(out, dtype=torch.float64) + 0.5) * scale - 0.5
     tap = centre.floor().long()[:, None] + torch.arange(-2 * scale, 2 * scale + 2)

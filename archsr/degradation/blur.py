@@ -12,7 +12,7 @@ def blur(canvas: Canvas, params: KernelParams, kernels: Tensor | None = None) ->
     """Cross-correlation with reflected borders. `params` is on the CPU; `kernels` (b, k, k) is what `render` makes of
     it on the canvas's device, k at least the most taps.
 
-    A transform costs the same for every kernel: for twelve pictures of 288 pixels one by one on one core 16 ms, where
+    A transform costs the same for every kernel: for twelve images of 288 pixels one by one on one core 16 ms, where
     a convolution takes 13 ms with 7 taps and 90 ms with 21 (24 ms with all twelve in one call). What is left as it is
     (the identity) is not touched.
     """

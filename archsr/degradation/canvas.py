@@ -1,4 +1,4 @@
-"""Batches of pictures of different sizes on one canvas.
+"""Batches of images of different sizes on one canvas.
 
 A canvas is (b, c, H, W); sample i lives in its top-left (h_i, w_i), and what lies beyond is undefined. Every operation
 that looks over an edge first extends the living part by index, so that each sample is treated as if it were alone.

@@ -102,7 +102,7 @@ def _modes(mode: Tensor) -> list[str]:
 
 
 def draw_histograms(path: Path, drawn: dict[str, Values], psnr: Sequence[float], *, title: str) -> None:
-    """Write a PNG: a small plot for each parameter, and one for the PSNR of the enlarged pictures."""
+    """Write a PNG: a small plot for each parameter, and one for the PSNR of the enlarged images."""
     plots: dict[str, Values] = {"PSNR of enlarged lq, dB": list(psnr), **drawn}
     columns = 6
     rows = -(-len(plots) // columns)

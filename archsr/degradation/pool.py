@@ -1,7 +1,7 @@
 """The training pair pool: pairs of many batches mixed, so that one batch need not share its random choices.
 
 Real-ESRGAN keeps 180 pairs for a batch of 12 and shuffles them all; drawing distinct random slots and swapping is the
-same mixture. Both pictures lie on the 8-bit grid, so the pool is exact in uint8 at a quarter of the memory.
+same mixture. Both images lie on the 8-bit grid, so the pool is exact in uint8 at a quarter of the memory.
 """
 
 from collections.abc import Sequence

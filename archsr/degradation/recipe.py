@@ -27,7 +27,7 @@ class Recipe:
     `steps`: the operations in their order, for all samples. `sinc_last`: in the step `finish`, whether JPEG comes
     before the last resize and sinc filter. `antialias`: whether reductions use a widened filter. `halved`: what the
     step `halve` reduces, by `half_mode` (those of resizing, or MATLAB). `crop_y`, `crop_x` in [0, 1) choose the
-    position of the final crop. `noise_seed` seeds the noise fields, which depend on the pictures' sizes.
+    position of the final crop. `noise_seed` seeds the noise fields, which depend on the images' sizes.
     """
 
     first: Order
@@ -76,7 +76,7 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN
 
 
 def draw(config: DegradeConfig, rng: torch.Generator, batch: int, *, scale: int, gt_size: int) -> Recipe:
-    """Draw a recipe for `batch` pictures; `rng` is a CPU generator.
+    """Draw a recipe for `batch` images; `rng` is a CPU generator.
 
     Everything is drawn per sample but the order of the steps. With the quirk `batch_choices`, resize factors and
     modes, the kinds of noise, the second blur, the final order and the crop are drawn once for the whole batch.

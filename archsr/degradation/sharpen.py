@@ -11,26 +11,26 @@ WEIGHT = 0.5
 THRESHOLD = 10.0  # in 0-255 units, per channel
 
 
-def sharpen(picture: Tensor) -> Tensor:
+def sharpen(image: Tensor) -> Tensor:
     """(b, c, h, w) in [0, 1] to the same, float32. The filter is separable: the reference's dense 51×51
     one gives the same."""
-    picture = picture.float().contiguous()
-    if picture.device.type == "cpu" and len(picture) > 1:  # one by one they stay in the cache
-        return torch.cat([_sharpened(single) for single in picture.split(1)])
-    return _sharpened(picture)
+    image = image.float().contiguous()
+    if image.device.type == "cpu" and len(image) > 1:  # one by one they stay in the cache
+        return torch.cat([_sharpened(single) for single in image.split(1)])
+    return _sharpened(image)
 
 
-def _sharpened(picture: Tensor) -> Tensor:
-    residual = picture - _blur(picture)
+def _sharpened(image: Tensor) -> Tensor:
+    residual = image - _blur(image)
     soft = _blur((residual.abs().mul_(255) > THRESHOLD).float()).clamp_(max=1)
-    change = residual.mul_(WEIGHT).add_(picture).clamp_(0, 1).sub_(picture)
-    return change.mul_(soft).add_(picture)
+    change = residual.mul_(WEIGHT).add_(image).clamp_(0, 1).sub_(image)
+    return change.mul_(soft).add_(image)
 
 
 def _blur(x: Tensor) -> Tensor:
     """A Gaussian with reflected borders, as a product with a matrix from each side.
 
-    A convolution of single channels with 51 taps is what CPU and GPU libraries are slow at: 550 ms for twelve pictures
+    A convolution of single channels with 51 taps is what CPU and GPU libraries are slow at: 550 ms for twelve images
     of 288 pixels on one core, against 27 ms for these products, which leave out the zeros beyond the band.
     """
     b, c, h, w = x.shape

@@ -1,4 +1,4 @@
-"""Pictures of a degradation: pairs beside each other with their recipes in words, and histograms of what is drawn."""
+"""Images of a degradation: pairs beside each other with their recipes in words, and histograms of what is drawn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from archsr.degradation.words import describe
 from archsr.images.pixels import Pixels, tensor_to_pixels
 from archsr.metrics.psnr_ssim import psnr
 
-_LARGEST, _SMALLEST = 256, 192  # shown sides of a picture: larger ones are cut, smaller ones enlarged
+_LARGEST, _SMALLEST = 256, 192  # shown sides of an image: larger ones are cut, smaller ones enlarged
 _GAP, _MARGIN, _LINE = 4, 16, 17
 BACKGROUND, INK = (250, 250, 248), (25, 25, 25)
 
@@ -67,7 +67,7 @@ def _middle(pixels: Pixels) -> Pixels:
 
 
 def draw_sheet(shown: Sequence[Cell], header: str, *, columns: int = 3) -> Pixels:
-    """The cells in rows under a header: degraded picture left, ground truth right, words below."""
+    """The cells in rows under a header: degraded image left, ground truth right, words below."""
     font, bold = (ImageFont.truetype(_font(n), 13) for n in ("DejaVuSans", "DejaVuSans-Bold"))
     columns = min(columns, len(shown))
     side = shown[0].gt.shape[0]

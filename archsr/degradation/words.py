@@ -1,4 +1,4 @@
-"""A recipe in words, for people who look at its picture."""
+"""A recipe in words, for people who look at its image."""
 
 import math
 

@@ -165,7 +165,7 @@ def shared_memory(needed: int, where: Path = Path("/dev/shm")) -> Line:
 
 
 def decoders() -> Line:
-    """Whether each picture format is written and read by the libraries that are here."""
+    """Whether each image format is written and read by the libraries that are here."""
     missing = list(_broken_formats())
     if missing:
         what = f"do not work: {', '.join(missing)}"

@@ -1,1 +1,1 @@
-"""Measuring models on fixed pixels: score cards and pictures."""
+"""Measuring models on fixed pixels: score cards and images."""

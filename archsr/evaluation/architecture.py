@@ -1,6 +1,6 @@
-"""What matters in photographs of buildings and is in no general measure (tests/measure/measure_architecture.py).
+"""What matters in photographs of buildings and is in no general metric (tests/measure/measure_architecture.py).
 
-All work offline on single pictures. They ask different questions and are not meant to be added up.
+All work offline on single images. They ask different questions and are not meant to be added up.
 """
 
 import torch
@@ -21,11 +21,11 @@ _SHORTEST = 10.0  # pixels: longer segments are lines, no texture
 _BESIDE = 6  # pixels: so near to them nothing is judged
 _BLURS = (1.0, 2.5)  # sigmas of the copies
 _GRAIN = 0.03  # levels: weaker detail explains nothing
-_SHARE = 0.002  # of a picture that must be flat
+_SHARE = 0.002  # of an image that must be flat
 
 
 def architecture() -> list[Metric]:
-    """The measures, as a score card takes them."""
+    """The metrics, as a score card takes them."""
     lines = Recent(compare_lines, most=1)  # four figures are wanted of two images
     return [
         Metric("lines", "line fidelity", True, lambda sr, gt, _: lines(sr, gt).fidelity),
@@ -58,9 +58,9 @@ def false_texture(sr: Tensor, gt: Tensor) -> float:
     return max(0.0, now - max(before, filtered))
 
 
-def _blurred(picture: Tensor, sigma: float) -> Tensor:
+def _blurred(image: Tensor, sigma: float) -> Tensor:
     """By a Gaussian, edges reflected."""
-    return torch.from_numpy(gaussian_filter(picture.double().cpu().numpy(), (0, 0, sigma, sigma), truncate=4))
+    return torch.from_numpy(gaussian_filter(image.double().cpu().numpy(), (0, 0, sigma, sigma), truncate=4))
 
 
 def _nearest_sum(copies: list[Tensor], wanted: Tensor) -> Tensor:
@@ -70,9 +70,9 @@ def _nearest_sum(copies: list[Tensor], wanted: Tensor) -> Tensor:
     return table @ torch.linalg.solve(alike, table.T @ wanted)
 
 
-def _detail(picture: Tensor) -> Tensor:
+def _detail(image: Tensor) -> Tensor:
     """Luma minus its mean around, in levels, (1, 1, h, w)."""
-    y = luma(picture.cpu().clamp(0, 1)) * 255 * 255 / 219
+    y = luma(image.cpu().clamp(0, 1)) * 255 * 255 / 219
     side = _WINDOW // 2
     return y - F.avg_pool2d(F.pad(y, (side,) * 4, mode="reflect"), _WINDOW, stride=1)
 

@@ -8,7 +8,7 @@ from archsr.config import DataConfig
 from archsr.errors import UserError
 from archsr.evaluation.compared_models import ComparedModel
 from archsr.evaluation.pairs import ShardPairs, open_pairs
-from archsr.evaluation.selection import BALANCE, Rule, distance_for, figures_of, mean, measures_of
+from archsr.evaluation.selection import BALANCE, Rule, distance_for, figures_of, mean, metrics_of
 from archsr.evaluation.suite import evaluate
 from archsr.models.blend import blended
 from archsr.runs.folders import is_run, run_config
@@ -57,12 +57,12 @@ def _best(first: str, second: str, choose: str, on: str | None, limit: int | Non
         between, _ = open_model(first)
         between.load_state_dict(blended(*ends, step))
         compared_models.append(ComparedModel(f"{step:g}", f"{step:g}", Upscaler(between, tile=0).restore))
-    measures = measures_of(kind.scale, distance_for(choose))
+    metrics = metrics_of(kind.scale, distance_for(choose))
     floor = config.validation.fidelity_floor if config else 0.0
-    rule = Rule.of(choose, floor, measures)
-    taken = evaluate(pairs, compared_models, measures)
+    rule = Rule.of(choose, floor, metrics)
+    taken = evaluate(pairs, compared_models, metrics)
     found = {step: figures_of(taken, f"{step:g}") for step in STEPS}
-    leading = next(m for m in measures if m.name == rule.leading(found[0.0]))
+    leading = next(m for m in metrics if m.name == rule.leading(found[0.0]))
     for step, figures in found.items():
         said = "; ".join(rule.objections(figures, found[0.0]))
         print(f"alpha {step:.1f}: {leading.title} {mean(figures[leading.name]):.4f}{f' ({said})' if said else ''}")

@@ -1,4 +1,4 @@
-"""`archsr evaluate`: models on the same fixed pixels, what the figures say, and pictures to look at."""
+"""`archsr evaluate`: models on the same fixed pixels, what the figures say, and images to look at."""
 
 import math
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ from archsr.utils.world import World
 class EvaluationRequest:
     """What is asked: `models` (runs, files, official names, interpolations) on `on` (default: the run's dataset).
 
-    `metrics`: measures besides ours, by lpips and pyiqa. `channel`: "rgb", or "y" as benchmarks are measured;
+    `metrics`: metrics besides ours, by lpips and pyiqa. `channel`: "rgb", or "y" as benchmarks are measured;
     `border`: pixels cropped, the scale by default. `baseline`: the model that the others are compared with.
     """
 
@@ -60,7 +60,7 @@ class Answer:
 
 
 def evaluate_models(question: EvaluationRequest, *, out: Path | None = None, world: World | None = None) -> Answer:
-    """Write the report, figures and per-picture scores. A collective: every rank calls it.
+    """Write the report, figures and per-image scores. A collective: every rank calls it.
 
     Raises `UserError` where models or pairs are missing or do not fit each other.
     """
@@ -74,8 +74,8 @@ def evaluate_models(question: EvaluationRequest, *, out: Path | None = None, wor
         seen = perceptual()
     except UserError as error:
         seen, missing["features"] = [], str(error)
-    measures = [*standard(border, channel=question.channel), *found, *seen, *architecture()]
-    scores = evaluate(pairs, compared_models, measures, baseline=baseline, world=world)  # all ranks
+    metrics = [*standard(border, channel=question.channel), *found, *seen, *architecture()]
+    scores = evaluate(pairs, compared_models, metrics, baseline=baseline, world=world)  # all ranks
     if isinstance(pairs, ShardPairs) and all(math.isnan(row.strength) for row in scores.rows):
         missing["strength of the degradation"] = NO_RECIPE
     scores = replace(scores, missing=missing, primary=_primary(question), unit=pairs.unit,
@@ -126,8 +126,8 @@ def _protocol(question: EvaluationRequest, pairs: Pairs, scores: Scores, *, bord
     channel = "MATLAB's Y of" if question.channel == "y" else "RGB of"
     unit = scores.unit
     inner = f"the {unit} without {border} pixels of border" if border else f"the whole {unit}"
-    similar = f"MS-SSIM on Y of the whole {unit}; " if any(m.name == "ms_ssim" for m in scores.measures) else ""
-    titles = {m.name: m.title.split(",")[0] for m in scores.measures}
+    similar = f"MS-SSIM on Y of the whole {unit}; " if any(m.name == "ms_ssim" for m in scores.metrics) else ""
+    titles = {m.name: m.title.split(",")[0] for m in scores.metrics}
     return (
         f"Protocol: {pairs.name}{some}; every model restores the same pixels, each of the {unit} by itself; results "
         f"are rounded to 8 bits, values are 0 to 255. PSNR and SSIM (Gaussian window 11, σ 1.5) on {channel} {inner}; "
@@ -165,7 +165,7 @@ def _write(
         write_bytes(folder / "scores.json", as_json(scores, protocol=protocol, judged=judged).encode())
         write_images(folder / "scores.parquet", scores)
         write_verdicts(folder / "verdicts.parquet", scores)
-        metric = next((m for m in scores.measures if m.name == scores.primary), scores.measures[0])
+        metric = next((m for m in scores.metrics if m.name == scores.primary), scores.metrics[0])
         chosen = [*telling(scores, metric, pairs, compared_models, new=new, seen=seen), *choose(scores, metric, new)]
         shown = show(chosen, pairs, compared_models, scores, new=seen)
         figures = write_figures(folder, shown) if shown else []

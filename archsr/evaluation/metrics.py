@@ -18,7 +18,7 @@ from archsr.metrics.niqe import SMALLEST, niqe
 from archsr.metrics.psnr_ssim import luma, psnr, ssim
 
 NAN = float("nan")
-# sides below which a measure cannot be taken: MS-SSIM halves four times under a window of 11
+# sides below which a metric cannot be taken: MS-SSIM halves four times under a window of 11
 _SMALLEST = {"ms_ssim": 162}
 # those of pyiqa's that need no ground truth, and the file that each downloads, in torch.hub's folder
 NO_REFERENCE = {
@@ -33,7 +33,7 @@ Figure = Callable[[Tensor, Tensor, Tensor], float]
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of one restored picture: `of(sr, gt, lq)` on (1, 3, h, w) in [0, 1]; NaN where it cannot be taken."""
+    """A figure of one restored image: `of(sr, gt, lq)` on (1, 3, h, w) in [0, 1]; NaN where it cannot be taken."""
 
     name: str
     title: str
@@ -71,8 +71,8 @@ def _feature_distance() -> Callable[[Tensor, Tensor], Tensor]:
     return FeatureDistance()
 
 
-def _same(picture: Tensor) -> Tensor:
-    return picture
+def _same(image: Tensor) -> Tensor:
+    return image
 
 
 def _niqe(sr: Tensor, *, border: int) -> float:
@@ -82,13 +82,13 @@ def _niqe(sr: Tensor, *, border: int) -> float:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise `UserError` for a measure that nobody knows, before the work begins."""
+    """Raise `UserError` for a metric that nobody knows, before the work begins."""
     import pyiqa
 
     known = ["lpips", *map(str, pyiqa.list_models())]
     for name in names:
         if name not in known:
-            raise UserError(f"--metric {name}: no such measure{near(name, known)} (pyiqa's names)")
+            raise UserError(f"--metric {name}: no such metric{near(name, known)} (pyiqa's names)")
 
 
 def is_here(name: str) -> bool:
@@ -97,7 +97,7 @@ def is_here(name: str) -> bool:
 
 
 def extra(names: Sequence[str]) -> tuple[list[Metric], dict[str, str]]:
-    """The wanted learned measures, and for those that cannot be had, why."""
+    """The wanted learned metrics, and for those that cannot be had, why."""
     found: list[Metric] = []
     missing: dict[str, str] = {}
     for name in names:
@@ -114,7 +114,7 @@ def extra(names: Sequence[str]) -> tuple[list[Metric], dict[str, str]]:
 
 def _no_files() -> str:
     folder = f"{torch.hub.get_dir()}/checkpoints"
-    return f"its files are not here and cannot be downloaded; copy {folder} from a machine where the measure works"
+    return f"its files are not here and cannot be downloaded; copy {folder} from a machine where the metric works"
 
 
 def _lpips() -> Metric:

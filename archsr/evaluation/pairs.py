@@ -16,7 +16,7 @@ from archsr.data import manifest as mf
 from archsr.data.remote import Place, Remote, place_of
 from archsr.data.stream.loader import pairs_at, spread
 from archsr.errors import DataError
-from archsr.images.image_files import BadImageError, is_picture
+from archsr.images.image_files import BadImageError, is_image
 from archsr.images.pixels import Pixels, read_photo
 from archsr.metrics.niqe import imresize
 
@@ -28,7 +28,7 @@ _MARKS = re.compile(r"([_-]?(SRF_?\d|x\d|hr|lr|gt|lq|bicubic))+$", re.IGNORECASE
 
 @dataclass(frozen=True)
 class TestPair:
-    """One picture: `lq` and `gt` uint8 (3, h, w), its number in the whole set, key, scene and tags.
+    """One image: `lq` and `gt` uint8 (3, h, w), its number in the whole set, key, scene and tags.
 
     `recipe`: by which it was degraded, as stored; None where there is none.
     """
@@ -110,9 +110,9 @@ def of_each(scenes: Sequence[str], limit: int) -> list[int]:
 
 @dataclass(frozen=True)
 class FolderPairs:
-    """Pictures of a folder with their reductions: files of another folder, or made by MATLAB's bicubic where None.
+    """Images of a folder with their reductions: files of another folder, or made by MATLAB's bicubic where None.
 
-    A scene is a sub-folder; pictures that lie in none are a scene each, as those of benchmarks are.
+    A scene is a sub-folder; images that lie in none are a scene each, as those of benchmarks are.
     """
 
     name: str
@@ -180,7 +180,7 @@ def _folder_pairs(root: Path, scale: int, limit: int | None) -> FolderPairs:
     lq = _reductions(folders, scale)
     if gt is not None and lq is not None:
         return FolderPairs(f"{root.name} ({lq.relative_to(root)})", scale, tuple(_matched(gt, lq)), gt, limit)
-    files = _pictures(gt or root)
+    files = _images(gt or root)
     by_end = {p.stem[-3:].lower() for p in files}
     if {"_hr", "_lr"} <= by_end:  # both in one folder: img_001_SRF_4_HR.png beside img_001_SRF_4_LR.png
         both = [(p, _without_marks(p), p.stem.lower().endswith("_hr")) for p in files]
@@ -188,7 +188,7 @@ def _folder_pairs(root: Path, scale: int, limit: int | None) -> FolderPairs:
         pairs = [(p, low[key]) for p, key, high in both if high and key in low]
         return FolderPairs(root.name, scale, tuple(pairs), root, limit)
     if not files:
-        raise DataError(f"{root}: no pictures there")
+        raise DataError(f"{root}: no images there")
     made = f"the photographs of {root.name}, reduced by MATLAB's bicubic"
     return FolderPairs(made, scale, tuple((p, None) for p in files), gt or root, limit)
 
@@ -206,14 +206,14 @@ def _reductions(folders: Mapping[str, Path], scale: int) -> Path | None:
 
 def _matched(gt: Path, lq: Path) -> list[tuple[Path, Path | None]]:
     """Files of both folders whose names agree but for marks like x4, _HR, _LR. Raises `UserError` for one without."""
-    small = {_without_marks(p): p for p in _pictures(lq)}
+    small = {_without_marks(p): p for p in _images(lq)}
     pairs: list[tuple[Path, Path | None]] = []
-    for path in _pictures(gt):
+    for path in _images(gt):
         if _without_marks(path) not in small:
-            raise DataError(f"{path}: no picture of that name in {lq}")
+            raise DataError(f"{path}: no image of that name in {lq}")
         pairs.append((path, small[_without_marks(path)]))
     if not pairs:
-        raise DataError(f"{gt}: no pictures there")
+        raise DataError(f"{gt}: no images there")
     return pairs
 
 
@@ -221,8 +221,8 @@ def _without_marks(path: Path) -> str:
     return _MARKS.sub("", path.stem) or path.stem
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if is_picture(p) and not p.name.startswith("."))
+def _images(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if is_image(p) and not p.name.startswith("."))
 
 
 def _pixels(path: Path) -> Pixels:

@@ -39,9 +39,9 @@ class Rule:
     higher: Mapping[str, bool]
 
     @classmethod
-    def of(cls, best: str, floor: float, measures: Sequence[Metric]) -> "Rule":
-        """The rule over these measures."""
-        return cls(best, floor, {m.name: m.higher_is_better for m in measures})
+    def of(cls, best: str, floor: float, metrics: Sequence[Metric]) -> "Rule":
+        """The rule over these metrics."""
+        return cls(best, floor, {m.name: m.higher_is_better for m in metrics})
 
     def leading(self, figures: Figures) -> str:
         """The metric that decides among what is allowed."""
@@ -117,7 +117,7 @@ def distance_for(best: str, named: str = "auto") -> str:
     return best_perceptual() if wanted == "auto" else wanted
 
 
-def measures_of(scale: int, distance: str) -> list[Metric]:
+def metrics_of(scale: int, distance: str) -> list[Metric]:
     """What weights are judged by, `distance` being the perceptual one. Raises `UserError` where it cannot be had."""
     if distance == "features":
         found = perceptual()
@@ -130,7 +130,7 @@ def measures_of(scale: int, distance: str) -> list[Metric]:
 
 def figures_of(scores: Scores, model: str) -> Figures:
     """Every value of a model by metric and scene."""
-    figures: Figures = {m.name: {} for m in scores.measures}
+    figures: Figures = {m.name: {} for m in scores.metrics}
     for row in scores.rows:
         for name, scenes in figures.items():
             scenes.setdefault(row.scene, []).append(row.values[model][name])
@@ -166,21 +166,21 @@ def mean(scenes: Scenes) -> float:
     return math.fsum(values) / len(values) if values else math.nan
 
 
-def changes_in_words(new: Figures, start: Figures, measures: Sequence[Metric]) -> str:
+def changes_in_words(new: Figures, start: Figures, metrics: Sequence[Metric]) -> str:
     """What got better and what worse by more than twice the noise, with figures; never one metric alone."""
     better: list[str] = []
     worse: list[str] = []
     alike: list[str] = []
-    for measure in measures:
-        if measure.name not in new or measure.name == "niqe" or math.isnan(mean(start[measure.name])):
+    for metric in metrics:
+        if metric.name not in new or metric.name == "niqe" or math.isnan(mean(start[metric.name])):
             continue
-        found = change(new, start, measure.name)
-        gain = found.mean if measure.higher_is_better else -found.mean
-        title = measure.title.split(",")[0]
+        found = change(new, start, metric.name)
+        gain = found.mean if metric.higher_is_better else -found.mean
+        title = metric.title.split(",")[0]
         if abs(found.mean) <= 2 * found.noise or found.mean == 0:
             alike.append(title)
             continue
-        shown = f"{title} {mean(start[measure.name]):.3g} → {mean(new[measure.name]):.3g}"
+        shown = f"{title} {mean(start[metric.name]):.3g} → {mean(new[metric.name]):.3g}"
         (better if gain > 0 else worse).append(shown)
     parts = [f"{word} in {', '.join(some)}" for word, some in (("better", better), ("worse", worse)) if some]
     parts += [f"alike in {', '.join(alike)}"] if alike else []

@@ -17,12 +17,12 @@ from archsr.utils import console
 from archsr.utils.world import World
 
 PRIMARY = "features"  # the primary metric where no run has fixed one
-_TOGETHER = 16  # pictures of each process between two meetings: no process is ever far ahead of another
+_TOGETHER = 16  # images of each process between two meetings: no process is ever far ahead of another
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """One picture: its number, key, scene and tags, and `values[model][measure]`; the model `gt` is the original.
+    """One image: its number, key, scene and tags, and `values[model][measure]`; the model `gt` is the original.
 
     `strength`: how much its recipe degrades, in levels; `difficulty`: PSNR of a bicubic enlargement, in dB (strata.py).
     """
@@ -40,7 +40,7 @@ class ImageScores:
 class Scores:
     """The whole evaluation in the order of the set. Every model but the `baseline` is compared with it.
 
-    `missing`: measures that could not be taken, and why. `primary`: the metric on which verdicts hang, fixed before
+    `missing`: metrics that could not be taken, and why. `primary`: the metric on which verdicts hang, fixed before
     anything was measured. `unjudged`: models about which no verdict is given, each with the sentence that says why.
     `unit`: what is measured, "crops" or "images". `paths`: models along each line of blends, from one end to the other.
     `truth`: whether rows have the model `gt`, ground truth.
@@ -48,7 +48,7 @@ class Scores:
 
     rows: list[ImageScores]
     compared_models: list[tuple[str, str]]
-    measures: list[Metric]
+    metrics: list[Metric]
     baseline: str
     missing: dict[str, str] = field(default_factory=dict[str, str])
     primary: str = PRIMARY
@@ -95,7 +95,7 @@ def _never() -> bool:
 def evaluate(
     pairs: Pairs,
     compared_models: Sequence[ComparedModel],
-    measures: Sequence[Metric],
+    metrics: Sequence[Metric],
     *,
     baseline: str = "",
     world: World | None = None,
@@ -103,21 +103,21 @@ def evaluate(
     look: Callable[[TestPair, Mapping[str, Tensor]], None] = _no_look,
     given_up: Callable[[], bool] = _never,
 ) -> Scores:
-    """Restore and measure every pair. A collective: each process takes every n-th picture, all get all figures.
+    """Restore and measure every pair. A collective: each process takes every n-th image, all get all figures.
 
-    Each picture is restored by itself, so that the number of processes changes no digit. `baseline`: the name of the
+    Each image is restored by itself, so that the number of processes changes no digit. `baseline`: the name of the
     model that the others are compared with, the last but one by default. `look` is shown each pair and what the models
     made of it. `brief`: a validation: only a terminal shows its bar, and its rows have no strength and no difficulty.
     Raises `GivenUpError` on all ranks where `given_up`, asked before each image, said so on any.
     """
 
     def of(pair: TestPair) -> ImageScores:
-        return measured(pair, compared_models, measures, scale=None if brief else pairs.scale, look=look)
+        return measured(pair, compared_models, metrics, scale=None if brief else pairs.scale, look=look)
 
     rows = rows_of(pairs, of, world=world or World(), brief=brief, given_up=given_up)  # all ranks
     titles = [(c.name, c.title) for c in compared_models]
     chosen = baseline or titles[max(0, len(titles) - 2)][0]
-    return Scores(rows, titles, list(measures), chosen)
+    return Scores(rows, titles, list(metrics), chosen)
 
 
 def rows_of(
@@ -155,7 +155,7 @@ def rows_of(
 def measured(
     pair: TestPair,
     compared_models: Sequence[ComparedModel],
-    measures: Sequence[Metric],
+    metrics: Sequence[Metric],
     *,
     scale: int | None,
     look: Callable[[TestPair, Mapping[str, Tensor]], None] = _no_look,
@@ -164,8 +164,8 @@ def measured(
     lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
     made = {c.name: quantised(c.restore(lq)) for c in compared_models}
     look(pair, made)
-    values = {name: _figures(sr, gt, lq, measures) for name, sr in made.items()}
-    values["gt"] = {m.name: NAN if m.needs_gt else m.of(gt, gt, lq) for m in measures}
+    values = {name: _figures(sr, gt, lq, metrics) for name, sr in made.items()}
+    values["gt"] = {m.name: NAN if m.needs_gt else m.of(gt, gt, lq) for m in metrics}
     row = ImageScores(pair.number, pair.key, pair.scene, values, pair.tags)
     if scale is None:
         return row
@@ -173,10 +173,10 @@ def measured(
     return replace(row, strength=strength, difficulty=difficulty_of(pair.gt, scale))
 
 
-def _figures(sr: Tensor, gt: Tensor, lq: Tensor, measures: Sequence[Metric]) -> dict[str, float]:
-    return {m.name: m.of(sr, gt, lq) for m in measures}
+def _figures(sr: Tensor, gt: Tensor, lq: Tensor, metrics: Sequence[Metric]) -> dict[str, float]:
+    return {m.name: m.of(sr, gt, lq) for m in metrics}
 
 
-def quantised(picture: Tensor) -> Tensor:
+def quantised(image: Tensor) -> Tensor:
     """What a file would hold: 8 bits."""
-    return (picture.clamp(0, 1) * 255).round().div(255).to(torch.float32)
+    return (image.clamp(0, 1) * 255).round().div(255).to(torch.float32)

@@ -23,17 +23,17 @@ def everyone(scores: Scores) -> dict[str, str]:
     return {**dict(scores.compared_models), **({"gt": GROUND_TRUTH} if scores.truth else {})}
 
 
-def mean(scores: Scores, name: str, measure: str) -> float:
-    """Mean over the pictures in which the figure could be taken; NaN if there is none."""
-    values = [v for row in scores.rows if not math.isnan(v := row.values[name][measure])]
+def mean(scores: Scores, name: str, metric: str) -> float:
+    """Mean over the images in which the figure could be taken; NaN if there is none."""
+    values = [v for row in scores.rows if not math.isnan(v := row.values[name][metric])]
     return math.fsum(values) / len(values) if values else math.nan
 
 
 @lru_cache(maxsize=1024)
-def difference(scores: Scores, measure: Metric, new: str, old: str) -> Difference | None:
-    """Paired difference new − old of a measure; None if no image has both."""
-    changes = by_scene(scores, measure, new, old)
-    return paired(changes, higher_is_better=measure.higher_is_better) if changes else None
+def difference(scores: Scores, metric: Metric, new: str, old: str) -> Difference | None:
+    """Paired difference new − old of a metric; None if no image has both."""
+    changes = by_scene(scores, metric, new, old)
+    return paired(changes, higher_is_better=metric.higher_is_better) if changes else None
 
 
 def sentence(scores: Scores, new: str, old: str) -> str:
@@ -56,7 +56,7 @@ _NOT_TESTED = "Not tested, as the primary metric is inconclusive"
 
 def short_title(scores: Scores, name: str) -> str:
     """A metric's title without its unit."""
-    return next(m.title for m in scores.measures if m.name == name).split(",")[0]
+    return next(m.title for m in scores.metrics if m.name == name).split(",")[0]
 
 
 def scenes_told(scores: Scores) -> str:
@@ -103,28 +103,28 @@ def _uncertain(scores: Scores, first: MetricFinding, new: str, old: str) -> str:
 def _seen(scores: Scores, found: Mapping[str, MetricFinding], new: str, old: str) -> str:
     """In how many of these images `new` is better or worse, where it is in most."""
     tendencies: list[str] = []
-    for measure in scores.measures:
-        words = about(measure.name)
-        if measure.name not in found or not words.better:
+    for metric in scores.metrics:
+        words = about(metric.name)
+        if metric.name not in found or not words.better:
             continue
-        wins, losses = _counted(scores, measure, new, old)
-        images = found[measure.name].difference.images
+        wins, losses = _counted(scores, metric, new, old)
+        images = found[metric.name].difference.images
         if max(wins, losses) >= _TENDENCY * images:
             tendencies.append(f"{words.better if wins > losses else words.worse} in {max(wins, losses)} of {images}")
     return f" In these {scores.unit}, though, {new} {listed(tendencies)}." if tendencies else ""
 
 
-def _counted(scores: Scores, measure: Metric, new: str, old: str) -> tuple[int, int]:
-    """In how many pictures `new` is better and worse than `old`; equal ones and those without a figure are neither."""
-    changes = [row.values[new][measure.name] - row.values[old][measure.name] for row in scores.rows]
+def _counted(scores: Scores, metric: Metric, new: str, old: str) -> tuple[int, int]:
+    """In how many images `new` is better and worse than `old`; equal ones and those without a figure are neither."""
+    changes = [row.values[new][metric.name] - row.values[old][metric.name] for row in scores.rows]
     up, down = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
-    return (up, down) if measure.higher_is_better else (down, up)
+    return (up, down) if metric.higher_is_better else (down, up)
 
 
 def _blurred(scores: Scores, new: str) -> str:
     """A caution where plain interpolation has the better PSNR."""
     names = [name for name, _ in scores.compared_models]
-    if "bicubic" not in names or all(m.name != "psnr" for m in scores.measures) or new == "bicubic":
+    if "bicubic" not in names or all(m.name != "psnr" for m in scores.metrics) or new == "bicubic":
         return ""
     blurred, ours = mean(scores, "bicubic", "psnr"), mean(scores, new, "psnr")
     if not blurred > ours:
@@ -137,8 +137,8 @@ def _blurred(scores: Scores, new: str) -> str:
 
 def meanings(scores: Scores) -> list[tuple[str, str]]:
     """Title and meaning of each metric of which there are words, and of the columns beside them."""
-    found = [(m.title, about(m.name).meaning) for m in scores.measures if about(m.name).meaning]
-    blind = scores.truth and any(not m.needs_gt for m in scores.measures)
+    found = [(m.title, about(m.name).meaning) for m in scores.metrics if about(m.name).meaning]
+    blind = scores.truth and any(not m.needs_gt for m in scores.metrics)
     return [*found, *([(f"− {_TRUTH}'", "how far from the photographs' own value")] if blind else [])]
 
 
@@ -160,7 +160,7 @@ def told_first(scores: Scores) -> list[str]:
 
 
 def breakdowns(scores: Scores) -> list[tuple[str, Mapping[str, Scores]]]:
-    """By what the pictures fall into more than one group, and the groups."""
+    """By what the images fall into more than one group, and the groups."""
     found = [("tag", by_tag(scores)), ("strength of the degradation (from the recipe)", by_strength(scores)),
              ("difficulty (from the photograph)", by_difficulty(scores))]  # fmt: skip
     return [(head, parts) for head, parts in found if len(parts) > 1]
@@ -168,7 +168,7 @@ def breakdowns(scores: Scores) -> list[tuple[str, Mapping[str, Scores]]]:
 
 @lru_cache(maxsize=8)
 def by_tag(scores: Scores) -> Mapping[str, Scores]:
-    """The pictures with each tag, and those with none, as evaluations of their own. A picture may be in several."""
+    """The images with each tag, and those with none, as evaluations of their own. An image may be in several."""
     tags = sorted({tag for row in scores.rows for tag in row.tags})
     parts = {tag: [row for row in scores.rows if tag in row.tags] for tag in tags}
     rest = [row for row in scores.rows if not row.tags]
@@ -179,13 +179,13 @@ def by_tag(scores: Scores) -> Mapping[str, Scores]:
 
 @lru_cache(maxsize=8)
 def by_strength(scores: Scores) -> Mapping[str, Scores]:
-    """The pictures by how much their recipes degrade; none where no recipe is stored."""
+    """The images by how much their recipes degrade; none where no recipe is stored."""
     return _of(scores, thirds(scores.rows, lambda row: row.strength, STRENGTH))
 
 
 @lru_cache(maxsize=8)
 def by_difficulty(scores: Scores) -> Mapping[str, Scores]:
-    """The pictures by how well bicubic interpolation does on a clean reduction of them."""
+    """The images by how well bicubic interpolation does on a clean reduction of them."""
     return _of(scores, thirds(scores.rows, lambda row: row.difficulty, DIFFICULTY))
 
 
@@ -194,18 +194,18 @@ def _of(scores: Scores, parts: Mapping[str, list[ImageScores]]) -> dict[str, Sco
 
 
 def parts_table(parts: Mapping[str, Scores], new: str, old: str) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows: each group's images and scenes, and of each measure both means and the difference."""
-    measures = next(iter(parts.values())).measures
+    """Heads and rows: each group's images and scenes, and of each metric both means and the difference."""
+    metrics = next(iter(parts.values())).metrics
     rows = [
         [
             name,
             str(len(part.rows)),
             str(len({row.scene for row in part.rows})),
-            *(_change(part, m, new, old) for m in measures),
+            *(_change(part, m, new, old) for m in metrics),
         ]
         for name, part in parts.items()
     ]
-    return ["group", next(iter(parts.values())).unit, "scenes", *(m.title for m in measures)], rows
+    return ["group", next(iter(parts.values())).unit, "scenes", *(m.title for m in metrics)], rows
 
 
 def parts_told(new: str, old: str) -> str:
@@ -213,26 +213,26 @@ def parts_told(new: str, old: str) -> str:
     return f"Means of {old} → {new} and their difference. This is descriptive: groups have no verdicts."
 
 
-def _change(part: Scores, measure: Metric, new: str, old: str) -> str:
-    found = difference(part, measure, new, old)
+def _change(part: Scores, metric: Metric, new: str, old: str) -> str:
+    found = difference(part, metric, new, old)
     if found is None:
         return "–"
-    digits = about(measure.name).digits
-    means = f"{figure(mean(part, old, measure.name), digits)} → {figure(mean(part, new, measure.name), digits)}"
+    digits = about(metric.name).digits
+    means = f"{figure(mean(part, old, metric.name), digits)} → {figure(mean(part, new, metric.name), digits)}"
     return f"{means}, {figure(found.mean, digits + 1, signed=True)}"
 
 
 def means_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows: for each measure its title and the mean of each model and of the photographs themselves."""
+    """Heads and rows: for each metric its title and the mean of each model and of the photographs themselves."""
     names = list(everyone(scores))
     heads = [GROUND_TRUTH if name == "gt" else name for name in names]
     rows: list[list[str]] = []
-    for measure in scores.measures:
-        means, digits = [mean(scores, name, measure.name) for name in names], about(measure.name).digits
-        rows.append([measure.title + (" ↑" if measure.higher_is_better else " ↓"), *(figure(m, digits) for m in means)])
-        if scores.truth and not measure.needs_gt:
+    for metric in scores.metrics:
+        means, digits = [mean(scores, name, metric.name) for name in names], about(metric.name).digits
+        rows.append([metric.title + (" ↑" if metric.higher_is_better else " ↓"), *(figure(m, digits) for m in means)])
+        if scores.truth and not metric.needs_gt:
             signed = [figure(m - means[-1], digits, signed=True) for m in means]
-            rows.append([f"{measure.title} − {_TRUTH}'", *signed])
+            rows.append([f"{metric.title} − {_TRUTH}'", *signed])
     return [f"mean of {len(scores.rows)} {scores.unit}", *heads], rows
 
 

@@ -138,8 +138,8 @@ def _score(run: Path, strength: float | None) -> list[str]:
     baseline = scores["models"][scores["baseline"]]
     titles = scores.get("titles", {})
     rows = [
-        f"| {titles.get(measure, measure)} | {_signed(found['mean'])} | {_interval(found)} | {found['verdict']} |"
-        for measure, found in scores["differences"].get("fine-tuned", {}).items()
+        f"| {titles.get(metric, metric)} | {_signed(found['mean'])} | {_interval(found)} | {found['verdict']} |"
+        for metric, found in scores["differences"].get("fine-tuned", {}).items()
     ]
     if not rows:
         return []
@@ -154,5 +154,5 @@ def _interval(found: dict[str, Any]) -> str:
 
 
 def _signed(figure: float | None) -> str:
-    """A mean that is no number, as where a picture is perfect, is null."""
+    """A mean that is no number, as where an image is perfect, is null."""
     return "–" if figure is None else f"{figure:+.4f}"

@@ -15,13 +15,13 @@ _SIZES = ((24, 40), (36, 20))
 
 
 def probes(net: Generator) -> list[tuple[Tensor, Tensor]]:
-    """Pictures (1, 3, h, w) of two sizes, and what the network makes of them, in float32."""
-    pictures = [picture(*size) for size in _SIZES]
+    """Images (1, 3, h, w) of two sizes, and what the network makes of them, in float32."""
+    images = [image(*size) for size in _SIZES]
     with torch.inference_mode():
-        return [(p, net(p)) for p in pictures]
+        return [(p, net(p)) for p in images]
 
 
-def picture(height: int, width: int) -> Tensor:
+def image(height: int, width: int) -> Tensor:
     """(1, 3, h, w) in [0, 1]: waves and a little noise."""
     y, x = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
     waves = torch.stack([0.5 + 0.4 * torch.sin(0.3 * (c + 1) * x + 0.2 * y) for c in range(3)])[None]

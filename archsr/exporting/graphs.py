@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archsr.errors import UserError, first_line
-from archsr.exporting.check import agreement, picture, probes
+from archsr.exporting.check import agreement, image, probes
 from archsr.models.base import Generator as Network
 from archsr.models.build import official_state
 
@@ -60,7 +60,7 @@ def _record(net: nn.Module, path: Path, width: torch.dtype) -> None:
         warnings.simplefilter("ignore")  # of the exporter's own inside
         torch.onnx.export(
             net.to(width),
-            (torch.cat([picture(*_RECORDED[0])] * 2).to(width),),  # a batch of 1 would stay 1
+            (torch.cat([image(*_RECORDED[0])] * 2).to(width),),  # a batch of 1 would stay 1
             str(path),
             input_names=["lq"],
             output_names=["sr"],
@@ -112,13 +112,13 @@ def _name_dimensions(path: Path) -> None:
     cast(Any, onnx).save(model, str(path))
 
 
-def _run_onnx(path: Path, pictures: list[Tensor], precision: str) -> list[Tensor]:
+def _run_onnx(path: Path, images: list[Tensor], precision: str) -> list[Tensor]:
     import onnxruntime  # pyright: ignore[reportMissingImports]
 
     width = _type(precision)
     try:
         session = cast(Any, onnxruntime).InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-        return [torch.from_numpy(session.run(None, {"lq": p.to(width).numpy()})[0]) for p in pictures]
+        return [torch.from_numpy(session.run(None, {"lq": p.to(width).numpy()})[0]) for p in images]
     except Exception as error:  # its errors have no common ancestor but this
         raise UserError(
             f"onnxruntime cannot run the graph that torch drew of this network: {first_line(error)}"
@@ -140,7 +140,7 @@ def write_torchscript(net: Network, path: Path, precision: str) -> str:
 def _trace(net: nn.Module, path: Path) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch prefers torch.export, which these readers cannot open
-        traced = cast(Any, torch.jit.trace(net, picture(*_RECORDED[0])))  # pyright: ignore[reportUnknownMemberType]
+        traced = cast(Any, torch.jit.trace(net, image(*_RECORDED[0])))  # pyright: ignore[reportUnknownMemberType]
         traced.save(str(path))
 
 
@@ -213,10 +213,10 @@ def _convert(work: Path, precision: str) -> tuple[Path, Path]:
     return param, weights
 
 
-def _run_ncnn(param: Path, weights: Path, pictures: list[Tensor]) -> list[Tensor]:
+def _run_ncnn(param: Path, weights: Path, images: list[Tensor]) -> list[Tensor]:
     """By the ncnn library in a process of its own: it and torch bring different OpenMP libraries."""
     inputs = weights.with_name("inputs.npz")
-    cast(Any, np).savez(inputs, **{str(n): p[0].numpy() for n, p in enumerate(pictures)})
+    cast(Any, np).savez(inputs, **{str(n): p[0].numpy() for n, p in enumerate(images)})
     outputs = weights.with_name("outputs.npz")
     done = subprocess.run(
         [sys.executable, "-c", _NCNN, str(param), str(weights), str(inputs), str(outputs)],
@@ -225,7 +225,7 @@ def _run_ncnn(param: Path, weights: Path, pictures: list[Tensor]) -> list[Tensor
     if done.returncode:
         raise UserError(f"ncnn could not run what pnnx wrote: {done.stderr.strip()[-300:]}")
     with np.load(outputs) as found:
-        return [torch.from_numpy(found[str(n)])[None] for n in range(len(pictures))]
+        return [torch.from_numpy(found[str(n)])[None] for n in range(len(images))]
 
 
 _NCNN = """
@@ -236,11 +236,11 @@ net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic
 net.opt.use_bf16_storage = False
 assert net.load_param(sys.argv[1]) == 0 and net.load_model(sys.argv[2]) == 0
 out = {}
-with np.load(sys.argv[3]) as pictures:
-    for name in pictures.files:
-        picture = np.ascontiguousarray(pictures[name])  # ncnn looks at it and keeps no reference
+with np.load(sys.argv[3]) as images:
+    for name in images.files:
+        image = np.ascontiguousarray(images[name])  # ncnn looks at it and keeps no reference
         run = net.create_extractor()
-        run.input("data", ncnn.Mat(picture))
+        run.input("data", ncnn.Mat(image))
         code, mat = run.extract("output")
         assert code == 0, code
         out[name] = np.array(mat)

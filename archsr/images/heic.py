@@ -24,7 +24,7 @@ def heif_library() -> Any:  # noqa: ANN401 - a module that may be missing
     try:
         library: Any = importlib.import_module("pillow_heif")
     except ImportError:
-        raise BadImageError('a HEIC picture; pip install "archsr[phone]" to read it') from None
+        raise BadImageError('a HEIC image; pip install "archsr[phone]" to read it') from None
     library.register_heif_opener()
     return library
 
@@ -35,11 +35,11 @@ def heic_at_hand() -> bool:
 
 
 def refuse_hdr(info: dict[Any, Any]) -> None:
-    """Raise `BadImageError` for a picture whose values are HDR light, by what pillow-heif says of it.
+    """Raise `BadImageError` for an image whose values are HDR light, by what pillow-heif says of it.
 
-    A gain map beside a standard picture is no reason: the standard picture is used.
+    A gain map beside a standard image is no reason: the standard image is used.
     """
     profile: dict[str, Any] = info.get("nclx_profile") or {}
     name = _HDR.get(int(profile.get("transfer_characteristics", 0)))
     if name:
-        raise BadImageError(f"an HDR picture ({name}) without a standard one; export it as JPEG or TIFF")
+        raise BadImageError(f"an HDR image ({name}) without a standard one; export it as JPEG or TIFF")

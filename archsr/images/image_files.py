@@ -1,4 +1,4 @@
-"""What PIL does not tell about picture files: damage it decodes all the same, and what a file is instead."""
+"""What PIL does not tell about image files: damage it decodes all the same, and what a file is instead."""
 
 import io
 import struct
@@ -9,16 +9,16 @@ from pathlib import PurePath
 import numpy as np
 from PIL import Image
 
-# what lies among photographs without being a picture we read: where its first bytes are, and its name
+# what lies among photographs without being an image we read: where its first bytes are, and its name
 _STARTS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\3\4", "a zip archive"),
-    (0, b"%PDF", "a PDF document; export its pictures"),
+    (0, b"%PDF", "a PDF document; export its images"),
     (0, b"8BPS", "a Photoshop document; save it as PNG or TIFF"),
     (0, b"\0\0\0\x0cjP", "a JPEG 2000 this PIL cannot read"),
-    (4, b"ftyphei", "a damaged HEIC picture"),
-    (4, b"ftyphev", "a damaged HEIC picture"),
-    (4, b"ftypmif1", "a damaged HEIF picture"),
-    (4, b"ftypmsf1", "a damaged HEIF picture"),
+    (4, b"ftyphei", "a damaged HEIC image"),
+    (4, b"ftyphev", "a damaged HEIC image"),
+    (4, b"ftypmif1", "a damaged HEIF image"),
+    (4, b"ftypmsf1", "a damaged HEIF image"),
     (4, b"ftypavif", "an AVIF this PIL cannot read"),
     (4, b"ftypcrx", "a raw photograph; develop it to TIFF or JPEG"),
     (4, b"ftyp", "a video"),
@@ -47,11 +47,11 @@ _LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
 
 
 class BadImageError(Exception):
-    """A file that is not a usable picture; the text is the reason, without the file's name."""
+    """A file that is not a usable image; the text is the reason, without the file's name."""
 
 
 class TooManyPixelsError(BadImageError):
-    """A picture with more pixels than the caller takes."""
+    """An image with more pixels than the caller takes."""
 
 
 def is_litter(name: str) -> bool:
@@ -59,13 +59,13 @@ def is_litter(name: str) -> bool:
     return name.startswith("._") or name.lower() in _LITTER
 
 
-def is_picture(path: PurePath) -> bool:
-    """Whether a file is called as pictures are that we read, in whatever capitals; what it holds is not looked at."""
+def is_image(path: PurePath) -> bool:
+    """Whether a file is called as images are that we read, in whatever capitals; what it holds is not looked at."""
     return path.suffix.lower() in READ and not is_litter(path.name)
 
 
 def looks_like(content: bytes) -> str:
-    """`": a web page"` and the like for the bytes of a file that is no picture, or an empty string."""
+    """`": a web page"` and the like for the bytes of a file that is no image, or an empty string."""
     for place, start, name in _STARTS:
         if content[place : place + len(start)] == start:
             return f": {name}"
@@ -110,7 +110,7 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _is_filled(image: Image.Image) -> bool:
-    """Whether the last rows are the exact middle grey of blocks without data (which may be the picture's own)."""
+    """Whether the last rows are the exact middle grey of blocks without data (which may be the image's own)."""
     width, height = image.size
     return bool((np.asarray(image.crop((0, max(0, height - 8), width, height))) == _middle(image)).all())
 

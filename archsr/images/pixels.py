@@ -1,6 +1,6 @@
-"""The only place where picture files and tensors meet.
+"""The only place where image files and tensors meet.
 
-Inside archsr pictures are float tensors `(b, c, h, w)`, RGB, [0, 1]; at file edges they are uint8 `(h, w, c)` sRGB.
+Inside archsr images are float tensors `(b, c, h, w)`, RGB, [0, 1]; at file edges they are uint8 `(h, w, c)` sRGB.
 """
 
 import io
@@ -16,7 +16,7 @@ from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from archsr.images.heic import heif_library, is_heic, refuse_hdr
 from archsr.images.image_files import BadImageError, TooManyPixelsError, check_whole, looks_like
-from archsr.images.image_files import is_litter as is_litter  # for those who know pictures by this module
+from archsr.images.image_files import is_litter as is_litter  # for those who know images by this module
 from archsr.images.raw_files import refuse_raw
 from archsr.utils.atomic import replacing
 
@@ -32,7 +32,7 @@ _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded picture: `pixels` uint8 (h, w, 3) sRGB, `alpha` uint8 (h, w) or None, and what was converted."""
+    """A decoded image: `pixels` uint8 (h, w, 3) sRGB, `alpha` uint8 (h, w) or None, and what was converted."""
 
     pixels: Pixels
     alpha: Pixels | None
@@ -40,11 +40,11 @@ class Photo:
 
 
 def read_photo(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Decode all of a picture file, upright and in sRGB.
+    """Decode all of an image file, upright and in sRGB.
 
     EXIF orientation is applied, an embedded ICC profile is converted to sRGB (relative colorimetric with black-point
-    compensation), grey, palette, CMYK and 16-bit pictures become 8-bit RGB. Raises `BadImageError` for anything that
-    is not one whole picture: no picture, truncated, animated, raw, more than `max_pixels`, floating point.
+    compensation), grey, palette, CMYK and 16-bit images become 8-bit RGB. Raises `BadImageError` for anything that
+    is not one whole image: no image, truncated, animated, raw, more than `max_pixels`, floating point.
     """
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
@@ -64,7 +64,7 @@ def read_photo(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     except BadImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise BadImageError(f"not a picture that can be read{looks_like(content)}") from None
+        raise BadImageError(f"not an image that can be read{looks_like(content)}") from None
     except Image.DecompressionBombError:
         raise TooManyPixelsError(f"more than {max_pixels:,} pixels") from None
     except Exception as error:  # PIL's decoders raise almost anything on damaged files; the reason is passed on
@@ -141,7 +141,7 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
 
 
 def _alpha(image: Image.Image) -> Pixels | None:
-    """The alpha channel, or None where the picture has none or is opaque all over."""
+    """The alpha channel, or None where the image has none or is opaque all over."""
     if image.mode not in ("RGBA", "LA", "PA", "La", "RGBa"):
         return None
     alpha = np.array(image.convert("RGBA").getchannel("A"), dtype=np.uint8)
@@ -191,7 +191,7 @@ def encode_webp(pixels: Pixels) -> bytes:
 
 
 def decode_tensor(data: bytes | bytearray | memoryview) -> torch.Tensor:
-    """uint8 (3, h, w) RGB of an encoded picture. Raises RuntimeError if the bytes are damaged."""
+    """uint8 (3, h, w) RGB of an encoded image. Raises RuntimeError if the bytes are damaged."""
     # late: it takes 160 MiB, and preparation has many processes that decode with PIL
     from torchvision.io import ImageReadMode, decode_image
 
@@ -204,9 +204,9 @@ def to_float(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.to(torch.float32) / 255
 
 
-def to_uint8(picture: torch.Tensor) -> torch.Tensor:
+def to_uint8(image: torch.Tensor) -> torch.Tensor:
     """Float in [0, 1] (clamped) to uint8, rounded half to even, same layout."""
-    return (picture.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def pixels_to_tensor(pixels: Pixels) -> torch.Tensor:
@@ -215,13 +215,13 @@ def pixels_to_tensor(pixels: Pixels) -> torch.Tensor:
     return to_float(torch.from_numpy(own).permute(2, 0, 1)[None])
 
 
-def tensor_to_pixels(picture: torch.Tensor) -> Pixels:
+def tensor_to_pixels(image: torch.Tensor) -> Pixels:
     """Float (1, 3, h, w) or (3, h, w) in [0, 1] to uint8 (h, w, 3)."""
-    chw = picture[0] if picture.dim() == 4 else picture
+    chw = image[0] if image.dim() == 4 else image
     return to_uint8(chw).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def write_picture(path: Path, pixels: Pixels, *, alpha: Pixels | None = None, quality: int = 95) -> None:
+def write_image(path: Path, pixels: Pixels, *, alpha: Pixels | None = None, quality: int = 95) -> None:
     """Write uint8 (h, w, 3) in the format of the suffix, complete or not at all. `quality` is for JPEG and WebP."""
     image = Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))
     with replacing(path) as temporary:

@@ -1,4 +1,4 @@
-"""Telling raw photographs from pictures: most of them are TIFF files whose first picture is a small preview."""
+"""Telling raw photographs from images: most of them are TIFF files whose first image is a small preview."""
 
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -44,7 +44,7 @@ def _numbers(tags: dict[int, Tag], number: int, head: Head) -> set[int]:
 
 
 def _folders(file: BinaryIO, head: Head) -> Iterator[dict[int, Tag]]:
-    """The wanted tags of every picture in a TIFF, with those of sub-folders, each folder once."""
+    """The wanted tags of every image in a TIFF, with those of sub-folders, each folder once."""
     waiting, seen = [head.first], set[int]()
     while waiting and len(seen) < _MOST:
         place = waiting.pop(0)

@@ -17,7 +17,7 @@ from archsr.config.prepare import FEWEST_SCENES
 from archsr.data.prepare.scenes import Scenes, assign, unite
 from archsr.data.prepare.worker_pool import progress
 from archsr.errors import UserError
-from archsr.images.image_files import READ, is_picture
+from archsr.images.image_files import READ, is_image
 from archsr.init.text import TEMPLATE
 from archsr.models.weights import at_hand
 from archsr.training.data import FEW_SCENES
@@ -26,7 +26,7 @@ from archsr.training.memory.plan import fitting, ways
 from archsr.training.precision import cpu_has_bf16
 from archsr.utils.atomic import write_bytes
 
-_LOOKED_AT = 400  # pictures at most whose sizes are read
+_LOOKED_AT = 400  # images at most whose sizes are read
 _SCENES = FEWEST_SCENES + 2  # test scenes: some may turn out to be the same
 _FEW, _MANY = 300, 3000  # photographs
 _OFFLINE = "ncnn:realesrgan-x4plus"
@@ -35,7 +35,7 @@ _LAST_BLOCK = "body.22"  # of x4plus
 
 @dataclass(frozen=True)
 class PhotoFolder:
-    """What lies in a folder: `count` pictures of so many `scenes`, the median of their smaller `side` in pixels.
+    """What lies in a folder: `count` images of so many `scenes`, the median of their smaller `side` in pixels.
 
     `val` and `test`: the shares to set aside.
     """
@@ -90,25 +90,25 @@ def init(
 
 
 def look_at(photos: Path) -> PhotoFolder:
-    """Count a folder's pictures and scenes by their names, and read the sizes of some evenly spread ones."""
+    """Count a folder's images and scenes by their names, and read the sizes of some evenly spread ones."""
     if not photos.is_dir():
         raise UserError(f"{photos}: no such folder")
-    paths = sorted(_pictures(photos))
+    paths = sorted(_images(photos))
     if not paths:
-        raise UserError(f"{photos}: no pictures in it (looked for {', '.join(READ)})")
+        raise UserError(f"{photos}: no images in it (looked for {', '.join(READ)})")
     sides = _sides(paths[:: math.ceil(len(paths) / _LOOKED_AT)])
     if not sides:
-        raise UserError(f"{photos}: none of its {len(paths)} picture files can be read")
+        raise UserError(f"{photos}: none of its {len(paths)} image files can be read")
     names = [p.relative_to(photos).as_posix() for p in paths]
     scenes = unite(names, (), PrepareConfig())
     val, test = shares(scenes)
     return PhotoFolder(len(paths), len(scenes.parts), sorted(sides)[len(sides) // 2], val, test)
 
 
-def _pictures(photos: Path) -> list[Path]:
-    """The picture files of a folder tree by their endings. Not in linked folders, nor in those without rights."""
+def _images(photos: Path) -> list[Path]:
+    """The image files of a folder tree by their endings. Not in linked folders, nor in those without rights."""
     found, folders = list[Path](), [photos]
-    with progress("looking for pictures", None) as advance:
+    with progress("looking for images", None) as advance:
         while folders:
             with contextlib.suppress(PermissionError), os.scandir(folders.pop()) as entries:
                 for entry in entries:
@@ -122,7 +122,7 @@ def _pictures(photos: Path) -> list[Path]:
 
 def _is_there(entry: os.DirEntry[str]) -> bool:
     """Without a question to the disk, but for links: in large folders on a network each takes a while."""
-    return is_picture(Path(entry)) and (entry.is_file(follow_symlinks=False) or Path(entry).is_file())
+    return is_image(Path(entry)) and (entry.is_file(follow_symlinks=False) or Path(entry).is_file())
 
 
 def _sides(paths: Sequence[Path]) -> list[int]:
@@ -185,7 +185,7 @@ def config_for(photos: PhotoFolder, on: Machine, *, name: str, shards: str) -> s
 def _sizes(photos: PhotoFolder, on: Machine, batch: int) -> dict[str, object]:
     """Crops and iterations: what the photographs are worth, and on CPUs what an hour or two can do."""
     gt = 256 if on.gpus and photos.side >= 288 else 128
-    why_gt = "a CPU: a quarter of the work" if not on.gpus else "small pictures" if gt < 256 else "as the reference"
+    why_gt = "a CPU: a quarter of the work" if not on.gpus else "small images" if gt < 256 else "as the reference"
     first = max(500, min(40_000, 20 * photos.count)) if on.gpus else 300
     seen = round(1.5 * first * batch / max(1, photos.count * (1 - photos.val - photos.test)))
     return {
@@ -216,7 +216,7 @@ def _within(text: str, on: Machine) -> str:
     size = f"{on.memory / 2**30:.1f} GiB"
     if option is None:
         side = config.data.gt_size
-        raise UserError(f"{size} free: not even one picture of {side} pixels fits; end what else uses the memory")
+        raise UserError(f"{size} free: not even one image of {side} pixels fits; end what else uses the memory")
     training = option.config.training
     pieces = training.gradient_checkpointing
     shown = str(pieces) if isinstance(pieces, int) else f'"{pieces}"'

@@ -1,4 +1,4 @@
-"""How far lines that were straight in one picture wave in another: a displacement along each line, and its spread.
+"""How far lines that were straight in one image wave in another: a displacement along each line, and its spread.
 
 At stations along a line of the original, the result's profile across the line is searched for the shift at which the
 original's own profile explains it best. Explained means: by a sum of the original, two blurred copies of it and a
@@ -25,7 +25,7 @@ _BLURS = (1.0, 2.5)  # sigmas of the copies
 _TURN = 0.03  # of a profile's variance: the price of a change by one pixel from one station to the next
 _CLIMB = 2  # shifts between that and the station's own peak: the price flattens crests
 _GRAIN = 1.0  # levels: weaker profiles are noise
-_AT_ONCE = 4096  # stations: bounds the memory of large pictures
+_AT_ONCE = 4096  # stations: bounds the memory of large images
 
 _PLACES = np.arange(-_HALF, _HALF + 1.0)
 _SHIFTS = np.arange(-SEARCH, SEARCH + _STEP / 2, _STEP)
@@ -33,7 +33,7 @@ _WEIGHTS = np.cos(_PLACES / (_HALF + 1) * np.pi / 2) ** 2 / (np.cos(_PLACES / (_
 
 
 def bend_of(lines: Array, result: Array, original: Array) -> float:
-    """RMS of the displacements of lines about a straight fit of each, in pixels; pictures (h, w) in levels of 255.
+    """RMS of the displacements of lines about a straight fit of each, in pixels; images (h, w) in levels of 255.
 
     `lines` (n, 4) are the original's. A shift or turn of a whole line does not count. A line is left out where fewer
     than half of its stations can be seen; NaN where less than a tenth of all stations is left.
@@ -76,15 +76,15 @@ def _stations(lines: Array) -> tuple[Array, Array, Whole]:
 
 def _explained(result: Array, copies: list[Array], points: Array, normals: Array) -> tuple[Array, Array]:
     """(s, shifts): the share of the result's profile at each shift that copies of the original explain, and (s, 3)
-    the same of the original at half a pixel back, none and half a pixel on: what an equal picture would seem to be.
+    the same of the original at half a pixel back, none and half a pixel on: what an equal image would seem to be.
     """
     base = _centred(np.stack([_profiles(copy, points, normals, _PLACES) for copy in copies], 1))  # (s, copies, places)
     weighted = base * _WEIGHTS
     alike = weighted @ base.transpose(0, 2, 1) + 0.01 * _GRAIN**2 * np.eye(len(copies))
     found: list[Array] = []
-    for picture, search in ((result, SEARCH), (copies[0], _STEP)):
+    for image, search in ((result, SEARCH), (copies[0], _STEP)):
         reach = np.arange(-_HALF - search, _HALF + search + _STEP / 2, _STEP)
-        there = _profiles(picture, points, normals, reach)
+        there = _profiles(image, points, normals, reach)
         every = round(1 / _STEP)
         windows = np.lib.stride_tricks.sliding_window_view(there, (len(_PLACES) - 1) * every + 1, axis=1)
         now = _centred(windows[..., ::every])  # (s, shifts, places)
@@ -98,10 +98,10 @@ def _centred(profiles: Array) -> Array:
     return profiles - (profiles @ _WEIGHTS)[..., None]
 
 
-def _profiles(picture: Array, points: Array, normals: Array, places: Array) -> Array:
+def _profiles(image: Array, points: Array, normals: Array, places: Array) -> Array:
     """(s, places): means over the points of each station, at distances from the line."""
     at = points[:, :, None, :] + places[:, None] * normals[:, None, None, :]
-    return np.asarray(map_coordinates(picture, [at[..., 1], at[..., 0]], order=1, mode="nearest").mean(1))
+    return np.asarray(map_coordinates(image, [at[..., 1], at[..., 0]], order=1, mode="nearest").mean(1))
 
 
 def _smoothest(explained: Array, line: Whole) -> Whole:

@@ -53,9 +53,9 @@ def ciede2000(first: Tensor, second: Tensor) -> Tensor:
 
 
 def local_drift(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean over places of CIEDE2000 between the mean colours of squares of pictures (b, 3, h, w), (b,).
+    """Mean over places of CIEDE2000 between the mean colours of squares of images (b, 3, h, w), (b,).
 
-    Squares of `SQUARE` pixels (the whole side where a picture is smaller), half a square apart: detail is averaged
+    Squares of `SQUARE` pixels (the whole side where an image is smaller), half a square apart: detail is averaged
     away, but red here does not make up for green there.
     """
     size = [min(SQUARE, n) for n in wanted.shape[2:]]

@@ -1,9 +1,9 @@
 """Whether straight lines of a building are still there, straight and in their places, and none were added.
 
-Segments are found in the luma of both pictures by LSD (von Gioi et al. 2012, OpenCV's). What it finds depends on
+Segments are found in the luma of both images by LSD (von Gioi et al. 2012, OpenCV's). What it finds depends on
 contrast, so it only proposes. Whether a line is there is asked point by point at a scale at which blur and sharpening
-hardly differ: both pictures are low-passed, and the other one must have a peak of the gradient in that place and that
-direction, a third as strong as the picture's own or stronger. Points whose own peak a blur of 2 px would take are left
+hardly differ: both images are low-passed, and the other one must have a peak of the gradient in that place and that
+direction, a third as strong as the image's own or stronger. Points whose own peak a blur of 2 px would take are left
 out: a stronger neighbour swallows them, and nobody could say whether they are lost or only blurred.
 """
 
@@ -23,11 +23,11 @@ Array = NDArray[np.float64]
 
 LONGEST_IGNORED = 20.0  # pixels: shorter segments are texture
 SIGMAS = (2.0, 8.0**0.5)  # pixels, of the low-pass, and of that after a blur of 2 px
-NEAR = 2.0  # pixels beside a line within which a peak of the other picture is the same line
+NEAR = 2.0  # pixels beside a line within which a peak of the other image is the same line
 TURNED = np.tan(np.radians(10.0))  # and how much it may be turned
-WEAKEST = 0.33  # share of the picture's own peak
-SMALLEST = 64  # side of a picture
-_OWN_NEAR, _OWN_TURNED = 1.5, np.tan(np.radians(6.0))  # what a picture's own peak must keep: narrower, for hysteresis
+WEAKEST = 0.33  # share of the image's own peak
+SMALLEST = 64  # side of an image
+_OWN_NEAR, _OWN_TURNED = 1.5, np.tan(np.radians(6.0))  # what an image's own peak must keep: narrower, for hysteresis
 _GRAIN = 0.2  # levels per pixel: weaker peaks are noise
 _EVERY = 2  # pixels between points
 _STEP = 0.5  # pixels between places across a line
@@ -58,7 +58,7 @@ class Lines:
 
 
 def compare_lines(sr: Tensor, gt: Tensor) -> Lines:
-    """Lines of two pictures (1, 3, h, w) in [0, 1]; nothing but NaN below 64 pixels or without lines in `gt`."""
+    """Lines of two images (1, 3, h, w) in [0, 1]; nothing but NaN below 64 pixels or without lines in `gt`."""
     nothing = Lines(*[float("nan")] * 3)
     if min(gt.shape[2:]) < SMALLEST:
         return nothing
@@ -72,37 +72,37 @@ def compare_lines(sr: Tensor, gt: Tensor) -> Lines:
     return Lines(1 - lost / length, invented / (invented + length), bend_of(theirs, result, original))
 
 
-def beside_lines(picture: Tensor, *, shortest: float, within: int) -> NDArray[np.bool_]:
+def beside_lines(image: Tensor, *, shortest: float, within: int) -> NDArray[np.bool_]:
     """(h, w): which pixels of (1, 3, h, w) in [0, 1] lie so near to a straight segment."""
-    levels = _luma(picture)
+    levels = _luma(image)
     mask = np.zeros(levels.shape, dtype=np.uint8)
     for x, y, to_x, to_y in np.round(segments(levels, shortest=shortest)).astype(int).tolist():
         cv2.line(mask, (x, y), (to_x, to_y), (1,), 2 * within + 1)
     return mask > 0
 
 
-def segments(picture: Array, *, shortest: float = LONGEST_IGNORED) -> Array:
-    """(n, 4): x and y of both ends of the straight segments of a picture (h, w) of levels 0 to 255."""
+def segments(image: Array, *, shortest: float = LONGEST_IGNORED) -> Array:
+    """(n, 4): x and y of both ends of the straight segments of an image (h, w) of levels 0 to 255."""
     detector = cv2.createLineSegmentDetector(cv2.LSD_REFINE_STD)
-    found: Any = detector.detect(np.clip(np.round(picture), 0, 255).astype(np.uint8))[0]  # None where there are none
+    found: Any = detector.detect(np.clip(np.round(image), 0, 255).astype(np.uint8))[0]  # None where there are none
     lines = np.zeros((0, 4)) if found is None else np.asarray(found, dtype=np.float64).reshape(-1, 4)
     return lines[np.hypot(lines[:, 2] - lines[:, 0], lines[:, 3] - lines[:, 1]) >= shortest]
 
 
-def _luma(picture: Tensor) -> Array:
+def _luma(image: Tensor) -> Array:
     """Full-range levels: MATLAB's Y without its foot."""
-    y = luma(picture.cpu().clamp(0, 1))[0, 0].numpy()
+    y = luma(image.cpu().clamp(0, 1))[0, 0].numpy()
     return np.asarray((y * 255 - 16) * 255 / 219, dtype=np.float64)
 
 
-def _gradient(picture: Array, sigma: float) -> Array:
-    """(2, h, w): by x and by y, of the low-passed picture, in levels per pixel."""
-    across = (gaussian_filter1d(picture, sigma, axis=axis, truncate=3) for axis in (0, 1))
+def _gradient(image: Array, sigma: float) -> Array:
+    """(2, h, w): by x and by y, of the low-passed image, in levels per pixel."""
+    across = (gaussian_filter1d(image, sigma, axis=axis, truncate=3) for axis in (0, 1))
     return np.stack([gaussian_filter1d(p, sigma, axis=1 - n, order=1, truncate=3) for n, p in enumerate(across)])
 
 
 def _missing(lines: Array, own: list[Array], other: Array) -> tuple[int, int]:
-    """Of the points of a picture's lines, how many have a peak of their own gradient at both scales, and how many of
+    """Of the points of an image's lines, how many have a peak of their own gradient at both scales, and how many of
     these have none of the other's at the finer one.
     """
     points, normals = _points(lines)

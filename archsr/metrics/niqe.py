@@ -25,9 +25,9 @@ SMALLEST = 2 * BLOCK  # below four blocks the covariance of the blocks means not
 
 
 def niqe(pixels: Pixels, *, border: int = 0) -> float:
-    """NIQE of a picture uint8 (h, w, 3) without `border` pixels on each side; lower is better.
+    """NIQE of an image uint8 (h, w, 3) without `border` pixels on each side; lower is better.
 
-    NaN for a picture of which fewer than two blocks have any texture. Raises ValueError for pictures with a side below
+    NaN for an image of which fewer than two blocks have any texture. Raises ValueError for images with a side below
     192 pixels, whose figure would mean nothing.
     """
     height, width = (side - 2 * border for side in pixels.shape[:2])
@@ -108,11 +108,11 @@ def _aggd(block: Single) -> tuple[float, float, float]:
     return alpha, float(left * widen), float(right * widen)
 
 
-def imresize(picture: NDArray[Any], *, scale: float) -> Array:
+def imresize(image: NDArray[Any], *, scale: float) -> Array:
     """MATLAB's bicubic `imresize` of (h, w) or (h, w, c): antialiased when shrinking, mirrored at the borders."""
-    result = picture.astype(np.float64)
+    result = image.astype(np.float64)
     for axis in (0, 1):
-        weights = _matlab_matrix(picture.shape[axis], scale)
+        weights = _matlab_matrix(image.shape[axis], scale)
         result = np.moveaxis(np.tensordot(weights, result, axes=(1, axis)), 0, axis)
     return result
 

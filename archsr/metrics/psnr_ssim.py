@@ -1,4 +1,4 @@
-"""PSNR and SSIM with the field's protocol: on 8-bit values, a border cropped, each picture by itself."""
+"""PSNR and SSIM with the field's protocol: on 8-bit values, a border cropped, each image by itself."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from torch import Tensor
 def psnr(sr: Tensor, gt: Tensor, *, border: int = 4) -> Tensor:
     """Peak signal-to-noise ratio in dB, (b,) float64, over RGB jointly; higher is better.
 
-    `sr`, `gt` (b, c, h, w) in [0, 1] are rounded to 8 bits and lose `border` pixels on each side. Equal pictures give
+    `sr`, `gt` (b, c, h, w) in [0, 1] are rounded to 8 bits and lose `border` pixels on each side. Equal images give
     infinity.
     """
     a, b = _levels(sr, border), _levels(gt, border)
@@ -37,18 +37,18 @@ def similarity(a: Tensor, b: Tensor, peak: float) -> tuple[Tensor, Tensor]:
     return luminance, structure
 
 
-def luma(picture: Tensor) -> Tensor:
+def luma(image: Tensor) -> Tensor:
     """MATLAB's Y of RGB (b, 3, h, w) in [0, 1], as (b, 1, h, w) in [16, 235] / 255, not rounded."""
-    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=picture.device)
-    y = torch.einsum("c,bchw->bhw", weights, picture.double()) + 16
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=image.device)
+    y = torch.einsum("c,bchw->bhw", weights, image.double()) + 16
     return (y / 255)[:, None]
 
 
-def _levels(picture: Tensor, border: int) -> Tensor:
+def _levels(image: Tensor, border: int) -> Tensor:
     """0-255 float64 without the border."""
-    inner = picture[:, :, border : picture.shape[2] - border, border : picture.shape[3] - border]
+    inner = image[:, :, border : image.shape[2] - border, border : image.shape[3] - border]
     scaled = inner.double().clamp(0, 1) * 255
-    return scaled.round() if picture.shape[1] == 3 else scaled  # Y is compared unrounded, as in the field's code
+    return scaled.round() if image.shape[1] == 3 else scaled  # Y is compared unrounded, as in the field's code
 
 
 def _window(x: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ def padded(x: Tensor, size: "SizeRequirements") -> Tensor:
 def open_foreign(file: str) -> Foreign:
     """The network of a `.pth` or `.safetensors` file, on the CPU, in float32.
 
-    Raises `UserError` where the file cannot be had or read, or holds no network that enlarges RGB pictures.
+    Raises `UserError` where the file cannot be had or read, or holds no network that enlarges RGB images.
     """
     from spandrel import canonicalize_state_dict
 

@@ -1,4 +1,4 @@
-"""Whether a network of spandrel's can be trained, found out by one small picture before anything else begins."""
+"""Whether a network of spandrel's can be trained, found out by one small image before anything else begins."""
 
 from functools import lru_cache
 from pathlib import Path

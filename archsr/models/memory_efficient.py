@@ -1,7 +1,7 @@
 """Convolutions that keep for the backward pass only what it needs.
 
 Autograd keeps the input of every convolution and of every activation. In a dense block the inputs are concatenations
-of the same few pictures, stored again for each convolution; behind the trained layers the inputs are not needed at
+of the same few images, stored again for each convolution; behind the trained layers the inputs are not needed at
 all, for the gradient of a frozen convolution goes through its weights alone. Here a convolution with its leaky ReLU is
 one step: a trained one keeps the parts of its input and its output, which is a part of later ones, and concatenates
 again in the backward pass; a frozen one keeps one byte per output value, on which side of zero it was.

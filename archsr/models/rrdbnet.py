@@ -141,7 +141,7 @@ class RRDBNet(Generator):
         return first + conv_act([features], self.conv_body)
 
     def tail(self, features: Tensor) -> Tensor:
-        """Features (b, features, h, w) to a picture (b, 3, 4·h, 4·w)."""
+        """Features (b, features, h, w) to an image (b, 3, 4·h, 4·w)."""
         for conv in (self.conv_up1, self.conv_up2):
             features = conv_act([F.interpolate(features, scale_factor=2, mode="nearest")], conv, slope=0.2)
         return conv_act([conv_act([features], self.conv_hr, slope=0.2)], self.conv_last)

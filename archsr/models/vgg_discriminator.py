@@ -13,9 +13,9 @@ _SLOPE = 0.2
 
 
 class VGGStyleDiscriminator(Discriminator):
-    """(b, 3, `size`, `size`) to one logit per picture (b, 1); `size` is 128 or 256.
+    """(b, 3, `size`, `size`) to one logit per image (b, 1); `size` is 128 or 256.
 
-    Its batch normalisation takes the statistics of the pictures passed together: of one process and one micro-batch,
+    Its batch normalisation takes the statistics of the images passed together: of one process and one micro-batch,
     as in the reference, so another share of the batch gives other gradients.
     """
 

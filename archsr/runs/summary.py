@@ -24,7 +24,7 @@ class RunSummary:
     """One run. `state`: running, finished, stopped, failed, died or unreadable; `why`: its reason or error.
 
     `left`: seconds, of a running one; with `at_most`, a plateau may end it earlier. `checkpoint`: the step of the
-    newest whose files are all there in their sizes, `age` its seconds. `best` and `first`: scores of the measure.
+    newest whose files are all there in their sizes, `age` its seconds. `best` and `first`: scores of the metric.
     """
 
     name: str

@@ -100,7 +100,7 @@ def _seconds(study: StudyConfig, config: TrainConfig, name: str, launch: Sequenc
         short = _scaled(config, _TIMED).model_copy(
             update={
                 "name": f"timing-{name}",
-                "validation": config.validation.model_copy(update={"every": 10**9, "samples": 1, "pictures": 0}),
+                "validation": config.validation.model_copy(update={"every": 10**9, "samples": 1, "images": 0}),
                 "checkpoint": config.checkpoint.model_copy(update={"every": 10**9}),
                 "log": config.log.model_copy(update={"every": 1, "trackers": ()}),
             }

@@ -20,7 +20,7 @@ _PANELS = {"trained": "trained parameters", "memory": "memory, MiB (forecast)", 
 
 def markdown(study: StudyConfig, found: Findings, left_out: dict[str, str]) -> str:
     """The answer in words, the table, and how it was found."""
-    unit = found.measure.title
+    unit = found.metric.title
     lines = [f"# {study.name}: which layers should be trained?", "", answer(found), ""]
     heads = ["candidate", "trained", "iterations", "s/iteration", "memory", f"{unit} on val", "on test",
              "95 % interval", "seeds", "against the original", "against the winner"]  # fmt: skip
@@ -55,7 +55,7 @@ def _method(study: StudyConfig, found: Findings) -> str:
     return (
         f"Budget: {equal}; {len(study.seeds)} seeds, with which the order of samples, the crops, the degradations and "
         "the noise change. Gains are over the model that training began with, on the same pixels "
-        f"({found.pictures['val']} validation and {found.pictures['test']} test pictures). The winner is chosen on "
+        f"({found.images['val']} validation and {found.images['test']} test images). The winner is chosen on "
         "validation, so that its figures on test are not flattered by the choice; intervals are for other scenes and "
         "other seeds, from resampling both. Time and memory: medians of the log, and the forecast of `archsr plan`."
     )
@@ -68,7 +68,7 @@ def _interval(found: Pooled) -> str:
 def _verdict(found: Findings, gain: Pooled) -> str:
     if gain.scenes < FEWEST_SCENES:
         return f"{gain.scenes} scenes show nothing"
-    return gain.verdict(higher_is_better=found.measure.higher_is_better)
+    return gain.verdict(higher_is_better=found.metric.higher_is_better)
 
 
 def _against(found: Findings, name: str) -> str:
@@ -96,7 +96,7 @@ def draw(found: Findings) -> Figure:
                 axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
                 axes.xaxis.set_major_formatter(EngFormatter(sep=""))
                 axes.xaxis.set_minor_formatter(NullFormatter())
-                axes.set_ylabel(f"{found.measure.title} over the original, test")
+                axes.set_ylabel(f"{found.metric.title} over the original, test")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure
 

@@ -14,7 +14,7 @@ from archsr.errors import UserError
 from archsr.evaluation.compared_models import ComparedModel
 from archsr.evaluation.metrics import Metric
 from archsr.evaluation.pairs import open_pairs
-from archsr.evaluation.selection import BALANCE, Figures, Rule, distance_for, measures_of
+from archsr.evaluation.selection import BALANCE, Figures, Rule, distance_for, metrics_of
 from archsr.evaluation.statistics.bootstrap import Pooled, pooled
 from archsr.evaluation.suite import evaluate
 from archsr.study.jobs import StudyRun, events, home
@@ -23,7 +23,7 @@ from archsr.training.memory.plan import option
 from archsr.upscaling.upscaler import Upscaler, open_model
 from archsr.utils.atomic import sha256, write_bytes
 
-Values = dict[str, tuple[str, float]]  # scene and value of each picture
+Values = dict[str, tuple[str, float]]  # scene and value of each image
 _WARM = 3  # iterations whose time is not counted
 
 
@@ -53,10 +53,10 @@ class CandidateResult:
 class Findings:
     """All candidates, best on validation first, and how each of the others compares with the winner on test."""
 
-    measure: Metric
+    metric: Metric
     outcomes: list[CandidateResult]
     against_winner: dict[str, Pooled]
-    pictures: dict[str, int]
+    images: dict[str, int]
 
     @property
     def winner(self) -> CandidateResult:
@@ -65,8 +65,8 @@ class Findings:
 
     @property
     def alike(self) -> list[CandidateResult]:
-        """The winner, and those that test pictures cannot tell from it."""
-        up = self.measure.higher_is_better
+        """The winner, and those that test images cannot tell from it."""
+        up = self.metric.higher_is_better
         rest = [o for o in self.outcomes[1:] if self.against_winner[o.name].verdict(higher_is_better=up) != "worse"]
         return [self.winner, *rest]
 
@@ -75,50 +75,50 @@ def findings(study: StudyConfig, jobs: Sequence[StudyRun]) -> Findings:
     """Measure what is not measured yet and put it together. Raises `UserError` where a run is not done."""
     if unfinished := [j.folder.name for j in jobs if not j.done]:
         raise UserError(f"{home(study)}: not trained to the end: {', '.join(unfinished)}; run the study again")
-    measure = _measure(study, study.measure)
+    metric = _metric(study, study.metric)
     names = list(dict.fromkeys(j.candidate for j in jobs))
-    gains = {(j.candidate, j.seed, split): _gains(study, j, split, measure) for j in jobs for split in ("val", "test")}
+    gains = {(j.candidate, j.seed, split): _gains(study, j, split, metric) for j in jobs for split in ("val", "test")}
     by_seed = {n: [gains[n, s, "test"] for s in study.seeds] for n in names}
     outcomes = [_outcome(study, [j for j in jobs if j.candidate == n], gains, by_seed[n]) for n in names]
-    sign = 1 if measure.higher_is_better else -1
+    sign = 1 if metric.higher_is_better else -1
     outcomes.sort(key=lambda o: (bool(o.objections), -sign * o.val))
     best = by_seed[outcomes[0].name]
     against = {n: pooled([_minus(a, b) for a, b in zip(by_seed[n], best, strict=True)])
                for n in names if n != outcomes[0].name}  # fmt: skip
-    pictures = {split: sum(map(len, gains[names[0], study.seeds[0], split].values())) for split in ("val", "test")}
-    return Findings(measure, outcomes, against, pictures)
+    images = {split: sum(map(len, gains[names[0], study.seeds[0], split].values())) for split in ("val", "test")}
+    return Findings(metric, outcomes, against, images)
 
 
 Gains = dict[str, list[float]]
 
 
-def _measure(study: StudyConfig, name: str) -> Metric:
+def _metric(study: StudyConfig, name: str) -> Metric:
     """The metric of that name; of "balance" the perceptual distance that leads it."""
     distance = distance_for(name)
     wanted = distance if name == BALANCE else name
-    return next(m for m in measures_of(study.train.model.scale, distance) if m.name == wanted)
+    return next(m for m in metrics_of(study.train.model.scale, distance) if m.name == wanted)
 
 
 def _objections(study: StudyConfig, jobs: Sequence[StudyRun]) -> tuple[str, ...]:
     """Of the rule, over the validation images of all seeds."""
-    if study.measure != BALANCE:
+    if study.metric != BALANCE:
         return ()
     new: Figures = {}
     old: Figures = {}
     for name in ("psnr", "niqe_distance"):
-        measure = _measure(study, name)
+        metric = _metric(study, name)
         for figures, which in ((new, "best"), (old, "initial")):
             for job in jobs:
-                for scene, value in measured(study, job, "val", measure, which=which).values():
+                for scene, value in measured(study, job, "val", metric, which=which).values():
                     figures.setdefault(name, {}).setdefault(scene, []).append(value)
     rule = Rule(BALANCE, study.train.validation.fidelity_floor, {"psnr": True, "niqe_distance": False})
     return tuple(rule.objections(new, old))
 
 
-def _gains(study: StudyConfig, job: StudyRun, split: str, measure: Metric) -> Gains:
-    """Differences of a run from its original, picture by picture, by scene."""
-    old = measured(study, job, split, measure, which="initial")
-    new = measured(study, job, split, measure, which="best")
+def _gains(study: StudyConfig, job: StudyRun, split: str, metric: Metric) -> Gains:
+    """Differences of a run from its original, image by image, by scene."""
+    old = measured(study, job, split, metric, which="initial")
+    new = measured(study, job, split, metric, which="best")
     gains: Gains = {}
     for key, (scene, value) in new.items():
         gains.setdefault(scene, []).append(value - old[key][1])
@@ -134,21 +134,21 @@ def _minus(a: Gains, b: Gains) -> Gains:
     return {scene: [x - y for x, y in zip(values, b[scene], strict=True)] for scene, values in a.items()}
 
 
-def measured(study: StudyConfig, job: StudyRun, split: str, measure: Metric, *, which: str) -> Values:
+def measured(study: StudyConfig, job: StudyRun, split: str, metric: Metric, *, which: str) -> Values:
     """The figures of one model on one split, taken once and kept: of the original, and of scratch for each seed."""
     folder = home(study) / "figures"
     original = f"original-seed{job.seed}" if job.config.model.weights == SCRATCH else "original"
     name = original if which == "initial" else job.folder.name
     limit, weights = study.limit or None, checkpoint.weights_of(str(job.folder), which=which)
     # of other images, or of weights that were trained anew, they would be other figures
-    path = folder / f"{name}-{split}-{measure.name}-{limit or 'all'}-{sha256(Path(weights))[:16]}.json"
+    path = folder / f"{name}-{split}-{metric.name}-{limit or 'all'}-{sha256(Path(weights))[:16]}.json"
     if not path.exists():
         data = job.config.data
         pairs = open_pairs(data.shards, data, split=split, scale=job.config.model.scale, limit=limit)
         net, _ = open_model(weights)
         print(f"measuring {name} on {split}", flush=True)
-        scores = evaluate(pairs, [ComparedModel(name, name, Upscaler(net, tile=0).restore)], [measure])
-        values = {row.key: (row.scene, row.values[name][measure.name]) for row in scores.rows}
+        scores = evaluate(pairs, [ComparedModel(name, name, Upscaler(net, tile=0).restore)], [metric])
+        values = {row.key: (row.scene, row.values[name][metric.name]) for row in scores.rows}
         write_bytes(path, json.dumps(values).encode())
     return {key: (scene, value) for key, (scene, value) in json.loads(path.read_text()).items()}
 
@@ -176,11 +176,11 @@ def _outcome(
 def as_json(found: Findings) -> str:
     """For programs."""
     plain = {
-        "measure": found.measure.name,
+        "measure": found.metric.name,
         "winner": found.winner.name,
         "alike": [o.name for o in found.alike],
         "candidates": [asdict(o) for o in found.outcomes],
         "against_winner": {name: asdict(p) for name, p in found.against_winner.items()},
-        "pictures": found.pictures,
+        "pictures": found.images,
     }
     return json.dumps(plain, indent=1).replace("NaN", "null") + "\n"

@@ -78,7 +78,7 @@ def _shrink(config: TrainConfig, world: World) -> TrainConfig:
             "data": config.data.model_copy(update={"shards": shards, "gt_size": size, "workers": 0}),
             "degrade": config.degrade.model_copy(update={"pool_batches": 2}),
             "training": training,
-            "validation": config.validation.model_copy(update={"every": 2, "samples": 2, "pictures": 1}),
+            "validation": config.validation.model_copy(update={"every": 2, "samples": 2, "images": 1}),
             "checkpoint": config.checkpoint.model_copy(update={"every": 2}),
             "log": config.log.model_copy(update={"every": 1, "trackers": ("tensorboard",)}),
         }

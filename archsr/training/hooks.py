@@ -17,7 +17,7 @@ from archsr.errors import UserError
 from archsr.evaluation.metrics import Metric
 from archsr.evaluation.pairs import ShardPairs
 from archsr.evaluation.report.words import listed
-from archsr.evaluation.selection import Figures, Rule, changes_in_words, distance_for, mean, measures_of
+from archsr.evaluation.selection import Figures, Rule, changes_in_words, distance_for, mean, metrics_of
 from archsr.evaluation.suite import EvaluationCancelledError
 from archsr.models.adapters import merged_state
 from archsr.models.blend import blended
@@ -77,16 +77,16 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
     if not progress.distance:
         named = distance_for(run.config.best, run.config.validation.perceptual)
         progress.distance = run.world.broadcast(named)  # all ranks
-    measures = measures_of(run.config.model.scale, progress.distance)
+    metrics = metrics_of(run.config.model.scale, progress.distance)
     try:
         with run.ema.in_place():
-            found = _validated(run, measures, pictures=run.config.validation.pictures)  # all ranks
+            found = _validated(run, metrics, images=run.config.validation.images)  # all ranks
     except EvaluationCancelledError:
         run.stop_request.agreed = max(run.world.gather(run.stop_request.asked()))  # all ranks
         return False
     progress.validating = time.perf_counter() - started
     values = found.means()
-    rule = rule_of(run.config, measures)
+    rule = rule_of(run.config, metrics)
     fresh = progress.start is None
     start = progress.start = progress.start or found.figures
     wins = rule.wins(found.figures, None if fresh else progress.chosen, start)
@@ -101,8 +101,8 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
     log.event("validation", progress.step, {**{k: v for k, v in values.items() if math.isfinite(v)}, **facts})
     if found.seen:
         before = sheets.before_of(sample_of(run.folder, 0), len(found.seen)) if progress.step else []
-        log.picture(progress.step, sheets.draw(found.seen, progress.step, before))
-    _tell_validation(progress.step, values, rule, found.figures, start, measures, log, wins=wins)
+        log.image(progress.step, sheets.draw(found.seen, progress.step, before))
+    _tell_validation(progress.step, values, rule, found.figures, start, metrics, log, wins=wins)
     original = {name: mean(scenes) for name, scenes in start.items()}
     for warning in run.watch.of_validation(values, original):
         log.warn(progress.step, warning)
@@ -120,24 +120,24 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
 
 
 def _tell_validation(
-    step: int, values: dict[str, float], rule: Rule, figures: Figures, start: Figures, measures: Sequence[Metric],
+    step: int, values: dict[str, float], rule: Rule, figures: Figures, start: Figures, metrics: Sequence[Metric],
     log: RunLog, *, wins: bool,
 ) -> None:  # fmt: skip
-    taken = [m for m in measures if math.isfinite(values[m.name])]
+    taken = [m for m in metrics if math.isfinite(values[m.name])]
     shown = "  ".join(f"{m.title.split(',')[0]} {values[m.name]:.4g}{_ARROWS[m.higher_is_better]}" for m in taken)
     log.say(f"validation at {step}: {shown}{'  chosen' if wins else ''}")
     if step:
         said = rule.objections(figures, start)
-        log.say(f"  against the start: {changes_in_words(figures, start, measures)}"
+        log.say(f"  against the start: {changes_in_words(figures, start, metrics)}"
                 f"{f'; may not be chosen: {listed(said)}' if said else ''}")  # fmt: skip
 
 
 _ARROWS = {True: "↑", False: "↓"}  # which way is good
 
 
-def rule_of(config: TrainConfig, measures: Sequence[Metric]) -> Rule:
+def rule_of(config: TrainConfig, metrics: Sequence[Metric]) -> Rule:
     """By what a run chooses."""
-    return Rule.of(config.best, config.validation.fidelity_floor, measures)
+    return Rule.of(config.best, config.validation.fidelity_floor, metrics)
 
 
 def pairs_of(run: Run) -> ShardPairs:
@@ -145,12 +145,12 @@ def pairs_of(run: Run) -> ShardPairs:
     return ShardPairs(run.data.folder, "val", run.config.validation.samples)
 
 
-def _validated(run: Run, measures: Sequence[Metric], *, pictures: int) -> Validation:
+def _validated(run: Run, metrics: Sequence[Metric], *, images: int) -> Validation:
     """Of the weights as they are in the network now, in a plain network of their own, as `archsr evaluate` opens it."""
     net = build(run.config.model)
     net.load_state_dict(merged_state(run.raw_g))
     return validate(
-        net.requires_grad_(False).eval(), pairs_of(run), measures, pictures=pictures, device=run.accelerator.device,
+        net.requires_grad_(False).eval(), pairs_of(run), metrics, images=images, device=run.accelerator.device,
         world=run.world, given_up=run.stop_request.already,
     )  # fmt: skip
 
@@ -240,12 +240,12 @@ def conclude(run: Run, progress: Progress, log: RunLog) -> None:
     tell_saved(run, log)
     if progress.start is None or progress.chosen is None:
         return
-    measures = measures_of(run.config.model.scale, progress.distance)
+    metrics = metrics_of(run.config.model.scale, progress.distance)
     strength, figures = 1.0, progress.chosen
     if run.config.validation.strength and progress.chosen_at:
-        strength, figures = _best_strength(run, progress, log, measures)  # all ranks
-    told = changes_in_words(figures, progress.start, measures)
-    rule = rule_of(run.config, measures)
+        strength, figures = _best_strength(run, progress, log, metrics)  # all ranks
+    told = changes_in_words(figures, progress.start, metrics)
+    rule = rule_of(run.config, metrics)
     log.event("end", progress.step, {"chosen": progress.chosen_at, "strength": strength, "rule": rule.best_by})
     more = f"archsr evaluate {run.folder}"
     if not progress.chosen_at:
@@ -259,14 +259,14 @@ def _rule_in_words(rule: Rule, figures: Figures) -> str:
     return f"balance ({rule.leading(figures)}, with PSNR and NIQE kept)" if rule.best_by == "balance" else rule.best_by
 
 
-def _best_strength(run: Run, progress: Progress, log: RunLog, measures: Sequence[Metric]) -> tuple[float, Figures]:
+def _best_strength(run: Run, progress: Progress, log: RunLog, metrics: Sequence[Metric]) -> tuple[float, Figures]:
     """How far to go from the start to the chosen weights, by the rule on the validation pairs; written as a snapshot.
 
     Four shares, then the two between the best and its neighbours.
     """
     assert progress.start is not None
     assert progress.chosen is not None
-    folder, rule = run.folder / "snapshots", rule_of(run.config, measures)
+    folder, rule = run.folder / "snapshots", rule_of(run.config, metrics)
     start, net = run.world.on_all_ranks(
         lambda: [open_model(str(folder / f"{n}.safetensors"))[0] for n in ("initial", "best")]
     )
@@ -277,7 +277,7 @@ def _best_strength(run: Run, progress: Progress, log: RunLog, measures: Sequence
         for share in shares:
             net.load_state_dict(blended(*ends, share))
             found[share] = validate(
-                net, pairs_of(run), measures, pictures=0, device=run.accelerator.device, world=run.world
+                net, pairs_of(run), metrics, images=0, device=run.accelerator.device, world=run.world
             ).figures  # all ranks
         return rule.best(found, progress.start or {}) or 1.0
 

@@ -1,4 +1,4 @@
-"""`archsr preview`: what a config does to pictures, as a sheet, histograms and JSON; and bad batches made again."""
+"""`archsr preview`: what a config does to images, as a sheet, histograms and JSON; and bad batches made again."""
 
 import json
 import tempfile
@@ -22,7 +22,7 @@ from archsr.degradation.recipe import Recipe, draw, to_json
 from archsr.degradation.sheet import Cell, cells, draw_sheet, header_of, psnrs
 from archsr.degradation.words import describe
 from archsr.errors import UserError
-from archsr.images.image_files import READ, is_picture
+from archsr.images.image_files import READ, is_image
 from archsr.images.pixels import (
     BadImageError,
     pixels_to_tensor,
@@ -30,7 +30,7 @@ from archsr.images.pixels import (
     tensor_to_pixels,
     to_float,
     to_uint8,
-    write_picture,
+    write_image,
 )
 from archsr.training.data import open_data
 from archsr.training.faults.nonfinite import rebuild
@@ -39,7 +39,7 @@ from archsr.utils.atomic import write_bytes
 from archsr.utils.seeds import generator
 
 _SHOWN = 12
-_DRAWN = 3000  # recipes for the histograms: they cost nothing without pictures
+_DRAWN = 3000  # recipes for the histograms: they cost nothing without images
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class _Plan:
 def preview(config: Path, out: Path, *, overrides: list[str], photos: Path | None = None, samples: int = 48) -> str:
     """Write sheet.png, parameters.png and recipes.json into `out`; returns words on where and from what.
 
-    Pictures come from `photos`, else from the config's shards, else they are drawn. Raises `UserError`.
+    Images come from `photos`, else from the config's shards, else they are drawn. Raises `UserError`.
     """
     plan = _plan(config, overrides)
     out.mkdir(parents=True, exist_ok=True)
@@ -73,16 +73,16 @@ def preview(config: Path, out: Path, *, overrides: list[str], photos: Path | Non
         batches, source = _batches(plan, photos, Path(drawn))
         shown, values, stored = _degrade(plan, islice(batches, -(-samples // plan.batch)))
     recipe = plan.recipe(0, plan.batch)
-    header = f"{header_of(recipe, plan.name, plan.degrade.preset)} Pictures: {source}."
-    write_picture(out / "sheet.png", draw_sheet(shown[:_SHOWN], header))
+    header = f"{header_of(recipe, plan.name, plan.degrade.preset)} Images: {source}."
+    write_image(out / "sheet.png", draw_sheet(shown[:_SHOWN], header))
     drawn_recipes = [plan.recipe(n * plan.batch, plan.batch) for n in range(-(-_DRAWN // plan.batch))]
     title = f"{plan.name}, preset {plan.degrade.preset}: PSNR of {len(values)} pairs, {_DRAWN} draws of the rest"
     draw_histograms(out / "parameters.png", parameters(drawn_recipes), values, title=title)
-    about = {"config": str(config), "pictures": source, "degrade": plan.degrade.model_dump(mode="json")}
+    about = {"config": str(config), "images": source, "degrade": plan.degrade.model_dump(mode="json")}
     write_bytes(out / "recipes.json", (json.dumps({**about, "batches": stored}, indent=1) + "\n").encode())
     mean = sum(values) / len(values)
     return (
-        f"{len(values)} pairs from {source}: PSNR of the enlarged pictures {min(values):.1f} to {max(values):.1f} dB, "
+        f"{len(values)} pairs from {source}: PSNR of the enlarged images {min(values):.1f} to {max(values):.1f} dB, "
         f"mean {mean:.1f}; see {out / 'sheet.png'}, {out / 'parameters.png'}, {out / 'recipes.json'}"
     )
 
@@ -116,7 +116,7 @@ def _degrade(plan: _Plan, batches: Iterable[Batch]) -> tuple[list[Cell], list[fl
     return shown, values, stored
 
 
-# ---------------------------------------------------------------- where pictures come from
+# ---------------------------------------------------------------- where images come from
 
 
 def _batches(plan: _Plan, photos: Path | None, drawn: Path) -> tuple[Iterator[Batch], str]:
@@ -126,7 +126,7 @@ def _batches(plan: _Plan, photos: Path | None, drawn: Path) -> tuple[Iterator[Ba
     if plan.train is not None and _prepared(plan.train.data.shards):
         return _from_shards(plan, plan.train), f"the first training samples of {plan.train.data.shards}"
     draw_photos(drawn, projects=12, views=1, plans=0)
-    missing = f"{plan.train.data.shards} holds no dataset" if plan.train else "a preparation config names no pictures"
+    missing = f"{plan.train.data.shards} holds no dataset" if plan.train else "a preparation config names no images"
     return _from_photos(plan, drawn), f"drawn, as {missing} (--photos FOLDER takes yours)"
 
 
@@ -150,7 +150,7 @@ def _from_shards(plan: _Plan, train: TrainConfig) -> Iterator[Batch]:
 
 
 def _from_photos(plan: _Plan, folder: Path) -> Iterator[Batch]:
-    paths = sorted(p for p in folder.rglob("*") if is_picture(p))
+    paths = sorted(p for p in folder.rglob("*") if is_image(p))
     if not paths:
         raise UserError(f"{folder}: no photographs there ({', '.join(READ)})")
     size = plan.gt_size + plan.degrade.margin
@@ -175,8 +175,8 @@ def _crops(paths: list[Path], size: int, seed: int) -> Iterator[tuple[torch.Tens
                 print(f"{paths[number]}: left out: {error}")
                 continue
             good = True
-            picture = to_uint8(pixels_to_tensor(pixels))[0]
-            window = crop(picture, size, generator(seed, "preview crop", turn, number), hflip=False)
+            image = to_uint8(pixels_to_tensor(pixels))[0]
+            window = crop(image, size, generator(seed, "preview crop", turn, number), hflip=False)
             yield window[None], paths[number].stem
         turn += 1
     raise UserError(f"{paths[0].parent}: none of {len(paths)} photographs can be read")
@@ -191,12 +191,12 @@ def replay(path: Path, out: Path, *, overrides: list[str]) -> str:
     out.mkdir(parents=True, exist_ok=True)
     shown: list[Cell] = []
     for number, (key, (recipe, row)) in enumerate(zip(again.keys, again.sources, strict=True)):
-        lq, gt = (picture[number : number + 1].cpu() for picture in (again.pair.lq, again.pair.gt))
+        lq, gt = (image[number : number + 1].cpu() for image in (again.pair.lq, again.pair.gt))
         shown += _cell(Pair(lq, gt), recipe, row, key)
-        write_picture(out / f"{number:02d}-lq.png", tensor_to_pixels(lq))
-        write_picture(out / f"{number:02d}-gt.png", tensor_to_pixels(gt))
+        write_image(out / f"{number:02d}-lq.png", tensor_to_pixels(lq))
+        write_image(out / f"{number:02d}-gt.png", tensor_to_pixels(gt))
     header = f"{header_of(again.sources[0][0], again.config.name, again.config.degrade.preset)} {again.about}."
-    write_picture(out / "sheet.png", draw_sheet(shown, header))
+    write_image(out / "sheet.png", draw_sheet(shown, header))
     return f"{again.about}: {len(shown)} pairs in {out / 'sheet.png'}, each by itself in {out}/NN-lq.png and NN-gt.png"
 
 

@@ -19,7 +19,7 @@ from archsr.training.setup import Progress, Run
 
 # what may differ between a run and its continuation
 _FREE = (
-    "name", "runs", "log.", "validation.every", "validation.pictures", "checkpoint.", "data.shards", "data.cache",
+    "name", "runs", "log.", "validation.every", "validation.images", "checkpoint.", "data.shards", "data.cache",
     "data.retries", "data.workers", "training.micro_batch", "training.max_skipped", "training.gradient_checkpointing",
     "training.recompute", "training.time_limit", "training.collective_timeout",
 )  # fmt: skip

@@ -19,7 +19,7 @@ from archsr.degradation.sharpen import sharpen
 from archsr.training.logging.run_warnings import accuracy, colour_drift
 from archsr.training.losses.feature_losses import FeatureLoss
 from archsr.training.losses.gan import compares, discriminator_loss, generator_loss
-from archsr.training.losses.image_losses import PICTURE_LOSSES, ldl
+from archsr.training.losses.image_losses import IMAGE_LOSSES, ldl
 from archsr.training.optim import gradient_norms
 from archsr.training.schedule import generator_learns
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # a run holds the parts of its step
 class Parts:
     """The networks of a run. `net_g` and `net_d` are what the launcher wrapped, `raw_d` the discriminator itself.
 
-    `net_d` is None where the discriminator is frozen, `raw_d` where there is none. `averaged` makes pictures with the
+    `net_d` is None where the discriminator is frozen, `raw_d` where there is none. `averaged` makes images with the
     moving average of the generator, for the LDL loss. The scalers are enabled for fp16 only, one per optimiser: a
     shared one would skip both steps when one of them overflows.
     """
@@ -138,7 +138,7 @@ def micro_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:
     """Forward and backward of both networks on one micro-batch; gradients are added up, weights stay.
 
     `share` is 1 / accumulation; gradients travel between processes only on the `last` micro-batch. Returns the
-    detached loss terms. The discriminator learns from the picture the generator made before its update, so doing its
+    detached loss terms. The discriminator learns from the image the generator made before its update, so doing its
     backward pass here equals the reference, which steps the generator in between.
     """
     fake, terms = _generator_pass(parts, pair, share, last)
@@ -164,7 +164,7 @@ def _generator_pass(parts: Parts, pair: Pair, share: float, last: bool) -> tuple
         sr = parts.net_g(pair.lq).float()
         seen = sr.detach().requires_grad_()
         terms: Terms = {}
-        # a term at a time with its backward pass down to the picture, so that no two networks' activations are held
+        # a term at a time with its backward pass down to the image, so that no two networks' activations are held
         # together; in the order in which autograd would add up their gradients
         for name, term in reversed(wanted.items()):
             value = _term(parts, name, term, seen, pair, targets[term.aims_at_sharpened])
@@ -180,8 +180,8 @@ def _generator_pass(parts: Parts, pair: Pair, share: float, last: bool) -> tuple
 
 def _term(parts: Parts, name: str, config: Loss, sr: Tensor, pair: Pair, target: Tensor) -> Tensor:
     """One unweighted term of the generator's objective; `target` is plain or sharpened as the term wants."""
-    if name in PICTURE_LOSSES:
-        return PICTURE_LOSSES[name](sr, target, config)
+    if name in IMAGE_LOSSES:
+        return IMAGE_LOSSES[name](sr, target, config)
     if name == "ldl":
         assert parts.averaged is not None
         with torch.no_grad():
@@ -195,7 +195,7 @@ def _term(parts: Parts, name: str, config: Loss, sr: Tensor, pair: Pair, target:
 
 
 def _judged(parts: Parts, sr: Tensor, target: Tensor) -> Tensor:
-    """The adversarial term. The real pictures pass first, as in the reference, where it compares with them."""
+    """The adversarial term. The real images pass first, as in the reference, where it compares with them."""
     assert parts.raw_d is not None
     objective = parts.losses.gan.objective
     with parts.accelerator.autocast():
@@ -205,8 +205,8 @@ def _judged(parts: Parts, sr: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _without_graph(net: nn.Module, picture: Tensor) -> Tensor:
-    return net(picture).float()
+def _without_graph(net: nn.Module, image: Tensor) -> Tensor:
+    return net(image).float()
 
 
 def _discriminator_pass(parts: Parts, gt: Tensor, fake: Tensor, share: float, last: bool) -> Terms:
@@ -226,10 +226,10 @@ def _discriminator_pass(parts: Parts, gt: Tensor, fake: Tensor, share: float, la
         with parts.accelerator.autocast():
             other = _without_graph(parts.raw_d, fake)
     terms: Terms = {}
-    for name, picture in (("d_real", real), ("d_fake", fake)):
+    for name, image in (("d_real", real), ("d_fake", fake)):
         final = last and name == "d_fake"
         with contextlib.nullcontext() if final else parts.accelerator.no_sync(parts.net_d):
-            logits = parts.net_d(picture).float()
+            logits = parts.net_d(image).float()
             loss = discriminator_loss(objective, logits, real=name == "d_real", other=other)
             parts.scaler_d.scale(loss * share).backward()
         judged: Tensor = logits.detach()

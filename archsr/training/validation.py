@@ -35,9 +35,9 @@ class Validation:
 def validate(
     net: Generator,
     pairs: Pairs,
-    measures: Sequence[Metric],
+    metrics: Sequence[Metric],
     *,
-    pictures: int,
+    images: int,
     device: torch.device,
     world: World,
     given_up: Callable[[], bool] = lambda: False,
@@ -49,11 +49,11 @@ def validate(
     seen: list[Seen] = []
 
     def look(pair: TestPair, made: Mapping[str, Tensor]) -> None:
-        if world.rank == 0 and pictures:
-            seen[:] = of_each_scene([*seen, _seen(pair, made["now"])], pictures)
+        if world.rank == 0 and images:
+            seen[:] = of_each_scene([*seen, _seen(pair, made["now"])], images)
 
     now = ComparedModel("now", "now", Upscaler(net, device=device, tile=0).restore)
-    scores = evaluate(pairs, [now], measures, world=world, brief=True, look=look, given_up=given_up)
+    scores = evaluate(pairs, [now], metrics, world=world, brief=True, look=look, given_up=given_up)
     return Validation(figures_of(scores, "now"), len(scores.rows), seen)
 
 

@@ -1,1 +1,1 @@
-"""A model on whole pictures, in tiles."""
+"""A model on whole images, in tiles."""

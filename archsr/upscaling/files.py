@@ -1,4 +1,4 @@
-"""Pictures and folders in, pictures and folders out: every output file is complete or absent."""
+"""Images and folders in, images and folders out: every output file is complete or absent."""
 
 import contextlib
 import glob
@@ -17,9 +17,9 @@ from typing import Any, Literal
 from tqdm.auto import tqdm
 
 from archsr.errors import UserError
-from archsr.images.image_files import READ, WRITTEN, BadImageError, is_picture
+from archsr.images.image_files import READ, WRITTEN, BadImageError, is_image
 from archsr.upscaling.left_out import kinds_of
-from archsr.upscaling.one_image import Wanted, restore_picture
+from archsr.upscaling.one_image import Wanted, restore_image
 from archsr.upscaling.source import why_unreadable
 from archsr.upscaling.upscaler import Upscaler
 from archsr.utils import console
@@ -59,9 +59,9 @@ def staged(sources: Sequence[Path], *, alone: bool = True) -> Generator[list[Pat
         yield list(sources)
         return
     if len(sources) > 1 or not alone:
-        raise UserError("-: standard input is one picture for one process; give it alone, or give files")
+        raise UserError("-: standard input is one image for one process; give it alone, or give files")
     if sys.stdin.isatty():
-        raise UserError("-: standard input is a terminal; pipe a picture into it")
+        raise UserError("-: standard input is a terminal; pipe an image into it")
     with tempfile.TemporaryDirectory(prefix="archsr-") as folder:
         path = Path(folder) / "stdin"
         with path.open("wb") as file:
@@ -72,21 +72,21 @@ def staged(sources: Sequence[Path], *, alone: bool = True) -> Generator[list[Pat
 
 
 def plan_files(sources: Sequence[Path], target: Path, *, ending: str) -> Plan:
-    """One picture to a file or into a folder, many into a folder, a folder's tree to the same. Lists each folder once.
+    """One image to a file or into a folder, many into a folder, a folder's tree to the same. Lists each folder once.
 
     A source may be a pattern (`photos/*.jpg`, `**` for sub-folders), whose ending matches in any case; the tree below
     its fixed part is kept. Outputs keep their names and get `ending`. Raises `UserError` for missing inputs and outputs
     that collide.
     """
     listed = [_listed(source, target) for source in sources]
-    found = [entry for pictures, _ in listed for entry in pictures]
+    found = [entry for images, _ in listed for entry in images]
     rest = [path for _, others in listed for path in others]
     to_file = target.suffix.lower() in READ and not target.is_dir()
     one = len(found) == 1 and not any(source.is_dir() for source in sources)
     if one and (to_file or len(found[0][1].parts) == 1):
         return Plan(_refuse_collisions([_one(found[0][0], target, ending)]), rest)
     if target.is_file() or to_file:
-        raise UserError(f"{target}: {'is' if target.is_file() else 'names'} a file; many pictures need a folder")
+        raise UserError(f"{target}: {'is' if target.is_file() else 'names'} a file; many images need a folder")
     pairs = [(source, target / place) for source, place in found]
     twins = Counter(t.with_suffix("") for _, t in pairs)  # a.jpg and a.png would both become a.png
     named = [
@@ -96,7 +96,7 @@ def plan_files(sources: Sequence[Path], target: Path, *, ending: str) -> Plan:
 
 
 def _listed(source: Path, target: Path) -> tuple[list[Pair], list[Path]]:
-    """The pictures that a source names, each with its place in the output folder, and the files that are none."""
+    """The images that a source names, each with its place in the output folder, and the files that are none."""
     if source.is_dir():
         if source.resolve() == target.resolve():
             raise UserError(f"{target}: is the input folder; choose another output")
@@ -106,12 +106,12 @@ def _listed(source: Path, target: Path) -> tuple[list[Pair], list[Path]]:
     elif glob.has_magic(str(source)):
         files, root = _globbed(source, target), _fixed(source)
     else:
-        raise UserError(f"{source}: no such picture or folder")
-    pictures = [(p, p.relative_to(root)) for p in files if is_picture(p)]
-    if not pictures:
+        raise UserError(f"{source}: no such image or folder")
+    images = [(p, p.relative_to(root)) for p in files if is_image(p)]
+    if not images:
         instead = "".join(f"; {kind}" for kind in kinds_of(files))
-        raise UserError(f"{source}: no pictures found (looked for {', '.join(READ)}){instead}")
-    return pictures, [p for p in files if not is_picture(p)]
+        raise UserError(f"{source}: no images found (looked for {', '.join(READ)}){instead}")
+    return images, [p for p in files if not is_image(p)]
 
 
 def _files(folder: Path, target: Path) -> list[Path]:
@@ -172,19 +172,19 @@ def without_existing(pairs: Sequence[Pair], existing: Existing) -> tuple[list[Pa
 def upscale_files(
     pairs: Sequence[Pair], upscaler: Upscaler, wanted: Wanted | None = None, *, show: bool = True
 ) -> UpscaleOutcome:
-    """Restore each input into its output. A bad picture is noted and the others go on.
+    """Restore each input into its output. A bad image is noted and the others go on.
 
-    While one picture is written, the next is restored.
+    While one image is written, the next is restored.
     """
     outcome = UpscaleOutcome()
     waiting: deque[tuple[Pair, Future[None]]] = deque()
     hidden = not (show and console.watched())
     form = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}]"
-    bar: tqdm[Any] = tqdm(total=len(pairs), desc="upscaling", unit="picture", disable=hidden, bar_format=form)
+    bar: tqdm[Any] = tqdm(total=len(pairs), desc="upscaling", unit="image", disable=hidden, bar_format=form)
     with ThreadPoolExecutor(2) as writers, bar:
         for number, pair in enumerate(pairs):
             try:
-                future = restore_picture(
+                future = restore_image(
                     *pair, upscaler, wanted or Wanted(), writers, on_progress=lambda s, n=number: _show(bar, n + s)
                 )
                 waiting.append((pair, future))

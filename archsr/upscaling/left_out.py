@@ -1,4 +1,4 @@
-"""Files beside the pictures that are not enlarged: how many, which, and why, by their endings."""
+"""Files beside the images that are not enlarged: how many, which, and why, by their endings."""
 
 from collections.abc import Sequence
 from pathlib import Path

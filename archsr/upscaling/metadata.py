@@ -1,4 +1,4 @@
-"""Metadata in the fields in which libvips keeps it, for pictures that libvips did not read it from."""
+"""Metadata in the fields in which libvips keeps it, for images that libvips did not read it from."""
 
 import io
 from typing import Any

@@ -1,4 +1,4 @@
-"""One picture from file to file: what it carries is kept, and the result is complete or absent."""
+"""One image from file to file: what it carries is kept, and the result is complete or absent."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +25,7 @@ _NARROW = (".jpg", ".jpeg", ".webp")  # 8 bits
 
 @dataclass(frozen=True)
 class Wanted:
-    """How a picture shall come out: its `scale` (None: the network's), `quality` of JPEG and WebP (WebP 100: lossless).
+    """How an image shall come out: its `scale` (None: the network's), `quality` of JPEG and WebP (WebP 100: lossless).
 
     `metadata` False leaves out EXIF, XMP and IPTC; the colour profile always stays.
     """
@@ -40,7 +40,7 @@ def _silent(_: float) -> None:
     """Nobody wants to know how far it is."""
 
 
-def upscale_picture(
+def upscale_image(
     source: Path,
     target: Path,
     upscaler: Upscaler,
@@ -51,13 +51,13 @@ def upscale_picture(
     """Restore `source` into `target`, in the format of its suffix, complete or not at all.
 
     `on_progress` is told the share that is done; what it raises ends the work and leaves nothing behind. Raises
-    `BadImageError` for what is no usable picture or too large for the format, OSError where it cannot be written.
+    `BadImageError` for what is no usable image or too large for the format, OSError where it cannot be written.
     """
     with ThreadPoolExecutor(1) as writer:
-        restore_picture(source, target, upscaler, wanted or Wanted(), writer, on_progress=on_progress).result()
+        restore_image(source, target, upscaler, wanted or Wanted(), writer, on_progress=on_progress).result()
 
 
-def restore_picture(
+def restore_image(
     source: Path,
     target: Path,
     upscaler: Upscaler,
@@ -66,7 +66,7 @@ def restore_picture(
     *,
     on_progress: Callable[[float], None],
 ) -> Future[None]:
-    """As `upscale_picture`, but the last rows may still be on their way to disk: so says the future."""
+    """As `upscale_image`, but the last rows may still be on their way to disk: so says the future."""
     pages = _pages(source, target, wanted.max_pixels)
     sizes = [_size(p, upscaler.scale, wanted.scale) for p in pages]
     _check_size(target, sum(h for h, _ in sizes), max(w for _, w in sizes))

@@ -1,4 +1,4 @@
-"""Rows of a picture that is still being made, for a writer that pulls them: an uncompressed PNG as it grows."""
+"""Rows of an image that is still being made, for a writer that pulls them: an uncompressed PNG as it grows."""
 
 import contextlib
 import queue
@@ -19,7 +19,7 @@ Depth = NDArray[np.uint8 | np.uint16]
 
 
 class StoppedError(Exception):
-    """The other side of a pipe has ended before the picture was complete."""
+    """The other side of a pipe has ended before the image was complete."""
 
 
 class Pipe:
@@ -35,7 +35,7 @@ class Pipe:
         self._source.on_read(self._read)
 
     def image(self) -> pyvips.Image:
-        """The picture, to be read once from top to bottom. Reading waits for strips."""
+        """The image, to be read once from top to bottom. Reading waits for strips."""
         return pyvips.Image.new_from_source(self._source, "", access="sequential", fail_on="truncated")
 
     def put(self, strip: Depth) -> None:
@@ -54,7 +54,7 @@ class Pipe:
         if data:  # few pixels wait in the packer, and nothing at all would be taken for the end
             self._give(b"".join(_chunk(b"IDAT", part) for part in _parts(data)) + (b"" if self._missing else _END))
         if not self._missing:
-            self.close()  # a reader may ask for more than a small picture has
+            self.close()  # a reader may ask for more than a small image has
 
     def close(self) -> None:
         """From the writing side, and after the last row: nothing more comes. A reader of less gets an error."""

@@ -7,7 +7,7 @@ def to_size(image: pyvips.Image, height: int, width: int) -> pyvips.Image:
     """Reduced by Lanczos, enlarged by bicubic interpolation.
 
     libvips's own `resize` moves what it enlarges by half a pixel of the result, so that transparency would not lie
-    over its picture.
+    over its image.
     """
     if (image.height, image.width) == (height, width):
         return image

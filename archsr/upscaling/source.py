@@ -1,7 +1,7 @@
-"""Picture files for enlarging, row by row: as deep and as wide in colour as they are, upright, with all they carry.
+"""Image files for enlarging, row by row: as deep and as wide in colour as they are, upright, with all they carry.
 
 Unlike `archsr.images.pixels.read_photo`, which makes 8-bit sRGB of everything, nothing is given up here. Decoding is
-libvips's, in a stream, so that a gigapixel picture needs no gigabytes.
+libvips's, in a stream, so that a gigapixel image needs no gigabytes.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ _AT_ONCE = 64  # rows
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A page of a picture file: `image` has 1 or 3 bands of 8 or 16 bits and is to be read from top to bottom once."""
+    """A page of an image file: `image` has 1 or 3 bands of 8 or 16 bits and is to be read from top to bottom once."""
 
     image: pyvips.Image
     alpha: pyvips.Image | None
@@ -73,10 +73,10 @@ class Reader:
 
 
 def open_source(path: Path, *, page: int = 0, max_pixels: int = MAX_PIXELS) -> ImageSource:
-    """Page `page` of a picture file, upright.
+    """Page `page` of an image file, upright.
 
     RGB and grey keep their depth and profile; palettes become RGB, CMYK and others sRGB. Raises `BadImageError` for
-    what is no picture, raw, animated, larger than `max_pixels`, or neither 8 nor 16 bits deep.
+    what is no image, raw, animated, larger than `max_pixels`, or neither 8 nor 16 bits deep.
     """
     try:
         with path.open("rb") as file:
@@ -95,7 +95,7 @@ def open_source(path: Path, *, page: int = 0, max_pixels: int = MAX_PIXELS) -> I
             source, exif = _by_pil(path, max_pixels), exif_of_tiff(path)
             return replace(source, image=with_exif(source.image, exif)) if exif else source
         if "is not a known file format" in str(error):
-            raise BadImageError(f"not a picture that can be read{looks_like(head)}") from None
+            raise BadImageError(f"not an image that can be read{looks_like(head)}") from None
         raise BadImageError(f"damaged: {reason(error)}") from None
 
 
@@ -169,7 +169,7 @@ def _by_pil(path: Path, max_pixels: int) -> ImageSource:
 
 
 def _by_heif(path: Path, max_pixels: int) -> ImageSource:
-    """The main picture of a HEIC file, which its reader turns upright; more than 8 bits become 16."""
+    """The main image of a HEIC file, which its reader turns upright; more than 8 bits become 16."""
     library = heif_library()
     try:
         file = library.open_heif(str(path), convert_hdr_to_8bit=False)

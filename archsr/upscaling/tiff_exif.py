@@ -14,7 +14,7 @@ _POINTERS = (_EXIF, _GPS)
 _DESCRIPTION = 270
 _TEXTS = {_DESCRIPTION, 271, 272, 305, 306, 315, 33432}  # maker, model, software, date, artist, copyright
 _OWN = {*_TEXTS, *_POINTERS}
-_SIZE = {0xA002, 0xA003}  # of the picture before it was enlarged
+_SIZE = {0xA002, 0xA003}  # of the image before it was enlarged
 _OFFSETS = {0xA005}  # to a folder that is not taken along
 # descriptions by programs, true of the old pixels
 _OF_PIXELS = (b'{"shape"', b"shape=(", b"ImageJ=", b"<?xml", b"<OME")

@@ -1,6 +1,6 @@
-"""Cutting a picture into tiles of one shape that overlap: geometry only.
+"""Cutting an image into tiles of one shape that overlap: geometry only.
 
-A tile is a `window` to look at and the `core` in its middle that is used of it. All windows of a picture have the same
+A tile is a `window` to look at and the `core` in its middle that is used of it. All windows of an image have the same
 shape, so that they can be batched and compiled, and are placed evenly, so that no more is computed than the halos ask
 for. Where cores meet they overlap by `feather` pixels to each side, over which one fades into the other.
 """

@@ -1,4 +1,4 @@
-"""A trained generator applied to whole pictures, in tiles that leave no seam, from top to bottom in bounded memory."""
+"""A trained generator applied to whole images, in tiles that leave no seam, from top to bottom in bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -31,10 +31,10 @@ def _silent(_: float) -> None:
 
 
 class Upscaler:
-    """Runs a generator over pictures.
+    """Runs a generator over images.
 
     `tile` is the side of a tile in input pixels without its surroundings (None: what the memory allows, 0: the whole
-    picture at once), `halo` the pixels around it that the network sees as well (None: enough for this network),
+    image at once), `halo` the pixels around it that the network sees as well (None: enough for this network),
     `precision` "auto" is fp16 on GPUs, fp32 on CPUs,
     `devices` those which take the tiles in turn. A tile that does not fit into memory is divided, and later ones too.
     """
@@ -71,17 +71,17 @@ class Upscaler:
             strips = list(self._strips(lambda a, b: lq[:, :, a:b], height, width, depth=lambda: np.dtype(np.float32)))
             return torch.from_numpy(np.concatenate(strips)).permute(2, 0, 1)[None].contiguous().to(lq.device)
 
-    def pixels(self, picture: Pixels) -> Pixels:
+    def pixels(self, image: Pixels) -> Pixels:
         """uint8 (h, w, 3) to uint8 (scale·h, scale·w, 3)."""
-        height, width = picture.shape[:2]
-        return cast(Pixels, np.concatenate(list(self.rows(lambda a, b: picture[a:b], height, width))))
+        height, width = image.shape[:2]
+        return cast(Pixels, np.concatenate(list(self.rows(lambda a, b: image[a:b], height, width))))
 
     def rows(
         self, fetch: Fetch, height: int, width: int, *, on_tile: Callable[[float], None] = _silent
     ) -> Iterator[Depth]:
-        """The picture whose rows `fetch` gives, from top to bottom in strips (rows, scale·w, 3) of the same depth.
+        """The image whose rows `fetch` gives, from top to bottom in strips (rows, scale·w, 3) of the same depth.
 
-        One strip of the picture is held at a time. `on_tile` is told the share of tiles that are done.
+        One strip of the image is held at a time. `on_tile` is told the share of tiles that are done.
         """
         depth: list[np.dtype[Any]] = []
 
@@ -103,9 +103,9 @@ class Upscaler:
     # ------------------------------------------------------------ tiles
 
     def tile_of(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the tiles for a picture of this size: as given, or as much as the free memory allows.
+        """Height and width of the tiles for an image of this size: as given, or as much as the free memory allows.
 
-        0 is the whole side. Wide pictures have low tiles, so that a strip of results stays small.
+        0 is the whole side. Wide images have low tiles, so that a strip of results stays small.
         """
         low = max(_LEAST, _STRIP // (3 * width * self.scale**2))
         if self.tile is not None:

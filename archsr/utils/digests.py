@@ -1,4 +1,4 @@
-"""Short digests by which a picture's bytes are known again each time training reads them."""
+"""Short digests by which an image's bytes are known again each time training reads them."""
 
 import hashlib
 
@@ -10,7 +10,7 @@ _SHA256_DIGITS = 64
 def digest_of(data: bytes | memoryview) -> str:
     """XXH3 of 128 bits, as 32 hexadecimal digits.
 
-    It finds damage as surely as SHA-256 in a tenth of the time, which matters for each picture of each epoch. It is no
+    It finds damage as surely as SHA-256 in a tenth of the time, which matters for each image of each epoch. It is no
     protection against somebody who means to deceive: whole files have SHA-256.
     """
     return xxhash.xxh3_128_hexdigest(data)

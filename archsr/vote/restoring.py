@@ -13,7 +13,7 @@ from archsr.errors import UserError
 from archsr.evaluation.compared_models import Restore
 from archsr.evaluation.pairs import Pairs, TestPair
 from archsr.evaluation.photos.photos import ClientPhoto, ClientPhotos
-from archsr.images.pixels import tensor_to_pixels, to_float, write_picture
+from archsr.images.pixels import tensor_to_pixels, to_float, write_image
 from archsr.vote.study import JudgedImage, Kind, Study, image_file, store
 
 _SURROUNDINGS = 16  # input pixels around a crop that the networks see as well
@@ -56,7 +56,7 @@ def _write(
     crops = crops_of(pair, restores, scale=scale, crop=study.asking.crop)
     named = {study.token(pair.number, kind): pixels for kind, pixels in crops.items()}
     for token in sorted(named):  # times of files tell nothing, either
-        write_picture(image_file(folder, token), tensor_to_pixels(named[token]))
+        write_image(image_file(folder, token), tensor_to_pixels(named[token]))
 
 
 def crops_of(

@@ -31,7 +31,7 @@ def train_and_evaluate(shards, runs):
         "losses": {"perceptual": {"weight": 0.0}, "gan": {"weight": 0.0}},
         "training": {"layers": ["all"], "global_batch": 4, "micro_batch": 4, "precision": "fp32",
                      "stages": [{"iterations": 6, "lr": 3e-3}], "ema": {"decay": 0.5}},
-        "validation": {"every": 3, "samples": 3, "pictures": 1},
+        "validation": {"every": 3, "samples": 3, "images": 1},
         "log": {"every": 1, "trackers": []},
     }  # fmt: skip
     config = check(TrainConfig, tables, where="app")

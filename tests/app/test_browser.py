@@ -84,7 +84,7 @@ def enlarged(page, path):
 
 
 def loaded(page):
-    """All pictures of the comparison, when they are there."""
+    """All images of the comparison, when they are there."""
     page.wait_for_function(
         "(all => all.length && all.every(i => i.complete && i.naturalWidth))"
         "([...document.querySelectorAll('.viewer img')])"
@@ -171,7 +171,7 @@ def test_how_long_it_takes_is_said_before_and_nothing_is_labelled_with_a_key(pag
 @pytest.mark.parametrize(
     ("name", "make", "word"),
     [
-        ("letter.jpg", lambda p: p.write_bytes(b"Dear Sir or Madam,\n" * 40), "not a picture that can be read: a text"),
+        ("letter.jpg", lambda p: p.write_bytes(b"Dear Sir or Madam,\n" * 40), "not an image that can be read: a text"),
         ("large.png", lambda p: Image.new("RGB", (2000, 501)).save(p), "more than 1,000,000 pixels"),
     ],
 )
@@ -216,7 +216,7 @@ def test_progress_cancel_and_a_second_visitor(page, server, browser, tmp_path):
     other.goto(server.url)
     other.get_by_role("button", name="Enlarge").wait_for()
     enlarged(other, photograph(tmp_path / "other.jpg", (80, 60)))
-    assert not page.get_by_text("30 ready").is_visible(), "served between the pictures of the first"
+    assert not page.get_by_text("30 ready").is_visible(), "served between the images of the first"
     other.close()
     page.get_by_role("button", name="Cancel").first.click()
     page.get_by_text("Cancelled.").wait_for()
@@ -226,7 +226,7 @@ def test_progress_cancel_and_a_second_visitor(page, server, browser, tmp_path):
     assert server.files() == files, "nothing more is made"
 
 
-def test_compare_shows_figures_and_pictures(page, tmp_path):
+def test_compare_shows_figures_and_images(page, tmp_path):
     tab(page, "Compare")
     drop(page, photograph(tmp_path / "sharp.png", (320, 300)))
     cancel = page.locator(".tabitem:visible").get_by_role("button", name="Cancel")
@@ -236,12 +236,12 @@ def test_compare_shows_figures_and_pictures(page, tmp_path):
     sync_api.expect(cancel).to_be_disabled()
     for word in ("PSNR, dB ↑", "feature distance ↓", "bicubic", "tiny", "small"):
         sync_api.expect(page.locator(".scores").get_by_text(word, exact=True)).to_be_visible()
-    pictures = page.locator(".exact img")
-    sync_api.expect(pictures).to_have_count(5)
-    for picture in pictures.all():
-        picture.scroll_into_view_if_needed()
+    images = page.locator(".exact img")
+    sync_api.expect(images).to_have_count(5)
+    for image in images.all():
+        image.scroll_into_view_if_needed()
     page.wait_for_function("[...document.querySelectorAll('.exact img')].every(i => i.complete && i.naturalWidth)")
-    assert pictures.evaluate_all("all => all.map(i => i.getBoundingClientRect().width / i.naturalWidth)") == [1] * 5
+    assert images.evaluate_all("all => all.map(i => i.getBoundingClientRect().width / i.naturalWidth)") == [1] * 5
     assert page.evaluate(IN_THE_GALLERY), "none is cut off"
     assert page.evaluate(VALUES_IN_SIGHT) == []
 

@@ -15,7 +15,7 @@ In words: compared with original, a is truer in colour. The rest, 3 of 4, cannot
 
 a against original: **better** by colour.
 
-| mean of 9 pictures | a |
+| mean of 9 images | a |
 |---|---:|
 | PSNR, dB | 20.00 |
 
@@ -27,9 +27,9 @@ a against original: **better** by colour.
 |---|---|---:|
 | PSNR, dB | **cannot tell** | p = 0.062 |
 
-Differences are taken picture by picture.
+Differences are taken image by image.
 
-## What the measures mean
+## What the metrics mean
 
 - **PSNR, dB**: decibels
 
@@ -39,9 +39,9 @@ Differences are taken picture by picture.
 |---|---|
 | wall | 19 |
 
-## Per picture
+## Per image
 
-| picture | a PSNR |
+| image | a PSNR |
 |---|---:|
 | wall-1 | 19.5 |
 """
@@ -54,7 +54,7 @@ def test_a_card_begins_with_what_was_found_and_ends_with_p_values():
     assert "decibels" not in card.text
     assert "p = 0.062" in card.certainty
     assert "decibels" in card.certainty
-    kept = {line for line in REPORT.partition("\n## Per picture")[0].splitlines() if line}
+    kept = {line for line in REPORT.partition("\n## Per image")[0].splitlines() if line}
     assert kept == {line for line in (card.text + "\n" + card.certainty).splitlines() if line}
     assert card.text.index("mean of 9") < card.text.index("## By tag")
 

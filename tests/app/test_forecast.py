@@ -48,7 +48,7 @@ def test_the_time_left_follows_the_pace_of_the_work():
     assert seconds_left(0.5, elapsed=30, told_at=8, expected=100) == 0
 
 
-def test_the_windows_of_a_picture_are_those_that_the_network_sees(upscaler, monkeypatch):
+def test_the_windows_of_a_image_are_those_that_the_network_sees(upscaler, monkeypatch):
     seen = []
     whole = upscaler._whole
     monkeypatch.setattr(upscaler, "_whole", lambda net, window: seen.append(window.shape) or whole(net, window))

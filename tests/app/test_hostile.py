@@ -45,7 +45,7 @@ def test_hostile_uploads(server, every):
             assert path is None or not Path(path).exists(), f"{name} stays"
     assert tried >= 100 / every
     assert len(refused) >= 60 / every
-    assert set(NAMES) & set(refused) <= {".."}, "a good picture is welcome under any name"
+    assert set(NAMES) & set(refused) <= {".."}, "a good image is welcome under any name"
     [folder] = server.temp.iterdir()
     waiting = [p for p in server.files() - known if "results" not in p.parts]
     assert {p.parent.parent for p in waiting if p.parent != folder} == {folder}, "each in a folder of its own"

@@ -1,4 +1,4 @@
-"""Pictures in squares: together they are the picture, and nothing else is given away."""
+"""Images in squares: together they are the image, and nothing else is given away."""
 
 import io
 
@@ -23,7 +23,7 @@ def square(folder, size, column, row):
     return np.array(Image.open(io.BytesIO(crop(folder, size, column, row))))
 
 
-def test_the_squares_of_a_picture_are_its_pixels(tmp_path):
+def test_the_squares_of_a_image_are_its_pixels(tmp_path):
     pixels = noise(tmp_path / "a.png", (1100, 700))
     make_view(tmp_path / "a.png", tmp_path)
     rows = [np.concatenate([square(tmp_path, (1100, 700), c, r) for c in range(3)], 1) for r in range(2)]

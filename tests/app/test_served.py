@@ -94,7 +94,7 @@ def test_bad_photographs_are_named_and_removed_and_the_others_are_enlarged(clien
     answer = enlarge(client, bad, good)
     assert list(results(server, answer)) == ["good_x4.png"]
     assert "**1 ready**" in answer[1]
-    assert "`bad.png`: not a picture that can be read: a text" in answer[1]
+    assert "`bad.png`: not an image that can be read: a text" in answer[1]
     assert not [p for p in server.files() if p.name == "bad.png"]
 
 

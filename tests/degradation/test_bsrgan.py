@@ -170,28 +170,28 @@ def test_jpegs(ours, theirs):
 
 @pytest.mark.parametrize(("n", "sigma"), [(4, 0.1), (4, 2.4), (4, 1.1), (2, 0.7), (3, 1.0), (1, 0.5)])
 def test_every_nth_pixel_is_a_shifted_gaussian_and_a_slice(n, sigma):
-    picture = torch.rand(1, 3, 24 * n, 36 * n, generator=torch.Generator().manual_seed(n))
+    image = torch.rand(1, 3, 24 * n, 36 * n, generator=torch.Generator().manual_seed(n))
     axis = np.arange(-12, 13.0)
     line = np.exp(-0.5 * (axis / sigma) ** 2)
     line = np.interp(np.minimum(axis + (n - 1) / 2, 12), axis, line)
     kernel = np.outer(line, line) / line.sum() ** 2
-    expected = np.stack([ndimage.convolve(c, kernel, mode="mirror")[::n, ::n] for c in picture[0].double().numpy()])
+    expected = np.stack([ndimage.convolve(c, kernel, mode="mirror")[::n, ::n] for c in image[0].double().numpy()])
     size = torch.tensor([24]), torch.tensor([36])
-    mine = decimate(full(picture), *size, torch.tensor([sigma]), total=(24, 36))
+    mine = decimate(full(image), *size, torch.tensor([sigma]), total=(24, 36))
     assert np.abs(mine.pixels[0].numpy() - expected).max() < 1e-5
 
 
 def test_halving_is_a_resize_or_matlabs():
-    pictures = torch.rand(5, 3, 24, 40, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(5, 3, 24, 40, generator=torch.Generator().manual_seed(0))
     halved = torch.tensor([True, True, False, True, True])
     mode = torch.tensor([AREA, MATLAB, MATLAB, BILINEAR, BICUBIC])
-    out = halve(full(pictures), halved, mode, there=(halved, mode))
+    out = halve(full(images), halved, mode, there=(halved, mode))
     assert out.height.tolist() == [12, 12, 24, 12, 12]
     small = out.pixels[:, :, :12, :20]
-    by = lambda i, **options: torch.nn.functional.interpolate(pictures[i : i + 1], size=(12, 20), **options)[0]
+    by = lambda i, **options: torch.nn.functional.interpolate(images[i : i + 1], size=(12, 20), **options)[0]
     assert torch.allclose(small[0], by(0, mode="area"), atol=1e-6)
-    assert torch.allclose(small[1], bicubic(pictures[1:2], scale=2)[0].clamp(0, 1), atol=1e-6)
-    assert torch.equal(out.pixels[2], pictures[2])
+    assert torch.allclose(small[1], bicubic(images[1:2], scale=2)[0].clamp(0, 1), atol=1e-6)
+    assert torch.equal(out.pixels[2], images[2])
     assert torch.allclose(small[3], by(3, mode="bilinear"), atol=1e-6)
     assert torch.allclose(small[4], by(4, mode="bicubic").clamp(0, 1), atol=1e-5)
 
@@ -207,7 +207,7 @@ def test_correlated_noise_has_its_covariance():
         assert torch.allclose(found, 0.01 * mixing[sample] @ mixing[sample].T, atol=1e-4)
 
 
-def test_a_batch_is_its_single_pictures():
+def test_a_batch_is_its_single_images():
     quiet = {"first": {"noise": {"probability": 0.0}}}
     recipe = draw(bsrgan(**quiet), generator(2, "t"), 12, scale=4, gt_size=64)
     assert 0 < recipe.halved.sum() < 12

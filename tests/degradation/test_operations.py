@@ -21,13 +21,13 @@ MODES = {AREA: "area", BILINEAR: "bilinear", BICUBIC: "bicubic"}
 sizes = st.integers(1, 40)
 
 
-def picture(seed, *shape):
+def image(seed, *shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def ragged(heights, widths, seed=0):
     """A canvas whose dead pixels are not numbers: whoever reads them is found out."""
-    pixels = picture(seed, len(heights), 3, max(heights), max(widths))
+    pixels = image(seed, len(heights), 3, max(heights), max(widths))
     canvas = Canvas(pixels, torch.tensor(heights), torch.tensor(widths))
     return canvas.with_pixels(pixels.masked_fill(~canvas.alive(), float("nan")))
 
@@ -39,7 +39,7 @@ def ragged(heights, widths, seed=0):
 @given(h=sizes, w=sizes, before=st.integers(0, 60), after=st.integers(0, 60))
 @settings(max_examples=40)
 def test_extension_is_numpys_padding(mode, numpy_mode, h, w, before, after):
-    x = picture(h * 41 + w, 1, 1, h, w)
+    x = image(h * 41 + w, 1, 1, h, w)
     got = extend(full(x), before=before, total=(before + h + after, before + w + after), mode=mode)
     expected = np.pad(x[0, 0].numpy(), (before, after), mode=numpy_mode)
     assert np.array_equal(got[0, 0].numpy(), expected)
@@ -58,7 +58,7 @@ def test_extension_sees_only_the_living_part():
 @given(h=sizes, w=sizes, out_h=sizes, out_w=sizes)
 @settings(max_examples=40)
 def test_resizing_by_size_is_interpolate(mode, h, w, out_h, out_w):
-    x = picture(h + 41 * w, 2, 3, h, w)
+    x = image(h + 41 * w, 2, 3, h, w)
     both = torch.tensor([mode, mode])
     got = resize(full(x), torch.tensor([out_h] * 2), torch.tensor([out_w] * 2), both, total=(out_h, out_w)).pixels
     options = {} if mode == AREA else {"align_corners": False}
@@ -69,7 +69,7 @@ def test_resizing_by_size_is_interpolate(mode, h, w, out_h, out_w):
 @given(h=st.integers(7, 40), w=st.integers(7, 40), factor=st.floats(0.15, 1.5))
 @settings(max_examples=40)
 def test_resizing_by_factor_is_interpolate(mode, h, w, factor):
-    x = picture(h + 41 * w, 1, 3, h, w)
+    x = image(h + 41 * w, 1, 3, h, w)
     f = torch.tensor([factor], dtype=torch.float64)
     out_h, out_w = (h * f).floor().long(), (w * f).floor().long()
     assume(factor == 1 or (out_h != h and out_w != w))  # there interpolate's modes and devices disagree
@@ -116,8 +116,8 @@ def test_sharpening_against_scipys_gaussian(card):
 
 @given(h=st.integers(1, 60), w=st.integers(1, 60))
 @settings(max_examples=20)
-def test_sharpening_keeps_range_and_flat_pictures_at_any_size(h, w):
-    out = sharpen(picture(h, 1, 3, h, w))
+def test_sharpening_keeps_range_and_flat_images_at_any_size(h, w):
+    out = sharpen(image(h, 1, 3, h, w))
     assert out.min() >= 0
     assert out.max() <= 1
     flat = torch.full((1, 3, h, w), 0.3)
@@ -211,7 +211,7 @@ def test_gaussian_noise_has_its_moments(grey):
 
 @pytest.mark.parametrize("grey", [False, True])
 def test_poisson_noise_has_its_moments(grey):
-    """A flat picture has one level, so V = 1: noise = scale · (Poisson(x) − x), of variance scale² · x."""
+    """A flat image has one level, so V = 1: noise = scale · (Poisson(x) − x), of variance scale² · x."""
     x = torch.full((2, 3, 200, 200), 128 / 255)
     scale = 0.2
     noise = noisy(full(x), poisson=True, strength=scale, grey=grey) - x
@@ -229,7 +229,7 @@ def test_poisson_levels_are_the_power_of_two_above_the_distinct_values():
 
 def test_noise_counts_levels_in_the_living_part_only():
     """The living part is flat: one level, so the noise comes in whole photons. The dead part has all 256."""
-    pixels = picture(1, 1, 3, 64, 64)
+    pixels = image(1, 1, 3, 64, 64)
     pixels[:, :, :8, :8] = 100 / 255
     canvas = Canvas(pixels, torch.tensor([8]), torch.tensor([8]))
     living = noisy(canvas, poisson=True, strength=0.1, grey=False)[:, :, :8, :8]

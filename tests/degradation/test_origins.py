@@ -16,8 +16,8 @@ def labelled(start, b=2, *, known=True):
     return Pair(gt[:, :, ::4, ::4].contiguous(), gt, origin)
 
 
-def numbers(pictures):
-    return (pictures[:, 0, 0, 0].float() * (1 if pictures.dtype == torch.uint8 else 255)).round().long()
+def numbers(images):
+    return (images[:, 0, 0, 0].float() * (1 if images.dtype == torch.uint8 else 255)).round().long()
 
 
 def filled(capacity=8, steps=9):

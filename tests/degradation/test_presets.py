@@ -39,7 +39,7 @@ def drawn(seed=0, batch=3, gt_size=48, **tables):
 
 
 @pytest.mark.parametrize("quirk", [q for q in QUIRKS if q != "batch_choices"])
-def test_each_quirk_of_applying_changes_the_picture_and_nothing_that_is_drawn(quirk):
+def test_each_quirk_of_applying_changes_the_image_and_nothing_that_is_drawn(quirk):
     plain, odd = drawn(7, 8), drawn(7, 8, quirks=[quirk])
     assert {k: v for k, v in to_json(plain).items() if k != "quirks"} == {
         k: v for k, v in to_json(odd).items() if k != "quirks"
@@ -95,21 +95,21 @@ def test_what_was_drawn_before_presets_existed_is_still_drawn():
 @settings(max_examples=30, deadline=None)
 def test_reductions_are_those_of_interpolate(mode, name, seed, h, w, share):
     """Not down to a width of 1, where torch 2.15 gives all rows the first one's values."""
-    picture = torch.rand(2, 3, h, w, generator=torch.Generator().manual_seed(seed))
+    image = torch.rand(2, 3, h, w, generator=torch.Generator().manual_seed(seed))
     size = int(h * share), int(w * share)
     mine = reduce_smoothly(
-        full(picture), torch.full((2,), size[0]), torch.full((2,), size[1]), torch.full((2,), mode), total=size
+        full(image), torch.full((2,), size[0]), torch.full((2,), size[1]), torch.full((2,), mode), total=size
     )
-    theirs = F.interpolate(picture, size=size, mode=name, antialias=True, align_corners=False)
+    theirs = F.interpolate(image, size=size, mode=name, antialias=True, align_corners=False)
     assert (mine.pixels - theirs).abs().max() < 2e-5
 
 
 def test_samples_of_a_canvas_are_reduced_as_if_alone():
-    picture = gts(1, 2, 40)
+    image = gts(1, 2, 40)
     height, width, mode = torch.tensor([20, 9]), torch.tensor([13, 33]), torch.tensor([BILINEAR, BICUBIC])
-    both = reduce_smoothly(full(picture), height, width, mode, total=(20, 33))
+    both = reduce_smoothly(full(image), height, width, mode, total=(20, 33))
     for i, name in enumerate(("bilinear", "bicubic")):
-        alone = F.interpolate(picture[i : i + 1], (int(height[i]), int(width[i])), mode=name, antialias=True)
+        alone = F.interpolate(image[i : i + 1], (int(height[i]), int(width[i])), mode=name, antialias=True)
         assert (both.pixels[i, :, : height[i], : width[i]] - alone[0]).abs().max() < 2e-5
 
 
@@ -187,8 +187,8 @@ def test_a_sample_that_is_not_compressed_is_left_alone():
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_the_preset_bicubic_is_matlabs_imresize_and_within_the_borders_pils(scale):
-    picture = gts(2, 1, 96)
-    eight = (picture * 255).round() / 255
+    image = gts(2, 1, 96)
+    eight = (image * 255).round() / 255
     lq = apply(eight, draw(DegradeConfig(preset="bicubic"), generator(0, "t"), 1, scale=scale, gt_size=96)).lq
     array = eight[0].permute(1, 2, 0).double().numpy()
     matlab = imresize(array, scale=1 / scale).clip(0, 1)

@@ -73,7 +73,7 @@ def test_global_randomness_is_neither_used_nor_changed():
 @pytest.mark.parametrize("fidelity", ["fixed", "faithful"])
 @given(seed=st.integers(0, 10**6))
 @settings(max_examples=10, deadline=None)
-def test_without_noise_a_batch_is_its_single_pictures(fidelity, seed):
+def test_without_noise_a_batch_is_its_single_images(fidelity, seed):
     recipe = draw(config(fidelity=fidelity, **QUIET), generator(seed, "t"), 4, scale=4, gt_size=48)
     gt = gts(seed, 4)
     together = apply(gt, recipe)
@@ -93,7 +93,7 @@ def test_autocast_changes_nothing():
 
 
 def test_lq_and_gt_show_the_same_place():
-    """A picture that is one ramp: the mean of lq must be the mean of gt."""
+    """An image that is one ramp: the mean of lq must be the mean of gt."""
     ramp = torch.linspace(0.1, 0.9, 160).expand(1, 3, 160, 160).contiguous()
     for seed in range(8):
         recipe = draw(config(sharpen_gt=False, **QUIET), generator(seed, "t"), 1, scale=4, gt_size=48)

@@ -16,17 +16,17 @@ PERIOD = 48  # pixels between windows
 def facade(height=384, width=480):
     """(1, 3, h, w): a plain wall with rows of alike windows, a cornice and a slanted roof line."""
     y, x = np.mgrid[:height, :width].astype(float)
-    picture = np.full((height, width, 3), (196.0, 178.0, 152.0))
+    image = np.full((height, width, 3), (196.0, 178.0, 152.0))
     wall = (y > 70) & (y < height - 40)
     u, v = x % PERIOD, (y - 80) % PERIOD
     frame = wall & (u >= 10) & (u < 38) & (v >= 6) & (v < 42) & (y > 80)
     glass = frame & (u >= 14) & (u < 34) & (v >= 10) & (v < 38) & ~((u >= 23) & (u < 25)) & ~((v >= 20) & (v < 22))
-    picture[frame] = (236, 232, 224)
-    picture[glass] = (58, 74, 92)
-    picture[(y > 60) & (y < 70)] = (120, 104, 88)
-    picture[y <= 60] = (150, 180, 214)
-    picture[(y <= 60) & (y > 60 - 0.12 * (width - x))] = (110, 60, 50)
-    return torch.from_numpy(picture / 255).permute(2, 0, 1)[None].float()
+    image[frame] = (236, 232, 224)
+    image[glass] = (58, 74, 92)
+    image[(y > 60) & (y < 70)] = (120, 104, 88)
+    image[y <= 60] = (150, 180, 214)
+    image[(y <= 60) & (y > 60 - 0.12 * (width - x))] = (110, 60, 50)
+    return torch.from_numpy(image / 255).permute(2, 0, 1)[None].float()
 
 
 def _rng(seed=0):

@@ -1,4 +1,4 @@
-"""Each measure of architecture falls with growing distortion of its kind, and stays where it is for other kinds."""
+"""Each metric of architecture falls with growing distortion of its kind, and stays where it is for other kinds."""
 
 import math
 import statistics
@@ -17,8 +17,8 @@ from archsr.metrics.bend import SEARCH, bend_of
 from archsr.metrics.colour import local_drift
 from archsr.metrics.lines import compare_lines, segments
 
-MEASURES = {m.name: m for m in architecture()}
-# the measures that a kind must move, at each of its amounts more than at the one before
+METRICS = {m.name: m for m in architecture()}
+# the metrics that a kind must move, at each of its amounts more than at the one before
 MOVED = {
     "wobble": ["lines", "lines_bend"],
     "lost places": ["lines", "lines_kept", "consistency"],
@@ -29,7 +29,7 @@ MOVED = {
     "two casts": ["colour"],
     "stains": ["colour", "consistency"],
 }
-# the most that a measure may be from perfect at the last amount of other kinds
+# the most that a metric may be from perfect at the last amount of other kinds
 STILL = {
     "lines_bend": (0.06, ["blur", "sharpening", "contrast", "brightness", "shift", "rotation", "texture", "cast",
                           "two casts", "windows unlike", "stains", "JPEG"]),
@@ -55,22 +55,22 @@ def seen():
     def look(kind, number):
         distort, amounts = KINDS[kind]
         sr = distort(gt, amounts[number])
-        return {name: m.of(sr, gt, lq) for name, m in MEASURES.items()}
+        return {name: m.of(sr, gt, lq) for name, m in METRICS.items()}
 
     return look
 
 
 @pytest.mark.parametrize(("kind", "name"), [(k, n) for k, names in MOVED.items() for n in names])
 def test_more_distortion_is_always_worse(seen, kind, name):
-    sign = 1 if MEASURES[name].higher_is_better else -1
-    perfect = 1.0 if MEASURES[name].higher_is_better else 0.0
+    sign = 1 if METRICS[name].higher_is_better else -1
+    perfect = 1.0 if METRICS[name].higher_is_better else 0.0
     figures = [sign * perfect, *(sign * seen(kind, n)[name] for n in range(len(KINDS[kind][1])))]
     assert all(a > b for a, b in pairwise(figures)), figures
 
 
 @pytest.mark.parametrize(("name", "kind"), [(n, k) for n, (_, kinds) in STILL.items() for k in kinds])
 def test_distortion_of_another_kind_does_not_move_it(seen, name, kind):
-    perfect = 1.0 if MEASURES[name].higher_is_better else 0.0
+    perfect = 1.0 if METRICS[name].higher_is_better else 0.0
     assert abs(seen(kind, -1 % len(KINDS[kind][1]))[name] - perfect) <= STILL[name][0]
 
 
@@ -81,8 +81,8 @@ def test_amounts_of_nothing_leave_an_image_as_it_is():
             assert (distort(gt, 0) - gt).abs().max() < 1e-3, kind
 
 
-def levels(picture):
-    return (picture.mean(1)[0] * 255).round().double().numpy()
+def levels(image):
+    return (image.mean(1)[0] * 255).round().double().numpy()
 
 
 def edge(place, size=128):
@@ -135,22 +135,22 @@ def test_noise_does_not_make_a_line_jump_between_bars():
     assert bend_of(segments(levels(bars)), levels((bars + noise).clamp(0, 1)), levels(bars)) < 0.15
 
 
-def test_equal_pictures_are_perfect():
+def test_equal_images_are_perfect():
     gt = facade(192, 240)
-    for measure in architecture():
-        value = measure.of(gt.clone(), gt, F.interpolate(gt, scale_factor=0.25, mode="area"))
-        if measure.name == "consistency":
+    for metric in architecture():
+        value = metric.of(gt.clone(), gt, F.interpolate(gt, scale_factor=0.25, mode="area"))
+        if metric.name == "consistency":
             assert value < 1e-4  # areas are averaged in float32 for the input, in float64 for the result
         else:
-            assert value == pytest.approx(1.0 if measure.higher_is_better else 0.0, abs=1e-12)
+            assert value == pytest.approx(1.0 if metric.higher_is_better else 0.0, abs=1e-12)
 
 
 def test_a_photograph_behaves_as_the_drawing_does(real_photos):
     gt = pixels_to_tensor(read_photo(real_photos / "project_00" / "building-001_view-1.jpg").pixels[:256, :320])
     for kind, name in (("wobble", "lines"), ("wobble", "lines_bend"), ("texture", "false_texture"), ("cast", "colour")):
         distort, amounts = KINDS[kind]
-        figures = [MEASURES[name].of(sr, gt, gt) for sr in (gt, *(distort(gt, a) for a in amounts[1:4]))]
-        assert figures == sorted(figures, reverse=MEASURES[name].higher_is_better)
+        figures = [METRICS[name].of(sr, gt, gt) for sr in (gt, *(distort(gt, a) for a in amounts[1:4]))]
+        assert figures == sorted(figures, reverse=METRICS[name].higher_is_better)
         assert len(set(figures)) == len(figures)
     for sr in (blurred(gt, 1.5), sharpened(gt, 1.0), KINDS["shift"][0](gt, 0.5)):
         assert compare_lines(sr, gt).bend < 0.4 * compare_lines(wobbled(gt, 0.5), gt).bend
@@ -186,9 +186,9 @@ def test_detail_that_was_there_and_is_sharpened_is_no_false_texture():
 
 def test_the_lines_of_a_drawing_are_found():
     """A black square on white, 100 pixels a side: four segments, at its sides."""
-    picture = torch.ones(160, 180)
-    picture[30:130, 40:140] = 0
-    found = segments(picture.double().numpy() * 255)
+    image = torch.ones(160, 180)
+    image[30:130, 40:140] = 0
+    found = segments(image.double().numpy() * 255)
     lengths = ((found[:, :2] - found[:, 2:]) ** 2).sum(1) ** 0.5
     assert len(found) == 4
     assert lengths == pytest.approx([100] * 4, abs=5)
@@ -196,9 +196,9 @@ def test_the_lines_of_a_drawing_are_found():
 
 def edge_at(place, size=128):
     """A dark left side that ends at column `place`: one straight line."""
-    picture = torch.ones(1, 3, size, size)
-    picture[:, :, :, :place] = 0.2
-    return picture
+    image = torch.ones(1, 3, size, size)
+    image[:, :, :, :place] = 0.2
+    return image
 
 
 @pytest.mark.parametrize(("distance", "same"), [(0, True), (1, True), (3, False), (4, False), (6, False)])
@@ -220,8 +220,8 @@ def test_a_line_that_is_turned_is_another(degrees, some):
 @pytest.mark.parametrize("shape", [(16, 16), (65, 67), (131, 97), (40, 300)])
 def test_odd_and_small_sizes(shape):
     gt = facade()[:, :, 60 : 60 + shape[0], : shape[1]]
-    for measure in architecture():
-        value = measure.of(gt, gt, F.interpolate(gt, size=[max(1, n // 4) for n in shape], mode="area"))
+    for metric in architecture():
+        value = metric.of(gt, gt, F.interpolate(gt, size=[max(1, n // 4) for n in shape], mode="area"))
         assert math.isnan(value) or 0 <= value < 20
 
 

@@ -41,7 +41,7 @@ def run(shards, tmp_path_factory):
         "losses": {"perceptual": {"weight": 0.0}, "gan": {"weight": 0.0}},
         "training": {"layers": ["all"], "global_batch": 4, "micro_batch": 4, "precision": "fp32",
                      "stages": [{"iterations": 12, "lr": 3e-3}], "ema": {"decay": 0.5}},
-        "validation": {"every": 6, "samples": 3, "pictures": 1},
+        "validation": {"every": 6, "samples": 3, "images": 1},
         "log": {"every": 1, "trackers": []},
     }  # fmt: skip
     launch.run(check(TrainConfig, tables, where="card"), resume=False)
@@ -69,8 +69,8 @@ def test_every_file_is_there_and_says_the_same(run, tmp_path):
     assert page.count("class=slider") >= 1
     for heading in ("bicubic against original", "What the metrics mean", "By strength of the degradation"):
         assert heading in page
-    for picture in plain["images"]:
-        assert picture["key"] in page
+    for image in plain["images"]:
+        assert image["key"] in page
     assert 'name = "tiny"' in page.replace("&quot;", '"')
 
 
@@ -103,9 +103,9 @@ def test_pairs_without_a_stored_recipe_say_so(run, tmp_path, monkeypatch):
     folder = evaluate_models(EvaluationRequest((str(run),), split="val", limit=1), out=tmp_path / "card").folder
     said = "strength of the degradation could not be computed: no recipe is stored with these pairs"
     assert said in (folder / "report.md").read_text()
-    [picture] = json.loads((folder / "scores.json").read_text())["images"]
-    assert picture["strength"] is None
-    assert picture["difficulty"] > 0
+    [image] = json.loads((folder / "scores.json").read_text())["images"]
+    assert image["strength"] is None
+    assert image["difficulty"] > 0
 
 
 def test_the_line_between_original_and_run(run, tmp_path):
@@ -132,9 +132,9 @@ def test_the_line_between_original_and_run(run, tmp_path):
 @pytest.mark.parametrize(
     ("question", "word"),
     [
-        ({"models": ("lanczos",)}, "--on SHARDS|FOLDER: which pictures"),
+        ({"models": ("lanczos",)}, "--on SHARDS|FOLDER: which images"),
         ({"models": ("RUN",), "baseline": "nobody"}, "no such model; there are bicubic, original, fine-tuned"),
-        ({"models": ("RUN",), "metrics": ("lpip",)}, "no such measure.*lpips"),
+        ({"models": ("RUN",), "metrics": ("lpip",)}, "no such metric.*lpips"),
         ({"models": ("RUN", "RUN")}, "two models are called fine-tuned|two models are called tiny"),
     ],
 )
@@ -240,7 +240,7 @@ def test_unlike_models_are_not_blended(run, tmp_path, real_weights):
 
 
 def test_a_run_that_was_trained_on_an_earlier_state_of_its_dataset_is_named(run, tmp_path, capsys):
-    """Prepared anew, its training pictures may be test pictures."""
+    """Prepared anew, its training images may be test images."""
     stored = run / "snapshots" / "best.safetensors"
     moved = tmp_path / "runs" / "old"
     shutil.copytree(run, moved)

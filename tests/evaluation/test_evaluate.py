@@ -48,7 +48,7 @@ def test_verdicts(shift, verdict):
 
 
 def test_images_of_one_scene_are_no_evidence_of_their_own():
-    """Sixty pictures of six scenes must not look like sixty scenes."""
+    """Sixty images of six scenes must not look like sixty scenes."""
     rng = np.random.default_rng(2)
     means = [1.0, 0.1, -0.4, 0.6, -0.1, 0.3]
     scenes = {str(s): (m + rng.normal(0, 0.01, 10)).tolist() for s, m in enumerate(means)}
@@ -81,16 +81,16 @@ def damaged(name="fine-tuned"):
 
 def test_a_model_against_itself_cannot_be_told(shards):
     scores = evaluate(ShardPairs(shards, "test"), [nearest(), nearest("fine-tuned")], standard(4))
-    for measure in scores.measures:
-        found = difference(scores, measure, "fine-tuned", "original")
+    for metric in scores.metrics:
+        found = difference(scores, metric, "fine-tuned", "original")
         if found is not None:
             assert found.mean == 0
-            assert found.verdict(higher_is_better=measure.higher_is_better) == "inconclusive"
+            assert found.verdict(higher_is_better=metric.higher_is_better) == "inconclusive"
 
 
 def test_damage_is_worse_and_the_report_says_so(shards):
     scores = evaluate(ShardPairs(shards, "val"), [bicubic(4), nearest(), damaged()], standard(4))
-    psnr = scores.measures[0]
+    psnr = scores.metrics[0]
     assert difference(scores, psnr, "fine-tuned", "original").mean < -1
     text = markdown(replace(scores, missing={"lpips": "no network"}), title="T", protocol="P")
     for word in (
@@ -128,9 +128,9 @@ def test_the_report_breaks_down_by_tag(shards):
 
 
 def planted_scores(*, scenes=8, **changes):
-    """Scenes of one image, in which `new` differs from `old` by so much in each measure."""
-    measures = [*standard(4), *architecture()]
-    still = {m.name: 1.0 for m in measures}
+    """Scenes of one image, in which `new` differs from `old` by so much in each metric."""
+    metrics = [*standard(4), *architecture()]
+    still = {m.name: 1.0 for m in metrics}
     rows = [
         ImageScores(
             n,
@@ -140,7 +140,7 @@ def planted_scores(*, scenes=8, **changes):
         )
         for n in range(scenes)
     ]
-    return Scores(rows, [("old", "old"), ("new", "new")], measures, "old", primary="psnr")
+    return Scores(rows, [("old", "old"), ("new", "new")], metrics, "old", primary="psnr")
 
 
 def test_the_summary_in_words_says_what_the_verdicts_say():
@@ -171,8 +171,8 @@ def test_a_better_psnr_of_plain_interpolation_is_said():
     assert "bicubic" not in in_words(scores, "new", "old")
 
 
-def test_equal_pictures_are_no_tendency():
-    """Of ten pictures of five scenes eight are equal: that is not said to be better."""
+def test_equal_images_are_no_tendency():
+    """Of ten images of five scenes eight are equal: that is not said to be better."""
     scores = planted_scores(psnr=0.5)
     rows = [r if n < 2 else replace(r, values={**r.values, "new": r.values["old"]}) for n, r in enumerate(scores.rows)]
     assert "In these images" not in in_words(replace(scores, rows=rows[:5]), "new", "old")
@@ -186,10 +186,10 @@ def test_niqe_leaves_the_border_out():
     assert niqes[0].of(around, around, around) != niqes[0].of(inner, inner, inner)
 
 
-def test_every_measure_that_we_take_has_words():
+def test_every_metric_that_we_take_has_words():
     scores = planted_scores()
     told = dict(meanings(scores))
-    assert set(told) == {*(m.title for m in scores.measures), "− photographs'"}
+    assert set(told) == {*(m.title for m in scores.metrics), "− photographs'"}
 
 
 def test_tags_come_with_the_pairs(shards):

@@ -9,7 +9,7 @@ from archsr.evaluation.metrics import Metric
 from archsr.evaluation.selection import Rule, change, changes_in_words, mean
 
 HIGHER = {"psnr": True, "ssim": True, "features": False, "niqe_distance": False, "lpips": False}
-MEASURES = [Metric(name, name.upper(), up, lambda *_: 0.0) for name, up in HIGHER.items() if name != "lpips"]
+METRICS = [Metric(name, name.upper(), up, lambda *_: 0.0) for name, up in HIGHER.items() if name != "lpips"]
 START = {"psnr": 24.0, "ssim": 0.7, "features": 4.0, "niqe_distance": 1.0}
 
 
@@ -119,8 +119,8 @@ def test_the_first_perceptual_distance_that_was_taken_leads():
 
 
 def test_words_name_what_got_better_and_what_worse_and_never_one_alone():
-    said = changes_in_words(figures(psnr=25.0, features=4.5), figures(), MEASURES)
+    said = changes_in_words(figures(psnr=25.0, features=4.5), figures(), METRICS)
     assert said.startswith("better in PSNR 2")
     assert "worse in FEATURES" in said
     assert said.endswith("alike in SSIM, NIQE_DISTANCE")
-    assert "alike" in changes_in_words(figures(), figures(), MEASURES)
+    assert "alike" in changes_in_words(figures(), figures(), METRICS)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from test_verdicts import CLEAR, MEASURES, scores_of
+from test_verdicts import CLEAR, METRICS, scores_of
 
 from archsr.evaluation.compared_models import ComparedModel, paths_of
 from archsr.evaluation.metrics import Metric
@@ -34,7 +34,7 @@ def with_distance(scores, **distances):
         replace(r, values={m: {**v, "features": distances.get(m, 1.0)} for m, v in r.values.items()})
         for r in scores.rows
     ]
-    return replace(scores, rows=rows, measures=[*scores.measures, DISTANCE])
+    return replace(scores, rows=rows, metrics=[*scores.metrics, DISTANCE])
 
 
 # ---------------------------------------------------------------- the first line
@@ -87,11 +87,11 @@ def dots(svg):
 
 def test_better_lies_right_in_every_metric_and_the_primary_one_is_on_top():
     spread = np.linspace(0.5, 1.5, 12)
-    changes = {m.name: (spread if m.higher_is_better else -spread) for m in MEASURES}
+    changes = {m.name: (spread if m.higher_is_better else -spread) for m in METRICS}
     svg = forest(scores_of(changes, primary="colour"), "new", "old")
     assert next(parsed(svg).iter("rect")).get("class") == "shade"
     assert [t.text for t in parsed(svg).iter("text")][2:4] == ["colour drift", "-1.000, better"]
-    assert len(dots(svg)) == len(MEASURES)
+    assert len(dots(svg)) == len(METRICS)
     assert min(dots(svg)) == max(dots(svg)) > 50
     assert max(dots(forest(scores_of({n: -c for n, c in changes.items()}), "new", "old"))) < 50
 
@@ -165,11 +165,11 @@ def test_the_most_telling_image_is_one_near_the_median_in_which_the_models_diffe
 
     scores = scores_of({"psnr": np.arange(12) / 10})
     models = [ComparedModel("old", "old", lambda lq: lq), ComparedModel("new", "new", new)]
-    [found] = telling(scores, MEASURES[0], Few(), models, new="new", seen="new")
+    [found] = telling(scores, METRICS[0], Few(), models, new="new", seen="new")
     assert found.number == 5, "number 0 differs more, but is not near the median"
     assert "of the 5 nearest the median by PSNR" in found.why
-    assert telling(replace(scores, rows=[]), MEASURES[0], Few(), models, new="new", seen="new") == []
-    assert len(choose(scores, MEASURES[0], "new")) == 3
+    assert telling(replace(scores, rows=[]), METRICS[0], Few(), models, new="new", seen="new") == []
+    assert len(choose(scores, METRICS[0], "new")) == 3
 
 
 @pytest.mark.parametrize(("size", "at"), [((500, 700), (0, 572)), ((300, 400), (100, 200)), ((90, 60), (0, 0))])
@@ -252,7 +252,7 @@ def test_what_is_written_is_what_is_documented(tmp_path):
     assert list(plain) == documented("`scores.json`; what")
     write_images(tmp_path / "i.parquet", scores)
     images = pq.read_table(tmp_path / "i.parquet")
-    assert images.column_names == [*documented("`scores.parquet`, a row"), *(m.name for m in MEASURES)]
+    assert images.column_names == [*documented("`scores.parquet`, a row"), *(m.name for m in METRICS)]
     assert images.num_rows == 3 * len(scores.rows)
     write_verdicts(tmp_path / "v.parquet", scores)
     verdicts = pq.read_table(tmp_path / "v.parquet")

@@ -11,7 +11,7 @@ from archsr.evaluation.pairs import ShardPairs, of_each, open_pairs, reduced
 from archsr.metrics.niqe import imresize
 
 
-def picture(path, side, value=0):
+def image(path, side, value=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(value).integers(0, 255, (side[0], side[1], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
@@ -35,8 +35,8 @@ LAYOUTS = {
 def test_the_fields_folders(tmp_path, layout):
     high, low, inside = LAYOUTS[layout]
     for n in range(3):
-        picture(tmp_path / high.format(n), (24, 32), n)
-        picture(tmp_path / low.format(n), (6, 8), 10 + n)
+        image(tmp_path / high.format(n), (24, 32), n)
+        image(tmp_path / low.format(n), (6, 8), 10 + n)
     pairs = open_pairs(str(tmp_path / inside), DataConfig(), split="test", scale=4)
     found = list(pairs.read(pairs.numbers()))
     assert len(found) == 3
@@ -47,8 +47,8 @@ def test_the_fields_folders(tmp_path, layout):
 
 
 def test_photographs_are_reduced_after_their_sides_are_multiples(tmp_path):
-    pixels = picture(tmp_path / "villa" / "one.png", (41, 53))
-    picture(tmp_path / "villa" / "two.png", (40, 40))
+    pixels = image(tmp_path / "villa" / "one.png", (41, 53))
+    image(tmp_path / "villa" / "two.png", (40, 40))
     pairs = open_pairs(str(tmp_path), DataConfig(), split="test", scale=4)
     one, two = pairs.read(pairs.numbers())
     assert one.gt.shape == (3, 40, 52)
@@ -59,16 +59,16 @@ def test_photographs_are_reduced_after_their_sides_are_multiples(tmp_path):
     assert np.array_equal(reduced(pixels[:40, :52], 4), expected)
 
 
-def test_a_picture_without_its_reduction_is_named(tmp_path):
-    picture(tmp_path / "HR" / "a.png", (24, 32))
-    picture(tmp_path / "LR" / "b.png", (6, 8))
-    with pytest.raises(UserError, match=r"a\.png: no picture of that name in .*LR"):
+def test_a_image_without_its_reduction_is_named(tmp_path):
+    image(tmp_path / "HR" / "a.png", (24, 32))
+    image(tmp_path / "LR" / "b.png", (6, 8))
+    with pytest.raises(UserError, match=r"a\.png: no image of that name in .*LR"):
         open_pairs(str(tmp_path), DataConfig(), split="test", scale=4)
 
 
 def test_sizes_that_do_not_fit_are_named(tmp_path):
-    picture(tmp_path / "HR" / "a.png", (24, 32))
-    picture(tmp_path / "LR" / "a.png", (12, 16))
+    image(tmp_path / "HR" / "a.png", (24, 32))
+    image(tmp_path / "LR" / "a.png", (12, 16))
     pairs = open_pairs(str(tmp_path), DataConfig(), split="test", scale=4)
     with pytest.raises(UserError, match=r"LR/a\.png: 16 × 12 pixels, expected 8 × 6, 1/4 of a\.png"):
         list(pairs.read(pairs.numbers()))
@@ -78,7 +78,7 @@ def test_what_is_not_there(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         open_pairs(str(tmp_path / "x"), DataConfig(), split="test", scale=4)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no pictures there"):
+    with pytest.raises(UserError, match="no images there"):
         open_pairs(str(tmp_path / "empty"), DataConfig(), split="test", scale=4)
 
 
@@ -102,14 +102,14 @@ def test_a_limit_takes_of_every_scene():
 
 @pytest.mark.parametrize("name", ["a.avif", "a.gif", "a.JP2", "a.ppm"])
 def test_whatever_is_read_elsewhere_is_evaluated_on(tmp_path, name):
-    picture(tmp_path / name, (40, 40))
-    picture(tmp_path / "._b.png", (40, 40))
+    image(tmp_path / name, (40, 40))
+    image(tmp_path / "._b.png", (40, 40))
     pairs = open_pairs(str(tmp_path), DataConfig(), split="test", scale=4)
     assert [p.key for p in pairs.read(pairs.numbers())] == [name]
 
 
-def test_a_damaged_picture_is_named(tmp_path):
-    picture(tmp_path / "a.png", (40, 40))
+def test_a_damaged_image_is_named(tmp_path):
+    image(tmp_path / "a.png", (40, 40))
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
     pairs = open_pairs(str(tmp_path), DataConfig(), split="test", scale=4)
     with pytest.raises(UserError, match=r"b\.png: "):

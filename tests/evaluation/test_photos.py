@@ -110,7 +110,7 @@ def test_what_is_invented_in_one_place_shows_where_it_is():
     assert 320 - 64 <= change.left <= 400
 
 
-def test_the_worst_square_of_a_small_picture_is_all_of_it():
+def test_the_worst_square_of_a_small_image_is_all_of_it():
     lq = torch.full((1, 3, 9, 12), 0.5)
     value, top, left = worst_square(lq + 1 / 255, lq)
     assert value == pytest.approx(20 * np.log10(255 / (219 / 255)), abs=1e-3)
@@ -119,16 +119,16 @@ def test_the_worst_square_of_a_small_picture_is_all_of_it():
 
 def test_further_metrics_are_named_where_their_weights_are_not_here(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    measures, missing = without_truth(4)
-    assert [m.name for m in measures] == ["agreement", "agreement_worst", "agreement_colour", "niqe", "sharpness"]
+    metrics, missing = without_truth(4)
+    assert [m.name for m in metrics] == ["agreement", "agreement_worst", "agreement_colour", "niqe", "sharpness"]
     assert set(missing) == {"brisque", "musiq", "maniqa", "clipiqa"}
     assert all("not on this machine" in why for why in missing.values())
 
 
 def test_a_metric_that_compares_with_ground_truth_is_refused_by_name():
-    measures, missing = without_truth(4, ("ms_ssim",))
+    metrics, missing = without_truth(4, ("ms_ssim",))
     assert "there is none" in missing["ms_ssim"]
-    assert "ms_ssim" not in [m.name for m in measures]
+    assert "ms_ssim" not in [m.name for m in metrics]
 
 
 # ---------------------------------------------------------------- which pixels
@@ -152,7 +152,7 @@ def test_of_a_large_photograph_the_middle_is_measured_and_no_more_is_restored(to
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
-        (lambda town: (town / "house3" / "one.png").write_bytes(b"nothing"), r"one\.png.*not a picture.*take it out"),
+        (lambda town: (town / "house3" / "one.png").write_bytes(b"nothing"), r"one\.png.*not an image.*take it out"),
         (lambda town: [p.unlink() for p in town.rglob("*.*") if p.is_file()], "no photographs there .it is empty"),
         (lambda town: [p.rename(p.with_suffix(".txt")) for p in town.rglob("*.*") if p.is_file()], r"7 × \.txt"),
         (lambda town: town.rename(town.with_name("gone")), "no such folder"),
@@ -270,15 +270,15 @@ def test_the_crops_shown_are_those_that_differ_most(town, networks):
         return made
 
     old = ComparedModel("old", "old", lambda lq: torch.nn.functional.interpolate(lq, scale_factor=4, mode="nearest"))
-    models, measures = [old, ComparedModel("new", "new", marked)], without_truth(4)[0]
-    rows = [measured_photo(p, models, measures, baseline="old") for p in photos.read(photos.numbers())]
-    scores = Scores(list(rows), [("old", "old"), ("new", "new")], measures, "old", truth=False)
+    models, metrics = [old, ComparedModel("new", "new", marked)], without_truth(4)[0]
+    rows = [measured_photo(p, models, metrics, baseline="old") for p in photos.read(photos.numbers())]
+    scores = Scores(list(rows), [("old", "old"), ("new", "new")], metrics, "old", truth=False)
     shown = show_photos(rows, photos, models, scores, new="new")
     changes = {row.key: row.changed["new"].value for row in rows}
     assert [one.key for one in shown[:4]] == sorted(changes, key=changes.__getitem__, reverse=True)[:4]
     for one in shown:
         assert one.top >= 128 - 64
         lq = next(p.lq for p in photos.read(photos.numbers()) if p.key == one.key)
-        assert np.array_equal(one.pictures["old"], one.pictures["input"])
-        assert np.array_equal(one.pictures["input"][::4, ::4], lq.permute(1, 2, 0).numpy())
-        assert np.array_equal(one.pictures["new"], tensor_to_pixels(marked(lq[None] / 255).clamp(0, 1)))
+        assert np.array_equal(one.images["old"], one.images["input"])
+        assert np.array_equal(one.images["input"][::4, ::4], lq.permute(1, 2, 0).numpy())
+        assert np.array_equal(one.images["new"], tensor_to_pixels(marked(lq[None] / 255).clamp(0, 1)))

@@ -11,7 +11,7 @@ from archsr.evaluation.statistics.leave_one_out import left_out
 
 
 def drawn(rng, scenes, shift, *, between=0.5, within=0.3, most=6):
-    """Differences of pictures: scenes of 1 to `most` pictures that have an effect of their own."""
+    """Differences of images: scenes of 1 to `most` images that have an effect of their own."""
     effects = rng.normal(shift, between, scenes)
     return {str(i): rng.normal(e, within, rng.integers(1, most)).tolist() for i, e in enumerate(effects)}
 

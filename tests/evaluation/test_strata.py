@@ -58,7 +58,7 @@ def test_pairs_of_a_dataset_have_their_stored_recipe(shards):
 def test_fine_detail_is_hard_and_degradation_has_no_part_in_it():
     y, x = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
     smooth, coarse, fine = (((x + y) % n * 255 // (n - 1)).to(torch.uint8).expand(3, 48, 48) for n in (96, 24, 3))
-    found = [difficulty_of(picture, 4) for picture in (smooth, coarse, fine)]
+    found = [difficulty_of(image, 4) for image in (smooth, coarse, fine)]
     assert all(a > b for a, b in pairwise(found)), found
     assert difficulty_of(torch.full((3, 48, 48), 90, dtype=torch.uint8), 4) == 100
 

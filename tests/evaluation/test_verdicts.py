@@ -20,7 +20,7 @@ from archsr.evaluation.statistics.verdicts import by_scene, findings, judged
 from archsr.evaluation.suite import ImageScores, Scores
 from archsr.evaluation.summary import in_words, sentence
 
-MEASURES = [*standard(4), *architecture()]
+METRICS = [*standard(4), *architecture()]
 
 
 def scores_of(changes, *, models=("new",), primary="psnr", **more):
@@ -28,10 +28,10 @@ def scores_of(changes, *, models=("new",), primary="psnr", **more):
     scenes = len(next(iter(changes.values())))
     rows = []
     for n in range(scenes):
-        new = {m.name: 1.0 + float(changes.get(m.name, [0.0] * scenes)[n]) for m in MEASURES}
-        values = {"old": {m.name: 1.0 for m in MEASURES}, "gt": {m.name: 1.0 for m in MEASURES}}
+        new = {m.name: 1.0 + float(changes.get(m.name, [0.0] * scenes)[n]) for m in METRICS}
+        values = {"old": {m.name: 1.0 for m in METRICS}, "gt": {m.name: 1.0 for m in METRICS}}
         rows.append(ImageScores(n, f"image {n}", f"scene {n}", {**values, **dict.fromkeys(models, new)}))
-    return Scores(rows, [(m, m) for m in ("old", *models)], MEASURES, "old", primary=primary, **more)
+    return Scores(rows, [(m, m) for m in ("old", *models)], METRICS, "old", primary=primary, **more)
 
 
 def verdicts(scores, new="new"):
@@ -116,7 +116,7 @@ def test_crops_are_called_crops():
     text = markdown(scores, title="T", protocol="P")
     assert "mean of 12 crops" in text
     assert "## Per crop" in text
-    assert "picture" not in text
+    assert "image" not in text
 
 
 def test_of_equal_models_at_most_five_reports_in_a_hundred_hold_a_verdict():
@@ -153,7 +153,7 @@ def test_seeds_are_one_model_and_scenes_are_not_counted_thrice():
     together = with_pooled(scores, {"3 seeds": ["a", "b", "c"]})
     assert [name for name, _ in together.compared_models] == ["old", "3 seeds", "a", "b", "c"]
     found = findings(together, "3 seeds", "old")["psnr"]
-    changes = [by_scene(scores, MEASURES[0], name, "old") for name in ("a", "b", "c")]
+    changes = [by_scene(scores, METRICS[0], name, "old") for name in ("a", "b", "c")]
     assert found.difference.mean == pytest.approx(np.mean([v for one in changes for [v] in one.values()]))
     assert (found.difference.scenes, found.difference.images, found.verdict) == (12, 12, "better")
     assert set(verdicts(together, "a").values()) == {"no verdict"}

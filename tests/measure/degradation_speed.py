@@ -38,7 +38,7 @@ PEERS = Path(__file__).resolve().parents[1] / "peers"
 ROUNDS = 4
 
 
-def picture(side, batch=12):
+def image(side, batch=12):
     """As in official_speed.py."""
     rng = np.random.default_rng(side)
     coarse = torch.from_numpy(rng.random((batch, 3, side // 8, side // 8), np.float32))
@@ -57,7 +57,7 @@ def theirs(side, feeds, usm, start):
 
 def ours(side, feeds, fidelity, start):
     config = check(PrepareConfig, {"degrade": {"fidelity": fidelity}}, where="speed").degrade
-    gt, pool = picture(side), PairPool(180)
+    gt, pool = image(side), PairPool(180)
     made, drawn = [], []
     seeds = range(start, start + feeds + 1)
     for seed in seeds:
@@ -79,8 +79,8 @@ def ours(side, feeds, fidelity, start):
 
 
 def each_of_ours(side, repeats=9):
-    """The operations of `official_speed.operations`, one picture at a time as `apply` does it on a CPU."""
-    gt = picture(side)
+    """The operations of `official_speed.operations`, one image at a time as `apply` does it on a CPU."""
+    gt = image(side)
     singles = [full(single) for single in gt.split(1)]
     one = {name: torch.ones(1) for name in ("sigma_x", "sigma_y", "theta", "beta", "cutoff")}
     params = KernelParams(kind=torch.tensor([0]), taps=torch.tensor([21]), **one)
@@ -131,7 +131,7 @@ def operations(side):
     for _ in range(3):
         ours_all.append(each_of_ours(side))
         theirs_all.append(theirs(side, 9, "operations", 0))
-    print(f"\n| twelve pictures of {side} | reference, ms | archsr, ms | ratio |\n|---|---|---|---|")
+    print(f"\n| twelve images of {side} | reference, ms | archsr, ms | ratio |\n|---|---|---|---|")
     for name in ours_all[0]:
         there, here = (float(np.median([found[name] for found in them])) for them in (theirs_all, ours_all))
         print(f"| {name} | {there:.1f} | {here:.1f} | {there / here:.1f} |")
@@ -156,7 +156,7 @@ def main():
             feeds.extend(timed["feeds"])
             kernels.extend(timed["kernels"])
             print(f"round {number + 1} of {ROUNDS}: {name}: {np.mean(timed['feeds']):.0f} ms", file=sys.stderr)
-    print("| | feeds | ms per feed of 12 | ms per picture | kernels drawn, ms |\n|---|---|---|---|---|")
+    print("| | feeds | ms per feed of 12 | ms per image | kernels drawn, ms |\n|---|---|---|---|---|")
     for name, (feeds, kernels) in found.items():
         mean = np.mean(feeds)
         print(f"| {name} | {len(feeds)} | {mean:.0f} | {mean / 12:.1f} | {np.mean(kernels):.2f} |")

@@ -31,13 +31,13 @@ def recipe(tables, *, batch=1, scale=1, side=SIDE, seed=4) -> Recipe:
     return draw(config, generator(seed, "quirks"), batch, scale=scale, gt_size=side)
 
 
-def large(picture):
-    times = SIDE // picture.shape[-1]
-    return tensor_to_pixels(picture.repeat_interleave(times, -1).repeat_interleave(times, -2))
+def large(image):
+    times = SIDE // image.shape[-1]
+    return tensor_to_pixels(image.repeat_interleave(times, -1).repeat_interleave(times, -2))
 
 
 def both(tables, quirk, gt, show=lambda lq: lq[0], **options):
-    """The picture with the quirk, and without."""
+    """The image with the quirk, and without."""
     side = gt.shape[-1]
     with_it, without = (
         apply(gt, recipe({**tables, "quirks": q}, batch=len(gt), side=side, **options)).lq for q in ([quirk], [])
@@ -51,8 +51,8 @@ def transposed(photo):
     stripes = 0.5 + 7.5 / 255 * torch.cos((2 * torch.where(x < 32, x, y) + 1) * 5 * torch.pi / 16)
     gt = stripes.expand(1, 3, 64, 64).contiguous()
     tables = {"steps": ["jpeg1", "bicubic"], "first": {"jpeg": {"low": 20.0, "high": 20.0}}}
-    pictures = both(tables, "transposed_luma", gt, show=lambda lq: (lq[0] - 0.5) * 6 + 0.5)
-    return Cell(*pictures, "transposed_luma", ("faint upright and lying stripes at JPEG 20 (contrast × 6)",))
+    images = both(tables, "transposed_luma", gt, show=lambda lq: (lq[0] - 0.5) * 6 + 0.5)
+    return Cell(*images, "transposed_luma", ("faint upright and lying stripes at JPEG 20 (contrast × 6)",))
 
 
 def border(photo):
@@ -87,8 +87,8 @@ def together(photo):
     gt = photo[:, :, 64:320, 128:384].expand(4, -1, -1, -1)
     tables = {**PLAIN, "preset": "realesrgan", "steps": ["blur1", "resize1", "noise1", "jpeg1", "resize2", "finish"]}
     show = lambda lq: torch.cat((torch.cat((lq[0], lq[1]), 2), torch.cat((lq[2], lq[3]), 2)), 1)
-    pictures = both(tables, "batch_choices", gt, show, scale=4)
-    return Cell(*pictures, "batch_choices", ("four samples: one factor, mode and kind of noise, or each its own",))
+    images = both(tables, "batch_choices", gt, show, scale=4)
+    return Cell(*images, "batch_choices", ("four samples: one factor, mode and kind of noise, or each its own",))
 
 
 def lines(photo):

@@ -1,4 +1,4 @@
-"""By hand: draws the picture of the README, a photograph degraded as a run trains and what models make of it.
+"""By hand: draws the image of the README, a photograph degraded as a run trains and what models make of it.
 
     python tests/measure/draw_readme.py china.jpg runs/tail configs/example.webp [--seed 0]
 
@@ -46,7 +46,7 @@ def main():
     for number, (name, title) in enumerate(shown.items()):
         left = number * (SIDE + GAP)
         pen.text((left, 2), title + decibels.get(name, ""), fill="black", font=font)
-        sheet.paste(Image.fromarray(trial.pictures[name]), (left, LINE))
+        sheet.paste(Image.fromarray(trial.images[name]), (left, LINE))
     sheet.save(args.out, quality=85, method=6)
     print("\n".join([*trial.words, f"{args.out}: {args.out.stat().st_size:,} bytes"]))
 

@@ -3,7 +3,7 @@
     python tests/measure/fit_drawings.py [FOLDER ...]
 
 The data: 100 seeds from 10000 of each kind of drawn_kinds.py and hard_photos.py (10 of the demo's photographs), 30
-pictures of white noise, and from each FOLDER one half of the photographs: `building-NNN_*` of even number, `img_NNN` of
+images of white noise, and from each FOLDER one half of the photographs: `building-NNN_*` of even number, `img_NNN` of
 even tens (neighbouring numbers show one building). `WEIGHTS` are fitted to the buildings, each as it is, grey,
 brightened by 1.15 and 1.3, darkened, washed out, smaller, at JPEG quality 40 and as three crops. Kinds weigh the same,
 photographs six kinds; all that should stay in weighs four times the drawings.
@@ -38,7 +38,7 @@ TESTED = range(50)
 
 
 def variants(image, rng):
-    """The picture in the conditions in which it may be found."""
+    """The image in the conditions in which it may be found."""
     pixels = np.asarray(image, dtype=np.float32)
     yield image
     yield image.convert("L")
@@ -59,7 +59,7 @@ def both(image):
 
 
 def drawn(seeds, demo, held=""):
-    """(group, condition, numbers) of the seeded pictures."""
+    """(group, condition, numbers) of the seeded images."""
     for kind in drawn_kinds.KINDS:
         for seed in seeds:
             image = drawn_kinds.drawing(kind, seed)
@@ -118,7 +118,7 @@ def fit(values, drawn_ones, weights, ridge):
 
 
 def first(groups, plain, values, drawn_ones):
-    """`WEIGHTS`: pictures as they are, and the buildings."""
+    """`WEIGHTS`: images as they are, and the buildings."""
     fitted = plain & [not name.startswith("facade") and "held out" not in name for name in groups]
     weights = np.zeros(len(groups))
     for name in set(groups[fitted]):

@@ -54,7 +54,7 @@ def tables(folder):
             "layers": ["all"], "global_batch": 4, "micro_batch": 2, "precision": "fp32",
             "stages": [{"iterations": STEPS, "lr": 1e-3}],
         },
-        "validation": {"every": 10, "samples": 3, "pictures": 0},
+        "validation": {"every": 10, "samples": 3, "images": 0},
         "checkpoint": {"every": 2, "keep": 2},
         "log": {"every": 10, "trackers": []},
     }  # fmt: skip

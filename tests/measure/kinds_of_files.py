@@ -21,7 +21,7 @@ import pyvips
 from PIL import Image, ImageCms
 from test_round_trip import Nearest
 
-from archsr.upscaling.one_image import upscale_picture
+from archsr.upscaling.one_image import upscale_image
 from archsr.upscaling.upscaler import Upscaler
 
 NEEDED = ("exiftool", "convert", "heif-enc", "avifenc", "cwebp", "opj_compress", "tiffcp", "cjpeg")
@@ -261,7 +261,7 @@ def main():
                     target = folder / "out" / f"{source.name}.{ending}"
                     target.parent.mkdir(exist_ok=True)
                     try:
-                        upscale_picture(source, target, upscaler)
+                        upscale_image(source, target, upscaler)
                     except Exception as error:
                         cells.append(f"REFUSED: {error}")
                         wrong += 1

@@ -33,7 +33,7 @@ SETTINGS = ["val=0.02", "test=0.02", "min_side=160", "pair_size=128", "pairs_per
 
 
 def noise_bank():
-    """Fractal noise, one for all pictures."""
+    """Fractal noise, one for all images."""
     rng = np.random.default_rng(7)
     total = np.zeros((1024, 1024))
     for octave in range(9):
@@ -47,7 +47,7 @@ BANK = noise_bank()
 
 
 def texture(rng, width, height):
-    """Three windows of the bank on top of each other: with one, pictures would share their clouds."""
+    """Three windows of the bank on top of each other: with one, images would share their clouds."""
     total = np.zeros((height, width), np.float32)
     for _ in range(3):
         y, x = rng.integers(0, [len(BANK) - height, len(BANK) - width])

@@ -1,4 +1,4 @@
-"""Print how far two tiles are from the whole picture as their halo shrinks, for networks with real weights.
+"""Print how far two tiles are from the whole image as their halo shrinks, for networks with real weights.
 
 python tests/measure/measure_halo.py PHOTO WEIGHTS [WEIGHTS ...]
 

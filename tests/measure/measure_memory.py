@@ -40,7 +40,7 @@ PRECISIONS = ["fp32", "bf16"]
 
 
 def config_for(layers, pieces, precision, *, size=64, again=False, **model):
-    """A config whose generator learns `layers` on pictures of `size` ground-truth pixels.
+    """A config whose generator learns `layers` on images of `size` ground-truth pixels.
 
     `again`: losses and discriminator are recomputed, too.
     """

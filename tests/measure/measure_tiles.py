@@ -1,4 +1,4 @@
-"""Print how far tiles are from the whole picture with the true x4plus, and what they cost.
+"""Print how far tiles are from the whole image with the true x4plus, and what they cost.
 
 python tests/measure/measure_tiles.py WEIGHTS PHOTO [PHOTO ...]
 """
@@ -21,9 +21,9 @@ def main(weights: str, photos: list[str]) -> None:
     net, _ = open_model(weights)
     print("| size | tile | farthest, levels | off by one | off by more | time, whole = 1 |\n|---|---|---|---|---|---|")
     for number, (height, width) in enumerate(SIZES):
-        picture = read_photo(Path(photos[number % len(photos)])).pixels
-        top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
-        crop = np.ascontiguousarray(picture[top : top + height, left : left + width])
+        image = read_photo(Path(photos[number % len(photos)])).pixels
+        top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+        crop = np.ascontiguousarray(image[top : top + height, left : left + width])
         begun = time.process_time()
         whole = Upscaler(net, tile=0).pixels(crop).astype(int)
         alone = time.process_time() - begun

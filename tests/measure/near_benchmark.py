@@ -1,6 +1,6 @@
 """`python tests/measure/near_benchmark.py [N ...]`: recall, precision, time and memory of near_pairs. Run by hand.
 
-N pictures: façades, corridors and skylines drawn at 192x144, no two alike but all of few compositions, and among them
+N images: façades, corridors and skylines drawn at 192x144, no two alike but all of few compositions, and among them
 1 % disguised copies. Where the workspace's photographs are given (`--photos DIR`), also those with 12 disguises each.
 """
 
@@ -20,7 +20,7 @@ from archsr.data.prepare.duplicates.near import near_pairs, thumbnail
 W, H = 192, 144
 
 
-def picture(rng):
+def make_image(rng):
     """Sky above, a façade of windows in bays and floors in perspective below, a street; with dirt, shadows, people."""
     y, x = np.mgrid[0 : 1 : H * 1j, 0 : 1 : W * 1j]
     lean, rise, turn = rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5), rng.uniform(-0.15, 0.15)
@@ -50,10 +50,10 @@ def synthetic(n, path):
     copies = n // 100
     scene = np.arange(n)
     for i in range(n - copies):
-        thumbs[i] = thumbnail(picture(np.random.default_rng([1, i])))
+        thumbs[i] = thumbnail(make_image(np.random.default_rng([1, i])))
     for i in range(n - copies, n):
         scene[i] = (i - n + copies) * 97 % (n - copies)
-        original = picture(np.random.default_rng([1, int(scene[i])]))
+        original = make_image(np.random.default_rng([1, int(scene[i])]))
         thumbs[i] = thumbnail(drawn(original, np.random.default_rng([2, i])))
     thumbs.flush()
     return np.load(path, mmap_mode="r"), scene

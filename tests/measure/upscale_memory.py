@@ -18,7 +18,7 @@ import psutil
 import pyvips
 
 from archsr.models.rrdbnet import RRDBNet
-from archsr.upscaling.one_image import upscale_picture
+from archsr.upscaling.one_image import upscale_image
 from archsr.upscaling.upscaler import Upscaler
 
 
@@ -48,7 +48,7 @@ def measure(megapixels, share):
         noise.bandjoin([noise, noise]).copy(interpretation="srgb").jpegsave(str(source), Q=90)
         threading.Thread(target=watch, daemon=True).start()
         with contextlib.suppress(EnoughError):
-            upscale_picture(source, source.with_name("b.jpg"), upscaler, on_progress=enough)
+            upscale_image(source, source.with_name("b.jpg"), upscaler, on_progress=enough)
     print(f"{megapixels:g} megapixels: {max(seen) / 2**30:.2f} GiB, of which {before / 2**30:.2f} before the image")
 
 

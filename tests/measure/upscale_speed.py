@@ -2,7 +2,7 @@
 
     ARCHSR_PEER_PYTHON=peers/bin/python python tests/measure/upscale_speed.py WEIGHTS.safetensors PHOTO
 
-Processor time, medians over rounds in which the programs take turns; agreement with the whole picture in float32.
+Processor time, medians over rounds in which the programs take turns; agreement with the whole image in float32.
 """
 
 import os

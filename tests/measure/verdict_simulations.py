@@ -102,12 +102,12 @@ def of_reports(rng, draw, scenes, sets):
 
 def against_itself(times):
     """Verdicts of so many reports of a model against itself, by the function that reports are made with."""
-    measures, told = [*standard(4), *architecture()], 0
+    metrics, told = [*standard(4), *architecture()], 0
     for seed in range(times):
         rng = np.random.default_rng(seed)
-        values = [{m.name: float(rng.normal()) for m in measures} for _ in range(8)]
+        values = [{m.name: float(rng.normal()) for m in metrics} for _ in range(8)]
         rows = [ImageScores(n, str(n), f"scene {n}", {"old": v, "new": dict(v)}) for n, v in enumerate(values)]
-        scores = Scores(rows, [("old", "old"), ("new", "new")], measures, "old", primary="psnr")
+        scores = Scores(rows, [("old", "old"), ("new", "new")], metrics, "old", primary="psnr")
         told += sum(f.verdict not in (INCONCLUSIVE, NOT_TESTED) for f in findings(scores, "new", "old").values())
     return told
 

@@ -47,7 +47,7 @@ def stored(name, folder):
     return path, net
 
 
-def picture(*shape):
+def image(*shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -56,9 +56,9 @@ def picture(*shape):
 def test_results_are_spandrels_also_of_sizes_that_must_be_padded(name, side, tmp_path):
     path, plain = stored(name, tmp_path)
     net = open_foreign(str(path)).eval()
-    theirs = ModelLoader().load_from_file(path)(picture(1, 3, *side))
+    theirs = ModelLoader().load_from_file(path)(image(1, 3, *side))
     with torch.no_grad():
-        assert torch.equal(net(picture(1, 3, *side)).clamp(0, 1), theirs)
+        assert torch.equal(net(image(1, 3, *side)).clamp(0, 1), theirs)
     assert net.state_dict().keys() == plain.state_dict().keys()
     assert [n for n, _ in net.named_modules()][1:] == [n for n, _ in plain.named_modules()][1:]
 
@@ -72,7 +72,7 @@ def test_what_is_written_spandrel_reads_again(name, tmp_path):
             parameter += 0.01
     safetensors.torch.save_file({k: v.clone() for k, v in official_state(net).items()}, tmp_path / "s.safetensors")
     export(str(tmp_path / "s.safetensors"), tmp_path / "e.pth")
-    x = picture(1, 3, 16, 16)
+    x = image(1, 3, 16, 16)
     found = [ModelLoader().load_from_file(tmp_path / f)(x) for f in ("s.safetensors", "e.pth")]
     with torch.no_grad():
         assert torch.equal(net.eval()(x).clamp(0, 1), found[0])
@@ -106,7 +106,7 @@ def test_renamed_tensors_go_back_under_the_files_names(kind, tmp_path):
 def test_what_draws_random_numbers_is_at_rest_in_training(tmp_path):
     path, plain = stored("SwinIR", tmp_path)
     plain.train()
-    x = picture(2, 3, 16, 16)
+    x = image(2, 3, 16, 16)
     assert not torch.equal(plain(x), plain(x))  # stochastic depth
     net = open_foreign(str(path))
     assert net.training
@@ -117,7 +117,7 @@ def test_parameters_without_a_gradient_are_not_chosen(tmp_path):
     net = open_trained(str(stored("SPAN", tmp_path)[0]), scale=4)
     assert net.idle == {k for k, _ in net.named_parameters() if ".eval_conv." in k}
     select(net, ["all"])
-    net(picture(1, 3, 8, 8)).sum().backward()
+    net(image(1, 3, 8, 8)).sum().backward()
     assert all((p.grad is not None) == p.requires_grad for p in net.parameters())
     with pytest.raises(UserError, match="no gradient reaches 'conv_1.eval_conv'"):
         select(net, ["conv_1.eval_conv"])
@@ -133,8 +133,8 @@ def test_recomputed_modules_give_the_same_gradients_and_keep_less(name, pattern,
     for patterns in ([], [pattern]):
         net = open_foreign(str(path))
         names = recompute_modules(net, patterns)
-        kept = saved_bytes(lambda net=net: net(picture(2, 3, 16, 16)), net)
-        net(picture(2, 3, 16, 16)).square().sum().backward()
+        kept = saved_bytes(lambda net=net: net(image(2, 3, 16, 16)), net)
+        net(image(2, 3, 16, 16)).square().sum().backward()
         found.append((kept, {k: p.grad for k, p in net.named_parameters() if p.grad is not None}))
     assert len(names) == {"layers.*": 2, "*.blocks.*": 4, "block_?": 6}[pattern]
     assert found[1][0] < 0.8 * found[0][0]
@@ -149,7 +149,7 @@ def test_recomputing_works_for_our_own_networks_and_frozen_ones():
     assert recompute_modules(net, ["body.*.rdb?"]) == [f"body.{i}.rdb{k}" for i in (0, 1) for k in (1, 2, 3)]
     for one in (plain, net):
         select(one, ["body.1.rdb2", "conv_last"])
-        one(picture(2, 3, 8, 8)).square().sum().backward()
+        one(image(2, 3, 8, 8)).square().sum().backward()
     for (name, a), b in zip(plain.named_parameters(), net.parameters(), strict=True):
         assert a.grad is None if b.grad is None else torch.equal(a.grad, b.grad), name
 
@@ -186,7 +186,7 @@ def config(path, **training):
 def test_the_forecast_is_what_autograd_really_keeps(name, tmp_path):
     wanted = config(stored(name, tmp_path)[0])
     net = build(wanted.model)
-    measured = saved_bytes(lambda: net(picture(2, 3, 16, 16)), net)
+    measured = saved_bytes(lambda: net(image(2, 3, 16, 16)), net)
     found = forecast(wanted)
     assert not found.unknown
     assert found.parts["generator: activations"] == pytest.approx(measured, rel=0.02)

@@ -63,7 +63,7 @@ def test_recomputing_changes_memory_and_nothing_else(layers):
 
 
 @pytest.mark.parametrize(("config", "size"), JUDGES)
-def test_every_picture_is_judged_and_every_weight_learns(config, size):
+def test_every_image_is_judged_and_every_weight_learns(config, size):
     net = build_discriminator(config, seed=1).train()
     x = torch.rand(2, 3, size, size, requires_grad=True)
     logits = net(x)

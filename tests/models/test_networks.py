@@ -42,8 +42,8 @@ def filled(net):
 @torch.no_grad()
 def test_discriminator_golden():
     net = filled(UNetDiscriminatorSN().double())
-    picture = torch.sin(0.37 * torch.arange(3 * 32 * 40, dtype=torch.float64)).view(1, 3, 32, 40) * 0.5 + 0.5
-    logits = net(picture)
+    image = torch.sin(0.37 * torch.arange(3 * 32 * 40, dtype=torch.float64)).view(1, 3, 32, 40) * 0.5 + 0.5
+    logits = net(image)
     assert logits.shape == (1, 1, 32, 40)
     assert logits.mean().item() == pytest.approx(0.0111775696, abs=1e-9)
     # realesrgan 0.3.0 itself gives this value on the same fill, to the last bit
@@ -54,8 +54,8 @@ def test_discriminator_golden():
 @torch.no_grad()
 def test_srvgg_golden():
     net = filled(SRVGGNetCompact().double())
-    picture = torch.sin(0.37 * torch.arange(3 * 24 * 20, dtype=torch.float64)).view(1, 3, 24, 20) * 0.5 + 0.5
-    out = net(picture)
+    image = torch.sin(0.37 * torch.arange(3 * 24 * 20, dtype=torch.float64)).view(1, 3, 24, 20) * 0.5 + 0.5
+    out = net(image)
     assert out.mean().item() == pytest.approx(0.5007845586, abs=1e-8)
     assert out[0, :, 5, 7].tolist() == pytest.approx([0.98981692, 0.48974543, 0.01330883], abs=1e-7)
 
@@ -132,8 +132,8 @@ def test_x4plus_golden(real_weights):
     net = build(RRDBNetConfig()).eval()
     load_weights(net, str(real_weights / "RealESRGAN_x4plus.fp16.safetensors"))
     y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
-    picture = torch.stack([0.5 + 0.4 * torch.sin(0.35 * x * (c + 1) / 2 + 0.2 * y) for c in range(3)])[None]
-    out = net(picture)
+    image = torch.stack([0.5 + 0.4 * torch.sin(0.35 * x * (c + 1) / 2 + 0.2 * y) for c in range(3)])[None]
+    out = net(image)
     assert out.mean((0, 2, 3)).tolist() == pytest.approx([0.454337, 0.473459, 0.483019], abs=1e-3)
     assert out[0, :, 48, 48].tolist() == pytest.approx([0.176847, 0.514949, 0.905703], abs=1e-3)
     assert out[0, :, 10, 80].tolist() == pytest.approx([0.191431, 0.809972, 0.094855], abs=1e-3)

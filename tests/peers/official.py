@@ -75,7 +75,7 @@ def separable_sharpening():
 
 
 def dataset():
-    """A RealESRGANDataset whose picture is nothing: only the kernels of `__getitem__` are of interest."""
+    """A RealESRGANDataset whose image is nothing: only the kernels of `__getitem__` are of interest."""
     made = object.__new__(dataset_module.RealESRGANDataset)
     paths = types.SimpleNamespace
     dataset_module.open = lambda *_: _Empty()

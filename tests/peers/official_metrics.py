@@ -10,10 +10,10 @@ from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim  # is
 
 def main():
     with np.load(sys.argv[1]) as given:
-        pictures = dict(given)
+        images = dict(given)
     found = {}
-    for name in sorted({key.split("/")[0] for key in pictures}):
-        sr, gt = (np.ascontiguousarray(pictures[f"{name}/{part}"][:, :, ::-1]) for part in ("sr", "gt"))  # BGR
+    for name in sorted({key.split("/")[0] for key in images}):
+        sr, gt = (np.ascontiguousarray(images[f"{name}/{part}"][:, :, ::-1]) for part in ("sr", "gt"))  # BGR
         for channel, y in (("rgb", False), ("y", True)):
             found[f"{name}/psnr/{channel}"] = calculate_psnr(sr, gt, 4, test_y_channel=y)
             found[f"{name}/ssim/{channel}"] = calculate_ssim(sr, gt, 4, test_y_channel=y)

@@ -36,30 +36,28 @@ def kernel(spec):
 
 def operations(given):
     found = {"kernels": np.stack([kernel(k) for k in given["kernels"]])}
-    picture = torch.from_numpy(given["picture"])
-    found["filter2D"] = img_process.filter2D(picture, torch.stack([kernel(k) for k in given["filters"]])).numpy()
-    found["usm"] = official.model().usm_sharpener(picture).numpy()
+    image = torch.from_numpy(given["image"])
+    found["filter2D"] = img_process.filter2D(image, torch.stack([kernel(k) for k in given["filters"]])).numpy()
+    found["usm"] = official.model().usm_sharpener(image).numpy()
     for mode in ("area", "bilinear", "bicubic"):
         for factor in given["factors"]:
-            found[f"{mode} factor {factor}"] = F.interpolate(picture, scale_factor=float(factor), mode=mode).numpy()
+            found[f"{mode} factor {factor}"] = F.interpolate(image, scale_factor=float(factor), mode=mode).numpy()
         for h, w in given["sizes"]:
-            found[f"{mode} size {h} {w}"] = F.interpolate(picture, size=(int(h), int(w)), mode=mode).numpy()
+            found[f"{mode} size {h} {w}"] = F.interpolate(image, size=(int(h), int(w)), mode=mode).numpy()
     torch.manual_seed(0)
     for name, make in (
         ("gaussian", degradations.add_gaussian_noise_pt),
         ("poisson", degradations.add_poisson_noise_pt),
     ):
         for grey in (0.0, 1.0):
-            pictures, strength = torch.from_numpy(given[f"{name} pictures"]), float(given[f"{name} strength"])
-            # one by one: the reference shares one grey field among all pictures of a call
-            each = [
-                make(p[None], strength, clip=False, rounds=False, gray_noise=torch.tensor([grey])) for p in pictures
-            ]
+            images, strength = torch.from_numpy(given[f"{name} images"]), float(given[f"{name} strength"])
+            # one by one: the reference shares one grey field among all images of a call
+            each = [make(p[None], strength, clip=False, rounds=False, gray_noise=torch.tensor([grey])) for p in images]
             found[f"{name} {grey:g}"] = torch.cat(each).numpy()
     jpeger = official.model().jpeger
     for size in given["jpeg sizes"]:
         for quality in given["qualities"]:
-            part = picture[:1, :, : size[0], : size[1]].contiguous()
+            part = image[:1, :, : size[0], : size[1]].contiguous()
             found[f"jpeg {quality:g} {size[0]} {size[1]}"] = jpeger(
                 part, quality=torch.tensor([quality]).float()
             ).numpy()

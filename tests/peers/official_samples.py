@@ -51,11 +51,11 @@ def _record_family(seen, kind, name):
 class Tap:
     """Replaces the operations of feed_data by ones that only write down what they were asked for.
 
-    The random draws, their order and their use stay the reference's own. The pictures keep their size.
+    The random draws, their order and their use stay the reference's own. The images keep their size.
     """
 
-    def __init__(self, picture, *, noise):
-        self.picture, self.events, self.before_jpeg = picture, [], []
+    def __init__(self, image, *, noise):
+        self.image, self.events, self.before_jpeg = image, [], []
         model_module.filter2D = self.filter2d
         model_module.F = self
         self.made = official.model()
@@ -90,15 +90,13 @@ class Tap:
     def feed(self):
         self.events.clear()
         self.before_jpeg.clear()
-        marks = [torch.full((len(self.picture), 1, 1), v) for v in (1.0, 2.0, 3.0)]
-        self.made.feed_data(
-            {"gt": self.picture, **dict(zip(("kernel1", "kernel2", "sinc_kernel"), marks, strict=True))}
-        )
+        marks = [torch.full((len(self.image), 1, 1), v) for v in (1.0, 2.0, 3.0)]
+        self.made.feed_data({"gt": self.image, **dict(zip(("kernel1", "kernel2", "sinc_kernel"), marks, strict=True))})
         return list(self.events)
 
 
 def scalars(count):
-    """What `count` feeds of two pictures used: one array per quantity, the second axis the sample in the batch."""
+    """What `count` feeds of two images used: one array per quantity, the second axis the sample in the batch."""
     tap = Tap(torch.zeros(2, 1, 400, 400), noise=False)
     rows = [_row_of(tap.feed()) for _ in range(count)]
     return {name: np.array([r[name] for r in rows]) for name in rows[0]}
@@ -121,9 +119,9 @@ def _row_of(events):
     return row
 
 
-def noise_stage(picture, count):
-    """(count, 3, h, w): the picture (1, 3, h, w) after the first noise."""
-    tap, found = Tap(torch.from_numpy(picture), noise=True), []
+def noise_stage(image, count):
+    """(count, 3, h, w): the image (1, 3, h, w) after the first noise."""
+    tap, found = Tap(torch.from_numpy(image), noise=True), []
     for _ in range(count):
         tap.feed()
         found.append(tap.before_jpeg[0][0].numpy())
@@ -131,17 +129,17 @@ def noise_stage(picture, count):
 
 
 def ends(given):
-    """lq of `count` independent feeds of each picture, with kernels of the dataset's own."""
+    """lq of `count` independent feeds of each image, with kernels of the dataset's own."""
     official.pad_contiguous()
     official.separable_sharpening()
     source, size = official.dataset(), int(given["gt_size"])
     made = official.model(gt_size=size)
     found = []
-    for picture in given["pictures"]:
+    for image in given["images"]:
         for _ in range(int(given["ends"])):
             item = source[0]
             names = ("kernel1", "kernel2", "sinc_kernel")
-            made.feed_data({"gt": torch.from_numpy(picture[None]), **{n: item[n][None] for n in names}})
+            made.feed_data({"gt": torch.from_numpy(image[None]), **{n: item[n][None] for n in names}})
             found.append((made.lq[0] * 255).round().byte().numpy())
     return np.stack(found)
 

@@ -33,7 +33,7 @@ def main(side, feeds, usm, first):
         drawn.append(time.process_time() - started)
         names = ("kernel1", "kernel2", "sinc_kernel")
         batches.append({name: torch.stack([s[name] for s in samples]) for name in names})
-    gt = torch.from_numpy(picture(int(side)))
+    gt = torch.from_numpy(image(int(side)))
     for seed, batch in zip(seeds, batches, strict=True):
         random.seed(seed)
         np.random.seed(seed)
@@ -45,9 +45,9 @@ def main(side, feeds, usm, first):
 
 
 def operations(side, repeats):
-    """Each operation on twelve pictures, as `feed_data` calls it."""
+    """Each operation on twelve images, as `feed_data` calls it."""
     official.pad_contiguous()
-    gt = torch.from_numpy(picture(int(side)))
+    gt = torch.from_numpy(image(int(side)))
     made = official.model()
     rng = np.random.default_rng(0)
     filters = torch.from_numpy(rng.random((12, 21, 21), np.float32))
@@ -97,7 +97,7 @@ def timed(work, repeats):
     return float(np.median(times))
 
 
-def picture(side, batch=12):
+def image(side, batch=12):
     """Smooth shapes with fine noise, the same for everybody."""
     rng = np.random.default_rng(side)
     coarse = torch.from_numpy(rng.random((batch, 3, side // 8, side // 8), np.float32))

@@ -106,9 +106,9 @@ def parts(given):
     for size in (128, 256):
         net = VGGStyleDiscriminator(3, 4, size)
         net.load_state_dict(tensors(given, f"style{size}/"))
-        picture = torch.from_numpy(given[f"picture{size}"])
-        found[f"style{size}/train"] = net.train()(picture).detach()
-        found[f"style{size}/eval"] = net.eval()(picture).detach()
+        image = torch.from_numpy(given[f"image{size}"])
+        found[f"style{size}/train"] = net.train()(image).detach()
+        found[f"style{size}/eval"] = net.eval()(image).detach()
     for scale in (2, 3, 4):
         net = MSRResNet(3, 3, 8, 2, scale)
         net.load_state_dict(tensors(given, f"srresnet{scale}/"))

@@ -1,7 +1,7 @@
-"""Runs inside the peers' environment: realesrgan's own upscaler on one picture.
+"""Runs inside the peers' environment: realesrgan's own upscaler on one image.
 
-python official_upscale.py WEIGHTS.pth PICTURE.npy OUT.npy TILE [cpu|cuda [fp32|fp16]]
-Prints seconds for one picture after a small one: of processor time on a CPU, by the clock on a GPU.
+python official_upscale.py WEIGHTS.pth IMAGE.npy OUT.npy TILE [cpu|cuda [fp32|fp16]]
+Prints seconds for one image after a small one: of processor time on a CPU, by the clock on a GPU.
 """
 
 import sys
@@ -28,13 +28,13 @@ def now(device):
     return time.perf_counter()
 
 
-def main(weights, picture, out, tile, device="cpu", precision="fp32"):
+def main(weights, image, out, tile, device="cpu", precision="fp32"):
     net = RRDBNet(num_in_ch=3, num_out_ch=3, num_feat=64, num_block=23, num_grow_ch=32, scale=4)
     upsampler = RealESRGANer(
         scale=4, model_path=weights, model=net, tile=int(tile), tile_pad=10, pre_pad=0, half=precision == "fp16",
         device=torch.device(device),
     )  # fmt: skip
-    pixels = np.load(picture)[:, :, ::-1]
+    pixels = np.load(image)[:, :, ::-1]
     upsampler.enhance(np.ascontiguousarray(pixels[:32, :32]), outscale=4)
     sys.stdout, spoken = sys.stderr, sys.stdout
     begun = now(device)

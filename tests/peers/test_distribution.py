@@ -24,14 +24,14 @@ pytestmark = [pytest.mark.peers, pytest.mark.slow]
 
 KERNELS = 20_000  # a share of 0.08 for 0.10 is 7 standard errors, 2.9 for 3.0 as a σ's end a distance of 0.03
 SCALARS = 10_000  # feeds; a share of 0.5 is known to 0.005
-NOISES = 2_000  # per picture
-ENDS = 100  # per picture, of 4: a distance of 0.14 between two samples of 400 is seen: it guards the wiring only
+NOISES = 2_000  # per image
+ENDS = 100  # per image, of 4: a distance of 0.14 between two samples of 400 is seen: it guards the wiring only
 SIDE, GT_SIZE = 208, 128  # end to end: a quarter of the official area, to save time
 LEVEL = 0.01
 CONFIG = DegradeConfig(fidelity="faithful", margin=SIDE - GT_SIZE)
 
 
-def _noise_pictures():
+def _noise_images():
     ramp = np.linspace(0.2, 0.8, 32, dtype=np.float32)
     colour = np.array([0.5, 0.3, 0.6], np.float32).reshape(1, 3, 1, 1)
     flat = np.broadcast_to(colour, (1, 3, 32, 32)).copy()
@@ -41,11 +41,11 @@ def _noise_pictures():
 @pytest.fixture(scope="module")
 def inputs(real_photos):
     files = sorted(real_photos.glob("project_0*/building-*view-1.jpg"))[:4]
-    pictures = [pixels_to_tensor(read_photo(f).pixels)[0, :, 60 : 60 + SIDE, 90 : 90 + SIDE].float() for f in files]
+    images = [pixels_to_tensor(read_photo(f).pixels)[0, :, 60 : 60 + SIDE, 90 : 90 + SIDE].float() for f in files]
     return {
-        "pictures": torch.stack(pictures).numpy(), "gt_size": GT_SIZE, "ends": ENDS, "kernels": KERNELS,
+        "images": torch.stack(images).numpy(), "gt_size": GT_SIZE, "ends": ENDS, "kernels": KERNELS,
         "scalars": SCALARS, "noises": NOISES, "seed": 1,
-        **{f"noise {k}": v for k, v in _noise_pictures().items()},
+        **{f"noise {k}": v for k, v in _noise_images().items()},
     }  # fmt: skip
 
 
@@ -151,9 +151,9 @@ def scalar_statistics(found):
 # ---------------------------------------------------------------- (c) the noise stage
 
 
-def noise_samples(config, picture, seed=4):
+def noise_samples(config, image, seed=4):
     rng, noise_rng = (torch.Generator().manual_seed(seed + k) for k in (0, 1))
-    canvas, found = full(torch.from_numpy(picture)), []
+    canvas, found = full(torch.from_numpy(image)), []
     for _ in range(NOISES):
         order = draw(config, rng, 1, scale=4, gt_size=256).first
         found.append(add_noise(canvas, poisson=order.poisson, strength=order.strength, grey=order.grey, rng=noise_rng,
@@ -161,8 +161,8 @@ def noise_samples(config, picture, seed=4):
     return np.stack(found)
 
 
-def noise_statistics(noisy, picture):
-    added = (noisy - picture).reshape(len(noisy), 3, -1).astype(np.float64)
+def noise_statistics(noisy, image):
+    added = (noisy - image).reshape(len(noisy), 3, -1).astype(np.float64)
     red, green = added[:, 0], added[:, 1]
     spread = added.std(2)
     centred = added - added.mean(2, keepdims=True)
@@ -177,9 +177,9 @@ def noise_statistics(noisy, picture):
 
 def noise_both(given, samples):
     return {
-        f"{picture}: {name}": value
-        for picture, noisy in samples.items()
-        for name, value in noise_statistics(noisy, given[f"noise {picture}"]).items()
+        f"{image}: {name}": value
+        for image, noisy in samples.items()
+        for name, value in noise_statistics(noisy, given[f"noise {image}"]).items()
     }
 
 
@@ -187,11 +187,11 @@ def noise_both(given, samples):
 
 
 @torch.no_grad()
-def end_samples(config, pictures, seed=5):
+def end_samples(config, images, seed=5):
     rng, found = torch.Generator().manual_seed(seed), []
-    for picture in torch.from_numpy(pictures):
+    for image in torch.from_numpy(images):
         for _ in range(ENDS):
-            lq = apply(picture[None], draw(config, rng, 1, scale=4, gt_size=GT_SIZE)).lq
+            lq = apply(image[None], draw(config, rng, 1, scale=4, gt_size=GT_SIZE)).lq
             found.append((lq[0] * 255).round().byte().numpy())
     return np.stack(found)
 
@@ -230,7 +230,7 @@ def layer(name, config, given, theirs):
         official = noise_both(given, {k: theirs[f"noise {k}"] for k in ("flat", "ramp")})
         mine = noise_both(given, {k: noise_samples(config, given[f"noise {k}"]) for k in ("flat", "ramp")})
     else:
-        official, mine = end_statistics(theirs["lq"]), end_statistics(end_samples(config, given["pictures"]))
+        official, mine = end_statistics(theirs["lq"]), end_statistics(end_samples(config, given["images"]))
     return compare(official, mine)
 
 

@@ -1,4 +1,4 @@
-"""PSNR, SSIM and NIQE of real pictures beside basicsr's and pyiqa's on the same pixels."""
+"""PSNR, SSIM and NIQE of real images beside basicsr's and pyiqa's on the same pixels."""
 
 import numpy as np
 import pytest
@@ -24,11 +24,11 @@ def files(real_photos):
 
 
 def ours(files, channel):
-    measures = standard(4, channel=channel)
+    metrics = standard(4, channel=channel)
     rows = {}
     for name, pair in files.items():
         sr, gt = (pixels_to_tensor(p) for p in pair)
-        rows[name] = {m.name: m.of(sr, gt, sr) for m in measures}
+        rows[name] = {m.name: m.of(sr, gt, sr) for m in metrics}
     return rows
 
 
@@ -50,7 +50,7 @@ def test_basicsr_measures_the_same(files, tmp_path):
                     f"{abs(values['niqe'] - float(theirs[f'{name}/niqe'])):.1e}",
                 ]
             )
-    table("Differences from basicsr", ["picture", "channel", "PSNR, dB", "SSIM", "NIQE"], rows)
+    table("Differences from basicsr", ["image", "channel", "PSNR, dB", "SSIM", "NIQE"], rows)
 
 
 def test_pyiqa_measures_the_same(files):

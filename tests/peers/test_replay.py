@@ -121,12 +121,12 @@ def inputs(real_photos):
     return {
         "kernels": kernel_specs(),
         "filters": kernel_specs()[[6, 3]],
-        "picture": torch.cat(photos[:2])[..., 100:273, 100:311].numpy(),
+        "image": torch.cat(photos[:2])[..., 100:273, 100:311].numpy(),
         "factors": FACTORS,
         "sizes": SIZES,
         "jpeg sizes": JPEG_SIZES,
         "qualities": QUALITIES,
-        **{f"{name} pictures": torch.cat((flat, crop)).numpy() for name in STRENGTH},
+        **{f"{name} images": torch.cat((flat, crop)).numpy() for name in STRENGTH},
         "gaussian strength": 8.0,
         "poisson strength": STRENGTH["poisson"],
         **{f"gt{i}": torch.cat(photos[2 * i : 2 * i + 2]).numpy() for i in range(3)},
@@ -144,17 +144,17 @@ def _row(name, mine, reference):
     return name, f"{difference.max():.1e}", f"{(difference > 1e-4).mean():.1e}"
 
 
-def _resized(picture, mode, *, factor=None, size=None):
-    h, w = size or tuple(int(np.floor(v * factor)) for v in picture.shape[2:])
-    n = len(picture)
+def _resized(image, mode, *, factor=None, size=None):
+    h, w = size or tuple(int(np.floor(v * factor)) for v in image.shape[2:])
+    n = len(image)
     many = lambda v: torch.full((n,), v)
     exact = None if factor is None else torch.full((n,), factor, dtype=torch.float64)
-    return resize(full(picture), many(h), many(w), many(MODES.index(mode)), total=(h, w), factor=exact).pixels.numpy()
+    return resize(full(image), many(h), many(w), many(MODES.index(mode)), total=(h, w), factor=exact).pixels.numpy()
 
 
-def _compressed(picture, quality):
-    q = torch.full((len(picture),), quality)
-    return jpeg(full(picture), q, transposed_luma=True, black_border=True).numpy()
+def _compressed(image, quality):
+    q = torch.full((len(image),), quality)
+    return jpeg(full(image), q, transposed_luma=True, black_border=True).numpy()
 
 
 def _joined(arrays):
@@ -162,24 +162,24 @@ def _joined(arrays):
 
 
 def test_each_operation(inputs, theirs):
-    picture = torch.from_numpy(inputs["picture"])
+    image = torch.from_numpy(inputs["image"])
     rows = []
     rendered, kinds = K.render(params(inputs["kernels"])).numpy(), inputs["kernels"][:, 0]
     for kind, name in enumerate(("Gaussian", "generalized", "plateau", "sinc", "identity")):
         rows.append(_row(f"kernel, {name}", rendered[kinds == kind], theirs["kernels"][kinds == kind]))
-    filtered = blur(full(picture), params(inputs["filters"])).pixels
+    filtered = blur(full(image), params(inputs["filters"])).pixels
     rows.append(_row("filter2D, one kernel per sample", filtered, theirs["filter2D"]))
-    rows.append(_row("USMSharp", sharpen(picture), theirs["usm"]))
+    rows.append(_row("USMSharp", sharpen(image), theirs["usm"]))
     for mode in MODES:
         for what, cases in (("factor", FACTORS), ("size", SIZES)):
-            mine = [_resized(picture, mode, **{what: case}) for case in cases]
+            mine = [_resized(image, mode, **{what: case}) for case in cases]
             names = [f"{mode} {what} " + " ".join(str(v) for v in np.atleast_1d(case)) for case in cases]
             assert all(m.shape == theirs[n].shape for m, n in zip(mine, names, strict=True))
             rows.append(_row(f"interpolate, {mode}, by {what}", _joined(mine), _joined(theirs[n] for n in names)))
     exact = len(rows)
     for quality in QUALITIES:
         pairs = [
-            (_compressed(picture[:1, :, :h, :w], quality), theirs[f"jpeg {quality:g} {h} {w}"]) for h, w in JPEG_SIZES
+            (_compressed(image[:1, :, :h, :w], quality), theirs[f"jpeg {quality:g} {h} {w}"]) for h, w in JPEG_SIZES
         ]
         rows.append(_row(f"DiffJPEG, quality {quality:g}", *(_joined(p[k] for p in pairs) for k in (0, 1))))
     table("Operations on equal parameters", ("operation", "max abs difference", "share above 1e-4"), rows)
@@ -191,9 +191,9 @@ def test_each_operation(inputs, theirs):
         assert float(share) < 2e-3, name  # a coefficient at a rounding boundary moves one block
 
 
-def _moments(noisy, pictures):
-    """Mean, 3×3 channel covariance and third moment of what was added, for the flat and the real pictures."""
-    added = (noisy - pictures).reshape(2, COPIES, 3, -1).transpose(0, 2, 1, 3).reshape(2, 3, -1).astype(np.float64)
+def _moments(noisy, images):
+    """Mean, 3×3 channel covariance and third moment of what was added, for the flat and the real images."""
+    added = (noisy - images).reshape(2, COPIES, 3, -1).transpose(0, 2, 1, 3).reshape(2, 3, -1).astype(np.float64)
     centred = added - added.mean(-1, keepdims=True)
     covariance = centred @ centred.transpose(0, 2, 1) / added.shape[-1]
     return added.mean(-1), covariance, (centred**3).mean(-1)
@@ -203,16 +203,16 @@ def _moments(noisy, pictures):
 @pytest.mark.parametrize("grey", [0, 1])
 def test_noise_has_the_same_moments(inputs, theirs, name, grey):
     # 256 × 48 × 48 = 589,824 numbers: the standard error of a difference of two variances is 0.26 %
-    pictures = torch.from_numpy(inputs[f"{name} pictures"])
-    n = len(pictures)
-    mine = add_noise(full(pictures), poisson=torch.full((n,), name == "poisson"),
+    images = torch.from_numpy(inputs[f"{name} images"])
+    n = len(images)
+    mine = add_noise(full(images), poisson=torch.full((n,), name == "poisson"),
                      strength=torch.full((n,), STRENGTH[name]), grey=torch.full((n,), bool(grey)),
                      rng=torch.Generator().manual_seed(1), shared_grey=False).numpy()  # fmt: skip
-    a, b = (_moments(v, pictures.numpy()) for v in (mine, theirs[f"{name} {grey}"]))
+    a, b = (_moments(v, images.numpy()) for v in (mine, theirs[f"{name} {grey}"]))
     scale = np.sqrt(np.einsum("kc,kd->kcd", *[np.diagonal(b[1], axis1=1, axis2=2)] * 2))
     spread = np.sqrt(np.diagonal(b[1], axis1=1, axis2=2))
     found = [np.abs(a[0] - b[0]) / spread, np.abs(a[1] - b[1]) / scale, np.abs(a[2] - b[2]) / spread**3]
-    table(f"Noise moments, {name}, grey {grey}, in units of its own spread", ("picture", "mean", "covariance", "third"),
+    table(f"Noise moments, {name}, grey {grey}, in units of its own spread", ("image", "mean", "covariance", "third"),
           [(p, *(f"{f[i].max():.4f}" for f in found)) for i, p in enumerate(("flat", "real"))])  # fmt: skip
     assert found[0].max() < 0.01
     assert found[1].max() < 0.012

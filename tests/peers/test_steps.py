@@ -1,4 +1,4 @@
-"""Whole optimisation steps beside basicsr's and realesrgan's own models, on equal weights and pictures.
+"""Whole optimisation steps beside basicsr's and realesrgan's own models, on equal weights and images.
 
 Small networks, CPU, float32, one thread, two Adam steps each of generator and discriminator. A gradient may differ by
 1e-3 of its tensor's largest. Adam divides a gradient by its own size, so one weight in a hundred, those whose gradient
@@ -55,7 +55,7 @@ CASES = {
 
 
 def pairs(size):
-    """Two batches of two smooth random pictures, and their reductions."""
+    """Two batches of two smooth random images, and their reductions."""
     rng = torch.Generator().manual_seed(size)
     coarse = torch.rand(4, 3, size // 8, size // 8, generator=rng)
     gt = F.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
@@ -93,7 +93,7 @@ def setting():
     }
     for size in (128, 256):
         style = randomised(VGGStyleDiscriminator(features=4, size=size), size)
-        inputs |= {f"picture{size}": rng.random((2, 3, size, size)).astype(np.float32)}
+        inputs |= {f"image{size}": rng.random((2, 3, size, size)).astype(np.float32)}
         inputs |= numbered(style, f"style{size}/")
     for scale in (2, 3, 4):
         inputs |= numbered(build(SRRES.model_copy(update={"scale": scale}), seed=scale), f"srresnet{scale}/")
@@ -173,9 +173,9 @@ def test_vgg_style_discriminator(size, setting, theirs):
     net = VGGStyleDiscriminator(features=4, size=size)
     net.load_state_dict({k.removeprefix(f"style{size}/"): torch.from_numpy(v) for k, v in setting[0].items()
                          if k.startswith(f"style{size}/")})  # fmt: skip
-    picture = torch.from_numpy(setting[0][f"picture{size}"])
+    image = torch.from_numpy(setting[0][f"image{size}"])
     for mode in ("train", "eval"):
-        mine = net.train(mode == "train")(picture).numpy()
+        mine = net.train(mode == "train")(image).numpy()
         assert np.abs(mine - theirs[f"style{size}/{mode}"]).max() < 1e-5
 
 
@@ -187,7 +187,7 @@ def test_srresnet(scale, setting, theirs):
     assert np.abs(mine - theirs[f"srresnet{scale}/out"]).max() < 1e-6
 
 
-def test_picture_losses(setting, theirs):
+def test_image_losses(setting, theirs):
     sr, gt, ema = (torch.from_numpy(setting[0][k]) for k in ("sr", "gt", "ema"))
     charbonnier = image_losses.charbonnier(sr, gt, image_losses.CharbonnierLoss(epsilon=1e-3))
     assert charbonnier.item() == pytest.approx(float(theirs["charbonnier"]), rel=1e-6)

@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 
 def drawing(kind, seed, *, size=None):
-    """An RGB picture of that kind, finished as a file would hold it; the same seed makes the same picture."""
+    """An RGB image of that kind, finished as a file would hold it; the same seed makes the same image."""
     rng = np.random.default_rng([sorted(KINDS).index(kind), seed])
     return finish(rng, KINDS[kind](rng, *(size or frame(rng))), scanned=kind not in ("render", "logo", "dark_mode"))
 

@@ -61,7 +61,7 @@ def measure(path, name):
 def main():
     torch.set_num_threads(1)
     paths = sorted(p for p in Path(sys.argv[1]).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
-    print("| stored as | KB | encoding, ms | loss | decoding, pictures/s |\n|---|---|---|---|---|")
+    print("| stored as | KB | encoding, ms | loss | decoding, images/s |\n|---|---|---|---|---|")
     for name in ENCODINGS:
         rows = np.array([row for path in paths if (row := measure(path, name)) is not None])
         size, encoding, loss, decoding = np.median(rows, axis=0)

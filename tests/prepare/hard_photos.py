@@ -1,4 +1,4 @@
-"""Seeded pictures of ten kinds that stand for photographs: `photo_like(kind, seed)`.
+"""Seeded images of ten kinds that stand for photographs: `photo_like(kind, seed)`.
 
 White, dark, misty, strongly geometric; all with what a camera adds: light that falls off,
 texture, blur and sensor noise.
@@ -14,7 +14,7 @@ SMOOTH = {"fog": 0.0, "white_room": 0.2, "night": 0.5}  # plaster and mist have 
 
 
 def photo_like(kind, seed, *, size=None):
-    """An RGB picture of that kind, as a camera would give it; the same seed makes the same picture."""
+    """An RGB image of that kind, as a camera would give it; the same seed makes the same image."""
     rng = np.random.default_rng([100 + list(KINDS).index(kind), seed])
     width, height = size or frame(rng)
     image = KINDS[kind](rng, width, height)
@@ -49,7 +49,7 @@ def cloud(rng, width, height, *, octaves):
 
 
 def lean(rng, image):
-    """The picture as seen from the side: a mild perspective."""
+    """The image as seen from the side: a mild perspective."""
     width, height = image.size
     a, b = rng.uniform(0, 0.25, 2) * height
     seen = image.transform(

@@ -221,7 +221,7 @@ def grey16():
 # ---------------------------------------------------------------- the table
 
 KEPT = "kept"
-BAD, OTHER = "unreadable", "no picture"
+BAD, OTHER = "unreadable", "no image"
 CARD, GREY = "card", "grey"
 # name, maker, kept or the kind of being left out, words of the reason or note, the pixels expected
 TABLE = [
@@ -232,7 +232,7 @@ TABLE = [
     ("cut at the last byte.png", lambda: saved("PNG")[:-30], BAD, "", None),
     ("cut progressive.jpg", lambda: jpeg(progressive=True)[: len(jpeg()) // 2], BAD, "truncated", None),
     ("empty.jpg", lambda: b"", BAD, "empty file", None),
-    ("zeros.jpg", lambda: bytes(5000), BAD, "not a picture", None),
+    ("zeros.jpg", lambda: bytes(5000), BAD, "not an image", None),
     ("wrong height.jpg", lambda: wrong_sof(jpeg(), height=4 * H), BAD, "lower part is missing", None),
     ("no height.jpg", lambda: wrong_sof(jpeg(), height=0), BAD, "", None),
     ("bad crc.png", png_bad_crc, BAD, "checksum", None),
@@ -283,7 +283,7 @@ TABLE = [
     ("opaque grey.png", lambda: with_alpha(255, "LA"), KEPT, "LA", GREY),
     ("clear grey.png", lambda: with_alpha(9, "LA"), "transparent", "transparent", None),
     ("key colour.png", lambda: saved("PNG", transparency=(1, 2, 3)), KEPT, "", CARD),
-    # several pictures in one file
+    # several images in one file
     ("moving.gif", lambda: several("GIF"), BAD, "animated: 2 frames", None),
     ("moving.webp", lambda: several("WEBP"), BAD, "animated: 2 frames", None),
     ("moving.png", lambda: several("PNG"), BAD, "animated: 2 frames", None),
@@ -324,7 +324,7 @@ def _orientation(value):
 
 
 def _half_grey():
-    """A picture whose lower half is the very grey with which decoders fill what is missing."""
+    """An image whose lower half is the very grey with which decoders fill what is missing."""
     image = card()
     image.paste((128, 128, 128), (0, H // 2, W, H))
     return image

@@ -32,7 +32,7 @@ def test_drawings_of_each_kind_are_recognised(seeds):
 
 
 @pytest.mark.parametrize("seeds", [SEEDS[:3], MANY])
-def test_pictures_like_photographs_stay_in(seeds):
+def test_images_like_photographs_stay_in(seeds):
     tried = [(kind, seed) for kind in hard_photos.KINDS for seed in (seeds if kind != "demo" else seeds[:2])]
     alarms = [each for each in tried if score(hard_photos.photo_like(*each)) >= 0.5]
     assert len(alarms) <= 0.01 * len(tried), alarms
@@ -109,7 +109,7 @@ def test_the_reduction_averages_areas():
     assert np.abs(reduced(Image.fromarray(pixels)) - means).max() <= 0.51
 
 
-def test_scores_are_repeatable_and_leave_the_picture_alone():
+def test_scores_are_repeatable_and_leave_the_image_alone():
     small = reduced(drawn_kinds.drawing("map", 5))
     before = small.copy()
     assert drawing_score(small) == drawing_score(small)

@@ -20,7 +20,7 @@ from archsr.images.pixels import read_photo
 
 RNG = np.random.default_rng(3)
 SMALL = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
-PICTURE = Image.fromarray(SMALL).resize((613, 427), Image.Resampling.BICUBIC)
+IMAGE = Image.fromarray(SMALL).resize((613, 427), Image.Resampling.BICUBIC)
 KINDS = {
     "4:4:4": {"subsampling": 0},
     "4:2:2": {"subsampling": 1},
@@ -33,7 +33,7 @@ KINDS = {
 }
 
 
-def jpeg(image=PICTURE, **options):
+def jpeg(image=IMAGE, **options):
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", **{"quality": 90, **options})
     return buffer.getvalue()
@@ -80,7 +80,7 @@ def test_the_whole_is_a_piece_too_and_no_larger_and_says_nothing_of_the_camera()
 
 
 def test_grey_stays_grey():
-    content = jpeg(PICTURE.convert("L"))
+    content = jpeg(IMAGE.convert("L"))
     made = blocks(content)[0].cut((32, 16, 256, 128))
     assert Image.open(io.BytesIO(made)).mode == "L"
     assert np.array_equal(decoded(made), window(decoded(content), (32, 16, 256, 128)))
@@ -94,7 +94,7 @@ def turned():
 
 @pytest.mark.parametrize(
     "content",
-    [turned(), jpeg(icc_profile=DISPLAY_P3), jpeg(PICTURE.convert("CMYK")), jpeg(keep_rgb=True)],
+    [turned(), jpeg(icc_profile=DISPLAY_P3), jpeg(IMAGE.convert("CMYK")), jpeg(keep_rgb=True)],
     ids=["turned", "another profile", "CMYK", "RGB"],
 )
 def test_what_would_show_other_pixels_is_refused_and_stored_as_webp(content):
@@ -112,13 +112,13 @@ def test_boxes_between_blocks_and_other_files_are_refused():
     assert whole.cut((0, 0, 60, 64)) is None
     assert whole.cut((0, 0, 64, 64)) is not None
     buffer = io.BytesIO()
-    PICTURE.save(buffer, "PNG")
+    IMAGE.save(buffer, "PNG")
     assert JpegBlocks(buffer.getvalue(), pixels).cut((0, 0, 64, 64)) is None
     assert JpegBlocks(jpeg()[:300], pixels).cut((0, 0, 64, 64)) is None
 
 
 def test_tiles_of_a_jpeg_are_its_blocks():
-    content = jpeg(PICTURE.resize((1300, 900)), subsampling=0)
+    content = jpeg(IMAGE.resize((1300, 900)), subsampling=0)
     pixels = read_photo(content).pixels
     made = list(cut(ScannedFile("a.jpg"), pixels, "train", PrepareConfig(min_detail=0), content=content))
     assert len(made) == 6

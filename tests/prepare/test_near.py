@@ -100,7 +100,7 @@ def test_random_chains_of_disguises_are_found_and_scenes_stay_apart(images, crow
     assert len(_components(len(crowd), pairs)) <= n + 1  # one of 32 may hide
 
 
-def test_the_order_of_pictures_does_not_matter(crowd):
+def test_the_order_of_images_does_not_matter(crowd):
     order = np.random.default_rng(1).permutation(len(crowd))
     there = {(p.a, p.b): p for p in near_pairs(crowd)}
     back = {(int(order[p.a]), int(order[p.b])): p for p in near_pairs(crowd[order])}
@@ -121,7 +121,7 @@ def test_neither_do_chunks_nor_memory_maps_nor_repetition(crowd, tmp_path):
     assert sum(seen) == len(crowd)
 
 
-def test_only_the_pictures_asked_for_are_looked_at(crowd):
+def test_only_the_images_asked_for_are_looked_at(crowd):
     which = list(range(0, len(crowd), 3))
     alone = near_pairs(crowd[which])
     assert near_pairs(crowd, which=which) == [replace(p, a=which[p.a], b=which[p.b]) for p in alone]
@@ -140,14 +140,14 @@ def _featureless(rng):
         yield 128 + 100 * np.sin(x * rng.uniform(0.05, 0.2) + y * rng.uniform(0.0, 0.1))  # stripes
 
 
-def test_blank_pictures_horizons_and_stripes_never_match():
-    pictures = [Image.fromarray(np.clip(x, 0, 255).astype(np.uint8)) for x in _featureless(np.random.default_rng(0))]
-    thumbs = _thumbs(pictures)
+def test_blank_images_horizons_and_stripes_never_match():
+    images = [Image.fromarray(np.clip(x, 0, 255).astype(np.uint8)) for x in _featureless(np.random.default_rng(0))]
+    thumbs = _thumbs(images)
     assert not structured(thumbs).any()
     assert near_pairs(np.concatenate([thumbs, thumbs])) == []
 
 
-def test_no_pictures_one_picture_tiny_pictures(images):
+def test_no_images_one_image_tiny_images(images):
     assert near_pairs(np.zeros((0, 64, 64), np.uint8)) == []
     assert near_pairs(_thumbs(images[:1])) == []
     for size in ((1, 1), (3, 700), (64, 64)):
@@ -157,7 +157,7 @@ def test_no_pictures_one_picture_tiny_pictures(images):
 
 
 def test_a_crowd_of_copies_is_connected_at_bounded_cost(images):
-    """A burst of one picture with little noise, darker copies of it, and identical ones: one component, few pairs."""
+    """A burst of one image with little noise, darker copies of it, and identical ones: one component, few pairs."""
     rng = np.random.default_rng(2)
     light, dark = thumbnail(images[0]).astype(float), thumbnail(toned(images[0], gamma=1.8)).astype(float)
     burst = np.stack([x + rng.normal(0, 1.5, x.shape) for x in [light, dark] * 100]).clip(0, 255).astype(np.uint8)

@@ -69,7 +69,7 @@ def test_the_sign_of_one_shop_on_two_houses_joins_nothing():
     assert agreeing(a, b) == 0
 
 
-def test_blank_pictures_have_no_features_and_agree_with_nothing():
+def test_blank_images_have_no_features_and_agree_with_nothing():
     blank = features_of(encoded(Image.new("RGB", (300, 200), "grey")))
     assert agreeing(blank, blank) == 0
 
@@ -133,7 +133,7 @@ def test_the_time_is_that_of_the_shot():
     assert taken_at(encoded(facade(0), exif=exif)) == "2024-05-01T12:33:10"
     exif.get_ifd(0x8769)[0x9003] = "yesterday"
     assert taken_at(encoded(facade(0), exif=exif)) == ""
-    assert taken_at(encoded(facade(0))) == taken_at(b"no picture") == ""
+    assert taken_at(encoded(facade(0))) == taken_at(b"no image") == ""
 
 
 # ---------------------------------------------------------------- in a preparation

@@ -36,7 +36,7 @@ def enlarged(lq, scale):
 
 @functools.cache
 def drawn():
-    """Eight projects of one picture: names and pixels, a part of each."""
+    """Eight projects of one image: names and pixels, a part of each."""
     with tempfile.TemporaryDirectory() as folder:
         draw_photos(Path(folder), projects=8, views=1, plans=0)
         paths = sorted(Path(folder).rglob("*.*"))
@@ -48,9 +48,9 @@ def write_pairs(folder, scale):
     for name, pixels in drawn():
         height, width = (side // scale - 1 + (side // scale) % 2 for side in pixels.shape[:2])
         lq = pixels[: height * scale : scale, : width * scale : scale]
-        for kind, picture in (("lq", lq), ("gt", lq.repeat(scale, 0).repeat(scale, 1))):
+        for kind, image in (("lq", lq), ("gt", lq.repeat(scale, 0).repeat(scale, 1))):
             (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(folder / kind / name)
+            Image.fromarray(image).save(folder / kind / name)
     return folder
 
 
@@ -118,7 +118,7 @@ def test_pairs_of_any_size_are_cropped_mirrored_and_turned_alike(scale, height, 
 
 @given(st.sampled_from([2, 3, 4]), st.integers(3, 9), st.integers(0, 9))
 def test_mirrored_detail_inside_a_pixel_runs_back(scale, side, seed):
-    """A ramp over the larger picture runs back from where it turns, about the middle of the last pixel."""
+    """A ramp over the larger image runs back from where it turns, about the middle of the last pixel."""
     gt = torch.arange(side * scale).expand(3, 1 * scale, -1).contiguous()
     lq = torch.zeros(3, 1, side, dtype=torch.int64)
     large, _ = crop_pair(gt, lq, scale * (2 * side - 2), generator(seed, "x"), scale=scale, hflip=False)
@@ -149,9 +149,9 @@ def test_what_is_no_pair_is_named(tmp_path, folder):
     names = sorted(p.relative_to(tmp_path / "lq") for p in (tmp_path / "lq").rglob("*.png"))
     wrong = dict(zip(("missing", "small", "damaged", "transparent"), names, strict=False))
     (tmp_path / "lq" / wrong["missing"]).unlink()
-    picture = Image.open(tmp_path / "lq" / wrong["small"])
-    width, height = picture.size
-    picture.crop((0, 0, width - 1, height)).save(tmp_path / "lq" / wrong["small"])
+    image = Image.open(tmp_path / "lq" / wrong["small"])
+    width, height = image.size
+    image.crop((0, 0, width - 1, height)).save(tmp_path / "lq" / wrong["small"])
     (tmp_path / "lq" / wrong["damaged"]).write_bytes(b"GIF89a")
     clear = Image.open(tmp_path / "lq" / wrong["transparent"]).convert("RGBA")
     clear.putalpha(100)
@@ -181,7 +181,7 @@ def test_settings_that_have_no_pair_are_refused(tmp_path):
         prepare(tmp_path / "gt", tmp_path / "out", PrepareConfig(lq_folder=str(tmp_path / "lq")))
 
 
-def test_other_low_quality_pictures_are_another_preparation(tmp_path):
+def test_other_low_quality_images_are_another_preparation(tmp_path):
     write_pairs(tmp_path, 4)
     prepare(tmp_path / "gt", tmp_path / "shards", config(tmp_path), task=Task(1, 2))
     some = next((tmp_path / "lq").rglob("*.png"))

@@ -88,7 +88,7 @@ def test_training_tiles_are_the_photographs_pixels(photos, shards):
         for sample in mf.read_index(shards, shard):
             left, top, width, height = sample.box
             pixels = read_photo(photos / sample.photo).pixels[top : top + height, left : left + width]
-            got = reader.picture(number, sample, "gt").permute(1, 2, 0).numpy()
+            got = reader.image(number, sample, "gt").permute(1, 2, 0).numpy()
             assert np.array_equal(got, pixels)
     reader.close()
 
@@ -152,7 +152,7 @@ def test_renamed_projects_stay_on_their_sides(messy, tmp_path, capsys):
 # ---------------------------------------------------------------- bad files
 
 
-def noise_picture(path, side=200, seed=0, **options):
+def noise_image(path, side=200, seed=0, **options):
     pixels = np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **options)
@@ -162,7 +162,7 @@ def noise_picture(path, side=200, seed=0, **options):
 def messy(tmp_path):
     folder = tmp_path / "messy"
     for i in range(12):
-        noise_picture(folder / f"project {i}" / "good photo.jpg", seed=i)
+        noise_image(folder / f"project {i}" / "good photo.jpg", seed=i)
     return folder
 
 
@@ -183,7 +183,7 @@ def test_bad_files_are_left_out_by_name_and_reason(messy, tmp_path):
     (bad / "Thumbs.db").write_bytes(b"x")
     (bad / "._good photo.jpg").write_bytes(b"\0\5\26\7")
     (bad / "copy of good.jpg").write_bytes(good)
-    noise_picture(bad / "tiny.png", side=40)
+    noise_image(bad / "tiny.png", side=40)
     Image.new("RGBA", (200, 200), (9, 9, 9, 90)).save(bad / "glass.png")
     frames = [Image.new("RGB", (200, 200), c) for c in ("red", "blue")]
     frames[0].save(bad / "moving.gif", save_all=True, append_images=frames[1:])
@@ -191,9 +191,9 @@ def test_bad_files_are_left_out_by_name_and_reason(messy, tmp_path):
     words = {
         "cut.jpg": ("unreadable", "truncated"),
         "empty.jpg": ("unreadable", "empty file"),
-        "text.jpg": ("unreadable", "not a picture"),
-        "Thumbs.db": ("no picture", "operating system"),
-        "._good photo.jpg": ("no picture", "operating system"),
+        "text.jpg": ("unreadable", "not an image"),
+        "Thumbs.db": ("no image", "operating system"),
+        "._good photo.jpg": ("no image", "operating system"),
         "good photo.jpg": ("duplicate", "project 0/copy of good.jpg"),
         "tiny.png": ("small", "40×40"),
         "glass.png": ("transparent", "transparent"),
@@ -215,7 +215,7 @@ def test_odd_names_just_work(messy, tmp_path):
         "a" * 200 + ".png",
     )
     for seed, name in enumerate(names):
-        noise_picture(messy / "odd" / name, seed=1000 + seed, format="PNG")
+        noise_image(messy / "odd" / name, seed=1000 + seed, format="PNG")
     made = prepare(messy, tmp_path / "out", SETTINGS)
     assert made.left_out == []
     keys = [s.key for side in mf.SPLITS for s in samples(tmp_path / "out", side)]
@@ -223,13 +223,13 @@ def test_odd_names_just_work(messy, tmp_path):
     assert all(set(k) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_") and len(k) <= 80 for k in keys)
 
 
-def test_notes_beside_photographs_are_no_bad_pictures(messy, tmp_path):
+def test_notes_beside_photographs_are_no_bad_images(messy, tmp_path):
     """More notes than photographs: max_bad_share does not mind, nor does bad_files = "raise"."""
     for n in range(60):
         (messy / "project 1" / f"note {n}.txt").write_text("seen on Sunday")
     out = tmp_path / "out"
     made = prepare(messy, out, SETTINGS.model_copy(update={"max_bad_share": 0.1, "bad_files": "raise"}))
-    assert {item.kind for item in made.left_out} == {"no picture"}
+    assert {item.kind for item in made.left_out} == {"no image"}
     assert len(made.left_out) == 60
 
 
@@ -305,7 +305,7 @@ def test_the_output_may_not_swallow_other_files(messy, tmp_path):
 def test_names_that_make_one_scene_are_refused_before_anything_is_read(tmp_path, monkeypatch, name):
     """It was refused after the whole survey, with advice that did not fit."""
     for number in range(12):
-        noise_picture(tmp_path / "in" / name.format(number), seed=number)
+        noise_image(tmp_path / "in" / name.format(number), seed=number)
     monkeypatch.setattr("archsr.data.prepare.pipeline._survey", lambda *_: pytest.fail("files were read"))
     with pytest.raises(UserError, match=r"found 1 \((frame|facade|row)\).*--set scenes.title=false"):
         prepare(tmp_path / "in", tmp_path / "out", SETTINGS)
@@ -350,7 +350,7 @@ def test_the_summary_names_what_was_left_out(messy, tmp_path):
     (messy / "project 0" / "text.jpg").write_bytes(b"hello")
     text = summary(prepare(messy, tmp_path / "out", SETTINGS), current(tmp_path / "out"))
     assert "13 files found, 12 photographs kept, 1 left out" in text
-    assert "project 0/text.jpg: not a picture that can be read" in text
+    assert "project 0/text.jpg: not an image that can be read" in text
 
 
 def test_one_validation_scene_is_warned_of(messy, tmp_path):
@@ -445,7 +445,7 @@ def test_hugging_face_datasets_reads_the_shards(shards, tmp_path, monkeypatch):
     ("changes", "member", "formats"),
     [
         ({}, "gt.jpg", ["JPEG", "WEBP"]),
-        ({"crops": "reference"}, "gt.jpg", ["WEBP"]),  # pictures this small are enlarged to a shortest side of 400
+        ({"crops": "reference"}, "gt.jpg", ["WEBP"]),  # images this small are enlarged to a shortest side of 400
         ({"encoding": "png"}, "gt.png", ["PNG"]),
         ({"encoding": "jpeg"}, "gt.jpg", ["JPEG"]),
     ],

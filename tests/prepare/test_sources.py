@@ -58,8 +58,8 @@ def noise_bytes(seed, side=200):
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    """Twelve pictures in twelve projects, by name."""
+def images():
+    """Twelve images in twelve projects, by name."""
     return {f"project {i:02d}/façade {i}.jpg": noise_bytes(i) for i in range(12)}
 
 
@@ -108,22 +108,22 @@ def as_dataset(files):
 
 
 @pytest.fixture(scope="module")
-def kinds(pictures, tmp_path_factory):
-    """The same pictures as every kind of source: what to write on the command line, by kind."""
+def kinds(images, tmp_path_factory):
+    """The same images as every kind of source: what to write on the command line, by kind."""
     import datasets
 
     top = tmp_path_factory.mktemp("kinds")
-    as_folder(pictures, top / "folder")
-    found = as_dataset(pictures)
+    as_folder(images, top / "folder")
+    found = as_dataset(images)
     (top / "parquets").mkdir()
     found.to_parquet(top / "parquets" / "train-00000.parquet")
     found.to_parquet(top / "alone [1].parquet")
     found.save_to_disk(top / "saved")
     datasets.DatasetDict({"train": found, "test": found.select(range(2))}).save_to_disk(top / "splits")
-    as_zip(pictures, top / "a.ZIP")
-    as_tar(pictures, top / "a.tar")
+    as_zip(images, top / "a.ZIP")
+    as_tar(images, top / "a.tar")
     for ending in ("gz", "bz2", "xz"):
-        as_tar(pictures, top / f"a.tar.{ending}", f"w:{ending}")
+        as_tar(images, top / f"a.tar.{ending}", f"w:{ending}")
     return {
         "folder": f"{top}/folder",
         "zip": f"{top}/a.ZIP",
@@ -152,16 +152,16 @@ def wanted(kinds, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_gives_the_same_names_and_bytes(kinds, pictures, kind, tmp_path):
+def test_every_kind_gives_the_same_names_and_bytes(kinds, images, kind, tmp_path):
     with open_photos(kinds[kind], unpack_to=tmp_path) as photos:
-        assert photos.names() == sorted(pictures)
-        assert {name: photos.read(name) for name in photos.names()} == pictures
+        assert photos.names() == sorted(images)
+        assert {name: photos.read(name) for name in photos.names()} == images
         stamps = {name: photos.stamp(name) for name in photos.names()}
         assert photos.origin == kinds[kind]
     assert len(set(stamps.values())) == len(stamps)
     with open_photos(kinds[kind], unpack_to=tmp_path) as again:
         assert {name: again.stamp(name) for name in again.names()} == stamps
-        assert again.read(min(pictures)) == pictures[min(pictures)]
+        assert again.read(min(images)) == images[min(images)]
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "parquet file", "imagefolder"])
@@ -179,12 +179,12 @@ def _first(photos):
     return photos.read(photos.names()[0])
 
 
-def test_worker_processes_open_their_own(kinds, pictures):
+def test_worker_processes_open_their_own(kinds, images):
     everything = [open_photos(kinds[kind]) for kind in ("folder", "zip", "tar.gz")]
     for photos in everything:
         photos.names()
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.map(_first, everything) == [pictures[min(pictures)]] * 3
+        assert pool.map(_first, everything) == [images[min(images)]] * 3
     for photos in everything:
         copies = {id(pickle.loads(pickle.dumps(photos))) for _ in range(3)}
         assert len(copies) == 1, "opened once in a process, however often it arrives"
@@ -446,8 +446,8 @@ def test_bombs_do_not_fill_the_disk(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- datasets
 
 
-def test_columns_and_labels_of_rows(kinds, pictures):
-    first, second = sorted(pictures)[:2]
+def test_columns_and_labels_of_rows(kinds, images):
+    first, second = sorted(images)[:2]
     photos = open_photos(kinds["parquet file"])
     assert photos.columns(first) == {"label": "project 00", "architect": "Gaudí", "year": "1900"}
     assert photos.columns(second) == {"label": "project 01", "architect": "Gaudí"}
@@ -462,8 +462,8 @@ def row_groups(files, place, size):
     return str(place)
 
 
-def test_the_picture_of_a_row_is_read_once(pictures, tmp_path, monkeypatch):
-    """Names, stamps and columns come without it. Left aside: the report, which shows a few pictures again."""
+def test_the_image_of_a_row_is_read_once(images, tmp_path, monkeypatch):
+    """Names, stamps and columns come without it. Left aside: the report, which shows a few images again."""
     import datasets
 
     taken, real = Counter(), datasets.Dataset.__getitem__
@@ -476,11 +476,11 @@ def test_the_picture_of_a_row_is_read_once(pictures, tmp_path, monkeypatch):
 
     monkeypatch.setattr(datasets.Dataset, "__getitem__", counting)
     monkeypatch.setattr("archsr.data.prepare.writing.assemble.write_report", lambda path, *_: path.touch())
-    prepare(row_groups(pictures, tmp_path / "d.parquet", 5), tmp_path / "out", SETTINGS)
-    assert taken == dict.fromkeys((name.split("/")[1] for name in pictures), 1)
+    prepare(row_groups(images, tmp_path / "d.parquet", 5), tmp_path / "out", SETTINGS)
+    assert taken == dict.fromkeys((name.split("/")[1] for name in images), 1)
 
 
-def test_what_is_known_of_rows_takes_no_memory_for_their_pictures(tmp_path):
+def test_what_is_known_of_rows_takes_no_memory_for_their_images(tmp_path):
     import pyarrow
 
     size = 1 << 20
@@ -506,7 +506,7 @@ def test_what_is_known_of_rows_takes_no_memory_for_their_pictures(tmp_path):
     assert {name: photos.read(name) for name in names} == files
 
 
-def test_pictures_beside_the_picture_are_left_alone(tmp_path):
+def test_images_beside_the_image_are_left_alone(tmp_path):
     import datasets
 
     kinds = {"style": datasets.Value("string"), "raw": datasets.Value("binary"), "mask": datasets.Image()}
@@ -515,7 +515,7 @@ def test_pictures_beside_the_picture_are_left_alone(tmp_path):
         "image": [{"bytes": b"a", "path": "a.jpg"}],
         "style": ["gothic"],
         "raw": [b"no text"],
-        "mask": [{"bytes": b"no picture", "path": None}],
+        "mask": [{"bytes": b"no image", "path": None}],
     }
     datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "d")
     photos = open_photos(f"hf:{tmp_path}/d")
@@ -528,26 +528,26 @@ def test_rows_without_names_of_their_own(tmp_path):
     import datasets
     import pyarrow.parquet
 
-    features = datasets.Features({"picture": datasets.Image(), "label": datasets.ClassLabel(names=["a/b", ".."])})
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a/b", ".."])})
     images = [{"bytes": b"%d" % i, "path": path} for i, path in enumerate([None, "x.jpg", "d/x.jpg", "x.jpg", ""])]
     images += [None, {"bytes": None, "path": "http://elsewhere/y.jpg"}, {"bytes": None, "path": "/nowhere/z.jpg"}]
     labels = [0, 0, 0, 1, None, None, None, -1]
-    rows = datasets.Dataset.from_dict({"picture": images, "label": labels}, features=features)
-    pyarrow.parquet.write_table(rows.data.table, tmp_path / "d.parquet")  # `to_parquet` would look the pictures up
+    rows = datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
+    pyarrow.parquet.write_table(rows.data.table, tmp_path / "d.parquet")  # `to_parquet` would look the images up
     photos = open_photos(f"{tmp_path}/d.parquet")
     kept = ["a_b/row-0000000", "a_b/x (2).jpg", "a_b/x.jpg", "row-0000004", "x.jpg"]
     assert photos.names() == sorted([*kept, "row-0000005", "y.jpg", "z.jpg"])
     assert [photos.read(name) for name in kept] == [b"0", b"2", b"1", b"4", b"3"]
-    for name, reason in (("row-0000005", "without a picture"), ("y.jpg", "elsewhere"), ("z.jpg", "No such file")):
+    for name, reason in (("row-0000005", "without an image"), ("y.jpg", "elsewhere"), ("z.jpg", "No such file")):
         with pytest.raises(OSError, match=reason):
             photos.read(name)
         assert photos.stamp(name)
 
 
-def test_splits_are_named(kinds, pictures):
+def test_splits_are_named(kinds, images):
     spec = kinds["saved splits"].removesuffix("@train")
     assert len(open_photos(f"{spec}@test").names()) == 2
-    assert len(open_photos(f"{spec}@train+test").names()) == len(pictures) + 2
+    assert len(open_photos(f"{spec}@train+test").names()) == len(images) + 2
     for bad in (spec, f"{spec}@nothing"):
         with pytest.raises(UserError, match="@train or .*@test or .*@train\\+test"):
             open_photos(bad).names()
@@ -556,11 +556,11 @@ def test_splits_are_named(kinds, pictures):
 def test_datasets_that_cannot_be_used_are_explained(tmp_path, kinds):
     import datasets
 
-    datasets.Dataset.from_dict({"a": [1]}).to_parquet(tmp_path / "no pictures.parquet")
+    datasets.Dataset.from_dict({"a": [1]}).to_parquet(tmp_path / "no images.parquet")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "empty").mkdir()
     for spec, word in (
-        (f"{tmp_path}/no pictures.parquet", "no column of pictures among a"),
+        (f"{tmp_path}/no images.parquet", "no column of images among a"),
         (f"{tmp_path}/broken.parquet", "damaged"),
         (f"hf:{tmp_path}/empty", "not a dataset that can be read"),
         (f"hf:{tmp_path}/absent", "no such folder"),

@@ -24,7 +24,7 @@ SETTINGS = PrepareConfig(val=0.2, test=0.2, tile=96, min_side=90, pair_size=48, 
                          degrade={"margin": 24}, scenes={"near_duplicates": False})  # fmt: skip
 
 
-def picture(path, seed):
+def image(path, seed):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 255, (100, 200, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path, quality=90)
@@ -33,7 +33,7 @@ def picture(path, seed):
 @pytest.fixture
 def photos(tmp_path):
     for number in range(24):
-        picture(tmp_path / "photos" / f"project {number}" / "view.jpg", number)
+        image(tmp_path / "photos" / f"project {number}" / "view.jpg", number)
     return tmp_path / "photos"
 
 
@@ -71,7 +71,7 @@ def test_only_new_photographs_are_read_and_the_old_version_stays_as_it_is(photos
     prepare(photos, out, SETTINGS)
     before, first = state(out / "v1"), mf.load(out / "v1")
     for number in (90, 91):
-        picture(photos / f"project {number}" / "view.jpg", number)
+        image(photos / f"project {number}" / "view.jpg", number)
     looked_at.clear()
     made = prepare(photos, out, SETTINGS)
     assert sorted(looked_at) == ["project 90/view.jpg", "project 91/view.jpg"]
@@ -89,7 +89,7 @@ def test_what_is_new_changed_and_gone_is_said(photos, tmp_path, capsys):
     out = tmp_path / "out"
     prepare(photos, out, SETTINGS)
     for number in (90, 91, 4):
-        picture(photos / f"project {number}" / "view.jpg", 1000 + number)
+        image(photos / f"project {number}" / "view.jpg", 1000 + number)
     shutil.rmtree(photos / "project 7")
     prepare(photos, out, SETTINGS)
     assert "22 files are as they were; 2 are new, 1 changed or to be looked at again, 1 gone" in capsys.readouterr().err
@@ -111,7 +111,7 @@ def test_places_that_cannot_be_or_are_not_yet_a_dataset_say_why(photos, tmp_path
 def test_without_links_a_version_is_a_copy(photos, tmp_path, monkeypatch):
     out = tmp_path / "out"
     prepare(photos, out, SETTINGS)
-    picture(photos / "project 90" / "view.jpg", 90)
+    image(photos / "project 90" / "view.jpg", 90)
 
     def refused(*_):
         raise PermissionError
@@ -135,8 +135,8 @@ def test_any_changes_give_the_samples_of_a_dataset_made_anew(photos, tmp_path, s
         for folder in rng.sample(there, 2):
             shutil.rmtree(folder)
         for folder in rng.sample(sorted(photos.iterdir()), 2):
-            picture(folder / "view.jpg", rng.randrange(10**6))
-        picture(photos / f"added {seed} {step}" / "view.jpg", rng.randrange(10**6))
+            image(folder / "view.jpg", rng.randrange(10**6))
+        image(photos / f"added {seed} {step}" / "view.jpg", rng.randrange(10**6))
 
 
 def test_without_a_change_there_is_no_new_version(photos, tmp_path, looked_at):
@@ -156,7 +156,7 @@ def test_without_a_change_there_is_no_new_version(photos, tmp_path, looked_at):
 def test_what_was_once_is_a_version_again_not_a_new_one(photos, tmp_path):
     out = tmp_path / "out"
     prepare(photos, out, SETTINGS)
-    picture(photos / "project 90" / "view.jpg", 90)
+    image(photos / "project 90" / "view.jpg", 90)
     prepare(photos, out, SETTINGS)
     shutil.rmtree(photos / "project 90")
     prepare(photos, out, SETTINGS.model_copy(), reread=True)
@@ -198,7 +198,7 @@ def test_a_photograph_whose_scene_or_tags_change_says_so_in_its_samples(photos, 
 def test_killed_before_the_new_version_counts_the_next_one_finishes_it(photos, tmp_path, monkeypatch):
     out = tmp_path / "out"
     prepare(photos, out, SETTINGS)
-    picture(photos / "project 90" / "view.jpg", 90)
+    image(photos / "project 90" / "view.jpg", 90)
 
     def killed(_):
         raise KeyboardInterrupt
@@ -216,7 +216,7 @@ def test_killed_before_the_new_version_counts_the_next_one_finishes_it(photos, t
 def test_old_versions_go_only_when_asked(photos, tmp_path):
     out = tmp_path / "out"
     for number in range(90, 93):
-        picture(photos / f"project {number}" / "view.jpg", number)
+        image(photos / f"project {number}" / "view.jpg", number)
         prepare(photos, out, SETTINGS)
     assert [v.name for v in versions(out)] == ["v1", "v2", "v3"]
     (out / "notes").mkdir()
@@ -259,7 +259,7 @@ def changing(request, photos, monkeypatch):
     wrong = {"train": "test", "val": "train", "test": "train"}
 
     def meanwhile(*args):
-        picture(victim, 999) if request.param == "replaced" else victim.unlink()
+        image(victim, 999) if request.param == "replaced" else victim.unlink()
         return real(*args)
 
     def side(path, config):

@@ -46,9 +46,9 @@ def _shard(folder, name, count, side, encoding):
     with tarfile.open(folder / f"{name}.tar", "w") as archive:
         for number in range(count):
             key = f"{name}-{number:05d}"
-            members = {"gt": _picture(key, side, encoding)}
+            members = {"gt": _image(key, side, encoding)}
             if not name.startswith("train"):
-                members["lq"] = _picture(key + "lq", side // 4, encoding)
+                members["lq"] = _image(key + "lq", side // 4, encoding)
             placed = {}
             for member, data in members.items():
                 info = tarfile.TarInfo(f"{key}.{member}.png")
@@ -69,7 +69,7 @@ def _shard(folder, name, count, side, encoding):
     )
 
 
-def _picture(key, side, encoding):
+def _image(key, side, encoding):
     pixels = torch.randint(256, (side, side, 3), generator=generator(0, key), dtype=torch.uint8).numpy()
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, encoding, quality=95)

@@ -66,7 +66,7 @@ def test_a_batch_stays_until_the_next_call_however_far_the_workers_are_ahead(sha
     for number in range(7):
         batch = stream.next()
         time.sleep(0.1)  # long enough for the workers to fill all that they may
-        sums = [int(picture.long().sum()) for picture in batch.gt]
+        sums = [int(image.long().sum()) for image in batch.gt]
         assert sums == [expected[4 * number + i][1] for i in range(4)]
     stream.close()
 
@@ -84,11 +84,11 @@ def test_a_subset_is_a_subset(shards):
 
 
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 60), st.integers(0, 99))
-def test_crops_lie_inside_and_small_pictures_are_mirrored(h, w, size, seed):
-    picture = torch.arange(h * w, dtype=torch.int64).view(1, h, w).expand(3, h, w)
-    out = crop(picture, size, generator(seed, "t"), hflip=True)
+def test_crops_lie_inside_and_small_images_are_mirrored(h, w, size, seed):
+    image = torch.arange(h * w, dtype=torch.int64).view(1, h, w).expand(3, h, w)
+    out = crop(image, size, generator(seed, "t"), hflip=True)
     written = torch.empty(size, size, 3, dtype=torch.int64).permute(2, 0, 1)
-    assert torch.equal(crop(picture, size, generator(seed, "t"), hflip=True, out=written), out)
+    assert torch.equal(crop(image, size, generator(seed, "t"), hflip=True, out=written), out)
     assert torch.equal(written, out)
     assert out.shape == (3, size, size)
     assert out.min() >= 0
@@ -98,20 +98,20 @@ def test_crops_lie_inside_and_small_pictures_are_mirrored(h, w, size, seed):
 def test_flips_can_be_turned_off(shards):
     plain = read(shards, hflip=False)
     assert {p: k for p, (k, _) in plain.items()} == {p: k for p, (k, _) in read(shards).items()}
-    picture = torch.arange(9).view(1, 3, 3)
-    assert {bool((crop(picture, 3, generator(s, "f"), hflip=True) == picture).all()) for s in range(20)} == {
+    image = torch.arange(9).view(1, 3, 3)
+    assert {bool((crop(image, 3, generator(s, "f"), hflip=True) == image).all()) for s in range(20)} == {
         True,
         False,
     }
-    assert all((crop(picture, 3, generator(s, "f"), hflip=False) == picture).all() for s in range(20))
+    assert all((crop(image, 3, generator(s, "f"), hflip=False) == image).all() for s in range(20))
 
 
 def test_quarter_turns_and_mirroring_show_all_eight_symmetries_equally_often():
-    picture = torch.arange(9).view(1, 3, 3)
+    image = torch.arange(9).view(1, 3, 3)
     seen = Counter(
-        tuple(crop(picture, 3, generator(s, "turn"), hflip=True, rot90=True).flatten().tolist()) for s in range(800)
+        tuple(crop(image, 3, generator(s, "turn"), hflip=True, rot90=True).flatten().tolist()) for s in range(800)
     )
-    mirrored = (picture, picture.flip(2))
+    mirrored = (image, image.flip(2))
     assert set(seen) == {tuple(p.rot90(k, (1, 2)).flatten().tolist()) for p in mirrored for k in range(4)}
     assert min(seen.values()) > 60
 
@@ -200,7 +200,7 @@ def test_readers_keep_few_files_open(shards, monkeypatch):
     reader = ShardReader(shards, all_shards)
     for number in [0, 1, 2, 0, 1]:
         sample = reader.sample(number, 0)
-        assert reader.picture(number, sample, "gt").shape[0] == 3
+        assert reader.image(number, sample, "gt").shape[0] == 3
         assert len(reader._files) <= 1
     reader.close()
 

@@ -4,7 +4,7 @@ import sys
 
 import torch
 from accelerate import Accelerator
-from plain_gradients import LAYER_SEED, loss_of, network, pictures
+from plain_gradients import LAYER_SEED, images, loss_of, network
 
 from archsr.training.layers import select
 
@@ -15,7 +15,7 @@ select(net, layers)
 net.recompute(int(pieces) if pieces.isdigit() else pieces)
 net.to(memory_format=torch.channels_last)
 wrapped = accelerator.prepare_model(net)
-x, target = (t.chunk(accelerator.num_processes)[accelerator.process_index] for t in pictures())
+x, target = (t.chunk(accelerator.num_processes)[accelerator.process_index] for t in images())
 loss_of(wrapped(x), target).backward()
 if accelerator.is_main_process:
     assert accelerator.num_processes == 2

@@ -22,7 +22,7 @@ def network(seed):
     return net
 
 
-def pictures():
+def images():
     rng = torch.Generator().manual_seed(1)
     x = torch.rand(4, 3, 9, 7, generator=rng, dtype=torch.float64)
     return x, torch.rand(4, 3, 36, 28, generator=rng, dtype=torch.float64)
@@ -36,7 +36,7 @@ def loss_of(sr, target):
 def plain_gradients(layers):
     net = network(LAYER_SEED)
     select(net, layers)
-    x, target = pictures()
+    x, target = images()
     loss_of(plain_networks.rrdbnet(net, x), target).backward()
     return {k: p.grad for k, p in net.named_parameters() if p.grad is not None}
 

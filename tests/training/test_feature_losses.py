@@ -26,13 +26,13 @@ def losses():
 
 
 @pytest.fixture
-def pictures():
+def images():
     return torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0)).unbind(0)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_laws_of_all(name, losses, pictures):
-    loss, (a, b) = losses[name], pictures
+def test_laws_of_all(name, losses, images):
+    loss, (a, b) = losses[name], images
     assert float(loss(a, a)) == pytest.approx(0, abs=1e-5)
     assert float(loss(a, b)) > 1e-4
     alone = [float(loss(x[None], y[None])) for x, y in zip(a, b, strict=True)]
@@ -48,15 +48,15 @@ def test_laws_of_all(name, losses, pictures):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_flat_pictures_have_a_gradient_of_numbers(name, value, losses):
+def test_flat_images_have_a_gradient_of_numbers(name, value, losses):
     sr = torch.full((1, 3, 64, 64), value).requires_grad_()
     losses[name](sr, torch.rand(1, 3, 64, 64)).backward()
     assert sr.grad.isfinite().all()
 
 
 @torch.no_grad()
-def test_they_are_what_the_packages_compute(losses, pictures):
-    a, b = pictures
+def test_they_are_what_the_packages_compute(losses, images):
+    a, b = images
     theirs = losses["lpips"].net(a * 2 - 1, b * 2 - 1).mean()
     assert float(losses["lpips"](a, b)) == pytest.approx(float(theirs), rel=1e-4)
     assert float(losses["dists"](a, b)) == pytest.approx(float(losses["dists"].net(a, b).mean()))
@@ -83,10 +83,10 @@ def test_the_same_untrained_networks_every_time(losses):
             assert torch.equal(a, b), name
 
 
-def test_weights_from_files(tmp_path, pictures):
+def test_weights_from_files(tmp_path, images):
     """Whole networks as their makers store them: torchvision's names for LPIPS and DISTS, timm's for features."""
     torch.manual_seed(5)
-    a, b = pictures
+    a, b = images
     nets = {"alex": untrained("alexnet"), "vgg16": untrained("vgg16")}
     balance = {"alpha": torch.rand(1, 1475, 1, 1), "beta": torch.rand(1, 1475, 1, 1)}
     for name, state in {**{k: n.state_dict() for k, n in nets.items()}, "balance": balance}.items():
@@ -126,7 +126,7 @@ def test_anothers_weights_are_refused(tmp_path):
     [
         ({"network": "resnett18"}, ["timm knows no such network", "'resnet18'"]),
         ({"network": NET, "layers": {"layer9": 1.0}}, ["no features 'layer9'", "layer4"]),
-        ({"network": "vit_tiny_patch16_224"}, ["takes no pictures of data.gt_size = 64"]),
+        ({"network": "vit_tiny_patch16_224"}, ["takes no images of data.gt_size = 64"]),
     ],
 )
 def test_what_timm_cannot_do_is_said(features, words):

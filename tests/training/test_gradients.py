@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_gradients import LAYER_SEED, compare, loss_of, network, pictures, plain_gradients
+from plain_gradients import LAYER_SEED, compare, images, loss_of, network, plain_gradients
 from ranks import Ranks
 
 from archsr.config import DistsLoss, FeaturesLoss, LossConfig, LpipsLoss, PerceptualLoss, PixelLoss
@@ -25,7 +25,7 @@ def test_the_generators_gradients_are_those_of_plain_operations(layers, last, pi
     net.recompute(pieces)
     if last:
         net.to(memory_format=torch.channels_last)
-    x, target = pictures()
+    x, target = images()
     loss_of(net(x), target).backward()
     compare({k: p.grad for k, p in net.named_parameters() if p.grad is not None}, plain_gradients(layers))
 
@@ -54,7 +54,7 @@ def test_the_frozen_front_runs_without_a_graph_and_once(layers, pieces):
 
     for number, block in enumerate(net.body):
         block.register_forward_hook(lambda _m, _i, out, n=number: note(n, out))
-    net(pictures()[0]).sum().backward()
+    net(images()[0]).sum().backward()
     front = next((n for n, b in enumerate(net.body) if any(p.requires_grad for p in b.parameters())), 3)
     assert [learns[n] for n in range(3)] == [n >= front for n in range(3)]
     assert all(calls[n] == 1 for n in range(front))
@@ -89,7 +89,7 @@ def feature_loss(name, recompute):
     return feature_losses(losses, size=64, recompute=recompute)[name]
 
 
-def two_pictures():
+def two_images():
     rng = torch.Generator().manual_seed(2)
     return (torch.rand(1, 3, 64, 64, generator=rng) for _ in range(2))
 
@@ -99,9 +99,9 @@ def test_recomputed_feature_losses_have_the_same_gradients_and_keep_less(name):
     found, kept = [], []
     for recompute in (False, True):
         loss = feature_loss(name, recompute)
-        sr, target = two_pictures()
+        sr, target = two_images()
         kept.append(saved_bytes(lambda: loss(sr.requires_grad_(), target), loss))  # noqa: B023
-        sr, target = two_pictures()
+        sr, target = two_images()
         value = loss(sr.requires_grad_(), target)
         value.backward()
         found.append((value.detach(), sr.grad))
@@ -113,5 +113,5 @@ def test_recomputed_feature_losses_have_the_same_gradients_and_keep_less(name):
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("name", FEATURES)
 def test_the_ground_truths_features_have_no_graph(name, recompute):
-    sr, target = two_pictures()
+    sr, target = two_images()
     assert not feature_loss(name, recompute)(sr, target.requires_grad_()).requires_grad

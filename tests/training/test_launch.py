@@ -108,7 +108,7 @@ def test_killed_and_resumed_on_as_many_and_on_other_numbers_of_processes(tiny_ta
     epochs, rest = divmod(12 * 6, manifest.splits["train"].samples)
     counts = Counter(key for some in whole.values() for key in some)
     assert set(counts.values()) == ({epochs, epochs + 1} if rest else {epochs})
-    # the same pictures, degraded by other draws and mixed by other pools: alike on the whole, not step by step
+    # the same images, degraded by other draws and mixed by other pools: alike on the whole, not step by step
     curves = [[e["pixel"] for e in read_log(runs / n) if e["event"] == "train"] for n in ("unbroken", "elastic")]
     assert len(curves[0]) == len(curves[1]) == 12
     halves = [[sum(curve[start : start + 6]) / 6 for start in (0, 6)] for curve in curves]

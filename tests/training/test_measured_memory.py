@@ -30,7 +30,7 @@ def test_what_x4plus_keeps(name, precision, blocks):
 
 @pytest.mark.parametrize("pieces", measure.PIECES)
 def test_what_is_kept_is_in_proportion_to_the_batch_and_to_the_pixels(pieces):
-    """So a small picture says everything about a large one."""
+    """So a small image says everything about a large one."""
     one, two, three = (
         measure.measured_kept(measure.config_for(["all"], pieces, "fp32", **SMALL), n) for n in (1, 2, 3)
     )

@@ -29,7 +29,7 @@ def test_the_generators_arithmetic_is_that_of_its_convolutions():
         net_flops += 2 * 9 * outs * ins * (64 * scale) ** 2
     for k in range(5):
         net_flops += 69 * 2 * 9 * (32 if k < 4 else 64) * (64 + 32 * k) * 64**2
-    first = 2 * 9 * 64 * 3 * 64**2  # no gradient for the picture
+    first = 2 * 9 * 64 * 3 * 64**2  # no gradient for the image
     assert plan.generator_flops(config(layers=["all"])) == 3 * net_flops - first
     last = 2 * 9 * 3 * 64 * 256**2
     assert plan.generator_flops(config(layers=["conv_last"])) == net_flops + last

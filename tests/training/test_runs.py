@@ -225,7 +225,7 @@ def test_records_that_cannot_be_written_do_not_end_the_training(tiny_tables, mon
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("archsr.training.logging.log.write_picture", full)
+    monkeypatch.setattr("archsr.training.logging.log.write_image", full)
     monkeypatch.setattr("archsr.training.hooks.draw_curves", full)
     launch.run(config(tiny_tables), resume=False)
     told = capsys.readouterr().err
@@ -375,7 +375,7 @@ def test_a_full_disk_while_saving_is_one_line(tiny_tables, monkeypatch):
 
 
 @pytest.mark.parametrize("scale", [1, 2])
-def test_networks_that_fold_pixels_validate_on_pictures_of_any_size(tiny_tables, tmp_path, scale):
+def test_networks_that_fold_pixels_validate_on_images_of_any_size(tiny_tables, tmp_path, scale):
     from PIL import Image
 
     from archsr.config import PrepareConfig

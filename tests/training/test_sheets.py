@@ -1,4 +1,4 @@
-"""The sheet of a validation has the right pictures under its headings, and finds those of before training again."""
+"""The sheet of a validation has the right images under its headings, and finds those of before training again."""
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,7 @@ def flat(value, side=SIDE):
 
 
 def columns(sheet, row, count):
-    """The middle values of a row's pictures; the text beside them is darker or lighter than these."""
+    """The middle values of a row's images; the text beside them is darker or lighter than these."""
     top = 18 + row * (SIDE + 22)
     return [int(sheet[top + 50, c * (SIDE + 4) + 50, 0]) for c in range(count)]
 
@@ -29,7 +29,7 @@ def test_before_now_and_the_photograph(tmp_path):
     assert later.shape[1] == 4 * (SIDE + 4) - 4
 
 
-def test_without_a_first_sheet_or_with_another_number_of_pictures_there_is_no_before(tmp_path):
+def test_without_a_first_sheet_or_with_another_number_of_images_there_is_no_before(tmp_path):
     row = Seen("small", "house", flat(10, 64), flat(20, 64), flat(30, 64))
     assert before_of(tmp_path / "none.png", 1) == []
     Image.fromarray(draw([row], 0)).save(tmp_path / "one.png")

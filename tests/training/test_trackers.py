@@ -1,4 +1,4 @@
-"""Curves and pictures, read back by the trackers' own readers, over a run that died and went on."""
+"""Curves and images, read back by the trackers' own readers, over a run that died and went on."""
 
 import importlib.metadata
 import importlib.util
@@ -84,7 +84,7 @@ def records(path):
 @needs("wandb")
 def test_wandb_goes_on_in_the_same_run_and_is_told_nothing_twice(tiny_tables, tmp_path):
     run = died_and_resumed(tiny_tables, tmp_path, "wandb", WANDB_MODE="offline")
-    runs, points, pictures = set(), [], []
+    runs, points, images = set(), [], []
     for path in sorted((run / "wandb").glob("offline-run-*/*.wandb")):
         for record in records(path):
             if record.WhichOneof("record_type") == "run":
@@ -94,12 +94,12 @@ def test_wandb_goes_on_in_the_same_run_and_is_told_nothing_twice(tiny_tables, tm
             if record.WhichOneof("record_type") == "history":
                 row = {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.history.item}
                 points += [(row["_step"], row["train/total"])] if "train/total" in row else []
-                pictures += [row["_step"]] if "validation/width" in row or "validation" in row else []
+                images += [row["_step"]] if "validation/width" in row or "validation" in row else []
     assert len(runs) == 1
     assert next(iter(runs))[1:] == ("tiny", "houses")
     assert [step for step, _ in points] == [1, 2, 3, 4, 5, 6]
     assert dict(points) == expected(run)
-    assert pictures == [0, 2, 4, 6]
+    assert images == [0, 2, 4, 6]
 
 
 @needs("trackio")
@@ -122,8 +122,8 @@ def test_trackio_goes_on_in_the_same_run_and_is_told_nothing_twice(tiny_tables, 
     points = ask("get", "metric", "--run", name, "--metric", "train/total")["values"]
     assert [p["step"] for p in points] == [1, 2, 3, 4, 5, 6]
     assert {p["step"]: p["value"] for p in points} == expected(run)
-    pictures = sorted((tmp_path / "trackio" / "media").rglob("*.png"))
-    assert {int(p.parent.name) for p in pictures} == {0, 2, 4, 6}
+    images = sorted((tmp_path / "trackio" / "media").rglob("*.png"))
+    assert {int(p.parent.name) for p in images} == {0, 2, 4, 6}
 
 
 def tracked(tables, *names):

@@ -12,7 +12,7 @@ from archsr.config import TrainConfig
 from archsr.config.config_file import check, dump, with_overrides
 from archsr.evaluation.compared_models import ComparedModel
 from archsr.evaluation.pairs import ShardPairs
-from archsr.evaluation.selection import distance_for, figures_of, measures_of
+from archsr.evaluation.selection import distance_for, figures_of, metrics_of
 from archsr.evaluation.suite import evaluate
 from archsr.training import launch
 from archsr.training.logging.log import read_log
@@ -39,11 +39,11 @@ def start_of(folder):
 
 def test_validation_has_evaluates_digits_on_one_process_and_on_two(unbroken, tiny, tiny_tables, tmp_path):
     found = start_of(unbroken)
-    measures = measures_of(tiny.model.scale, distance_for(tiny.best))
+    metrics = metrics_of(tiny.model.scale, distance_for(tiny.best))
     net = open_model(str(unbroken / "snapshots" / "initial.safetensors"))[0]
     models = [ComparedModel("start", "start", Upscaler(net, tile=0).restore)]
     pairs = ShardPairs(Path(tiny.data.shards), "val", tiny.validation.samples)
-    by_evaluate = figures_of(evaluate(pairs, models, measures), "start")
+    by_evaluate = figures_of(evaluate(pairs, models, metrics), "start")
     assert flat(by_evaluate) == pytest.approx(flat(found), rel=1e-12, nan_ok=True)
     assert {"psnr", "ssim", "niqe", "niqe_distance", "features", "colour", "false_texture"} <= found.keys()
 

@@ -18,7 +18,7 @@ from archsr.data.prepare.survey.scan import inspect
 from archsr.images.image_files import BadImageError
 from archsr.images.pixels import read_photo, taken_at
 from archsr.models.rrdbnet import RRDBNet
-from archsr.upscaling.one_image import upscale_picture
+from archsr.upscaling.one_image import upscale_image
 from archsr.upscaling.source import open_source, reason
 from archsr.upscaling.upscaler import Upscaler
 
@@ -64,7 +64,7 @@ RAWS = {
 def test_a_raw_photograph_is_refused_and_not_its_preview_enlarged(tmp_path, upscaler, name):
     RAWS[name](tmp_path / name)
     with pytest.raises(BadImageError, match=RAW):
-        upscale_picture(tmp_path / name, tmp_path / "out.png", upscaler)
+        upscale_image(tmp_path / name, tmp_path / "out.png", upscaler)
     assert not (tmp_path / "out.png").exists()
     found = inspect(open_photos(str(tmp_path)), name, PrepareConfig()).source
     assert RAW in found.reason
@@ -81,7 +81,7 @@ def test_pages_and_pyramids_are_no_raw_photographs(tmp_path, upscaler, big):
         for _ in range(2):
             file.write(pixels, photometric="rgb")
     for name in ("pyramid", "pages"):
-        upscale_picture(tmp_path / f"{name}.tif", tmp_path / "out.tif", upscaler)
+        upscale_image(tmp_path / f"{name}.tif", tmp_path / "out.tif", upscaler)
         assert np.array_equal(tifffile.TiffFile(tmp_path / "out.tif").pages[0].asarray(), doubled(pixels))
         assert np.array_equal(read_photo(tmp_path / f"{name}.tif").pixels, pixels)
 
@@ -129,7 +129,7 @@ def _of(info):
 @pytest.mark.parametrize("ending", ["tif", "png", "jpg", "webp"])
 def test_the_tags_of_a_tiff_are_kept_in_every_format(tmp_path, upscaler, ending, order, big):
     tiff_with_tags(tmp_path / "a.tif", order=order, big=big)
-    upscale_picture(tmp_path / "a.tif", tmp_path / f"b.{ending}", upscaler)
+    upscale_image(tmp_path / "a.tif", tmp_path / f"b.{ending}", upscaler)
     got = Image.open(tmp_path / f"b.{ending}")
     assert got.size == (60, 88)  # upright
     found = got.getexif()
@@ -159,18 +159,18 @@ def test_a_description_of_the_old_pixels_is_left_out(tmp_path, upscaler):
     tifffile.imwrite(
         tmp_path / "a.tif", smooth((30, 44, 3)), photometric="rgb", datetime=True
     )  # {"shape": [30, 44, 3]}
-    upscale_picture(tmp_path / "a.tif", tmp_path / "b.tif", upscaler)
+    upscale_image(tmp_path / "a.tif", tmp_path / "b.tif", upscaler)
     found = Image.open(tmp_path / "b.tif").getexif()
     assert 270 not in found
     assert 306 in found
 
 
-def test_tags_that_are_damaged_cost_no_picture(tmp_path, upscaler):
+def test_tags_that_are_damaged_cost_no_image(tmp_path, upscaler):
     tiff_with_tags(tmp_path / "a.tif", orientation=1)
     whole = (tmp_path / "a.tif").read_bytes()
     place = whole.index((34665).to_bytes(2, "little") + b"\x0d\0")
     (tmp_path / "a.tif").write_bytes(whole[: place + 8] + b"\xff\xff\xff\x7f" + whole[place + 12 :])
-    upscale_picture(tmp_path / "a.tif", tmp_path / "b.png", upscaler)
+    upscale_image(tmp_path / "a.tif", tmp_path / "b.png", upscaler)
     found = Image.open(tmp_path / "b.png")
     assert found.size == (88, 60)
     assert found.getexif()[271] == "Camera works"
@@ -190,12 +190,12 @@ def test_a_full_disk_is_called_so_whoever_finds_it(save):
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
 @pytest.mark.parametrize("alpha", [False, True])
-def test_a_grey_picture_has_no_tint(tmp_path, upscaler, ending, alpha):
+def test_a_grey_image_has_no_tint(tmp_path, upscaler, ending, alpha):
     grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 52), dtype=np.uint8))
     if alpha:
         grey.putalpha(Image.new("L", grey.size, 200))
     grey.save(tmp_path / "a.png")
-    upscale_picture(tmp_path / "a.png", tmp_path / f"b.{ending}", upscaler)
+    upscale_image(tmp_path / "a.png", tmp_path / f"b.{ending}", upscaler)
     got = Image.open(tmp_path / f"b.{ending}")
     if ending == "webp":  # which knows only colours; lossy, its own rounding is one level
         assert np.ptp(np.asarray(got.convert("RGB")).astype(int), axis=2).max() <= 1
@@ -212,7 +212,7 @@ def test_a_grey_scan_saved_as_rgb_has_no_tint(tmp_path, ending):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 52), dtype=np.uint8)).convert("RGB").save(
         tmp_path / f"a.{ending}"
     )
-    upscale_picture(tmp_path / f"a.{ending}", tmp_path / f"b.{ending}", upscaler)
+    upscale_image(tmp_path / f"a.{ending}", tmp_path / f"b.{ending}", upscaler)
     got = Image.open(tmp_path / f"b.{ending}")
     assert got.mode == "RGB"
     assert np.ptp(np.asarray(got).astype(int), axis=2).max() == 0
@@ -243,7 +243,7 @@ def test_a_heic_is_enlarged_with_profile_and_exif(tmp_path, upscaler, heif, endi
     """Its pixels are turned by the file's own mark: by HEIF's standard, the orientation in EXIF is not applied."""
     image, profile = Image.fromarray(smooth((120, 160, 3))), wide_profile()
     image.save(tmp_path / "a.heic", quality=100, chroma=444, exif=phone_exif(orientation), icc_profile=profile)
-    upscale_picture(tmp_path / "a.heic", tmp_path / f"b.{ending}", upscaler)
+    upscale_image(tmp_path / "a.heic", tmp_path / f"b.{ending}", upscaler)
     got = Image.open(tmp_path / f"b.{ending}")
     assert np.abs(np.asarray(got).astype(int) - doubled(np.asarray(Image.open(tmp_path / "a.heic")))).mean() < 3
     assert got.info["icc_profile"] == profile
@@ -277,7 +277,7 @@ def test_ten_bits_of_a_heic_become_sixteen(tmp_path, upscaler, heif):
     pixels = smooth((120, 160, 3), top=65535, dtype=np.uint16)
     pixels[:40, :40] = 65535
     deep_heic(tmp_path / "a.heic", heif, pixels)
-    upscale_picture(tmp_path / "a.heic", tmp_path / "b.tif", upscaler)
+    upscale_image(tmp_path / "a.heic", tmp_path / "b.tif", upscaler)
     got = tifffile.imread(tmp_path / "b.tif")
     assert got.dtype == np.uint16
     assert np.abs(got.astype(int) - doubled(pixels)).mean() < 257
@@ -286,12 +286,12 @@ def test_ten_bits_of_a_heic_become_sixteen(tmp_path, upscaler, heif):
 
 
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
-def test_hdr_without_a_standard_picture_is_refused(tmp_path, heif, transfer, name):
+def test_hdr_without_a_standard_image_is_refused(tmp_path, heif, transfer, name):
     pixels = smooth((120, 160, 3), top=65535, dtype=np.uint16)
     profile = {"color_primaries": 9, "transfer_characteristics": transfer, "matrix_coefficients": 9}
     deep_heic(tmp_path / "a.heic", heif, pixels, save_nclx_profile=True, **profile)
     for read in (open_source, read_photo):
-        with pytest.raises(BadImageError, match=rf"an HDR picture \({name}\)"):
+        with pytest.raises(BadImageError, match=rf"an HDR image \({name}\)"):
             read(tmp_path / "a.heic")
 
 
@@ -317,7 +317,7 @@ def test_grey_and_transparent_heics_stay_so(tmp_path, upscaler, heif):
     rgb = Image.fromarray(smooth((120, 160, 3)))
     for mode in ("L", "RGBA"):
         rgb.convert(mode).save(tmp_path / f"{mode}.heic", quality=100)
-        upscale_picture(tmp_path / f"{mode}.heic", tmp_path / f"{mode}.png", upscaler)
+        upscale_image(tmp_path / f"{mode}.heic", tmp_path / f"{mode}.png", upscaler)
         assert Image.open(tmp_path / f"{mode}.png").mode == mode
 
 
@@ -325,7 +325,7 @@ def test_where_heic_cannot_be_read_the_package_is_named(tmp_path, monkeypatch):
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     for read in (open_source, read_photo):
-        with pytest.raises(BadImageError, match=r'a HEIC picture; pip install "archsr\[phone\]" to read it'):
+        with pytest.raises(BadImageError, match=r'a HEIC image; pip install "archsr\[phone\]" to read it'):
             read(tmp_path / "a.heic")
 
 
@@ -335,7 +335,7 @@ def test_an_avif_is_read_alike_for_enlarging_and_preparing(tmp_path, upscaler, o
     image = Image.fromarray(smooth((120, 160, 3)))
     options = {"exif": phone_exif(orientation), "icc_profile": wide_profile()}
     image.save(tmp_path / "a.avif", quality=98, subsampling="4:4:4", **options)
-    upscale_picture(tmp_path / "a.avif", tmp_path / "b.png", upscaler)
+    upscale_image(tmp_path / "a.avif", tmp_path / "b.png", upscaler)
     got = Image.open(tmp_path / "b.png")
     assert got.getexif()[0x0110] == "Phone 7"
     assert got.getexif().get(0x0112, 1) == 1

@@ -22,7 +22,7 @@ from torch import nn
 from archsr.images.image_files import BadImageError
 from archsr.images.pixels import read_photo
 from archsr.upscaling.files import plan_files, upscale_files
-from archsr.upscaling.one_image import Wanted, upscale_picture
+from archsr.upscaling.one_image import Wanted, upscale_image
 from archsr.upscaling.opening import open_model
 from archsr.upscaling.source import open_source
 from archsr.upscaling.upscaler import Upscaler
@@ -70,7 +70,7 @@ def test_transparency_and_other_scales_stay_in_their_place(tmp_path, upscaler, s
     off = []
     for ramp in (rising, rising[:, ::-1]):
         Image.merge("LA", [Image.fromarray(ramp)] * 2).save(tmp_path / "a.png")
-        upscale_picture(tmp_path / "a.png", tmp_path / "b.png", upscaler, Wanted(scale))
+        upscale_image(tmp_path / "a.png", tmp_path / "b.png", upscaler, Wanted(scale))
         got = Image.open(tmp_path / "b.png")
         expected = np.asarray(Image.fromarray(ramp).resize(got.size, Image.Resampling.BICUBIC)).astype(float)
         off.append([(np.asarray(band).astype(float) - expected)[:, 8:-8].mean() for band in got.split()])
@@ -91,7 +91,7 @@ def test_grey_and_rgb_with_and_without_alpha_at_both_depths(tmp_path, upscaler, 
     colours = 1 if len(shape) == 2 or shape[2] == 2 else 3
     extra = ["unassalpha"] if len(shape) == 3 and shape[2] != 3 else []
     tifffile.imwrite(source, pixels, photometric="minisblack" if colours == 1 else "rgb", extrasamples=extra)
-    upscale_picture(source, target, upscaler)
+    upscale_image(source, target, upscaler)
     got = tifffile.imread(target) if ending == "tif" else read_deep_png(target)
     assert got.dtype == dtype
     assert got.shape == (80, 104, *shape[2:])
@@ -116,7 +116,7 @@ def read_deep_png(path):
 def test_sixteen_bits_become_eight_where_the_format_has_no_more(tmp_path, upscaler):
     pixels = smooth((40, 52, 3), top=65535, dtype=np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
-    upscale_picture(tmp_path / "a.tif", tmp_path / "b.webp", upscaler, Wanted(quality=100))
+    upscale_image(tmp_path / "a.tif", tmp_path / "b.webp", upscaler, Wanted(quality=100))
     assert np.array_equal(np.array(Image.open(tmp_path / "b.webp")), doubled(np.rint(pixels / 257).astype(np.uint8)))
 
 
@@ -126,19 +126,19 @@ def test_a_wide_profile_stays_with_its_numbers(tmp_path, upscaler):
     pixels = smooth((40, 52, 3))
     for ending in ("png", "jpg", "webp", "tif"):
         Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=profile)
-        upscale_picture(tmp_path / "a.png", tmp_path / f"b.{ending}", upscaler)
+        upscale_image(tmp_path / "a.png", tmp_path / f"b.{ending}", upscaler)
         found = Image.open(tmp_path / f"b.{ending}")
         assert found.info["icc_profile"] == profile
         assert np.abs(np.asarray(found).astype(int) - doubled(pixels)).mean() < 3  # JPEG and WebP
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "P", "LA", "1", "L", "RGBA"])
-def test_pictures_of_other_kinds(tmp_path, upscaler, mode):
+def test_images_of_other_kinds(tmp_path, upscaler, mode):
     rgb = Image.fromarray(smooth((40, 52, 3)))
     image = rgb.convert(mode)
     source = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     image.save(source)
-    upscale_picture(source, tmp_path / "b.png", upscaler)
+    upscale_image(source, tmp_path / "b.png", upscaler)
     got = Image.open(tmp_path / "b.png")
     assert got.size == (104, 80)
     expected = {"CMYK": "RGB", "P": "RGB", "LA": "LA", "1": "L", "L": "L", "RGBA": "RGBA"}[mode]
@@ -162,7 +162,7 @@ def test_exif_and_xmp_are_kept_but_for_what_was_done(tmp_path, upscaler, ending)
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
     pixels = smooth((40, 52, 3))
     Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, xmp=xmp, quality=98, subsampling=0, dpi=(300, 300))
-    upscale_picture(tmp_path / "a.jpg", tmp_path / f"b.{ending}", upscaler)
+    upscale_image(tmp_path / "a.jpg", tmp_path / f"b.{ending}", upscaler)
     got = Image.open(tmp_path / f"b.{ending}")
     assert got.size == (80, 104)  # upright now
     found = got.getexif()
@@ -184,7 +184,7 @@ def test_every_orientation_is_what_pil_makes_of_it(tmp_path, upscaler, orientati
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(smooth((30, 44, 3))).save(tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0)
-    upscale_picture(tmp_path / "a.jpg", tmp_path / "b.png", upscaler)
+    upscale_image(tmp_path / "a.jpg", tmp_path / "b.png", upscaler)
     expected = doubled(np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg"))))
     assert np.abs(np.asarray(Image.open(tmp_path / "b.png")).astype(int) - expected).max() <= 2  # two JPEG decoders
 
@@ -193,7 +193,7 @@ def test_without_metadata_only_the_profile_stays(tmp_path, upscaler):
     exif = Image.Exif()
     exif[0x010F] = "Camera works"
     Image.fromarray(smooth((30, 44, 3))).save(tmp_path / "a.jpg", exif=exif, icc_profile=wide_profile())
-    upscale_picture(tmp_path / "a.jpg", tmp_path / "b.jpg", upscaler, Wanted(metadata=False))
+    upscale_image(tmp_path / "a.jpg", tmp_path / "b.jpg", upscaler, Wanted(metadata=False))
     got = Image.open(tmp_path / "b.jpg")
     assert 0x010F not in got.getexif()
     assert got.info["icc_profile"] == wide_profile()
@@ -204,20 +204,20 @@ def test_pages_of_a_tiff_stay_pages(tmp_path, upscaler):
     tifffile.imwrite(tmp_path / "a.tif", pages[0], photometric="rgb")
     for page in pages[1:]:
         tifffile.imwrite(tmp_path / "a.tif", page, photometric="rgb", append=True)
-    upscale_picture(tmp_path / "a.tif", tmp_path / "b.tif", upscaler)
+    upscale_image(tmp_path / "a.tif", tmp_path / "b.tif", upscaler)
     with tifffile.TiffFile(tmp_path / "b.tif") as found:
         assert len(found.pages) == 3
         for page, expected in zip(found.pages, pages, strict=True):
             assert np.array_equal(page.asarray(), doubled(expected))
     with pytest.raises(BadImageError, match="3 pages; write tiff"):
-        upscale_picture(tmp_path / "a.tif", tmp_path / "b.png", upscaler)
+        upscale_image(tmp_path / "a.tif", tmp_path / "b.png", upscaler)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1, 1.5, 2, 3, 5])
 def test_any_output_scale(tmp_path, upscaler, scale):
     image = Image.fromarray(smooth((41, 53, 4)))
     image.save(tmp_path / "a.png")
-    upscale_picture(tmp_path / "a.png", tmp_path / "b.png", upscaler, Wanted(scale=scale))
+    upscale_image(tmp_path / "a.png", tmp_path / "b.png", upscaler, Wanted(scale=scale))
     got = Image.open(tmp_path / "b.png")
     assert got.size == (round(53 * scale), round(41 * scale))
     expected = np.asarray(image.resize(got.size, Image.Resampling.LANCZOS)).astype(int)
@@ -228,7 +228,7 @@ def test_any_output_scale(tmp_path, upscaler, scale):
 
 
 def bad_files(folder):
-    """Files that are no whole picture, by name."""
+    """Files that are no whole image, by name."""
     pixels = smooth((60, 80, 3))
 
     def encoded(form, **options):
@@ -244,7 +244,7 @@ def bad_files(folder):
         for share in (0.05, 0.3, 0.6, 0.9):
             made[f"cut{share}.{ending}"] = whole[: int(len(whole) * share)]
         made[f"head.{ending}"] = whole[:12]
-        if form != "WEBP":  # zeros are a picture to it
+        if form != "WEBP":  # zeros are an image to it
             made[f"zeros.{ending}"] = whole[:40] + bytes(len(whole) - 40)
     png = encoded("PNG")
     made["crc.png"] = png[:200] + bytes([png[200] ^ 255]) + png[201:]
@@ -267,8 +267,8 @@ def test_bad_files_are_refused_one_by_one_and_leave_nothing(tmp_path, upscaler):
     (tmp_path / "in").mkdir()
     made = bad_files(tmp_path / "in")
     assert len(made) >= 40
-    smooth_picture = Image.fromarray(smooth((30, 44, 3)))
-    smooth_picture.save(tmp_path / "in" / "good.jpg")
+    smooth_image = Image.fromarray(smooth((30, 44, 3)))
+    smooth_image.save(tmp_path / "in" / "good.jpg")
     outcome = upscale_files(plan_files([tmp_path / "in"], tmp_path / "out", ending=".png").pairs, upscaler)
     failed = {path.name: reason for path, reason in outcome.failed}
     assert [p.name for p in outcome.written] == ["good.png"]
@@ -287,7 +287,7 @@ def test_few_pixels_in_many_strips_all_arrive(tmp_path, upscaler, shape):
     """A packer may keep some strips to itself, and a reader may ask for more than there is."""
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    upscale_picture(tmp_path / "a.png", tmp_path / "b.png", upscaler)
+    upscale_image(tmp_path / "a.png", tmp_path / "b.png", upscaler)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "b.png")), doubled(pixels))
 
 
@@ -324,10 +324,10 @@ def test_a_small_jpeg(tmp_path, size):
     assert open_source(tmp_path / "a.jpg").size == size[::-1]
 
 
-def test_a_picture_that_is_grey_below_is_whole(tmp_path):
-    picture = np.full((70, 40, 3), 128, np.uint8)
-    picture[:20] = 7
-    Image.fromarray(picture).save(tmp_path / "fog.jpg")
+def test_a_image_that_is_grey_below_is_whole(tmp_path):
+    make_image = np.full((70, 40, 3), 128, np.uint8)
+    make_image[:20] = 7
+    Image.fromarray(make_image).save(tmp_path / "fog.jpg")
     assert open_source(tmp_path / "fog.jpg").size == (70, 40)
 
 
@@ -347,11 +347,11 @@ def test_cancelled_it_leaves_nothing_and_can_be_done_again(tmp_path, upscaler):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        upscale_picture(tmp_path / "a.png", tmp_path / "out" / "b.png", upscaler, on_progress=cancel)
+        upscale_image(tmp_path / "a.png", tmp_path / "out" / "b.png", upscaler, on_progress=cancel)
     assert seen == sorted(seen)
     assert 0 < seen[0] < 0.1
     assert list((tmp_path / "out").iterdir()) == []
-    upscale_picture(tmp_path / "a.png", tmp_path / "out" / "b.png", upscaler)
+    upscale_image(tmp_path / "a.png", tmp_path / "out" / "b.png", upscaler)
     assert Image.open(tmp_path / "out" / "b.png").size == (400, 400)
 
 
@@ -380,7 +380,7 @@ def test_a_full_disk_is_named_and_leaves_no_part(tmp_path, upscaler, monkeypatch
 def test_too_large_for_the_format_fails_before_the_work(tmp_path, upscaler):
     Image.new("RGB", (8200, 3)).save(tmp_path / "a.png")
     with pytest.raises(BadImageError, match=r"16400×6 would be too large for \.webp \(at most 16383 a side\)"):
-        upscale_picture(tmp_path / "a.png", tmp_path / "a.webp", upscaler, on_progress=lambda s: pytest.fail("worked"))
+        upscale_image(tmp_path / "a.png", tmp_path / "a.webp", upscaler, on_progress=lambda s: pytest.fail("worked"))
 
 
 # ---------------------------------------------------------------- memory
@@ -464,5 +464,5 @@ def test_metadata_of_a_png_text_is_no_obstacle(tmp_path, upscaler):
     info = PngInfo()
     info.add_text("Comment", "hello")
     Image.fromarray(smooth((30, 44, 3))).save(tmp_path / "a.png", pnginfo=info)
-    upscale_picture(tmp_path / "a.png", tmp_path / "b.jpg", upscaler)
+    upscale_image(tmp_path / "a.png", tmp_path / "b.jpg", upscaler)
     assert Image.open(tmp_path / "b.jpg").size == (88, 60)

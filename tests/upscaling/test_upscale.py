@@ -40,7 +40,7 @@ def weights(net, tmp_path):
     return path
 
 
-def picture(path, size=(40, 32), seed=0, mode="RGB"):
+def make_image(path, size=(40, 32), seed=0, mode="RGB"):
     pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).convert(mode).save(path)
@@ -118,12 +118,12 @@ def test_a_pass_of_x4plus_needs_at_most_2700_bytes_a_pixel():
 def test_results_are_held_at_the_depth_of_the_file():
     """As float32 the strip alone would be four times its size."""
     upscaler = Upscaler(build(SRVGGConfig(arch="srvgg", features=4, convs=1), seed=0).eval(), tile=64)
-    picture = np.zeros((64, 3000, 3), np.uint8)
+    make_image = np.zeros((64, 3000, 3), np.uint8)
     with Counter():
-        upscaler.pixels(picture[:32, :32])  # what is imported only now does not count
+        upscaler.pixels(make_image[:32, :32])  # what is imported only now does not count
     tracemalloc.start()  # of numpy; the counter's are torch's
     with Counter() as counter:
-        strips = [len(s) for s in upscaler.rows(lambda a, b: picture[a:b], 64, 3000)]
+        strips = [len(s) for s in upscaler.rows(lambda a, b: make_image[a:b], 64, 3000)]
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sum(strips) == 256
@@ -174,8 +174,8 @@ def run(*arguments):
     return main([str(a) for a in ("upscale", *arguments)])
 
 
-def test_a_picture_to_a_file_and_into_a_folder(tmp_path, weights):
-    source = picture(tmp_path / "in" / "a photo.jpg")
+def test_a_image_to_a_file_and_into_a_folder(tmp_path, weights):
+    source = make_image(tmp_path / "in" / "a photo.jpg")
     assert run(source, tmp_path / "out.webp", "--model", weights) == 0
     assert run(source, tmp_path / "out", "--model", weights) == 0
     assert read_photo(tmp_path / "out.webp").pixels.shape == (128, 160, 3)
@@ -184,7 +184,7 @@ def test_a_picture_to_a_file_and_into_a_folder(tmp_path, weights):
 
 def test_a_folder_keeps_its_tree_and_goes_on_where_it_stopped(tmp_path, weights, capsys):
     for name in ("a.jpg", "deep/b.png", "deep/er/c.webp"):
-        picture(tmp_path / "in" / name)
+        make_image(tmp_path / "in" / name)
     (tmp_path / "in" / "notes.txt").write_text("x")
     assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 0
     made = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
@@ -198,31 +198,31 @@ def test_a_folder_keeps_its_tree_and_goes_on_where_it_stopped(tmp_path, weights,
     )
 
 
-def test_a_bad_picture_is_named_and_the_others_are_made(tmp_path, weights, capsys):
-    picture(tmp_path / "in" / "good.jpg")
-    (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
+def test_a_bad_image_is_named_and_the_others_are_made(tmp_path, weights, capsys):
+    make_image(tmp_path / "in" / "good.jpg")
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"no image")
     assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 2
     captured = capsys.readouterr()
     assert "1 written, 0 skipped, 1 failed" in captured.out
-    assert "bad.jpg: not a picture" in captured.err
+    assert "bad.jpg: not an image" in captured.err
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["good.png"]
 
 
 def test_the_reason_of_a_damaged_file_is_its_own(tmp_path, weights, capsys, monkeypatch):
     """Reading was seen to fail with the words "unable to fetch from region" when another file failed meanwhile."""
-    whole = picture(tmp_path / "in" / "a.png", size=(200, 200)).read_bytes()
+    whole = make_image(tmp_path / "in" / "a.png", size=(200, 200)).read_bytes()
     (tmp_path / "in" / "a.png").write_bytes(whole[: len(whole) // 2])
 
     def elsewhere(*_args, **_options):
         raise BadImageError("damaged: unable to fetch from region")
 
-    monkeypatch.setattr("archsr.upscaling.files.restore_picture", elsewhere)
+    monkeypatch.setattr("archsr.upscaling.files.restore_image", elsewhere)
     assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 2
     assert "a.png: damaged: vipspng: libpng read error" in capsys.readouterr().err
 
 
-def test_a_picture_from_standard_input(tmp_path, weights, monkeypatch):
-    data = picture(tmp_path / "a.jpg").read_bytes()
+def test_a_image_from_standard_input(tmp_path, weights, monkeypatch):
+    data = make_image(tmp_path / "a.jpg").read_bytes()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
     assert run("-", tmp_path / "out.png", "--model", weights) == 0
     assert read_photo(tmp_path / "out.png").pixels.shape == (128, 160, 3)
@@ -230,9 +230,9 @@ def test_a_picture_from_standard_input(tmp_path, weights, monkeypatch):
 
 @pytest.mark.parametrize(
     ("data", "sources", "word"),
-    [(b"", ["-"], "empty"), (b"x", ["-", "a.jpg"], "alone"), (b"x", ["-"], "not a picture")],
+    [(b"", ["-"], "empty"), (b"x", ["-", "a.jpg"], "alone"), (b"x", ["-"], "not an image")],
 )
-def test_standard_input_that_is_no_picture_is_said(tmp_path, weights, monkeypatch, capsys, data, sources, word):
+def test_standard_input_that_is_no_image_is_said(tmp_path, weights, monkeypatch, capsys, data, sources, word):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
     assert run(*sources, tmp_path / "out.png", "--model", weights) == 2
     assert word in capsys.readouterr().err
@@ -240,7 +240,7 @@ def test_standard_input_that_is_no_picture_is_said(tmp_path, weights, monkeypatc
 
 
 def test_transparency_is_kept(tmp_path, weights):
-    picture(tmp_path / "a.png", mode="RGBA")
+    make_image(tmp_path / "a.png", mode="RGBA")
     image = Image.open(tmp_path / "a.png")
     image.putalpha(100)
     image.save(tmp_path / "a.png")
@@ -251,18 +251,18 @@ def test_transparency_is_kept(tmp_path, weights):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["missing.jpg", "out"], "no such picture or folder"),
+        (["missing.jpg", "out"], "no such image or folder"),
         (["in", "in"], "is the input folder"),
-        (["empty", "out"], "no pictures found"),
+        (["empty", "out"], "no images found"),
         (["clash", "out"], "would both become"),
         (["in/a.png", "in"], "would overwrite the input"),
     ],
 )
 def test_wrong_requests_are_one_line_and_exit_code_2(tmp_path, weights, capsys, monkeypatch, arguments, word):
     monkeypatch.chdir(tmp_path)
-    picture(tmp_path / "in" / "a.png")
+    make_image(tmp_path / "in" / "a.png")
     for name in ("a.png", "a.jpg", "a.png.tif"):  # the twins become a.png.png and a.jpg.png, and so does the third
-        picture(tmp_path / "clash" / name)
+        make_image(tmp_path / "clash" / name)
     (tmp_path / "empty").mkdir()
     assert run(*arguments, "--model", weights) == 2
     error = capsys.readouterr().err
@@ -271,7 +271,7 @@ def test_wrong_requests_are_one_line_and_exit_code_2(tmp_path, weights, capsys, 
 
 
 def test_a_foreign_weights_file_is_refused(tmp_path, capsys):
-    picture(tmp_path / "a.png")
+    make_image(tmp_path / "a.png")
     safetensors.torch.save_file({"x": torch.ones(2)}, tmp_path / "x.safetensors")
     assert run(tmp_path / "a.png", tmp_path / "out", "--model", tmp_path / "x.safetensors") == 2
     assert "not the weights of RRDBNet" in capsys.readouterr().err
@@ -281,7 +281,7 @@ def test_a_run_folder_is_a_model(tmp_path, net, weights):
     folder = tmp_path / "run" / "snapshots"
     folder.mkdir(parents=True)
     shutil.copy(weights, folder / "best.safetensors")
-    picture(tmp_path / "a.png")
+    make_image(tmp_path / "a.png")
     assert run(tmp_path / "a.png", tmp_path / "out", "--model", tmp_path / "run") == 0
 
 
@@ -360,7 +360,7 @@ def test_a_pattern_below_the_output_folder_is_enlarged_all_the_same(tmp_path):
     assert planned(tmp_path / "in" / "*.jpg", tmp_path) == {"1.png", "2.png"}
 
 
-def test_a_pattern_of_one_picture_may_name_a_file(tmp_path):
+def test_a_pattern_of_one_image_may_name_a_file(tmp_path):
     touched(tmp_path / "photos", "a/1.jpg")
     pattern = tmp_path / "photos" / "*" / "*.jpg"
     assert plan_files([pattern], tmp_path / "b.webp", ending=".png").pairs[0][1] == tmp_path / "b.webp"
@@ -368,7 +368,7 @@ def test_a_pattern_of_one_picture_may_name_a_file(tmp_path):
 
 
 def test_what_is_left_out_is_counted_and_named_with_a_reason(tmp_path, weights, capsys):
-    picture(tmp_path / "in" / "a.jpg")
+    make_image(tmp_path / "in" / "a.jpg")
     videos = [f"v{n}.MOV" for n in range(5)]
     touched(tmp_path / "in", *videos, "b.dng", "deep/c.NEF", "notes.txt", "x.unknown", ".DS_Store", "._a.jpg")
     assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 0
@@ -388,9 +388,9 @@ def test_what_is_left_out_is_counted_and_named_with_a_reason(tmp_path, weights, 
     assert capsys.readouterr().err == ""
 
 
-def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
+def test_a_folder_without_images_says_what_it_holds(tmp_path):
     touched(tmp_path / "in", "a.mp4", "b.mp4")
-    with pytest.raises(UserError, match=r"no pictures found .*; 2 videos: a\.mp4, b\.mp4"):
+    with pytest.raises(UserError, match=r"no images found .*; 2 videos: a\.mp4, b\.mp4"):
         plan_files([tmp_path / "in"], tmp_path / "out", ending=".png")
 
 
@@ -399,8 +399,8 @@ def test_results_in_the_input_folder_are_not_left_out(tmp_path):
     assert plan_files([tmp_path], tmp_path / "out", ending=".png").left_out == []
 
 
-def test_what_comes_while_pictures_are_enlarged_was_not_left_out(tmp_path, weights, capsys, monkeypatch):
-    picture(tmp_path / "in" / "a.jpg")
+def test_what_comes_while_images_are_enlarged_was_not_left_out(tmp_path, weights, capsys, monkeypatch):
+    make_image(tmp_path / "in" / "a.jpg")
 
     def slow(*args, **kwargs):
         touched(tmp_path / "in", "late.txt")

@@ -43,7 +43,7 @@ def add_cards_tab(context: AppContext, runs: Path, blocks: gr.Blocks) -> None:
     text = gr.Markdown(elem_classes="card")
     files = gr.File(label="Download", file_count="multiple", interactive=False, visible=False)
     with gr.Accordion(
-        "How certain it is: intervals, p-values, and what the measures mean", open=False, visible=False
+        "How certain it is: intervals, p-values, and what the metrics mean", open=False, visible=False
     ) as fold:
         certainty = gr.Markdown(elem_classes="card")
     outputs = [found, figures, text, certainty, files, fold]
@@ -66,7 +66,7 @@ class _Page:
         return gr.Dropdown(names, value=names[0] if names else None)
 
     def show(self, name: str | None) -> list[Any]:
-        """The report without its list of pictures, which is in the files; figures and files of a card."""
+        """The report without its list of images, which is in the files; figures and files of a card."""
         if not name:
             return [f"No score card in {plain(str(self._folder))}/ yet: archsr evaluate RUN makes one.", *_nothing()]
         card = self._cards().get(name)

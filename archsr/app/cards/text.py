@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 _SAID = "In words: "
 _CERTAIN = "sign test"  # a column of the tables that say how certain a difference is
-_MEANINGS = "What the me"  # metrics, or measures as reports said before
+_MEANINGS = "What the me"  # metrics, or metrics as reports said before
 _IMAGES = re.compile(r"Per \w+\n")  # in the files
 
 
@@ -19,7 +19,7 @@ class Card:
 
 
 def card_of(report: str) -> Card:
-    """A report's parts. Nothing is left out but the list of pictures."""
+    """A report's parts. Nothing is left out but the list of images."""
     head, *sections = report.split("\n## ")
     sections = [s for s in sections if not _IMAGES.match(s)]
     folded = [s for s in sections if _CERTAIN in s or s.startswith(_MEANINGS)]

@@ -23,7 +23,7 @@ from archsr.evaluation.metrics import Metric
 from archsr.evaluation.report.words import about
 from archsr.evaluation.summary import figure
 from archsr.images.image_files import BadImageError
-from archsr.images.pixels import write_picture
+from archsr.images.pixels import write_image
 
 _SIDES = ("256", "384", "512", "768")
 _PROGRESS = gr.Progress()
@@ -124,9 +124,9 @@ def _check(upload: Upload, context: AppContext) -> None:
 
 def _written(trial: Trial, storage: Storage) -> dict[str, str]:
     folder = storage.new()
-    paths = {name: folder / f"{number} {name_of(name)}.png" for number, name in enumerate(trial.pictures)}
+    paths = {name: folder / f"{number} {name_of(name)}.png" for number, name in enumerate(trial.images)}
     for name, path in paths.items():
-        write_picture(path, trial.pictures[name])
+        write_image(path, trial.images[name])
     return {name: str(path) for name, path in paths.items()}
 
 
@@ -160,20 +160,20 @@ def _outputs(trial: Trial, paths: dict[str, str]) -> list[Any]:
 
 def _for_programs(trial: Trial) -> pd.DataFrame:
     rows = [[n, *(None if math.isnan(v) else round(v, 4) for v in values)] for n, values in trial.scores.items()]
-    return pd.DataFrame(rows, columns=["model", *(headed(m) for m in trial.measures)])
+    return pd.DataFrame(rows, columns=["model", *(headed(m) for m in trial.metrics)])
 
 
-def headed(measure: Metric) -> str:
-    """A measure's title and which way is better."""
-    return f"{measure.title} {'↑' if measure.higher_is_better else '↓'}"
+def headed(metric: Metric) -> str:
+    """A metric's title and which way is better."""
+    return f"{metric.title} {'↑' if metric.higher_is_better else '↓'}"
 
 
 def table_of(trial: Trial) -> str:
     """The figures as HTML, for a phone too: there a model's name has a line of its own."""
-    heads = "".join(f"<th>{escape(headed(m))}</th>" for m in trial.measures)
+    heads = "".join(f"<th>{escape(headed(m))}</th>" for m in trial.metrics)
     rows = [
         f"<tr><td>{escape(name)}</td>"
-        + "".join(f"<td>{figure(v, about(m.name).digits)}</td>" for v, m in zip(values, trial.measures, strict=True))
+        + "".join(f"<td>{figure(v, about(m.name).digits)}</td>" for v, m in zip(values, trial.metrics, strict=True))
         + "</tr>"
         for name, values in trial.scores.items()
     ]

@@ -20,7 +20,7 @@ from archsr.degradation.words import describe
 from archsr.errors import UserError
 from archsr.evaluation.compared_models import bicubic
 from archsr.evaluation.metrics import Metric, standard
-from archsr.evaluation.selection import PERCEPTUAL, distance_for, measures_of
+from archsr.evaluation.selection import PERCEPTUAL, distance_for, metrics_of
 from archsr.images.image_files import BadImageError
 from archsr.images.pixels import Pixels, pixels_to_tensor, read_photo, tensor_to_pixels, to_float, to_uint8
 from archsr.runs.folders import run_config
@@ -31,14 +31,14 @@ INPUT, TRUTH = "input", "ground truth"
 
 @dataclass(frozen=True)
 class Trial:
-    """Pictures by name, all of one size: `INPUT` (pixels repeated), "bicubic", the models, `TRUTH`; and what was done.
+    """Images by name, all of one size: `INPUT` (pixels repeated), "bicubic", the models, `TRUTH`; and what was done.
 
-    `scores`: by picture, but for input and truth, the value of each of `measures`; NaN where it cannot be taken.
+    `scores`: by image, but for input and truth, the value of each of `metrics`; NaN where it cannot be taken.
     `missing`: why there is no perceptual distance among them, if there is none.
     """
 
-    pictures: dict[str, Pixels]
-    measures: list[Metric]
+    images: dict[str, Pixels]
+    metrics: list[Metric]
     scores: dict[str, list[float]]
     words: list[str]
     missing: str = ""
@@ -73,7 +73,7 @@ def run_trial(
 ) -> Trial:
     """Degrade the busiest square of `side` pixels of a photograph and let the models restore it.
 
-    Raises `BadImageError` for what is no picture or too small, `UserError` for models of different scales.
+    Raises `BadImageError` for what is no image or too small, `UserError` for models of different scales.
     """
     scales = {name: shelf.get(name).scale for name in models}
     if len(set(scales.values())) > 1:
@@ -85,19 +85,19 @@ def run_trial(
     for number, name in enumerate(models):
         on_progress(number / len(models))
         restored[name] = to_float(to_uint8(shelf.get(name).restore(pair.lq)))
-    measures, missing = measures_at_hand(scale)
-    scores = {name: [m.of(sr, pair.gt, pair.lq) for m in measures] for name, sr in restored.items()}
+    metrics, missing = metrics_at_hand(scale)
+    scores = {name: [m.of(sr, pair.gt, pair.lq) for m in metrics] for name, sr in restored.items()}
     rough = pair.lq.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     shown: dict[str, Tensor] = {INPUT: rough, **restored, TRUTH: pair.gt}
-    return Trial({n: tensor_to_pixels(p) for n, p in shown.items()}, measures, scores, words, missing)
+    return Trial({n: tensor_to_pixels(p) for n, p in shown.items()}, metrics, scores, words, missing)
 
 
-def measures_at_hand(scale: int) -> tuple[list[Metric], str]:
+def metrics_at_hand(scale: int) -> tuple[list[Metric], str]:
     """PSNR, the perceptual distance that validations would take here, SSIM and NIQE; and why the second is missing."""
     plain = {m.name: m for m in standard(scale)}
     distance = distance_for("")
     try:
-        seen, missing = [m for m in measures_of(scale, distance) if m.name == distance], ""
+        seen, missing = [m for m in metrics_of(scale, distance) if m.name == distance], ""
     except UserError as error:
         seen, missing = [], str(error)
     return [plain["psnr"], *seen, plain["ssim"], plain["niqe"]], missing
@@ -106,12 +106,12 @@ def measures_at_hand(scale: int) -> tuple[list[Metric], str]:
 def nearest(trial: Trial) -> str:
     """In Markdown, what is nearest by PSNR and by the perceptual distance, and that neither of them decides."""
     best: dict[str, list[str]] = {}
-    for place, measure in enumerate(trial.measures):
+    for place, metric in enumerate(trial.metrics):
         values = {name: row[place] for name, row in trial.scores.items() if not math.isnan(row[place])}
-        if values and measure.name in ("psnr", *PERCEPTUAL):
-            chosen = max if measure.higher_is_better else min
+        if values and metric.name in ("psnr", *PERCEPTUAL):
+            chosen = max if metric.higher_is_better else min
             winner = chosen(values, key=lambda name: values[name])
-            best.setdefault(winner, []).append(f"by {measure.title.split(',')[0]}")
+            best.setdefault(winner, []).append(f"by {metric.title.split(',')[0]}")
     found = ", ".join(f"**{plain(name)}** {' and '.join(by)}" for name, by in best.items())
     return f"Nearest to the ground truth: {found}. No single metric decides; look at the images."
 
@@ -128,7 +128,7 @@ def _degraded(pixels: Pixels, config: DegradeConfig, *, side: int, seed: int, sc
 def sizes(shape: Sequence[int], margin: int, *, side: int, scale: int) -> tuple[int, int]:
     """Sides of the ground truth and of the square it is cut from, at most `side` and multiples of the scale.
 
-    Raises `BadImageError` for a picture too small for both.
+    Raises `BadImageError` for an image too small for both.
     """
     step = math.lcm(scale, 4)
     room = margin - margin % step

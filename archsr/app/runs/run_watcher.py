@@ -142,5 +142,5 @@ def _is_number(value: object) -> bool:
 
 
 def samples_of(run: Path, *, newest: int = 4) -> list[Path]:
-    """The newest sheets of validation pictures, the newest first."""
+    """The newest sheets of validation images, the newest first."""
     return sorted((run / "samples").glob("step-*.png"), reverse=True)[:newest]

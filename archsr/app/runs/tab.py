@@ -30,7 +30,7 @@ def add_runs_tab(context: AppContext, runs: Path, blocks: gr.Blocks) -> None:
         with gr.Row():
             plots += [_plot(title) for title in pair]
     samples = gr.Gallery(
-        label="Validation pictures, the newest first", preview=True, object_fit="contain", height=480,
+        label="Validation images, the newest first", preview=True, object_fit="contain", height=480,
         buttons=["fullscreen"], visible=False, elem_classes="figures",
     )  # fmt: skip
     known = gr.State("")
@@ -39,7 +39,7 @@ def add_runs_tab(context: AppContext, runs: Path, blocks: gr.Blocks) -> None:
         page.show, [chosen, known], outputs, api_visibility="private", show_progress="hidden"
     )
     chosen.input(page.show, [chosen, known], outputs, api_name="run", concurrency_limit=4, show_progress="hidden",
-                 api_description="State, curves and pictures of a training run.")  # fmt: skip
+                 api_description="State, curves and images of a training run.")  # fmt: skip
     timer = gr.Timer(_EVERY)
     timer.tick(page.show, [chosen, known], outputs, api_visibility="private", show_progress="hidden",
                concurrency_limit=4, trigger_mode="once")  # fmt: skip
@@ -64,7 +64,7 @@ class _Page:
         return gr.Dropdown(names, value=names[0] if names else None)
 
     def show(self, name: str | None, known: str) -> list[Any]:
-        """All outputs; pictures and curves only where they have changed since `known`."""
+        """All outputs; images and curves only where they have changed since `known`."""
         if not name:
             return [
                 f"No run in {plain(str(self._folder))}/ yet: archsr train makes one.",
@@ -78,9 +78,9 @@ class _Page:
         stamp = f"{run} {len(look.events)} {sheets}"
         if stamp == known:
             return [words(look), *[gr.skip()] * (len(CURVES) + 1), known]
-        pictures = [(str(copied(p, self._context.storage)), f"iteration {int(p.stem[5:]):,}") for p in sheets]
+        images = [(str(copied(p, self._context.storage)), f"iteration {int(p.stem[5:]):,}") for p in sheets]
         # the first is large, the others below it
-        shown = gr.Gallery(pictures, selected_index=0 if pictures else None, visible=bool(pictures))
+        shown = gr.Gallery(images, selected_index=0 if images else None, visible=bool(images))
         curves = [curve(look.events, title) for title in CURVES]
         return [words(look), *(gr.LinePlot(c, visible=is_line(c)) for c in curves), shown, stamp]
 

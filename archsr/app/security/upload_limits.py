@@ -16,7 +16,7 @@ _UNWANTED = set('/\\:*?"<>|')
 class Limits:
     """Bounds of one server.
 
-    `size`: bytes of a file, `pixels` and `pages` of a picture, `files` of one order; `waiting` orders in the queue;
+    `size`: bytes of a file, `pixels` and `pages` of an image, `files` of one order; `waiting` orders in the queue;
     `room`: bytes of all temporary files, which go `keep` seconds after their last use; `models` held in memory;
     `uploads` at once, beyond which an address has but one, and `uploads_each` of one; `lines` open at once, half of
     them from one address.
@@ -54,7 +54,7 @@ def _cut(text: str, size: int) -> str:
 
 
 def check_upload(path: Path, limits: Limits) -> tuple[int, int]:
-    """Height and width of a picture that may be enlarged. Raises `BadImageError` with the reason for any other file."""
+    """Height and width of an image that may be enlarged. Raises `BadImageError` with the reason for any other file."""
     try:
         size = path.stat().st_size
     except OSError:

@@ -12,12 +12,12 @@ from archsr.app.upscale.choices import order_of, scales
 from archsr.app.upscale.job import Done
 from archsr.app.upscale.service import UpscaleService
 from archsr.app.upscale.uploads import Upload
-from archsr.app.viewer import BEFORE, pictures_of, shown
+from archsr.app.viewer import BEFORE, images_of, shown
 from archsr.app.visit_words import results, told
 from archsr.app.visits import Visit, Visits
 from archsr.errors import UserError
 
-_VIEWED = 6  # of the outputs show pictures: the choice with its three lists, the comparison, the gallery
+_VIEWED = 6  # of the outputs show images: the choice with its three lists, the comparison, the gallery
 
 
 class Page:
@@ -92,7 +92,7 @@ class Page:
         return _view(self._visits.found(key, visitor_of(request)) or Visit(), known, self.work)
 
     async def choose(self, key: str, number: int | None, left: str, right: str) -> list[Any]:
-        """Another photograph, or others of its pictures."""
+        """Another photograph, or others of its images."""
         visit = self._visits.of(key)
         if visit is None or number is None or not 0 <= number < len(visit.done) or not visit.done[number].viewed:
             return [gr.skip()] * 2
@@ -105,11 +105,11 @@ def _view(visit: Visit, known: str, work: UpscaleService) -> list[Any]:
     stamp = f"{visit.token} {len(visit.done)}"
     same_order = known.split(" ")[0] == visit.token and bool(visit.token)
     begun = same_order and any(one.viewed for one in visit.done[: int(known.split(" ")[1])])
-    pictures = [gr.skip()] * _VIEWED if known == stamp else _pictures(visit, keep=begun)
+    images = [gr.skip()] * _VIEWED if known == stamp else _images(visit, keep=begun)
     return [
         told(visit, work.speeds),
         gr.skip() if known == stamp else results(visit),
-        *pictures,
+        *images,
         gr.Button(interactive=not visit.busy),
         gr.Button(interactive=visit.busy),
         gr.Timer(active=visit.busy),
@@ -117,7 +117,7 @@ def _view(visit: Visit, known: str, work: UpscaleService) -> list[Any]:
     ]
 
 
-def _pictures(visit: Visit, *, keep: bool) -> list[Any]:
+def _images(visit: Visit, *, keep: bool) -> list[Any]:
     """The comparison, of the first photograph unless another may have been chosen; hidden where there is none."""
     choices = [(one.name, number) for number, one in enumerate(visit.done) if one.viewed]
     if not choices:
@@ -125,7 +125,7 @@ def _pictures(visit: Visit, *, keep: bool) -> list[Any]:
     if keep:
         return [gr.skip(), gr.Dropdown(choices), *[gr.skip()] * (_VIEWED - 2)]
     one = visit.done[choices[0][1]]
-    names = list(pictures_of(one))
+    names = list(images_of(one))
     return [
         gr.Row(visible=True),
         gr.Dropdown(choices, value=choices[0][1]),
@@ -137,8 +137,8 @@ def _pictures(visit: Visit, *, keep: bool) -> list[Any]:
 
 
 def _gallery(one: Done) -> gr.Gallery:
-    """More than two pictures, beside each other."""
-    pairs = [(str(p.detail), name) for name, p in pictures_of(one).items() if p.detail is not None]
+    """More than two images, beside each other."""
+    pairs = [(str(p.detail), name) for name, p in images_of(one).items() if p.detail is not None]
     return gr.Gallery(pairs, visible=len(pairs) > 2, columns=min(3, max(1, len(pairs))))
 
 

@@ -50,7 +50,7 @@ def _pixels_a_second(upscaler: Upscaler) -> float:
 
 
 def computed_pixels(upscaler: Upscaler, height: int, width: int) -> tuple[int, int]:
-    """Pixels of all windows of a picture, what overlaps counted as often as it is computed; and how many windows."""
+    """Pixels of all windows of an image, what overlaps counted as often as it is computed; and how many windows."""
     rows, columns = upscaler.tile_of(height, width)
     down, across = spans(height, tile=rows, halo=upscaler.halo), spans(width, tile=columns, halo=upscaler.halo)
     return sum(y.end - y.start for y in down) * sum(x.end - x.start for x in across), len(down) * len(across)

@@ -21,7 +21,7 @@ from archsr.app.upscale.uploads import Upload
 from archsr.app.work_queue import QueuedJob
 from archsr.errors import UserError
 from archsr.images.image_files import BadImageError
-from archsr.upscaling.one_image import Wanted, upscale_picture
+from archsr.upscaling.one_image import Wanted, upscale_image
 from archsr.upscaling.source import open_source
 
 MODELS = 4  # of one order
@@ -118,7 +118,7 @@ def _tell(now: Now, hear: Callable[[Now], None], _: float, ahead: int) -> None:
 
 
 def _admitted(context: AppContext, upload: Upload) -> Path:
-    """A link to an upload that is a usable picture. Raises `BadImageError`, and `UserError` where there is no room."""
+    """A link to an upload that is a usable image. Raises `BadImageError`, and `UserError` where there is no room."""
     path = Path(upload)
     if context.storage.full():
         raise UserError("the server has no room just now; try again in some minutes")
@@ -155,7 +155,7 @@ def _enlarge(
         name = result_name(one.name, order.scale or upscaler.scale, ending=order.ending, model=model)
         target = context.storage.new() / unlike(name, taken)
         wanted = Wanted(order.scale, max_pixels=context.limits.pixels)
-        upscale_picture(photo, target, upscaler, wanted, on_progress=partial(_heard, now, job))
+        upscale_image(photo, target, upscaler, wanted, on_progress=partial(_heard, now, job))
     except BadImageError:
         photo.unlink(missing_ok=True)
         raise
@@ -171,9 +171,9 @@ def _heard(now: Now, job: QueuedJob[None], share: float) -> None:
 
 def _keep(one: Done, photo: Path, target: Path, model: str) -> None:
     """Note the sizes of both, and make the views; a document of several pages has none."""
-    result = _picture(target)
+    result = _image(target)
     if one.photo is None:
-        one.photo = _picture(photo)
+        one.photo = _image(photo)
         if one.photo.viewed:
             left, top = detail_of(whole_of(photo.parent), of=result.size)
             one.corner = left, top
@@ -182,7 +182,7 @@ def _keep(one: Done, photo: Path, target: Path, model: str) -> None:
     one.results[model] = _with_detail(result, size, one.corner) if result.viewed else result
 
 
-def _picture(path: Path) -> ResultImage:
+def _image(path: Path) -> ResultImage:
     source = open_source(path)
     height, width = source.size
     viewed = source.pages == 1
@@ -194,7 +194,7 @@ def _picture(path: Path) -> ResultImage:
     return ResultImage(path, (width, height), path.stat().st_size, viewed=viewed)
 
 
-def _with_detail(picture: ResultImage, size: tuple[int, int], corner: tuple[int, int]) -> ResultImage:
-    target = picture.path.parent / "detail.png"
-    detail(picture.path.parent, size, corner, target)
-    return ResultImage(picture.path, picture.size, picture.bytes, viewed=True, detail=target)
+def _with_detail(image: ResultImage, size: tuple[int, int], corner: tuple[int, int]) -> ResultImage:
+    target = image.path.parent / "detail.png"
+    detail(image.path.parent, size, corner, target)
+    return ResultImage(image.path, image.size, image.bytes, viewed=True, detail=target)

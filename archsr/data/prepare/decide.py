@@ -167,7 +167,7 @@ def _near(sources: Sequence[ScannedFile], thumbs: NDArray[np.uint8], config: Pre
 
 def _window(box: tuple[float, float, float, float]) -> str:
     whole = box[0] < 0.02 and box[1] < 0.02 and box[2] > 0.98 and box[3] > 0.98
-    return "the same picture" if whole else "a part of the other"
+    return "the same image" if whole else "a part of the other"
 
 
 def _same(a: str, b: str, score: float, how: str, config: PrepareConfig) -> Same:
@@ -195,12 +195,12 @@ def _bridges(
 def judge(sources: Sequence[ScannedFile], config: PrepareConfig, origin: str) -> None:
     """Stop where too little or too doubtful a set would remain."""
     bad = [s for s in sources if s.kind in (UNREADABLE, UNPAIRED)]
-    pictures = [s for s in sources if s.kind != OTHER]
+    images = [s for s in sources if s.kind != OTHER]
     if all(s.kind for s in sources):
         some = "; ".join(f"{s.path}: {s.reason}" for s in sorted(sources, key=lambda s: s.path)[:3])
         raise UserError(f"{origin}: no photographs found: all {len(sources)} files are left out ({some})")
-    if len(bad) > config.max_bad_share * len(pictures):
+    if len(bad) > config.max_bad_share * len(images):
         raise UserError(
-            f"{origin}: {len(bad)} of {len(pictures)} files cannot be used, more than max_bad_share "
+            f"{origin}: {len(bad)} of {len(images)} files cannot be used, more than max_bad_share "
             f"({config.max_bad_share:g}); the first: {bad[0].path}: {bad[0].reason}. Is it the right folder?"
         )

@@ -13,7 +13,7 @@ from archsr.data.manifest import SplitName
 from archsr.errors import UserError
 from archsr.utils.seeds import unit
 
-# a camera's own names say nothing about what is on the picture
+# a camera's own names say nothing about what is on the image
 _CAMERA = re.compile(r"^(img|dsc[nf]?|pxl|p|image|photo|pic|mvimg|gopr|dji|screenshot|whatsapp image)$")
 _CAMERAS = frozenset({"image", "photo", "mvimg", "gopr", "screenshot", "whatsapp"})  # those of four letters and more
 _LAST_NUMBER = re.compile(
@@ -28,7 +28,7 @@ _GENERIC_WORDS = frozenset(
         concrete corner corridor courtyard daylight design detail details dining door drawing east elevation entrance
         entry evening exterior facade façade finished floor front garden glass ground hall hallway home house image
         indoor inside interior kitchen landscape level library living lobby main model morning night north office
-        outdoor outside photo picture plan pool project reception render roof rooftop room section side sketch south
+        outdoor outside photo image plan pool project reception render roof rooftop room section side sketch south
         space stair staircase stairs street structure studio terrace title tower tree upper view wall west window
         windows wood
         bricks brickwork masonry paving plaster steel stone tile tiles tiling timber texture
@@ -167,7 +167,7 @@ def side_of(parts: Sequence[str], earlier: Mapping[str, SplitName], config: Prep
 
 
 def refuse_few_names(paths: Iterable[str], config: PrepareConfig) -> None:
-    """Stop where the names alone give too few scenes, before any file is read: pictures only join more of them."""
+    """Stop where the names alone give too few scenes, before any file is read: images only join more of them."""
     unique = {scene_in(p, config) for p in paths}
     if unique:
         _refuse_few(sorted(unique))

@@ -1,6 +1,6 @@
 """The unfinished work of a preparation, in pieces that are complete or absent, so that it can stop at any moment.
 
-A chunk is what one worker found in a few dozen files: `NAME.bin` holds the encoded pictures one after another,
+A chunk is what one worker found in a few dozen files: `NAME.bin` holds the encoded images one after another,
 `NAME.npy` the thumbnails, and `NAME.jsonl` one record per file. The records are written last and by renaming: where
 they are, the chunk is complete.
 """
@@ -85,12 +85,12 @@ def _stored(plain: dict[str, Any]) -> Stored:
 
 
 def read_thumbs(folder: Path, name: str) -> Thumb:
-    """(files, 64, 64) of a chunk, zeros for files that are no pictures."""
+    """(files, 64, 64) of a chunk, zeros for files that are no images."""
     return np.load(folder / f"{name}.npy")
 
 
 def read_members(path: Path, stored: Stored) -> dict[str, bytes]:
-    """The encoded pictures of a sample in the file `path`. Raises OSError if they are not what was written."""
+    """The encoded images of a sample in the file `path`. Raises OSError if they are not what was written."""
     members: dict[str, bytes] = {}
     with path.open("rb") as blob:
         for ending, (offset, size, digest) in stored.members.items():

@@ -141,21 +141,21 @@ def _shapes(options: StreamOptions, count: int) -> list[tuple[int, int, int, int
 def _read_batch(
     options: StreamOptions, plan: Plan, reader: ShardReader, positions: range, watch: WorkerStatus, out: list[Tensor]
 ) -> tuple[str, ...]:
-    """Read a micro-batch into `out`, each picture right after its decoding, and return its samples' keys."""
+    """Read a micro-batch into `out`, each image right after its decoding, and return its samples' keys."""
     keys: list[str] = []
     for row, position in enumerate(positions):
         place = plan.place(position)
         number = place.index if options.picks is None else int(options.picks[place.shard][place.index])
         with watch.reading(position, place.shard, number):
             sample = reader.sample(place.shard, number)
-            picture = reader.picture(place.shard, sample, "gt")
+            image = reader.image(place.shard, sample, "gt")
             rng = generator(options.seed, "crop", position)
             if options.pair_scale is None:
-                crop(picture, options.size, rng, hflip=options.hflip, rot90=options.rot90, out=out[0][row])
+                crop(image, options.size, rng, hflip=options.hflip, rot90=options.rot90, out=out[0][row])
             else:
-                lq, scale = reader.picture(place.shard, sample, "lq"), options.pair_scale
+                lq, scale = reader.image(place.shard, sample, "lq"), options.pair_scale
                 to = (out[0][row], out[1][row])
-                crop_pair(picture, lq, options.size, rng, scale=scale, hflip=options.hflip, rot90=options.rot90, out=to)
+                crop_pair(image, lq, options.size, rng, scale=scale, hflip=options.hflip, rot90=options.rot90, out=to)
             keys.append(sample.key)
     return tuple(keys)
 

@@ -44,7 +44,7 @@ class ShardReader:
                 self._indexes.popitem(last=False)
         return self._indexes[shard][index]
 
-    def picture(self, shard: int, sample: mf.Sample, member: str) -> Tensor:
+    def image(self, shard: int, sample: mf.Sample, member: str) -> Tensor:
         """uint8 (3, h, w) of `gt` or `lq`."""
         place = sample.members[member]
         path = self.folder / self.shards[shard].file
@@ -97,26 +97,26 @@ class ShardReader:
 def read_pair(reader: ShardReader, shard: int, index: int) -> tuple[mf.Sample, Tensor, Tensor]:
     """A fixed evaluation pair: its entry, `lq` and `gt` as uint8 (3, h, w)."""
     sample = reader.sample(shard, index)
-    return sample, reader.picture(shard, sample, "lq"), reader.picture(shard, sample, "gt")
+    return sample, reader.image(shard, sample, "lq"), reader.image(shard, sample, "gt")
 
 
 def crop(
-    picture: Tensor, size: int, rng: torch.Generator, *, hflip: bool, rot90: bool = False, out: Tensor | None = None
+    image: Tensor, size: int, rng: torch.Generator, *, hflip: bool, rot90: bool = False, out: Tensor | None = None
 ) -> Tensor:
     """A random (3, size, size) crop, mirrored left to right for one in two if `hflip`; written into `out` if given.
 
     With `rot90` it is then turned by 0 to 3 quarter turns.
 
-    A picture smaller than `size` is first mirrored outwards at the bottom and right, as the reference does.
+    An image smaller than `size` is first mirrored outwards at the bottom and right, as the reference does.
     """
-    short = [max(0, size - side) for side in picture.shape[1:]]
+    short = [max(0, size - side) for side in image.shape[1:]]
     if any(short):
-        rows = _mirrored(picture.shape[1], picture.shape[1] + short[0])
-        columns = _mirrored(picture.shape[2], picture.shape[2] + short[1])
-        picture = picture[:, rows][:, :, columns]
-    top, left = (int(torch.randint(side - size + 1, (), generator=rng)) for side in picture.shape[1:])
+        rows = _mirrored(image.shape[1], image.shape[1] + short[0])
+        columns = _mirrored(image.shape[2], image.shape[2] + short[1])
+        image = image[:, rows][:, :, columns]
+    top, left = (int(torch.randint(side - size + 1, (), generator=rng)) for side in image.shape[1:])
     flip, turns = _symmetry(rng, hflip=hflip, rot90=rot90)
-    return _taken(picture[:, top : top + size, left : left + size], flip, turns, out)
+    return _taken(image[:, top : top + size, left : left + size], flip, turns, out)
 
 
 def _symmetry(rng: torch.Generator, *, hflip: bool, rot90: bool) -> tuple[bool, int]:
@@ -130,7 +130,7 @@ def _taken(window: Tensor, flip: bool, turns: int, out: Tensor | None) -> Tensor
         return (window.flip(2) if flip else window).rot90(turns, (1, 2))
     out.copy_(window)
     if flip:
-        out.copy_(out.flip(2))  # of the small copy: mirroring out of the large picture takes twice as long
+        out.copy_(out.flip(2))  # of the small copy: mirroring out of the large image takes twice as long
     if turns:
         out.copy_(out.rot90(turns, (1, 2)))
     return out
@@ -150,7 +150,7 @@ def crop_pair(
     """The same random place of both, (3, size, size) and (3, size / scale, size / scale), mirrored and turned alike.
 
     Written into `out` if given.
-    Pictures that are too small are first mirrored outwards, both about the middle of the last pixel of `lq`: what
+    Images that are too small are first mirrored outwards, both about the middle of the last pixel of `lq`: what
     lies there in `gt` is the same place.
     """
     part = size // scale

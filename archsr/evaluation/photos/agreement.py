@@ -22,7 +22,7 @@ _NOT_HERE = "its weights are not on this machine, and nothing is downloaded unas
 
 
 def without_truth(border: int, asked: tuple[str, ...] = ()) -> tuple[list[Metric], dict[str, str]]:
-    """The measures, and by name those that could not be taken, and why. `border`: cropped before NIQE.
+    """The metrics, and by name those that could not be taken, and why. `border`: cropped before NIQE.
 
     `asked`: further ones of pyiqa's, which may be downloaded; those of `NO_REFERENCE` are taken where they are here.
     """
@@ -38,9 +38,9 @@ def without_truth(border: int, asked: tuple[str, ...] = ()) -> tuple[list[Metric
     ]  # fmt: skip
     wanted = dict.fromkeys([*asked, *(name for name in NO_REFERENCE if is_here(name))])
     more, missing = extra(list(wanted))
-    for measure in more:
-        if measure.needs_gt:
-            missing[measure.name] = "it compares with ground truth, and there is none"
+    for metric in more:
+        if metric.needs_gt:
+            missing[metric.name] = "it compares with ground truth, and there is none"
     absent = {name: _NOT_HERE.format(name=name) for name in NO_REFERENCE if name not in wanted}
     return [*ours, *(m for m in more if not m.needs_gt)], {**missing, **absent}
 
@@ -74,7 +74,7 @@ def reduced_again(sr: Tensor, lq: Tensor) -> Tensor:
 def worst_square(found: Tensor, lq: Tensor) -> tuple[float, int, int]:
     """The lowest PSNR on Y of a square of `SQUARE` pixels, half a square apart, in dB, and its top and left.
 
-    Both (1, 3, h, w) in [0, 1]; a picture that is smaller is one square.
+    Both (1, 3, h, w) in [0, 1]; an image that is smaller is one square.
     """
     error = (luma(found) - luma(lq)).square()
     sides = [min(SQUARE, side) for side in lq.shape[2:]]

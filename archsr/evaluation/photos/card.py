@@ -57,15 +57,15 @@ def evaluate_photos(question: PhotoRequest, *, out: Path | None = None, world: W
     photos, compared_models = world.on_all_ranks(lambda: _opened(question, folder))  # all ranks
     baseline = who.baseline_of(compared_models, question.baseline)
     border = photos.scale if question.border is None else question.border
-    measures, missing = without_truth(border, question.metrics)
-    kept = Kept(folder / NAME, compared_models, measures, border=border, baseline=baseline)
+    metrics, missing = without_truth(border, question.metrics)
+    kept = Kept(folder / NAME, compared_models, metrics, border=border, baseline=baseline)
     rows = rows_of(
         photos,
-        lambda photo: kept.of(photo, lambda one: measured_photo(one, compared_models, measures, baseline=baseline)),
+        lambda photo: kept.of(photo, lambda one: measured_photo(one, compared_models, metrics, baseline=baseline)),
         world=world,
     )  # all ranks
     names = [c.name for c in compared_models]
-    scores = Scores(list(rows), [(c.name, c.title) for c in compared_models], measures, baseline, missing=missing,
+    scores = Scores(list(rows), [(c.name, c.title) for c in compared_models], metrics, baseline, missing=missing,
                     primary="", unjudged=dict.fromkeys(names, NO_TRUTH), unit=photos.unit,
                     paths=who.paths_of(compared_models), truth=False)  # fmt: skip
     said = _write(folder, question, scores, rows, photos, compared_models, border=border) if world.rank == 0 else ""

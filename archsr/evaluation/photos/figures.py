@@ -40,7 +40,7 @@ def show_photos(
         for why, top, left in [one for number, one in chosen if number == photo.number]:
             place = (max(0, min(at, side - SIDE)) for at, side in ((top, height), (left, width)))
             found[photo.number, (why, top, left)] = FigureCrop(
-                why, photo.key, whole, *place, pictures={"input": whole, **made}, captions=captions
+                why, photo.key, whole, *place, images={"input": whole, **made}, captions=captions
             )
     return [found[one] for one in chosen]
 

@@ -45,7 +45,7 @@ class PhotoRow(ImageScores):
 
 
 def measured_photo(
-    photo: ClientPhoto, compared_models: Sequence[ComparedModel], measures: Sequence[Metric], *, baseline: str
+    photo: ClientPhoto, compared_models: Sequence[ComparedModel], metrics: Sequence[Metric], *, baseline: str
 ) -> PhotoRow:
     """One photograph restored by every model. Besides the baseline's, one result is held at a time."""
     lq = to_float(photo.lq)[None]
@@ -56,7 +56,7 @@ def measured_photo(
     worst: dict[str, Square] = {}
     for each in compared_models:
         sr = start if each is first else quantised(each.restore(lq)).cpu()
-        values[each.name] = {m.name: m.of(sr, sr, lq) for m in measures}
+        values[each.name] = {m.name: m.of(sr, sr, lq) for m in metrics}
         worst[each.name] = Square(*worst_square(reduced_again(sr, lq), lq))
         if each is not first:
             value, top, left = most_changed(sr, start)
@@ -69,30 +69,30 @@ def measured_photo(
 class Kept:
     """What was measured before, a line a photograph, in a file that is only added to; a broken line is left out.
 
-    A line counts for the same pixels, models, baseline and measures, under whatever name the photograph has now.
+    A line counts for the same pixels, models, baseline and metrics, under whatever name the photograph has now.
     """
 
     def __init__(
         self,
         path: Path,
         compared_models: Sequence[ComparedModel],
-        measures: Sequence[Metric],
+        metrics: Sequence[Metric],
         *,
         border: int,
         baseline: str,
     ) -> None:
         models = [[c.name, identity_of(c.weights) if c.weights else [c.between, c.share]] for c in compared_models]
-        self._asked = json.dumps([_VERSION, models, [m.name for m in measures], border, baseline])
+        self._asked = json.dumps([_VERSION, models, [m.name for m in metrics], border, baseline])
         self._path = path
         self._rows = _read(path)
 
-    def of(self, photo: ClientPhoto, measure: Callable[[ClientPhoto], PhotoRow]) -> PhotoRow:
+    def of(self, photo: ClientPhoto, metric: Callable[[ClientPhoto], PhotoRow]) -> PhotoRow:
         """The row of a photograph: as it is kept, else measured and kept. Raises `UserError`."""
         key = hashlib.sha256(self._asked.encode() + photo.lq.numpy().tobytes() + repr(photo.lq.shape).encode())
         known = self._rows.get(key.hexdigest())
         if known is not None:
             return _row(known, photo)
-        row = measure(photo)
+        row = metric(photo)
         line = "\n" + json.dumps({"of": key.hexdigest(), "row": asdict(row)})  # a broken one before it stays alone
         try:
             with self._path.open("a", encoding="utf-8") as file:  # lines of several processes stay whole

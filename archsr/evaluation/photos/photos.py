@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from archsr.errors import DataError
 from archsr.evaluation.pairs import of_each
-from archsr.images.image_files import READ, is_picture
+from archsr.images.image_files import READ, is_image
 from archsr.images.pixels import BadImageError, Pixels, is_litter, read_photo
 from archsr.utils import console
 
@@ -38,7 +38,7 @@ class ClientPhoto:
 class ClientPhotos:
     """The photographs of a folder. Of each the middle is measured, at most `crop` pixels a side; 0: the whole.
 
-    `left_out`: the names of files there that are no pictures by their endings.
+    `left_out`: the names of files there that are no images by their endings.
     """
 
     root: Path
@@ -101,8 +101,8 @@ def open_photos(folder: str, *, scale: int, crop: int = 0, limit: int | None = N
     if not root.is_dir():
         raise DataError(f"{folder}: no such folder; --photos takes a folder of photographs")
     there = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".") and not is_litter(p.name))
-    files = tuple(p for p in there if is_picture(p))
-    left_out = tuple(p.relative_to(root).as_posix() for p in there if not is_picture(p))
+    files = tuple(p for p in there if is_image(p))
+    left_out = tuple(p.relative_to(root).as_posix() for p in there if not is_image(p))
     if not files:
         raise DataError(f"{folder}: no photographs there ({_told(left_out)}); expected {', '.join(READ)}")
     photos = ClientPhotos(root, files, scale, crop, limit, left_out)

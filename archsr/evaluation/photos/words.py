@@ -64,19 +64,19 @@ def as_lines(scores: Scores) -> list[str]:
 def difference_rows(scores: Scores, new: str, old: str) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: for each metric both means, the difference with its interval, and in how many it is higher."""
     found = findings(scores, new, old)
-    rows = [_row(scores, measure.name, new, old) for measure in scores.measures if measure.name in found]
-    absent = [m.title for m in scores.measures if m.name not in found]
+    rows = [_row(scores, metric.name, new, old) for metric in scores.metrics if metric.name in found]
+    absent = [m.title for m in scores.metrics if m.name not in found]
     return [HEADS[0], old, new, *HEADS[1:]], [*rows, *([title, *["–"] * 6] for title in absent)]
 
 
 def _row(scores: Scores, name: str, new: str, old: str) -> list[str]:
-    measure = next(m for m in scores.measures if m.name == name)
+    metric = next(m for m in scores.metrics if m.name == name)
     of, digits = findings(scores, new, old)[name].difference, about(name).digits
-    up = of.wins if measure.higher_is_better else 1 - of.wins
+    up = of.wins if metric.higher_is_better else 1 - of.wins
     span = f"{figure(of.low, digits + 1, signed=True)} to {figure(of.high, digits + 1, signed=True)}"
     if of.scenes < FEWEST_SCENES:
         span = f"fewer than {FEWEST_SCENES} scenes have none"
-    return [measure.title, *(figure(mean(scores, model, name), digits) for model in (old, new)),
+    return [metric.title, *(figure(mean(scores, model, name), digits) for model in (old, new)),
             figure(of.mean, digits + 1, signed=True), span, f"{up:.0%} of {of.images}",
             f"{of.permutation_p:.4f}"]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Figures for a paper: the same crops across models, chosen by a rule, with a box in the whole picture and captions."""
+"""Figures for a paper: the same crops across models, chosen by a rule, with a box in the whole image and captions."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _BRIGHT = 98  # per cent of all values in the maps of differences are below the 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A picture that is shown, and by what rule it was chosen."""
+    """An image that is shown, and by what rule it was chosen."""
 
     number: int
     why: str
@@ -37,14 +37,14 @@ class Chosen:
 
 @dataclass(frozen=True)
 class FigureCrop:
-    """A chosen picture: whole, where its crop lies (top, left), and every column's pixels of it."""
+    """A chosen image: whole, where its crop lies (top, left), and every column's pixels of it."""
 
     why: str
     key: str
     whole: Pixels
     top: int
     left: int
-    pictures: dict[str, Pixels]
+    images: dict[str, Pixels]
     captions: dict[str, str]
 
     def around(self, side: int) -> dict[str, Pixels]:
@@ -52,36 +52,36 @@ class FigureCrop:
         height, width = self.whole.shape[:2]
         half = min(SIDE, height, width) // 2 - side // 2
         top, left = (max(0, min(at + half, size - side)) for at, size in ((self.top, height), (self.left, width)))
-        return {name: p[top : top + side, left : left + side] for name, p in self.pictures.items()}
+        return {name: p[top : top + side, left : left + side] for name, p in self.images.items()}
 
 
-def choose(scores: Scores, measure: Metric, new: str) -> list[Chosen]:
-    """The pictures that gained most, least and the median by `measure`, and the median one of each sub-domain.
+def choose(scores: Scores, metric: Metric, new: str) -> list[Chosen]:
+    """The images that gained most, least and the median by `measure`, and the median one of each sub-domain.
 
     Nobody chooses by hand, and what got worse is shown beside what got better.
     """
-    gains = _gains(scores.rows, measure, new, scores.baseline)
+    gains = _gains(scores.rows, metric, new, scores.baseline)
     if not gains:
         return []
     best = "most improved" if gains[-1][0] > 0 else "least damaged"
     worst = "most damaged" if gains[0][0] < 0 else "least improved"
     picks = [(best, gains[-1]), ("median", gains[len(gains) // 2]), (worst, gains[0])]
     for tag in sorted({t for row in scores.rows for t in row.tags})[:_TAGS]:
-        inside = _gains([r for r in scores.rows if tag in r.tags], measure, new, scores.baseline)
+        inside = _gains([r for r in scores.rows if tag in r.tags], metric, new, scores.baseline)
         picks += [(f"median of {tag}", inside[len(inside) // 2])] if inside else []
     chosen: dict[int, str] = {}
     for why, (gain, number) in picks:
-        text = f"{why}, {measure.title.split(',')[0]} {gain if measure.higher_is_better else -gain:+.3g}"
+        text = f"{why}, {metric.title.split(',')[0]} {gain if metric.higher_is_better else -gain:+.3g}"
         chosen.setdefault(number, text)
     return [Chosen(number, why) for number, why in chosen.items()]
 
 
 def telling(
-    scores: Scores, measure: Metric, pairs: Pairs, compared_models: Sequence[ComparedModel], *, new: str, seen: str
+    scores: Scores, metric: Metric, pairs: Pairs, compared_models: Sequence[ComparedModel], *, new: str, seen: str
 ) -> list[Chosen]:
     """The image that stands for a comparison, or none: of the few nearest the median difference by `measure`, the one
     in which some square of the results differs most. `seen`: the model that is restored for `new`."""
-    gains = _gains(scores.rows, measure, new, scores.baseline)
+    gains = _gains(scores.rows, metric, new, scores.baseline)
     median = gains[len(gains) // 2][0] if gains else math.nan
     near = sorted(gains, key=lambda gain: abs(gain[0] - median))[:_NEAR]
     two = [c for c in compared_models if c.name in (seen, scores.baseline)]
@@ -93,24 +93,24 @@ def telling(
         return []
     best = max(found, key=found.__getitem__)
     gain = next(g for g, number in near if number == best)
-    change = gain if measure.higher_is_better else -gain
+    change = gain if metric.higher_is_better else -gain
     why = (
-        f"of the {len(found)} nearest the median by {measure.title.split(',')[0]}" if len(found) > 1 else "the only one"
+        f"of the {len(found)} nearest the median by {metric.title.split(',')[0]}" if len(found) > 1 else "the only one"
     )
     return [Chosen(best, f"{why}, the one in which the two differ most ({change:+.3g})")]
 
 
-def _gains(rows: Sequence[ImageScores], measure: Metric, new: str, old: str) -> list[tuple[float, int]]:
-    """Gain (higher is better) and number of each picture, smallest gain first."""
-    sign = 1 if measure.higher_is_better else -1
-    changes = [(sign * (r.values[new][measure.name] - r.values[old][measure.name]), r.number) for r in rows]
+def _gains(rows: Sequence[ImageScores], metric: Metric, new: str, old: str) -> list[tuple[float, int]]:
+    """Gain (higher is better) and number of each image, smallest gain first."""
+    sign = 1 if metric.higher_is_better else -1
+    changes = [(sign * (r.values[new][metric.name] - r.values[old][metric.name]), r.number) for r in rows]
     return sorted(c for c in changes if not math.isnan(c[0]))
 
 
 def show(
     chosen: Sequence[Chosen], pairs: Pairs, compared_models: Sequence[ComparedModel], scores: Scores, *, new: str
 ) -> list[FigureCrop]:
-    """The chosen pictures restored once more; each crop is where `new` and the baseline differ most."""
+    """The chosen images restored once more; each crop is where `new` and the baseline differ most."""
     rows = {row.number: row for row in scores.rows}
     whys = {c.number: c.why for c in reversed(chosen)}  # the first word about an image counts
     found: dict[int, FigureCrop] = {}
@@ -125,14 +125,14 @@ def show(
             whole=tensor_to_pixels(gt),
             top=top,
             left=left,
-            pictures={name: tensor_to_pixels(p) for name, p in columns.items()},
-            captions={name: _caption(rows[pair.number], name, scores.measures[:2]) for name in columns},
+            images={name: tensor_to_pixels(p) for name, p in columns.items()},
+            captions={name: _caption(rows[pair.number], name, scores.metrics[:2]) for name in columns},
         )
     return [found[number] for number in dict.fromkeys(c.number for c in chosen)]
 
 
 def most_changed(new: Tensor, old: Tensor) -> tuple[float, int, int]:
-    """The most that two pictures differ in a square of `SIDE` (or of what there is of it), and its top and left.
+    """The most that two images differ in a square of `SIDE` (or of what there is of it), and its top and left.
 
     Squares lie a quarter of a side apart; what is said is the mean absolute difference in them.
     """
@@ -143,10 +143,10 @@ def most_changed(new: Tensor, old: Tensor) -> tuple[float, int, int]:
     return float(change[row, column]), row * step, column * step
 
 
-def _caption(row: ImageScores, name: str, measures: Sequence[Metric]) -> str:
+def _caption(row: ImageScores, name: str, metrics: Sequence[Metric]) -> str:
     values = row.values.get(name, {})
     shown = [f"{values[m.name]:.2f} dB" if "dB" in m.title else f"{m.title} {values[m.name]:.3f}"
-             for m in measures if not math.isnan(values.get(m.name, math.nan))]  # fmt: skip
+             for m in metrics if not math.isnan(values.get(m.name, math.nan))]  # fmt: skip
     return ", ".join(shown)
 
 
@@ -174,7 +174,7 @@ def _grid(rows: int, columns: int) -> tuple[Figure, NDArray[Any]]:
 
 
 def _comparison(shown: Sequence[FigureCrop]) -> Figure:
-    names = list(shown[0].pictures)
+    names = list(shown[0].images)
     figure, axes = _grid(len(shown), len(names) + 1)
     for row, (one, line) in enumerate(zip(shown, axes, strict=True)):
         side = min(SIDE, *one.whole.shape[:2])
@@ -182,7 +182,7 @@ def _comparison(shown: Sequence[FigureCrop]) -> Figure:
         line[0].add_patch(Rectangle((one.left, one.top), side, side, fill=False, edgecolor="red", linewidth=1))
         line[0].set_xlabel(f"{_shortened(one.key)}\n{one.why}")
         for name, axis in zip(names, line[1:], strict=True):
-            crop = one.pictures[name][one.top : one.top + side, one.left : one.left + side]
+            crop = one.images[name][one.top : one.top + side, one.left : one.left + side]
             axis.imshow(crop, interpolation="nearest")
             axis.set_xlabel(one.captions[name])
             if row == 0:
@@ -191,8 +191,8 @@ def _comparison(shown: Sequence[FigureCrop]) -> Figure:
 
 
 def _maps(shown: Sequence[FigureCrop]) -> Figure:
-    names = [n for n in shown[0].pictures if n not in ("input", "ground truth")]
-    errors = [[np.abs(one.pictures[n].astype(np.float32) - one.whole).mean(2) for n in names] for one in shown]
+    names = [n for n in shown[0].images if n not in ("input", "ground truth")]
+    errors = [[np.abs(one.images[n].astype(np.float32) - one.whole).mean(2) for n in names] for one in shown]
     values = np.concatenate([error.ravel() for line in errors for error in line])
     brightest = max(1.0, float(np.percentile(values, _BRIGHT)))
     figure, axes = _grid(len(shown), len(names) + 1)

@@ -58,7 +58,7 @@ def _change(scores: Scores, name: str, found: MetricFinding, new: str, old: str)
 
 def _values(scores: Scores, name: str, new: str, old: str) -> str:
     """The metric's title and both means; for NIQE's distance NIQE itself, which is what people know."""
-    shown = "niqe" if name == "niqe_distance" and any(m.name == "niqe" for m in scores.measures) else name
+    shown = "niqe" if name == "niqe_distance" and any(m.name == "niqe" for m in scores.metrics) else name
     digits = about(shown).digits
     ends = f"{figure(mean(scores, old, shown), digits)} → {figure(mean(scores, new, shown), digits)}"
     truth = f" (photographs {figure(mean(scores, 'gt', shown), digits)})" if shown != name else ""

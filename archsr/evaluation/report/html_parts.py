@@ -60,12 +60,12 @@ def _cell(text: str) -> str:
 def images_table(scores: Scores) -> str:
     """A row an image, sorted by a click."""
     names = [name for name, _ in scores.compared_models]
-    titles = [scores.unit.removesuffix("s"), "scene", *[f"{name} {m.title}" for m in scores.measures for name in names]]
+    titles = [scores.unit.removesuffix("s"), "scene", *[f"{name} {m.title}" for m in scores.metrics for name in names]]
     rows = [
         [
             row.key,
             row.scene,
-            *(figure(row.values[n][m.name], about(m.name).digits) for m in scores.measures for n in names),
+            *(figure(row.values[n][m.name], about(m.name).digits) for m in scores.metrics for n in names),
         ]
         for row in scores.rows
     ]
@@ -74,7 +74,7 @@ def images_table(scores: Scores) -> str:
 
 def slider(one: FigureCrop, titles: dict[str, str], *, before: str, after: str, crop: int = 0) -> str:
     """Two models over each other. `crop`: of this side, around where they differ most, every pixel as it is."""
-    shown = one.around(crop) if crop else one.pictures
+    shown = one.around(crop) if crop else one.images
     sources = {name: _lossless(pixels) if crop else _embedded(pixels) for name, pixels in shown.items()}
     menus = "".join(
         f"<label>{word} <select>{''.join(_option(n, titles.get(n, n), chosen) for n in sources)}</select></label>"
@@ -84,7 +84,7 @@ def slider(one: FigureCrop, titles: dict[str, str], *, before: str, after: str, 
     wide = shown[before].shape[1]
     kind = f"'slider true' style='width: {wide}px'" if crop else f"slider style='max-width: {min(_WIDEST, 2 * wide)}px'"
     return (
-        f"<figure><div class=pick>{menus}</div><div class={kind} data-pictures='{data}'>"
+        f"<figure><div class=pick>{menus}</div><div class={kind} data-images='{data}'>"
         f"<img src='{sources[before]}' alt='{escape(before)}'><img src='{sources[after]}' alt='{escape(after)}'><i></i>"
         f"<input type=range min=0 max=100 step=0.5 value=50 aria-label='how much of the left image is shown'></div>"
         f"<figcaption>{escape(one.key)}: {escape(one.why)}</figcaption></figure>"

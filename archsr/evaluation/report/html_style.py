@@ -38,7 +38,7 @@ SCRIPT = """
 for (const box of document.querySelectorAll('.slider')) {
   const range = box.querySelector('input');
   range.oninput = () => box.style.setProperty('--cut', range.value + '%');
-  const images = box.querySelectorAll('img'), sources = JSON.parse(box.dataset.pictures);
+  const images = box.querySelectorAll('img'), sources = JSON.parse(box.dataset.images);
   box.parentElement.querySelectorAll('select').forEach((menu, side) => {
     menu.onchange = () => { images[side].src = sources[menu.value]; images[side].alt = menu.value };
   });

@@ -31,12 +31,12 @@ from archsr.evaluation.summary import (
     told_first,
 )
 
-_FIRST = 3  # measures that the Markdown lists for each picture
-_LISTED = 200  # pictures that the Markdown lists one by one; all are in scores.parquet
+_FIRST = 3  # metrics that the Markdown lists for each image
+_LISTED = 200  # images that the Markdown lists one by one; all are in scores.parquet
 
 
 def markdown(scores: Scores, *, title: str, protocol: str, asked: Sequence[str] = ()) -> str:
-    """The whole report: means, what they say, how they were taken, and the pictures. `asked`: what people said."""
+    """The whole report: means, what they say, how they were taken, and the images. `asked`: what people said."""
     old, new = scores.baseline, foremost(scores)
     lines = [f"# {title}", ""]
     lines += [
@@ -55,7 +55,7 @@ def markdown(scores: Scores, *, title: str, protocol: str, asked: Sequence[str] 
     for head, parts in breakdowns(scores):
         lines += ["", f"## By {head}", "", *_parts(parts, new, old)]
     if len(scores.rows) <= _LISTED:
-        lines += ["", f"## Per {scores.unit.removesuffix('s')}", "", *_pictures(scores)]
+        lines += ["", f"## Per {scores.unit.removesuffix('s')}", "", *_images(scores)]
     return "\n".join(lines) + "\n"
 
 
@@ -78,15 +78,15 @@ def _verdicts(scores: Scores, new: str, old: str) -> list[str]:
     return lines
 
 
-def _pictures(scores: Scores) -> list[str]:
-    """The first measures; all of them are in the page and in scores.parquet."""
-    measures = scores.measures[:_FIRST]
-    names = [f"{name} {m.title}" for m in measures for name, _ in [*scores.compared_models]]
+def _images(scores: Scores) -> list[str]:
+    """The first metrics; all of them are in the page and in scores.parquet."""
+    metrics = scores.metrics[:_FIRST]
+    names = [f"{name} {m.title}" for m in metrics for name, _ in [*scores.compared_models]]
     lines = [f"| {scores.unit.removesuffix('s')} | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     for row in scores.rows:
         cells = [
             figure(row.values[name][m.name], about(m.name).digits)
-            for m in measures
+            for m in metrics
             for name, _ in scores.compared_models
         ]
         lines.append(f"| {row.key} | " + " | ".join(cells) + " |")
@@ -110,7 +110,7 @@ def as_json(
         "baseline": scores.baseline,
         "primary": scores.primary,
         "unjudged": scores.unjudged,
-        "titles": {m.name: m.title for m in scores.measures},
+        "titles": {m.name: m.title for m in scores.metrics},
         "means": _means_of(scores),
         "headlines": dict(headlines),
         "differences": {name: _findings(scores, name) for name in scores.challengers},
@@ -125,12 +125,12 @@ def as_json(
 
 
 def _means_of(scores: Scores) -> dict[str, dict[str, float]]:
-    return {name: {m.name: mean(scores, name, m.name) for m in scores.measures} for name in everyone(scores)}
+    return {name: {m.name: mean(scores, name, m.name) for m in scores.metrics} for name in everyone(scores)}
 
 
 def _findings(scores: Scores, new: str) -> dict[str, Any]:
     found = findings(scores, new, scores.baseline)
-    return {m.name: found[m.name].plain() for m in scores.measures if m.name in found}
+    return {m.name: found[m.name].plain() for m in scores.metrics if m.name in found}
 
 
 def _summary(scores: Scores) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _summary(scores: Scores) -> dict[str, Any]:
 
 
 def _differences(scores: Scores, new: str) -> dict[str, Any]:
-    found = {m.name: difference(scores, m, new, scores.baseline) for m in scores.measures}
+    found = {m.name: difference(scores, m, new, scores.baseline) for m in scores.metrics}
     return {name: {**vars(d), "verdict": NONE} for name, d in found.items() if d is not None}
 
 

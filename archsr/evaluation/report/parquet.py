@@ -34,15 +34,15 @@ def write_images(path: Path, scores: Scores) -> None:
          "difficulty": row.difficulty, "model": name, "title": titles[name], **values}
         for row in scores.rows for name, values in row.values.items()
     ]  # fmt: skip
-    _write(path, rows, _IMAGES | {m.name: _REAL for m in scores.measures})
+    _write(path, rows, _IMAGES | {m.name: _REAL for m in scores.metrics})
 
 
 def write_verdicts(path: Path, scores: Scores) -> None:
     """A row a model (but the baseline) and metric that could be taken."""
-    measures = {m.name: m for m in scores.measures}
+    metrics = {m.name: m for m in scores.metrics}
     rows: list[dict[str, Any]] = [
-        {"model": model, "baseline": scores.baseline, "metric": name, "title": measures[name].title,
-         "primary": name == scores.primary, "higher_is_better": measures[name].higher_is_better, **found.plain()}
+        {"model": model, "baseline": scores.baseline, "metric": name, "title": metrics[name].title,
+         "primary": name == scores.primary, "higher_is_better": metrics[name].higher_is_better, **found.plain()}
         for model in scores.challengers for name, found in findings(scores, model, scores.baseline).items()
     ]  # fmt: skip
     _write(path, rows, _VERDICTS)

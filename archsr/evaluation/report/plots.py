@@ -20,9 +20,9 @@ _HEIGHT, _TOP, _LINE = 330, 24, 15  # of the plane: pixels in all, above its poi
 
 def forest(scores: Scores, new: str, old: str) -> str:
     """Differences in standard deviations over scenes, better to the right, the primary metric on top; as SVG."""
-    measures = {m.name: m for m in scores.measures}
+    metrics = {m.name: m for m in scores.metrics}
     found = findings(scores, new, old)
-    rows = [_PlotRow.of(each, measures[name], short_title(scores, name)) for name, each in found.items()]
+    rows = [_PlotRow.of(each, metrics[name], short_title(scores, name)) for name, each in found.items()]
     ends = [abs(v) for row in rows for v in (row.mean, row.low, row.high) if math.isfinite(v)]
     limit = min(_FARTHEST, max(1.0, math.ceil(max(ends, default=1.0))))
     bottom = _TOP + _ROW * len(rows)
@@ -49,11 +49,11 @@ class _PlotRow:
     high: float
 
     @classmethod
-    def of(cls, found: MetricFinding, measure: Metric, title: str) -> "_PlotRow":
+    def of(cls, found: MetricFinding, metric: Metric, title: str) -> "_PlotRow":
         mean, low, high = found.difference.standardised
-        if not measure.higher_is_better:
+        if not metric.higher_is_better:
             mean, low, high = -mean, -high, -low
-        change = figure(found.difference.mean, about(measure.name).digits + 1, signed=True)
+        change = figure(found.difference.mean, about(metric.name).digits + 1, signed=True)
         return cls(title, found.verdict, change, mean, low, high)
 
 
@@ -88,7 +88,7 @@ def _place(value: float, limit: float) -> str:
 
 def perceptual_distance(scores: Scores) -> Metric | None:
     """The metric on the plane's second axis: the first of the perceptual distances that was taken."""
-    taken = {m.name: m for m in scores.measures}
+    taken = {m.name: m for m in scores.metrics}
     return next((taken[name] for name in PERCEPTUAL if name in taken), None)
 
 
@@ -108,7 +108,7 @@ def plane(scores: Scores) -> str:
     A bar is the 95 % interval of the model's difference from the baseline. Blends of two models are joined by a line.
     """
     distance = perceptual_distance(scores)
-    fidelity = next((m for m in scores.measures if m.name == "psnr"), None)
+    fidelity = next((m for m in scores.metrics if m.name == "psnr"), None)
     if distance is None or fidelity is None:
         return ""
     points = [_point(scores, name, fidelity, distance) for name, _ in scores.compared_models]
@@ -125,9 +125,9 @@ def plane(scores: Scores) -> str:
 
 def _point(scores: Scores, name: str, fidelity: Metric, distance: Metric) -> _Point:
     spans: list[tuple[float, float]] = []
-    for measure in (fidelity, distance):
-        found = difference(scores, measure, name, scores.baseline) if name != scores.baseline else None
-        start = mean(scores, scores.baseline, measure.name)
+    for metric in (fidelity, distance):
+        found = difference(scores, metric, name, scores.baseline) if name != scores.baseline else None
+        start = mean(scores, scores.baseline, metric.name)
         spans.append((math.nan, math.nan) if found is None else (start + found.low, start + found.high))
     x, y = (mean(scores, name, m.name) for m in (fidelity, distance))
     return _Point(name, x, y, (spans[0], spans[1]))

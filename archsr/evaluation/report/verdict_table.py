@@ -36,7 +36,7 @@ VERDICT_HEADS = [
 
 def verdict_rows(scores: Scores, new: str, old: str) -> list[list[str]]:
     """For each metric, the primary one first, a row under `VERDICT_HEADS`."""
-    titles = {m.name: m.title for m in scores.measures}
+    titles = {m.name: m.title for m in scores.metrics}
     found = findings(scores, new, old)
     rows = [_verdict_row(titles[n] + " (primary)" * (n == scores.primary), n, each) for n, each in found.items()]
     missing = [title for name, title in titles.items() if name not in found]
@@ -45,7 +45,7 @@ def verdict_rows(scores: Scores, new: str, old: str) -> list[list[str]]:
 
 def short_verdicts(scores: Scores, new: str, old: str) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of what most want to know: verdict, both means, difference, interval, and without one scene."""
-    names = {m.name: f"{m.title}{' ↑' if m.higher_is_better else ' ↓'}" for m in scores.measures}
+    names = {m.name: f"{m.title}{' ↑' if m.higher_is_better else ' ↓'}" for m in scores.metrics}
     found = findings(scores, new, old)
     rows: list[list[str]] = []
     for name, each in found.items():

@@ -1,4 +1,4 @@
-"""What the measures mean, for people: in a report, with how many digits, and what better and worse are called."""
+"""What the metrics mean, for people: in a report, with how many digits, and what better and worse are called."""
 
 from dataclasses import dataclass
 
@@ -117,7 +117,7 @@ _ABOUT = {
 
 
 def about(name: str) -> About:
-    """What is known of a measure; of pyiqa's further ones nothing."""
+    """What is known of a metric; of pyiqa's further ones nothing."""
     return _ABOUT.get(name, About(""))
 
 

@@ -196,7 +196,7 @@ def _resampled(sums: NDArray[np.float64], counts: NDArray[np.int64], seed: int) 
 
 @lru_cache(maxsize=2)
 def _how_often(scenes: int, seed: int) -> NDArray[np.float64]:
-    """(resamples, scenes): how often each resample has each scene. The same for every measure of a report."""
+    """(resamples, scenes): how often each resample has each scene. The same for every metric of a report."""
     rng = np.random.default_rng(seed_of(seed, "bootstrap"))
     return rng.multinomial(scenes, np.full(scenes, 1 / scenes), _RESAMPLES).astype(np.float64)
 

@@ -60,7 +60,7 @@ def _with_mean(row: ImageScores, name: str, seeds: Sequence[str]) -> ImageScores
 
 def seeds_told(scores: Scores, groups: dict[str, list[str]]) -> list[str]:
     """For each group a sentence: the primary metric of every seed, and an interval for other scenes and other seeds."""
-    metric = next((m for m in scores.measures if m.name == scores.primary), None)
+    metric = next((m for m in scores.metrics if m.name == scores.primary), None)
     said: list[str] = []
     for name, seeds in groups.items():
         if metric is None or any(not by_scene(scores, metric, seed, scores.baseline) for seed in seeds):

@@ -1,4 +1,4 @@
-"""Two kinds of groups of pictures: by how much they were degraded, and by how hard they are to enlarge.
+"""Two kinds of groups of images: by how much they were degraded, and by how hard they are to enlarge.
 
 The first is of the recipe alone, the second of the photograph alone: neither says anything about the other.
 """
@@ -43,7 +43,7 @@ DIFFICULTY = Strata(("hard", "middle", "easy"), "dB")
 
 def strength_of(recipe: Mapping[str, Any]) -> float:
     """How much a stored recipe degrades: RMS in levels of 255 between what it makes of one fixed image and the image
-    reduced by MATLAB's bicubic. A pure function of the recipe: the picture it was drawn for has no part in it.
+    reduced by MATLAB's bicubic. A pure function of the recipe: the image it was drawn for has no part in it.
 
     The image is made of dead leaves (Lee, Mumford and Huang 2001): overlapping rectangles of colours and sizes as
     scale-free as those of photographs.
@@ -81,7 +81,7 @@ def difficulty_of(gt: Tensor, scale: int) -> float:
 
 
 def thirds(rows: Sequence[R], of: Callable[[R], float], strata: Strata) -> dict[str, list[R]]:
-    """Three groups of equal size by a figure; none where fewer than six pictures have it or nearly all are alike."""
+    """Three groups of equal size by a figure; none where fewer than six images have it or nearly all are alike."""
     known = [r for r in rows if of(r) == of(r)]
     if len(known) < 6 or len({of(r) for r in known}) < 3:
         return {}

@@ -68,11 +68,11 @@ def _share(share: float) -> str:
     return f"{share:.0%} of the mean" if share <= 1 else "more than the whole mean"
 
 
-def by_scene(scores: Scores, measure: Metric, new: str, old: str) -> dict[str, list[float]]:
+def by_scene(scores: Scores, metric: Metric, new: str, old: str) -> dict[str, list[float]]:
     """Differences new − old of the images in which both have the metric."""
     found: dict[str, list[float]] = {}
     for row in scores.rows:
-        change = row.values[new][measure.name] - row.values[old][measure.name]
+        change = row.values[new][metric.name] - row.values[old][metric.name]
         if not math.isnan(change):
             found.setdefault(row.scene, []).append(change)
     return found
@@ -83,7 +83,7 @@ def why_none(scores: Scores, new: str, old: str) -> str:
     for name in (new, old):
         if name in scores.unjudged:
             return scores.unjudged[name]
-    taken = {m.name for m in scores.measures if by_scene(scores, m, new, old)}
+    taken = {m.name for m in scores.metrics if by_scene(scores, m, new, old)}
     if scores.primary not in taken:
         return f"The primary metric, {scores.primary}, could not be taken, so there are no verdicts."
     return ""
@@ -92,7 +92,7 @@ def why_none(scores: Scores, new: str, old: str) -> str:
 @lru_cache(maxsize=64)  # asked for by every part of a report
 def findings(scores: Scores, new: str, old: str) -> Mapping[str, MetricFinding]:
     """By metric, of those that could be taken; the primary metric first."""
-    first = sorted(scores.measures, key=lambda m: m.name != scores.primary)
+    first = sorted(scores.metrics, key=lambda m: m.name != scores.primary)
     found = {m: changes for m in first if (changes := by_scene(scores, m, new, old))}
     pairs = {m: paired(changes, higher_is_better=m.higher_is_better) for m, changes in found.items()}
     if why_none(scores, new, old):
@@ -101,13 +101,13 @@ def findings(scores: Scores, new: str, old: str) -> Mapping[str, MetricFinding]:
     clear = np.array([d.low > 0 or d.high < 0 for d in pairs.values()])
     levels, called = judged(p, clear)
     result: dict[str, MetricFinding] = {}
-    for n, (measure, difference) in enumerate(pairs.items()):
-        level, up = float(levels[n]), measure.higher_is_better
+    for n, (metric, difference) in enumerate(pairs.items()):
+        level, up = float(levels[n]), metric.higher_is_better
         verdict = difference.verdict(higher_is_better=up, level=level)
         if n and not called[0]:
             verdict = NOT_TESTED
-        rest = left_out(found[measure], higher_is_better=up, level=level) if difference.scenes > 1 else None
-        result[measure.name] = MetricFinding(difference, verdict, level, difference.smallest(level), rest)
+        rest = left_out(found[metric], higher_is_better=up, level=level) if difference.scenes > 1 else None
+        result[metric.name] = MetricFinding(difference, verdict, level, difference.smallest(level), rest)
     return MappingProxyType(result)
 
 

@@ -1,4 +1,4 @@
-"""The curves of a run as one picture."""
+"""The curves of a run as one image."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from archsr.images.pixels import Pixels, write_picture
+from archsr.images.pixels import Pixels, write_image
 from archsr.runs.records import read_log as read_log
 from archsr.training.logging.trackers import Trackers
 from archsr.utils import console
@@ -28,7 +28,7 @@ def _whole_lines(path: Path) -> Path:
 
 
 def sample_of(run: Path, step: int) -> Path:
-    """The sheet of validation pictures of a step."""
+    """The sheet of validation images of a step."""
     return run / "samples" / f"step-{step:08d}.png"
 
 
@@ -65,21 +65,21 @@ class RunLog:
         if self._trackers is not None and numbers:
             self._trackers.scalars({f"{kind}/{k}": v for k, v in numbers.items()}, step)
 
-    def picture(self, step: int, pixels: Pixels) -> None:
-        """A sheet of validation pictures, as a file and in the trackers."""
+    def image(self, step: int, pixels: Pixels) -> None:
+        """A sheet of validation images, as a file and in the trackers."""
         if not self.active:
             return
         with self.forgiving("samples/"):
-            write_picture(sample_of(self.run, step), pixels)
+            write_image(sample_of(self.run, step), pixels)
         if self._trackers is not None:
-            self._trackers.picture("validation", pixels, step)
+            self._trackers.image("validation", pixels, step)
 
     def degradation(self, pixels: Pixels) -> None:
-        """The sheet of the first batch's degraded pictures, as a file and in the trackers."""
+        """The sheet of the first batch's degraded images, as a file and in the trackers."""
         with self.forgiving("degradation.png"):
-            write_picture(self.run / "degradation.png", pixels)
+            write_image(self.run / "degradation.png", pixels)
         if self._trackers is not None:
-            self._trackers.picture("degradation", pixels, 0)
+            self._trackers.image("degradation", pixels, 0)
 
     @contextmanager
     def forgiving(self, what: str) -> Generator[None]:

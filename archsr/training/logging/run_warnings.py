@@ -36,7 +36,7 @@ def accuracy(objective: Objective, logits: Tensor, *, real: bool, other: Tensor 
 
 @torch.no_grad()
 def colour_drift(sr: Tensor, gt: Tensor) -> Tensor:
-    """Mean difference of the mean colours of pictures (b, 3, h, w), a scalar on their device."""
+    """Mean difference of the mean colours of images (b, 3, h, w), a scalar on their device."""
     return (sr.float().mean((2, 3)) - gt.mean((2, 3))).abs().mean()
 
 

@@ -19,7 +19,7 @@ from archsr.images.pixels import Pixels, pixels_to_tensor, read_photo
 from archsr.metrics.psnr_ssim import psnr
 from archsr.training.logging.log import RunLog
 
-SIDE = 256  # of a picture; of larger ones the middle is shown
+SIDE = 256  # of an image; of larger ones the middle is shown
 _GAP, _LINE, _EDGE = 4, 18, 4
 
 
@@ -44,17 +44,17 @@ def draw(rows: Sequence[Seen], step: int, before: Sequence[Pixels] = ()) -> Pixe
     for column, title in enumerate(titles):
         pen.text((column * (SIDE + _GAP) + _EDGE, 1), title, fill=INK, font=font)
     for number, row in enumerate(rows):
-        pictures = [row.lq, *([_as_large(before[number], row.gt)] if before else []), row.sr, row.gt]
-        for column, pixels in enumerate(pictures):
+        images = [row.lq, *([_as_large(before[number], row.gt)] if before else []), row.sr, row.gt]
+        for column, pixels in enumerate(images):
             sheet.paste(Image.fromarray(pixels), (column * (SIDE + _GAP), _top(number)))
-            result = 0 < column < len(pictures) - 1
+            result = 0 < column < len(images) - 1
             under = f"PSNR {_of_shown(pixels, row.gt):.2f} dB" if result else "" if column else row.name
             pen.text((column * (SIDE + _GAP) + _EDGE, _top(number) + SIDE + 1), under, fill=INK, font=font)
     return np.asarray(sheet)
 
 
 def _as_large(pixels: Pixels, as_this: Pixels) -> Pixels:
-    """Without the ground of the sheet around a smaller picture."""
+    """Without the ground of the sheet around a smaller image."""
     return np.ascontiguousarray(pixels[: as_this.shape[0], : as_this.shape[1]])
 
 
@@ -73,7 +73,7 @@ def of_each_scene(found: Sequence[Seen], count: int) -> list[Seen]:
 
 
 def before_of(sheet: Path, count: int) -> list[Pixels]:
-    """The results before training out of the sheet of step 0; none where it is not there, or shows other pictures."""
+    """The results before training out of the sheet of step 0; none where it is not there, or shows other images."""
     if not sheet.is_file():
         return []
     pixels, left = read_photo(sheet).pixels, SIDE + _GAP

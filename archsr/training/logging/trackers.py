@@ -1,4 +1,4 @@
-"""Where a run's curves and pictures are followed besides its folder: TensorBoard, Weights & Biases, trackio.
+"""Where a run's curves and images are followed besides its folder: TensorBoard, Weights & Biases, trackio.
 
 All are accelerate's tracker classes. They are started one by one and not by `Accelerator.init_trackers`, which stops
 at the first that fails: here a tracker that fails is said once, and neither the others nor the training notice.
@@ -77,11 +77,11 @@ class Trackers:
             with self._forgiving(kind):
                 tracker.log(dict(values), step=at)
 
-    def picture(self, name: str, pixels: Pixels, step: int) -> None:
-        """A picture (h, w, 3) uint8."""
+    def image(self, name: str, pixels: Pixels, step: int) -> None:
+        """An image (h, w, 3) uint8."""
         for kind, tracker, at in self._at(step):
             with self._forgiving(kind):
-                _PICTURE[kind](tracker, name, pixels, at)
+                _IMAGE[kind](tracker, name, pixels, at)
 
     def close(self) -> None:
         """Write, or send, what is still waiting."""
@@ -124,7 +124,7 @@ def _trackio(track: Track) -> GeneralTracker:
     return TrackioTracker(log.project, name=f"{track.config.name}-{track.ident}", resume="allow", config=tables)
 
 
-def _trackio_picture(tracker: GeneralTracker, name: str, pixels: Pixels, step: int) -> None:
+def _trackio_image(tracker: GeneralTracker, name: str, pixels: Pixels, step: int) -> None:
     import trackio  # pyright: ignore[reportMissingImports] - optional, and large
 
     tracker.log({name: trackio.Image(pixels)}, step=step)
@@ -135,8 +135,8 @@ _MAKE: dict[str, Callable[[Track], GeneralTracker]] = {
     "wandb": _wandb,
     "trackio": _trackio,
 }
-_PICTURE: dict[str, Callable[[Any, str, Pixels, int], None]] = {
+_IMAGE: dict[str, Callable[[Any, str, Pixels, int], None]] = {
     "tensorboard": lambda t, name, pixels, step: t.log_images({name: pixels[None]}, step=step, dataformats="NHWC"),
     "wandb": lambda t, name, pixels, step: t.log_images({name: [pixels]}, step=step),
-    "trackio": _trackio_picture,
+    "trackio": _trackio_image,
 }

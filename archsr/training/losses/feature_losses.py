@@ -103,13 +103,13 @@ class TimmFeatureLoss(FeatureLoss):
         self.net.set_grad_checkpointing(True)
 
     def check(self, size: int) -> None:
-        """Raise `UserError` if pictures of `size` pixels cannot be taken."""
-        picture = torch.zeros(1, 3, size, size, device=self.mean.device)
+        """Raise `UserError` if images of `size` pixels cannot be taken."""
+        image = torch.zeros(1, 3, size, size, device=self.mean.device)
         try:
-            self(picture, picture)
+            self(image, image)
         except Exception as error:  # transformers take one size, some networks none so small
             raise UserError(
-                f"losses.features.network: takes no pictures of data.gt_size = {size} ({first_line(error, kind=True)})"
+                f"losses.features.network: takes no images of data.gt_size = {size} ({first_line(error, kind=True)})"
             ) from None
 
     def forward(self, sr: Tensor, target: Tensor) -> Tensor:
@@ -261,7 +261,7 @@ TITLES = {"perceptual": "VGG19", "features": "timm's network", "lpips": "LPIPS",
 def feature_losses(
     config: LossConfig, *, size: int, weights: bool = True, recompute: bool = False
 ) -> dict[str, FeatureLoss]:
-    """The wanted losses for pictures of `size` pixels, by name, with their weights; without `weights` as they are made.
+    """The wanted losses for images of `size` pixels, by name, with their weights; without `weights` as they are made.
 
     `recompute`: they keep less for the backward pass and make it again.
     Raises `UserError`, saying what to do, where weights cannot be had.

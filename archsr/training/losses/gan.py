@@ -44,7 +44,7 @@ def compares(objective: Objective) -> bool:
 
 
 def generator_loss(objective: Objective, fake: Tensor, *, real: Tensor | None) -> Tensor:
-    """Scalar for the generator. `real`: logits of real pictures without a graph, for an objective that compares."""
+    """Scalar for the generator. `real`: logits of real images without a graph, for an objective that compares."""
     if objective == "relativistic":
         assert real is not None
         return (_cross_entropy(real - fake.mean(), False) + _cross_entropy(fake - real.mean(), True)) / 2
@@ -52,7 +52,7 @@ def generator_loss(objective: Objective, fake: Tensor, *, real: Tensor | None) -
 
 
 def discriminator_loss(objective: Objective, logits: Tensor, *, real: bool, other: Tensor | None) -> Tensor:
-    """One of the two scalars for the discriminator: on real or on fake pictures.
+    """One of the two scalars for the discriminator: on real or on fake images.
 
     `other`: logits of the other kind without a graph, for an objective that compares.
     """

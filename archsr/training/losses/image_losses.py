@@ -1,6 +1,6 @@
-"""Losses that compare two pictures without a network: functions of `sr` and `target`, both (b, 3, h, w), to a scalar.
+"""Losses that compare two images without a network: functions of `sr` and `target`, both (b, 3, h, w), to a scalar.
 
-All in the dtype of the pictures, which is float32 whatever autocast says; `target` gets no gradient.
+All in the dtype of the images, which is float32 whatever autocast says; `target` gets no gradient.
 """
 
 from collections.abc import Callable
@@ -84,12 +84,12 @@ def ldl(sr: Tensor, target: Tensor, averaged: Tensor, config: LdlLoss) -> Tensor
 
 
 def artefacts(sr: Tensor, target: Tensor, averaged: Tensor, *, window: int) -> Tensor:
-    """(b, 1, h, w): local variance of the residual times the picture's to the power 1/5, zero where the averaged
+    """(b, 1, h, w): local variance of the residual times the image's to the power 1/5, zero where the averaged
     generator is further from the target."""
     target = target.detach()
     residual = (sr - target).abs().sum(1, keepdim=True)
     before = (averaged.detach() - target).abs().sum(1, keepdim=True)
-    # without the tiny number equal pictures would have no gradient: that of the root is infinite at 0
+    # without the tiny number equal images would have no gradient: that of the root is infinite at 0
     whole = (residual.var((1, 2, 3), keepdim=True) + 1e-20) ** 0.2
     padded = F.pad(residual, [window // 2] * 4, mode="reflect")
     # two passes: mean of squares minus square of the mean would lose what a small variance consists of
@@ -97,8 +97,8 @@ def artefacts(sr: Tensor, target: Tensor, averaged: Tensor, *, window: int) -> T
     return torch.where(residual < before, 0.0, whole * patches.var((-1, -2)))
 
 
-# of two pictures alone; `ldl` needs a third
-PICTURE_LOSSES: dict[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
+# of two images alone; `ldl` needs a third
+IMAGE_LOSSES: dict[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
     "pixel": pixel,
     "charbonnier": charbonnier,
     "frequency": frequency,

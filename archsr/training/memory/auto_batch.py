@@ -81,7 +81,7 @@ def largest(start: int, share: int, attempt: Callable[[int], None]) -> int:
 
 
 def attempt(config: TrainConfig, parts: Parts, world: World, size: int) -> None:
-    """The gradients of one micro-batch of grey pictures, beside as much memory as optimisers and pool will take.
+    """The gradients of one micro-batch of grey images, beside as much memory as optimisers and pool will take.
 
     Leaves the networks as they were: no gradients, and buffers (power iterations, running statistics) put back.
     """

@@ -1,7 +1,7 @@
 """A forecast of what a run holds in memory, and when most, from shapes alone: no weights, no device, no data.
 
 One iteration, `train_step` of `step.py`, is a sequence of moments: the generator's forward pass; each loss, forward and
-at once back to the picture, while the generator's activations wait; the generator's backward pass; the discriminator's
+at once back to the image, while the generator's activations wait; the generator's backward pass; the discriminator's
 passes, each with its own backward pass; the update. No two losses' activations are held together, so the peak is the
 largest moment and not the sum of all.
 """
@@ -20,7 +20,7 @@ from archsr.models.build import build, build_discriminator
 from archsr.models.recompute import recompute_modules
 from archsr.training.layers import select
 from archsr.training.losses.feature_losses import TITLES, feature_losses
-from archsr.training.losses.image_losses import PICTURE_LOSSES, ldl
+from archsr.training.losses.image_losses import IMAGE_LOSSES, ldl
 from archsr.training.memory.ledger import Pass, one_pass
 
 _NARROW = {"auto": torch.bfloat16, "fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -76,7 +76,7 @@ def forecast(config: TrainConfig) -> Forecast:
 
 
 def passes_of(config: TrainConfig, batch: int) -> Passes:
-    """All networks' passes with `batch` pictures."""
+    """All networks' passes with `batch` images."""
     rest = loss_passes(config, batch), discriminator_pass(config, batch)
     try:
         return Passes(generator_pass(config, batch), *rest)
@@ -97,14 +97,14 @@ def assemble(config: TrainConfig, passes: Passes) -> Forecast:
     lasting = _lasting(config)
     held = sum(lasting.values())
     lq = 4 * 3 * (size // scale) ** 2 * micro_batch_of(config)
-    picture = lq * scale**2
-    there = held + lq + 3 * picture  # ground truth, sharpened too, and the gradient for the picture
+    image = lq * scale**2
+    there = held + lq + 3 * image  # ground truth, sharpened too, and the gradient for the image
     moments = {"generator forward": there + passes.generator.forward}
     for name, one in passes.losses.items():
         moments[_title(name)] = there + passes.generator.held + one.peak
     moments["generator backward"] = there + passes.generator.backward
     if passes.discriminator:
-        moments["discriminator"] = there + picture + passes.discriminator.peak
+        moments["discriminator"] = there + image + passes.discriminator.peak
     # Adam makes the roots of all second moments at once
     moments["update"] = held + max(v // 4 for k, v in lasting.items() if "gradients" in k)
     parts = {**lasting, "generator: activations": passes.generator.kept}
@@ -200,7 +200,7 @@ def _count(net: nn.Module) -> int:
 
 
 def generator_pass(config: TrainConfig, batch: int) -> Pass:
-    """Of `batch` pictures through the generator to a float32 picture."""
+    """Of `batch` images through the generator to a float32 image."""
     training, side = config.training, config.data.gt_size // config.model.scale
     narrow, shape = _NARROW[training.precision], (batch, 3, side, side)
     pieces, patterns = training.gradient_checkpointing, training.recompute
@@ -255,7 +255,7 @@ def _judges(config: TrainConfig, batch: int) -> _Judges:
 
 
 def loss_passes(config: TrainConfig, batch: int) -> dict[str, Pass]:
-    """Of each loss that is asked for, from the picture to a scalar and back to the picture."""
+    """Of each loss that is asked for, from the image to a scalar and back to the image."""
     return _loss_passes(_judges(config, batch))
 
 
@@ -279,22 +279,22 @@ def _loss_passes(judges: _Judges) -> dict[str, Pass]:
             elif name == "ldl":
                 narrow, loss = None, partial(ldl, target=target, averaged=target, config=losses.ldl)
             else:
-                narrow, loss = None, partial(_of_pictures, PICTURE_LOSSES[name], target, term)
+                narrow, loss = None, partial(_of_images, IMAGE_LOSSES[name], target, term)
             seen = sr.detach().requires_grad_()
             found[name] = one_pass(partial(loss, seen), [net] if net else [], narrow=narrow)
     return found
 
 
-def _of_pictures(loss: Callable[[Tensor, Tensor, Loss], Tensor], target: Tensor, term: Loss, sr: Tensor) -> Tensor:
+def _of_images(loss: Callable[[Tensor, Tensor, Loss], Tensor], target: Tensor, term: Loss, sr: Tensor) -> Tensor:
     return loss(sr, target, term)
 
 
-def _mean_logit(net_d: nn.Module, picture: Tensor) -> Tensor:
-    return net_d(picture).float().mean()
+def _mean_logit(net_d: nn.Module, image: Tensor) -> Tensor:
+    return net_d(image).float().mean()
 
 
 def discriminator_pass(config: TrainConfig, batch: int) -> Pass | None:
-    """Of real pictures, or of fake ones: they pass one after the other. None where it does not learn."""
+    """Of real images, or of fake ones: they pass one after the other. None where it does not learn."""
     if not (config.losses.gan.weight and config.discriminator.train):
         return None
     return _discriminator_pass(_judges(config, batch))

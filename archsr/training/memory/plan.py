@@ -251,7 +251,7 @@ def _row(row: Option, memory: int | None, tflops: float | None) -> str:
 def _advice(config: TrainConfig, memory: int, processes: int) -> str:
     found = fitting(config, memory, processes=processes)
     if found is None:
-        return f"{config.name}: not even one picture fits {memory / 2**30:.1f} GiB; lower data.gt_size"
+        return f"{config.name}: not even one image fits {memory / 2**30:.1f} GiB; lower data.gt_size"
     lines = lines_to_change(config, found)
     needs = f"needs about {found.memory / 2**30:.1f} of {memory / 2**30:.1f} GiB"
     return f"{config.name}: {'change ' + ' '.join(lines) if lines else 'fits as it is'}; it then {needs}"

@@ -1,6 +1,6 @@
 """Near-duplicates: the same photograph resized, recompressed, retouched in tone, greyed, mirrored or cropped.
 
-Of a picture a thumbnail of 4 KB is kept; no two pictures are compared before hashing has brought them together
+Of an image a thumbnail of 4 KB is kept; no two images are compared before hashing has brought them together
 (`near_search.py`), and no pair is believed before its thumbnails agree in detail (`near_verify.py`).
 """
 
@@ -29,7 +29,7 @@ _AROUND = (0.03 * np.indices((2, 2, 2, 2)).reshape(4, 16).T - 0.015).astype(np.f
 
 @dataclass(frozen=True)
 class NearPair:
-    """Picture `b` shows the window `box` of picture `a`: left, top, right, bottom as fractions of `a`.
+    """Image `b` shows the window `box` of image `a`: left, top, right, bottom as fractions of `a`.
 
     `score` is at most 1 (identical thumbnails). `mirrored`: `b` is the mirror image of that window.
     """
@@ -42,7 +42,7 @@ class NearPair:
 
 
 def thumbnail(image: Image.Image) -> Bytes:
-    """uint8 (64, 64) grey: the whole picture squeezed into a square.
+    """uint8 (64, 64) grey: the whole image squeezed into a square.
 
     Areas are averaged under Hamming windows: under plain boxes, fine louvres leave moiré that every crop changes.
     """
@@ -59,35 +59,35 @@ def near_pairs(
     chunk: int = 32,
     threads: int = 1,
 ) -> list[NearPair]:
-    """The near-duplicate pairs among pictures with these thumbnails (n, 64, 64), or those numbered `which` of them.
+    """The near-duplicate pairs among images with these thumbnails (n, 64, 64), or those numbered `which` of them.
 
     `thumbs` may be a memory map: it is read in parts.
 
-    Sorted by `a` and `b`; each two pictures at most once; the same whatever their order, `chunk` and `threads`.
-    Pictures without enough detail (`near_verify.structured`) are in no pair. In crowds of more than about a dozen
+    Sorted by `a` and `b`; each two images at most once; the same whatever their order, `chunk` and `threads`.
+    Images without enough detail (`near_verify.structured`) are in no pair. In crowds of more than about a dozen
     copies not every pair is named, but enough to connect them; identical thumbnails are a chain. `progress` is told
     how many more are dealt with.
     """
-    pictures, pairs = _distinct(
+    images, pairs = _distinct(
         thumbs, np.arange(len(thumbs)) if which is None else np.unique(np.asarray(which, np.int64)), chunk
     )
-    parts = [search.whole_coefficients(thumbs[rows]) for rows in _rows(pictures, chunk)]
-    if len(pictures) > 1:
+    parts = [search.whole_coefficients(thumbs[rows]) for rows in _rows(images, chunk)]
+    if len(images) > 1:
         index = search.build(np.concatenate(parts))
         best = dict[tuple[int, int], NearPair]()
 
         def look_up(start: int) -> list[NearPair]:
-            found = search.candidates(index, thumbs[pictures[start : start + chunk]], start)
-            return _verified(thumbs, pictures, found)
+            found = search.candidates(index, thumbs[images[start : start + chunk]], start)
+            return _verified(thumbs, images, found)
 
-        starts = range(0, len(pictures), chunk)
+        starts = range(0, len(images), chunk)
         for start, found in zip(starts, _ordered(look_up, starts, threads), strict=True):
             for pair in found:
                 key = (min(pair.a, pair.b), max(pair.a, pair.b))
                 if key not in best or pair.score > best[key].score:
                     best[key] = pair
             if progress:
-                progress(min(chunk, len(pictures) - start))
+                progress(min(chunk, len(images) - start))
         pairs.extend(best.values())
     return sorted(pairs, key=lambda p: (p.a, p.b))
 
@@ -107,12 +107,12 @@ def _ordered(work: Callable[[int], list[NearPair]], items: Sequence[int], thread
             yield waiting.popleft().result()
 
 
-def _rows(pictures: Ints, chunk: int) -> Iterator[Ints]:
-    return (pictures[start : start + chunk] for start in range(0, len(pictures), chunk))
+def _rows(images: Ints, chunk: int) -> Iterator[Ints]:
+    return (images[start : start + chunk] for start in range(0, len(images), chunk))
 
 
 def _distinct(thumbs: Bytes, which: Ints, chunk: int) -> tuple[Ints, list[NearPair]]:
-    """One picture per distinct structured thumbnail, in an order that depends on contents alone; pairs of the rest."""
+    """One image per distinct structured thumbnail, in an order that depends on contents alone; pairs of the rest."""
     groups = dict[bytes, list[int]]()
     for rows in _rows(which, chunk):
         block = np.ascontiguousarray(thumbs[rows])
@@ -123,38 +123,38 @@ def _distinct(thumbs: Bytes, which: Ints, chunk: int) -> tuple[Ints, list[NearPa
     return np.array([m[0] for m in members], np.int64), same
 
 
-def _verified(thumbs: Bytes, pictures: Ints, found: Candidates) -> list[NearPair]:
+def _verified(thumbs: Bytes, images: Ints, found: Candidates) -> list[NearPair]:
     """The candidates that hold, perhaps by several windows: the best first, the others where that fails.
 
     Repetitive façades can catch the fit one window too far along. Promising candidates that fail or fit badly are
     therefore tried again from starts around their best windows.
     """
     first = found.take(found.rank == 0)
-    pairs = _verify(thumbs, pictures, first, search.WINDOWS[first.window])
-    rest = found.take((found.rank > 0) & _open(found, pictures, pairs))
-    pairs += _verify(thumbs, pictures, rest, search.WINDOWS[rest.window])
-    again = found.take((found.cosine >= _AGAIN) & (found.rank < 2) & _open(found, pictures, pairs))
+    pairs = _verify(thumbs, images, first, search.WINDOWS[first.window])
+    rest = found.take((found.rank > 0) & _open(found, images, pairs))
+    pairs += _verify(thumbs, images, rest, search.WINDOWS[rest.window])
+    again = found.take((found.cosine >= _AGAIN) & (found.rank < 2) & _open(found, images, pairs))
     starts: Floats = search.WINDOWS[again.window][:, None] + _AROUND
-    return pairs + _verify(thumbs, pictures, again.take(np.repeat(np.arange(len(again.a)), 16)), starts.reshape(-1, 4))
+    return pairs + _verify(thumbs, images, again.take(np.repeat(np.arange(len(again.a)), 16)), starts.reshape(-1, 4))
 
 
-def _open(found: Candidates, pictures: Ints, pairs: list[NearPair]) -> NDArray[np.bool_]:
+def _open(found: Candidates, images: Ints, pairs: list[NearPair]) -> NDArray[np.bool_]:
     """Which candidates are not among the good pairs yet."""
     done = {(p.a, p.b, p.mirrored) for p in pairs if p.score >= _SURE}
-    keys = zip(pictures[found.a].tolist(), pictures[found.b].tolist(), found.mirrored.tolist(), strict=True)
+    keys = zip(images[found.a].tolist(), images[found.b].tolist(), found.mirrored.tolist(), strict=True)
     return np.array([key not in done for key in keys], bool)
 
 
-def _verify(thumbs: Bytes, pictures: Ints, found: Candidates, starts: Floats) -> list[NearPair]:
+def _verify(thumbs: Bytes, images: Ints, found: Candidates, starts: Floats) -> list[NearPair]:
     result = list[NearPair]()
     for start in range(0, len(found.a), _BATCH):
         rows = np.arange(start, min(start + _BATCH, len(found.a)))
-        result.extend(_verify_batch(thumbs, pictures, found.take(rows), starts[rows]))
+        result.extend(_verify_batch(thumbs, images, found.take(rows), starts[rows]))
     return result
 
 
-def _verify_batch(thumbs: Bytes, pictures: Ints, found: Candidates, starts: Floats) -> Iterator[NearPair]:
-    first, second = pictures[found.a], pictures[found.b]
+def _verify_batch(thumbs: Bytes, images: Ints, found: Candidates, starts: Floats) -> Iterator[NearPair]:
+    first, second = images[found.a], images[found.b]
     a, b = thumbs[first].astype(np.float32), thumbs[second].astype(np.float32)
     b = np.where(found.mirrored[:, None, None], b[:, :, ::-1], b)
     windows, score = verify.fit(a, b, starts)

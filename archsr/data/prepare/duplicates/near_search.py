@@ -1,7 +1,7 @@
-"""Candidates for near-duplicates: every picture's crop windows against every whole picture, by hashing.
+"""Candidates for near-duplicates: every image's crop windows against every whole image, by hashing.
 
-A picture's hash is the signs of its 8x8 lowest cosine coefficients, so neither brightness nor contrast changes it. The
-coefficients of 25x25 windows of a picture are two matrix products with fixed matrices. Only whole pictures and their
+An image's hash is the signs of its 8x8 lowest cosine coefficients, so neither brightness nor contrast changes it. The
+coefficients of 25x25 windows of an image are two matrix products with fixed matrices. Only whole images and their
 mirror images are indexed, in tables keyed by random subsets of the bits; the windows are streamed past them.
 """
 
@@ -23,7 +23,7 @@ _HAMMING = 16  # of 63; 99 % of disguised crops have a window within 10, floors 
 _NEARLY = 0.8  # cosine of a window that was hit
 _COSINE = 0.88  # of the weighted coefficients; of 360 disguised crops the worst had 0.89
 _CROWD = 32  # entries of one bucket that one window may look at
-_KEEP, _STARTS = 12, 4  # candidates per picture, windows per candidate
+_KEEP, _STARTS = 12, 4  # candidates per image, windows per candidate
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 _SPANS = [(i / _GRID, 1 - (cut - i) / _GRID) for cut in range(0, _REACH + 1, 2) for i in range(cut + 1)]
@@ -114,7 +114,7 @@ def _table(hashes: Hashes, rng: np.random.Generator) -> _Table:
     chosen = np.zeros((_FREQ, _FREQ), bool)
     low = np.argwhere((_U[:, None] + _U[None] <= _LOWEST) & (_U[:, None] + _U[None] > 0))
     log = int(np.ceil(np.log2(len(hashes))))
-    bits = int(np.clip(log + 3, *_BITS))  # more bits for more pictures: about as many chance hits per window
+    bits = int(np.clip(log + 3, *_BITS))  # more bits for more images: about as many chance hits per window
     chosen[tuple(low[rng.choice(len(low), bits, replace=False)].T)] = True
     log = int(np.clip(log + 3, 12, 20))
     mask, shift = _pack(chosen[None])[0], np.uint64(64 - log)
@@ -128,7 +128,7 @@ def _table(hashes: Hashes, rng: np.random.Generator) -> _Table:
 
 @dataclass(frozen=True)
 class Index:
-    """All pictures, and after them all their mirror images: entry e shows picture e % n."""
+    """All images, and after them all their mirror images: entry e shows image e % n."""
 
     hashes: Hashes  # (2n,)
     vectors: Floats  # (2n, 64)
@@ -136,7 +136,7 @@ class Index:
 
 
 def build(whole: Floats) -> Index:
-    """Index pictures by their coefficients (n, 8, 8); see `whole_coefficients`."""
+    """Index images by their coefficients (n, 8, 8); see `whole_coefficients`."""
     both = np.concatenate([whole, whole * _MIRROR])
     hashes = _pack(both > 0)
     rng = np.random.default_rng(20)
@@ -165,7 +165,7 @@ class Candidates:
 
 
 def candidates(index: Index, thumbs: Bytes, first: int) -> Candidates:
-    """What the pictures `first`, `first + 1`, ... with these thumbnails may contain."""
+    """What the images `first`, `first + 1`, ... with these thumbnails may contain."""
     c, n = _coefficients(thumbs, _BASIS), len(index.hashes) // 2
     # (c, 25, 8, 25) bytes of eight bits to (c * 625) hashes
     packed = np.packbits(c > 0, axis=-1)[..., 0].transpose(0, 1, 3, 2)
@@ -175,11 +175,11 @@ def candidates(index: Index, thumbs: Bytes, first: int) -> Candidates:
     query, entry = code // (2 * n), code % (2 * n)
     other = entry % n != query // len(WINDOWS) + first
     query, entry = query[other], entry[other]
-    picture, window = query // len(WINDOWS), query % len(WINDOWS)
-    hit = _unit(c[picture, window // _PER_SIDE, :, window % _PER_SIDE, :])
+    image, window = query // len(WINDOWS), query % len(WINDOWS)
+    hit = _unit(c[image, window // _PER_SIDE, :, window % _PER_SIDE, :])
     near = np.einsum("ij,ij->i", hit, index.vectors[entry]) >= _NEARLY
-    picture, entry = picture[near], entry[near]
-    parts = [_best(index, c[p], p + first, np.unique(entry[picture == p])) for p in np.unique(picture).tolist()]
+    image, entry = image[near], entry[near]
+    parts = [_best(index, c[p], p + first, np.unique(entry[image == p])) for p in np.unique(image).tolist()]
     return Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else _NONE
 
 
@@ -189,12 +189,12 @@ def _close(index: Index, hashes: Hashes, query: Ints, entry: Ints) -> Ints:
 
 
 def _best(
-    index: Index, c: Floats, picture: int, entries: Ints
+    index: Index, c: Floats, image: int, entries: Ints
 ) -> tuple[Ints, Ints, NDArray[np.bool_], Ints, Floats, Ints]:
-    """The columns of `Candidates` for the best `_KEEP` of a picture's entries and the first of them.
+    """The columns of `Candidates` for the best `_KEEP` of an image's entries and the first of them.
 
     That first one ties together crowds of copies, in which everybody's nearest neighbours may be a clique. All windows
-    of the picture (25, 8, 25, 8) are compared: the one that was hit need not be the best.
+    of the image (25, 8, 25, 8) are compared: the one that was hit need not be the best.
     """
     n = len(index.hashes) // 2
     windows = _unit(c.transpose(0, 2, 1, 3).reshape(-1, _FREQ, _FREQ))
@@ -206,7 +206,7 @@ def _best(
     starts = np.argsort(-cosine[kept], axis=1, kind="stable")[:, :_STARTS]
     rows, entry = np.repeat(kept, _STARTS), np.repeat(entries[kept], _STARTS)
     window, rank = starts.reshape(-1), np.tile(np.arange(_STARTS), len(kept))
-    return np.full(len(rows), picture), entry % n, entry >= n, window, cosine[rows, window], rank
+    return np.full(len(rows), image), entry % n, entry >= n, window, cosine[rows, window], rank
 
 
 _NO = np.zeros(0, np.int64)

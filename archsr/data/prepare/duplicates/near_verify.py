@@ -1,4 +1,4 @@
-"""Does this window of one picture show the other? Decided on the thumbnails, with composition taken away.
+"""Does this window of one image show the other? Decided on the thumbnails, with composition taken away.
 
 Thumbnails are compared after local normalisation (minus the local mean, by the local deviation), so that sky above and
 building below counts for nothing, and no change of tone matters. The window's edges are fitted first: inverse
@@ -31,10 +31,10 @@ def compare(a: Floats, b: Floats, windows: Floats) -> tuple[Floats, Floats]:
 
 
 def structured(thumbs: Bytes) -> NDArray[np.bool_]:
-    """(c, 64, 64) to (c,): which pictures can be told apart at all.
+    """(c, 64, 64) to (c,): which images can be told apart at all.
 
-    Not: pictures with less than 3 grey levels of detail in most places (blank ones, gradients, fog, one edge under an
-    empty sky), nor pictures of nothing but parallel lines, which a shift and a stretch turn into one another.
+    Not: images with less than 3 grey levels of detail in most places (blank ones, gradients, fog, one edge under an
+    empty sky), nor images of nothing but parallel lines, which a shift and a stretch turn into one another.
     """
     x, blur = thumbs.astype(np.float32), _blur(SIDE, SIDE * _FINE[1] / _FINE[0])
     coarse = _sample(np.asarray(x - blur @ x @ blur.T, np.float32), _whole(1), SIDE // 2)

@@ -1,4 +1,4 @@
-"""Pairs from disk: a photograph's low-quality picture, under the same name in a folder of its own."""
+"""Pairs from disk: a photograph's low-quality image, under the same name in a folder of its own."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ UNPAIRED = "unpaired"
 def with_partner(finding: ScanResult, config: PrepareConfig) -> ScanResult:
     """The finding with its `lq`; where there is none that fits exactly, it is left out with the reason.
 
-    A photograph of w × h belongs to a picture of exactly w / scale × h / scale: anything else is no pair of pixels.
+    A photograph of w × h belongs to an image of exactly w / scale × h / scale: anything else is no pair of pixels.
     """
     if not config.lq_folder or finding.source.kind or finding.pixels is None:
         return finding

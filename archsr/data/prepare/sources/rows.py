@@ -32,33 +32,33 @@ def _parts(spec: str) -> tuple[str, str]:
 
 
 class RowPhotos(Photos):
-    """The rows of a dataset with a column of pictures.
+    """The rows of a dataset with a column of images.
 
     A row of files in a folder is named by its path there. Any other is `LABEL/FILE`: the class of its first ClassLabel
-    column, if there is one, and the file name stored with the picture, or `row-0000123`. Rows that would have one name
+    column, if there is one, and the file name stored with the image, or `row-0000123`. Rows that would have one name
     are numbered in their order.
     """
 
     @cached_property
     def _dataset(self) -> "Dataset":
-        """All columns, pictures as they are stored."""
+        """All columns, images as they are stored."""
         import datasets
 
         found = _load(self.spec.text, cache=self.spec.unpack_to)
-        pictures = [name for name, kind in found.features.items() if isinstance(kind, datasets.Image)]
-        if not pictures or (len(pictures) > 1 and "image" not in pictures):
-            some = f"several columns of pictures ({', '.join(pictures)})" if pictures else "no column of pictures"
+        images = [name for name, kind in found.features.items() if isinstance(kind, datasets.Image)]
+        if not images or (len(images) > 1 and "image" not in images):
+            some = f"several columns of images ({', '.join(images)})" if images else "no column of images"
             raise DataError(
                 f"{self.origin}: {some} among {', '.join(found.column_names)}; expected one of the type datasets.Image "
                 "(or one of that type called image): cast_column or select_columns it and save it anew"
             )
-        self._picture = "image" if "image" in pictures else pictures[0]
-        return found.cast_column(self._picture, datasets.Image(decode=False))
+        self._image = "image" if "image" in images else images[0]
+        return found.cast_column(self._image, datasets.Image(decode=False))
 
     @cached_property
-    def _pictures(self) -> "Dataset":
-        """The column of pictures alone: whoever asks for a row of it gets the picture's bytes and nothing else."""
-        return self._dataset.select_columns([self._picture])
+    def _images(self) -> "Dataset":
+        """The column of images alone: whoever asks for a row of it gets the image's bytes and nothing else."""
+        return self._dataset.select_columns([self._image])
 
     @cached_property
     def _plain(self) -> "Dataset | None":
@@ -105,8 +105,8 @@ class RowPhotos(Photos):
 
         field = cast(Any, pyarrow.compute).struct_field  # unlike combine_chunks it copies nothing
         places: list[tuple[str, bool]] = []
-        for batch in cast(Any, self._pictures.with_format("arrow").iter(batch_size=_BATCH)):
-            column = batch.column(self._picture)
+        for batch in cast(Any, self._images.with_format("arrow").iter(batch_size=_BATCH)):
+            column = batch.column(self._image)
             paths, held = field(column, "path").to_pylist(), field(column, "bytes").is_valid().to_pylist()
             places += [(path or "", here) for path, here in zip(paths, held, strict=True)]
         return places
@@ -119,11 +119,11 @@ class RowPhotos(Photos):
         number = self._rows[name]
         path, held = self._places[number]
         if held:
-            content = cast(Mapping[str, Any], self._pictures[number])[self._picture]["bytes"]
+            content = cast(Mapping[str, Any], self._images[number])[self._image]["bytes"]
             check_size(len(content), self.spec.max_bytes)
             return bytes(content)
         if not path:
-            raise OSError("a row without a picture")
+            raise OSError("a row without an image")
         if "://" in path:
             raise OSError(f"not stored in the dataset but at {path}")
         return read_file(Path(path), max_bytes=self.spec.max_bytes)

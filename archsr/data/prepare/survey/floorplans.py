@@ -1,11 +1,11 @@
 """Telling drawings, scans, renders on blank ground and flat graphics from photographs, without a network.
 
-A logistic model over fourteen numbers that can be read: how much of a picture is exactly flat, and whether it is so
+A logistic model over fourteen numbers that can be read: how much of an image is exactly flat, and whether it is so
 everywhere or only in the sky, or where white is clipped; whether dark and light meet in lines. Photographs have light
 that falls off and texture nearly everywhere, which survive reduction and compression; drawings have neither.
 
 Sun that burns walls out and haze that takes their contrast make a photograph flat, too. So a second logistic model has
-to agree: it measures steps and tones in shares of the picture's own range. What both call a drawing is one. The weights
+to agree: it measures steps and tones in shares of the image's own range. What both call a drawing is one. The weights
 of both come from tests/measure/fit_drawings.py.
 """
 
@@ -17,11 +17,11 @@ from PIL import Image
 
 from archsr.images.pixels import Pixels
 
-SIDE = 256  # everything is measured at this size, so that it does not depend on the picture's resolution
+SIDE = 256  # everything is measured at this size, so that it does not depend on the image's resolution
 _LEAST = 12  # pixels of the shorter side below which nothing is measured
 _CELLS = 10  # per side, of the grid that asks whether flatness is everywhere
 _LIMIT = 12.0  # of the logit
-_BINS = 25  # of the tones between a picture's darkest and brightest
+_BINS = 25  # of the tones between an image's darkest and brightest
 
 Mask = NDArray[np.bool_]
 Values = NDArray[np.float64]
@@ -61,7 +61,7 @@ _SHARED = [0, *(next(i for i, (name, _) in enumerate(WEIGHTS) if name == shared)
 
 
 def reduced(image: Image.Image) -> Pixels:
-    """uint8 (h, w, 3), averaged over areas until the longer side is at most 256; smaller pictures as they are."""
+    """uint8 (h, w, 3), averaged over areas until the longer side is at most 256; smaller images as they are."""
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     scale = SIDE / max(rgb.size)
     if scale < 1:
@@ -73,7 +73,7 @@ def reduced(image: Image.Image) -> Pixels:
 def drawing_score(small: Pixels) -> float:
     """0 (a photograph) to 1 (a drawing, scan, render on blank ground, map or logo) for uint8 (h, w, 3) from `reduced`.
 
-    Deterministic. Pictures thinner than 12 pixels at that size count as photographs.
+    Deterministic. Images thinner than 12 pixels at that size count as photographs.
     """
     if min(small.shape[:2]) < _LEAST:
         return 0.0
@@ -114,7 +114,7 @@ def features(small: Pixels) -> Values:
 
 
 def relative_features(small: Pixels, seen: Values) -> Values:
-    """The numbers of `SECOND`, in that order; `seen` are the picture's `features`.
+    """The numbers of `SECOND`, in that order; `seen` are the image's `features`.
 
     They are measured in quarters of a level, so that haze does not round texture away; the step is that of `features`.
     range: from the darkest to the brightest tone, 0.2 % of pixels left out at either end

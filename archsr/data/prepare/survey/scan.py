@@ -19,7 +19,7 @@ from archsr.data.prepare.survey.floorplans import drawing_score, reduced
 from archsr.images.pixels import BadImageError, Photo, Pixels, is_litter, read_photo, sharpness, taken_at
 from archsr.images.raw_files import refuse_raw
 
-UNREADABLE, OTHER = "unreadable", "no picture"  # kinds of files: those that should be pictures, and those that are none
+UNREADABLE, OTHER = "unreadable", "no image"  # kinds of files: those that should be images, and those that are none
 _BLANK = np.zeros((64, 64), np.uint8)
 
 
@@ -69,7 +69,7 @@ def inspect(photos: Photos, path: str, config: PrepareConfig) -> ScanResult:
     """Read and decode one file completely."""
     name = PurePosixPath(path).name
     if is_litter(name):
-        return _unusable(path, "a file of the operating system, not a picture", kind=OTHER)
+        return _unusable(path, "a file of the operating system, not an image", kind=OTHER)
     content = b""
     try:
         content = photos.read(path)
@@ -78,12 +78,12 @@ def inspect(photos: Photos, path: str, config: PrepareConfig) -> ScanResult:
     except OSError as error:
         return _unusable(path, f"cannot be opened: {error.strerror or error}")
     except BadImageError as error:
-        kind = OTHER if _says_it_is_no_picture(name) else UNREADABLE
+        kind = OTHER if _says_it_is_no_image(name) else UNREADABLE
         return _unusable(path, str(error) if content else "empty file", kind=kind, size=len(content))
     return _judged(photos, path, content, photo, config)
 
 
-def _says_it_is_no_picture(name: str) -> bool:
+def _says_it_is_no_image(name: str) -> bool:
     """By its ending: notes beside photographs are no fault of the photographs."""
     kind, packed = mimetypes.guess_type(name)
     return bool(packed or (kind and not kind.startswith("image/")))

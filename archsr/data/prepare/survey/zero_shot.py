@@ -1,4 +1,4 @@
-"""Labels for pictures by what a CLIP model says, where open_clip is installed (`pip install "archsr[zero-shot]"`)."""
+"""Labels for images by what a CLIP model says, where open_clip is installed (`pip install "archsr[zero-shot]"`)."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ class ZeroShot:
     """A CLIP model of open_clip, opened at its first use and kept.
 
     `model` is a name of open_clip, as "ViT-B-32". `pretrained` is one of its tags, which is downloaded once, or the
-    path of a weights file. All pictures of one call go through the network together.
+    path of a weights file. All images of one call go through the network together.
     """
 
     def __init__(self, model: str, pretrained: str, device: torch.device | str = "cpu") -> None:
@@ -27,9 +27,9 @@ class ZeroShot:
         self._opened: tuple[Any, Any, Any] | None = None
 
     def scores(self, images: Sequence[Pixels], prompts: Mapping[str, Sequence[str]]) -> list[dict[str, float]]:
-        """For each picture, uint8 (h, w, 3), how likely each label is: a softmax over the labels of `prompts`.
+        """For each image, uint8 (h, w, 3), how likely each label is: a softmax over the labels of `prompts`.
 
-        A label's logit is the mean cosine similarity of the picture to the label's prompts, times the model's own
+        A label's logit is the mean cosine similarity of the image to the label's prompts, times the model's own
         temperature. Raises `UserError` without open_clip, without weights, or if a label has no prompts.
         """
         if not prompts or not all(prompts.values()):

@@ -18,9 +18,9 @@ _STRUCTURE = 3.0  # standard deviation of luma in a block, 0-255 units: above th
 
 
 def tiles(width: int, height: int, *, tile: int, unit: int = 1) -> list[Box]:
-    """Boxes of at most `tile` a side that cover a picture evenly: round(side / tile) of them along each side.
+    """Boxes of at most `tile` a side that cover an image evenly: round(side / tile) of them along each side.
 
-    A picture smaller than `tile` along a side is kept whole along it. Neighbours overlap or leave a gap of less than
+    An image smaller than `tile` along a side is kept whole along it. Neighbours overlap or leave a gap of less than
     half a tile. Left and top are multiples of `unit`.
     """
     return [

@@ -43,7 +43,7 @@ class JpegBlocks:
     def cut(self, box: Box) -> bytes | None:
         """A JPEG file of the blocks in `box`, or None where these would not show the same pixels.
 
-        That is so for boxes off the blocks' borders, other colour spaces, and pictures that were turned or whose
+        That is so for boxes off the blocks' borders, other colour spaces, and images that were turned or whose
         colours were converted after decoding. Where chroma is subsampled, the outermost pixels may differ by a few
         levels: there decoders interpolate it with the neighbouring block, which is cut off.
         """

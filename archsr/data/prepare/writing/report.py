@@ -21,7 +21,7 @@ from archsr.images.pixels import BadImageError, read_photo
 Read = Callable[[str], bytes]
 
 _THUMB = 176  # pixels
-_SHOWN = 24  # pictures of one kind
+_SHOWN = 24  # images of one kind
 _CROPS = 12
 _NAMED = 200  # scenes
 _SIDES = {"test": "for testing (test)", "val": "for choosing the best weights (val)", "train": "for training (train)"}
@@ -191,12 +191,12 @@ def _crops(folder: Path, made: mf.Manifest) -> str:
         for shard in made.splits[side].shards[:1]:
             with (folder / shard.file).open("rb") as tar:
                 for sample in mf.read_index(folder, shard)[:_CROPS]:
-                    pictures: list[str] = []
+                    images: list[str] = []
                     for name in members:
                         tar.seek(sample.members[name].offset)
-                        pictures.append(_image(tar.read(sample.members[name].size)))
+                        images.append(_image(tar.read(sample.members[name].size)))
                     wide = ' class="wide"' if len(members) > 1 else ""
-                    figures.append(f"<figure{wide}>{''.join(pictures)}<br>{side}: {sample.key}</figure>")
+                    figures.append(f"<figure{wide}>{''.join(images)}<br>{side}: {sample.key}</figure>")
     return _section("Sample crops", _row(figures))
 
 
@@ -234,7 +234,7 @@ def _thumb(path: str, read: Read) -> str:
 
 
 def _image(content: bytes) -> str:
-    """An `<img>` with a small JPEG inside, or nothing for what is no picture."""
+    """An `<img>` with a small JPEG inside, or nothing for what is no image."""
     try:
         image = Image.fromarray(read_photo(content).pixels)
     except BadImageError:

@@ -78,7 +78,7 @@ def cut(
 def _paired(
     source: ScannedFile, pixels: Pixels, lq: Pixels, side: SplitName, config: PrepareConfig, content: bytes
 ) -> Iterator[Encoded]:
-    """Pieces of both pictures, at multiples of the scale in the larger one."""
+    """Pieces of both images, at multiples of the scale in the larger one."""
     scale, (height, width) = config.scale, pixels.shape[:2]
     blocks = JpegBlocks(content, pixels) if side == "train" and config.encoding == "lossless" else None
     if side == "train":
