@@ -31,8 +31,8 @@ LAUNCHERS = (
 _server = multiprocessing.get_context("forkserver")
 # what training imports, also late: torch's optimisers ask for its compiler, accelerate for sharded tensors
 _server.set_forkserver_preload([
-    "archsr.training.launch", "archsr.training.debug", "archsr.cli", "archsr.evaluation.card", "accelerate", "timm", "torch._dynamo",
-    "torch.distributed.tensor", "torch.utils.tensorboard", "matplotlib.backends.backend_agg",
+    "archsr.training.launch", "archsr.training.debug", "archsr.cli", "archsr.evaluation.card", "accelerate", "timm",
+    "torch._dynamo", "torch.distributed.tensor", "torch.utils.tensorboard", "matplotlib.backends.backend_agg",
 ])  # fmt: skip
 
 

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -256,3 +257,12 @@ def test_sharpened_targets_of_inputs_that_are_not_are_read_and_named():
         assert word in problem
     off = check(TrainConfig, with_overrides(BASE, [*written, "losses.pixel.weight=0.0"]), where="x")
     assert off.problem_with_targets is None, "what has weight 0 is not computed"
+
+
+def test_former_names_of_keys_are_read_and_the_new_name_counts(tmp_path, capsys):
+    path = tmp_path / "a.toml"
+    text = (configs_folder() / "tail.toml").read_text()
+    path.write_text(re.sub(r"^\[validation\]\n", "[validation]\npictures = 7\n", text, flags=re.MULTILINE))
+    assert load(TrainConfig, path).validation.images == 7
+    assert "pictures is called images now" in capsys.readouterr().err
+    assert load(TrainConfig, path, overrides=["validation.images=3"]).validation.images == 3

@@ -11,34 +11,34 @@ import pytest
 import archsr
 
 PACKAGE = Path(archsr.__file__).parent
+SHARDS = {"data.manifest", "data.versions", "data.remote", "data.stream"}
+INFERENCE = {"config", "images", "models", "checkpoint", "runs.folders", "upscaling"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "utils": set(),
     "config": set(),
     "images": set(),
     "metrics": {"images"},
+    "runs.folders": {"config"},
     "data.remote": {"config"},
     "data.cache": {"data.remote"},
     "data.versions": set(),
     "data.manifest": {"config", "data.remote", "data.cache"},
     "data.drawn_photos": {"images"},
-    "data.prepare": {"config", "images", "data.manifest", "data.versions", "degradation"},
+    "data.prepare": {"config", "images", "data.manifest", "degradation"},
     "data.stream": {"config", "images", "data.manifest", "data.remote", "data.cache"},
     "degradation": {"config", "images", "metrics"},
-    "runs.folders": {"config"},
     "models": {"config"},
     "checkpoint": {"config", "models", "runs.folders"},
-    "upscaling": {"config", "images", "models", "checkpoint", "runs.folders"},
-    "evaluation": {"config", "images", "metrics", "data.manifest", "data.versions", "data.remote", "data.stream", "degradation",
-                   "models", "checkpoint", "upscaling", "runs.folders"},
-    "app": {"config", "images", "metrics", "degradation", "models", "checkpoint", "upscaling", "evaluation", "runs", "runs.folders"},
-    "vote": {"config", "images", "checkpoint", "upscaling", "evaluation", "runs.folders"},
-    "exporting": {"config", "models", "checkpoint", "upscaling", "runs.folders"},
-    "training": {"config", "images", "metrics", "data.manifest", "data.versions", "data.remote", "data.prepare", "data.stream",
-                 "degradation", "models", "checkpoint", "upscaling", "evaluation", "runs", "runs.folders"},
-}  # fmt: skip
+    "upscaling": INFERENCE,
+    "exporting": INFERENCE,
+    "evaluation": {*INFERENCE, *SHARDS, "metrics", "degradation"},
+    "app": {*INFERENCE, "metrics", "degradation", "evaluation", "runs"},
+    "vote": {*INFERENCE, "evaluation"},
+    "training": {*INFERENCE, *SHARDS, "data.prepare", "metrics", "degradation", "evaluation", "runs"},
+}
 EVERYONE = {"errors", "utils", "data.versions"}  # they know nothing of archsr
-# what is started, and what looks at everything; the last two are commands that stand beside the training loop
+# what is started, and what looks at everything; the last four are commands beside the training loop
 TOP = {"__main__", "api", "bench", "cli", "demo", "doctor", "init", "runs", "study", "train"}
 TOP |= {"training.debug", "training.preview", "training.slurm", "training.start"}
 

@@ -189,9 +189,8 @@ def _add_upscale(verbs: "Verbs") -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from archsr.exporting import export, targets_of
+    from archsr.exporting import export, push, targets_of
     from archsr.exporting.card import card_path
-    from archsr.exporting.hub import push
     from archsr.upscaling.opening import open_model
 
     targets = [args.target] if args.target else []

@@ -3,11 +3,12 @@
 Every error names the file, the key's path, what was found and what was expected, on one line.
 """
 
+import functools
 import json
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import tomli
 import tomli_w
@@ -16,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from archsr.config.table import tables_in
 from archsr.errors import ConfigError, near
+from archsr.utils import console
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -42,11 +44,33 @@ def check(kind: type[M], data: Mapping[str, Any], *, where: str) -> M:
     """Validate plain data against `kind`; `where` names its origin in errors."""
     try:
         # through JSON, because pydantic's strict mode takes a list for a tuple only there
-        return kind.model_validate_json(json.dumps(data, default=str))
+        return kind.model_validate_json(json.dumps(_with_new_names(kind, data), default=str))
     except ValidationError as error:
         details = _essential(error.errors(include_url=False))
         more = f" (and {len(details) - 1} more: {', '.join(_path(kind, d) for d in details[1:])})"
         raise ConfigError(f"{where}: {_explain(kind, details[0])}{more if details[1:] else ''}") from None
+
+
+def _with_new_names(kind: type[BaseModel], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables with keys called as they are now; where both names stand, the new one counts."""
+    former: Mapping[str, str] = getattr(kind, "renamed", {})
+    result: dict[str, Any] = {}
+    for key, value in data.items():
+        if (new := former.get(key)) is not None:
+            _tell_renamed(key, new)
+            if new in data:
+                continue
+        name = new or key
+        inner = tables_in(kind.model_fields[name].annotation) if name in kind.model_fields else []
+        for table in inner if isinstance(value, dict) else []:
+            value = _with_new_names(table, cast(dict[str, Any], value))
+        result[name] = value
+    return result
+
+
+@functools.cache
+def _tell_renamed(old: str, new: str) -> None:
+    console.aside(f"the config's key {old} is called {new} now; the former name is still read")
 
 
 def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What is compared in a layer study, and under which equal budget."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -49,6 +50,8 @@ class Budget(Table):
 
 class StudyConfig(Table):
     """A layer study: candidates × seeds, each trained as `train` says but for its layers."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"measure": "metric"}
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
         description="Name of the study. Everything lies in runs/name.", examples=["layer_study"]

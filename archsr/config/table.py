@@ -19,10 +19,11 @@ class Table(BaseModel):
 
     Each key is described where it is declared, by `Field(description=...)`; a key that is a table may leave that to the
     first paragraph of the table's docstring. Users read these words (`archsr config`, configs/reference.toml).
-    `moved`: keys that it once had, and what to write now.
+    `moved`: keys that it once had, and what to write now. `renamed`: former names of keys, which are still read.
     """
 
     moved: ClassVar[Mapping[str, str]] = {}
+    renamed: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -11,6 +11,8 @@ from archsr.config.table import Count, Positive, Table
 class ValidationConfig(Table):
     """Validation on the fixed pairs of the dataset."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"pictures": "images"}
+
     every: Positive = Field(default=500, description="Iterations between validations; there is one before the first.")
     samples: Positive = Field(default=64, description="Validate on at most so many pairs, spread over the split.")
     best: Literal["auto", "balance", "psnr", "ssim", "features", "lpips", "dists", "niqe_distance"] = Field(

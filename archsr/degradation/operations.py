@@ -12,10 +12,10 @@ from torch import Tensor
 
 from archsr.config import Step
 from archsr.degradation.antialias import bicubic, reduce_smoothly
-from archsr.degradation.blur import blur
 from archsr.degradation.canvas import Canvas, full
 from archsr.degradation.halving import decimate, halve
 from archsr.degradation.jpeg import jpeg
+from archsr.degradation.kernels import blur
 from archsr.degradation.noise import add_noise
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe

@@ -21,7 +21,7 @@ from archsr.evaluation.report.parquet import write_images, write_verdicts
 from archsr.evaluation.report.verdict_table import HOW
 from archsr.evaluation.statistics.seeds_pooled import groups_of, seeds_told, with_pooled
 from archsr.evaluation.statistics.strata import NO_RECIPE
-from archsr.evaluation.statistics.unjudged import unjudged
+from archsr.evaluation.statistics.verdicts import unjudged
 from archsr.evaluation.suite import PRIMARY, Scores, evaluate
 from archsr.evaluation.summary import foremost, in_words, told_first
 from archsr.runs.folders import CONFIG, is_run, run_config

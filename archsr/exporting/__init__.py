@@ -7,14 +7,69 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.torch
+import torch
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError
+from requests.exceptions import RequestException
+from torch import Tensor
+
 from archsr.errors import UserError, first_line
 from archsr.exporting.card import write_card
 from archsr.exporting.graphs import require, write_ncnn, write_onnx, write_torchscript
-from archsr.exporting.weights import write_pth, write_safetensors
 from archsr.models.base import Generator
+from archsr.models.build import official_state
 from archsr.runs.folders import is_run
 from archsr.upscaling.opening import open_model
 from archsr.utils.atomic import replacing
+
+
+def _tensors(net: Generator, precision: str) -> dict[str, Tensor]:
+    width = torch.float16 if precision == "fp16" else torch.float32
+    return {
+        k: (v.to(width) if v.is_floating_point() else v).detach().clone().contiguous()
+        for k, v in official_state(net).items()
+    }
+
+
+def write_pth(net: Generator, path: Path, precision: str) -> str:
+    """`{"params_ema": tensors}`, the form of the official releases."""
+    state = _tensors(net, precision)
+    torch.save({"params_ema": state}, path)
+    _refuse_other(torch.load(path, weights_only=True)["params_ema"], state)
+    return f"{len(state)} tensors in {precision}, read back"
+
+
+def write_safetensors(net: Generator, path: Path, precision: str) -> str:
+    """The same tensors, with nothing around them."""
+    state = _tensors(net, precision)
+    safetensors.torch.save_file(state, path)
+    _refuse_other(safetensors.torch.load_file(path), state)
+    return f"{len(state)} tensors in {precision}, read back"
+
+
+def _refuse_other(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    if found.keys() != wanted.keys() or not all(torch.equal(v, found[k]) for k, v in wanted.items()):
+        raise UserError("what was written is not what was to be written; is the disk sound?")
+
+
+def push(files: Sequence[Path], repository: str, *, private: bool = True) -> str:
+    """Make OWNER/NAME if it is not there and put the files into it; the card becomes its README.
+
+    Needs a token (`hf auth login`, or HF_TOKEN). Returns the page's address. Raises `UserError` where it cannot be.
+    """
+    if get_token() is None:
+        raise UserError(f"{repository}: no token of a hub; run hf auth login, or set HF_TOKEN")
+    api = HfApi()
+    try:
+        page = str(api.create_repo(repository, private=private, exist_ok=True))
+        for file in files:
+            name = "README.md" if file.suffix == ".md" else file.name
+            api.upload_file(path_or_fileobj=file, path_in_repo=name, repo_id=repository)
+    except (HfHubHTTPError, RequestException, OSError, ValueError) as error:
+        raise UserError(f"{repository}: the hub did not take it: {first_line(error)}") from None
+    return page
+
 
 FORMATS = {"pth": ".pth", "safetensors": ".safetensors", "onnx": ".onnx", "ncnn": ".param", "torchscript": ".pt"}
 _WRITERS: dict[str, Callable[[Generator, Path, str], str]] = {

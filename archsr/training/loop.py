@@ -16,8 +16,7 @@ from archsr.training.faults import health
 from archsr.training.faults.hang import LONG
 from archsr.training.hooks import conclude, log_training, save_run, tell_saved, validate_run
 from archsr.training.logging import sheets
-from archsr.training.logging.log import Meter, RunLog
-from archsr.training.logging.sample_keys import SampleKeysFile
+from archsr.training.logging.log import Meter, RunLog, SampleKeysFile
 from archsr.training.opening import opened
 from archsr.training.optim import set_lr
 from archsr.training.pairs import pair_of, stream_name

@@ -16,8 +16,7 @@ from archsr.runs.records import read_lines
 from archsr.training import layers
 from archsr.training.data import as_before, open_on_all_ranks
 from archsr.training.faults.stop_reason import StopRecorder
-from archsr.training.logging.log import RunLog
-from archsr.training.logging.sample_keys import cut_keys
+from archsr.training.logging.log import RunLog, cut_keys
 from archsr.training.logging.trackers import Track, Trackers, check_trackers
 from archsr.training.memory.forecast import forecast
 from archsr.training.resuming import check_same_run, ident_for, restore

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from archsr.app.cards.text import card_of
+from archsr.app.cards.tab import card_of
 from archsr.app.compare.tab import table_of
 from archsr.app.compare.trial import Trial, nearest
 from archsr.evaluation.metrics import Metric

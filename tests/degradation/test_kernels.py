@@ -5,8 +5,8 @@ from scipy.special import j1
 
 from archsr.config import DegradeConfig
 from archsr.degradation import kernels as K
-from archsr.degradation.blur import blur
 from archsr.degradation.canvas import full
+from archsr.degradation.kernels import blur
 from archsr.degradation.recipe import draw
 from archsr.utils.seeds import generator
 

@@ -20,7 +20,7 @@ from archsr.evaluation.card import EvaluationRequest, evaluate_models
 from archsr.evaluation.compared_models import Options
 from archsr.evaluation.pairs import ShardPairs
 from archsr.evaluation.statistics.seeds_pooled import groups_of
-from archsr.evaluation.statistics.unjudged import chose_by
+from archsr.evaluation.statistics.verdicts import chose_by
 from archsr.models.blend import blended
 from archsr.training import launch
 from archsr.upscaling.upscaler import open_model

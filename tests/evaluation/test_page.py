@@ -133,8 +133,11 @@ def compared_model(name, weights="", between=None, share=1.0):
 
 def test_blends_lie_on_a_line_by_their_share():
     line = ("original", "fine-tuned")
-    run = [compared_model("original", "runs/x/snapshots/initial.safetensors"), compared_model("× 0.5", between=line, share=0.5),
-           compared_model("fine-tuned", "runs/x/snapshots/chosen.safetensors", line, 0.3)]  # fmt: skip
+    run = [
+        compared_model("original", "runs/x/snapshots/initial.safetensors"),
+        compared_model("× 0.5", between=line, share=0.5),
+        compared_model("fine-tuned", "runs/x/snapshots/chosen.safetensors", line, 0.3),
+    ]
     assert paths_of(run) == (("original", "fine-tuned", "× 0.5"),)
     assert paths_of(run[::2]) == (), "two points are no line"
     mixed = compared_model("mixed", "mixed.safetensors", ("a.pth", "x"), 0.4)

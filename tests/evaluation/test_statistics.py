@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES, holm_levels, paired, pooled
-from archsr.evaluation.statistics.leave_one_out import left_out
+from archsr.evaluation.statistics.verdicts import left_out
 
 
 def drawn(rng, scenes, shift, *, between=0.5, within=0.3, most=6):

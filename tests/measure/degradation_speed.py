@@ -21,10 +21,9 @@ import torch
 from archsr.config import PrepareConfig
 from archsr.config.config_file import check
 from archsr.degradation.apply import Pair, apply
-from archsr.degradation.blur import blur
 from archsr.degradation.canvas import full
 from archsr.degradation.jpeg import jpeg
-from archsr.degradation.kernels import KernelParams, joined, render
+from archsr.degradation.kernels import KernelParams, blur, joined, render
 from archsr.degradation.noise import add_noise
 from archsr.degradation.order_params import draw_kernels, rand
 from archsr.degradation.pool import PairPool

@@ -10,9 +10,9 @@ import safetensors.torch
 import torch
 
 from archsr.degradation import kernels as K
-from archsr.degradation.blur import blur
 from archsr.degradation.canvas import full
 from archsr.degradation.jpeg import jpeg
+from archsr.degradation.kernels import blur
 from archsr.degradation.sharpen import sharpen
 from archsr.images.pixels import pixels_to_tensor, read_photo
 from archsr.metrics.niqe import niqe

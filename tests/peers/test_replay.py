@@ -12,9 +12,9 @@ from peer_tools import ask, table
 from archsr.config import DegradeConfig
 from archsr.degradation import apply as degradation
 from archsr.degradation import kernels as K
-from archsr.degradation.blur import blur
 from archsr.degradation.canvas import full
 from archsr.degradation.jpeg import jpeg
+from archsr.degradation.kernels import blur
 from archsr.degradation.noise import add_noise
 from archsr.degradation.recipe import draw
 from archsr.degradation.resize import resize

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from archsr.app.file_copies import plain
 from archsr.app.models import Offer, Shelf
-from archsr.app.telling_crops import busiest
+from archsr.app.pixel_tiles import busiest
 from archsr.config import DegradeConfig
 from archsr.config.presets import PRESETS, Preset
 from archsr.degradation.apply import Pair, apply

@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from archsr.app.context import AppContext, visitor_of
-from archsr.app.upscale.choices import order_of, scales
 from archsr.app.upscale.job import Done
 from archsr.app.upscale.service import UpscaleService
+from archsr.app.upscale.tab import order_of, scales
 from archsr.app.upscale.uploads import Upload
 from archsr.app.viewer import BEFORE, images_of, shown
 from archsr.app.visit_words import results, told

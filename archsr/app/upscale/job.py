@@ -11,10 +11,9 @@ from pathlib import Path
 import pyvips
 
 from archsr.app.context import AppContext
-from archsr.app.pixel_tiles import detail, make_view, whole_of
+from archsr.app.pixel_tiles import detail, detail_of, make_view, whole_of
 from archsr.app.security.upload_limits import check_count, check_upload
 from archsr.app.storage import touch
-from archsr.app.telling_crops import detail_of
 from archsr.app.upscale.forecast import Speeds, computed_pixels
 from archsr.app.upscale.result_names import result_name, unlike
 from archsr.app.upscale.uploads import Upload

@@ -1,19 +1,44 @@
 """Upscale: photographs in, enlarged ones out, with what they carry; before and after to look at, pixel by pixel."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import gradio as gr
 
 from archsr.app.context import AppContext
-from archsr.app.upscale.choices import FITTING, FORMATS, OWN, SAME, TILES, order_of, scales
 from archsr.app.upscale.events import Page
-from archsr.app.upscale.job import MODELS
+from archsr.app.upscale.job import MODELS, UpscaleRequest
 from archsr.app.upscale.service import UpscaleService
 from archsr.app.upscale.uploads import Upload, photographs
 from archsr.app.viewer import viewer
 from archsr.app.visits import Visits
 from archsr.images.heic import heic_at_hand
+
+OWN, SAME, FITTING = "model's own", "original's", "what memory allows"
+FORMATS = {SAME: "", "PNG": ".png", "JPEG": ".jpg", "WebP": ".webp", "TIFF": ".tif"}
+TILES = (128, 256, 384, 512, 1024)
+_SCALES = ("1", "1.5", "2", "3", "4")
+
+
+def scales(factors: Iterable[int]) -> list[tuple[str, str]]:
+    """What the scale may be, as shown and as meant: the models' own with its factor, and others."""
+    own = " or ".join(f"{factor}×" for factor in sorted(set(factors)))
+    return [(f"{own} ({OWN})" if own else OWN, OWN), *((f"{s}×", s) for s in _SCALES)]
+
+
+def order_of(
+    photos: Sequence[Upload], models: Sequence[str], scale: str, strength: float, tile: str, ending: str
+) -> UpscaleRequest:
+    """The order behind the values of the page's controls."""
+    return UpscaleRequest(
+        photos,
+        models,
+        scale=None if scale == OWN else float(scale),
+        strength=strength,
+        tile=None if tile == FITTING else int(tile),
+        ending=FORMATS[ending],
+    )
+
 
 _EVERY = 1.0  # seconds between two looks while work goes on
 _PROGRESS = gr.Progress()

@@ -229,8 +229,8 @@ def _claim(place: PreparePaths, origin: str, files: str, config: PrepareConfig, 
         other = f"settings ({'; '.join(fixed[:3])}{', ...' if len(fixed) > 3 else ''})"
     if other:
         raise UserError(
-            f"{place.staging}: holds an unfinished preparation with other {other}; go on with those, or begin anew with "
-            "--restart, which keeps all versions and what they have of unchanged photographs"
+            f"{place.staging}: holds an unfinished preparation with other {other}; go on with those, or begin "
+            "anew with --restart, which keeps all versions and what they have of unchanged photographs"
         )
 
 

@@ -19,8 +19,7 @@ from archsr.data.remote import Place, Remote
 from archsr.data.stream.plan import Plan, Slice, subset_sizes
 from archsr.data.stream.prefetch import Prefetcher
 from archsr.data.stream.reader import ShardReader, crop, crop_pair, read_pair
-from archsr.data.stream.shared_buffers import SharedBuffers
-from archsr.data.stream.worker_status import WorkerStatus
+from archsr.data.stream.worker_status import SharedBuffers, WorkerStatus
 from archsr.errors import UserError
 from archsr.utils.seeds import generator
 

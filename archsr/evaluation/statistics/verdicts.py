@@ -6,19 +6,100 @@ tests/measure/verdict_simulations.py.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archsr.checkpoint import about_snapshot
+from archsr.data.remote import place_of
+from archsr.evaluation.compared_models import ComparedModel
 from archsr.evaluation.metrics import Metric
-from archsr.evaluation.statistics.bootstrap import INCONCLUSIVE, LEVEL, Difference, holm_levels, paired
-from archsr.evaluation.statistics.leave_one_out import LeaveOneOut, left_out
+from archsr.evaluation.pairs import Pairs, ShardPairs
+from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES, INCONCLUSIVE, LEVEL, Difference, holm_levels, paired
 from archsr.evaluation.suite import Scores
+from archsr.runs.folders import is_run, run_config
+
+EXPLORATORY = (
+    "This share of the fine-tuning was not chosen before the images were seen, so its figures are exploratory and have "
+    "no verdicts; `archsr blend` chooses a share on the validation images."
+)
+
+
+def unjudged(compared_models: Sequence[ComparedModel], pairs: Pairs) -> dict[str, str]:
+    """By name of a model, the sentence that says why it has no verdicts."""
+    found = {c.name: EXPLORATORY for c in compared_models if not c.weights}
+    chosen = [c.name for c in compared_models if c.weights and chose_by(c.weights, pairs)]
+    return found | {name: _chosen(name) for name in chosen}
+
+
+def _chosen(name: str) -> str:
+    return (
+        f"{name} was chosen by these validation images, so its figures on them flatter it and have no verdicts; the "
+        "test images (`--split test`) give them."
+    )
+
+
+def chose_by(weights: str, pairs: Pairs) -> bool:
+    """Whether the weights of a file, or the share of a fine-tuning in it, were chosen by these validation images."""
+    file = Path(weights)
+    if not isinstance(pairs, ShardPairs) or pairs.split != "val" or not file.is_file():
+        return False
+    about = about_snapshot(file)
+    if not about.get("step", 1):
+        return False  # what a run began with
+    run = str(file.parent.parent)
+    if file.parent.name != "snapshots" or not is_run(run):
+        return pairs.fingerprint in (about.get("fingerprint"), about.get("blend", {}).get("chosen_on"))
+    config = run_config(run)
+    if file.stem.startswith("last") and all(s.until == "iterations" for s in config.training.stages):
+        return False
+    return about.get("fingerprint") == pairs.fingerprint or place_of(config.data.shards, config.data) == pairs.place
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """What becomes of a difference without one scene: the means between which it moves, and what it rests on.
+
+    `share`: how much of the mean the `scene` carries that carries most of it, 1 for all. `changed`: the scene without
+    which the verdict is another, and that verdict; None where it stands, or where one scene fewer could show nothing.
+    """
+
+    least: float
+    most: float
+    scene: str
+    share: float
+    changed: tuple[str, str] | None
+
+
+def left_out(
+    differences: Mapping[str, Sequence[float]], *, higher_is_better: bool, level: float = LEVEL
+) -> LeaveOneOut:
+    """Per-image differences by scene, two scenes or more, without each of them in turn."""
+    groups = {name: d for name, d in differences.items() if len(d)}
+    names, sums = list(groups), np.array([np.sum(d) for d in groups.values()])
+    counts = np.array([len(d) for d in groups.values()])
+    means = (sums.sum() - sums) / (counts.sum() - counts)
+    shares = sums / sums.sum() if sums.sum() else np.zeros(len(sums))
+    heaviest = int(np.argmax(shares))
+    changed = None
+    if 2.0 ** (2 - len(names)) <= level and len(names) > FEWEST_SCENES:
+        before = paired(groups, higher_is_better=higher_is_better).verdict(
+            higher_is_better=higher_is_better, level=level
+        )
+        # the two that pull the mean farthest up and down: without any other less changes
+        for index in (int(np.argmin(means)), int(np.argmax(means))):
+            rest = {name: d for name, d in groups.items() if name != names[index]}
+            found = paired(rest, higher_is_better=higher_is_better)
+            after = found.verdict(higher_is_better=higher_is_better, level=level)
+            changed = changed or ((names[index], after) if after != before else None)
+    return LeaveOneOut(float(means.min()), float(means.max()), names[heaviest], float(shares[heaviest]), changed)
+
 
 NOT_TESTED = "not tested"  # the primary metric is inconclusive
 NONE = "no verdict"  # the comparison has none: `why_none` says why
