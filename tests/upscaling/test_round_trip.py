@@ -31,10 +31,17 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "prepare"))
 from test_bad_files import BAD, KEPT, TABLE, H, W
 
 
-class Nearest(nn.Module):
+class Nearest(Generator):
     """A network that repeats every pixel: what comes out besides is the files' doing."""
 
-    scale, unshuffle = 2, 1
+    title, scale = "nearest", 2
+
+    @classmethod
+    def from_config(cls, config):
+        return cls()
+
+    def halo(self):
+        return 0
 
     def forward(self, x):
         return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -417,7 +424,8 @@ def test_several_devices_take_tiles_in_turn():
 
 def open_model_of_noise():
     from archsr.config import RRDBNetConfig
-    from archsr.models.build import build
+    from archsr.models.base import Generator
+from archsr.models.build import build
 
     config = RRDBNetConfig(features=8, blocks=1, growth=4)
     return build(config, seed=1).requires_grad_(False).eval(), config
