@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
-from torch import nn
 
 from archsr.images.image_files import BadImageError
 from archsr.images.pixels import read_photo
+from archsr.models.base import Generator
 from archsr.upscaling.files import plan_files, upscale_files
 from archsr.upscaling.one_image import Wanted, upscale_image
 from archsr.upscaling.opening import open_model
@@ -424,8 +424,7 @@ def test_several_devices_take_tiles_in_turn():
 
 def open_model_of_noise():
     from archsr.config import RRDBNetConfig
-    from archsr.models.base import Generator
-from archsr.models.build import build
+    from archsr.models.build import build
 
     config = RRDBNetConfig(features=8, blocks=1, growth=4)
     return build(config, seed=1).requires_grad_(False).eval(), config
