@@ -115,7 +115,7 @@ class Threads:
             return found
 
         return SimpleNamespace(
-            rank=rank, size=self.size, gather=gather, broadcast=lambda v: gather(v)[0], together=lambda work: work()
+            rank=rank, size=self.size, gather=gather, broadcast=lambda v: gather(v)[0], on_all_ranks=lambda work: work()
         )
 
 

@@ -6,7 +6,7 @@ import tomli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsr.config import PRESETS, QUIRKS, DegradeConfig, PrepareConfig, TrainConfig, configs_folder
+from archsr.config import PRESETS, QUIRKS, DegradeConfig, PrepareConfig, TrainConfig, config_file, configs_folder
 from archsr.config.config_file import check, differences, dump, load, with_overrides
 from archsr.config.study import StudyConfig
 from archsr.errors import UserError
@@ -260,6 +260,7 @@ def test_sharpened_targets_of_inputs_that_are_not_are_read_and_named():
 
 
 def test_former_names_of_keys_are_read_and_the_new_name_counts(tmp_path, capsys):
+    config_file._tell_renamed.cache_clear()
     path = tmp_path / "a.toml"
     text = (configs_folder() / "tail.toml").read_text()
     path.write_text(re.sub(r"^\[validation\]\n", "[validation]\npictures = 7\n", text, flags=re.MULTILINE))

@@ -164,14 +164,14 @@ def test_no_bytes_do_worse_than_a_clear_refusal(data):
 
 
 def test_lossless_webp_survives_and_decodes_to_the_same(image):
-    pixels = np.asarray(image)
-    decoded = pixels.decode_tensor(pixels.encode_webp(pixels))
-    assert np.array_equal(decoded.permute(1, 2, 0).numpy(), pixels)
+    given = np.asarray(image)
+    decoded = pixels.decode_tensor(pixels.encode_webp(given))
+    assert np.array_equal(decoded.permute(1, 2, 0).numpy(), given)
 
 
 def test_tensors_and_pixels_are_inverse():
-    pixels = np.arange(256 * 3, dtype=np.uint32).astype(np.uint8).reshape(16, 16, 3)
-    assert np.array_equal(pixels.tensor_to_pixels(pixels.pixels_to_tensor(pixels)), pixels)
+    given = np.arange(256 * 3, dtype=np.uint32).astype(np.uint8).reshape(16, 16, 3)
+    assert np.array_equal(pixels.tensor_to_pixels(pixels.pixels_to_tensor(given)), given)
     assert pixels.to_uint8(torch.tensor([-0.2, 0.5, 1.7])).tolist() == [0, 128, 255]
 
 

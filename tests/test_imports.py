@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "images": set(),
     "metrics": {"images"},
     "runs.folders": {"config"},
+    "runs.run_lock": set(),
     "data.remote": {"config"},
     "data.cache": {"data.remote"},
     "data.versions": set(),
@@ -29,13 +30,13 @@ ALLOWED: dict[str, set[str]] = {
     "data.stream": {"config", "images", "data.manifest", "data.remote", "data.cache"},
     "degradation": {"config", "images", "metrics"},
     "models": {"config"},
-    "checkpoint": {"config", "models", "runs.folders"},
+    "checkpoint": {"config", "models", "runs.folders", "runs.run_lock"},
     "upscaling": INFERENCE,
     "exporting": INFERENCE,
     "evaluation": {*INFERENCE, *SHARDS, "metrics", "degradation"},
     "app": {*INFERENCE, "metrics", "degradation", "evaluation", "runs"},
     "vote": {*INFERENCE, "evaluation"},
-    "training": {*INFERENCE, *SHARDS, "data.prepare", "metrics", "degradation", "evaluation", "runs"},
+    "training": {*INFERENCE, *SHARDS, "data.prepare", "metrics", "degradation", "evaluation", "runs", "runs.run_lock"},
 }
 EVERYONE = {"errors", "utils", "data.versions"}  # they know nothing of archsr
 # what is started, and what looks at everything; the last four are commands beside the training loop

@@ -5,8 +5,8 @@ import json
 import secrets
 from pathlib import Path
 
-from archsr.checkpoint import run_lock
 from archsr.errors import UserError
+from archsr.runs import run_lock
 from archsr.runs.folders import CONFIG
 from archsr.utils.atomic import write_bytes
 

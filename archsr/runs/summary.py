@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archsr.checkpoint import run_lock
 from archsr.config import TrainConfig, config_file
 from archsr.errors import UserError, print_error
-from archsr.runs import folders
+from archsr.runs import folders, run_lock
 from archsr.runs.folders import CONFIG, home, is_run, numbered, run_config, runs_in
 from archsr.runs.records import as_it_went, read_lines
 from archsr.runs.records import read_log as read_log  # for those who know runs by this module

@@ -8,11 +8,11 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from archsr import checkpoint
-from archsr.checkpoint.run_lock import run_lock
 from archsr.config import TrainConfig, config_file
 from archsr.errors import UserError
 from archsr.runs.folders import folder_of
 from archsr.runs.records import read_lines
+from archsr.runs.run_lock import run_lock
 from archsr.training import layers
 from archsr.training.data import as_before, open_on_all_ranks
 from archsr.training.faults.stop_reason import StopRecorder

@@ -11,12 +11,13 @@ from dataclasses import replace
 import pytest
 from test_runs import config
 
-from archsr.checkpoint import run_lock, set_aside
-from archsr.checkpoint.run_lock import Holder, Lock, why_dead
+from archsr.checkpoint import set_aside
 from archsr.errors import UserError
+from archsr.runs import run_lock
+from archsr.runs.run_lock import Holder, Lock, why_dead
 from archsr.training import hooks, launch, loop
 
-FOREVER = "import time; from pathlib import Path; from archsr.checkpoint.run_lock import Lock; import sys\nheld = Lock(Path(sys.argv[1]), lost=print)\nprint(held.take(), flush=True); time.sleep(600)"  # fmt: skip  # noqa: E501
+FOREVER = "import time; from pathlib import Path; from archsr.runs.run_lock import Lock; import sys\nheld = Lock(Path(sys.argv[1]), lost=print)\nprint(held.take(), flush=True); time.sleep(600)"  # fmt: skip  # noqa: E501
 
 
 def held_elsewhere(folder):

@@ -11,11 +11,11 @@ import pytest
 from ranks import TRAIN, Ranks
 from test_runs import config
 
-from archsr.checkpoint import run_lock
-from archsr.checkpoint.run_lock import Holder
 from archsr.cli import main
 from archsr.config.config_file import dump
 from archsr.errors import UserError
+from archsr.runs import run_lock
+from archsr.runs.run_lock import Holder
 from archsr.runs.summary import WIDTH, duration, row_of, state_of, survey, table
 from archsr.training import launch
 from archsr.training import step as one_step
