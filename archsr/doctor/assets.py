@@ -1,4 +1,4 @@
-"""Checks of what a run would begin with: weights, shards, and how the samples are shared out."""
+"""Checks of what a run starts from: weights, shards, and how the samples are divided between processes."""
 
 import re
 import shutil
@@ -24,12 +24,12 @@ from archsr.training.setup import shared_out
 from archsr.utils.atomic import sha256
 from archsr.utils.world import World
 
-_QUICKLY = 2 * 2**30  # bytes of shards that are hashed without being asked
-_BATCHES = 50  # of which the samples are compared between processes
+_QUICKLY = 2 * 2**30  # bytes of shards that are hashed by default
+_BATCHES = 50  # how many batches are compared between processes
 
 
 def weights(config: TrainConfig) -> Iterator[Line]:
-    """A line for every file of weights that the config names."""
+    """Yield a line for every weights file that the config names."""
     sources = {"generator": config.model.weights}
     if config.losses.gan.weight:
         sources["discriminator"] = config.discriminator.weights
@@ -38,7 +38,7 @@ def weights(config: TrainConfig) -> Iterator[Line]:
 
 
 def weights_at_hand() -> Iterator[Line]:
-    """Without a config: a line for every official file on this machine, and one for what is there offline."""
+    """Yield a line for every official weights file on this machine, and one for what works offline."""
     here = [name for name in OFFICIAL if cached(name)]
     for name in here:
         yield _weights("weights", name)
@@ -51,7 +51,7 @@ def weights_at_hand() -> Iterator[Line]:
 
 
 def layers(config: TrainConfig) -> Line:
-    """Whether the layers to train are there."""
+    """Check that the layers to train exist."""
     try:
         trained, total = trained_parameters(config), parameters(config)
     except UserError as error:
@@ -60,7 +60,7 @@ def layers(config: TrainConfig) -> Line:
 
 
 def targets(config: TrainConfig) -> Line:
-    """Whether inputs and targets are made from the same photographs."""
+    """Check that inputs and targets are made from the same photographs."""
     if problem := config.problem_with_targets:
         name = re.findall(r"losses\.\w+\.sharpened", problem)[0]
         return Line("targets", "wrong", problem, f"--set {name}=auto")
@@ -87,14 +87,14 @@ def _weights(about: str, source: str) -> Line:
 
 
 def _ways_to(source: str) -> str:
-    """How to get an official file, with and without internet."""
+    """Say how to get an official file, with and without internet."""
     ways = [f"archsr weights {source}", f"offline: copy {OFFICIAL[source].file} into {cache_folder()}"]
     ways += [f"or weights = '{OFFLINE[source]}'"] if source in OFFLINE else []
     return "; ".join(ways)
 
 
 def shards(config: TrainConfig, *, every: bool) -> Iterator[Line]:
-    """Whether the dataset is there, of the right scale, whole and enough; `every` hashes all of it."""
+    """Check that the dataset exists, has the right scale, is intact and large enough. With `every`, hash all of it."""
     try:
         data = open_data(config)
     except UserError as error:
@@ -130,9 +130,10 @@ def _hashes(folder: Path, manifest: mf.Manifest, *, every: bool) -> Line:
 
 
 def _mixed(config: TrainConfig, data: Data) -> Line:
-    """How many shards are mixed. Few of them harm nothing in a folder; from a URL all must come before the first batch.
+    """Report how many shards are mixed.
 
-    Readers need no shards of their own: each process and each worker takes its positions out of any of them.
+    A small number does no harm in a local folder. From a URL, all of them must arrive before the first batch. Workers
+    need no shards of their own: each one reads its positions from any shard.
     """
     count, window = len(data.manifest.splits["train"].shards), config.data.window
     said = f"{data.samples} samples in {count}, {min(count, window)} of them mixed at a time"
@@ -143,7 +144,7 @@ def _mixed(config: TrainConfig, data: Data) -> Line:
 
 
 def sharing(config: TrainConfig, processes: int) -> Line:
-    """Whether so many processes would see each sample of the first batches exactly once."""
+    """Check that this many processes would see each sample of the first batches exactly once."""
     about = f"samples for {processes}"
     try:
         shared = shared_out(config, World(size=processes))
@@ -168,13 +169,13 @@ def sharing(config: TrainConfig, processes: int) -> Line:
 
 
 def batches_in_memory(config: TrainConfig) -> int:
-    """Bytes of one process's shared memory: three micro-batches of crops for each worker (`stream/slots.py`)."""
+    """Return the bytes of shared memory of one process: three micro-batches of crops for each worker."""
     micro = config.training.global_batch if config.training.micro_batch == "auto" else config.training.micro_batch
     return 3 * max(1, config.data.workers) * micro * 3 * (config.data.gt_size + config.degrade.margin) ** 2
 
 
 def room(config: TrainConfig) -> Line:
-    """Whether the cache has room for shards that come from a URL."""
+    """Check that the cache has room for shards that come from a URL."""
     cache = cache_of(config.data)
     there = cache.absolute()
     while not there.is_dir():

@@ -1,7 +1,7 @@
-"""How a run is asked to stop before its end: by signals, and by a limit on its time.
+"""Graceful stop of a run: by a signal or a time limit.
 
-SIGUSR1, SIGTERM and SIGINT (Ctrl-C) are wishes: the iteration is finished, a checkpoint saved, and the process exits
-with `REQUEUE`. A second SIGTERM or SIGINT ends it at once. Before training there is nothing to save: the first does.
+After SIGUSR1, SIGTERM or SIGINT (Ctrl-C) the run finishes the iteration, saves a checkpoint and exits with `REQUEUE`. A
+second SIGTERM or SIGINT ends the process at once. Before training there is nothing to save, so the first one does.
 """
 
 import os
@@ -16,17 +16,17 @@ import psutil
 
 from archsr.errors import UserError
 
-REQUEUE = 85  # exit code: stopped as asked, saved, started again with --resume it goes on
-REASONS = ("", "time limit", "SIGUSR1", "SIGINT", "SIGTERM", "lock lost")  # the highest of all ranks counts
+REQUEUE = 85  # exit code of a graceful stop: a checkpoint is saved, and --resume continues
+REASONS = ("", "time limit", "SIGUSR1", "SIGINT", "SIGTERM", "lock lost")  # of all ranks' reasons the highest counts
 LIMIT, LOST = REASONS.index("time limit"), REASONS.index("lock lost")
-TWICE, ALONE = 3.0, 0.3  # seconds after which a signal is a second one: launchers repeat one they were sent
-_UNKNOWN_SAVE = (120.0, 0.1)  # seconds, or this share of the limit if that is less: until a save was timed
+TWICE, ALONE = 3.0, 0.3  # seconds after which a signal counts as a second one: launchers repeat signals
+_UNKNOWN_SAVE = (120.0, 0.1)  # seconds, or this share of the limit if that is less, until a save has been timed
 EXIT_FILE = "ARCHSR_EXIT_FILE"
-_FINAL = (2, REQUEUE)  # exit codes after which a launcher must not try again
+_FINAL = (2, REQUEUE)  # exit codes after which a launcher must not retry
 
 
 class Stopped(BaseException):
-    """The run ends as it was asked to. `step`: where it was saved; None where there was nothing to save yet."""
+    """Raised when the run stops gracefully. `step` is where it was saved, or None if there was nothing to save."""
 
     def __init__(self, reason: str, step: int | None = None) -> None:
         super().__init__(reason)
@@ -35,7 +35,7 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """What asks this process to stop. `limit`: seconds from the start of the process, None for none.
+    """The stop requests to this process. `limit`: seconds from the start of the process, or None.
 
     `training` is set as soon as there is something to save, `agreed` (an index of `REASONS`) when all ranks know.
     """
@@ -54,7 +54,7 @@ class StopRequest:
         self._asked_at: float | None = None
 
     def asked(self) -> int:
-        """Why this rank would stop after this iteration, as an index of `REASONS`. Called once an iteration."""
+        """Return why to stop after this iteration, an index of `REASONS` (0: go on). Call it once an iteration."""
         now = time.time()
         if self._asked_at is not None:
             self._longest_pass = max(self._longest_pass, now - self._asked_at)
@@ -66,12 +66,11 @@ class StopRequest:
         return LIMIT if self.limit is not None and now + self.reserve() > self.started + self.limit else 0
 
     def already(self) -> bool:
-        """Whether this rank has been asked to stop: what is long and can be done again need not be finished."""
+        """Return whether a stop was requested: long work that can be repeated need not be finished."""
         return self._lost or self._noted > 0
 
     def reserve(self) -> float:
-        """Seconds to leave before the limit: a pass through the loop as long as the longest, and twice the longest
-        save."""
+        """Return the seconds to leave before the limit: 1.5 times the longest iteration and twice the longest save."""
         if self.limit is None:
             return 0.0
         seconds, share = _UNKNOWN_SAVE
@@ -79,19 +78,19 @@ class StopRequest:
         return 1.5 * self._longest_pass + save
 
     def saved_in(self, seconds: float) -> None:
-        """Remember how long a checkpoint took until it was complete."""
+        """Record how long a checkpoint took."""
         self.longest_save = max(self.longest_save or 0.0, seconds)
 
     def lose(self) -> None:
-        """The run folder is another run's now."""
+        """Record that another run owns the run folder now."""
         self._lost = True
 
     def ignore_more(self) -> None:
-        """From now on signals are too late: launchers end the other processes as soon as one has ended."""
+        """Ignore signals from now on: launchers end the other processes as soon as one has ended."""
         self._deaf = True
 
     def note(self, number: int, frame: FrameType | None = None) -> None:  # noqa: ARG002 - the signature of a handler
-        """The handler."""
+        """Handle a signal."""
         name = signal.Signals(number).name
         if self._deaf:
             return
@@ -105,7 +104,7 @@ class StopRequest:
         if insists and self._insisted is None:
             self._insisted = time.monotonic()
         if not self._noted and os.environ.get("RANK", "0") == "0":
-            # not print: the signal may have come in the middle of one
+            # not print: the signal may have interrupted one
             text = f"archsr: {name}: stopping; wait for 'saved' before going on with --resume. Once more ends at once"
             os.write(2, f"{text}\n".encode())
         self._noted = max(self._noted, REASONS.index(name))
@@ -113,7 +112,7 @@ class StopRequest:
 
 @contextmanager
 def listening(stop_request: StopRequest) -> Generator[None]:
-    """Note the signals in `wishes`; afterwards they mean what they meant before."""
+    """Send signals to `stop_request`; restore the handlers afterwards."""
     names = [n for n in ("SIGUSR1", "SIGINT", "SIGTERM") if hasattr(signal, n)]
     before = {n: signal.signal(getattr(signal, n), stop_request.note) for n in names}
     try:
@@ -125,7 +124,7 @@ def listening(stop_request: StopRequest) -> Generator[None]:
 
 @contextmanager
 def interrupted_by_sigterm() -> Generator[None]:
-    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does; afterwards it means what it meant before."""
+    """Make SIGTERM raise KeyboardInterrupt, as Ctrl-C does; restore the handler afterwards."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -134,7 +133,7 @@ def interrupted_by_sigterm() -> Generator[None]:
 
 
 def stoppable(work: Callable[[StopRequest], None]) -> int:
-    """Do `work` while signals are noted in its `Wishes`. Returns 0, or `REQUEUE` where it raised `Stopped`."""
+    """Run `work` with signals sent to its `StopRequest`. Return 0, or `REQUEUE` if it raised `Stopped`."""
     stop_request = StopRequest()
     code, step, final = 1, None, True
     _forget_told()
@@ -144,7 +143,8 @@ def stoppable(work: Callable[[StopRequest], None]) -> int:
         code = 0
     except Stopped as stopped:
         code, step = REQUEUE, stopped.step
-        # before training: perhaps only the launcher's, which ends what a dead process has left, and starts all again
+        # before training, SIGTERM may come from the launcher, which ends the rest after one process died and restarts
+        # all
         final = step is not None or stopped.reason != "SIGTERM"
     except UserError:
         code = 2
@@ -157,10 +157,10 @@ def stoppable(work: Callable[[StopRequest], None]) -> int:
 
 
 def tell(code: int, progress: int | str | None) -> None:
-    """Rank 0 writes "CODE PROGRESS" to the file that $ARCHSR_EXIT_FILE names, if set, for the job that started it.
+    """Write "CODE PROGRESS" to the file named by $ARCHSR_EXIT_FILE, if set, for the job script. Only rank 0 writes.
 
-    Launchers turn every code into 1. `progress` (of training the step; None: nothing yet) is the same in two starts
-    only if the later one brought the work no further.
+    Launchers turn every exit code into 1. `progress` is the training step (None: nothing yet). It is the same after two
+    starts only if the second one made no progress.
     """
     path = os.environ.get(EXIT_FILE)
     if path and os.environ.get("RANK", "0") == "0":
@@ -168,7 +168,7 @@ def tell(code: int, progress: int | str | None) -> None:
 
 
 def _forget_told() -> None:
-    """What an earlier start of this job told is no word of this one."""
+    """Remove the exit file of an earlier start of this job."""
     path = os.environ.get(EXIT_FILE)
     if path and os.environ.get("RANK", "0") == "0":
         Path(path).unlink(missing_ok=True)
@@ -178,22 +178,22 @@ def _forget_told() -> None:
 
 
 def decide(code: int) -> None:
-    """Remember an exit code that further starts by the same launcher would not mend, for `decided`.
+    """Record an exit code that restarts by the same launcher cannot fix; see `decided`.
 
-    `--max_restarts N` starts all processes again up to N times, whatever the exit code was. So that 85 and a user's
-    mistake end a run all the same, the next start ends at once with the same code.
+    `--max_restarts N` restarts all processes up to N times, whatever the exit code was. With this record, the next
+    start ends at once with the same code.
     """
     if code in _FINAL and (note := _note()) is not None:
         note.write_text(str(code))
 
 
 def decided() -> int | None:
-    """The exit code that an earlier start by this launcher has decided on."""
+    """Return the final exit code that an earlier start by this launcher recorded, or None."""
     note = _note()
     return int(note.read_text()) if note is not None and note.exists() else None
 
 
 def _note() -> Path | None:
-    """In the launcher's own folder: its processes' error files are LAUNCHER/attempt_N/LOCAL_RANK/error.json."""
+    """Return a file in the launcher's folder, where error files are LAUNCHER/attempt_N/LOCAL_RANK/error.json."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     return Path(path).parents[2] / "archsr-exit" if path else None
