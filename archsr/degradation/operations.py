@@ -1,7 +1,7 @@
-"""The steps of a degradation, by name: each takes a canvas to the next.
+"""The steps of a degradation by name. Each step maps a canvas to the next.
 
-Whatever decides how much there is to compute (sizes, which kinds occur) is read from the recipe on the CPU, the numbers
-themselves from its copy on the device, which is never asked and never waited for.
+Everything that decides how much to compute (sizes, which kinds occur) is read from the recipe on the CPU. The numbers
+themselves are read from its copy on the device, so that nothing waits for the device.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,8 +24,11 @@ from archsr.degradation.resize import AREA, resize
 
 @dataclass(frozen=True)
 class StepContext:
-    """What all steps need: the recipe on the CPU and on the device (`there`), the kernels (3, b, k, k) of the two
-    orders and the last filter, the generator of the noise, and the size (h, w) of `lq` before the crop."""
+    """The inputs of all steps.
+
+    `recipe` is on the CPU, `there` on the device. `kernels` (3, b, k, k) belong to the two orders and the last filter,
+    `rng` generates the noise, and `target` is the size (h, w) of `lq` before the crop.
+    """
 
     recipe: Recipe
     there: Recipe
@@ -55,8 +58,8 @@ def _sinc(canvas: Canvas, work: StepContext) -> Canvas:
 
 
 def _resize1(canvas: Canvas, work: StepContext) -> Canvas:
-    # the reference follows the factor, not the rounded size: at 0.15 the far edge of lq is then up to 6 pixels of gt
-    # away from where it belongs
+    # the reference uses the factor, not the rounded size: at 0.15 the far edge of lq is displaced by up to 6 pixels of
+    # gt
     stretched = "stretched_resize" in work.recipe.quirks
     order, there = work.recipe.first, work.there.first
     parts = torch.where(work.recipe.halved, 2, 1)
@@ -79,12 +82,12 @@ def _resize2(canvas: Canvas, work: StepContext) -> Canvas:
 
 
 def _side(side: Tensor | int, order: Order) -> Tensor:
-    """(b,) a side times each sample's factor."""
+    """Return (b,): a side times each sample's factor."""
     return (side * order.factor).floor().clamp(min=1).long()
 
 
 def _largest(sides: Iterable[Tensor | int], order: Order) -> tuple[int, int]:
-    """The largest height and width that `order`, on the CPU, makes of these."""
+    """Return the largest height and width that `order`, on the CPU, makes of these sides."""
     height, width = (int(_side(side, order).max()) for side in sides)
     return height, width
 
@@ -125,7 +128,7 @@ def _resized(
     if not work.recipe.antialias.any():
         return plain
     smooth = reduce_smoothly(canvas, height, width, mode_there, total=total, factor=factor)
-    chosen = work.there.antialias & (height < canvas.height) & (mode_there != AREA)  # area is antialiased as it is
+    chosen = work.there.antialias & (height < canvas.height) & (mode_there != AREA)  # area averages anyway
     return plain.with_pixels(torch.where(chosen[:, None, None, None], smooth.pixels, plain.pixels))
 
 
@@ -161,7 +164,7 @@ def _jpeg2(canvas: Canvas, work: StepContext) -> Canvas:
 
 
 def _jpeg(canvas: Canvas, work: StepContext, order: Order, there: Order) -> Tensor:
-    """The pixels compressed, where the order says so."""
+    """Compress the samples that the order compresses."""
     if not order.compressed.any():
         return canvas.pixels
     quirks = {name: name in work.recipe.quirks for name in ("transposed_luma", "black_border")}
@@ -172,7 +175,7 @@ def _jpeg(canvas: Canvas, work: StepContext, order: Order, there: Order) -> Tens
 
 
 def _finish(canvas: Canvas, work: StepContext) -> Canvas:
-    """JPEG then resize and sinc where `sinc_last`, the other way round elsewhere."""
+    """Apply JPEG, resize and sinc where `sinc_last`; resize, sinc and JPEG elsewhere."""
     last = work.recipe.sinc_last
     if last.all():
         return _sinc(_reduce(_jpeg2(canvas, work), work), work)
