@@ -1,4 +1,4 @@
-"""The folder of a preparation: in the output, held by one at a time, and nothing of the user's is in its way."""
+"""The staging folder of a preparation inside the output: it is locked, and user files are never overwritten."""
 
 import contextlib
 import fcntl
@@ -20,9 +20,9 @@ LOCK = "lock"
 
 @contextmanager
 def holding(place: PreparePaths, *, shared: bool, restart: bool) -> Generator[bool]:
-    """Hold the folder of the preparation: tasks together, all else alone. Yields whether it is a new one.
+    """Lock the staging folder, shared for tasks and exclusive otherwise; yield whether it is new.
 
-    Raises `UserError` where another process is at work there.
+    Raises `UserError` if another process works there.
     """
     _check(place.out)
     new = not place.out.exists()
@@ -46,12 +46,12 @@ def holding(place: PreparePaths, *, shared: bool, restart: bool) -> Generator[bo
     finally:
         os.close(handle)
         if new:
-            with contextlib.suppress(OSError):  # it holds something
+            with contextlib.suppress(OSError):  # not empty
                 place.out.rmdir()
 
 
 def _take_over(place: PreparePaths) -> None:
-    """Earlier versions of archsr had the unfinished work beside the output."""
+    """Move unfinished work from beside the output, where earlier versions of archsr kept it."""
     beside = place.out.with_name(f".{place.out.name}.preparing")
     if beside.is_dir() and not place.staging.exists():
         with contextlib.suppress(OSError):  # on another file system

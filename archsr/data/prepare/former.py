@@ -1,4 +1,4 @@
-"""The dataset that is being replaced: on which side its photographs were, and which of them change sides."""
+"""The former dataset: the splits of its photographs, and which photographs change splits."""
 
 import json
 from collections import Counter
@@ -14,20 +14,20 @@ from archsr.data.versions import current
 from archsr.errors import UserError
 from archsr.utils import console
 
-SPLIT = ("val", "test", "val_folders", "test_folders", "seed")  # without a change in these its sides stay
+SPLIT = ("val", "test", "val_folders", "test_folders", "seed")  # while these keys are unchanged, splits stay
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """The sides of a former dataset's photographs, by their SHA-256 and by their paths."""
+    """The splits of a former dataset's photographs, by SHA-256 and by path."""
 
     contents: Mapping[str, SplitName]
     paths: Mapping[str, SplitName]
 
     def of(self, sources: Sequence[ScannedFile]) -> dict[str, SplitName]:
-        """The side of each file that was there before, by its path now: it may have been renamed or moved.
+        """Return the former split of each file by its present path; it may have been renamed or moved.
 
-        A further copy of a file that is still in its place is new.
+        A further copy of a file that is still in place is new.
         """
         staying = {s.sha256 for s in sources if s.path in self.paths}
         found: dict[str, SplitName] = {}
@@ -45,7 +45,7 @@ NOTHING = Earlier({}, {})
 
 @dataclass(frozen=True)
 class Moved:
-    """A photograph that is on another side than in the former dataset."""
+    """A photograph whose split differs from the former dataset's."""
 
     path: str
     before: SplitName
@@ -53,7 +53,7 @@ class Moved:
 
 
 def former_dataset(out: Path, config: PrepareConfig) -> tuple[Earlier, bool]:
-    """The sides in the dataset that is already there, if any, and whether `config` splits anew."""
+    """Return the splits of the existing dataset, if any, and whether `config` splits anew."""
     try:
         made = mf.load(current(out))
     except UserError:
@@ -69,7 +69,7 @@ def former_dataset(out: Path, config: PrepareConfig) -> tuple[Earlier, bool]:
 
 
 def tell_moved(out: Path, moved: Sequence[Moved]) -> None:
-    """Say which photographs are on another side than before: a model may have been trained on what is a test now."""
+    """Warn about photographs that change splits: a model may have been trained on a photograph that is now a test."""
     if not moved:
         return
     ways = Counter((m.before, m.now) for m in moved)
@@ -82,13 +82,13 @@ def tell_moved(out: Path, moved: Sequence[Moved]) -> None:
 
 
 def _other_split(made: mf.Manifest, config: PrepareConfig) -> list[str]:
-    """The keys of the split in which a dataset that is there differs from `config`, as "val 0.1, now 0.2"."""
+    """Return the split keys in which the existing dataset differs from `config`, as "val 0.1, now 0.2"."""
     now = config.model_dump(mode="json", include=set(SPLIT))
     return [f"{k} {made.prepare[k]}, now {now[k]}" for k in SPLIT if made.prepare.get(k, now[k]) != now[k]]
 
 
 def tell_new_split(out: Path, config: PrepareConfig) -> None:
-    """Say where the dataset that is there has other shares, folders or another seed."""
+    """Warn if the existing dataset has other shares, folders or another seed."""
     try:
         changed = _other_split(mf.load(current(out)), config)
     except UserError:

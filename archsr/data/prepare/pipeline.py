@@ -1,12 +1,12 @@
-"""`archsr prepare`: photographs become shards and a manifest.
+"""`archsr prepare`: turn photographs into shards and a manifest.
 
-    survey   every file decoded, judged and cut, in chunks, by any number of workers and machines
-    decide   copies, near-duplicates, scenes, sides, tags: needs all chunks, and no pixels
-    write    shards put together from the chunks
-    report   what was done, to look at
+    survey   decode, check and cut every file, in chunks, by any number of workers and machines
+    decide   find copies, near-duplicates, scenes, splits and tags: needs all chunks, but no pixels
+    write    put shards together from the chunks
+    report   show what was done
 
-Until it is finished all of it lies in `.preparing` in the output, in pieces that are complete or absent: the same
-command goes on where it was stopped, and ends with the same bytes. What is finished is a version of its own
+Unfinished work lies in `.preparing` in the output, in pieces that are complete or absent. The same command continues
+where it was stopped and ends with the same bytes. The result is a new version of the dataset
 (`archsr/data/versions.py`).
 """
 
@@ -54,7 +54,7 @@ from archsr.utils.stopping import REQUEUE, tell
 
 _LARGEST_CHUNK = 64  # files
 _JOB = "job.json"
-# settings that are asked for after the survey, so that they may change while a preparation is unfinished
+# settings that the survey does not use, so that they may change while a preparation is unfinished
 _FREE = (
     "val:", "test:", "val_folders:", "test_folders:", "scenes.", "samples_per_shard:", "max_bad_share:",
     "tags.folders:", "tags.rules:", "tags.csv:", "tags.columns:",
@@ -63,7 +63,7 @@ _FREE = (
 
 @dataclass(frozen=True)
 class Task:
-    """Part `number` (1, 2, ...) of `of`: the chunks it surveys. `None` in its place is the whole of the work."""
+    """Part `number` (1, 2, ...) of `of`: the chunks that it surveys. Without a `Task` everything is done."""
 
     number: int
     of: int
@@ -82,13 +82,13 @@ def prepare(
 ) -> mf.Manifest | None:
     """Write the photographs at `origin` as a new version of the dataset in `out`; earlier versions stay.
 
-    What the current version has of unchanged photographs is taken over, unless `reread`. The result is a function of
-    the files, the config and that version: the same bytes whatever `workers` (0: this process), `task`s and
-    interruptions. With a `task` only its part of the survey is made and None returned; with `join` all of that must be
-    there. Raises `UserError` for anything that leaves no dataset one could trust.
+    Samples of unchanged photographs are reused from the current version unless `reread`. The result depends only on the
+    files, the config and that version: the bytes are the same for any `workers` (0: this process), `task`s and
+    interruptions. With a `task` only its part of the survey is made and None is returned; `join` requires all parts to
+    be complete. Raises `UserError` if no sound dataset can be made.
     """
     if config.encoding == "lossless":
-        jpeglib()  # or say at once that it is missing
+        jpeglib()  # fails early if it is missing
     check_csv(config.tags)
     place = PreparePaths(str(origin), out, out / UNFINISHED)
     try:
@@ -114,7 +114,7 @@ def prepare(
 
 @contextmanager
 def _telling(pieces: Callable[[], int]) -> Generator[None]:
-    """Where it is stopped, tell the job that started it how many pieces are finished."""
+    """If it is stopped, write to the exit file how many pieces are finished."""
     try:
         yield
     except KeyboardInterrupt:
@@ -127,7 +127,7 @@ def _whole(place: PreparePaths, material: Material, config: PrepareConfig, worke
         _survey(workers_pool, material.chunks)
         buildings = _buildings(place, material, config, workers_pool) if config.scenes.same_building else []
     tell_new_split(place.out, config)
-    # in a process of its own, with no other beside it: what comparing everything with everything takes is given back
+    # a process of its own returns the memory of the comparisons afterwards
     with crew_of(min(workers, 1)) as workers_pool:
         (decision,) = workers_pool.each(_decide, [(place, material, buildings, config, max(1, workers))])
     tell_moved(place.out, decision.moved)
@@ -144,7 +144,7 @@ def _whole(place: PreparePaths, material: Material, config: PrepareConfig, worke
 
 
 def _without_changed(place: PreparePaths, again: Sequence[Chunk], decision: Decision) -> Decision:
-    """Leave out, aloud, what was replaced or removed between two looks at it."""
+    """Exclude photographs that were replaced or removed between two reads, with a warning."""
     changed = changed_since(place, again, decision)
     if not changed:
         return decision
@@ -160,10 +160,9 @@ def _without_changed(place: PreparePaths, again: Sequence[Chunk], decision: Deci
 
 
 def _begin(place: PreparePaths, config: PrepareConfig, *, fresh: bool, reread: bool) -> Material:
-    """What is known already and the chunks of the survey, the same for every task; refuses to mix those of another
-    preparation with them.
+    """Return what is already known and the chunks of the survey, which are the same for every task.
 
-    A `fresh` folder of the preparation goes again where there is nothing to prepare.
+    Refuses to mix chunks of another preparation. A `fresh` staging folder is removed if there is nothing to prepare.
     """
     try:
         photos = photos_of(place.origin, place.out, place.staging)
@@ -181,7 +180,7 @@ def _begin(place: PreparePaths, config: PrepareConfig, *, fresh: bool, reread: b
     _claim(place, photos.origin, listing.hexdigest(), config, before=known.folder.name)
     for words in unmatched(names, config):
         console.warn(f"warning: {words}; patterns are of whole paths, for example 'villa*/plan-*.png'")
-    # mixed by a hash, so that neighbours in a shard are strangers
+    # shuffled by a hash, so that neighbours in a shard are unrelated
     mixed = sorted(names, key=lambda name: (seed_of(config.seed, "order", name), name))
     new = [name for name in mixed if name not in known.sources]
     if known.sources:
@@ -202,7 +201,7 @@ def _since(known: Known, names: set[str]) -> str:
 
 
 def _known(place: PreparePaths, stamps: Mapping[str, str], config: PrepareConfig) -> Known:
-    """What the current version has of these files, if it was prepared with the same settings."""
+    """Return what the current version has of these files, if it was prepared with the same settings."""
     folder = current(place.out)
     try:
         made = mf.load(folder)
@@ -212,7 +211,7 @@ def _known(place: PreparePaths, stamps: Mapping[str, str], config: PrepareConfig
 
 
 def _claim(place: PreparePaths, origin: str, files: str, config: PrepareConfig, *, before: str) -> None:
-    """The spool is this preparation's, or one's that differs only in what the survey does not ask for."""
+    """Check that the staging folder belongs to this preparation, or to one that differs only in settings not surveyed."""
     path = place.staging / _JOB
     if not path.exists():
         job = {"origin": origin, "files": files, "before": before, "config": config.model_dump(mode="json")}
@@ -235,7 +234,7 @@ def _claim(place: PreparePaths, origin: str, files: str, config: PrepareConfig, 
 
 
 def _fixed_differences(stored: object, config: PrepareConfig) -> list[str]:
-    """What differs from the `stored` config and cannot be changed any more once files are surveyed."""
+    """Return the differences from the `stored` config that cannot be changed any more once files are surveyed."""
     try:
         before = config_file.check(PrepareConfig, cast(dict[str, Any], stored), where=_JOB)
     except UserError:
@@ -263,7 +262,7 @@ def _refuse_missing(place: PreparePaths, chunks: Sequence[Chunk]) -> None:
 def _buildings(
     place: PreparePaths, material: Material, config: PrepareConfig, workers_pool: WorkerPool
 ) -> list[BuildingMatch]:
-    """Which of the usable photographs, copies among them, show one building."""
+    """Return which of the usable photographs, including copies, show one building."""
     found = [path for path, source in material.known.sources.items() if not source.kind]
     for chunk in material.chunks:
         found += [r.source.path for r in read_chunk(place.staging, chunk.name) if not r.source.kind]

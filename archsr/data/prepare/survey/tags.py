@@ -1,4 +1,4 @@
-"""Sub-domains: what a photograph is tagged with, from its path, rules, a CSV, or a source's columns."""
+"""Sub-domains: tags of a photograph from its path, rules, a CSV, or a source's columns."""
 
 import csv
 from collections import defaultdict
@@ -11,7 +11,7 @@ from archsr.config.prepare import PrepareConfig, TagsConfig
 from archsr.data.prepare.survey.scan import ScannedFile, matches
 from archsr.errors import UserError
 
-ZERO_SHOT = "zero-shot label"  # the column that holds what CLIP said
+ZERO_SHOT = "zero-shot label"  # the column that holds CLIP's label
 _GLOB = frozenset("*?[")
 
 
@@ -22,7 +22,7 @@ class _Listed:
 
 
 def tags_of(source: ScannedFile, config: TagsConfig) -> tuple[str, ...]:
-    """The tags of a photograph, sorted, each once. Raises `UserError` for a CSV that cannot be used."""
+    """Return the tags of a photograph, sorted and unique. Raises `UserError` if the CSV cannot be used."""
     found: set[str] = set(PurePosixPath(source.path).parent.parts[: config.folders])
     found |= {rule.tag for rule in config.rules if matches(source.path, (rule.match,))}
     found |= {f"{name}={value}" for name, value in source.columns if name in config.columns and value}
@@ -35,13 +35,13 @@ def tags_of(source: ScannedFile, config: TagsConfig) -> tuple[str, ...]:
 
 
 def check_csv(config: TagsConfig) -> None:
-    """Raises `UserError` for a CSV that cannot be used."""
+    """Raise `UserError` if the CSV cannot be used."""
     if config.csv:
         _read(config.csv)
 
 
 def unmatched(names: Sequence[str], config: PrepareConfig) -> list[str]:
-    """Words on every pattern of the config, and path of its CSV, that fits none of the `names`."""
+    """Describe every pattern of the config and every path of its CSV that matches none of the `names`."""
     listed = _read(config.tags.csv) if config.tags.csv else _Listed({}, ())
     patterns = [("allow", glob) for glob in config.allow] + [("deny", glob) for glob in config.deny]
     patterns += [(f"tags.rules ({rule.tag})", rule.match) for rule in config.tags.rules]

@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained page that shows what was made of the photographs."""
+"""`report.html`: one self-contained page about a prepared dataset."""
 
 import base64
 import html
@@ -21,9 +21,9 @@ from archsr.images.pixels import BadImageError, read_photo
 Read = Callable[[str], bytes]
 
 _THUMB = 176  # pixels
-_SHOWN = 24  # images of one kind
+_SHOWN = 24  # images of one kind at most
 _CROPS = 12
-_NAMED = 200  # scenes
+_NAMED = 200  # scenes at most
 _SIDES = {"test": "for testing (test)", "val": "for choosing the best weights (val)", "train": "for training (train)"}
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
@@ -37,7 +37,7 @@ figure.wide img{margin-right:6px}.leak{color:#b00020;font-weight:600}.none{color
 
 
 def write_report(path: Path, folder: Path, made: mf.Manifest, decision: Decision, read: Read) -> None:
-    """Write the page for the dataset in `folder`; `read` gives a source file's bytes for its thumbnail."""
+    """Write the page for the dataset in `folder`; `read` returns a source file's bytes for its thumbnail."""
     parts = [
         f"<h1>Dataset from {html.escape(made.sources.origin)}</h1>",
         _summary(made),
@@ -70,7 +70,7 @@ def _summary(made: mf.Manifest) -> str:
 
 
 def _sides(decision: Decision) -> str:
-    """The scenes of each side, those with several names under the first of them."""
+    """List the scenes of each split, those with several names under the first of them."""
     counts = Counter(decision.scenes.of.values())
     parts: list[str] = []
     for side in ("test", "val", "train"):
@@ -155,7 +155,7 @@ def _distributions(kept: Sequence[ScannedFile]) -> str:
 
 
 def _bars(title: str, values: Sequence[float], edges: Sequence[float]) -> str:
-    """A histogram as inline SVG; the last bar holds everything beyond the last edge."""
+    """Draw a histogram as inline SVG; the last bar holds everything beyond the last edge."""
     counts = [sum(low <= v < high for v in values) for low, high in zip(edges, [*edges[1:], float("inf")], strict=True)]
     most, bars = max([*counts, 1]), list[str]()
     for i, (low, count) in enumerate(zip(edges, counts, strict=True)):
@@ -234,7 +234,7 @@ def _thumb(path: str, read: Read) -> str:
 
 
 def _image(content: bytes) -> str:
-    """An `<img>` with a small JPEG inside, or nothing for what is no image."""
+    """Return an `<img>` with a small JPEG inside, or an empty string if it is no image."""
     try:
         image = Image.fromarray(read_photo(content).pixels)
     except BadImageError:
