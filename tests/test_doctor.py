@@ -146,14 +146,14 @@ def test_weights_without_a_config(tmp_path, monkeypatch):
     monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path))
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(assets, "at_hand", lambda name: None)
-    [line] = assets.weights_at_hand()
+    [line] = assets.available_weights()
     assert (line.state, "archsr weights RealESRGAN_x4plus" in line.mend) == ("warning", True)
     monkeypatch.setattr(assets, "at_hand", lambda name: Path(name))
-    [line] = assets.weights_at_hand()
+    [line] = assets.available_weights()
     assert (line.state, "ncnn:realesrgan-x4plus" in line.what) == ("ok", True)
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / OFFICIAL["vgg19"].file).write_bytes(b"half of it")
-    assert [line.state for line in assets.weights_at_hand()] == ["wrong", "ok"]
+    assert [line.state for line in assets.available_weights()] == ["wrong", "ok"]
 
 
 def test_no_shards(sound, tmp_path):
@@ -367,7 +367,7 @@ def test_the_command_tells_all_and_its_exit_code_says_whether_something_is_wrong
     monkeypatch.setattr(machine, "_speed", lambda folder: 12.0)
     monkeypatch.setattr(machine, "_FEW", 1e9)
     assert main(["doctor"]) == 1
-    assert "→ make room" in capsys.readouterr().out
+    assert "→ free space" in capsys.readouterr().out
 
 
 def test_a_config_that_would_train_a_sharpener(tiny_tables):

@@ -16,7 +16,7 @@ from archsr.config import PrepareConfig, TrainConfig
 from archsr.config.config_file import load
 from archsr.data.prepare.scenes import assign, split_of, unite
 from archsr.errors import UserError
-from archsr.init import Machine, PhotoFolder, config_for, init, look_at, shares
+from archsr.init import Machine, PhotoFolder, config_for, init, scan_folder, shares
 from archsr.init.text import TEMPLATE
 from archsr.training.memory.plan import option
 from archsr.training.setup import shared_out
@@ -54,7 +54,7 @@ def test_photographs_are_counted_by_project(tmp_path):
     (tmp_path / "in" / "notes.txt").write_text("x")
     (tmp_path / "in" / "bad.jpg").write_text("x")
     Image.new("RGB", (400, 300)).save(tmp_path / "in" / "scan.jp2")
-    found = look_at(tmp_path / "in")
+    found = scan_folder(tmp_path / "in")
     assert (found.count, found.scenes, found.side) == (14, 6, 300)
 
 
@@ -75,7 +75,7 @@ def test_every_file_is_told_to_whoever_waits(tmp_path, monkeypatch):
     Image.new("RGB", (40, 30)).save(tmp_path / "IMG_0.jpg")
     (tmp_path / "notes.txt").touch()
     monkeypatch.setattr("archsr.init.progress", progress)
-    assert look_at(tmp_path).count == 850
+    assert scan_folder(tmp_path).count == 850
     assert told["looking for images"] == [None, 851]
     total, done = told["reading sizes"]
     assert total == done <= 400
@@ -115,7 +115,7 @@ def test_what_is_no_file_or_leads_back_is_not_looked_at(tmp_path):
     (tmp_path / "in" / "round").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "dead.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (tmp_path / "in" / "round.jpg").symlink_to(tmp_path / "in" / "round.jpg")
-    assert look_at(tmp_path / "in").count == 12
+    assert scan_folder(tmp_path / "in").count == 12
 
 
 WHOLE = [pytest.param(*pair, marks=pytest.mark.slow, id=f"{pair}, 23 blocks") for pair in ((30000, 4), (1000, 16))]
@@ -166,7 +166,7 @@ def test_a_small_gpu_gets_what_the_plan_forecasts_for_it(tmp_path, gib):
 
 
 def test_the_real_photographs(real_photos, tmp_path):
-    found = look_at(real_photos)
+    found = scan_folder(real_photos)
     files = [p for p in real_photos.rglob("*") if p.is_file()]
     readable = 0
     for path in files:
@@ -191,7 +191,7 @@ def test_what_is_set_aside_by_these_shares_allows_a_verdict(number):
 def test_two_scenes_are_too_few(tmp_path):
     photographs(tmp_path / "in", projects=2)
     with pytest.raises(UserError, match="too few scenes for three splits: found 2"):
-        look_at(tmp_path / "in")
+        scan_folder(tmp_path / "in")
 
 
 def test_a_gpu_too_small_for_one_image():
@@ -219,7 +219,7 @@ def test_a_config_is_not_overwritten_unasked(tmp_path, capsys, monkeypatch):
 def test_folders_without_photographs(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         init(tmp_path / "none", tmp_path / "c.toml", shards="s")
-    with pytest.raises(UserError, match="no images in it"):
+    with pytest.raises(UserError, match="no images found"):
         init(tmp_path, tmp_path / "c.toml", shards="s")
 
 

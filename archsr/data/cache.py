@@ -47,7 +47,7 @@ def opened(remote: Remote, item: Item) -> Generator[int]:
     """Yield the descriptor of the verified copy, fetched first if needed. Eviction skips it while it is open."""
     waited = 0.0
     while (handle := _lease(remote, item)) is None:
-        if not bring(remote, item):
+        if not fetch_copy(remote, item):
             time.sleep(_POLL)
             waited += _POLL
         if waited > _PATIENCE and not has_part(remote, item):
@@ -71,14 +71,14 @@ def read(remote: Remote, item: Item, *, digest: str, offset: int = 0, size: int 
             data = os.pread(handle, os.fstat(handle).st_size if size is None else size, offset)
         if agrees(data, digest):
             return data
-        forget(remote, item)
+        remove_copy(remote, item)
     raise DataError(
-        f"{remote / item.file}: what is read at byte {offset:,} is not what the index describes, twice; the disk of "
-        f"{remote.cache} is failing, or the dataset's index and tar do not belong together"
+        f"{remote / item.file}: the bytes at {offset:,} differ from the index, twice; the disk of "
+        f"{remote.cache} is failing, or the dataset's index and tar do not match"
     )
 
 
-def bring(remote: Remote, item: Item, *, keep: Collection[Path] = (), stop: threading.Event | None = None) -> bool:
+def fetch_copy(remote: Remote, item: Item, *, keep: Collection[Path] = (), stop: threading.Event | None = None) -> bool:
     """Fetch a file into the cache; return False if another process fetches it or only files in `keep` could make room.
 
     Raises `UserError` if it cannot be fetched, and `TransferCancelled` like `remote.fetch`.
@@ -105,7 +105,7 @@ def bring(remote: Remote, item: Item, *, keep: Collection[Path] = (), stop: thre
     return True
 
 
-def forget(remote: Remote, item: Item) -> None:
+def remove_copy(remote: Remote, item: Item) -> None:
     """Remove a copy whose bytes have changed."""
     copy_of(remote, item).unlink(missing_ok=True)
 
@@ -178,20 +178,20 @@ def _make_room(remote: Remote, item: Item, keep: Collection[Path]) -> bool:
     need = item.size or 0
     if need > remote.limit:
         raise DataError(
-            f"{remote / item.file}: {need:,} bytes are more than the cache may hold ({remote.limit:,}); raise "
+            f"{remote / item.file}: {need:,} bytes do not fit into the cache of {remote.limit:,} bytes; raise "
             "data.cache_gb"
         )
     used = need
     copies: list[tuple[float, int, Path]] = []
     for path in remote.cache.iterdir():
         if transfer := _PART.fullmatch(path.name):
-            if not _alive(path):
+            if not _is_in_progress(path):
                 continue
             if path == _part_of(remote, item):
                 return False
             used += int(transfer[2])
         elif _COPY.fullmatch(path.name):
-            with contextlib.suppress(FileNotFoundError):  # `forget` takes no lock
+            with contextlib.suppress(FileNotFoundError):  # `remove_copy` takes no lock
                 about = path.stat()
                 used += about.st_size
                 copies.append((about.st_mtime, about.st_size, path))
@@ -203,7 +203,7 @@ def _make_room(remote: Remote, item: Item, keep: Collection[Path]) -> bool:
     return used <= remote.limit
 
 
-def _alive(part: Path) -> bool:
+def _is_in_progress(part: Path) -> bool:
     """Return whether a process still writes it; the file of a dead process is removed."""
     return not _evict(part)
 

@@ -120,7 +120,7 @@ class Sample:
 
 
 def fingerprint(splits: dict[str, Split]) -> str:
-    """Return the SHA-256 over the hashes of all shards in order: equal samples in equal order give equal fingerprints."""
+    """Return the SHA-256 over all shards' hashes: equal samples in equal order give equal fingerprints."""
     text = json.dumps({name: [s.sha256 for s in split.shards] for name, split in splits.items()}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -146,7 +146,7 @@ def load(folder: Place) -> Manifest:
         return _parse(path.read_bytes(), folder)
     except FileNotFoundError:
         if (folder / UNFINISHED).is_dir():
-            raise DataError(f"{folder}: its preparation is not finished; the same command goes on with it") from None
+            raise DataError(f"{folder}: its preparation is unfinished; run the same command again") from None
         beside = [str(found.parent) for place in (folder.parent, folder) for found in sorted(place.glob(f"*/{NAME}"))]
         meant = near(str(folder), beside, likeness=0.3)
         make = f"archsr prepare PHOTOS {folder}"
@@ -163,9 +163,7 @@ def _parse(content: bytes, folder: Place) -> Manifest:
         raise DataError(f"{path}: cannot be read: {error}") from None
     found = plain.pop("schema", "none") if isinstance(plain, dict) else "none"
     if found != SCHEMA:
-        raise DataError(
-            f"{path}: shards of another schema: got {found!r}, expected {SCHEMA!r}; prepare the photographs again"
-        )
+        raise DataError(f"{path}: another schema: got {found!r}, expected {SCHEMA!r}; prepare the photographs again")
     try:
         return Manifest.model_validate({"schema_": found, **plain})
     except ValidationError as error:
@@ -181,9 +179,9 @@ def _disagreement(content: bytes, folder: Remote) -> str | None:
     except UserError as error:
         return str(error).removeprefix(f"{folder / NAME}: ")
     if fingerprint(made.splits) != made.fingerprint:
-        return "the fingerprint is not that of its shards"
+        return "the fingerprint does not match the shards"
     wrong = [name for name, split in made.splits.items() if sum(s.samples for s in split.shards) != split.samples]
-    return f"the shards of {wrong[0]} have not as many samples together as it says" if wrong else None
+    return f"the number of samples in the shards of {wrong[0]} differs from the sum" if wrong else None
 
 
 def check_sizes(folder: Place, shards: Iterable[Shard]) -> None:
@@ -216,7 +214,7 @@ def _local_index(path: Path, shard: Shard) -> bytes:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; copy it again") from None
     if hashlib.sha256(content).hexdigest() != shard.index_sha256:
-        raise DataError(f"{path}: is not the index that {NAME} describes (its SHA-256 differs); copy it again")
+        raise DataError(f"{path}: its SHA-256 differs from {NAME}; copy it again")
     return content
 
 

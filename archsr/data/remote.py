@@ -66,7 +66,7 @@ def place_of(shards: str, data: DataConfig) -> Place:
     if "://" not in shards:
         return current(Path(shards))
     if "?" in shards or "#" in shards:
-        raise DataError(f"{shards.split('?')[0]}: a URL of a dataset's folder has no ? and no #; give the folder alone")
+        raise DataError(f"{shards.split('?')[0]}: a dataset's URL must not contain ? or #; give the URL of the folder")
     return Remote(shards.rstrip("/"), cache_of(data), round(data.cache_gb * 1e9), data.retries + 1)
 
 
@@ -110,15 +110,15 @@ def fetch(
         reason = _transfer(remote, file, target, _Guard(size, stop)) or _short(target, size) or check(target)
         if reason is None:
             if number > 1:
-                _say(f"{remote / file}: arrived at try {number}")
+                _say(f"{remote / file}: arrived at attempt {number}")
             return
         if number < remote.tries:
             wait = _wait(number)
-            _say(f"{remote / file}: try {number} of {remote.tries} failed: {reason}; again in {wait:.1f} s")
+            _say(f"{remote / file}: attempt {number} of {remote.tries} failed: {reason}; retrying in {wait:.1f} s")
             if stop.wait(wait):
                 raise TransferCancelled
     raise DataError(
-        f"{remote / file}: {remote.tries} tries failed, the last: {reason}; --resume goes on once it can be had "
+        f"{remote / file}: {remote.tries} attempts failed, the last: {reason}; continue with --resume later "
         "(data.retries allows more)"
     )
 
@@ -132,7 +132,7 @@ def _transfer(remote: Remote, file: str, target: Path, guard: _Guard) -> str | N
     except TransferCancelled:
         raise
     except FileNotFoundError:
-        raise DataError(f"{remote / file}: not there; data.shards is the URL of the folder of manifest.json") from None
+        raise DataError(f"{remote / file}: not found; data.shards must be the URL of manifest.json's folder") from None
     except PermissionError as error:
         raise DataError(f"{remote / file}: not allowed: {_line(error)}; check your credentials") from None
     except ImportError:
@@ -141,7 +141,7 @@ def _transfer(remote: Remote, file: str, target: Path, guard: _Guard) -> str | N
     except ValueError as error:
         if "Protocol not known" not in str(error):
             return _line(error)
-        raise DataError(f"{remote}: fsspec knows no {protocol}://; got {_line(error)}") from None
+        raise DataError(f"{remote}: fsspec does not support {protocol}://; got {_line(error)}") from None
     except Exception as error:  # each file system raises errors of its own, few of them OSError
         status = getattr(error, "status", None)
         if status in (400, 401, 403, 410):

@@ -28,7 +28,7 @@ def reduce_smoothly(
     columns, rows = canvas.pixels.shape[3], canvas.pixels.shape[2]
     vertical = _matrix(canvas.height, height, mode, factor, shape=(total[0], rows))
     horizontal = _matrix(canvas.width, width, mode, factor, shape=(total[1], columns))
-    pixels = vertical[:, None] @ canvas.pixels.masked_fill(~canvas.alive(), 0) @ horizontal.mT[:, None]
+    pixels = vertical[:, None] @ canvas.pixels.masked_fill(~canvas.valid(), 0) @ horizontal.mT[:, None]
     return Canvas(pixels, height, width)
 
 

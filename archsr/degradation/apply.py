@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from archsr.degradation.canvas import full
-from archsr.degradation.kernels import SIZE, joined, render
+from archsr.degradation.kernels import SIZE, concatenated, render
 from archsr.degradation.operations import OPERATIONS, StepContext
 from archsr.degradation.recipe import Recipe
 from archsr.degradation.sharpen import sharpen
@@ -45,13 +45,13 @@ def apply_whole(gt: Tensor, recipe: Recipe) -> Tensor:
 
 
 def _pair(gt: Tensor, recipe: Recipe) -> Pair:
-    there = recipe.to(gt.device)
-    return _crop(_lq(gt, recipe, there), gt, recipe, there)
+    on_device = recipe.to(gt.device)
+    return _crop(_lq(gt, recipe, on_device), gt, recipe, on_device)
 
 
-def _lq(gt: Tensor, recipe: Recipe, there: Recipe) -> Tensor:
+def _lq(gt: Tensor, recipe: Recipe, on_device: Recipe) -> Tensor:
     """Return the degraded batch on the 8-bit grid in [0, 1]."""
-    lq = _degraded(sharpen(gt) if recipe.sharpen_gt else gt, recipe, there)
+    lq = _degraded(sharpen(gt) if recipe.sharpen_gt else gt, recipe, on_device)
     return (lq.clamp(0, 1) * 255).round() / 255
 
 
@@ -66,15 +66,15 @@ def _full_float32() -> Generator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _degraded(source: Tensor, recipe: Recipe, there: Recipe) -> Tensor:
+def _degraded(source: Tensor, recipe: Recipe, on_device: Recipe) -> Tensor:
     """Run the steps of the recipe on all samples.
 
     A GPU is limited by kernel launches, so it takes all samples at once. A CPU takes them one by one: none is padded to
     the canvas of a larger one, and the data stay in the cache.
     """
     size = max(SIZE, *(int(order.kernel.taps.max()) for order in (recipe.first, recipe.second)))
-    placed = there.first.kernel, there.second.kernel, there.final_kernel
-    kernels = render(joined(*placed), size=size).unflatten(0, (len(placed), len(recipe)))
+    placed = on_device.first.kernel, on_device.second.kernel, on_device.final_kernel
+    kernels = render(concatenated(*placed), size=size).unflatten(0, (len(placed), len(recipe)))
     rng = _noise_rng(source.device, recipe.noise_seed)
     target = source.shape[2] // recipe.scale, source.shape[3] // recipe.scale
     together = "shared_grey" in recipe.quirks and len(recipe.first.factor.unique()) > 1
@@ -82,7 +82,7 @@ def _degraded(source: Tensor, recipe: Recipe, there: Recipe) -> Tensor:
     parts: list[Tensor] = []
     for start in range(0, len(recipe), count):
         some = slice(start, start + count)
-        work = StepContext(recipe.take(some), there.take(some), kernels[:, some], rng, target)
+        work = StepContext(recipe.take(some), on_device.take(some), kernels[:, some], rng, target)
         canvas = full(source[some])
         for step in recipe.steps:
             canvas = OPERATIONS[step](canvas, work)
@@ -94,10 +94,10 @@ def _noise_rng(device: torch.device, seed: int) -> torch.Generator:
     return torch.Generator(device=device).manual_seed(seed)
 
 
-def _crop(lq: Tensor, gt: Tensor, recipe: Recipe, there: Recipe) -> Pair:
+def _crop(lq: Tensor, gt: Tensor, recipe: Recipe, on_device: Recipe) -> Pair:
     size = recipe.gt_size // recipe.scale
-    top = (there.crop_y * (lq.shape[2] - size + 1)).floor().long()
-    left = (there.crop_x * (lq.shape[3] - size + 1)).floor().long()
+    top = (on_device.crop_y * (lq.shape[2] - size + 1)).floor().long()
+    left = (on_device.crop_x * (lq.shape[3] - size + 1)).floor().long()
     return Pair(
         _windows(lq, top, left, size), _windows(gt, top * recipe.scale, left * recipe.scale, size * recipe.scale)
     )

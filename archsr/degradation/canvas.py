@@ -36,7 +36,7 @@ class Canvas:
         """Return the samples `rows`, int64 (n,) on the canvas's device."""
         return Canvas(self.pixels[rows], self.height[rows], self.width[rows], self.whole)
 
-    def alive(self) -> Tensor:
+    def valid(self) -> Tensor:
         """Return bool (b, 1, H, W): which pixels belong to a sample."""
         rows = torch.arange(self.pixels.shape[2], device=self.pixels.device)
         columns = torch.arange(self.pixels.shape[3], device=self.pixels.device)

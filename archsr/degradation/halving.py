@@ -15,7 +15,7 @@ MATLAB = 3  # a mode of `halve`, in addition to those of `resize`
 _REACH = 12  # the Gaussian has 25 taps
 
 
-def halve(canvas: Canvas, halved: Tensor, mode: Tensor, *, there: tuple[Tensor, Tensor]) -> Canvas:
+def halve(canvas: Canvas, halved: Tensor, mode: Tensor, *, on_device: tuple[Tensor, Tensor]) -> Canvas:
     """Halve the samples in `halved`, bool (b,), by `mode` (b,): one of `resize`'s or MATLAB. The result is in [0, 1].
 
     The samples fill the canvas, whose sides are even. `halved` and `mode` are on the CPU; `on_device` holds both on the
@@ -23,7 +23,7 @@ def halve(canvas: Canvas, halved: Tensor, mode: Tensor, *, there: tuple[Tensor, 
     """
     if not halved.any():
         return canvas
-    smaller, modes = there
+    smaller, modes = on_device
     sides = canvas.pixels.shape[2], canvas.pixels.shape[3]
     total = (sides[0] // 2, sides[1] // 2) if halved.all() else sides
     height, width = (torch.where(smaller, side // 2, side) for side in (canvas.height, canvas.width))
@@ -46,7 +46,7 @@ def decimate(canvas: Canvas, height: Tensor, width: Tensor, sigma: Tensor, *, to
     rows, columns = canvas.pixels.shape[2:]
     vertical = _matrix(canvas.height, height, sigma, shape=(total[0], rows))
     horizontal = _matrix(canvas.width, width, sigma, shape=(total[1], columns))
-    pixels = vertical[:, None] @ canvas.pixels.masked_fill(~canvas.alive(), 0) @ horizontal.mT[:, None]
+    pixels = vertical[:, None] @ canvas.pixels.masked_fill(~canvas.valid(), 0) @ horizontal.mT[:, None]
     return Canvas(pixels, height, width)
 
 

@@ -44,10 +44,10 @@ def jpeg(canvas: Canvas, quality: Tensor, *, transposed_luma: bool = False, blac
     """
     b, _, h, w = canvas.pixels.shape
     total = (-(-h // 16) * 16, -(-w // 16) * 16)
-    alive = canvas.with_pixels(canvas.pixels.clamp(0, 1))
-    padded = extend(alive, before=0, total=total, mode="replicate")
+    clamped = canvas.with_pixels(canvas.pixels.clamp(0, 1))
+    padded = extend(clamped, before=0, total=total, mode="replicate")
     if black_border and not (canvas.whole and (h, w) == total):
-        padded = padded * Canvas(padded, canvas.height, canvas.width).alive()
+        padded = padded * Canvas(padded, canvas.height, canvas.width).valid()
     tables = _constants(padded.device)
     factor = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
     ycc = ((tables.to_ycc * 255) @ padded.flatten(2)).view(b, 3, *total)

@@ -35,7 +35,7 @@ class KernelParams:
     cutoff: Tensor
 
 
-def joined(*params: KernelParams) -> KernelParams:
+def concatenated(*params: KernelParams) -> KernelParams:
     """Concatenate the kernels of several batches."""
     return KernelParams(**{f.name: torch.cat([getattr(p, f.name) for p in params]) for f in fields(KernelParams)})
 

@@ -61,7 +61,7 @@ def _distinct(values: Tensor, canvas: Canvas) -> Tensor:
         counts = [torch.bincount(single.flatten().to(torch.uint8), minlength=256) for single in values]
         return torch.stack(counts).count_nonzero(1).float()
     seen = torch.zeros(len(values), 257, device=values.device)  # the last column is for invalid pixels
-    seen.scatter_(1, torch.where(canvas.alive(), values, 256.0).long().flatten(1), 1.0)
+    seen.scatter_(1, torch.where(canvas.valid(), values, 256.0).long().flatten(1), 1.0)
     return seen[:, :256].sum(1)
 
 

@@ -68,7 +68,7 @@ class PairPool:
         """Load the slots of `state`. Raises ValueError if there are more than fit."""
         count = len(state["lq"]) if state else 0
         if count > self.capacity:
-            raise ValueError(f"{count} pairs do not fit a pool of {self.capacity}")
+            raise ValueError(f"{count} pairs do not fit into a pool of {self.capacity}")
         if count == 0:
             return
         self.lq, self.gt = self._room(state["lq"].to(device)), self._room(state["gt"].to(device))
@@ -79,7 +79,7 @@ class PairPool:
             self.origin[:count] = state["origin"].cpu()
 
 
-def deal(states: Sequence[PoolState], *, rank: int, world: int) -> PoolState:
+def redistribute(states: Sequence[PoolState], *, rank: int, world: int) -> PoolState:
     """Return this rank's share of pools saved by another number of ranks: every pair goes to exactly one rank."""
     full_states = [s for s in states if s]
     if not full_states:

@@ -201,7 +201,7 @@ def from_json(stored: dict[str, Any]) -> Recipe:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"a stored recipe of version {version} is not whole: {error}; prepare the dataset anew"
+            f"a stored recipe of version {version} is incomplete: {error}; prepare the dataset again"
         ) from None
 
 

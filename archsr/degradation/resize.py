@@ -35,7 +35,7 @@ def resize(
     columns, rows = canvas.pixels.shape[3], canvas.pixels.shape[2]
     vertical = _matrix(canvas.height, height, mode, factor, shape=(total[0], rows), present=present)
     horizontal = _matrix(canvas.width, width, mode, factor, shape=(total[1], columns), present=present)
-    pixels = canvas.pixels if canvas.whole else canvas.pixels.masked_fill(~canvas.alive(), 0)
+    pixels = canvas.pixels if canvas.whole else canvas.pixels.masked_fill(~canvas.valid(), 0)
     return Canvas(vertical[:, None] @ pixels @ horizontal.mT[:, None], height, width)
 
 

@@ -24,7 +24,7 @@ def examine(
     yield machine.decoders()
     yield machine.disk(Path(config.runs) if config else Path("runs"), "disk")
     if config is None:
-        yield from assets.weights_at_hand()
+        yield from assets.available_weights()
         return
     yield machine.readers(config.data.workers, here)
     yield machine.shared_memory(here * assets.batches_in_memory(config))

@@ -37,7 +37,7 @@ def weights(config: TrainConfig) -> Iterator[Line]:
         yield _weights(f"weights, {name}", source)
 
 
-def weights_at_hand() -> Iterator[Line]:
+def available_weights() -> Iterator[Line]:
     """Yield a line for every official weights file on this machine, and one for what works offline."""
     here = [name for name in OFFICIAL if cached(name)]
     for name in here:
@@ -47,7 +47,7 @@ def weights_at_hand() -> Iterator[Line]:
         yield ok("weights", f"offline: {', '.join(offline)}")
     elif not here:
         mend = f"archsr weights RealESRGAN_x4plus; without internet: archsr weights {OFFLINE['RealESRGAN_x4plus']}"
-        yield Line("weights", "warning", "no official network on this machine; a run would download its own", mend)
+        yield Line("weights", "warning", "no official weights on this machine; a run would download them", mend)
 
 
 def layers(config: TrainConfig) -> Line:
@@ -55,7 +55,7 @@ def layers(config: TrainConfig) -> Line:
     try:
         trained, total = trained_parameters(config), parameters(config)
     except UserError as error:
-        return Line("layers", "wrong", str(error), "names are those of the network: archsr plan CONFIG")
+        return Line("layers", "wrong", str(error), "archsr plan CONFIG lists the names")
     return ok("layers", f"{trained:,} of {total:,} parameters are trained")
 
 
@@ -64,7 +64,7 @@ def targets(config: TrainConfig) -> Line:
     if problem := config.problem_with_targets:
         name = re.findall(r"losses\.\w+\.sharpened", problem)[0]
         return Line("targets", "wrong", problem, f"--set {name}=auto")
-    return ok("targets", "sharpened or not as the degradation's inputs are, or as written")
+    return ok("targets", "inputs and targets are sharpened alike, or as configured")
 
 
 def _weights(about: str, source: str) -> Line:
@@ -72,7 +72,7 @@ def _weights(about: str, source: str) -> Line:
     if source in OFFICIAL:
         path = cached(source)
         if path is None:
-            return Line(about, "warning", f"{source}: not here, would be downloaded", _ways_to(source))
+            return Line(about, "warning", f"{source}: missing, a run would download it", _ways_to(source))
         try:
             verify(path, OFFICIAL[source])
         except UserError as error:
@@ -150,7 +150,7 @@ def sharing(config: TrainConfig, processes: int) -> Line:
         shared = shared_out(config, World(size=processes))
         data = open_data(config)
     except UserError as error:
-        return Line(about, "wrong", str(error), "another number of processes, or another training.global_batch")
+        return Line(about, "wrong", str(error), "change the number of processes or training.global_batch")
     micro = int(shared.training.micro_batch)
     plan = make_plan(options_of(config, data, config.training.stages[0].subset))
     accumulation = config.training.global_batch // (micro * processes)
@@ -163,7 +163,7 @@ def sharing(config: TrainConfig, processes: int) -> Line:
     ]
     if len(set(seen)) != len(seen):
         what = f"{len(seen) - len(set(seen))} samples of the first {count} batches come twice"
-        return Line(about, "wrong", what, "this is a fault of archsr: please report it with the config")
+        return Line(about, "wrong", what, "this is a bug in archsr: please report it with the config")
     batch = f"micro-batch {micro}" + (f" × {accumulation}" if accumulation > 1 else "")
     return ok(about, f"{len(seen)} samples of the first {count} batches, each once; {batch} per process")
 

@@ -91,8 +91,8 @@ def _alike(ranks: Sequence[Mapping[str, str]]) -> Line:
             if other[what] != first:
                 differ = f"rank 0 has {first}, rank {rank} ({other['where']}) {other[what]}"
                 if what == "versions":
-                    return Line("processes", "wrong", differ, "install the same on all machines")
-                return Line("processes", "warning", differ, "the slowest sets the pace: use alike ones")
+                    return Line("processes", "wrong", differ, "install the same versions on all machines")
+                return Line("processes", "warning", differ, "the slowest one sets the pace: use equal ones")
     return ok("processes", said)
 
 
@@ -117,8 +117,8 @@ def _sums(device: torch.device, world: World) -> Line:
             "NCCL_DEBUG=INFO, and name the network between the machines in NCCL_SOCKET_IFNAME (or GLOO_SOCKET_IFNAME)"
         ) from None
     if not all(world.gather(right)):  # all ranks
-        what = f"ones summed over {world.size} processes are not {world.size}"
-        return Line("sums", "wrong", what, "NCCL_P2P_DISABLE=1, or another driver: the connection alters numbers")
+        what = f"the sum of ones over {world.size} processes is not {world.size}"
+        return Line("sums", "wrong", what, "NCCL_P2P_DISABLE=1, or another driver: the connection corrupts data")
     speed = rounds * _SIZE * 4 / (time.perf_counter() - begun) / 1e6
     size = _SIZE * 4 // 2**20
     return ok("sums", f"{rounds} of {size} MiB in {_SECONDS:g} s by {dist.get_backend()}: {speed:.0f} MB/s")

@@ -18,7 +18,7 @@ from PIL import Image, features
 
 from archsr.doctor.line import Line, ok
 from archsr.errors import first_line
-from archsr.images.heic import heic_at_hand
+from archsr.images.heic import heic_is_available
 
 _PYTHONS = (3, 11), (3, 13)
 _TORCH = (2, 11)
@@ -32,7 +32,7 @@ def python(version: tuple[int, int] = sys.version_info[:2]) -> Line:
     if _PYTHONS[0] <= version <= _PYTHONS[1]:
         return ok("Python", f"{found} on {platform.system()} {platform.machine()}")
     state = "wrong" if version < _PYTHONS[0] else "warning"
-    return Line("Python", state, f"{found}; tested are 3.11 to 3.13", "python3.12 -m venv .venv, and install again")
+    return Line("Python", state, f"{found}; tested on 3.11 to 3.13", "python3.12 -m venv .venv; install again")
 
 
 def torch_and_vision(version: str = torch.__version__) -> Line:
@@ -67,10 +67,10 @@ def gpus() -> Line:
         return ok("GPU", f"CUDA {torch.version.cuda}, driver {_driver() or 'unknown'}; {found}")
     driver = _driver()
     if driver is None:
-        mend = "train where there is one: archsr plan CONFIG --memory 16GB says what would fit"
-        return Line("GPU", "warning", "none: CPUs are for trials and small networks", mend)
+        mend = "train on a machine with one: archsr plan CONFIG --memory 16GB says what would fit"
+        return Line("GPU", "warning", "none: a CPU is only enough for trials and small networks", mend)
     built = torch.version.cuda
-    what = f"driver {driver} is there, but torch cannot use it (built for {f'CUDA {built}' if built else 'CPUs only'})"
+    what = f"driver {driver} found, but torch cannot use it (built for {f'CUDA {built}' if built else 'CPUs only'})"
     mend = "update the driver" if built else "pip install --force-reinstall torch torchvision"
     return Line("GPU", "wrong", what, f"{mend}; nvidia-smi shows what the driver supports")
 
@@ -88,7 +88,7 @@ def readers(workers: int, processes: int) -> Line:
     said = f"{processes} × {workers} for {cores} cores"
     if processes * max(1, workers) > cores:
         mend = f"--set data.workers={max(1, cores // processes)}"
-        return Line("workers", "warning", f"{said}: they will wait for each other", mend)
+        return Line("workers", "warning", f"{said}: they will compete for cores", mend)
     return ok("workers", said)
 
 
@@ -127,9 +127,9 @@ def disk(folder: Path, about: str) -> Line:
         there = there.parent
     free = shutil.disk_usage(there).free / 1e9
     if not os.access(there, os.W_OK):
-        return Line(about, "wrong", f"{there}: cannot be written", f"another place: --set runs=... (now {folder})")
+        return Line(about, "wrong", f"{there}: cannot be written", f"set another folder: --set runs=... (now {folder})")
     if free < _FEW:
-        return Line(about, "wrong", f"{there}: {free:.2f} GB free", "make room, or another place: --set runs=...")
+        return Line(about, "wrong", f"{there}: {free:.2f} GB free", "free space, or set another folder: --set runs=...")
     speed = _speed(there)
     said = f"{there}: {free:.0f} GB free, writes {speed:.0f} MB/s"
     if speed < _SLOW:
@@ -178,7 +178,7 @@ def decoders() -> Line:
     vips = ".".join(str(pyvips.version(n)) for n in range(3))
     if not features.check("avif"):
         return Line("decoders", "warning", "Pillow reads no AVIF", "pip install --upgrade pillow")
-    heic = "HEIC" if heic_at_hand() else 'no HEIC (pip install "archsr[phone]")'
+    heic = "HEIC" if heic_is_available() else 'no HEIC (pip install "archsr[phone]")'
     return ok("decoders", f"Pillow {Image.__version__} and torchvision: JPEG, PNG, WebP; libvips {vips}; {heic}")
 
 

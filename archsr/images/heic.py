@@ -29,7 +29,7 @@ def heif_library() -> Any:  # noqa: ANN401 - a module that may be missing
     return library
 
 
-def heic_at_hand() -> bool:
+def heic_is_available() -> bool:
     """Return whether HEIC can be read here."""
     return importlib.util.find_spec("pillow_heif") is not None
 
@@ -42,4 +42,4 @@ def refuse_hdr(info: dict[Any, Any]) -> None:
     profile: dict[str, Any] = info.get("nclx_profile") or {}
     name = _HDR.get(int(profile.get("transfer_characteristics", 0)))
     if name:
-        raise BadImageError(f"an HDR image ({name}) without a standard one; export it as JPEG or TIFF")
+        raise BadImageError(f"an HDR image ({name}) without a standard image; export it as JPEG or TIFF")

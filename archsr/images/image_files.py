@@ -97,7 +97,7 @@ def check_whole(image: Image.Image, content: bytes) -> None:
             if name == b"IDAT" and content[end : end + 4] != struct.pack(">I", zlib.crc32(content[start - 4 : end])):
                 raise BadImageError("damaged: the checksum of its pixel data is wrong")
     elif image.format in ("JPEG", "MPO") and _is_filled(image) and _goes_on(image, content):
-        raise BadImageError("damaged: its pixel data end too early, the lower part is missing")
+        raise BadImageError("damaged: its pixel data end too early, so the lower part is missing")
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -99,7 +99,7 @@ def _check(image: Image.Image, max_pixels: int) -> None:
     if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
         raise BadImageError(f"animated: {getattr(image, 'n_frames', 1)} frames")
     if image.mode == "F":
-        raise BadImageError("floating-point pixels, which have no fixed white")
+        raise BadImageError("floating-point pixels, whose white level is undefined")
 
 
 def _is_turned(image: Image.Image) -> bool:
@@ -136,7 +136,7 @@ def _to_rgb(image: Image.Image, *, turned: bool) -> Photo:
 def _from_16_bit(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-        raise BadImageError("integer pixels beyond 16 bits")
+        raise BadImageError("integer pixels of more than 16 bits")
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 

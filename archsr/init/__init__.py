@@ -26,7 +26,7 @@ from archsr.training.memory.plan import fitting, ways
 from archsr.training.precision import cpu_has_bf16
 from archsr.utils.atomic import write_bytes
 
-_LOOKED_AT = 400  # images whose sizes are read, at most
+_MAX_SIZES = 400  # images whose sizes are read, at most
 _SCENES = FEWEST_SCENES + 2  # test scenes: some may turn out to show the same building
 _FEW, _MANY = 300, 3000  # photographs
 _OFFLINE = "ncnn:realesrgan-x4plus"
@@ -70,9 +70,9 @@ def init(
 
     Raises `UserError` if there are no photographs, or if `out` exists and `force` is false.
     """
-    found = look_at(photos)
+    found = scan_folder(photos)
     if out.exists() and not force and not dry_run:
-        raise UserError(f"{out}: is there already; --force overwrites it, --dry-run only prints")
+        raise UserError(f"{out}: already exists; --force overwrites it, --dry-run only prints")
     text = config_for(found, machine(memory), name=out.stem, shards=shards)
     if dry_run:
         return text
@@ -82,14 +82,14 @@ def init(
     prepare += f" --set val={found.val:g}" if found.val != usual.val else ""
     prepare += f" --set test={found.test:g}" if found.test != usual.test else ""
     return (
-        f"{out}: written for {found.count} photographs of {found.scenes} scenes, as their names have it (some may turn "
+        f"{out}: written for {found.count} photographs of {found.scenes} scenes, by their names (some may turn "
         "out to be copies or drawings)\n\nnext:\n"
         f"  {prepare}\n  archsr doctor {out} --launch\n  archsr train --config {out}\n"
         f"  archsr evaluate {run}\n  archsr upscale PHOTOS enlarged/ --model {run}\n  archsr export {run} --to pth"
     )
 
 
-def look_at(photos: Path) -> PhotoFolder:
+def scan_folder(photos: Path) -> PhotoFolder:
     """Count a folder's images and scenes by their names, and read the sizes of up to 400 images.
 
     Raises `UserError` if there are none.
@@ -98,8 +98,8 @@ def look_at(photos: Path) -> PhotoFolder:
         raise UserError(f"{photos}: no such folder")
     paths = sorted(_images(photos))
     if not paths:
-        raise UserError(f"{photos}: no images in it (looked for {', '.join(READ)})")
-    sides = _sides(paths[:: math.ceil(len(paths) / _LOOKED_AT)])
+        raise UserError(f"{photos}: no images found (expected {', '.join(READ)})")
+    sides = _sides(paths[:: math.ceil(len(paths) / _MAX_SIZES)])
     if not sides:
         raise UserError(f"{photos}: none of its {len(paths)} image files can be read")
     names = [p.relative_to(photos).as_posix() for p in paths]
@@ -118,12 +118,12 @@ def _images(photos: Path) -> list[Path]:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(Path(entry))
                         continue
-                    found += [Path(entry)] if _is_there(entry) else []
+                    found += [Path(entry)] if _is_image_file(entry) else []
                     advance(1)
     return found
 
 
-def _is_there(entry: os.DirEntry[str]) -> bool:
+def _is_image_file(entry: os.DirEntry[str]) -> bool:
     """Only links are asked of the file system: a stat of each file is slow in large network folders."""
     return is_image(Path(entry)) and (entry.is_file(follow_symlinks=False) or Path(entry).is_file())
 
@@ -220,7 +220,7 @@ def _within(text: str, on: Machine) -> str:
     size = f"{on.memory / 2**30:.1f} GiB"
     if option is None:
         side = config.data.gt_size
-        raise UserError(f"{size} free: not even one image of {side} pixels fits; end what else uses the memory")
+        raise UserError(f"{size} free: not even one image of {side} pixels fits; end other programs that use memory")
     training = option.config.training
     pieces = training.gradient_checkpointing
     shown = str(pieces) if isinstance(pieces, int) else f'"{pieces}"'
@@ -234,11 +234,11 @@ def _within(text: str, on: Machine) -> str:
 def _layers(count: int) -> tuple[str, str]:
     tail = '["conv_body", "conv_up*", "conv_hr", "conv_last"'
     if count < _FEW:
-        return f"{tail}]", "few photographs: the enlarging part alone forgets little"
+        return f"{tail}]", "few photographs: training only the upsampling layers forgets little"
     if count < _MANY:
         return (
             f'{tail}, {{ names = ["{_LAST_BLOCK}"], lr_scale = 0.1 }}]',
-            "the enlarging part, and the last block slowly",
+            "the upsampling layers, and the last block slowly",
         )
     return '["all"]', "enough photographs for the whole network"
 

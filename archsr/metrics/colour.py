@@ -55,12 +55,12 @@ def ciede2000(first: Tensor, second: Tensor) -> Tensor:
     return (dl**2 + dc**2 + dh**2 + r * dc * dh).clamp(min=0).sqrt()
 
 
-def local_drift(found: Tensor, wanted: Tensor) -> Tensor:
+def local_drift(first: Tensor, second: Tensor) -> Tensor:
     """Return the mean CIEDE2000 between local mean colours of two images (b, 3, h, w), as (b,).
 
     Colours are averaged over squares of `SQUARE` pixels (the whole side if an image is smaller), half a square apart.
     Detail is averaged away, but red in one place does not cancel green in another.
     """
-    size = [min(SQUARE, n) for n in wanted.shape[2:]]
-    means = [F.avg_pool2d(p, size, stride=[max(1, n // 2) for n in size]).movedim(1, -1) for p in (found, wanted)]
+    size = [min(SQUARE, n) for n in second.shape[2:]]
+    means = [F.avg_pool2d(p, size, stride=[max(1, n // 2) for n in size]).movedim(1, -1) for p in (first, second)]
     return ciede2000(lab(means[0]), lab(means[1])).mean((1, 2))

@@ -42,6 +42,6 @@ def warn(text: str) -> None:
     LOGGER.warning("%s", text)
 
 
-def watched() -> bool:
+def is_interactive() -> bool:
     """Return whether somebody can see a progress bar: at a terminal or in a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -25,7 +25,7 @@ def host_of(url: str) -> str:
 
 
 @contextmanager
-def told_to_end() -> Generator[threading.Event]:
+def stop_event() -> Generator[threading.Event]:
     """Yield an event that SIGINT and SIGTERM set."""
     over = threading.Event()
 

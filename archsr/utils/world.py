@@ -13,8 +13,8 @@ import torch.distributed as dist
 from archsr.errors import ElsewhereError, UserError
 
 T = TypeVar("T")
-JOINING = datetime.timedelta(minutes=10)  # for all processes to connect
-PATIENCE = datetime.timedelta(minutes=60)  # for work of one rank while the others wait: downloads, slow disks
+CONNECT_TIMEOUT = datetime.timedelta(minutes=10)  # for all processes to connect
+COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=60)  # for work of one rank while the others wait: downloads, slow disks
 TWO_ON_CPU = "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
 
 
@@ -59,8 +59,8 @@ class World:
         raise UserError(text) if isinstance(error, ElsewhereError) else error
 
 
-def connect(*, rank: int, size: int, joining: datetime.timedelta) -> World:
-    """Return the world of an initialised process group. Every rank must connect within `joining`.
+def connect(*, rank: int, size: int, timeout: datetime.timedelta) -> World:
+    """Return the world of an initialised process group. Every rank must connect within `timeout`.
 
     Objects travel over a separate gloo group: it works on CPU tensors, and its long timeout outlasts a slow write on
     rank 0, where NCCL's would kill the other ranks. If a rank dies, its connections close, so that the others notice at
@@ -68,23 +68,23 @@ def connect(*, rank: int, size: int, joining: datetime.timedelta) -> World:
     """
     if size == 1:
         return World()
-    group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=joining))
+    group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=timeout))
     backend = group._get_backend(torch.device("cpu"))  # pyright: ignore[reportPrivateUsage]
-    backend._set_default_timeout(PATIENCE)  # pyright: ignore[reportPrivateUsage] - public from torch 2.15 on only
+    backend._set_default_timeout(COLLECTIVE_TIMEOUT)  # pyright: ignore[reportPrivateUsage] - public from torch 2.15 on only
     return World(rank, size, group)
 
 
 @contextlib.contextmanager
-def joined() -> Generator[World]:
+def launched_world() -> Generator[World]:
     """Yield the world that the launcher's environment describes, over gloo only, for work without DDP."""
     refuse_lost_processes()
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World()
         return
-    dist.init_process_group("gloo", timeout=JOINING)
+    dist.init_process_group("gloo", timeout=CONNECT_TIMEOUT)
     try:
-        yield connect(rank=dist.get_rank(), size=size, joining=JOINING)
+        yield connect(rank=dist.get_rank(), size=size, timeout=CONNECT_TIMEOUT)
     finally:
         dist.destroy_process_group()
 
@@ -97,6 +97,6 @@ def refuse_lost_processes() -> None:
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ
     if launched and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ:
         raise UserError(
-            "accelerate launch was asked for several processes and started only this one (it does so with --cpu). "
+            "accelerate launch should start several processes but started only this one (it does so with --cpu). "
             f"Start them with: {TWO_ON_CPU} ..."
         )

@@ -185,7 +185,7 @@ def test_halving_is_a_resize_or_matlabs():
     images = torch.rand(5, 3, 24, 40, generator=torch.Generator().manual_seed(0))
     halved = torch.tensor([True, True, False, True, True])
     mode = torch.tensor([AREA, MATLAB, MATLAB, BILINEAR, BICUBIC])
-    out = halve(full(images), halved, mode, there=(halved, mode))
+    out = halve(full(images), halved, mode, on_device=(halved, mode))
     assert out.height.tolist() == [12, 12, 24, 12, 12]
     small = out.pixels[:, :, :12, :20]
     by = lambda i, **options: torch.nn.functional.interpolate(images[i : i + 1], size=(12, 20), **options)[0]

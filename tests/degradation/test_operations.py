@@ -29,7 +29,7 @@ def ragged(heights, widths, seed=0):
     """A canvas whose dead pixels are not numbers: whoever reads them is found out."""
     pixels = image(seed, len(heights), 3, max(heights), max(widths))
     canvas = Canvas(pixels, torch.tensor(heights), torch.tensor(widths))
-    return canvas.with_pixels(pixels.masked_fill(~canvas.alive(), float("nan")))
+    return canvas.with_pixels(pixels.masked_fill(~canvas.valid(), float("nan")))
 
 
 # ---------------------------------------------------------------- borders

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from archsr.degradation.apply import Pair
-from archsr.degradation.pool import PairPool, deal
+from archsr.degradation.pool import PairPool, redistribute
 from archsr.utils.seeds import generator
 
 
@@ -39,7 +39,7 @@ def test_origins_survive_checkpoints_and_other_numbers_of_ranks(world):
     old = [filled(steps=n).state() for n in (9, 12)]
     for rank in range(world):
         pool = PairPool(16)
-        pool.load(deal(old, rank=rank, world=world), device=torch.device("cpu"))
+        pool.load(redistribute(old, rank=rank, world=world), device=torch.device("cpu"))
         state = pool.state()
         assert torch.equal(state["origin"][:, 0], numbers(state["gt"]))
 

@@ -74,7 +74,7 @@ def test_recipes_of_version_1_still_load_and_give_the_same_pair():
         assert torch.equal(apply(gts(5), from_json(old)).lq, apply(gts(5), recipe).lq)
 
 
-@pytest.mark.parametrize(("change", "words"), [({"version": 9}, "version 9"), ({"first": {}}, "not whole")])
+@pytest.mark.parametrize(("change", "words"), [({"version": 9}, "version 9"), ({"first": {}}, "incomplete")])
 def test_recipes_that_cannot_be_read_say_so(change, words):
     with pytest.raises(UserError, match=words):
         from_json({**to_json(drawn()), **change})

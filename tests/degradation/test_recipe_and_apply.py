@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from archsr.config import DegradeConfig, PrepareConfig
 from archsr.config.config_file import check
 from archsr.degradation.apply import Pair, apply
-from archsr.degradation.pool import PairPool, deal
+from archsr.degradation.pool import PairPool, redistribute
 from archsr.degradation.recipe import Recipe, draw, from_json, to_json
 from archsr.utils.seeds import generator
 
@@ -215,7 +215,7 @@ def test_pools_of_another_world_are_dealt_out_whole(filled):
             pool.swap(pairs(4 * step + 2 * rank), generator(0, "p", step))
     states = [p.state() for p in old]
     for world in (1, 2, 4):
-        dealt = [deal(states, rank=r, world=world) for r in range(world)]
+        dealt = [redistribute(states, rank=r, world=world) for r in range(world)]
         seen = [v for d in dealt if d for v in d["gt"][:, 0, 0, 0].tolist()]
         assert sorted(seen) == list(range(4 * filled))
     with pytest.raises(ValueError, match="do not fit"):

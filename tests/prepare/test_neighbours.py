@@ -13,7 +13,7 @@ from archsr.config.prepare import ScenesConfig
 from archsr.data import manifest as mf
 from archsr.data.prepare.duplicates import neighbours
 from archsr.data.prepare.duplicates.buildings import agreeing, features_of
-from archsr.data.prepare.duplicates.neighbours import following, lonely_words
+from archsr.data.prepare.duplicates.neighbours import camera_name_warning, following
 from archsr.data.prepare.inspect_shards import summary
 from archsr.data.prepare.pipeline import prepare
 from archsr.data.prepare.scenes import is_numbered_by_a_camera
@@ -183,16 +183,17 @@ def test_without_the_search_nothing_is_joined(flat, tmp_path):
 
 def test_folders_and_titles_warn_of_nothing():
     sides = {"villa/IMG_1.jpg": "train", "villa/IMG_2.jpg": "train", "school-1.jpg": "test", "school-2.jpg": "test"}
-    assert lonely_words(sides, {}, ScenesConfig()) == ""
-    assert lonely_words({"IMG_1.jpg": "train", "IMG_2.jpg": "train"}, {}, ScenesConfig()) == ""
-    assert "2 have the photograph" in lonely_words({"IMG_1.jpg": "train", "IMG_2.jpg": "test"}, {}, ScenesConfig())
+    assert camera_name_warning(sides, {}, ScenesConfig()) == ""
+    assert camera_name_warning({"IMG_1.jpg": "train", "IMG_2.jpg": "train"}, {}, ScenesConfig()) == ""
+    words = camera_name_warning({"IMG_1.jpg": "train", "IMG_2.jpg": "test"}, {}, ScenesConfig())
+    assert "2 have the photograph" in words
 
 
 def test_photographs_without_a_time_stay_alone_and_are_warned_of():
     """Joined by time, photographs without one silenced the warning and were joined with nothing."""
     sides, scenes = {"IMG_1.jpg": "train", "IMG_2.jpg": "test"}, ScenesConfig(neighbours="time")
-    assert "2 have the photograph before or after on another side" in lonely_words(sides, {}, scenes)
-    assert lonely_words(sides, dict.fromkeys(sides, "2024-05-01T10:00:00"), scenes) == ""
+    assert "2 have the photograph before or after on another side" in camera_name_warning(sides, {}, scenes)
+    assert camera_name_warning(sides, dict.fromkeys(sides, "2024-05-01T10:00:00"), scenes) == ""
 
 
 def test_only_new_neighbours_are_compared_and_the_result_is_as_anew(flat, tmp_path, monkeypatch):

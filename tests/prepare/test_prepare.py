@@ -126,11 +126,11 @@ def test_other_shares_split_a_dataset_anew_and_say_so(messy, tmp_path, capsys):
     prepare(messy, out, SETTINGS)
     first = made_of(out)
     prepare(messy, out, SETTINGS.model_copy(update={"tile": 160}))
-    assert "split otherwise" not in capsys.readouterr().err
+    assert "was split with" not in capsys.readouterr().err
     prepare(messy, out, SETTINGS.model_copy(update={"test": 0.5}))
     said = capsys.readouterr().err
-    assert "was split otherwise (test 0.3, now 0.5); photographs may change sides" in said
-    assert re.search(r"\d+ photographs change sides \(.*\d+ from train to test.*\): project .*train it anew", said)
+    assert "was split with other settings (test 0.3, now 0.5); photographs may change their split" in said
+    assert re.search(r"\d+ photographs change their split \(.*\d+ from train to test.*\): pro.*train a new model", said)
     assert made_of(out).splits["test"].scenes > first.splits["test"].scenes
     fresh = prepare(messy, tmp_path / "fresh", SETTINGS.model_copy(update={"test": 0.5}))
     assert made_of(out).fingerprint == fresh.fingerprint
@@ -146,7 +146,7 @@ def test_renamed_projects_stay_on_their_sides(messy, tmp_path, capsys):
     prepare(messy, out, SETTINGS)
     after = {s.scene: side for side in mf.SPLITS for s in samples(out, side)}
     assert after == {f"client {11 - int(scene.split()[1])}": side for scene, side in before.items()}
-    assert "change sides" not in capsys.readouterr().err
+    assert "change their split" not in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- bad files

@@ -96,7 +96,7 @@ def test_two_at_once_do_not_spoil_each_other(photos, prepare_config, tmp_path):
     with (tmp_path / "out" / ".preparing" / "lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_SH)  # as another task
         for restart in (False, True):
-            with pytest.raises(UserError, match="another archsr prepare is at work on it"):
+            with pytest.raises(UserError, match="another archsr prepare is running"):
                 prepare(photos, out, prepare_config, restart=restart)
         prepare(photos, out, prepare_config, task=Task(2, 2))
     assert prepare(photos, out, prepare_config, join=True) is not None

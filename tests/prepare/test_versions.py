@@ -94,17 +94,17 @@ def test_what_is_new_changed_and_gone_is_said(photos, tmp_path, capsys):
     prepare(photos, out, SETTINGS)
     assert "22 files are as they were; 2 are new, 1 changed or to be looked at again, 1 gone" in capsys.readouterr().err
     prepare(photos, out, SETTINGS)
-    assert "v2: nothing differs from it, so there is no new version" in capsys.readouterr().err
+    assert "v2: nothing has changed, so there is no new version" in capsys.readouterr().err
 
 
 def test_places_that_cannot_be_or_are_not_yet_a_dataset_say_why(photos, tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="link: is a link to .*nowhere, which is not there"):
+    with pytest.raises(UserError, match="link: is a link to .*nowhere, which does not exist"):
         prepare(photos, tmp_path / "link", SETTINGS)
     monkeypatch.setattr(pipeline, "assemble", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         prepare(photos, tmp_path / "out", SETTINGS)
-    with pytest.raises(UserError, match="out: its preparation is not finished; the same command goes on"):
+    with pytest.raises(UserError, match="out: its preparation is unfinished; run the same command again"):
         inspect_dataset(tmp_path / "out")
 
 
@@ -276,7 +276,7 @@ def test_a_photograph_that_changes_meanwhile_is_left_out_by_name(photos, tmp_pat
     out = tmp_path / "out"
     made = prepare(photos, out, SETTINGS)
     assert [(item.path, item.kind) for item in made.left_out] == [("project 5/view.jpg", "changed")]
-    assert "1 files were replaced or removed while they were being prepared" in capsys.readouterr().err
+    assert "1 files were replaced or removed during the preparation" in capsys.readouterr().err
     assert "every file verified" in inspect_dataset(out)
     monkeypatch.undo()
     again = prepare(photos, out, SETTINGS)

@@ -158,7 +158,7 @@ def test_a_flipped_bit_never_trains(copy, workers):
 def test_another_index_is_refused(copy):
     shard = mf.load(copy).splits["train"].shards[0]
     damage(copy / shard.index, lambda d: d.replace(b'"scene"', b'"scenE"', 1))
-    with pytest.raises(UserError, match=r"is not the index that manifest\.json describes"):
+    with pytest.raises(UserError, match=r"its SHA-256 differs from manifest\.json"):
         read(copy)
 
 

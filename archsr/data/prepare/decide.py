@@ -11,7 +11,7 @@ from archsr.config import PrepareConfig
 from archsr.data.manifest import SplitName
 from archsr.data.prepare.duplicates.near import near_pairs
 from archsr.data.prepare.duplicates.neighbours import BUILDING, BuildingMatch, following
-from archsr.data.prepare.former import Earlier, Moved
+from archsr.data.prepare.former import FormerSplit, Moved
 from archsr.data.prepare.known import CHANGED
 from archsr.data.prepare.scenes import Scenes, assign, scene_in, split_of, unite
 from archsr.data.prepare.sources.paired import UNPAIRED
@@ -21,11 +21,11 @@ from archsr.data.prepare.worker_pool import progress
 from archsr.errors import UserError
 
 Link = tuple[str, str]
-_BRIDGE = "shows the same as photographs that the earlier dataset has on different sides"
+_BRIDGE = "shows the same as photographs that the former dataset has in different splits"
 
 
 @dataclass(frozen=True)
-class Same:
+class Match:
     """Two files that show the same photograph or the same building.
 
     `score` is 1 for exact copies, the near-duplicate score for near-duplicates, and the number of matching features for
@@ -42,14 +42,14 @@ class Same:
 
 @dataclass(frozen=True)
 class Decision:
-    """The decision: `sources` in the given order; scene and tags of each kept path; split of each scene; moved files."""
+    """`sources` in the given order, scene and tags of each kept path, the split of each scene, and moved files."""
 
     sources: list[ScannedFile]
     scenes: Scenes
     sides: dict[str, SplitName]
     tags: dict[str, tuple[str, ...]]
-    same: list[Same]
-    buildings: list[Same]
+    same: list[Match]
+    buildings: list[Match]
     moved: list[Moved]
 
     def side(self, path: str) -> SplitName:
@@ -60,28 +60,27 @@ class Decision:
 def decide(
     sources: Sequence[ScannedFile],
     thumbs: NDArray[np.uint8],
-    former: Earlier,
+    former: FormerSplit,
     config: PrepareConfig,
     *,
     buildings: Sequence[BuildingMatch] = (),
-    anew: bool = False,
+    resplit: bool = False,
     threads: int = 1,
 ) -> Decision:
     """Decide about each file. The files are given in alphabetical order, so that the result depends on no other order.
 
     `thumbs` (n, 64, 64) has a row per source. `former` holds the splits of the former dataset, which stay unless
-    `anew`. `buildings` are pairs that show one building from nearby viewpoints. Raises `UserError` if a split would be
-    empty.
+    `resplit`. `buildings` are pairs that show one building. Raises `UserError` if a split would be empty.
     """
     before = former.of(sources)
-    earlier = {} if anew else before
-    marked, copies = without_copies(sources, () if anew else former.paths)
+    earlier = {} if resplit else before
+    marked, copies = without_copies(sources, () if resplit else former.paths)
     same = [_same(a, b, 1.0, "the same file", config) for a, b in copies]
     if config.scenes.near_duplicates:
         same += _near(marked, thumbs, config, threads)
     agreed = [_same(b.a, b.b, b.points, BUILDING, config) for b in buildings]
     links = [(s.a, s.b) for s in (*same, *agreed)] + following([s for s in marked if not s.kind], config)
-    scene_sides = {} if anew else _scene_sides(earlier, former.paths, config)
+    scene_sides = {} if resplit else _scene_sides(earlier, former.paths, config)
     bridges = _bridges(links, earlier, scene_sides, config)
     links = [link for link in links if not bridges & set(link)]
     marked = [replace(s, kind="bridge", reason=_BRIDGE) if s.path in bridges and not s.kind else s for s in marked]
@@ -90,7 +89,7 @@ def decide(
     everyone = sorted({s.path for s in kept} | {p for link in links for p in link})
     scenes = unite(everyone, links, config)
     here = {s.path for s in kept}
-    scenes = Scenes({p: n for p, n in scenes.of.items() if p in here}, _living(scenes, here))
+    scenes = Scenes({p: n for p, n in scenes.of.items() if p in here}, _nonempty(scenes, here))
     sides = assign(scenes, scene_sides, config)
     now: dict[str, SplitName] = {path: sides[scene] for path, scene in scenes.of.items()}
     moved = [Moved(p, before[p], side) for p, side in sorted(now.items()) if before.get(p, side) != side]
@@ -101,16 +100,16 @@ def without(decision: Decision, paths: Container[str], reason: str) -> Decision:
     """Exclude these photographs as `changed`. Raises `UserError` if a split becomes empty."""
     sources = [replace(s, kind=CHANGED, reason=reason) if s.path in paths else s for s in decision.sources]
     here = {s.path for s in sources if not s.kind}
-    scenes = Scenes({p: n for p, n in decision.scenes.of.items() if p in here}, _living(decision.scenes, here))
+    scenes = Scenes({p: n for p, n in decision.scenes.of.items() if p in here}, _nonempty(decision.scenes, here))
     sides: dict[str, SplitName] = {scene: side for scene, side in decision.sides.items() if scene in scenes.parts}
     if len(set(sides.values())) < len(set(decision.sides.values())):
-        raise UserError(f"too few photographs: of those {reason}, too many were one side's; prepare again")
+        raise UserError(f"too few photographs: a split is empty without those {reason}; prepare again")
     tags = {path: tags for path, tags in decision.tags.items() if path in here}
     moved = [m for m in decision.moved if m.path in here]
     return Decision(sources, scenes, sides, tags, decision.same, decision.buildings, moved)
 
 
-def _living(scenes: Scenes, here: set[str]) -> dict[str, list[str]]:
+def _nonempty(scenes: Scenes, here: set[str]) -> dict[str, list[str]]:
     """Return the scenes that have a kept photograph."""
     names = {scenes.of[p] for p in here}
     return {name: parts for name, parts in scenes.parts.items() if name in names}
@@ -155,7 +154,9 @@ def without_copies(
     return marked, sorted(copies)
 
 
-def _near(sources: Sequence[ScannedFile], thumbs: NDArray[np.uint8], config: PrepareConfig, threads: int) -> list[Same]:
+def _near(
+    sources: Sequence[ScannedFile], thumbs: NDArray[np.uint8], config: PrepareConfig, threads: int
+) -> list[Match]:
     """Return the near-duplicates among the kept photographs."""
     which = [i for i, s in enumerate(sources) if not s.kind]
     with progress("comparing", len(which)) as advance:
@@ -169,10 +170,10 @@ def _window(box: tuple[float, float, float, float]) -> str:
     return "the same image" if whole else "a part of the other"
 
 
-def _same(a: str, b: str, score: float, how: str, config: PrepareConfig) -> Same:
+def _same(a: str, b: str, score: float, how: str, config: PrepareConfig) -> Match:
     first, second = (scene_in(p, config) for p in (a, b))
     leak = first != second and split_of(first, config) != split_of(second, config)
-    return Same(a, b, round(score, 4), how, (first, second), leak)
+    return Match(a, b, round(score, 4), how, (first, second), leak)
 
 
 def _bridges(
@@ -191,7 +192,7 @@ def _bridges(
     return {path for path, found in touched.items() if len(found) > 1}
 
 
-def judge(sources: Sequence[ScannedFile], config: PrepareConfig, origin: str) -> None:
+def refuse_bad_input(sources: Sequence[ScannedFile], config: PrepareConfig, origin: str) -> None:
     """Raise `UserError` if no photographs or too many unusable files are found."""
     bad = [s for s in sources if s.kind in (UNREADABLE, UNPAIRED)]
     images = [s for s in sources if s.kind != OTHER]

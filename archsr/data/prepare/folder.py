@@ -19,7 +19,7 @@ LOCK = "lock"
 
 
 @contextmanager
-def holding(place: PreparePaths, *, shared: bool, restart: bool) -> Generator[bool]:
+def locked(place: PreparePaths, *, shared: bool, restart: bool) -> Generator[bool]:
     """Lock the staging folder, shared for tasks and exclusive otherwise; yield whether it is new.
 
     Raises `UserError` if another process works there.
@@ -63,8 +63,8 @@ def _lock(handle: int, place: PreparePaths, *, shared: bool) -> None:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         raise DataError(
-            f"{place.out}: another archsr prepare is at work on it (in {place.staging}); wait for its end, or write "
-            "elsewhere"
+            f"{place.out}: another archsr prepare is running (in {place.staging}); wait until it ends, or write "
+            "to another folder"
         ) from None
     except OSError:  # a file system without locks
         pass
@@ -72,9 +72,9 @@ def _lock(handle: int, place: PreparePaths, *, shared: bool) -> None:
 
 def _check(out: Path) -> None:
     if out.is_symlink() and not out.exists():
-        raise DataError(f"{out}: is a link to {out.readlink()}, which is not there; make that folder first")
+        raise DataError(f"{out}: is a link to {out.readlink()}, which does not exist; make that folder first")
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file; the output must be a folder")
     ours = (out / mf.NAME).is_file() or (out / UNFINISHED).is_dir() or bool(versions(out))
     if out.is_dir() and not ours and any(not is_hidden(path.name) for path in out.iterdir()):
-        raise DataError(f"{out}: holds other files and is no dataset of ours; choose an empty or new folder")
+        raise DataError(f"{out}: holds other files and is no dataset of archsr; choose an empty or new folder")

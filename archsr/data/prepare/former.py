@@ -18,7 +18,7 @@ SPLIT = ("val", "test", "val_folders", "test_folders", "seed")  # while these ke
 
 
 @dataclass(frozen=True)
-class Earlier:
+class FormerSplit:
     """The splits of a former dataset's photographs, by SHA-256 and by path."""
 
     contents: Mapping[str, SplitName]
@@ -40,7 +40,7 @@ class Earlier:
         return found
 
 
-NOTHING = Earlier({}, {})
+NOTHING = FormerSplit({}, {})
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Moved:
     now: SplitName
 
 
-def former_dataset(out: Path, config: PrepareConfig) -> tuple[Earlier, bool]:
+def former_dataset(out: Path, config: PrepareConfig) -> tuple[FormerSplit, bool]:
     """Return the splits of the existing dataset, if any, and whether `config` splits anew."""
     try:
         made = mf.load(current(out))
@@ -65,10 +65,10 @@ def former_dataset(out: Path, config: PrepareConfig) -> tuple[Earlier, bool]:
             plain = json.loads(line)
             if plain["split"]:
                 contents[plain["sha256"]] = paths[plain["path"]] = plain["split"]
-    return Earlier(contents, paths), bool(_other_split(made, config))
+    return FormerSplit(contents, paths), bool(_other_split(made, config))
 
 
-def tell_moved(out: Path, moved: Sequence[Moved]) -> None:
+def warn_of_moved(out: Path, moved: Sequence[Moved]) -> None:
     """Warn about photographs that change splits: a model may have been trained on a photograph that is now a test."""
     if not moved:
         return
@@ -76,8 +76,8 @@ def tell_moved(out: Path, moved: Sequence[Moved]) -> None:
     counts = ", ".join(f"{n} from {before} to {now}" for (before, now), n in sorted(ways.items()))
     some = ", ".join(m.path for m in moved[:3]) + (", ..." if moved[3:] else "")
     console.warn(
-        f"warning: {out}: {len(moved)} photographs change sides ({counts}): {some}. A model that was trained "
-        "on the dataset before may have seen what is a test now: train it anew. In a new folder all are divided afresh"
+        f"warning: {out}: {len(moved)} photographs change their split ({counts}): {some}. A model that was "
+        "trained on the former dataset may have seen test images: train a new model, or prepare into a new folder"
     )
 
 
@@ -87,11 +87,12 @@ def _other_split(made: mf.Manifest, config: PrepareConfig) -> list[str]:
     return [f"{k} {made.prepare[k]}, now {now[k]}" for k in SPLIT if made.prepare.get(k, now[k]) != now[k]]
 
 
-def tell_new_split(out: Path, config: PrepareConfig) -> None:
+def warn_of_new_split(out: Path, config: PrepareConfig) -> None:
     """Warn if the existing dataset has other shares, folders or another seed."""
     try:
         changed = _other_split(mf.load(current(out)), config)
     except UserError:
         return
     if changed:
-        console.warn(f"warning: {out}: was split otherwise ({'; '.join(changed)}); photographs may change sides")
+        other = "; ".join(changed)
+        console.warn(f"warning: {out}: was split with other settings ({other}); photographs may change their split")

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from archsr.config.config_file import check
 from archsr.config.prepare import FEWEST_SCENES, ScenesConfig
 from archsr.data import manifest as mf
-from archsr.data.prepare.duplicates.neighbours import BUILDING, lonely_words
+from archsr.data.prepare.duplicates.neighbours import BUILDING, camera_name_warning
 from archsr.data.versions import current
 from archsr.errors import DataError
 from archsr.utils import console
@@ -30,12 +30,12 @@ def problems(folder: Path, made: mf.Manifest) -> Iterator[str]:
     faults = [fault for name, digest in lists for fault in _file(folder / name, digest)]
     yield from faults
     if mf.fingerprint(made.splits) != made.fingerprint:
-        yield f"{folder / mf.NAME}: the fingerprint is not that of its shards"
+        yield f"{folder / mf.NAME}: the fingerprint does not match the shards"
     owner: dict[str, str] = {}
     listed = {} if faults else {p["path"]: p["sha256"] for p in _kept(folder, made)}
     bare = set(listed)
     shards = [(side, shard) for side, split in made.splits.items() for shard in split.shards]
-    for side, shard in tqdm(shards, desc="verifying", unit="shard", disable=not console.watched(), leave=False):
+    for side, shard in tqdm(shards, desc="verifying", unit="shard", disable=not console.is_interactive(), leave=False):
         wrong = [*_file(folder / shard.file, shard.sha256), *_file(folder / shard.index, shard.index_sha256)]
         yield from wrong
         if wrong:
@@ -118,7 +118,7 @@ def summary(made: mf.Manifest, out: Path) -> str:
     scenes = check(ScenesConfig, made.prepare["scenes"], where=mf.NAME)
     kept = list(_kept(out, made))
     sides, taken = ({p["path"]: p.get(key, "") for p in kept} for key in ("split", "taken"))
-    if said := lonely_words(sides, taken, scenes):
+    if said := camera_name_warning(sides, taken, scenes):
         red, plain = ("\033[31m", "\033[0m") if sys.stdout.isatty() else ("", "")
         lines.append(f"{red}WARNING: {said}{plain}")
     lines.append(f"{'split':8}{'scenes':>8}{'photos':>8}{'samples':>9}{'shards':>8}{'MB':>9}")

@@ -23,7 +23,7 @@ STAMPS = "stamps.json"
 _SURVEY = 2  # increase it if the survey or the tiles of an unchanged photograph change
 # files without samples for a reason outside themselves: they are read each time
 CHANGED = "changed"
-_AGAIN = frozenset({UNREADABLE, "unpaired", "duplicate", "bridge", CHANGED})
+_ALWAYS_READ = frozenset({UNREADABLE, "unpaired", "duplicate", "bridge", CHANGED})
 _OWN = frozenset({"photo", "photo_sha256", "scene", "tags", "box"})  # standard keys of a sample's JSON
 
 
@@ -87,7 +87,7 @@ def known_photos(folder: Path, made: mf.Manifest, stamps: Mapping[str, str]) -> 
         path = plain["path"]
         kinds[path] = plain["kind"]
         same = path in stamps and kept["stamps"].get(path) == stamps[path]
-        if same and plain["kind"] not in _AGAIN and (plain["kind"] or path in placed):
+        if same and plain["kind"] not in _ALWAYS_READ and (plain["kind"] or path in placed):
             sources[path], where[path] = _source(plain), row
     mine = {path: p for path, p in placed.items() if path in sources}
     return Known(folder, made, sources, where, mine, kinds)

@@ -59,7 +59,7 @@ class WorkerPool:
 @contextlib.contextmanager
 def progress(title: str, total: int | None, *, unit: str = "file") -> Generator[Callable[[int], None]]:
     """Show a bar on a terminal, or a line every half minute in a log. Without a `total` there is no remaining time."""
-    if console.watched():
+    if console.is_interactive():
         with tqdm(total=total, desc=title, unit=unit, leave=False) as bar:
 
             def step(count: int) -> None:
@@ -89,7 +89,7 @@ def _so_far(done: int, total: int | None, seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def crew_of(workers: int) -> Generator[WorkerPool]:
+def worker_pool(workers: int) -> Generator[WorkerPool]:
     """Yield a pool of worker processes (0: this process).
 
     They are forked from a server that has imported everything and runs no threads: forking a process with threads can
@@ -103,19 +103,19 @@ def crew_of(workers: int) -> Generator[WorkerPool]:
         finally:
             torch.set_num_threads(threads)
         return
-    with _deaf():
+    with _ignoring_sigint():
         context = _context()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=quiet_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=init_worker)
     try:
         yield WorkerPool(pool, 3 * workers)
     except BrokenProcessPool:
         _end(pool)
         raise UserError(
-            "a worker process died, most likely for want of memory; run the same command with fewer --workers, it goes "
-            "on where it stopped"
+            "a worker process died, probably because memory ran out; run the same command with fewer --workers to "
+            "continue"
         ) from None
     except KeyboardInterrupt:
-        console.warn("stopping; the same command goes on from here")
+        console.warn("stopping; run the same command again to continue")
         _end(pool)
         raise
     except BaseException:
@@ -126,7 +126,7 @@ def crew_of(workers: int) -> Generator[WorkerPool]:
 
 def _end(pool: ProcessPoolExecutor) -> None:
     """Stop the workers without waiting: unfinished pieces are made again."""
-    with _deaf():
+    with _ignoring_sigint():
         _kill_server()
         for process in list((pool._processes or {}).values()):  # pyright: ignore[reportPrivateUsage]
             process.kill()
@@ -148,7 +148,7 @@ def _kill_server() -> None:
 
 
 @contextlib.contextmanager
-def _deaf() -> Generator[None]:
+def _ignoring_sigint() -> Generator[None]:
     """Ignore Ctrl-C here and in processes started meanwhile."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -171,7 +171,7 @@ def _context() -> BaseContext:
     return context
 
 
-def quiet_worker() -> None:
+def init_worker() -> None:
     """Use one thread per worker process, because as many workers as cores share the machine.
 
     Ctrl-C goes to all processes of a terminal; only the main process handles it.

@@ -173,7 +173,7 @@ class Stream:
             batch_size=None,
             num_workers=workers,
             prefetch_factor=_AHEAD if workers else None,
-            worker_init_fn=_calm_worker if workers else None,
+            worker_init_fn=_init_worker if workers else None,
             generator=generator(options.seed, "loader"),  # otherwise the global random state would be used
         )
         self._batches = iter(loader)
@@ -216,7 +216,7 @@ class Stream:
                 raise
 
 
-def _calm_worker(worker: int) -> None:  # noqa: ARG001 - the DataLoader passes it
+def _init_worker(worker: int) -> None:  # noqa: ARG001 - the DataLoader passes it
     """Ignore stop signals in a worker; the main process handles them.
 
     Launchers signal every process. A worker that dies of SIGTERM makes the main process raise at an arbitrary point,
@@ -261,7 +261,7 @@ def pairs_at(folder: Place, split: mf.Split, numbers: Sequence[int]) -> Iterator
         for number in numbers:
             shard = bisect_right(starts, number) - 1
             sample, lq, gt = read_pair(reader, shard, number - starts[shard])
-            yield EvalPair(number, sample, lq, gt, reader.about(shard, sample).get("recipe"))
+            yield EvalPair(number, sample, lq, gt, reader.metadata(shard, sample).get("recipe"))
     finally:
         reader.close()
 

@@ -125,7 +125,7 @@ class Slice:
         return range(first, first + self.micro_batch)
 
     def numbers(self, *, worker: int, workers: int) -> Iterator[int]:
-        """Yield the micro-batches that loader worker `worker` of `workers` reads; the loader asks the workers in turn."""
+        """Yield the micro-batches that loader worker `worker` of `workers` reads; the workers take turns."""
         number = worker
         while True:
             yield number

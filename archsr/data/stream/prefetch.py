@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 
 from archsr.data import manifest as mf
-from archsr.data.cache import bring, copy_of, touch
+from archsr.data.cache import copy_of, fetch_copy, touch
 from archsr.data.remote import Remote, TransferCancelled
 from archsr.data.stream.plan import Plan
 from archsr.errors import UserError
@@ -83,5 +83,5 @@ class Prefetcher:
         for item in missing:
             if self._stop.is_set() or self._moved.is_set():
                 return False
-            complete &= bring(self._remote, item, keep=keep, stop=self._stop)
+            complete &= fetch_copy(self._remote, item, keep=keep, stop=self._stop)
         return complete

@@ -54,8 +54,8 @@ class ShardReader:
         except Exception as error:  # whatever a decoder raises, the message names the sample
             raise DataError(f"{path}: {sample.key} cannot be decoded: {type(error).__name__}: {error}") from error
 
-    def about(self, shard: int, sample: mf.Sample) -> dict[str, Any]:
-        """Return the JSON stored beside a sample's images, for fixed pairs with their recipe; empty if there is none."""
+    def metadata(self, shard: int, sample: mf.Sample) -> dict[str, Any]:
+        """Return the JSON stored beside a sample's images; for fixed pairs it holds the recipe."""
         if (place := sample.members.get("json")) is None:
             return {}
         return json.loads(bytes(self._bytes(shard, place, sample.key)))
@@ -166,7 +166,7 @@ def crop_pair(
 
 
 def _enlarged(side: int, wanted: int, scale: int) -> Tensor:
-    """Return the indices of `gt` for `_mirrored(side, wanted)`: in mirrored parts each pixel's block is reversed too."""
+    """Return the indices of `gt` for `_mirrored(side, wanted)`: mirrored parts reverse each pixel's block."""
     back = torch.arange(wanted) % max(1, 2 * (side - 1)) > side - 1
     inside = torch.arange(scale)
     inside = torch.where(back[:, None], inside.flip(0), inside)  # (wanted, scale)

@@ -72,7 +72,7 @@ class WorkerStatus:
         for number, worker in enumerate(workers):
             if worker.exitcode is not None:
                 how = f"data worker {number} (process {worker.pid}) {_end(worker.exitcode)}"
-                return UserError(f"{how} {self._where(number, folder, shards)}; --resume goes on")
+                return UserError(f"{how} {self._where(number, folder, shards)}; continue with --resume")
         return None
 
     def _where(self, number: int, folder: Place, shards: Sequence[mf.Shard]) -> str:

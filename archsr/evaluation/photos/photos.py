@@ -87,7 +87,7 @@ class ClientPhotos:
     def check(self) -> None:
         """Decode what is taken, so that a damaged file is named before the work begins. Raises `UserError`."""
         numbers = self.numbers()
-        every = 0.1 if console.watched() else 30
+        every = 0.1 if console.is_interactive() else 30
         for number in tqdm(numbers, desc="reading", unit="photograph", leave=False, mininterval=every):
             _pixels(self.files[number])
 

@@ -21,7 +21,7 @@ _CROSSING = 0.08  # photographs of louvres and stripes have 0.12 and more; pure 
 
 
 def fit(a: Floats, b: Floats, windows: Floats) -> tuple[Floats, Floats]:
-    """Fit `windows` (m, 4: left, top, right, bottom) of `a` coarsely to `b` (m, 64, 64); return windows, scores (m,)."""
+    """Fit `windows` (m, 4: left, top, right, bottom) of `a` coarsely to `b` (m, 64, 64); return them with scores."""
     return _align(a, b, windows, _COARSE)
 
 
@@ -111,7 +111,7 @@ def _jacobian(target: Floats) -> Floats:
 
 
 def _moved(windows: Floats, step: Floats) -> Floats:
-    """Apply the inverse of `step` (horizontal shift and stretch, vertical shift and stretch) and keep windows inside."""
+    """Apply the inverse of `step` (shift and stretch across, shift and stretch down) and keep windows inside."""
     low, high = windows[:, :2], windows[:, 2:]
     size = (high - low) / (1 + step[:, 1::2])
     centre = (high + low) / 2 - size * step[:, 0::2]

@@ -87,7 +87,7 @@ def _natural(path: str) -> list[tuple[int, int, str]]:
 
 
 def same_buildings(
-    place: PreparePaths, paths: Sequence[str], known: Known, config: PrepareConfig, workers_pool: WorkerPool
+    place: PreparePaths, paths: Sequence[str], known: Known, config: PrepareConfig, pool: WorkerPool
 ) -> list[BuildingMatch]:
     """Return pairs of `paths` that show one building; each is compared with those that follow it in its folder.
 
@@ -98,7 +98,7 @@ def same_buildings(
     found = [before[pair] for pair in pairs if pair in before]
     new = [pair for pair in pairs if pair not in before]
     jobs = [_MatchJob(place, tuple(new[i : i + _AT_ONCE])) for i in range(0, len(new), _AT_ONCE)]
-    for agreements in workers_pool(_compare, jobs, "comparing neighbours", sizes=[len(j.pairs) for j in jobs]):
+    for agreements in pool(_compare, jobs, "comparing neighbours", sizes=[len(j.pairs) for j in jobs]):
         found += agreements
     return sorted((f for f in found if f.points), key=lambda f: (f.a, f.b))
 
@@ -171,7 +171,7 @@ def _compare(job: _MatchJob) -> list[BuildingMatch]:
 # ---------------------------------------------------------------- what is still uncertain
 
 
-def lonely_words(sides: Mapping[str, str], taken: Mapping[str, str], scenes: ScenesConfig) -> str:
+def camera_name_warning(sides: Mapping[str, str], taken: Mapping[str, str], scenes: ScenesConfig) -> str:
     """Return a warning if photographs are separate scenes only by a camera's number, otherwise an empty string.
 
     `sides` and `taken` (EXIF time or empty) hold every kept photograph by its path.

@@ -13,7 +13,7 @@ from archsr.errors import DataError
 
 T = TypeVar("T")
 LINK = "a link inside the archive, which is not followed"
-_UNCLEAR = "its path inside the archive is unsafe, and another member has the name it would get"
+_UNCLEAR = "its path inside the archive is unsafe, and another member has the cleaned name"
 
 
 def named_members(members: Iterable[tuple[str, T]]) -> tuple[dict[str, T], dict[str, str]]:

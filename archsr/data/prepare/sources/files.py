@@ -36,7 +36,7 @@ def _explained(error: OSError, path: Path) -> OSError:
     if error.errno == errno.ELOOP:
         return OSError("a link that leads back to itself")
     if isinstance(error, FileNotFoundError) and path.is_symlink():
-        return OSError("a link to a file that is not there")
+        return OSError("a link to a file that does not exist")
     return error
 
 

@@ -47,7 +47,7 @@ def _kind(spec: str, place: Path | None) -> type[Photos]:
     for kind, endings in ((ZipPhotos, (".zip",)), (TarPhotos, (".tar", *COMPRESSED)), (RowPhotos, (".parquet",))):
         if name.endswith(endings):
             return kind
-    raise DataError(f"{spec}: a file that holds no photographs we know how to find; expected {_KINDS}")
+    raise DataError(f"{spec}: this kind of file is not supported; expected {_KINDS}")
 
 
 class FolderPhotos(Photos):

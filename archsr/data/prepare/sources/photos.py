@@ -47,7 +47,7 @@ class Photos(ABC):
         Unicode is not normalised; bytes that are no UTF-8 appear as `\\xNN`. Raises `UserError` if there is no entry.
         """
         if not self._names:
-            raise DataError(f"{self.origin}: no photographs found: it holds no files. Is it the right place?")
+            raise DataError(f"{self.origin}: no photographs found: it is empty")
         return list(self._names)
 
     @abstractmethod
@@ -60,7 +60,7 @@ class Photos(ABC):
 
     @abstractmethod
     def stamp(self, name: str) -> str:
-        """Return a cheap fingerprint of one entry that changes when its bytes may have changed. Never raises OSError."""
+        """Return a cheap fingerprint that changes when an entry's bytes may have changed. Never raises OSError."""
 
     def columns(self, name: str) -> dict[str, str]:  # noqa: ARG002 - only datasets have columns
         """Return other columns of one entry as text; empty if there are none."""
@@ -115,4 +115,4 @@ def distinct(name: str, taken: Container[str]) -> str:
 def check_size(size: int, max_bytes: int) -> None:
     """Raise OSError for more than `max_bytes` bytes, before they are read."""
     if size > max_bytes:
-        raise OSError(f"{size:,} bytes, more than the bound of {max_bytes:,}")
+        raise OSError(f"{size:,} bytes, more than the limit of {max_bytes:,}")

@@ -50,7 +50,7 @@ class RowPhotos(Photos):
             some = f"several columns of images ({', '.join(images)})" if images else "no column of images"
             raise DataError(
                 f"{self.origin}: {some} among {', '.join(found.column_names)}; expected one of the type datasets.Image "
-                "(or one of that type called image): cast_column or select_columns it and save it anew"
+                "(or one of that type called image): use cast_column or select_columns and save it again"
             )
         self._image = "image" if "image" in images else images[0]
         return found.cast_column(self._image, datasets.Image(decode=False))
@@ -165,10 +165,10 @@ def _load(spec: str, *, cache: Path | None) -> "Dataset":
     except Exception as error:  # the library, its readers and the network raise almost anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         if place:
-            raise DataError(f"{spec}: not a dataset that can be read, or a damaged one: {reason}") from None
+            raise DataError(f"{spec}: cannot be read as a dataset, or is damaged: {reason}") from None
         raise DataError(
             f"{spec}: cannot be loaded from the hub: {reason}. Without internet, fetch it elsewhere (hf download "
-            f"{name} --repo-type dataset --local-dir FOLDER), bring the folder here and write hf:FOLDER"
+            f"{name} --repo-type dataset --local-dir FOLDER), copy the folder here and write hf:FOLDER"
         ) from None
     return _chosen(found, split, spec)
 

@@ -129,7 +129,7 @@ def _members(path: Path, origin: str) -> list[tuple[str, _Member]]:
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise damaged_archive(origin, error) from None
     if len(block) < 512 or any(block):
-        raise damaged_archive(origin, f"the list of its members breaks off after {len(found)}")
+        raise damaged_archive(origin, f"the list of members is truncated after {len(found)}")
     return found
 
 
@@ -157,7 +157,7 @@ def _copy(path: Path, out: IO[bytes], opener: Callable[[Path], _Compressed], bou
     with opener(path) as source:
         while chunk := _chunk(source, path):
             if out.tell() + len(chunk) > bound:
-                raise DataError(f"{path}: grows beyond {bound:,} bytes when decompressed; is it a bomb?")
+                raise DataError(f"{path}: exceeds {bound:,} bytes when decompressed; it may be a decompression bomb")
             out.write(chunk)
     if out.tell() == 0:
         raise damaged_archive(str(path), "empty")

@@ -51,7 +51,7 @@ def _findings(chunk: Chunk) -> Iterator[tuple[ScanResult, str, Iterable[Encoded]
         finding = with_partner(_labelled(inspect(photos, path, chunk.config), chunk.config), chunk.config)
         source = finding.source
         if source.kind in (UNREADABLE, UNPAIRED) and chunk.config.bad_files == "raise":
-            raise UserError(f"{path}: {source.reason} (bad_files = 'raise'); remove it or mend it")
+            raise UserError(f"{path}: {source.reason} (bad_files = 'raise'); remove or repair it")
         if source.kind or finding.pixels is None:
             yield finding, "", ()
             continue

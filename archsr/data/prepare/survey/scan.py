@@ -80,7 +80,7 @@ def inspect(photos: Photos, path: str, config: PrepareConfig) -> ScanResult:
     except BadImageError as error:
         kind = OTHER if _says_it_is_no_image(name) else UNREADABLE
         return _unusable(path, str(error) if content else "empty file", kind=kind, size=len(content))
-    return _judged(photos, path, content, photo, config)
+    return _classified(photos, path, content, photo, config)
 
 
 def _says_it_is_no_image(name: str) -> bool:
@@ -93,7 +93,7 @@ def _unusable(path: str, reason: str, *, kind: str = UNREADABLE, size: int = 0) 
     return ScanResult(ScannedFile(path, bytes=size, kind=kind, reason=reason), None, _BLANK)
 
 
-def _judged(photos: Photos, path: str, content: bytes, photo: Photo, config: PrepareConfig) -> ScanResult:
+def _classified(photos: Photos, path: str, content: bytes, photo: Photo, config: PrepareConfig) -> ScanResult:
     height, width = photo.pixels.shape[:2]
     image = Image.fromarray(photo.pixels)
     score = drawing_score(reduced(image))

@@ -63,11 +63,11 @@ def _read(path: str) -> _Listed:
         with Path(path).open(newline="", encoding="utf-8-sig") as lines:
             rows = csv.DictReader(lines)
             if not {"path", "tag"} <= set(rows.fieldnames or ()):
-                raise UserError(f"{path}: needs the columns path and tag, has {', '.join(rows.fieldnames or ())}")
+                raise UserError(f"{path}: expected the columns path and tag, got {', '.join(rows.fieldnames or ())}")
             for row in rows:
                 name, tag = ((row[column] or "").strip() for column in ("path", "tag"))
                 if not name or not tag:
-                    raise UserError(f"{path}: line {rows.line_num}: a path and a tag, please; got {name!r} and {tag!r}")
+                    raise UserError(f"{path}: line {rows.line_num}: expected path and tag, got {name!r} and {tag!r}")
                 if _GLOB & set(name):
                     globs.append((name.replace("\\", "/"), tag))
                 else:

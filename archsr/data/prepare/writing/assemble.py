@@ -37,7 +37,7 @@ class Material:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class CutSamples:
     """The samples of a photograph and the split that they were cut for; `file` and `record` are as in an `Entry`."""
 
     file: str
@@ -46,16 +46,16 @@ class Cut:
     side: str
 
 
-def places_of(place: PreparePaths, material: Material) -> dict[str, Cut]:
+def cut_samples(place: PreparePaths, material: Material) -> dict[str, CutSamples]:
     """Return where the samples of each photograph are: in the previous version, or in the survey."""
-    before = {path: Cut(p.shard, -1, p.samples, p.side) for path, p in material.known.placed.items()}
-    return before | places_in(place, material.chunks)
+    before = {path: CutSamples(p.shard, -1, p.samples, p.side) for path, p in material.known.placed.items()}
+    return before | cut_samples_in(place, material.chunks)
 
 
-def places_in(place: PreparePaths, chunks: Sequence[Chunk]) -> dict[str, Cut]:
+def cut_samples_in(place: PreparePaths, chunks: Sequence[Chunk]) -> dict[str, CutSamples]:
     """Return where the samples of the photographs of these chunks are."""
     return {
-        record.source.path: Cut(chunk.name, number, len(record.samples), record.side)
+        record.source.path: CutSamples(chunk.name, number, len(record.samples), record.side)
         for chunk in chunks
         for number, record in enumerate(read_chunk(place.staging, chunk.name))
     }
@@ -64,19 +64,19 @@ def places_in(place: PreparePaths, chunks: Sequence[Chunk]) -> dict[str, Cut]:
 def cut_again(
     place: PreparePaths,
     material: Material,
-    placed: Mapping[str, Cut],
+    placed: Mapping[str, CutSamples],
     decision: Decision,
     config: PrepareConfig,
-    workers_pool: WorkerPool,
+    pool: WorkerPool,
 ) -> list[Chunk]:
-    """Cut the photographs again whose samples were cut for another split than they ended up in."""
+    """CutSamples the photographs again whose samples were cut for another split than they ended up in."""
     kept = decision.scenes.of
     moved = [path for path in material.stamps if path in kept and placed[path].side != decision.side(path)]
     again = [
         Chunk(place, config, _moved_name(group, decision), group, [decision.side(p) for p in group])
         for group in (moved[i : i + _AT_ONCE] for i in range(0, len(moved), _AT_ONCE))
     ]
-    for _ in workers_pool(survey, again, "moved to their scene", sizes=[len(c.paths) for c in again]):
+    for _ in pool(survey, again, "moved to their scene", sizes=[len(c.paths) for c in again]):
         pass
     return again
 
@@ -122,7 +122,9 @@ def _staying(known: Known, decision: Decision, config: PrepareConfig) -> dict[Sp
     return staying
 
 
-def _entries(material: Material, placed: Mapping[str, Cut], staying: set[str], decision: Decision) -> list[Entry]:
+def _entries(
+    material: Material, placed: Mapping[str, CutSamples], staying: set[str], decision: Decision
+) -> list[Entry]:
     """Return where the samples of each kept photograph are that is in no kept shard."""
     here = [(path, placed[path]) for path in material.stamps if path in decision.scenes.of]
     return [
@@ -154,10 +156,10 @@ def _names(side: str, count: int, taken: set[str]) -> list[str]:
 def assemble(
     place: PreparePaths,
     material: Material,
-    placed: Mapping[str, Cut],
+    placed: Mapping[str, CutSamples],
     decision: Decision,
     config: PrepareConfig,
-    workers_pool: WorkerPool,
+    pool: WorkerPool,
 ) -> tuple[Path, mf.Manifest]:
     """Write the shards, their metadata and the report to a folder in the staging folder; complete files are kept."""
     staying = _staying(material.known, decision, config)
@@ -174,7 +176,7 @@ def assemble(
             ShardJob(place.staging, before, folder, name, group, endings_of(config))
             for name, group in zip(_names(side, len(groups), taken), groups, strict=True)
         ]
-        shards = list(workers_pool(write_shard, jobs, f"writing {side}", sizes=[len(j.entries) for j in jobs]))
+        shards = list(pool(write_shard, jobs, f"writing {side}", sizes=[len(j.entries) for j in jobs]))
         for shard in staying[side]:
             _link(before / shard.file, folder / shard.file)
             _link(before / shard.index, folder / shard.index)
@@ -255,7 +257,7 @@ def _content(version: Path) -> bytes:
         return b""
 
 
-def put_in_place(place: PreparePaths, finished: Path) -> tuple[Path, bool]:
+def publish(place: PreparePaths, finished: Path) -> tuple[Path, bool]:
     """Make the finished dataset, or an identical older version, the current version; remove the pieces.
 
     Returns the version, and whether it is new.

@@ -13,8 +13,8 @@ from PIL import Image
 from archsr.config.config_file import check
 from archsr.config.prepare import ScenesConfig
 from archsr.data import manifest as mf
-from archsr.data.prepare.decide import Decision, Same
-from archsr.data.prepare.duplicates.neighbours import BUILDING, lonely_words
+from archsr.data.prepare.decide import Decision, Match
+from archsr.data.prepare.duplicates.neighbours import BUILDING, camera_name_warning
 from archsr.data.prepare.survey.scan import ScannedFile
 from archsr.images.pixels import BadImageError, read_photo
 
@@ -41,7 +41,7 @@ def write_report(path: Path, folder: Path, made: mf.Manifest, decision: Decision
     parts = [
         f"<h1>Dataset from {html.escape(made.sources.origin)}</h1>",
         _summary(made),
-        _lonely(decision, made),
+        _camera_names(decision, made),
         _sides(decision),
         _same(decision.same, read),
         _buildings(decision.buildings, read),
@@ -85,7 +85,7 @@ def _sides(decision: Decision) -> str:
     return _section("Which scenes are for what", told + "".join(parts))
 
 
-def _same(same: Sequence[Same], read: Read) -> str:
+def _same(same: Sequence[Match], read: Read) -> str:
     across = [s for s in same if s.folders[0] != s.folders[1]]
     leaks = sum(s.leak for s in same)
     first = sorted(same, key=lambda s: (not s.leak, s.folders[0] == s.folders[1], -s.score, s.a, s.b))
@@ -100,14 +100,14 @@ def _same(same: Sequence[Same], read: Read) -> str:
     return _section("Near-duplicates", text + _row(_pair(s, read) for s in shown))
 
 
-def _lonely(decision: Decision, made: mf.Manifest) -> str:
+def _camera_names(decision: Decision, made: mf.Manifest) -> str:
     sides = {path: decision.side(path) for path in decision.scenes.of}
     taken = {s.path: s.taken for s in decision.sources}
-    said = lonely_words(sides, taken, check(ScenesConfig, made.prepare["scenes"], where=mf.NAME))
+    said = camera_name_warning(sides, taken, check(ScenesConfig, made.prepare["scenes"], where=mf.NAME))
     return f'<p class="leak" style="white-space:pre-wrap">{html.escape(said)}</p>' if said else ""
 
 
-def _buildings(found: Sequence[Same], read: Read) -> str:
+def _buildings(found: Sequence[Match], read: Read) -> str:
     shown = sorted(found, key=lambda s: (not s.leak, s.score, s.a, s.b))[:_SHOWN]
     some = f" Shown are {len(shown)} of them, the least certain first." if len(shown) < len(found) else ""
     text = (
@@ -117,7 +117,7 @@ def _buildings(found: Sequence[Same], read: Read) -> str:
     return _section("The same building", text + _row(_pair(s, read) for s in shown)) if found else ""
 
 
-def _pair(same: Same, read: Read) -> str:
+def _pair(same: Match, read: Read) -> str:
     mark = "; by folder it would be on two sides: joined" if same.leak else ""
     score = f"{same.score:.0f} features" if same.how == BUILDING else f"score {same.score:.2f}"
     words = f"{_escaped(same.a)} = {_escaped(same.b)}<br>{same.how}, {score}{mark}"

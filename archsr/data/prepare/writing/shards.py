@@ -136,7 +136,7 @@ def write_sources(path: Path, decision: Decision) -> None:
     """Write one JSON line per source file: its properties, scene, split and tags, or why it was excluded."""
     with path.open("w", encoding="utf-8") as out:
         for source in sorted(decision.sources, key=lambda s: s.path):
-            out.write(json.dumps({**_plain(source), **_fate(source, decision)}) + "\n")
+            out.write(json.dumps({**_plain(source), **_outcome(source, decision)}) + "\n")
     sync_file(path)
 
 
@@ -145,7 +145,7 @@ def _plain(source: ScannedFile) -> dict[str, Any]:
     return {**plain, "columns": dict(source.columns)}
 
 
-def _fate(source: ScannedFile, decision: Decision) -> dict[str, Any]:
+def _outcome(source: ScannedFile, decision: Decision) -> dict[str, Any]:
     if source.kind:
         return {"scene": None, "split": None, "tags": []}
     path = source.path
