@@ -1,4 +1,4 @@
-"""A config for these photographs and this machine."""
+"""`archsr init`: a config for these photographs and this machine."""
 
 import contextlib
 import os
@@ -27,10 +27,7 @@ SOME = PhotoFolder(count=1000, scenes=40, side=680, val=0.1, test=0.2)
 
 @pytest.fixture(autouse=True)
 def shallow(request, monkeypatch):
-    """A network of three blocks in place of 23, whose forecasts take a second and not half a minute.
-
-    But for slow tests.
-    """
+    """Use a network of three blocks instead of 23 except in slow tests: forecasts take a second, not half a minute."""
     assert "blocks = 23" in TEMPLATE
     if "slow" not in request.keywords:
         monkeypatch.setattr("archsr.init.TEMPLATE", TEMPLATE.replace("blocks = 23", "blocks = 3"))
@@ -133,7 +130,7 @@ def test_what_is_written_loads_and_fits(tmp_path, count, gib):
     assert config.training.precision == ("bf16" if gib else "fp32")
     assert (config.losses.gan.weight > 0) == (gib > 0)
     assert config.training.global_batch % config.training.micro_batch == 0
-    if gib == 4 and count == 30000 and config.model.blocks == 23:  # the whole network does not fit as it is
+    if gib == 4 and count == 30000 and config.model.blocks == 23:  # the whole network does not fit without changes
         assert config.training.micro_batch < 12 or config.training.gradient_checkpointing != "none"
     if gib == 80:
         assert config.training.micro_batch == 12
@@ -157,7 +154,7 @@ def test_several_gpus_share_the_batch_equally(tmp_path, gpus):
 @pytest.mark.gate
 @pytest.mark.parametrize("gib", [2])
 def test_a_small_gpu_gets_what_the_plan_forecasts_for_it(tmp_path, gib):
-    """The memory that the planner forecasts for the file as written, not only for the way to it."""
+    """The forecast is that of the file as written, not only that of the search."""
     text = config_for(replace(SOME, count=30000), Machine(1, gib * 2**30, True, 8), name="x", shards="shards/x")
     config = loaded(text, tmp_path)
     assert option(config).memory <= gib * 2**30
@@ -177,13 +174,13 @@ def test_the_real_photographs(real_photos, tmp_path):
 
 @pytest.mark.parametrize("number", [3, 9, 30, 60, 200])
 def test_what_is_set_aside_by_these_shares_allows_a_verdict(number):
-    """The sides are those that `archsr prepare` will choose, which hang on names alone."""
+    """The split is the one that `archsr prepare` will choose, which depends on names alone."""
     scenes = unite([f"house {n}/{k}.jpg" for n in range(number) for k in "ab"], (), PrepareConfig())
     val, test = shares(scenes)
     sides = Counter(assign(scenes, {}, PrepareConfig(val=val, test=test)).values())
     assert min(sides["train"], sides["val"]) > 0
     assert sides["test"] >= min(8, number // 3)
-    if test > 0.1:  # no smaller share does
+    if test > 0.1:  # no smaller share works
         fewer = Counter(split_of(scene, PrepareConfig(val=val, test=test - 0.01)) for scene in scenes.parts)
         assert fewer["test"] < min(8, number // 3)
 
@@ -201,7 +198,7 @@ def test_a_gpu_too_small_for_one_image():
 
 def test_a_config_is_not_overwritten_unasked(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    # what is free, and what is fast, may be another moment's
+    # free memory and speed may change between calls
     monkeypatch.setattr("archsr.init.machine", lambda _memory: Machine(gpus=0, memory=2**33, bf16=False, cores=2))
     photographs(tmp_path / "in")
     assert main(["init", "in", "--out", "mine.toml"]) == 0

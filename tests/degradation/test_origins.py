@@ -9,7 +9,7 @@ from archsr.utils.seeds import generator
 
 
 def labelled(start, b=2, *, known=True):
-    """Pairs whose grey level is their number, and whose origin says it too."""
+    """Return pairs whose grey level and origin are their number."""
     numbers = torch.arange(start, start + b)
     gt = numbers.float().div(255)[:, None, None, None].expand(b, 3, 8, 8).contiguous()
     origin = torch.stack((numbers, numbers + 1000), 1) if known else None

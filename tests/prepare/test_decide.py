@@ -1,4 +1,4 @@
-"""Scenes, sides, tags and copies, decided from names and looks alone."""
+"""Scenes, splits, tags and copies, decided from names and thumbnails alone."""
 
 from collections import defaultdict
 
@@ -84,7 +84,7 @@ def test_new_photographs_never_move_old_ones_even_when_they_link_them():
     earlier = {p: before.side(p) for p in MANY}
     train = next(p for p in MANY if earlier[p] == "train")
     test = next(p for p in MANY if earlier[p] == "test")
-    # a new folder whose name comes first and that holds a copy of an old photograph
+    # a new folder that sorts first and holds a copy of an old photograph
     after = decided([*MANY, "aaa/new.jpg"], earlier=earlier, copies=[(test, "aaa/copy.jpg")])
     assert {p: after.side(p) for p in MANY} == earlier
     assert after.side("aaa/new.jpg") == "test"
@@ -96,7 +96,7 @@ def test_new_photographs_never_move_old_ones_even_when_they_link_them():
 
 
 def test_renamed_folders_and_files_keep_their_sides():
-    """A project that gets another name, and one whose files do: sides follow contents."""
+    """A renamed project and renamed files keep their splits: splits follow contents."""
     before = decided(MANY)
     sides = {p: before.side(p) for p in MANY}
     contents = FormerSplit(sides, sides)

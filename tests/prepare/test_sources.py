@@ -1,4 +1,4 @@
-"""Where photographs come from: folders, archives and datasets give the same names, bytes and shards."""
+"""Sources of photographs: folders, archives and datasets give the same names, bytes and shards."""
 
 import gzip
 import io
@@ -109,7 +109,7 @@ def as_dataset(files):
 
 @pytest.fixture(scope="module")
 def kinds(images, tmp_path_factory):
-    """The same images as every kind of source: what to write on the command line, by kind."""
+    """The same images as every kind of source: the command line's argument by kind."""
     import datasets
 
     top = tmp_path_factory.mktemp("kinds")
@@ -145,7 +145,7 @@ KINDS = ["folder", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "parquet file", 
 
 @pytest.fixture(scope="module")
 def wanted(kinds, tmp_path_factory):
-    """The shards of the folder."""
+    """The shards made from the folder."""
     out = tmp_path_factory.mktemp("wanted") / "out"
     prepare(Path(kinds["folder"]), out, SETTINGS)
     return {p.name: p.read_bytes() for p in current(out).iterdir()}
@@ -169,7 +169,7 @@ def test_every_kind_gives_the_same_shards(kinds, wanted, kind, tmp_path):
     prepare(kinds[kind], tmp_path / "out", SETTINGS)
     made = {p.name: p.read_bytes() for p in current(tmp_path / "out").iterdir()}
     theirs = dict(wanted)
-    for found in (made, theirs):  # these say where the photographs came from
+    for found in (made, theirs):  # these describe where the photographs came from
         found["manifest.json"] = {**json.loads(found["manifest.json"])["splits"]}
         del found["report.html"], found["sources.jsonl"], found["stamps.json"]
     assert made == theirs
@@ -219,7 +219,7 @@ def test_links_are_followed_and_circles_end(tmp_path):
     elsewhere = as_folder({"deep/far.jpg": b"far"}, tmp_path / "elsewhere")
     inner = as_folder({"a/near.jpg": b"near"}, tmp_path / "photos")
     os.symlink(inner, inner / "a" / "circle")
-    os.symlink(tmp_path, inner / "upwards")  # would bring in the whole neighbourhood
+    os.symlink(tmp_path, inner / "upwards")  # would add everything beside the folder
     os.symlink("/", inner / "everything")
     os.symlink(elsewhere, inner / "link")
     os.symlink(elsewhere / "deep", inner / "link again")
@@ -455,7 +455,7 @@ def test_columns_and_labels_of_rows(kinds, images):
 
 
 def row_groups(files, place, size):
-    """A Parquet file with so many rows in each group."""
+    """Write a Parquet file with this number of rows in each group."""
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(as_dataset(files).data.table.combine_chunks(), place, row_group_size=size)
@@ -463,7 +463,7 @@ def row_groups(files, place, size):
 
 
 def test_the_image_of_a_row_is_read_once(images, tmp_path, monkeypatch):
-    """Names, stamps and columns come without it. Left aside: the report, which shows a few images again."""
+    """Names, stamps and columns do not read images. The report is not counted: it shows a few images again."""
     import datasets
 
     taken, real = Counter(), datasets.Dataset.__getitem__
@@ -533,7 +533,7 @@ def test_rows_without_names_of_their_own(tmp_path):
     images += [None, {"bytes": None, "path": "http://elsewhere/y.jpg"}, {"bytes": None, "path": "/nowhere/z.jpg"}]
     labels = [0, 0, 0, 1, None, None, None, -1]
     rows = datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
-    pyarrow.parquet.write_table(rows.data.table, tmp_path / "d.parquet")  # `to_parquet` would look the images up
+    pyarrow.parquet.write_table(rows.data.table, tmp_path / "d.parquet")  # `to_parquet` would read the images
     photos = open_photos(f"{tmp_path}/d.parquet")
     kept = ["a_b/row-0000000", "a_b/x (2).jpg", "a_b/x.jpg", "row-0000004", "x.jpg"]
     assert photos.names() == sorted([*kept, "row-0000005", "y.jpg", "z.jpg"])

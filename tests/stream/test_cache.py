@@ -1,4 +1,4 @@
-"""The cache: bounded, shared, whole or absent, and what is in use stays."""
+"""The cache is bounded and shared, copies are complete or absent, and copies in use stay."""
 
 import fcntl
 import multiprocessing
@@ -43,7 +43,7 @@ def held(cache):
 
 
 def place(server, tmp_path, shards):
-    """A cache for so many tars of the dataset."""
+    """Return a cache with room for this number of tars."""
     return Remote(server.url, tmp_path / "cache", shards * items(server.folder)[0].size, 4)
 
 
@@ -65,7 +65,7 @@ def test_the_longest_unused_goes_first_and_what_is_open_stays(folder, tmp_path):
 
 
 def test_files_of_the_user_are_neither_counted_nor_removed(folder, tmp_path):
-    """A PDF and a table were deleted to make room."""
+    """A PDF and a table were once deleted to make room."""
     mine = {"thesis.pdf": b"a" * 10**6, "table.csv": b"1,2", "half.part": b"x", "0123.tar": b"y", "a.9.part": b"z"}
     with flaky(folder) as server:
         remote = place(server, tmp_path, 2)
@@ -165,7 +165,7 @@ def test_a_cache_too_small_for_all_of_them_is_slow_and_never_stuck(folder, tmp_p
 
 
 def _filled(cache):
-    """Bytes of tars, while nobody makes room: none leaves, and what arrives has its room already."""
+    """Return the bytes of tars while no eviction runs: none is removed, and transfers already have reserved their room."""
     with (cache / ".room").open() as room:
         fcntl.flock(room, fcntl.LOCK_EX)
         return sum(p.stat().st_size for p in cache.glob("*.tar"))
@@ -228,7 +228,7 @@ def test_the_order_of_fetching_is_the_order_of_need(counts, seed, window, positi
 
 
 def test_shards_are_there_before_they_are_needed(folder, tmp_path):
-    """With each batch slow to be used, nothing but the first shards is ever waited for."""
+    """With slow use of each batch, only the first shards are waited for."""
     with flaky(folder) as server:
         remote = place(server, tmp_path, 6)
         made = mf.load(remote)

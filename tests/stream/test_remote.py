@@ -1,4 +1,4 @@
-"""Shards at a URL are the local shards: whatever the network does, the same samples or a clear end."""
+"""Shards at a URL equal local shards: whatever the network does, the same samples or a clear error."""
 
 import re
 import shutil
@@ -53,7 +53,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_fault_is_found_retried_and_shown_and_none_is_trained_on(folder, tmp_path, capfd, workers):
-    """Each file meets all faults, in an order of its own, before it comes whole."""
+    """Each file meets all faults, in an order of its own, before it is delivered intact."""
 
     def faults(name, number):
         turn = sum(name.encode()) % len(FAULTS)
