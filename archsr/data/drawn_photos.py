@@ -64,7 +64,6 @@ def _develop(image: Image.Image, camera: Rng) -> Image.Image:
 
 
 def _tone(rng: Rng, low: float, high: float) -> Array:
-    """Draw a muted colour."""
     return rng.uniform(low, high) + rng.normal(0, 9, 3) + rng.uniform(-8, 14) * np.array([1.0, 0.3, -0.8])
 
 

@@ -50,7 +50,6 @@ def _pair(gt: Tensor, recipe: Recipe) -> Pair:
 
 
 def _lq(gt: Tensor, recipe: Recipe, on_device: Recipe) -> Tensor:
-    """Return the degraded batch on the 8-bit grid in [0, 1]."""
     lq = _degraded(sharpen(gt) if recipe.sharpen_gt else gt, recipe, on_device)
     return (lq.clamp(0, 1) * 255).round() / 255
 

@@ -75,7 +75,6 @@ def extend(canvas: Canvas, *, before: int, total: tuple[int, int], mode: Literal
 
 
 def _index(size: Tensor, before: int, total: int, mode: str) -> Tensor:
-    """Return (b, total) source indices in [0, size)."""
     place = torch.arange(total, device=size.device)[None] - before
     last = (size - 1)[:, None]
     if mode == "replicate":

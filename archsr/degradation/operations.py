@@ -82,7 +82,6 @@ def _resize2(canvas: Canvas, work: StepContext) -> Canvas:
 
 
 def _side(side: Tensor | int, order: Order) -> Tensor:
-    """Return (b,): a side times each sample's factor."""
     return (side * order.factor).floor().clamp(min=1).long()
 
 
@@ -164,7 +163,6 @@ def _jpeg2(canvas: Canvas, work: StepContext) -> Canvas:
 
 
 def _jpeg(canvas: Canvas, work: StepContext, order: Order, on_device: Order) -> Tensor:
-    """Compress the samples that the order compresses."""
     if not order.compressed.any():
         return canvas.pixels
     quirks = {name: name in work.recipe.quirks for name in ("transposed_luma", "black_border")}

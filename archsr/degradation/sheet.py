@@ -97,7 +97,6 @@ def _font(name: str) -> Path:
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Wrap text to `width` pixels where words allow it; continued lines are indented."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".removeprefix(" ") if lines[-1].strip() else f"{lines[-1]}{word}"
@@ -109,7 +108,6 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Shorten text to fit by cutting off the beginning of a long key."""
     while font.getlength(text) > width:
         text = "…" + text[2:]
     return text

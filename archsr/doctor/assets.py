@@ -87,7 +87,6 @@ def _weights(about: str, source: str) -> Line:
 
 
 def _ways_to(source: str) -> str:
-    """Say how to get an official file, with and without internet."""
     ways = [f"archsr weights {source}", f"offline: copy {OFFICIAL[source].file} into {cache_folder()}"]
     ways += [f"or weights = '{OFFLINE[source]}'"] if source in OFFLINE else []
     return "; ".join(ways)

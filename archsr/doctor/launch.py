@@ -83,7 +83,6 @@ def _about(device: torch.device) -> dict[str, str]:
 
 
 def _alike(ranks: Sequence[Mapping[str, str]]) -> Line:
-    """Check that the processes run the same software on the same kind of device."""
     said = f"{len(ranks)}: " + ", ".join(rank["where"] for rank in ranks)
     for what in ("versions", "chip"):
         first = ranks[0][what]

@@ -93,7 +93,6 @@ def readers(workers: int, processes: int) -> Line:
 
 
 def _driver() -> str | None:
-    """Return the version of the NVIDIA driver, or None."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -138,7 +137,6 @@ def disk(folder: Path, about: str) -> Line:
 
 
 def _speed(folder: Path, size: int = 32 * 2**20) -> float:
-    """Return the speed in MB/s of writing a file, flushing it to disk and removing it."""
     path = folder / f".archsr-doctor-{os.getpid()}"
     block = os.urandom(2**20)
     try:

@@ -16,7 +16,6 @@ from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from archsr.images.heic import heif_library, is_heic, refuse_hdr
 from archsr.images.image_files import BadImageError, TooManyPixelsError, check_whole, looks_like
-from archsr.images.image_files import is_litter as is_litter  # re-exported
 from archsr.images.raw_files import refuse_raw
 from archsr.utils.atomic import replacing
 

@@ -129,7 +129,6 @@ def _is_image_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _sides(paths: Sequence[Path]) -> list[int]:
-    """Return the shorter side in pixels of each image that can be read."""
     sides: list[int] = []
     with progress("reading sizes", len(paths)) as advance:
         for path in paths:
@@ -200,7 +199,6 @@ def _sizes(photos: PhotoFolder, on: Machine, batch: int) -> dict[str, object]:
 
 
 def _with_weights(on: Machine) -> dict[str, object]:
-    """Choose the initial weights and the precision."""
     offline = at_hand("RealESRGAN_x4plus") is None and at_hand(_OFFLINE) is not None
     precision = "bf16" if on.bf16 else "fp16" if on.gpus else "fp32"
     reasons = {"bf16": "half the memory, and no loss scale", "fp16": "this GPU has no bf16", "fp32": "a CPU"}

@@ -141,6 +141,5 @@ def _refined(explained: Array, at: Whole) -> tuple[Array, NDArray[np.bool_]]:
 
 
 def _straight_residual(place: Array, value: Array) -> float:
-    """Return the sum of squares about the straight fit."""
     place, value = place - place.mean(), value - value.mean()
     return float((value**2).sum() - (place @ value) ** 2 / (place @ place))

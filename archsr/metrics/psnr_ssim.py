@@ -45,7 +45,6 @@ def luma(image: Tensor) -> Tensor:
 
 
 def _levels(image: Tensor, border: int) -> Tensor:
-    """Return the cropped image as float64 in [0, 255]."""
     inner = image[:, :, border : image.shape[2] - border, border : image.shape[3] - border]
     scaled = inner.double().clamp(0, 1) * 255
     return scaled.round() if image.shape[1] == 3 else scaled  # Y is compared unrounded, as is usual

@@ -168,7 +168,6 @@ def write_exit_file(code: int, progress: int | str | None) -> None:
 
 
 def _remove_exit_file() -> None:
-    """Remove the exit file of an earlier start of this job."""
     path = os.environ.get(EXIT_FILE)
     if path and os.environ.get("RANK", "0") == "0":
         Path(path).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ HAZE = ((0.45, 225), (0.6, 225), (0.65, 235), (0.7, 245), (0.8, 230))
 
 
 def bleached(image):
-    """Yield (name, image) of an RGB image: brightened until it clips, or blended with grey; also as JPEG and cropped."""
+    """Yield (name, image) of an RGB image: brightened until it clips, or blended with grey; also JPEG, cropped."""
     for scale in SUN:
         yield f"sun x{scale}", sunny(image, scale)
     for share, grey in HAZE:

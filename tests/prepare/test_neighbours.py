@@ -141,7 +141,7 @@ def test_the_time_is_that_of_the_shot():
 
 @pytest.fixture
 def flat(tmp_path):
-    """Write twenty photographs of one folder, numbered by a camera; every fifth shows the building of the one before."""
+    """Write twenty photographs of one folder, numbered by a camera; every fifth shows the previous one's building."""
     folder = tmp_path / "flat"
     folder.mkdir()
     for number in range(20):

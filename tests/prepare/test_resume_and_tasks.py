@@ -90,7 +90,7 @@ def test_killed_while_its_pieces_are_removed_the_next_one_works(photos, shards, 
 
 
 def test_two_at_once_do_not_spoil_each_other(photos, prepare_config, tmp_path):
-    """The second once failed on files that the first had removed. Tasks share the folder, a whole preparation does not."""
+    """The second once failed on files that the first had removed. Only tasks share the folder."""
     out = tmp_path / "out"
     prepare(photos, out, prepare_config, task=Task(1, 2))
     with (tmp_path / "out" / ".preparing" / "lock").open() as held:

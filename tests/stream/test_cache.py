@@ -165,7 +165,7 @@ def test_a_cache_too_small_for_all_of_them_is_slow_and_never_stuck(folder, tmp_p
 
 
 def _filled(cache):
-    """Return the bytes of tars while no eviction runs: none is removed, and transfers already have reserved their room."""
+    """Return the bytes of tars while no eviction runs: none is removed, and transfers have reserved room."""
     with (cache / ".room").open() as room:
         fcntl.flock(room, fcntl.LOCK_EX)
         return sum(p.stat().st_size for p in cache.glob("*.tar"))

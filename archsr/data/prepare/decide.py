@@ -110,7 +110,6 @@ def without(decision: Decision, paths: Container[str], reason: str) -> Decision:
 
 
 def _nonempty(scenes: Scenes, here: set[str]) -> dict[str, list[str]]:
-    """Return the scenes that have a kept photograph."""
     names = {scenes.of[p] for p in here}
     return {name: parts for name, parts in scenes.parts.items() if name in names}
 
@@ -157,7 +156,6 @@ def without_copies(
 def _near(
     sources: Sequence[ScannedFile], thumbs: NDArray[np.uint8], config: PrepareConfig, threads: int
 ) -> list[Match]:
-    """Return the near-duplicates among the kept photographs."""
     which = [i for i, s in enumerate(sources) if not s.kind]
     with progress("comparing", len(which)) as advance:
         found = near_pairs(thumbs, which=which, progress=advance, threads=threads)

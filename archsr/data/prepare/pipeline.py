@@ -260,7 +260,6 @@ def _refuse_missing(place: PreparePaths, chunks: Sequence[Chunk]) -> None:
 
 
 def _buildings(place: PreparePaths, material: Material, config: PrepareConfig, pool: WorkerPool) -> list[BuildingMatch]:
-    """Return which of the usable photographs, including copies, show one building."""
     found = [path for path, source in material.known.sources.items() if not source.kind]
     for chunk in material.chunks:
         found += [r.source.path for r in read_chunk(place.staging, chunk.name) if not r.source.kind]

@@ -132,7 +132,6 @@ def batch_at(options: StreamOptions, positions: range) -> Batch:
 
 
 def _shapes(options: StreamOptions, count: int) -> list[tuple[int, int, int, int]]:
-    """Return the shapes of `gt`, and of `lq` if there is one."""
     scales = [1] if options.pair_scale is None else [1, options.pair_scale]
     return [(count, 3, options.size // scale, options.size // scale) for scale in scales]
 

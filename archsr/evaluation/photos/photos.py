@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 
 from archsr.errors import DataError
 from archsr.evaluation.pairs import of_each
-from archsr.images.image_files import READ, is_image
-from archsr.images.pixels import BadImageError, Pixels, is_litter, read_photo
+from archsr.images.image_files import READ, is_image, is_litter
+from archsr.images.pixels import BadImageError, Pixels, read_photo
 from archsr.utils import console
 
 

@@ -50,7 +50,6 @@ _BASIS = _basis()
 
 
 def _pack(positive: NDArray[np.bool_]) -> Hashes:
-    """Pack (..., 8, 8) into one 64-bit number each."""
     return np.packbits(positive.reshape(*positive.shape[:-2], 64), axis=-1).view(np.uint64)[..., 0]
 
 

@@ -133,12 +133,10 @@ def _likeness(x: Floats, y: Floats) -> Floats:
 
 
 def _blocks(x: Floats, side: int) -> Floats:
-    """Map (m, g, g) to (m, g / side, g / side, side, side)."""
     n = x.shape[1] // side
     return x.reshape(-1, n, side, n, side).transpose(0, 1, 3, 2, 4)
 
 
 def _correlation(x: Floats, y: Floats) -> Floats:
-    """Correlate over the last axis."""
     x, y = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
     return (x * y).sum(-1) / np.sqrt((x * x).sum(-1) * (y * y).sum(-1) + 1e-6)

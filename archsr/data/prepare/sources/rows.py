@@ -75,7 +75,6 @@ class RowPhotos(Photos):
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        """Return the row of every name."""
         rows: dict[str, int] = {}
         place = local_place(self.spec.text)
         root = place.resolve() if place and place.is_dir() else None

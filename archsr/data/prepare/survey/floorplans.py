@@ -179,7 +179,6 @@ def _smooth(luma: Pixels) -> Mask:
 
 
 def _tones(luma: Pixels) -> tuple[float, float, float]:
-    """Return paper, brightness and contrast as defined in `features`."""
     below = np.concatenate([[0], np.bincount(luma.ravel(), minlength=256).cumsum()])
     window = below[5:] - below[:-5]  # pixels of five neighbouring levels
     first = int(window.argmax())

@@ -16,7 +16,8 @@ from archsr.config import PrepareConfig
 from archsr.data.prepare.duplicates.near import thumbnail
 from archsr.data.prepare.sources.opening import Photos, open_photos
 from archsr.data.prepare.survey.floorplans import drawing_score, reduced
-from archsr.images.pixels import BadImageError, Photo, Pixels, is_litter, read_photo, sharpness, taken_at
+from archsr.images.image_files import is_litter
+from archsr.images.pixels import BadImageError, Photo, Pixels, read_photo, sharpness, taken_at
 from archsr.images.raw_files import refuse_raw
 
 UNREADABLE, OTHER = "unreadable", "no image"  # kinds: bad image files, and files that are no images

@@ -192,7 +192,6 @@ def assemble(
 
 
 def _link(old: Path, new: Path) -> None:
-    """Hard-link a file, or copy it if the file system has no hard links."""
     new.unlink(missing_ok=True)
     try:
         os.link(old, new)

@@ -234,7 +234,6 @@ def _thumb(path: str, read: Read) -> str:
 
 
 def _image(content: bytes) -> str:
-    """Return an `<img>` with a small JPEG inside, or an empty string if it is no image."""
     try:
         image = Image.fromarray(read_photo(content).pixels)
     except BadImageError:
