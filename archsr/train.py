@@ -12,12 +12,12 @@ from archsr.cli.arguments import Parser, add_training, parsed
 from archsr.config import TrainConfig, config_file
 from archsr.errors import ElsewhereError, UserError, print_error
 from archsr.utils.allocation import reuse_large_blocks
-from archsr.utils.stopping import StopRequest, decide, decided, stoppable
+from archsr.utils.stopping import StopRequest, final_code, record_final_code, stoppable
 
 
 def main() -> int:
     """Parse, train; exit code 2 with one line for what the user can mend, 85 for a run that stopped as asked."""
-    if (code := decided()) is not None:
+    if (code := final_code()) is not None:
         return code
     reuse_large_blocks()
     os.environ["MPLBACKEND"] = "agg"  # started from a notebook, its kernel's would have to be installed here, too
@@ -35,7 +35,7 @@ def main() -> int:
         return 2
     except UserError as error:
         print_error(error)
-        decide(2)
+        record_final_code(2)
         return 2
     except KeyboardInterrupt:
         print("archsr: stopped; --resume goes on from the last checkpoint, if one was written", file=sys.stderr)

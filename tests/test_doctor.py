@@ -1,4 +1,4 @@
-"""Each of the doctor's lines is provoked once, and a sound machine has none that is wrong."""
+"""Each fault that the doctor reports is provoked once, and a sound machine has none."""
 
 import os
 import re
@@ -146,14 +146,14 @@ def test_weights_without_a_config(tmp_path, monkeypatch):
     monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path))
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(assets, "at_hand", lambda name: None)
-    [line] = assets.weights_at_hand()
+    [line] = assets.available_weights()
     assert (line.state, "archsr weights RealESRGAN_x4plus" in line.mend) == ("warning", True)
     monkeypatch.setattr(assets, "at_hand", lambda name: Path(name))
-    [line] = assets.weights_at_hand()
+    [line] = assets.available_weights()
     assert (line.state, "ncnn:realesrgan-x4plus" in line.what) == ("ok", True)
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / OFFICIAL["vgg19"].file).write_bytes(b"half of it")
-    assert [line.state for line in assets.weights_at_hand()] == ["wrong", "ok"]
+    assert [line.state for line in assets.available_weights()] == ["wrong", "ok"]
 
 
 def test_no_shards(sound, tmp_path):
@@ -181,7 +181,7 @@ def at(config, **data):
 
 
 def test_too_few_shards(sound, tmp_path):
-    """In a folder they harm nothing; from a URL a window of all of them must arrive before the first batch."""
+    """Few shards do no harm in a folder; from a URL a whole window must arrive before the first batch."""
     url = f"file://{sound.data.shards}"
     far = at(sound, shards=url, cache=str(tmp_path / "cache"), window=999)
     assert only(assets.shards(at(sound, window=999), every=False), "shards, number").state == "ok"
@@ -198,7 +198,7 @@ def test_layers_that_are_not_there(sound):
 
 
 def test_what_stops_no_run_and_is_probably_not_meant(sound):
-    """Two validation scenes, two test scenes, and crops larger than the tiles there are."""
+    """Two validation scenes, two test scenes, and crops larger than the tiles."""
     lines = list(assets.shards(at(sound, gt_size=1024), every=False))
     used = [line for line in lines if line.about == "shards, use"]
     assert {line.state for line in used} == {"warning"}
@@ -311,7 +311,7 @@ def test_a_connection_that_alters_numbers_and_one_that_breaks(tmp_path, monkeypa
 
         def altering(tensor, **kw):
             real(tensor, **kw)
-            tensor[1:2] += 1e-3  # not where all say whether they go on
+            tensor[1:2] += 1e-3  # not the flag by which all ranks agree to go on
 
         monkeypatch.setattr(torch.distributed, "all_reduce", altering)
         assert launching._sums(torch.device("cpu"), World()).state == "wrong"
@@ -327,7 +327,7 @@ def test_a_connection_that_alters_numbers_and_one_that_breaks(tmp_path, monkeypa
 
 
 def launched(tmp_path, tables, *words):
-    """Two processes on the CPU, the sums for half a second instead of ten; what they print, and the exit code."""
+    """Run two processes on the CPU with sums for half a second instead of ten; return output and exit code."""
     (tmp_path / "c.toml").write_text(tomli_w.dumps(tables))
     planted = ROOT / "tests" / "planted_doctor.py"
     done = Ranks(2, planted, *words, "doctor", tmp_path / "c.toml", "--launch", folder=tmp_path).wait(together=False)
@@ -367,7 +367,7 @@ def test_the_command_tells_all_and_its_exit_code_says_whether_something_is_wrong
     monkeypatch.setattr(machine, "_speed", lambda folder: 12.0)
     monkeypatch.setattr(machine, "_FEW", 1e9)
     assert main(["doctor"]) == 1
-    assert "→ make room" in capsys.readouterr().out
+    assert "→ free space" in capsys.readouterr().out
 
 
 def test_a_config_that_would_train_a_sharpener(tiny_tables):

@@ -1,4 +1,4 @@
-"""A config for these photographs and this machine."""
+"""`archsr init`: a config for these photographs and this machine."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from archsr.config import PrepareConfig, TrainConfig
 from archsr.config.config_file import load
 from archsr.data.prepare.scenes import assign, split_of, unite
 from archsr.errors import UserError
-from archsr.init import Machine, PhotoFolder, config_for, init, look_at, shares
+from archsr.init import Machine, PhotoFolder, config_for, init, scan_folder, shares
 from archsr.init.text import TEMPLATE
 from archsr.training.memory.plan import option
 from archsr.training.setup import shared_out
@@ -27,10 +27,7 @@ SOME = PhotoFolder(count=1000, scenes=40, side=680, val=0.1, test=0.2)
 
 @pytest.fixture(autouse=True)
 def shallow(request, monkeypatch):
-    """A network of three blocks in place of 23, whose forecasts take a second and not half a minute.
-
-    But for slow tests.
-    """
+    """Use a network of three blocks instead of 23 except in slow tests: forecasts take a second, not half a minute."""
     assert "blocks = 23" in TEMPLATE
     if "slow" not in request.keywords:
         monkeypatch.setattr("archsr.init.TEMPLATE", TEMPLATE.replace("blocks = 23", "blocks = 3"))
@@ -54,7 +51,7 @@ def test_photographs_are_counted_by_project(tmp_path):
     (tmp_path / "in" / "notes.txt").write_text("x")
     (tmp_path / "in" / "bad.jpg").write_text("x")
     Image.new("RGB", (400, 300)).save(tmp_path / "in" / "scan.jp2")
-    found = look_at(tmp_path / "in")
+    found = scan_folder(tmp_path / "in")
     assert (found.count, found.scenes, found.side) == (14, 6, 300)
 
 
@@ -75,7 +72,7 @@ def test_every_file_is_told_to_whoever_waits(tmp_path, monkeypatch):
     Image.new("RGB", (40, 30)).save(tmp_path / "IMG_0.jpg")
     (tmp_path / "notes.txt").touch()
     monkeypatch.setattr("archsr.init.progress", progress)
-    assert look_at(tmp_path).count == 850
+    assert scan_folder(tmp_path).count == 850
     assert told["looking for images"] == [None, 851]
     total, done = told["reading sizes"]
     assert total == done <= 400
@@ -115,7 +112,7 @@ def test_what_is_no_file_or_leads_back_is_not_looked_at(tmp_path):
     (tmp_path / "in" / "round").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "dead.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (tmp_path / "in" / "round.jpg").symlink_to(tmp_path / "in" / "round.jpg")
-    assert look_at(tmp_path / "in").count == 12
+    assert scan_folder(tmp_path / "in").count == 12
 
 
 WHOLE = [pytest.param(*pair, marks=pytest.mark.slow, id=f"{pair}, 23 blocks") for pair in ((30000, 4), (1000, 16))]
@@ -133,7 +130,7 @@ def test_what_is_written_loads_and_fits(tmp_path, count, gib):
     assert config.training.precision == ("bf16" if gib else "fp32")
     assert (config.losses.gan.weight > 0) == (gib > 0)
     assert config.training.global_batch % config.training.micro_batch == 0
-    if gib == 4 and count == 30000 and config.model.blocks == 23:  # the whole network does not fit as it is
+    if gib == 4 and count == 30000 and config.model.blocks == 23:  # the whole network does not fit without changes
         assert config.training.micro_batch < 12 or config.training.gradient_checkpointing != "none"
     if gib == 80:
         assert config.training.micro_batch == 12
@@ -157,7 +154,7 @@ def test_several_gpus_share_the_batch_equally(tmp_path, gpus):
 @pytest.mark.gate
 @pytest.mark.parametrize("gib", [2])
 def test_a_small_gpu_gets_what_the_plan_forecasts_for_it(tmp_path, gib):
-    """The memory that the planner forecasts for the file as written, not only for the way to it."""
+    """The forecast is that of the file as written, not only that of the search."""
     text = config_for(replace(SOME, count=30000), Machine(1, gib * 2**30, True, 8), name="x", shards="shards/x")
     config = loaded(text, tmp_path)
     assert option(config).memory <= gib * 2**30
@@ -166,7 +163,7 @@ def test_a_small_gpu_gets_what_the_plan_forecasts_for_it(tmp_path, gib):
 
 
 def test_the_real_photographs(real_photos, tmp_path):
-    found = look_at(real_photos)
+    found = scan_folder(real_photos)
     files = [p for p in real_photos.rglob("*") if p.is_file()]
     readable = 0
     for path in files:
@@ -177,13 +174,13 @@ def test_the_real_photographs(real_photos, tmp_path):
 
 @pytest.mark.parametrize("number", [3, 9, 30, 60, 200])
 def test_what_is_set_aside_by_these_shares_allows_a_verdict(number):
-    """The sides are those that `archsr prepare` will choose, which hang on names alone."""
+    """The split is the one that `archsr prepare` will choose, which depends on names alone."""
     scenes = unite([f"house {n}/{k}.jpg" for n in range(number) for k in "ab"], (), PrepareConfig())
     val, test = shares(scenes)
     sides = Counter(assign(scenes, {}, PrepareConfig(val=val, test=test)).values())
     assert min(sides["train"], sides["val"]) > 0
     assert sides["test"] >= min(8, number // 3)
-    if test > 0.1:  # no smaller share does
+    if test > 0.1:  # no smaller share works
         fewer = Counter(split_of(scene, PrepareConfig(val=val, test=test - 0.01)) for scene in scenes.parts)
         assert fewer["test"] < min(8, number // 3)
 
@@ -191,7 +188,7 @@ def test_what_is_set_aside_by_these_shares_allows_a_verdict(number):
 def test_two_scenes_are_too_few(tmp_path):
     photographs(tmp_path / "in", projects=2)
     with pytest.raises(UserError, match="too few scenes for three splits: found 2"):
-        look_at(tmp_path / "in")
+        scan_folder(tmp_path / "in")
 
 
 def test_a_gpu_too_small_for_one_image():
@@ -201,7 +198,7 @@ def test_a_gpu_too_small_for_one_image():
 
 def test_a_config_is_not_overwritten_unasked(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    # what is free, and what is fast, may be another moment's
+    # free memory and speed may change between calls
     monkeypatch.setattr("archsr.init.machine", lambda _memory: Machine(gpus=0, memory=2**33, bf16=False, cores=2))
     photographs(tmp_path / "in")
     assert main(["init", "in", "--out", "mine.toml"]) == 0
@@ -219,7 +216,7 @@ def test_a_config_is_not_overwritten_unasked(tmp_path, capsys, monkeypatch):
 def test_folders_without_photographs(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         init(tmp_path / "none", tmp_path / "c.toml", shards="s")
-    with pytest.raises(UserError, match="no images in it"):
+    with pytest.raises(UserError, match="no images found"):
         init(tmp_path, tmp_path / "c.toml", shards="s")
 
 

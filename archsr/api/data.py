@@ -125,7 +125,7 @@ class Shards(Sequence[ShardSample]):
         shard = bisect_right(self._starts, at) - 1
         sample = self._reader.sample(shard, at - self._starts[shard])
         images = {n: self._image(shard, sample, n) for n in ("gt", "lq") if n in sample.members}
-        recipe = self._reader.about(shard, sample).get("recipe")
+        recipe = self._reader.metadata(shard, sample).get("recipe")
         place = sample.key, sample.scene, sample.tags, sample.photo, sample.box
         return ShardSample(*place, images["gt"], images.get("lq"), recipe)
 

@@ -29,8 +29,8 @@ from archsr.exporting import export as export_model
 from archsr.runs.folders import folder_of
 from archsr.runs.records import read_log
 from archsr.upscaling.devices import Precision
-from archsr.utils.stopping import Stopped, StopRequest, listening
-from archsr.utils.world import joined
+from archsr.utils.stopping import Stopped, StopRequest, handling_signals
+from archsr.utils.world import launched_world
 
 _KINDS = ("train", "validation")
 
@@ -100,7 +100,7 @@ def train(
     at_home = threading.current_thread() is threading.main_thread()  # elsewhere no signal can be caught
     stopped = ""
     try:
-        with listening(stop_request) if at_home else nullcontext():
+        with handling_signals(stop_request) if at_home else nullcontext():
             launch.run(given, resume=resume, stop_request=stop_request)
     except Stopped as reason:
         stopped = reason.reason
@@ -200,7 +200,7 @@ def evaluate(
             )
         asked = PhotoRequest(named, os.fspath(photos), limit, tuple(dict.fromkeys(more)), border, baseline,
                               CROP if crop is None else crop, Options(which, tile, tuple(blends)))  # fmt: skip
-        with joined() as world:
+        with launched_world() as world:
             answer = evaluate_photos(asked, out=target, world=world)  # all ranks
         return Evaluation(answer.folder, answer.scores, answer.said)
     if crop is not None:
@@ -217,7 +217,7 @@ def evaluate(
         baseline=baseline,
         options=Options(which, tile, tuple(blends)),
     )
-    with joined() as world:
+    with launched_world() as world:
         answer = evaluate_models(question, out=target, world=world)  # all ranks
     return Evaluation(answer.folder, answer.scores, answer.said)
 

@@ -22,7 +22,7 @@ from archsr.app.style import CSS as LOOK
 from archsr.app.work_queue import Worker
 from archsr.errors import UserError
 from archsr.upscaling.devices import devices_of
-from archsr.utils.web import is_loopback, told_to_end
+from archsr.utils.web import is_loopback, stop_event
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -57,7 +57,7 @@ class Settings:
 
 def serve_until_told(settings: Settings) -> None:
     """Serve, and end with SIGINT or SIGTERM. Raises `UserError`."""
-    with told_to_end() as over, served(settings) as address:
+    with stop_event() as over, served(settings) as address:
         print(f"archsr app: {address} (Ctrl-C ends it)", flush=True)
         if not is_loopback(settings.host) and not settings.password:
             print("archsr: anybody who can reach this machine can use the page; --password asks for one",

@@ -138,11 +138,10 @@ def _upscale(args: argparse.Namespace) -> int:
     from archsr.upscaling.one_image import Wanted
     from archsr.upscaling.opening import open_model
     from archsr.upscaling.upscaler import Upscaler
-    from archsr.utils.world import joined as joined_world
-    from archsr.utils.world import refuse_lost_processes
+    from archsr.utils.world import launched_world, refuse_lost_processes
 
     refuse_lost_processes()
-    with joined_world() as world, staged(args.source, alone=world.size == 1) as sources:
+    with launched_world() as world, staged(args.source, alone=world.size == 1) as sources:
         plan = plan_files(sources, args.target, ending=f".{args.format}")
         pairs, there = without_existing(plan.pairs, args.existing)
         net, _ = open_model(args.model, strength=args.strength)

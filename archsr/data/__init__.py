@@ -1,1 +1,1 @@
-"""From a folder of photographs to training samples."""
+"""Datasets: from a folder of photographs to training samples."""

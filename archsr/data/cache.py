@@ -1,15 +1,15 @@
 """A folder of verified copies that all processes of a machine share, bounded in bytes.
 
-Only files of the names below are counted and evicted; whatever else lies in the folder is not ours. A copy is named by
-its SHA-256 and appears by rename once its bytes have that SHA-256: whoever sees it may use it. All agreement is by
-`flock`, which ends with the process that holds it, so that a killed one leaves no lock behind:
+Only files with the names below are counted and evicted; other files in the folder are left alone. A copy is named by
+its SHA-256. It is renamed to that name only after its SHA-256 was checked, so every visible copy is valid. Processes
+coordinate by `flock`, which is released when a process ends, so that a killed process leaves no lock behind:
 
-    NAME            a copy; its readers hold it shared, eviction takes it exclusively
-    NAME.SIZE.part  a transfer of SIZE bytes under way, held exclusively; one that nobody holds is of a dead process
-    .room           held while room is counted and made
+    NAME            a copy; readers hold a shared lock, eviction takes an exclusive one
+    NAME.SIZE.part  a transfer of SIZE bytes in progress, locked exclusively; without a lock its process is dead
+    .room           locked while free space is computed and made
 
-fsspec's `filecache` and `simplecache` have no bound, no hash and no lock; webdataset's `FileCache` evicts by age
-whatever is in use, accepts what looks like a tar, and downloads once per process. Hence our own.
+fsspec's `filecache` and `simplecache` have no bound, no hash and no lock. webdataset's `FileCache` evicts files in use
+by age, accepts anything that looks like a tar, and downloads once per process.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ from archsr.utils.digests import agrees
 
 _COPY = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9]+)?")
 _PART = re.compile(_COPY.pattern + r"\.(\d+)\.part")
-_POLL = 0.05  # seconds between looks at what another process is about to finish
-_PATIENCE = 900.0  # seconds to wait for room
+_POLL = 0.05  # seconds between checks for a transfer of another process
+_PATIENCE = 900.0  # seconds to wait for free space
 
 
 @dataclass(frozen=True)
 class Item:
-    """A file of a dataset: its name there, its SHA-256, and its size where the manifest has it."""
+    """A file of a dataset: its name, its SHA-256, and its size if the manifest has it."""
 
     file: str
     sha256: str
@@ -44,10 +44,10 @@ class Item:
 
 @contextlib.contextmanager
 def opened(remote: Remote, item: Item) -> Generator[int]:
-    """The descriptor of the verified copy, fetched first if needed. While it is open, eviction spares it."""
+    """Yield the descriptor of the verified copy, fetched first if needed. Eviction skips it while it is open."""
     waited = 0.0
     while (handle := _lease(remote, item)) is None:
-        if not bring(remote, item):
+        if not fetch_copy(remote, item):
             time.sleep(_POLL)
             waited += _POLL
         if waited > _PATIENCE and not has_part(remote, item):
@@ -62,26 +62,26 @@ def opened(remote: Remote, item: Item) -> Generator[int]:
 
 
 def read(remote: Remote, item: Item, *, digest: str, offset: int = 0, size: int | None = None) -> bytes:
-    """`size` bytes of a file from `offset` on, by default all of it, which agree with `digest`.
+    """Read `size` bytes of a file from `offset` on (default: the whole file) that match `digest`.
 
-    A copy that has changed on the disk is fetched again, once; then it is a `UserError`.
+    A copy that changed on disk is fetched again once. Raises `UserError` if it is wrong a second time.
     """
     for _ in range(2):
         with opened(remote, item) as handle:
             data = os.pread(handle, os.fstat(handle).st_size if size is None else size, offset)
         if agrees(data, digest):
             return data
-        forget(remote, item)
+        remove_copy(remote, item)
     raise DataError(
-        f"{remote / item.file}: what is read at byte {offset:,} is not what the index describes, twice; the disk of "
-        f"{remote.cache} is failing, or the dataset's index and tar do not belong together"
+        f"{remote / item.file}: the bytes at {offset:,} differ from the index, twice; the disk of "
+        f"{remote.cache} is failing, or the dataset's index and tar do not match"
     )
 
 
-def bring(remote: Remote, item: Item, *, keep: Collection[Path] = (), stop: threading.Event | None = None) -> bool:
-    """Fetch a file into the cache; False where another process is at it, or where only `keep` could make room.
+def fetch_copy(remote: Remote, item: Item, *, keep: Collection[Path] = (), stop: threading.Event | None = None) -> bool:
+    """Fetch a file into the cache; return False if another process fetches it or only files in `keep` could make room.
 
-    Raises `UserError` where it cannot be had, `Stopped` as `remote.fetch` does.
+    Raises `UserError` if it cannot be fetched, and `TransferCancelled` like `remote.fetch`.
     """
     path = copy_of(remote, item)
     try:
@@ -105,13 +105,13 @@ def bring(remote: Remote, item: Item, *, keep: Collection[Path] = (), stop: thre
     return True
 
 
-def forget(remote: Remote, item: Item) -> None:
-    """Remove a copy whose bytes are no longer what they were."""
+def remove_copy(remote: Remote, item: Item) -> None:
+    """Remove a copy whose bytes have changed."""
     copy_of(remote, item).unlink(missing_ok=True)
 
 
 def touch(remote: Remote, item: Item) -> bool:
-    """Mark a copy as used now; False where there is none."""
+    """Mark a copy as used now; return False if there is none."""
     try:
         os.utime(copy_of(remote, item))
     except FileNotFoundError:
@@ -120,12 +120,12 @@ def touch(remote: Remote, item: Item) -> bool:
 
 
 def copy_of(remote: Remote, item: Item) -> Path:
-    """Where the copy of a file lies, if it is there."""
+    """Return the path of a file's copy, whether or not it exists."""
     return remote.cache / f"{item.sha256}{Path(item.file).suffix}"
 
 
 def has_part(remote: Remote, item: Item) -> bool:
-    """Whether a transfer of the file is under way."""
+    """Return whether a transfer of the file is in progress."""
     return _part_of(remote, item).exists()
 
 
@@ -141,11 +141,11 @@ def _lease(remote: Remote, item: Item) -> int | None:
         return None
     except OSError as error:
         raise DataError(f"{path}: cannot be opened: {error.strerror}") from None
-    fcntl.flock(handle, fcntl.LOCK_SH)  # eviction holds it for the moment of the removal only
+    fcntl.flock(handle, fcntl.LOCK_SH)  # eviction holds its lock only for the moment of the removal
     if os.fstat(handle).st_nlink == 0:
         os.close(handle)
         return None
-    with contextlib.suppress(PermissionError):  # another user's copy: its age is that user's
+    with contextlib.suppress(PermissionError):  # another user's copy: its time cannot be set
         os.utime(handle)
     return handle
 
@@ -159,13 +159,13 @@ def _wrong(path: Path, item: Item) -> str | None:
 
 
 def _reserve(remote: Remote, item: Item, keep: Collection[Path]) -> tuple[int, Path] | None:
-    """The held, empty file of a transfer, once there is room for it."""
+    """Return the locked, empty file of a transfer once there is room for it."""
     part = _part_of(remote, item)
     room = os.open(remote.cache / ".room", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(room, fcntl.LOCK_EX)
-        if not _make_room(remote, item, keep) or copy_of(remote, item).exists():  # in this order: a transfer that is
-            return None  # not under way any more has either arrived or failed
+        if not _make_room(remote, item, keep) or copy_of(remote, item).exists():  # this order matters: a transfer
+            return None  # that is no longer in progress has either arrived or failed
         handle = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(handle, fcntl.LOCK_EX)
         return handle, part
@@ -174,24 +174,24 @@ def _reserve(remote: Remote, item: Item, keep: Collection[Path]) -> tuple[int, P
 
 
 def _make_room(remote: Remote, item: Item, keep: Collection[Path]) -> bool:
-    """Evict the copies that were used the longest ago; False where the limit still leaves no room."""
+    """Evict the least recently used copies; return False if the limit still leaves no room."""
     need = item.size or 0
     if need > remote.limit:
         raise DataError(
-            f"{remote / item.file}: {need:,} bytes are more than the cache may hold ({remote.limit:,}); raise "
+            f"{remote / item.file}: {need:,} bytes do not fit into the cache of {remote.limit:,} bytes; raise "
             "data.cache_gb"
         )
     used = need
     copies: list[tuple[float, int, Path]] = []
     for path in remote.cache.iterdir():
         if transfer := _PART.fullmatch(path.name):
-            if not _alive(path):
+            if not _is_in_progress(path):
                 continue
             if path == _part_of(remote, item):
                 return False
             used += int(transfer[2])
         elif _COPY.fullmatch(path.name):
-            with contextlib.suppress(FileNotFoundError):  # `forget` asks nobody
+            with contextlib.suppress(FileNotFoundError):  # `remove_copy` takes no lock
                 about = path.stat()
                 used += about.st_size
                 copies.append((about.st_mtime, about.st_size, path))
@@ -203,13 +203,13 @@ def _make_room(remote: Remote, item: Item, keep: Collection[Path]) -> bool:
     return used <= remote.limit
 
 
-def _alive(part: Path) -> bool:
-    """Whether a process still writes it; what a dead one left is removed."""
+def _is_in_progress(part: Path) -> bool:
+    """Return whether a process still writes it; the file of a dead process is removed."""
     return not _evict(part)
 
 
 def _evict(path: Path) -> bool:
-    """Remove a file that nobody holds; False where somebody does."""
+    """Remove a file that nobody has locked; return False if somebody has."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

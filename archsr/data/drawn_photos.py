@@ -1,7 +1,7 @@
-"""A small set of drawn architecture: façades, interiors, brickwork and tiled floors, and a few floor plans.
+"""Draws a small set of architecture images: façades, interiors, brickwork, tiled floors, and a few floor plans.
 
 Everything is procedural and seeded, so that the demo and the tests need no photographs and no network. Surfaces are
-painted flat with fine texture and then projected, as a camera would see them, at twice the final size.
+painted flat with fine texture and then projected in perspective at twice the final size.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,11 @@ Rng = np.random.Generator
 Point = tuple[float, float]
 
 WIDTH, HEIGHT = 512, 384
-_FINE = 2  # drawn this much larger, then reduced: no jagged edges
+_FINE = 2  # drawn this much larger, then downscaled to avoid jagged edges
 
 
 def draw_photos(folder: Path, *, seed: int = 0, projects: int = 18, views: int = 2, plans: int = 3) -> int:
-    """Write `projects` folders of `views` images each, and `plans` floor plans among them; returns how many files.
+    """Write `projects` folders of `views` images each and `plans` floor plans; return the number of files.
 
     The same seed draws the same files.
     """
@@ -52,7 +52,7 @@ def _write(path: Path, image: Image.Image) -> None:
 
 
 def _develop(image: Image.Image, camera: Rng) -> Image.Image:
-    """Reduce to the final size and add what a lens and a sensor add: vignetting and a little grain."""
+    """Downscale to the final size and add vignetting and a little grain."""
     small = np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS), dtype=np.float64)
     y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
     shade = 1 - 0.12 * (x**2 + y**2)
@@ -64,12 +64,11 @@ def _develop(image: Image.Image, camera: Rng) -> Image.Image:
 
 
 def _tone(rng: Rng, low: float, high: float) -> Array:
-    """A muted colour, as buildings have."""
     return rng.uniform(low, high) + rng.normal(0, 9, 3) + rng.uniform(-8, 14) * np.array([1.0, 0.3, -0.8])
 
 
 def _fractal(rng: Rng, height: int, width: int, *, octaves: int = 6, fade: float = 0.6) -> Array:
-    """Cloudy texture (h, w) of mean 0 and standard deviation 1."""
+    """Draw a cloudy texture (h, w) of mean 0 and standard deviation 1."""
     total = np.zeros((height, width))
     for octave in range(octaves):
         cells = 2 ** (octave + 2)
@@ -85,7 +84,7 @@ def _plain(rng: Rng, height: int, width: int, colour: Array, *, rough: float = 6
 
 
 def _courses(rng: Rng, height: int, width: int, *, brick: tuple[int, int], colour: Array, joint: Array) -> Array:
-    """Brick or stone in running bond; each stone has its own tone."""
+    """Draw brick or stone in running bond; each stone has its own tone."""
     bh, bw = brick
     y, x = np.mgrid[0:height, 0:width]
     row = y // bh
@@ -101,7 +100,7 @@ def _courses(rng: Rng, height: int, width: int, *, brick: tuple[int, int], colou
 
 
 def _tiles(rng: Rng, height: int, width: int, *, tile: int) -> Array:
-    """A tiled floor: checkered, with diamonds, or with a motif in each tile."""
+    """Draw a tiled floor: checkered, with diamonds, or with a motif in each tile."""
     y, x = np.mgrid[0:height, 0:width]
     dark, light = _tone(rng, 40, 110), _tone(rng, 160, 230)
     u, v = (x % tile) / tile - 0.5, (y % tile) / tile - 0.5
@@ -181,7 +180,7 @@ def _facade(subject: Rng, camera: Rng) -> Image.Image:
 
 
 def _windows(facade: Image.Image, subject: Rng, *, floors: int, bays: int, cell: int) -> None:
-    """A grid of windows with frames, sills, shadows and what the glass reflects."""
+    """Draw a grid of windows with frames, sills, shadows and reflections."""
     pen = ImageDraw.Draw(facade)
     frame = tuple(int(v) for v in subject.uniform(200, 245, 3))
     margin, panes = int(subject.integers(22, 34)), int(subject.integers(1, 4))
@@ -207,7 +206,7 @@ def _windows(facade: Image.Image, subject: Rng, *, floors: int, bays: int, cell:
 
 
 def _interior(subject: Rng, camera: Rng) -> Image.Image:
-    """A room in one-point perspective: tiled floor, coffered ceiling, walls with panels, a bright end wall."""
+    """Draw a room in one-point perspective: tiled floor, coffered ceiling, panelled walls, a bright end wall."""
     image = Image.new("RGB", _frame())
     w, h = image.size
     cx, cy, deep = camera.uniform(0.38, 0.62) * w, camera.uniform(0.4, 0.58) * h, camera.uniform(0.16, 0.26)
@@ -262,7 +261,7 @@ def _brickwork(subject: Rng, camera: Rng) -> Image.Image:
 
 
 def _tiling(subject: Rng, camera: Rng) -> Image.Image:
-    """A square with a patterned floor before a row of arcades."""
+    """Draw a square with a patterned floor in front of a row of arcades."""
     image = _sky(subject)
     w, h = image.size
     horizon = camera.uniform(0.34, 0.48) * h

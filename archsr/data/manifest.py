@@ -1,6 +1,6 @@
 """The description of a prepared dataset: `manifest.json`, one index per shard, one line per source file.
 
-`shards/README.md` documents the format. Everything the training order depends on is in the fingerprint.
+`shards/README.md` documents the format. The fingerprint covers everything that the training order depends on.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ class Shard(_Part):
 
 
 class Split(_Part):
-    """One side of the split: its shards in order, and how many photographs and scenes stand behind them."""
+    """One split: its shards in order, and the numbers of its photographs and scenes."""
 
     photos: int
     scenes: int
@@ -69,7 +69,7 @@ class LeftOut(_Part):
 
 
 class Sources(_Part):
-    """Lists of what was found, as JSON lines: every file with what became of it, and pairs that show the same."""
+    """Names of JSON-lines files: every source file with its outcome, and pairs that show the same."""
 
     origin: str
     file: str
@@ -82,7 +82,7 @@ class Sources(_Part):
 
 
 class Manifest(_Part):
-    """A prepared dataset. `prepare` is the resolved configuration that made it, as plain data."""
+    """A prepared dataset. `prepare` is the resolved config that made it, as plain data."""
 
     schema_: str
     scale: int
@@ -94,13 +94,13 @@ class Manifest(_Part):
 
     @property
     def paired(self) -> bool:
-        """Whether training samples have their `lq` from disk, so that nothing is to be degraded."""
+        """Whether training samples have an `lq` from disk, so that nothing has to be degraded."""
         return bool(self.prepare.get("lq_folder"))
 
 
 @dataclass(frozen=True)
 class Member:
-    """Where an image lies in its tar: byte offset and size of the encoded image, and its digest (`digests.py`)."""
+    """The position of an image in its tar: byte offset and size of the encoded image, and its digest (`digests.py`)."""
 
     offset: int
     size: int
@@ -120,13 +120,13 @@ class Sample:
 
 
 def fingerprint(splits: dict[str, Split]) -> str:
-    """SHA-256 over the hashes of all shards in order: two datasets with the same samples in the same order agree."""
+    """Return the SHA-256 over all shards' hashes: equal samples in equal order give equal fingerprints."""
     text = json.dumps({name: [s.sha256 for s in split.shards] for name, split in splits.items()}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def to_json(manifest: Manifest) -> bytes:
-    """The bytes of `manifest.json`."""
+    """Return the bytes of `manifest.json`."""
     plain = manifest.model_dump(mode="json")
     plain["schema"] = plain.pop("schema_")
     ordered = {"schema": plain.pop("schema"), **plain}
@@ -134,10 +134,10 @@ def to_json(manifest: Manifest) -> bytes:
 
 
 def load(folder: Place) -> Manifest:
-    """Read a dataset's manifest. Raises `UserError` if there is none, or it is of another schema or damaged.
+    """Read a dataset's manifest. Raises `UserError` if it is missing, damaged or of another schema.
 
-    At a URL, one that does not agree with itself (hashes with the fingerprint, samples with their sums) counts as
-    damaged on the way and is fetched again. With it, everything that a sample is read by is tied together.
+    At a URL, an inconsistent manifest (hashes against the fingerprint, samples against their sums) counts as damaged in
+    transfer and is fetched again.
     """
     if isinstance(folder, Remote):
         return _parse(fetch_bytes(folder, NAME, check=lambda content: _disagreement(content, folder)), folder)
@@ -146,7 +146,7 @@ def load(folder: Place) -> Manifest:
         return _parse(path.read_bytes(), folder)
     except FileNotFoundError:
         if (folder / UNFINISHED).is_dir():
-            raise DataError(f"{folder}: its preparation is not finished; the same command goes on with it") from None
+            raise DataError(f"{folder}: its preparation is unfinished; run the same command again") from None
         beside = [str(found.parent) for place in (folder.parent, folder) for found in sorted(place.glob(f"*/{NAME}"))]
         meant = near(str(folder), beside, likeness=0.3)
         make = f"archsr prepare PHOTOS {folder}"
@@ -163,9 +163,7 @@ def _parse(content: bytes, folder: Place) -> Manifest:
         raise DataError(f"{path}: cannot be read: {error}") from None
     found = plain.pop("schema", "none") if isinstance(plain, dict) else "none"
     if found != SCHEMA:
-        raise DataError(
-            f"{path}: shards of another schema: got {found!r}, expected {SCHEMA!r}; prepare the photographs again"
-        )
+        raise DataError(f"{path}: another schema: got {found!r}, expected {SCHEMA!r}; prepare the photographs again")
     try:
         return Manifest.model_validate({"schema_": found, **plain})
     except ValidationError as error:
@@ -175,21 +173,21 @@ def _parse(content: bytes, folder: Place) -> Manifest:
 
 def _disagreement(content: bytes, folder: Remote) -> str | None:
     if content.startswith(b'{\n "schema": "archsr-shards/') and SCHEMA.encode() not in content[:60]:
-        return None  # whole, but of another archsr: no further try would change that
+        return None  # intact, but of another archsr version: a retry would not help
     try:
         made = _parse(content, folder)
     except UserError as error:
         return str(error).removeprefix(f"{folder / NAME}: ")
     if fingerprint(made.splits) != made.fingerprint:
-        return "the fingerprint is not that of its shards"
+        return "the fingerprint does not match the shards"
     wrong = [name for name, split in made.splits.items() if sum(s.samples for s in split.shards) != split.samples]
-    return f"the shards of {wrong[0]} have not as many samples together as it says" if wrong else None
+    return f"the number of samples in the shards of {wrong[0]} differs from the sum" if wrong else None
 
 
 def check_sizes(folder: Place, shards: Iterable[Shard]) -> None:
-    """Compare every tar's size with the manifest: cheap, and catches truncation before training starts.
+    """Compare every tar's size with the manifest, which is cheap and detects truncation before training starts.
 
-    Shards at a URL are compared by size and SHA-256 when they arrive.
+    Shards at a URL are checked by size and SHA-256 when they arrive.
     """
     if isinstance(folder, Remote):
         return
@@ -202,7 +200,7 @@ def check_sizes(folder: Place, shards: Iterable[Shard]) -> None:
 
 
 def read_index(folder: Place, shard: Shard) -> list[Sample]:
-    """The samples of a shard in order. Raises `UserError` if the index is missing or not the manifest's."""
+    """Return the samples of a shard in order. Raises `UserError` if the index is missing or not the manifest's."""
     if isinstance(folder, Remote):
         content = read(folder, shard.index_item, digest=shard.index_sha256)
     else:
@@ -216,7 +214,7 @@ def _local_index(path: Path, shard: Shard) -> bytes:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; copy it again") from None
     if hashlib.sha256(content).hexdigest() != shard.index_sha256:
-        raise DataError(f"{path}: is not the index that {NAME} describes (its SHA-256 differs); copy it again")
+        raise DataError(f"{path}: its SHA-256 differs from {NAME}; copy it again")
     return content
 
 
@@ -229,7 +227,7 @@ def _sample(plain: dict[str, Any]) -> Sample:
 
 
 def index_line(sample: Sample) -> bytes:
-    """One line of a shard's index."""
+    """Return one line of a shard's index."""
     members = {name: [m.offset, m.size, m.digest] for name, m in sample.members.items()}
     plain = {
         "key": sample.key,

@@ -1,4 +1,4 @@
-"""Files of a dataset that lies at a URL: one transfer, tried again after every trouble that may pass."""
+"""Transfers files of a dataset at a URL, with retries after temporary errors."""
 
 import os
 import random
@@ -19,7 +19,7 @@ from archsr.data.versions import current
 from archsr.errors import DataError
 from archsr.utils import console
 
-_FIRST_WAIT = 0.5  # seconds; doubled at each failure
+_FIRST_WAIT = 0.5  # seconds; doubled after each failure
 _LONGEST_WAIT = 30.0
 _SILENCE = 60.0  # seconds without a byte after which a connection counts as dropped
 _EXTRAS = {"s3": "archsr[s3]", "s3a": "archsr[s3]", "http": "fsspec[http]", "https": "fsspec[http]", "gs": "gcsfs"}
@@ -27,7 +27,7 @@ _EXTRAS = {"s3": "archsr[s3]", "s3a": "archsr[s3]", "http": "fsspec[http]", "htt
 
 @dataclass(frozen=True)
 class Remote:
-    """A dataset's folder at a URL that fsspec knows; `cache` keeps at most `limit` bytes of it and others.
+    """A dataset's folder at a URL that fsspec supports; `cache` holds at most `limit` bytes of all datasets.
 
     A transfer is tried `tries` times before the run ends.
     """
@@ -39,14 +39,14 @@ class Remote:
 
     @property
     def name(self) -> str:
-        """The last part of the URL."""
+        """Return the last part of the URL."""
         return self.url.rsplit("/", 1)[-1]
 
     def __str__(self) -> str:
         return re.sub(r"(?<=://)[^/@]*@", "", self.url)  # without user and password
 
     def __truediv__(self, file: str) -> str:
-        """Where a file lies, for messages."""
+        """Return the URL of a file, for messages."""
         return f"{self}/{file}"
 
 
@@ -54,28 +54,28 @@ Place = Path | Remote
 
 
 def cache_of(data: DataConfig) -> Path:
-    """The folder of copies: one of archsr's own inside `data.cache`, which may hold other things."""
+    """Return the folder of copies: archsr's own inside `data.cache`, which may hold other things."""
     return Path(os.path.expandvars(data.cache)).expanduser() / "archsr-shards"
 
 
 def place_of(shards: str, data: DataConfig) -> Place:
-    """A dataset by the name that a config or a user gives it: the current version in a local folder, or a URL.
+    """Return a dataset by the name in a config: the current version in a local folder, or a URL.
 
-    Raises `UserError`.
+    Raises `UserError` if the name is not usable.
     """
     if "://" not in shards:
         return current(Path(shards))
     if "?" in shards or "#" in shards:
-        raise DataError(f"{shards.split('?')[0]}: a URL of a dataset's folder has no ? and no #; give the folder alone")
+        raise DataError(f"{shards.split('?')[0]}: a dataset's URL must not contain ? or #; give the URL of the folder")
     return Remote(shards.rstrip("/"), cache_of(data), round(data.cache_gb * 1e9), data.retries + 1)
 
 
 class TransferCancelled(Exception):  # noqa: N818 - nothing went wrong
-    """The transfer is no longer wanted."""
+    """The transfer was cancelled by its caller."""
 
 
 class _Guard(Callback):
-    """Ends a transfer that brings more than it should, or that nobody waits for any more."""
+    """Ends a transfer that delivers too many bytes or that was cancelled."""
 
     def __init__(self, size: int | None, stop: threading.Event) -> None:
         super().__init__()
@@ -99,10 +99,10 @@ def fetch(
     check: Callable[[Path], str | None],
     stop: threading.Event | None = None,
 ) -> None:
-    """Bring a file of the dataset to `target`; it counts as arrived when `check` finds nothing wrong with it.
+    """Fetch a file of the dataset to `target`; it counts as arrived if `check` returns None.
 
-    Every failure is printed. Raises `UserError` after the last try, or at once where another would change nothing;
-    `Stopped` once `stop` is set.
+    Every failure is printed. Raises `UserError` after the last try, or at once if a retry cannot help, and
+    `TransferCancelled` once `stop` is set.
     """
     stop = stop or threading.Event()
     reason = ""
@@ -110,21 +110,21 @@ def fetch(
         reason = _transfer(remote, file, target, _Guard(size, stop)) or _short(target, size) or check(target)
         if reason is None:
             if number > 1:
-                _say(f"{remote / file}: arrived at try {number}")
+                _say(f"{remote / file}: arrived at attempt {number}")
             return
         if number < remote.tries:
             wait = _wait(number)
-            _say(f"{remote / file}: try {number} of {remote.tries} failed: {reason}; again in {wait:.1f} s")
+            _say(f"{remote / file}: attempt {number} of {remote.tries} failed: {reason}; retrying in {wait:.1f} s")
             if stop.wait(wait):
                 raise TransferCancelled
     raise DataError(
-        f"{remote / file}: {remote.tries} tries failed, the last: {reason}; --resume goes on once it can be had "
+        f"{remote / file}: {remote.tries} attempts failed, the last: {reason}; continue with --resume later "
         "(data.retries allows more)"
     )
 
 
 def _transfer(remote: Remote, file: str, target: Path, guard: _Guard) -> str | None:
-    """None, or what went wrong. Raises `UserError` for what will not pass."""
+    """Return None or the error of a try. Raises `UserError` for permanent errors."""
     protocol = remote.url.split("://")[0]
     try:
         system, root = url_to_fs(remote.url, **_options(protocol))
@@ -132,7 +132,7 @@ def _transfer(remote: Remote, file: str, target: Path, guard: _Guard) -> str | N
     except TransferCancelled:
         raise
     except FileNotFoundError:
-        raise DataError(f"{remote / file}: not there; data.shards is the URL of the folder of manifest.json") from None
+        raise DataError(f"{remote / file}: not found; data.shards must be the URL of manifest.json's folder") from None
     except PermissionError as error:
         raise DataError(f"{remote / file}: not allowed: {_line(error)}; check your credentials") from None
     except ImportError:
@@ -141,28 +141,28 @@ def _transfer(remote: Remote, file: str, target: Path, guard: _Guard) -> str | N
     except ValueError as error:
         if "Protocol not known" not in str(error):
             return _line(error)
-        raise DataError(f"{remote}: fsspec knows no {protocol}://; got {_line(error)}") from None
-    except Exception as error:  # each file system raises kinds of its own, few of them OSError
+        raise DataError(f"{remote}: fsspec does not support {protocol}://; got {_line(error)}") from None
+    except Exception as error:  # each file system raises errors of its own, few of them OSError
         status = getattr(error, "status", None)
         if status in (400, 401, 403, 410):
             raise DataError(f"{remote / file}: refused with status {status}; check address and credentials") from None
-        if getattr(error, "errno", None) == 28:  # this disk, not theirs
+        if getattr(error, "errno", None) == 28:  # the local disk is full
             raise DataError(f"{target.parent}: the disk is full; lower data.cache_gb") from None
         return _line(error)
     return None
 
 
 def _options(protocol: str) -> dict[str, Any]:
-    """aiohttp's own limit is on the whole transfer, too short for a large shard; what counts is silence."""
+    """Return options of the protocol: aiohttp limits the whole transfer, too short for a large shard; limit silence."""
     if protocol not in ("http", "https"):
         return {}
     limits = import_module("aiohttp").ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
-    # identity: sizes and hashes are those of the file, not of a packed one
+    # identity: sizes and hashes are those of the file, not of a compressed one
     return {"client_kwargs": {"timeout": limits}, "headers": {"Accept-Encoding": "identity"}}
 
 
 def fetch_bytes(remote: Remote, file: str, *, check: Callable[[bytes], str | None]) -> bytes:
-    """The bytes of a small file of the dataset, under the rules of `fetch`."""
+    """Fetch the bytes of a small file of the dataset like `fetch`."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "file"
         fetch(remote, file, target, size=None, check=lambda path: check(path.read_bytes()))
@@ -175,9 +175,9 @@ def _short(target: Path, size: int | None) -> str | None:
 
 
 def _wait(number: int) -> float:
-    """Seconds after failure `number`: doubled each time, and spread, so that many processes do not return at once.
+    """Return the seconds to wait after failure `number`: doubled each time, with jitter between processes.
 
-    The only draw that is meant to differ between processes and runs; the system's generator has no state of ours.
+    This is the only random number that should differ between processes and runs.
     """
     return min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (number - 1)) * (0.5 + 0.5 * random.SystemRandom().random())
 

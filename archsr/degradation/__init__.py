@@ -1,1 +1,1 @@
-"""The second-order degradation, drawn and applied on the device."""
+"""The second-order degradation: random parameters are drawn on the CPU and applied on the device."""

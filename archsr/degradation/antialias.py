@@ -1,7 +1,7 @@
-"""Reductions with filters widened by the factor, so that fine lines fade instead of turning into others (moiré).
+"""Downscaling with filters widened by the factor, so that fine lines fade instead of turning into moiré.
 
-`reduce_smoothly` computes what `interpolate(antialias=True)` and PIL do; `bicubic` what MATLAB's `imresize` does, which
-mirrors the image at its borders where the others cut the filter off.
+`reduce_smoothly` computes the same as `interpolate(antialias=True)` and PIL. `bicubic` computes the same as MATLAB's
+`imresize`, which mirrors the image at its borders where the others cut the filter off.
 """
 
 from functools import lru_cache
@@ -17,9 +17,10 @@ from archsr.degradation.resize import BICUBIC
 def reduce_smoothly(
     canvas: Canvas, height: Tensor, width: Tensor, mode: Tensor, *, total: tuple[int, int], factor: Tensor | None = None
 ) -> Canvas:
-    """As `resize`, with a triangle for BILINEAR (and AREA) and a cubic of a = -0.5 for BICUBIC, widened by the factor.
+    """Downscale like `resize`, but with filters widened by the factor, on the canvas's device.
 
-    All on the canvas's device. Meant for reductions: enlarging, the filters have their plain width.
+    The filter is a triangle for BILINEAR and AREA, and a cubic of a = -0.5 for BICUBIC. When upscaling, the filters
+    keep their plain width.
     """
     if canvas.pixels.device.type == "cpu" and canvas.whole and len(canvas.pixels) == 1 and factor is None:
         name = "bicubic" if int(mode) == BICUBIC else "bilinear"
@@ -27,12 +28,12 @@ def reduce_smoothly(
     columns, rows = canvas.pixels.shape[3], canvas.pixels.shape[2]
     vertical = _matrix(canvas.height, height, mode, factor, shape=(total[0], rows))
     horizontal = _matrix(canvas.width, width, mode, factor, shape=(total[1], columns))
-    pixels = vertical[:, None] @ canvas.pixels.masked_fill(~canvas.alive(), 0) @ horizontal.mT[:, None]
+    pixels = vertical[:, None] @ canvas.pixels.masked_fill(~canvas.valid(), 0) @ horizontal.mT[:, None]
     return Canvas(pixels, height, width)
 
 
 def _matrix(source: Tensor, target: Tensor, mode: Tensor, factor: Tensor | None, *, shape: tuple[int, int]) -> Tensor:
-    """(b, out, in) weights; rows beyond `target` and columns beyond `source` are zero."""
+    """Return (b, out, in) weights; rows beyond `target` and columns beyond `source` are zero."""
     ratio = (source / target if factor is None else 1 / factor).double()[:, None, None]
     wide = ratio.clamp(min=1)
     place = torch.arange(shape[0], device=source.device, dtype=torch.float64)[None, :, None]
@@ -45,7 +46,7 @@ def _matrix(source: Tensor, target: Tensor, mode: Tensor, factor: Tensor | None,
 
 
 def bicubic(image: Tensor, *, scale: int) -> Tensor:
-    """(b, c, h, w) reduced by `scale` as MATLAB's `imresize(image, 1 / scale)`; h and w multiples of the scale."""
+    """Downscale (b, c, h, w) by `scale` like MATLAB's `imresize(image, 1 / scale)`; h and w are multiples of it."""
     wide = image.double()
     for axis in (2, 3):
         matrix = _mirrored_matrix(image.shape[axis], scale, image.device)
@@ -55,7 +56,7 @@ def bicubic(image: Tensor, *, scale: int) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _mirrored_matrix(side: int, scale: int, device: torch.device) -> Tensor:
-    """(side / scale, side) float64; the image is mirrored with its edge repeated, as often as needed."""
+    """Return (side / scale, side) float64 weights; the image is mirrored with its edge repeated."""
     out = side // scale
     centre = (torch.arange(out, dtype=torch.float64) + 0.5) * scale - 0.5
     tap = centre.floor().long()[:, None] + torch.arange(-2 * scale, 2 * scale + 2)
@@ -67,7 +68,7 @@ def _mirrored_matrix(side: int, scale: int, device: torch.device) -> Tensor:
 
 
 def _cubic(x: Tensor) -> Tensor:
-    """Keys' kernel with a = -0.5, of two pixels' reach."""
+    """Evaluate Keys' kernel with a = -0.5, which reaches two pixels."""
     a = x.abs()
     inner = (1.5 * a - 2.5) * a * a + 1
     outer = ((-0.5 * a + 2.5) * a - 4) * a + 2

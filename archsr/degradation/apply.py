@@ -1,4 +1,4 @@
-"""A batch and its recipe to the pairs of a training step: a pure function."""
+"""Makes the pairs of a training step from a batch and its recipe. It is a pure function."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from archsr.degradation.canvas import full
-from archsr.degradation.kernels import SIZE, joined, render
+from archsr.degradation.kernels import SIZE, concatenated, render
 from archsr.degradation.operations import OPERATIONS, StepContext
 from archsr.degradation.recipe import Recipe
 from archsr.degradation.sharpen import sharpen
@@ -18,7 +18,7 @@ from archsr.degradation.sharpen import sharpen
 class Pair:
     """`lq` (b, 3, s, s) on the 8-bit grid in [0, 1], and its `gt` (b, 3, scale·s, scale·s), both float32.
 
-    `origin`: int64 (b, n) on the CPU, where the caller says so: what it needs to make each pair again.
+    `origin`: optional int64 (b, n) on the CPU, from which the caller can make each pair again.
     """
 
     lq: Tensor
@@ -30,8 +30,8 @@ class Pair:
 def apply(gt: Tensor, recipe: Recipe) -> Pair:
     """Degrade `gt` (b, 3, h, w), h and w multiples of the scale, and crop both to the recipe's `gt_size`.
 
-    The crop makes the phase of the last JPEG's grid random. Same inputs, same device: same bits. Computed in float32
-    whatever autocast says.
+    The crop makes the phase of the last JPEG's grid random. The same inputs on the same device give the same bits.
+    Everything is computed in float32, even under autocast.
     """
     with torch.autocast(gt.device.type, enabled=False), _full_float32():
         return _pair(gt.float().contiguous(), recipe)
@@ -39,25 +39,24 @@ def apply(gt: Tensor, recipe: Recipe) -> Pair:
 
 @torch.no_grad()
 def apply_whole(gt: Tensor, recipe: Recipe) -> Tensor:
-    """`lq` (b, 3, h / scale, w / scale) of all of `gt`, without the crop."""
+    """Return `lq` (b, 3, h / scale, w / scale) of the whole `gt`, without the crop."""
     with torch.autocast(gt.device.type, enabled=False), _full_float32():
         return _lq(gt.float().contiguous(), recipe, recipe.to(gt.device))
 
 
 def _pair(gt: Tensor, recipe: Recipe) -> Pair:
-    there = recipe.to(gt.device)
-    return _crop(_lq(gt, recipe, there), gt, recipe, there)
+    on_device = recipe.to(gt.device)
+    return _crop(_lq(gt, recipe, on_device), gt, recipe, on_device)
 
 
-def _lq(gt: Tensor, recipe: Recipe, there: Recipe) -> Tensor:
-    """On the 8-bit grid in [0, 1]."""
-    lq = _degraded(sharpen(gt) if recipe.sharpen_gt else gt, recipe, there)
+def _lq(gt: Tensor, recipe: Recipe, on_device: Recipe) -> Tensor:
+    lq = _degraded(sharpen(gt) if recipe.sharpen_gt else gt, recipe, on_device)
     return (lq.clamp(0, 1) * 255).round() / 255
 
 
 @contextmanager
 def _full_float32() -> Generator[None]:
-    """Matrix products with all bits of float32, also where the networks use TF32: a JPEG's roundings show it."""
+    """Disable TF32, which the networks may use: it would change the rounding of JPEG coefficients."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -66,12 +65,15 @@ def _full_float32() -> Generator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _degraded(source: Tensor, recipe: Recipe, there: Recipe) -> Tensor:
-    """A GPU, which waits for launches and not for arithmetic, takes all samples at once. On a CPU they go one by one:
-    none waits for the canvas of a larger one, and all that is written is still in the cache when it is read."""
+def _degraded(source: Tensor, recipe: Recipe, on_device: Recipe) -> Tensor:
+    """Run the steps of the recipe on all samples.
+
+    A GPU is limited by kernel launches, so it takes all samples at once. A CPU takes them one by one: none is padded to
+    the canvas of a larger one, and the data stay in the cache.
+    """
     size = max(SIZE, *(int(order.kernel.taps.max()) for order in (recipe.first, recipe.second)))
-    placed = there.first.kernel, there.second.kernel, there.final_kernel
-    kernels = render(joined(*placed), size=size).unflatten(0, (len(placed), len(recipe)))
+    placed = on_device.first.kernel, on_device.second.kernel, on_device.final_kernel
+    kernels = render(concatenated(*placed), size=size).unflatten(0, (len(placed), len(recipe)))
     rng = _noise_rng(source.device, recipe.noise_seed)
     target = source.shape[2] // recipe.scale, source.shape[3] // recipe.scale
     together = "shared_grey" in recipe.quirks and len(recipe.first.factor.unique()) > 1
@@ -79,7 +81,7 @@ def _degraded(source: Tensor, recipe: Recipe, there: Recipe) -> Tensor:
     parts: list[Tensor] = []
     for start in range(0, len(recipe), count):
         some = slice(start, start + count)
-        work = StepContext(recipe.take(some), there.take(some), kernels[:, some], rng, target)
+        work = StepContext(recipe.take(some), on_device.take(some), kernels[:, some], rng, target)
         canvas = full(source[some])
         for step in recipe.steps:
             canvas = OPERATIONS[step](canvas, work)
@@ -91,16 +93,16 @@ def _noise_rng(device: torch.device, seed: int) -> torch.Generator:
     return torch.Generator(device=device).manual_seed(seed)
 
 
-def _crop(lq: Tensor, gt: Tensor, recipe: Recipe, there: Recipe) -> Pair:
+def _crop(lq: Tensor, gt: Tensor, recipe: Recipe, on_device: Recipe) -> Pair:
     size = recipe.gt_size // recipe.scale
-    top = (there.crop_y * (lq.shape[2] - size + 1)).floor().long()
-    left = (there.crop_x * (lq.shape[3] - size + 1)).floor().long()
+    top = (on_device.crop_y * (lq.shape[2] - size + 1)).floor().long()
+    left = (on_device.crop_x * (lq.shape[3] - size + 1)).floor().long()
     return Pair(
         _windows(lq, top, left, size), _windows(gt, top * recipe.scale, left * recipe.scale, size * recipe.scale)
     )
 
 
 def _windows(x: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
-    """(b, c, size, size): a window of each sample, in one gather."""
+    """Return (b, c, size, size): one window of each sample, in one gather."""
     sample = torch.arange(len(x), device=x.device)
     return x.unfold(2, size, 1).unfold(3, size, 1)[sample, :, top, left].contiguous()

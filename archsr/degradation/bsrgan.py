@@ -1,6 +1,6 @@
-"""What BSRGAN's degradation draws beyond Real-ESRGAN's, laid upon an order that is drawn.
+"""The draws of BSRGAN's degradation beyond Real-ESRGAN's, added to an order that is already drawn.
 
-Numbers and distributions: github.com/cszn/BSRGAN, utils/utils_blindsr.py. `halving.py` carries it out.
+Numbers and distributions: github.com/cszn/BSRGAN, utils/utils_blindsr.py. `halving.py` applies them.
 """
 
 import dataclasses
@@ -13,7 +13,10 @@ from archsr.degradation.order_params import Order, rand
 
 
 def as_if_halved(order: Order, config: Degradation | SecondDegradation, halving: Halving, halved: Tensor) -> Order:
-    """The order as it would have been drawn for half of the scale, where `halved`, bool (b,). Not for `decimate`."""
+    """Change the order to what half the scale would have drawn, where `halved`, bool (b,), is true.
+
+    `decimate` is not changed.
+    """
     kernel = order.kernel
     times = torch.full_like(kernel.sigma_x, halving.sigma)
     if config.blur.variance.high > 0:
@@ -30,7 +33,7 @@ def as_if_halved(order: Order, config: Degradation | SecondDegradation, halving:
 
 
 def decimated(order: Order, config: FirstResize, rng: torch.Generator, *, halved: Tensor, scale: int) -> Order:
-    """With every n-th pixel taken from some samples, n being the scale or half of it."""
+    """Decimate some samples: keep every n-th pixel, where n is the scale or half of it."""
     chosen = rand(rng, len(halved)) < config.decimate
     span = config.decimate_sigma
     highest = torch.where(halved, span.high / 2, span.high)
@@ -42,8 +45,8 @@ def decimated(order: Order, config: FirstResize, rng: torch.Generator, *, halved
 
 
 def correlated(order: Order, config: Noise, rng: torch.Generator) -> Order:
-    """With the channels of some samples' Gaussian noise correlated."""
-    among = 1 - config.grey  # of those that are in colour, so many more
+    """Correlate the channels of some samples' Gaussian noise."""
+    among = 1 - config.grey  # only samples with colour noise can be chosen, so their share is larger
     chosen = ~order.grey & ~order.poisson & (rand(rng, len(order.grey)) * among < config.correlated)
     mixing = torch.where(chosen[:, None, None], drawn_mixing(rng, len(order.grey)), order.mixing)
     strength = torch.where(chosen & (order.strength > 0), config.sigma.high / 255, order.strength)
@@ -51,13 +54,13 @@ def correlated(order: Order, config: Noise, rng: torch.Generator) -> Order:
 
 
 def drawn_mixing(rng: torch.Generator, count: int) -> Tensor:
-    """(count, 3, 3) lower-triangular roots of random covariances of the channels, as in BSRGAN's published procedure.
+    """Draw (count, 3, 3) lower-triangular roots of random channel covariances, as in BSRGAN's published procedure.
 
-    A covariance is Uᵀ D U without the signs of its entries: D three variances in [0, 1), U the left singular vectors of
-    a matrix of numbers in [0, 1). (Of 3×3 no signs can be taken that would leave a negative eigenvalue.)
+    A covariance is the absolute value of Uᵀ D U: D holds three variances in [0, 1), U the left singular vectors of a
+    matrix of numbers in [0, 1). For 3×3 the absolute values never give a negative eigenvalue.
     """
     turned = torch.linalg.svd(torch.rand(count, 3, 3, generator=rng, dtype=torch.float64)).U
     variances = torch.rand(count, 3, generator=rng, dtype=torch.float64)
     covariance = (turned.mT @ (variances[:, :, None] * turned)).abs()
-    jitter = 1e-9 * torch.eye(3, dtype=torch.float64)  # where a variance is all but 0
+    jitter = 1e-9 * torch.eye(3, dtype=torch.float64)  # for variances near 0
     return torch.linalg.cholesky(covariance + jitter).float()

@@ -1,7 +1,7 @@
 """Batches of images of different sizes on one canvas.
 
-A canvas is (b, c, H, W); sample i lives in its top-left (h_i, w_i), and what lies beyond is undefined. Every operation
-that looks over an edge first extends the living part by index, so that each sample is treated as if it were alone.
+A canvas is (b, c, H, W). Sample i occupies its top-left (h_i, w_i); the pixels beyond are undefined. Every operation
+that reads beyond an edge first extends the sample by index, so that each sample is treated as if it were alone.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from torch import Tensor
 class Canvas:
     """`pixels` (b, c, H, W) float32; `height` and `width` (b,) int64 on the same device, at most H and W.
 
-    `whole`: it is known without asking the device that every sample fills the canvas.
+    `whole`: every sample is known to fill the canvas, without asking the device.
     """
 
     pixels: Tensor
@@ -25,19 +25,19 @@ class Canvas:
     whole: bool = False
 
     def with_pixels(self, pixels: Tensor) -> "Canvas":
-        """The same sizes with other pixels of the same canvas."""
+        """Return a canvas with the same sizes and other pixels."""
         return Canvas(pixels, self.height, self.width, self.whole)
 
     def filled(self) -> "Canvas":
-        """The same, by one who knows that every sample fills the canvas."""
+        """Return the same canvas marked as `whole`. The caller knows that every sample fills it."""
         return Canvas(self.pixels, self.height, self.width, whole=True)
 
     def take(self, rows: Tensor) -> "Canvas":
-        """The samples `rows`, int64 (n,) on the canvas's device."""
+        """Return the samples `rows`, int64 (n,) on the canvas's device."""
         return Canvas(self.pixels[rows], self.height[rows], self.width[rows], self.whole)
 
-    def alive(self) -> Tensor:
-        """bool (b, 1, H, W): which pixels belong to a sample."""
+    def valid(self) -> Tensor:
+        """Return bool (b, 1, H, W): which pixels belong to a sample."""
         rows = torch.arange(self.pixels.shape[2], device=self.pixels.device)
         columns = torch.arange(self.pixels.shape[3], device=self.pixels.device)
         inside_y = rows[None, :] < self.height[:, None]
@@ -46,21 +46,21 @@ class Canvas:
 
 
 def full(pixels: Tensor) -> Canvas:
-    """A canvas that every sample fills."""
+    """Return a canvas that every sample fills."""
     b, _, h, w = pixels.shape
     height, width = (torch.full((b,), side, device=pixels.device) for side in (h, w))
     return Canvas(pixels, height, width, whole=True)
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on `device`, without waiting for what the device is doing."""
+    """Copy a CPU tensor to `device` without waiting for the device."""
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def extend(canvas: Canvas, *, before: int, total: tuple[int, int], mode: Literal["reflect", "replicate"]) -> Tensor:
-    """Pixels (b, c, *total): `before` extra rows and columns in front, the rest behind, around each living part.
+    """Return pixels (b, c, *total): each sample with `before` extra rows and columns in front and the rest behind.
 
-    `reflect` mirrors without repeating the edge and bounces as often as needed; `replicate` repeats the edge.
+    `reflect` mirrors without repeating the edge, as often as needed; `replicate` repeats the edge.
     """
     h, w = canvas.pixels.shape[2:]
     after = total[0] - h - before, total[1] - w - before
@@ -75,7 +75,6 @@ def extend(canvas: Canvas, *, before: int, total: tuple[int, int], mode: Literal
 
 
 def _index(size: Tensor, before: int, total: int, mode: str) -> Tensor:
-    """(b, total) source indices in [0, size)."""
     place = torch.arange(total, device=size.device)[None] - before
     last = (size - 1)[:, None]
     if mode == "replicate":

@@ -1,6 +1,6 @@
-"""BSRGAN's two reductions of its own: some samples halved before all else, and every n-th pixel.
+"""BSRGAN's own downscaling: halving some samples before all other steps, and taking every n-th pixel.
 
-Both as the authors published them (github.com/cszn/BSRGAN, utils/utils_blindsr.py).
+Both follow the authors' code (github.com/cszn/BSRGAN, utils/utils_blindsr.py).
 """
 
 import torch
@@ -11,19 +11,19 @@ from archsr.degradation.antialias import bicubic
 from archsr.degradation.canvas import Canvas
 from archsr.degradation.resize import BICUBIC, resize
 
-MATLAB = 3  # a mode of `halve`, beside those of `resize`
+MATLAB = 3  # a mode of `halve`, in addition to those of `resize`
 _REACH = 12  # the Gaussian has 25 taps
 
 
-def halve(canvas: Canvas, halved: Tensor, mode: Tensor, *, there: tuple[Tensor, Tensor]) -> Canvas:
-    """Those of `halved`, bool (b,), reduced to the half by `mode` (b,): one of `resize`'s or MATLAB; in [0, 1].
+def halve(canvas: Canvas, halved: Tensor, mode: Tensor, *, on_device: tuple[Tensor, Tensor]) -> Canvas:
+    """Halve the samples in `halved`, bool (b,), by `mode` (b,): one of `resize`'s or MATLAB. The result is in [0, 1].
 
-    The samples fill the canvas, whose sides are even. `halved` and `mode` are on the CPU, `there` holds both on the
+    The samples fill the canvas, whose sides are even. `halved` and `mode` are on the CPU; `on_device` holds both on the
     canvas's device.
     """
     if not halved.any():
         return canvas
-    smaller, modes = there
+    smaller, modes = on_device
     sides = canvas.pixels.shape[2], canvas.pixels.shape[3]
     total = (sides[0] // 2, sides[1] // 2) if halved.all() else sides
     height, width = (torch.where(smaller, side // 2, side) for side in (canvas.height, canvas.width))
@@ -38,20 +38,20 @@ def halve(canvas: Canvas, halved: Tensor, mode: Tensor, *, there: tuple[Tensor, 
 
 
 def decimate(canvas: Canvas, height: Tensor, width: Tensor, sigma: Tensor, *, total: tuple[int, int]) -> Canvas:
-    """Every n-th pixel of each sample after a Gaussian of `sigma` (b,) pixels, n being its old side over its new one.
+    """Blur with a Gaussian of `sigma` (b,) pixels and keep every n-th pixel, where n is the old side over the new one.
 
-    The Gaussian is shifted by (n - 1) / 2 to the middle of the n pixels by linear interpolation, borders are mirrored.
-    All on the canvas's device.
+    Linear interpolation shifts the Gaussian by (n - 1) / 2 to the middle of the n pixels. Borders are mirrored.
+    Everything is on the canvas's device.
     """
     rows, columns = canvas.pixels.shape[2:]
     vertical = _matrix(canvas.height, height, sigma, shape=(total[0], rows))
     horizontal = _matrix(canvas.width, width, sigma, shape=(total[1], columns))
-    pixels = vertical[:, None] @ canvas.pixels.masked_fill(~canvas.alive(), 0) @ horizontal.mT[:, None]
+    pixels = vertical[:, None] @ canvas.pixels.masked_fill(~canvas.valid(), 0) @ horizontal.mT[:, None]
     return Canvas(pixels, height, width)
 
 
 def _matrix(source: Tensor, target: Tensor, sigma: Tensor, *, shape: tuple[int, int]) -> Tensor:
-    """(b, out, in) weights; rows beyond `target` and columns beyond `source` are zero."""
+    """Return (b, out, in) weights; rows beyond `target` and columns beyond `source` are zero."""
     step = source // target
     place = torch.arange(shape[0], device=source.device)[None]
     column = torch.arange(shape[1], device=source.device)
@@ -66,7 +66,7 @@ def _matrix(source: Tensor, target: Tensor, sigma: Tensor, *, shape: tuple[int, 
 
 
 def _taps(sigma: Tensor, step: Tensor) -> Tensor:
-    """(b, 25): at which weight the pixels around every n-th one count, n being `step`; they add up to 1."""
+    """Return the weights (b, 25) of the pixels around every n-th one, where n is `step`; they sum to 1."""
     axis = torch.arange(-_REACH, _REACH + 1, device=sigma.device, dtype=torch.float64)[None]
     at = (axis - (step[:, None] - 1) / 2).clamp(min=-_REACH)
     left = at.floor()

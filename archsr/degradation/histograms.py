@@ -1,4 +1,4 @@
-"""Histograms of everything that a degradation draws."""
+"""Histograms of all parameters that a degradation draws."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from archsr.degradation.recipe import Recipe
 from archsr.degradation.words import MODE_NAMES, family
 from archsr.utils.atomic import replacing
 
-Values = list[float] | list[str]  # words become bars, numbers histograms
+Values = list[float] | list[str]  # words become bars, numbers become histograms
 
 
 def parameters(recipes: Sequence[Recipe]) -> dict[str, Values]:
-    """What was drawn, by name: only parameters of steps that the recipes have, and only where they matter."""
+    """Return the drawn values by name: only parameters of steps in the recipes, and only where they have an effect."""
     found: dict[str, Values] = {}
     for recipe in recipes:
         for name, values in _of(recipe).items():
@@ -102,13 +102,13 @@ def _modes(mode: Tensor) -> list[str]:
 
 
 def draw_histograms(path: Path, drawn: dict[str, Values], psnr: Sequence[float], *, title: str) -> None:
-    """Write a PNG: a small plot for each parameter, and one for the PSNR of the enlarged images."""
+    """Write a PNG with a small plot for each parameter, and one for the PSNR of the upscaled images."""
     plots: dict[str, Values] = {"PSNR of enlarged lq, dB": list(psnr), **drawn}
     columns = 6
     rows = -(-len(plots) // columns)
     height = 2.1 * rows + 0.6
     figure = Figure(figsize=(3 * columns, height))
-    # margins by hand, in inches, with room for words beside bars: finding them took longer than drawing
+    # fixed margins in inches, with room for words beside bars: an automatic layout takes longer than the drawing
     edges = {"left": 0.05, "right": 0.99, "bottom": 0.3 / height, "top": 1 - 0.8 / height}
     figure.subplots_adjust(**edges, wspace=0.4, hspace=0.45)
     figure.suptitle(title, y=1 - 0.15 / height)

@@ -1,7 +1,7 @@
-"""JPEG compression of a batch, each sample at its own quality: DCT as 64×64 matrix products.
+"""JPEG compression of a batch, each sample at its own quality; the DCT is a product with a 64×64 matrix.
 
-Follows the reference's differentiable JPEG without its gradients: 4:2:0, real-valued quality, table scaled but not
-rounded, coefficients rounded half to even, result clamped and not rounded to 8 bits.
+It follows the reference's differentiable JPEG without its gradients: 4:2:0, real-valued quality, a table that is scaled
+but not rounded, coefficients rounded half to even, and a result that is clamped but not rounded to 8 bits.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from archsr.degradation.canvas import Canvas, extend
 
-# ITU T.81 Annex K, rows are vertical frequencies
+# ITU T.81 Annex K; rows are vertical frequencies
 LUMA = torch.tensor(
     [
         [16, 11, 10, 16, 24, 40, 51, 61],
@@ -39,15 +39,15 @@ _TO_RGB = torch.tensor([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.
 def jpeg(canvas: Canvas, quality: Tensor, *, transposed_luma: bool = False, black_border: bool = False) -> Tensor:
     """Compress each sample of the canvas at `quality` (b,) in [1, 100]; pixels (b, 3, H, W) in [0, 1].
 
-    `transposed_luma` and `black_border` are the reference's quirks: its luma table has rows and columns swapped, and
-    sizes that are no multiple of 16 are filled up with black instead of the edge.
+    `transposed_luma` and `black_border` are quirks of the reference: its luma table has rows and columns swapped, and
+    sizes that are no multiple of 16 are padded with black instead of the edge.
     """
     b, _, h, w = canvas.pixels.shape
     total = (-(-h // 16) * 16, -(-w // 16) * 16)
-    alive = canvas.with_pixels(canvas.pixels.clamp(0, 1))
-    padded = extend(alive, before=0, total=total, mode="replicate")
+    clamped = canvas.with_pixels(canvas.pixels.clamp(0, 1))
+    padded = extend(clamped, before=0, total=total, mode="replicate")
     if black_border and not (canvas.whole and (h, w) == total):
-        padded = padded * Canvas(padded, canvas.height, canvas.width).alive()
+        padded = padded * Canvas(padded, canvas.height, canvas.width).valid()
     tables = _constants(padded.device)
     factor = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
     ycc = ((tables.to_ycc * 255) @ padded.flatten(2)).view(b, 3, *total)
@@ -60,7 +60,7 @@ def jpeg(canvas: Canvas, quality: Tensor, *, transposed_luma: bool = False, blac
 
 
 def _quantise(plane: Tensor, table: Tensor, factor: Tensor) -> Tensor:
-    """DCT, divide by table·factor, round, and back; plane (b, c, 8m, 8n) already centred on 0."""
+    """Apply the DCT, divide by table·factor, round, and invert; `plane` (b, c, 8m, 8n) is centred on 0."""
     dct = _constants(plane.device).dct
     blocks = rearrange(plane, "b c (m y) (n x) -> b c m n (y x)", y=8, x=8)
     steps = table * factor[:, None, None, None, None]
@@ -70,7 +70,7 @@ def _quantise(plane: Tensor, table: Tensor, factor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Constants:
-    """Tables of 64 in the order of a block's rows, the DCT of 8×8 blocks as (64, 64), and the colour matrices."""
+    """Tables of 64 in the row order of a block, the DCT of 8×8 blocks as (64, 64), and the colour matrices."""
 
     luma: Tensor
     luma_transposed: Tensor

@@ -1,4 +1,4 @@
-"""Blur kernels: seven families and the identity, a whole batch at once, on any device.
+"""Blur kernels: seven families and the identity, rendered for a whole batch on any device.
 
 Formulas: Real-ESRGAN (arXiv 2107.10833, section 3.2 and the appendix).
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from archsr.degradation.canvas import Canvas, extend
 
-SIZE = 21  # the canvas that Real-ESRGAN's kernels of 7 to 21 taps are centred in
+SIZE = 21  # the size in which Real-ESRGAN centres its kernels of 7 to 21 taps
 TAPS = (7, 9, 11, 13, 15, 17, 19, 21)
 
 GAUSSIAN, GENERALIZED, PLATEAU, SINC, IDENTITY = range(5)
@@ -35,15 +35,16 @@ class KernelParams:
     cutoff: Tensor
 
 
-def joined(*params: KernelParams) -> KernelParams:
-    """Kernels of several batches as one batch."""
+def concatenated(*params: KernelParams) -> KernelParams:
+    """Concatenate the kernels of several batches."""
     return KernelParams(**{f.name: torch.cat([getattr(p, f.name) for p in params]) for f in fields(KernelParams)})
 
 
 def render(params: KernelParams, *, device: torch.device | str | None = None, size: int = SIZE) -> Tensor:
-    """The kernels (b, size, size), float32, each summing to 1. Computed in float64: the sinc's normaliser cancels.
+    """Return the kernels (b, size, size), float32, each summing to 1.
 
-    On a CPU each kind is computed for its own samples; a GPU, which would have to be asked, computes all for all.
+    They are computed in float64, because the sinc's normaliser cancels. On a CPU each kind is computed only for its own
+    samples. On a GPU all kinds are computed for all samples, because reading the kinds would wait for the device.
     """
     kind, taps, *shape = (getattr(params, f.name).to(device)[:, None, None] for f in fields(KernelParams))
     shape = [value.double() for value in shape]
@@ -62,7 +63,7 @@ def render(params: KernelParams, *, device: torch.device | str | None = None, si
 
 
 def _mahalanobis(x: Tensor, y: Tensor, sigma_x: Tensor, sigma_y: Tensor, theta: Tensor) -> Tensor:
-    """pᵀ Σ⁻¹ p for p = (x, y), Σ = R(θ) diag(σx², σy²) R(θ)ᵀ."""
+    """Return pᵀ Σ⁻¹ p for p = (x, y), Σ = R(θ) diag(σx², σy²) R(θ)ᵀ."""
     along = (x * torch.cos(theta) + y * torch.sin(theta)) / sigma_x
     across = (y * torch.cos(theta) - x * torch.sin(theta)) / sigma_y
     return along**2 + across**2
@@ -81,7 +82,7 @@ def _plateau(x: Tensor, y: Tensor, shape: Sequence[Tensor]) -> Tensor:
 
 
 def _sinc(x: Tensor, y: Tensor, shape: Sequence[Tensor]) -> Tensor:
-    """Circular low-pass: ω J₁(ω r) / (2π r), with its limit ω² / 4π at the centre."""
+    """Return the circular low-pass ω J₁(ω r) / (2π r), with its limit ω² / 4π at the centre."""
     cutoff = shape[4]
     r = torch.sqrt(x**2 + y**2)
     safe = torch.where(r == 0, 1.0, r)
@@ -89,17 +90,17 @@ def _sinc(x: Tensor, y: Tensor, shape: Sequence[Tensor]) -> Tensor:
     return torch.where(r == 0, cutoff**2 / (4 * torch.pi), ring)
 
 
-# of x, y and (sigma_x, sigma_y, theta, beta, cutoff), each (b, 1, 1); the identity has none
+# functions of x, y and (sigma_x, sigma_y, theta, beta, cutoff), each (b, 1, 1); the identity has none
 _FORMULAS = {GAUSSIAN: _gaussian, GENERALIZED: _generalized, PLATEAU: _plateau, SINC: _sinc}
 
 
 def blur(canvas: Canvas, params: KernelParams, kernels: Tensor | None = None) -> Canvas:
-    """Cross-correlation with reflected borders. `params` is on the CPU; `kernels` (b, k, k) is what `render` makes of
-    it on the canvas's device, k at least the most taps.
+    """Cross-correlate with reflected borders.
 
-    A transform costs the same for every kernel: for twelve images of 288 pixels one by one on one core 16 ms, where
-    a convolution takes 13 ms with 7 taps and 90 ms with 21 (24 ms with all twelve in one call). What is left as it is
-    (the identity) is not touched.
+    `params` is on the CPU. `kernels` (b, k, k) is the result of `render` on the canvas's device, with k at least the
+    largest number of taps. Samples with the identity are not touched. An FFT costs the same for every kernel: for
+    twelve images of 288 pixels one by one on one core 16 ms, where a convolution takes 13 ms with 7 taps and 90 ms with
+    21 (24 ms with all twelve in one call).
     """
     same = params.kind == IDENTITY
     if bool(same.all()):
@@ -117,7 +118,7 @@ def blur(canvas: Canvas, params: KernelParams, kernels: Tensor | None = None) ->
 
 
 def _correlate(padded: Tensor, kernels: Tensor) -> Tensor:
-    """What `conv2d` gives in its top-left, wrapped around behind it: (b, c, h, w) with (b, 1, k, k)."""
+    """Return (b, c, h, w), equal to `conv2d` with (b, 1, k, k) in its top-left and wrapped around behind it."""
     fast = [next_fast_len(side, real=True) or side for side in padded.shape[2:]]
     spectrum = torch.fft.rfft2(padded, s=fast) * torch.fft.rfft2(kernels, s=fast).conj()
     return torch.fft.irfft2(spectrum, s=fast)

@@ -18,12 +18,12 @@ def add_noise(
     shared_grey: bool = False,
     mixing: Tensor | None = None,
 ) -> Tensor:
-    """Pixels (b, 3, H, W) with noise added, clamped to [0, 1].
+    """Add noise and return pixels (b, 3, H, W), clamped to [0, 1].
 
-    `poisson` bool (b,) and `grey` bool (b,) are on the CPU, so choosing costs no synchronisation; `strength` (b,) is
-    σ in [0, 1] units for Gaussian and the scale of the shot noise for Poisson. `shared_grey` is the reference's quirk
-    of one grey field for the whole batch. `mixing` (b, 3, 3) makes the independent channels of Gaussian noise in colour
-    those that are added. `rng` lives on the canvas's device.
+    `poisson` bool (b,) and `grey` bool (b,) are on the CPU, so that choosing needs no synchronisation. `strength` (b,)
+    is σ in [0, 1] units for Gaussian noise and the scale for Poisson noise. `shared_grey` is the reference's quirk of
+    one grey field for the whole batch. `mixing` (b, 3, 3) correlates the channels of Gaussian colour noise. `rng` lives
+    on the canvas's device.
     """
     pixels = canvas.pixels
     out = torch.empty_like(pixels)
@@ -47,7 +47,7 @@ def _gaussian(canvas: Canvas, rng: torch.Generator, *, grey: bool, shared: bool)
 
 
 def _shot(canvas: Canvas, rng: torch.Generator, *, grey: bool) -> Tensor:
-    """Poisson(x·V)/V − x, V the power of two not below the number of distinct 8-bit values in the sample."""
+    """Return Poisson(x·V)/V − x, where V is the power of two not below the number of distinct 8-bit values."""
     values = _grey(canvas.pixels) if grey else canvas.pixels
     values = (values * 255).round_().clamp_(0, 255)
     x = values / 255
@@ -56,12 +56,12 @@ def _shot(canvas: Canvas, rng: torch.Generator, *, grey: bool) -> Tensor:
 
 
 def _distinct(values: Tensor, canvas: Canvas) -> Tensor:
-    """(b,) how many of the 256 levels occur among the living pixels of each sample."""
-    if values.device.type == "cpu" and canvas.whole:  # counted in less time than scattered
+    """Return (b,): how many of the 256 levels occur among the valid pixels of each sample."""
+    if values.device.type == "cpu" and canvas.whole:  # on a CPU bincount is faster than scatter
         counts = [torch.bincount(single.flatten().to(torch.uint8), minlength=256) for single in values]
         return torch.stack(counts).count_nonzero(1).float()
-    seen = torch.zeros(len(values), 257, device=values.device)  # the last column for what is not alive
-    seen.scatter_(1, torch.where(canvas.alive(), values, 256.0).long().flatten(1), 1.0)
+    seen = torch.zeros(len(values), 257, device=values.device)  # the last column is for invalid pixels
+    seen.scatter_(1, torch.where(canvas.valid(), values, 256.0).long().flatten(1), 1.0)
     return seen[:, :256].sum(1)
 
 

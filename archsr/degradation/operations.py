@@ -1,7 +1,7 @@
-"""The steps of a degradation, by name: each takes a canvas to the next.
+"""The steps of a degradation by name. Each step maps a canvas to the next.
 
-Whatever decides how much there is to compute (sizes, which kinds occur) is read from the recipe on the CPU, the numbers
-themselves from its copy on the device, which is never asked and never waited for.
+Everything that decides how much to compute (sizes, which kinds occur) is read from the recipe on the CPU. The numbers
+themselves are read from its copy on the device, so that nothing waits for the device.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,11 +24,14 @@ from archsr.degradation.resize import AREA, resize
 
 @dataclass(frozen=True)
 class StepContext:
-    """What all steps need: the recipe on the CPU and on the device (`there`), the kernels (3, b, k, k) of the two
-    orders and the last filter, the generator of the noise, and the size (h, w) of `lq` before the crop."""
+    """The inputs of all steps.
+
+    `recipe` is on the CPU, `on_device` on the device. `kernels` (3, b, k, k) are those of the two orders and
+    of the last filter, `rng` generates the noise, and `target` is the size (h, w) of `lq` before the crop.
+    """
 
     recipe: Recipe
-    there: Recipe
+    on_device: Recipe
     kernels: Tensor
     rng: torch.Generator
     target: tuple[int, int]
@@ -38,8 +41,8 @@ Operation = Callable[[Canvas, StepContext], Canvas]
 
 
 def _halve(canvas: Canvas, work: StepContext) -> Canvas:
-    there = work.there.halved, work.there.half_mode
-    return halve(canvas, work.recipe.halved, work.recipe.half_mode, there=there)
+    on_device = work.on_device.halved, work.on_device.half_mode
+    return halve(canvas, work.recipe.halved, work.recipe.half_mode, on_device=on_device)
 
 
 def _blur1(canvas: Canvas, work: StepContext) -> Canvas:
@@ -55,36 +58,35 @@ def _sinc(canvas: Canvas, work: StepContext) -> Canvas:
 
 
 def _resize1(canvas: Canvas, work: StepContext) -> Canvas:
-    # the reference follows the factor, not the rounded size: at 0.15 the far edge of lq is then up to 6 pixels of gt
-    # away from where it belongs
+    # the reference uses the factor, not the rounded size: at 0.15 the far edge of lq is displaced by up to 6 pixels of
+    # gt
     stretched = "stretched_resize" in work.recipe.quirks
-    order, there = work.recipe.first, work.there.first
+    order, on_device = work.recipe.first, work.on_device.first
     parts = torch.where(work.recipe.halved, 2, 1)
     total = _largest((side * work.recipe.scale // parts for side in work.target), order)
-    height, width = (_side(side, there) for side in (canvas.height, canvas.width))
+    height, width = (_side(side, on_device) for side in (canvas.height, canvas.width))
     if not order.decimate.any():
-        return _scaled(canvas, work, height, width, order, there, total=total, stretched=stretched)
-    thinned = decimate(canvas, height, width, there.decimate, total=total)
+        return _scaled(canvas, work, height, width, order, on_device, total=total, stretched=stretched)
+    thinned = decimate(canvas, height, width, on_device.decimate, total=total)
     if order.decimate.all():
         return thinned
-    scaled = _scaled(canvas, work, height, width, order, there, total=total, stretched=stretched)
-    chosen = (there.decimate > 0)[:, None, None, None]
+    scaled = _scaled(canvas, work, height, width, order, on_device, total=total, stretched=stretched)
+    chosen = (on_device.decimate > 0)[:, None, None, None]
     return scaled.with_pixels(torch.where(chosen, thinned.pixels, scaled.pixels))
 
 
 def _resize2(canvas: Canvas, work: StepContext) -> Canvas:
-    order, there = work.recipe.second, work.there.second
-    height, width = (_side(side, there) for side in work.target)
-    return _scaled(canvas, work, height, width, order, there, total=_largest(work.target, order), stretched=False)
+    order, on_device = work.recipe.second, work.on_device.second
+    height, width = (_side(side, on_device) for side in work.target)
+    return _scaled(canvas, work, height, width, order, on_device, total=_largest(work.target, order), stretched=False)
 
 
 def _side(side: Tensor | int, order: Order) -> Tensor:
-    """(b,) a side times each sample's factor."""
     return (side * order.factor).floor().clamp(min=1).long()
 
 
 def _largest(sides: Iterable[Tensor | int], order: Order) -> tuple[int, int]:
-    """The largest height and width that `order`, on the CPU, makes of these."""
+    """Return the largest height and width that `order`, on the CPU, makes of these sides."""
     height, width = (int(_side(side, order).max()) for side in sides)
     return height, width
 
@@ -95,18 +97,18 @@ def _scaled(
     height: Tensor,
     width: Tensor,
     order: Order,
-    there: Order,
+    on_device: Order,
     *,
     total: tuple[int, int],
     stretched: bool,
 ) -> Canvas:
-    factor = there.factor if stretched else None
-    return _resized(canvas, work, height, width, order.mode, there.mode, total=total, factor=factor)
+    factor = on_device.factor if stretched else None
+    return _resized(canvas, work, height, width, order.mode, on_device.mode, total=total, factor=factor)
 
 
 def _reduce(canvas: Canvas, work: StepContext) -> Canvas:
     height, width = (torch.full_like(canvas.height, side) for side in work.target)
-    modes = work.recipe.final_mode, work.there.final_mode
+    modes = work.recipe.final_mode, work.on_device.final_mode
     return _resized(canvas, work, height, width, *modes, total=work.target, factor=None).filled()
 
 
@@ -116,7 +118,7 @@ def _resized(
     height: Tensor,
     width: Tensor,
     mode: Tensor,
-    mode_there: Tensor,
+    mode_on_device: Tensor,
     *,
     total: tuple[int, int],
     factor: Tensor | None,
@@ -124,61 +126,60 @@ def _resized(
     plain = resize(canvas, height, width, mode, total=total, factor=factor)
     if not work.recipe.antialias.any():
         return plain
-    smooth = reduce_smoothly(canvas, height, width, mode_there, total=total, factor=factor)
-    chosen = work.there.antialias & (height < canvas.height) & (mode_there != AREA)  # area is antialiased as it is
+    smooth = reduce_smoothly(canvas, height, width, mode_on_device, total=total, factor=factor)
+    chosen = work.on_device.antialias & (height < canvas.height) & (mode_on_device != AREA)  # area averages anyway
     return plain.with_pixels(torch.where(chosen[:, None, None, None], smooth.pixels, plain.pixels))
 
 
 def _noise1(canvas: Canvas, work: StepContext) -> Canvas:
-    return _noise(canvas, work, work.recipe.first, work.there.first)
+    return _noise(canvas, work, work.recipe.first, work.on_device.first)
 
 
 def _noise2(canvas: Canvas, work: StepContext) -> Canvas:
-    return _noise(canvas, work, work.recipe.second, work.there.second)
+    return _noise(canvas, work, work.recipe.second, work.on_device.second)
 
 
-def _noise(canvas: Canvas, work: StepContext, order: Order, there: Order) -> Canvas:
+def _noise(canvas: Canvas, work: StepContext, order: Order, on_device: Order) -> Canvas:
     shared = "shared_grey" in work.recipe.quirks
     return canvas.with_pixels(
         add_noise(
             canvas,
             poisson=order.poisson,
-            strength=there.strength,
+            strength=on_device.strength,
             grey=order.grey,
             rng=work.rng,
             shared_grey=shared,
-            mixing=there.mixing if order.correlated().any() else None,
+            mixing=on_device.mixing if order.correlated().any() else None,
         )
     )
 
 
 def _jpeg1(canvas: Canvas, work: StepContext) -> Canvas:
-    return canvas.with_pixels(_jpeg(canvas, work, work.recipe.first, work.there.first))
+    return canvas.with_pixels(_jpeg(canvas, work, work.recipe.first, work.on_device.first))
 
 
 def _jpeg2(canvas: Canvas, work: StepContext) -> Canvas:
-    return canvas.with_pixels(_jpeg(canvas, work, work.recipe.second, work.there.second))
+    return canvas.with_pixels(_jpeg(canvas, work, work.recipe.second, work.on_device.second))
 
 
-def _jpeg(canvas: Canvas, work: StepContext, order: Order, there: Order) -> Tensor:
-    """The pixels compressed, where the order says so."""
+def _jpeg(canvas: Canvas, work: StepContext, order: Order, on_device: Order) -> Tensor:
     if not order.compressed.any():
         return canvas.pixels
     quirks = {name: name in work.recipe.quirks for name in ("transposed_luma", "black_border")}
-    compressed = jpeg(canvas, there.quality, **quirks)
+    compressed = jpeg(canvas, on_device.quality, **quirks)
     if order.compressed.all():
         return compressed
-    return torch.where(there.compressed[:, None, None, None], compressed, canvas.pixels)
+    return torch.where(on_device.compressed[:, None, None, None], compressed, canvas.pixels)
 
 
 def _finish(canvas: Canvas, work: StepContext) -> Canvas:
-    """JPEG then resize and sinc where `sinc_last`, the other way round elsewhere."""
+    """Apply JPEG, resize and sinc where `sinc_last`; resize, sinc and JPEG elsewhere."""
     last = work.recipe.sinc_last
     if last.all():
         return _sinc(_reduce(_jpeg2(canvas, work), work), work)
     if not last.any():
         return _jpeg2(_sinc(_reduce(canvas, work), work), work)
-    chosen = work.there.sinc_last[:, None, None, None]
+    chosen = work.on_device.sinc_last[:, None, None, None]
     early = torch.where(chosen, _jpeg2(canvas, work).pixels, canvas.pixels)
     filtered = _sinc(_reduce(canvas.with_pixels(early), work), work)
     return filtered.with_pixels(torch.where(chosen, filtered.pixels, _jpeg2(filtered, work).pixels))

@@ -1,4 +1,4 @@
-"""One order of the degradation: the values of its blur, resize, noise and JPEG, and how they are drawn."""
+"""One order of the degradation: the parameters of its blur, resize, noise and JPEG, and how they are drawn."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from archsr.degradation.resize import AREA, BICUBIC, BILINEAR
 
 MODES = (AREA, BILINEAR, BICUBIC)
 DrawMany = Callable[[int], Tensor]
-Together = Callable[[DrawMany, int], Tensor]  # a draw for each sample, or one for all of them
+Together = Callable[[DrawMany, int], Tensor]  # draws for each sample, or once for all of them
 
 
 @dataclass(frozen=True)
 class Order:
-    """One order of the degradation, each field (b,): resize `factor` float64 and `mode`, noise, JPEG quality.
+    """One order of the degradation. Each field is (b,): resize `factor` float64 and `mode`, noise, JPEG quality.
 
-    `strength` is σ in [0, 1] units where `poisson` is false, the scale of the shot noise where it is true; 0 for no
-    noise. `compressed`: whether there is a JPEG at all. `decimate`: σ in pixels of the Gaussian after which every n-th
-    pixel is taken (`factor` is 1 / n then), 0 where the mode decides. `mixing` (b, 3, 3): what makes a pixel's three
-    independent normal numbers those of Gaussian noise in colour; the identity but where channels are correlated.
+    `strength` is σ in [0, 1] units for Gaussian noise, and the scale of the noise where `poisson` is true; 0 means no
+    noise. `compressed`: whether there is a JPEG. `decimate`: σ in pixels of the Gaussian before every n-th pixel is
+    taken (`factor` is then 1 / n), or 0 to resize by `mode`. `mixing` (b, 3, 3): the matrix that correlates the
+    channels of Gaussian colour noise, otherwise the identity.
     """
 
     kernel: KernelParams
@@ -37,12 +37,12 @@ class Order:
     mixing: Tensor
 
     def correlated(self) -> Tensor:
-        """bool (b,): whose Gaussian noise has correlated channels."""
+        """Return bool (b,): whose Gaussian noise has correlated channels."""
         return (self.mixing != torch.eye(3, device=self.mixing.device)).flatten(1).any(1)
 
 
 def draw_order(config: Degradation | SecondDegradation, rng: torch.Generator, batch: int, together: Together) -> Order:
-    """All of an order that Real-ESRGAN draws; the rest is as it has it, and `draw` decides on it later."""
+    """Draw the part of an order that Real-ESRGAN draws; `draw` sets the rest later."""
     blurred = together(lambda n: rand(rng, n) < config.blur.probability, batch)
     poisson = together(lambda n: rand(rng, n) >= config.noise.gaussian, batch)
     return Order(
@@ -59,30 +59,30 @@ def draw_order(config: Degradation | SecondDegradation, rng: torch.Generator, ba
 
 
 def unchanged(batch: int) -> dict[str, Tensor]:
-    """The fields of an order that only BSRGAN's degradation changes, as they are without it."""
+    """Return the neutral values of the fields that only BSRGAN's degradation changes."""
     return {"decimate": torch.zeros(batch), "mixing": torch.eye(3).repeat(batch, 1, 1)}
 
 
 def each(draw_n: DrawMany, batch: int) -> Tensor:
-    """A draw for every sample."""
+    """Draw once for every sample."""
     return draw_n(batch)
 
 
 def once(draw_n: DrawMany, batch: int) -> Tensor:
-    """One draw for the whole batch."""
+    """Draw once for the whole batch."""
     return draw_n(1).expand(batch).clone()
 
 
 def draw_kernels(config: Blur, rng: torch.Generator, batch: int, blurred: Tensor) -> KernelParams:
-    """The kernels of one blur, the identity where not `blurred`, bool (b,)."""
+    """Draw the kernels of one blur: the identity where not `blurred`, bool (b,)."""
     family = torch.multinomial(_probabilities(config.families), batch, replacement=True, generator=rng)
-    isotropic = family % 2 == 0  # the families alternate iso, aniso
+    isotropic = family % 2 == 0  # isotropic and anisotropic families alternate
     kind = torch.tensor([GAUSSIAN, GAUSSIAN, GENERALIZED, GENERALIZED, PLATEAU, PLATEAU])[family]
     kind = torch.where(rand(rng, batch) < config.sinc, SINC, kind)
     taps = choose(rng, batch, tuple(range(7, config.taps + 1, 2)))
     sigma_x = _widths(config, rng, isotropic)
     sigma_y = torch.where(isotropic, sigma_x, _widths(config, rng, isotropic))
-    # small kernels need a wider pass band, or they would be little but ringing
+    # small kernels need a wider pass band, otherwise they are mostly ringing
     lowest = torch.where(taps < 13, torch.pi / 3, torch.pi / 5)
     return KernelParams(
         kind=torch.where(blurred, kind, IDENTITY),
@@ -102,16 +102,16 @@ def _probabilities(families: Families) -> Tensor:
 
 
 def _widths(config: Blur, rng: torch.Generator, isotropic: Tensor) -> Tensor:
-    """σ of the samples; of kernels that are not isotropic, bool (b,), where variances are drawn, their roots."""
+    """Draw σ of the samples: for anisotropic kernels with a variance range, the roots of drawn variances."""
     at = rand(rng, len(isotropic))
     sigma, variance = (span.low + at * (span.high - span.low) for span in (config.sigma, config.variance))
     if config.variance.high == 0:
         return sigma
-    return torch.where(isotropic, sigma, variance.sqrt().clamp(min=1e-3))  # 0 has no kernel
+    return torch.where(isotropic, sigma, variance.sqrt().clamp(min=1e-3))  # 0 would give no kernel
 
 
 def _betas(rng: torch.Generator, batch: int, span: Span) -> Tensor:
-    """Half of them uniform below 1, half above, however unequal the two parts of the range are."""
+    """Draw half of the values uniformly below 1 and half above, even if the two parts of the range are unequal."""
     below = uniform(rng, batch, span.low, 1.0)
     return torch.where(rand(rng, batch) < 0.5, below, uniform(rng, batch, 1.0, span.high))
 
@@ -121,7 +121,7 @@ def _factors(config: Resize, rng: torch.Generator, count: int) -> Tensor:
     up = uniform(rng, count, 1.0, config.factor.high, dtype=torch.float64)
     down = uniform(rng, count, config.factor.low, 1.0, dtype=torch.float64)
     if config.reciprocal:
-        down = 1 / (1 + (1 - down) / config.factor.low)  # 1 - down reaches to 1 - low: the divisor to 1 / low
+        down = 1 / (1 + (1 - down) / config.factor.low)  # a divisor in [1, 1 / low]
     return torch.where(which == 0, up, torch.where(which == 1, down, 1.0))
 
 
@@ -131,12 +131,12 @@ def _strengths(config: Noise, rng: torch.Generator, batch: int, poisson: Tensor)
 
 
 def rand(rng: torch.Generator, count: int) -> Tensor:
-    """(count,) in [0, 1)."""
+    """Draw (count,) uniformly from [0, 1)."""
     return torch.rand(count, generator=rng)
 
 
 def uniform(rng: torch.Generator, count: int, low: float, high: float, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(count,) in [low, high)."""
+    """Draw (count,) uniformly from [low, high)."""
     return low + torch.rand(count, generator=rng, dtype=dtype) * (high - low)
 
 
@@ -145,5 +145,5 @@ def _from(rng: torch.Generator, count: int, span: Span) -> Tensor:
 
 
 def choose(rng: torch.Generator, count: int, values: tuple[int, ...]) -> Tensor:
-    """(count,) of `values`, all equally likely."""
+    """Draw (count,) of `values` with equal probability."""
     return torch.tensor(values)[torch.randint(len(values), (count,), generator=rng)]

@@ -1,7 +1,7 @@
-"""The training pair pool: pairs of many batches mixed, so that one batch need not share its random choices.
+"""The training pair pool mixes pairs of many batches, so that the pairs of a batch need not share random choices.
 
-Real-ESRGAN keeps 180 pairs for a batch of 12 and shuffles them all; drawing distinct random slots and swapping is the
-same mixture. Both images lie on the 8-bit grid, so the pool is exact in uint8 at a quarter of the memory.
+Real-ESRGAN keeps 180 pairs for a batch of 12 and shuffles them all. Swapping with distinct random slots gives the same
+mixture. Both images lie on the 8-bit grid, so the pool is exact in uint8 at a quarter of the memory.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ PoolState = dict[str, Tensor]
 
 
 class PairPool:
-    """Holds `capacity` pairs on the pairs' device. While filling, a batch is stored and also used as it is."""
+    """Holds `capacity` pairs on the pairs' device. While it fills, batches are stored and also returned unchanged."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -26,7 +26,7 @@ class PairPool:
         self.filled = 0
 
     def swap(self, pair: Pair, rng: torch.Generator) -> Pair:
-        """Give a batch, get a batch of the same size, origins included where they are given. `rng` is on the CPU."""
+        """Swap a batch for one of the same size, with origins if given. `rng` is on the CPU."""
         batch = len(pair.lq)
         if self.capacity == 0:
             return pair
@@ -58,17 +58,17 @@ class PairPool:
         return torch.full((self.capacity, columns), -1, dtype=torch.int64)
 
     def state(self) -> PoolState:
-        """The filled slots, for the checkpoint."""
+        """Return the filled slots for the checkpoint."""
         if self.lq is None or self.gt is None:
             return {}
         known = {} if self.origin is None else {"origin": self.origin[: self.filled].clone()}
         return {"lq": self.lq[: self.filled].clone(), "gt": self.gt[: self.filled].clone(), **known}
 
     def load(self, state: PoolState, *, device: torch.device) -> None:
-        """Take over the slots of `state`. Raises ValueError if there are more than fit."""
+        """Load the slots of `state`. Raises ValueError if there are more than fit."""
         count = len(state["lq"]) if state else 0
         if count > self.capacity:
-            raise ValueError(f"{count} pairs do not fit a pool of {self.capacity}")
+            raise ValueError(f"{count} pairs do not fit into a pool of {self.capacity}")
         if count == 0:
             return
         self.lq, self.gt = self._room(state["lq"].to(device)), self._room(state["gt"].to(device))
@@ -79,8 +79,8 @@ class PairPool:
             self.origin[:count] = state["origin"].cpu()
 
 
-def deal(states: Sequence[PoolState], *, rank: int, world: int) -> PoolState:
-    """This rank's share of pools saved by another number of ranks: every pair goes to exactly one rank."""
+def redistribute(states: Sequence[PoolState], *, rank: int, world: int) -> PoolState:
+    """Return this rank's share of pools saved by another number of ranks: every pair goes to exactly one rank."""
     full_states = [s for s in states if s]
     if not full_states:
         return {}

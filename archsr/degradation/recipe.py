@@ -1,4 +1,4 @@
-"""Every random choice of the degradation, drawn as plain CPU tensors: `draw` here, `apply` in `apply.py`."""
+"""All random choices of the degradation, drawn as plain CPU tensors by `draw`. `apply.py` applies them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,17 +16,18 @@ from archsr.degradation.kernels import IDENTITY, SINC, TAPS, KernelParams
 from archsr.degradation.order_params import MODES, Order, choose, draw_order, each, once, rand, unchanged, uniform
 from archsr.errors import UserError
 
-# of stored recipes; 2 had nothing of BSRGAN's own, 1 `faithful` instead of quirks and neither steps nor antialiasing
+# of stored recipes; version 2 had nothing of BSRGAN, version 1 had `faithful` instead of quirks and neither steps nor
+# antialiasing
 VERSION = 3
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A batch's degradation. Tensors are (b,), or (b, ...); `first`, `second` are the two orders.
+    """The degradation of a batch. Tensors are (b,) or (b, ...); `first` and `second` are the two orders.
 
-    `steps`: the operations in their order, for all samples. `sinc_last`: in the step `finish`, whether JPEG comes
-    before the last resize and sinc filter. `antialias`: whether reductions use a widened filter. `halved`: what the
-    step `halve` reduces, by `half_mode` (those of resizing, or MATLAB). `crop_y`, `crop_x` in [0, 1) choose the
+    `steps`: the operations in order, for all samples. `sinc_last`: whether, in the step `finish`, JPEG comes before the
+    last resize and sinc filter. `antialias`: whether downscaling uses a widened filter. `halved`: which samples the
+    step `halve` reduces, with `half_mode` (a mode of resizing, or MATLAB). `crop_y`, `crop_x` in [0, 1) choose the
     position of the final crop. `noise_seed` seeds the noise fields, which depend on the images' sizes.
     """
 
@@ -48,20 +49,20 @@ class Recipe:
     quirks: tuple[Quirk, ...]
 
     def __len__(self) -> int:
-        """The batch size."""
+        """Return the batch size."""
         return len(self.sinc_last)
 
     def take(self, rows: slice) -> "Recipe":
-        """The recipe of these samples."""
+        """Return the recipe of these samples."""
         return _mapped(self, lambda tensor: tensor[rows])
 
     def to(self, device: torch.device) -> "Recipe":
-        """With its tensors on `device`, sent in one piece and without waiting for the device."""
+        """Return the recipe with its tensors on `device`, sent in one copy without waiting for the device."""
         if device.type == "cpu":
             return self
         tensors: list[Tensor] = []
         _mapped(self, lambda tensor: tensors.append(tensor) or tensor)
-        sent = send(torch.cat([tensor.double().flatten() for tensor in tensors]), device)  # the integers are small ones
+        sent = send(torch.cat([tensor.double().flatten() for tensor in tensors]), device)  # all integers are small
         parts = iter(sent.split([tensor.numel() for tensor in tensors]))
         return _mapped(self, lambda tensor: next(parts).view(tensor.shape).to(tensor.dtype))
 
@@ -78,7 +79,7 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN
 def draw(config: DegradeConfig, rng: torch.Generator, batch: int, *, scale: int, gt_size: int) -> Recipe:
     """Draw a recipe for `batch` images; `rng` is a CPU generator.
 
-    Everything is drawn per sample but the order of the steps. With the quirk `batch_choices`, resize factors and
+    Everything is drawn per sample except the order of the steps. With the quirk `batch_choices`, resize factors and
     modes, the kinds of noise, the second blur, the final order and the crop are drawn once for the whole batch.
     """
     together = once if "batch_choices" in config.quirks else each
@@ -109,7 +110,7 @@ def _not_halved(batch: int) -> dict[str, Tensor]:
 
 
 def final_kernel(config: DegradeConfig, rng: torch.Generator, batch: int) -> KernelParams:
-    """The last filter: a sinc, or nothing."""
+    """Draw the last filter: a sinc, or the identity."""
     return KernelParams(
         kind=torch.where(rand(rng, batch) < config.final_sinc, SINC, IDENTITY),
         taps=choose(rng, batch, TAPS),
@@ -122,7 +123,7 @@ def final_kernel(config: DegradeConfig, rng: torch.Generator, batch: int) -> Ker
 
 
 def _options(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Recipe:
-    """What Real-ESRGAN does not draw comes last, so that its own choices do not depend on it."""
+    """Draw the options that Real-ESRGAN lacks. They come last, so that its own draws do not depend on them."""
     batch = len(recipe)
     orders: list[Order] = []
     antialias = rand(rng, batch) < config.antialias
@@ -137,11 +138,11 @@ def _options(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Rec
 
 
 def _as_bsrgan(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Recipe:
-    """What BSRGAN's degradation has beyond the rest: halving, every n-th pixel, and correlated channels."""
+    """Draw what BSRGAN's degradation adds: halving, decimation and correlated channels."""
     batch = len(recipe)
     possible = recipe.scale == 4 and "halve" in recipe.steps
     halved = (rand(rng, batch) < config.halve.probability) & possible
-    half_mode = choose(rng, batch, (*MODES, MATLAB, MATLAB, MATLAB))  # one half is MATLAB's
+    half_mode = choose(rng, batch, (*MODES, MATLAB, MATLAB, MATLAB))  # half of them are MATLAB's
     first = as_if_halved(recipe.first, config.first, config.halve, halved)
     second = as_if_halved(recipe.second, config.second, config.halve, halved)
     first = decimated(first, config.first.resize, rng, halved=halved, scale=recipe.scale)
@@ -150,7 +151,7 @@ def _as_bsrgan(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> R
 
 
 def _shuffled(steps: tuple[Step, ...], rng: torch.Generator) -> tuple[Step, ...]:
-    """The steps in random order: the last stays last, `halve` first, and resizes keep their order among themselves."""
+    """Shuffle the steps: the last stays last, `halve` stays first, and resizes keep their order."""
     drawn = [steps[i] for i in torch.randperm(len(steps) - 1, generator=rng).tolist()]
     if steps[0] == "halve":
         drawn.remove("halve")
@@ -168,7 +169,7 @@ _PLAIN = ("noise_seed", "scale", "gt_size", "sharpen_gt")
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
-    """Plain lists and numbers; `from_json` gives back an equal recipe (floats are written to the last bit)."""
+    """Return plain lists and numbers, from which `from_json` makes an equal recipe (floats keep every bit)."""
     fields = {field.name: _plain(getattr(recipe, field.name)) for field in dataclasses.fields(recipe)}
     return {"version": VERSION, **fields}
 
@@ -182,7 +183,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a tensor, a dataclass of tensor
 
 
 def from_json(stored: dict[str, Any]) -> Recipe:
-    """The recipe that `to_json` wrote, also of earlier versions. Raises `UserError` for anything else."""
+    """Read a recipe written by `to_json`, also by earlier versions. Raises `UserError` for anything else."""
     version = stored.get("version", 1)
     if version not in range(1, VERSION + 1):
         raise UserError(f"a stored recipe has version {version!r}, this archsr reads 1 to {VERSION}; update archsr")
@@ -200,7 +201,7 @@ def from_json(stored: dict[str, Any]) -> Recipe:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"a stored recipe of version {version} is not whole: {error}; prepare the dataset anew"
+            f"a stored recipe of version {version} is incomplete: {error}; prepare the dataset again"
         ) from None
 
 

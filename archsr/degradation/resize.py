@@ -1,8 +1,8 @@
 """Resampling as two matrix products, so that every sample of a batch can have its own factor and mode.
 
-The rows of a matrix are what `torch.nn.functional.interpolate` computes (area, bilinear and bicubic with a = -0.75;
-`align_corners=False`, no antialiasing), checked against it in the tests. One difference: where a factor other than 1
-leaves the size as it is, interpolate copies for some modes on some devices; here the factor always counts.
+The rows of a matrix are the weights of `torch.nn.functional.interpolate` (area, bilinear and bicubic with a = -0.75;
+`align_corners=False`, no antialiasing). The tests compare the two. One difference: if a factor other than 1 leaves the
+size unchanged, interpolate copies for some modes on some devices; here the factor always counts.
 """
 
 from collections.abc import Callable
@@ -21,9 +21,9 @@ def resize(
 ) -> Canvas:
     """Resample each sample to `height`, `width` (b,) on a canvas of `total`; `mode` (b,) is AREA, BILINEAR or BICUBIC.
 
-    With `factor` (b,) the coordinates follow it exactly, else the ratio of the sizes (interpolate's `scale_factor`
-    and `size`). A factor of 1, or an unchanged size, gives back the same pixels exactly. `mode` may stay on the CPU:
-    then only the families that occur are computed.
+    With `factor` (b,) the coordinates follow it exactly, otherwise the ratio of the sizes (like interpolate's
+    `scale_factor` and `size`). A factor of 1 or an unchanged size returns exactly the same pixels. If `mode` is on the
+    CPU, only the modes that occur are computed.
     """
     device = canvas.pixels.device
     if device.type == "cpu" and len(mode) == 1 and canvas.whole and (int(height), int(width)) == total:
@@ -35,12 +35,12 @@ def resize(
     columns, rows = canvas.pixels.shape[3], canvas.pixels.shape[2]
     vertical = _matrix(canvas.height, height, mode, factor, shape=(total[0], rows), present=present)
     horizontal = _matrix(canvas.width, width, mode, factor, shape=(total[1], columns), present=present)
-    pixels = canvas.pixels if canvas.whole else canvas.pixels.masked_fill(~canvas.alive(), 0)
+    pixels = canvas.pixels if canvas.whole else canvas.pixels.masked_fill(~canvas.valid(), 0)
     return Canvas(vertical[:, None] @ pixels @ horizontal.mT[:, None], height, width)
 
 
 def _single(canvas: Canvas, mode: int, total: tuple[int, int], factor: float | None) -> Canvas | None:
-    """One sample on a CPU, by interpolate itself where it means the same: it needs no matrices."""
+    """Resample one sample on a CPU by interpolate itself, if it computes the same: it needs no matrices."""
     sides = canvas.pixels.shape[2], canvas.pixels.shape[3]
     if total == sides and factor in (None, 1.0):
         return canvas
@@ -63,7 +63,7 @@ def _matrix(
     shape: tuple[int, int],
     present: frozenset[int],
 ) -> Tensor:
-    """(b, out, in) weights; rows beyond `target` and columns beyond `source` are zero."""
+    """Return (b, out, in) weights; rows beyond `target` and columns beyond `source` are zero."""
     ratio = (source / target if factor is None else 1 / factor).float()[:, None]
     place = torch.arange(shape[0], device=source.device)[None]
     weights = torch.zeros(len(source), *shape, device=source.device)
@@ -78,7 +78,7 @@ def _matrix(
 
 
 def _area(source: Tensor, target: Tensor, place: Tensor, width: int) -> Tensor:
-    """Means over [floor(i·in/out), ceil((i+1)·in/out)), as adaptive average pooling."""
+    """Average over [floor(i·in/out), ceil((i+1)·in/out)), like adaptive average pooling."""
     start = (place * source) // target
     end = ((place + 1) * source + target - 1) // target
     column = torch.arange(width, device=source.device)
@@ -115,6 +115,6 @@ def _outer(x: Tensor, a: float = -0.75) -> Tensor:
 
 
 def _put(index: Tensor, value: Tensor, width: int) -> Tensor:
-    """(b, out) indices and values to (b, out, width) with one entry per row."""
+    """Turn (b, out) indices and values into (b, out, width) with one entry per row."""
     columns = torch.arange(width, device=index.device)
     return (columns == index[:, :, None]) * value[:, :, None]

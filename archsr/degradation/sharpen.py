@@ -5,15 +5,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-RADIUS = 25  # 51 taps: OpenCV's rule gives σ = 0.3·((51 − 1)/2 − 1) + 0.8 = 8.0 for a radius of 50 made odd
+RADIUS = 25  # 51 taps: OpenCV gives σ = 0.3·((51 − 1)/2 − 1) + 0.8 = 8.0 for a radius of 50 made odd
 SIGMA = 8.0
 WEIGHT = 0.5
 THRESHOLD = 10.0  # in 0-255 units, per channel
 
 
 def sharpen(image: Tensor) -> Tensor:
-    """(b, c, h, w) in [0, 1] to the same, float32. The filter is separable: the reference's dense 51×51
-    one gives the same."""
+    """Sharpen (b, c, h, w) in [0, 1], float32. The separable filter equals the reference's dense 51×51 one."""
     image = image.float().contiguous()
     if image.device.type == "cpu" and len(image) > 1:  # one by one they stay in the cache
         return torch.cat([_sharpened(single) for single in image.split(1)])
@@ -28,13 +27,13 @@ def _sharpened(image: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor) -> Tensor:
-    """A Gaussian with reflected borders, as a product with a matrix from each side.
+    """Blur with a Gaussian with reflected borders, as a product with a matrix from each side.
 
-    A convolution of single channels with 51 taps is what CPU and GPU libraries are slow at: 550 ms for twelve images
-    of 288 pixels on one core, against 27 ms for these products, which leave out the zeros beyond the band.
+    CPU and GPU libraries are slow at single-channel convolutions with 51 taps: 550 ms for twelve images of 288 pixels
+    on one core, against 27 ms for these products, which leave out the zeros beyond the band.
     """
     b, c, h, w = x.shape
-    step = 48 if x.device.type == "cpu" else max(h, w)  # launches cost a GPU more than zeros
+    step = 48 if x.device.type == "cpu" else max(h, w)  # on a GPU launches cost more than zeros
     down, across = (_band(side, x.device) for side in (h, w))
     middle, out = torch.empty_like(x), x.new_empty(b * c * h, w)
     for i in range(0, h, step):
@@ -49,7 +48,7 @@ def _blur(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _band(side: int, device: torch.device) -> Tensor:
-    """(side, side): row i holds the taps around i, those beyond an edge folded back."""
+    """Return (side, side): row i holds the taps around i; those beyond an edge are folded back."""
     offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64)
     taps = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
     place = torch.arange(side)[:, None] + offsets.long()

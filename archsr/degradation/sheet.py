@@ -1,4 +1,4 @@
-"""Images of a degradation: pairs beside each other with their recipes in words, and histograms of what is drawn."""
+"""Contact sheets of a degradation: pairs side by side with their recipes in words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from archsr.degradation.words import describe
 from archsr.images.pixels import Pixels, tensor_to_pixels
 from archsr.metrics.psnr_ssim import psnr
 
-_LARGEST, _SMALLEST = 256, 192  # shown sides of an image: larger ones are cut, smaller ones enlarged
+_LARGEST, _SMALLEST = 256, 192  # shown sides of an image: larger ones are cropped, smaller ones upscaled
 _GAP, _MARGIN, _LINE = 4, 16, 17
 BACKGROUND, INK = (250, 250, 248), (25, 25, 25)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One pair: `lq` (bicubically enlarged) and `gt` uint8 of equal size, a title, and lines of words."""
+    """One pair: `lq` (bicubically upscaled) and `gt` uint8 of equal size, a title, and lines of text."""
 
     lq: Pixels
     gt: Pixels
@@ -32,20 +32,20 @@ class Cell:
 
 
 def enlarged(pair: Pair) -> torch.Tensor:
-    """`lq` bicubically enlarged to the size of `gt`."""
+    """Upscale `lq` bicubically to the size of `gt`."""
     if pair.lq.shape == pair.gt.shape:
         return pair.lq
     return F.interpolate(pair.lq, size=pair.gt.shape[2:], mode="bicubic", align_corners=False).clamp(0, 1)
 
 
 def psnrs(pair: Pair) -> list[float]:
-    """PSNR in dB of each bicubically enlarged lq against its gt."""
+    """Return the PSNR in dB of each bicubically upscaled lq against its gt."""
     large = enlarged(pair)
     return [float(psnr(large[i : i + 1], pair.gt[i : i + 1])) for i in range(len(large))]
 
 
 def cells(pair: Pair, recipe: Recipe, keys: Sequence[str]) -> list[Cell]:
-    """A cell for each sample of a batch."""
+    """Return a cell for each sample of a batch."""
     large, values = enlarged(pair), psnrs(pair)
     return [
         Cell(
@@ -67,7 +67,7 @@ def _middle(pixels: Pixels) -> Pixels:
 
 
 def draw_sheet(shown: Sequence[Cell], header: str, *, columns: int = 3) -> Pixels:
-    """The cells in rows under a header: degraded image left, ground truth right, words below."""
+    """Draw the cells in rows under a header: degraded image left, ground truth right, text below."""
     font, bold = (ImageFont.truetype(_font(n), 13) for n in ("DejaVuSans", "DejaVuSans-Bold"))
     columns = min(columns, len(shown))
     side = shown[0].gt.shape[0]
@@ -92,12 +92,11 @@ def draw_sheet(shown: Sequence[Cell], header: str, *, columns: int = 3) -> Pixel
 
 
 def _font(name: str) -> Path:
-    """A font with σ and ×, which comes with matplotlib."""
+    """Return a font of matplotlib that has σ and ×."""
     return Path(mpl.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Lines no wider than `width` pixels where words allow it; continued lines are indented."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".removeprefix(" ") if lines[-1].strip() else f"{lines[-1]}{word}"
@@ -109,14 +108,13 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Text that fits: a long key loses its beginning."""
     while font.getlength(text) > width:
         text = "…" + text[2:]
     return text
 
 
 def header_of(recipe: Recipe, name: str, preset: str) -> str:
-    """What holds for all cells."""
+    """Return the text that applies to all cells."""
     quirks = ", ".join(recipe.quirks) or "none"
     cut = f", the middle {_LARGEST} shown" if recipe.gt_size > _LARGEST else ""
     return (

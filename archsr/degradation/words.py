@@ -1,4 +1,4 @@
-"""A recipe in words, for people who look at its image."""
+"""Describes a recipe in words for people who look at its image."""
 
 import math
 
@@ -9,12 +9,12 @@ from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
 from archsr.degradation.resize import AREA
 
-MODE_NAMES = ("area", "bilinear", "bicubic", "MATLAB's bicubic")  # by number; the last for halving only
+MODE_NAMES = ("area", "bilinear", "bicubic", "MATLAB's bicubic")  # by number; the last is for halving only
 _FAMILIES = {GENERALIZED: "generalized Gaussian", PLATEAU: "plateau"}
 
 
 def describe(recipe: Recipe, sample: int) -> list[str]:
-    """What happens to a sample, a line for each step: σ in pixels or of 255, angles in degrees, factors as ×."""
+    """Describe each step of a sample in a line: σ in pixels or of 255, angles in degrees, factors as ×."""
     lines: list[str] = []
     for step in recipe.steps:
         order = recipe.first if step.endswith("1") else recipe.second
@@ -46,7 +46,7 @@ def _ending(step: str, recipe: Recipe, sample: int) -> list[str]:
 
 
 def family(kernel: KernelParams, sample: int) -> str:
-    """The kind of a kernel: `none`, `sinc`, `iso Gaussian`, `aniso plateau`, ..."""
+    """Return the kind of a kernel: `none`, `sinc`, `iso Gaussian`, `aniso plateau`, ..."""
     kind = int(kernel.kind[sample])
     if kind in (IDENTITY, SINC):
         return "none" if kind == IDENTITY else "sinc"
@@ -55,7 +55,7 @@ def family(kernel: KernelParams, sample: int) -> str:
 
 
 def kernel_words(kernel: KernelParams, sample: int) -> str:
-    """A blur in words."""
+    """Describe a blur."""
     name = family(kernel, sample)
     taps = f"{int(kernel.taps[sample])} taps"
     if name == "none":

@@ -1,4 +1,4 @@
-"""`archsr doctor`: what of this machine, the weights and the data would stop a run, and what mends it."""
+"""`archsr doctor`: check what would stop a run on this machine, with these weights and data, and say how to fix it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +11,10 @@ from archsr.doctor.line import Line
 def examine(
     config: TrainConfig | None, *, processes: int = 1, here: int | None = None, every: bool = False
 ) -> Iterator[Line]:
-    """All checks that one process can do; with a config also those of weights and data.
+    """Yield the result of every check that one process can make; with a config also those of weights and data.
 
-    `processes`: of the run, of which so many are `here`, on this machine (all). `every`: hash all shards.
+    `processes` is the number of processes of the run, `here` how many of them run on this machine (default: all). With
+    `every`, all shards are hashed.
     """
     here = here or processes
     yield machine.python()
@@ -23,7 +24,7 @@ def examine(
     yield machine.decoders()
     yield machine.disk(Path(config.runs) if config else Path("runs"), "disk")
     if config is None:
-        yield from assets.weights_at_hand()
+        yield from assets.available_weights()
         return
     yield machine.readers(config.data.workers, here)
     yield machine.shared_memory(here * assets.batches_in_memory(config))

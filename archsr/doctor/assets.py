@@ -1,4 +1,4 @@
-"""Checks of what a run would begin with: weights, shards, and how the samples are shared out."""
+"""Checks of what a run starts from: weights, shards, and how the samples are divided between processes."""
 
 import re
 import shutil
@@ -24,12 +24,12 @@ from archsr.training.setup import shared_out
 from archsr.utils.atomic import sha256
 from archsr.utils.world import World
 
-_QUICKLY = 2 * 2**30  # bytes of shards that are hashed without being asked
-_BATCHES = 50  # of which the samples are compared between processes
+_QUICKLY = 2 * 2**30  # bytes of shards that are hashed by default
+_BATCHES = 50  # how many batches are compared between processes
 
 
 def weights(config: TrainConfig) -> Iterator[Line]:
-    """A line for every file of weights that the config names."""
+    """Yield a line for every weights file that the config names."""
     sources = {"generator": config.model.weights}
     if config.losses.gan.weight:
         sources["discriminator"] = config.discriminator.weights
@@ -37,8 +37,8 @@ def weights(config: TrainConfig) -> Iterator[Line]:
         yield _weights(f"weights, {name}", source)
 
 
-def weights_at_hand() -> Iterator[Line]:
-    """Without a config: a line for every official file on this machine, and one for what is there offline."""
+def available_weights() -> Iterator[Line]:
+    """Yield a line for every official weights file on this machine, and one for what works offline."""
     here = [name for name in OFFICIAL if cached(name)]
     for name in here:
         yield _weights("weights", name)
@@ -47,24 +47,24 @@ def weights_at_hand() -> Iterator[Line]:
         yield ok("weights", f"offline: {', '.join(offline)}")
     elif not here:
         mend = f"archsr weights RealESRGAN_x4plus; without internet: archsr weights {OFFLINE['RealESRGAN_x4plus']}"
-        yield Line("weights", "warning", "no official network on this machine; a run would download its own", mend)
+        yield Line("weights", "warning", "no official weights on this machine; a run would download them", mend)
 
 
 def layers(config: TrainConfig) -> Line:
-    """Whether the layers to train are there."""
+    """Check that the layers to train exist."""
     try:
         trained, total = trained_parameters(config), parameters(config)
     except UserError as error:
-        return Line("layers", "wrong", str(error), "names are those of the network: archsr plan CONFIG")
+        return Line("layers", "wrong", str(error), "archsr plan CONFIG lists the names")
     return ok("layers", f"{trained:,} of {total:,} parameters are trained")
 
 
 def targets(config: TrainConfig) -> Line:
-    """Whether inputs and targets are made from the same photographs."""
+    """Check that inputs and targets are made from the same photographs."""
     if problem := config.problem_with_targets:
         name = re.findall(r"losses\.\w+\.sharpened", problem)[0]
         return Line("targets", "wrong", problem, f"--set {name}=auto")
-    return ok("targets", "sharpened or not as the degradation's inputs are, or as written")
+    return ok("targets", "inputs and targets are sharpened alike, or as configured")
 
 
 def _weights(about: str, source: str) -> Line:
@@ -72,7 +72,7 @@ def _weights(about: str, source: str) -> Line:
     if source in OFFICIAL:
         path = cached(source)
         if path is None:
-            return Line(about, "warning", f"{source}: not here, would be downloaded", _ways_to(source))
+            return Line(about, "warning", f"{source}: missing, a run would download it", _ways_to(source))
         try:
             verify(path, OFFICIAL[source])
         except UserError as error:
@@ -87,14 +87,13 @@ def _weights(about: str, source: str) -> Line:
 
 
 def _ways_to(source: str) -> str:
-    """How to get an official file, with and without internet."""
     ways = [f"archsr weights {source}", f"offline: copy {OFFICIAL[source].file} into {cache_folder()}"]
     ways += [f"or weights = '{OFFLINE[source]}'"] if source in OFFLINE else []
     return "; ".join(ways)
 
 
 def shards(config: TrainConfig, *, every: bool) -> Iterator[Line]:
-    """Whether the dataset is there, of the right scale, whole and enough; `every` hashes all of it."""
+    """Check that the dataset exists, has the right scale, is intact and large enough. With `every`, hash all of it."""
     try:
         data = open_data(config)
     except UserError as error:
@@ -130,9 +129,10 @@ def _hashes(folder: Path, manifest: mf.Manifest, *, every: bool) -> Line:
 
 
 def _mixed(config: TrainConfig, data: Data) -> Line:
-    """How many shards are mixed. Few of them harm nothing in a folder; from a URL all must come before the first batch.
+    """Report how many shards are mixed.
 
-    Readers need no shards of their own: each process and each worker takes its positions out of any of them.
+    A small number does no harm in a local folder. From a URL, all of them must arrive before the first batch. Workers
+    need no shards of their own: each one reads its positions from any shard.
     """
     count, window = len(data.manifest.splits["train"].shards), config.data.window
     said = f"{data.samples} samples in {count}, {min(count, window)} of them mixed at a time"
@@ -143,13 +143,13 @@ def _mixed(config: TrainConfig, data: Data) -> Line:
 
 
 def sharing(config: TrainConfig, processes: int) -> Line:
-    """Whether so many processes would see each sample of the first batches exactly once."""
+    """Check that this many processes would see each sample of the first batches exactly once."""
     about = f"samples for {processes}"
     try:
         shared = shared_out(config, World(size=processes))
         data = open_data(config)
     except UserError as error:
-        return Line(about, "wrong", str(error), "another number of processes, or another training.global_batch")
+        return Line(about, "wrong", str(error), "change the number of processes or training.global_batch")
     micro = int(shared.training.micro_batch)
     plan = make_plan(options_of(config, data, config.training.stages[0].subset))
     accumulation = config.training.global_batch // (micro * processes)
@@ -162,19 +162,19 @@ def sharing(config: TrainConfig, processes: int) -> Line:
     ]
     if len(set(seen)) != len(seen):
         what = f"{len(seen) - len(set(seen))} samples of the first {count} batches come twice"
-        return Line(about, "wrong", what, "this is a fault of archsr: please report it with the config")
+        return Line(about, "wrong", what, "this is a bug in archsr: please report it with the config")
     batch = f"micro-batch {micro}" + (f" × {accumulation}" if accumulation > 1 else "")
     return ok(about, f"{len(seen)} samples of the first {count} batches, each once; {batch} per process")
 
 
 def batches_in_memory(config: TrainConfig) -> int:
-    """Bytes of one process's shared memory: three micro-batches of crops for each worker (`stream/slots.py`)."""
+    """Return the bytes of shared memory of one process: three micro-batches of crops for each worker."""
     micro = config.training.global_batch if config.training.micro_batch == "auto" else config.training.micro_batch
     return 3 * max(1, config.data.workers) * micro * 3 * (config.data.gt_size + config.degrade.margin) ** 2
 
 
 def room(config: TrainConfig) -> Line:
-    """Whether the cache has room for shards that come from a URL."""
+    """Check that the cache has room for shards that come from a URL."""
     cache = cache_of(config.data)
     there = cache.absolute()
     while not there.is_dir():

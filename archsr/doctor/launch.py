@@ -1,4 +1,4 @@
-"""Checks that need all processes of a launcher: that they are alike, reach each other, and train a step together."""
+"""Checks that need all processes of a launcher: they match, they reach each other, and they train a step together."""
 
 import dataclasses
 import hashlib
@@ -31,14 +31,14 @@ from archsr.utils.world import World
 
 _SECONDS = 10.0
 _SIZE = 4 * 2**20  # numbers that are summed over the processes
-_UNEVEN, _TRIFLE = 1.5, 0.1  # a rank is slow that needs so much longer than another, and so many seconds more
+_UNEVEN, _TRIFLE = 1.5, 0.1  # a rank is slow if it needs this many times as long as another, and this many seconds more
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a rank says of its step: seconds of reading and of computing, the loss, and its weights afterwards.
+    """The result of one rank's step: seconds of reading and of computing, the loss, and the weights afterwards.
 
-    `usable`: whether loss and gradients are finite on all ranks.
+    `usable` says whether loss and gradients are finite on all ranks.
     """
 
     read: float
@@ -50,9 +50,9 @@ class Step:
 
 
 def launch(config: TrainConfig) -> list[Line]:
-    """Ten seconds of sums over all processes, and one step of training. All ranks call it; only rank 0 has lines.
+    """Sum over all processes for ten seconds and train one step. All ranks call it; only rank 0 returns lines.
 
-    Nothing is written. Raises `UserError` where the processes are not those that were asked for, or lose each other.
+    Writes nothing. Raises `UserError` if the number of processes is wrong or they lose each other.
     """
     config = settled(config)
     accelerator, world = begin(config)
@@ -83,7 +83,6 @@ def _about(device: torch.device) -> dict[str, str]:
 
 
 def _alike(ranks: Sequence[Mapping[str, str]]) -> Line:
-    """The processes, and whether they run the same software on the same kind of chip."""
     said = f"{len(ranks)}: " + ", ".join(rank["where"] for rank in ranks)
     for what in ("versions", "chip"):
         first = ranks[0][what]
@@ -91,8 +90,8 @@ def _alike(ranks: Sequence[Mapping[str, str]]) -> Line:
             if other[what] != first:
                 differ = f"rank 0 has {first}, rank {rank} ({other['where']}) {other[what]}"
                 if what == "versions":
-                    return Line("processes", "wrong", differ, "install the same on all machines")
-                return Line("processes", "warning", differ, "the slowest sets the pace: use alike ones")
+                    return Line("processes", "wrong", differ, "install the same versions on all machines")
+                return Line("processes", "warning", differ, "the slowest one sets the pace: use equal ones")
     return ok("processes", said)
 
 
@@ -100,7 +99,7 @@ def _alike(ranks: Sequence[Mapping[str, str]]) -> Line:
 
 
 def _sums(device: torch.device, world: World) -> Line:
-    """`_SECONDS` of sums over all processes, each compared with what it must be."""
+    """Sum over all processes for `_SECONDS` and compare each result with the right one."""
     numbers, going = torch.ones(_SIZE, device=device), torch.ones(1, device=device)
     begun, rounds, right = time.perf_counter(), 0, True
     try:
@@ -117,8 +116,8 @@ def _sums(device: torch.device, world: World) -> Line:
             "NCCL_DEBUG=INFO, and name the network between the machines in NCCL_SOCKET_IFNAME (or GLOO_SOCKET_IFNAME)"
         ) from None
     if not all(world.gather(right)):  # all ranks
-        what = f"ones summed over {world.size} processes are not {world.size}"
-        return Line("sums", "wrong", what, "NCCL_P2P_DISABLE=1, or another driver: the connection alters numbers")
+        what = f"the sum of ones over {world.size} processes is not {world.size}"
+        return Line("sums", "wrong", what, "NCCL_P2P_DISABLE=1, or another driver: the connection corrupts data")
     speed = rounds * _SIZE * 4 / (time.perf_counter() - begun) / 1e6
     size = _SIZE * 4 // 2**20
     return ok("sums", f"{rounds} of {size} MiB in {_SECONDS:g} s by {dist.get_backend()}: {speed:.0f} MB/s")
@@ -128,7 +127,7 @@ def _sums(device: torch.device, world: World) -> Line:
 
 
 def _training(run: Run) -> Line:
-    """First by each process alone, where one without memory keeps nobody waiting, then together."""
+    """Train a step on each process alone, then on all together. A rank that runs out of memory alone blocks nobody."""
     try:
         alone = run.world.gather(_alone(run))  # all ranks
         failed = [f"rank {rank}: {text}" for rank, text in enumerate(alone) if isinstance(text, str)]
@@ -142,23 +141,23 @@ def _training(run: Run) -> Line:
 
 
 def _alone(run: Run) -> float | str:
-    """Seconds of a micro-batch without the other processes, or what went wrong in it."""
+    """Return the seconds of a micro-batch without the other processes, or the error message."""
     parts = dataclasses.replace(run.parts, net_g=run.raw_g, net_d=run.parts.raw_d if run.parts.net_d else None)
     size, device = int(run.config.training.micro_batch), run.accelerator.device
     begun = 0.0
     try:
-        for _ in range(2):  # the first, which warms up, says nothing
+        for _ in range(2):  # the first one warms up and is not timed
             begun = time.perf_counter()
             attempt(run.config, parts, run.world, size)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-    except RuntimeError as error:  # CUDA's, out of memory among them
+    except RuntimeError as error:  # includes CUDA's out of memory
         return first_line(error)
     return time.perf_counter() - begun
 
 
 def _step(run: Run) -> Step:
-    """A step on the run's own first micro-batch, as in the first iteration in which both networks learn."""
+    """Train a step on the run's first micro-batch, as in the first iteration in which both networks learn."""
     config, world, device = run.config, run.world, run.accelerator.device
     micro, subset = int(config.training.micro_batch), config.training.stages[0].subset
     begun = time.perf_counter()
@@ -173,7 +172,7 @@ def _step(run: Run) -> Step:
 
 
 def _digest(run: Run) -> str:
-    """A digest of all trained weights: gradients were averaged over the processes, so it is one for all."""
+    """Return a digest of all trained weights. Gradients are averaged over the processes, so all ranks must agree."""
     found = hashlib.sha256()
     for group in run.groups:
         for parameter in group.parameters.values():
@@ -183,9 +182,9 @@ def _digest(run: Run) -> str:
 
 
 def _agreed(steps: Sequence[Step], alone: Sequence[float], whole: float = 0.0) -> Line:
-    """What to say of a step on all ranks, each of which took `alone` seconds before without the others.
+    """Compare a step on all ranks. `alone` holds the seconds of each rank without the others.
 
-    `whole`: seconds that all iterations of the run would take like that.
+    `whole` is how many seconds all iterations of the run would take at this speed.
     """
     bad = [str(n) for n, step in enumerate(steps) if not math.isfinite(step.loss)]
     if bad or not steps[0].usable:

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The result of a check."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ State = Literal["ok", "warning", "wrong"]
 
 @dataclass(frozen=True)
 class Line:
-    """The state of one thing, in words, and what mends it; without a fault there is nothing to mend."""
+    """The state of one thing in words, and how to fix it (empty if nothing is wrong)."""
 
     about: str
     state: State
@@ -18,12 +18,12 @@ class Line:
 
 
 def ok(about: str, what: str) -> Line:
-    """A line without a fault."""
+    """Return a line without a fault."""
     return Line(about, "ok", what)
 
 
 def table(lines: Sequence[Line]) -> str:
-    """A line each, with the command that mends it below, and a sum."""
+    """Format the lines, each with the command that fixes it below, and a summary."""
     wide = max(len(line.about) for line in lines)
     text: list[str] = []
     for line in lines:

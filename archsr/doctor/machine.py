@@ -1,4 +1,4 @@
-"""Checks of the machine: Python, torch and its companions, GPUs, disks, memory shared between processes, decoders."""
+"""Checks of the machine: Python, torch, torchvision, GPUs, disks, shared memory and image decoders."""
 
 import io
 import os
@@ -18,25 +18,25 @@ from PIL import Image, features
 
 from archsr.doctor.line import Line, ok
 from archsr.errors import first_line
-from archsr.images.heic import heic_at_hand
+from archsr.images.heic import heic_is_available
 
 _PYTHONS = (3, 11), (3, 13)
 _TORCH = (2, 11)
 _SLOW = 50  # MB/s
-_FEW = 1.0  # GB of free disk: a checkpoint of x4plus with its optimiser and averages has about 0.4
+_FEW = 1.0  # GB of free disk: a checkpoint of x4plus with its optimiser and averages takes about 0.4
 
 
 def python(version: tuple[int, int] = sys.version_info[:2]) -> Line:
-    """Whether this Python is one that archsr is tested on."""
+    """Check that archsr is tested on this Python version."""
     found = ".".join(map(str, version))
     if _PYTHONS[0] <= version <= _PYTHONS[1]:
         return ok("Python", f"{found} on {platform.system()} {platform.machine()}")
     state = "wrong" if version < _PYTHONS[0] else "warning"
-    return Line("Python", state, f"{found}; tested are 3.11 to 3.13", "python3.12 -m venv .venv, and install again")
+    return Line("Python", state, f"{found}; tested on 3.11 to 3.13", "python3.12 -m venv .venv; install again")
 
 
 def torch_and_vision(version: str = torch.__version__) -> Line:
-    """Whether torch is new enough, and torchvision made for it."""
+    """Check that torch is new enough and that torchvision matches it."""
     try:
         import torchvision  # pyright: ignore[reportMissingTypeStubs]
 
@@ -57,7 +57,7 @@ def torch_and_vision(version: str = torch.__version__) -> Line:
 
 
 def gpus() -> Line:
-    """What GPUs torch can use, and if none, whether there is one that it should."""
+    """Report the GPUs that torch can use. If there are none, check whether torch misses one."""
     if torch.cuda.is_available():
         try:
             found = "; ".join(_gpu(n) for n in range(torch.cuda.device_count()))
@@ -67,33 +67,32 @@ def gpus() -> Line:
         return ok("GPU", f"CUDA {torch.version.cuda}, driver {_driver() or 'unknown'}; {found}")
     driver = _driver()
     if driver is None:
-        mend = "train where there is one: archsr plan CONFIG --memory 16GB says what would fit"
-        return Line("GPU", "warning", "none: CPUs are for trials and small networks", mend)
+        mend = "train on a machine with one: archsr plan CONFIG --memory 16GB says what would fit"
+        return Line("GPU", "warning", "none: a CPU is only enough for trials and small networks", mend)
     built = torch.version.cuda
-    what = f"driver {driver} is there, but torch cannot use it (built for {f'CUDA {built}' if built else 'CPUs only'})"
+    what = f"driver {driver} found, but torch cannot use it (built for {f'CUDA {built}' if built else 'CPUs only'})"
     mend = "update the driver" if built else "pip install --force-reinstall torch torchvision"
     return Line("GPU", "wrong", what, f"{mend}; nvidia-smi shows what the driver supports")
 
 
 def _gpu(number: int) -> str:
-    """A GPU in words, after it has added two numbers: torch has no kernels for too old and too new ones."""
+    """Describe a GPU after adding two numbers on it: torch has no kernels for GPUs that are too old or too new."""
     (torch.ones(1, device=f"cuda:{number}") + 1).item()
     free, total = torch.cuda.mem_get_info(number)
     return f"{torch.cuda.get_device_name(number)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
 
 
 def readers(workers: int, processes: int) -> Line:
-    """Whether `workers` for each of so many processes on this machine have a core each."""
+    """Check that every worker of all processes on this machine has a core of its own."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     said = f"{processes} × {workers} for {cores} cores"
     if processes * max(1, workers) > cores:
         mend = f"--set data.workers={max(1, cores // processes)}"
-        return Line("workers", "warning", f"{said}: they will wait for each other", mend)
+        return Line("workers", "warning", f"{said}: they will compete for cores", mend)
     return ok("workers", said)
 
 
 def _driver() -> str | None:
-    """The version of an NVIDIA driver, or None."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -108,7 +107,7 @@ def _driver() -> str | None:
 
 
 def collectives() -> Line:
-    """What processes would speak to each other with."""
+    """Report which backends the processes could use to communicate."""
     if torch.cuda.device_count() > 1:
         if not dist.is_nccl_available():
             what = "several GPUs, but torch has no NCCL"
@@ -121,15 +120,15 @@ def collectives() -> Line:
 
 
 def disk(folder: Path, about: str) -> Line:
-    """Free space and speed of writing where `folder` is, or will be."""
+    """Check the free space and the write speed of the disk that holds `folder` or will hold it."""
     there = folder.expanduser().absolute()
     while not there.is_dir():
         there = there.parent
     free = shutil.disk_usage(there).free / 1e9
     if not os.access(there, os.W_OK):
-        return Line(about, "wrong", f"{there}: cannot be written", f"another place: --set runs=... (now {folder})")
+        return Line(about, "wrong", f"{there}: cannot be written", f"set another folder: --set runs=... (now {folder})")
     if free < _FEW:
-        return Line(about, "wrong", f"{there}: {free:.2f} GB free", "make room, or another place: --set runs=...")
+        return Line(about, "wrong", f"{there}: {free:.2f} GB free", "free space, or set another folder: --set runs=...")
     speed = _speed(there)
     said = f"{there}: {free:.0f} GB free, writes {speed:.0f} MB/s"
     if speed < _SLOW:
@@ -138,7 +137,6 @@ def disk(folder: Path, about: str) -> Line:
 
 
 def _speed(folder: Path, size: int = 32 * 2**20) -> float:
-    """MB/s of a file that is flushed to disk and removed."""
     path = folder / f".archsr-doctor-{os.getpid()}"
     block = os.urandom(2**20)
     try:
@@ -153,7 +151,7 @@ def _speed(folder: Path, size: int = 32 * 2**20) -> float:
 
 
 def shared_memory(needed: int, where: Path = Path("/dev/shm")) -> Line:
-    """Whether `needed` bytes of batches fit between the processes of the loader."""
+    """Check that `needed` bytes of batches fit into the shared memory of the loader."""
     if not where.is_dir():
         return ok("shared memory", "no /dev/shm on this system")
     free = shutil.disk_usage(where).free
@@ -165,7 +163,7 @@ def shared_memory(needed: int, where: Path = Path("/dev/shm")) -> Line:
 
 
 def decoders() -> Line:
-    """Whether each image format is written and read by the libraries that are here."""
+    """Check that the installed libraries can write and read each image format."""
     missing = list(_broken_formats())
     if missing:
         what = f"do not work: {', '.join(missing)}"
@@ -178,7 +176,7 @@ def decoders() -> Line:
     vips = ".".join(str(pyvips.version(n)) for n in range(3))
     if not features.check("avif"):
         return Line("decoders", "warning", "Pillow reads no AVIF", "pip install --upgrade pillow")
-    heic = "HEIC" if heic_at_hand() else 'no HEIC (pip install "archsr[phone]")'
+    heic = "HEIC" if heic_is_available() else 'no HEIC (pip install "archsr[phone]")'
     return ok("decoders", f"Pillow {Image.__version__} and torchvision: JPEG, PNG, WebP; libvips {vips}; {heic}")
 
 

@@ -132,7 +132,7 @@ def rows_of(
     all get all rows. `brief` and `given_up` as of `evaluate`."""
     numbers = images.numbers()
     rows: list[R] = []
-    terminal = console.watched()
+    terminal = console.is_interactive()
     bar = tqdm(total=len(numbers), desc="validating" if brief else "evaluating", unit="image", leave=not brief,
                mininterval=0.1 if terminal else 30, disable=world.rank > 0 or (brief and not terminal))  # fmt: skip
     for start in range(0, len(numbers), _TOGETHER * world.size):

@@ -1,1 +1,1 @@
-"""Image files: what they are, and how they become tensors."""
+"""Image files: how they are recognised, read, checked and written."""

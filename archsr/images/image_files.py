@@ -1,4 +1,4 @@
-"""What PIL does not tell about image files: damage it decodes all the same, and what a file is instead."""
+"""Checks of image files that PIL does not make: damage that it decodes silently, and what a non-image file is."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ from pathlib import PurePath
 import numpy as np
 from PIL import Image
 
-# what lies among photographs without being an image we read: where its first bytes are, and its name
+# files that are often found among photographs but are no images: offset of the magic bytes, magic bytes, name
 _STARTS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\3\4", "a zip archive"),
     (0, b"%PDF", "a PDF document; export its images"),
@@ -42,30 +42,30 @@ _STARTS: tuple[tuple[int, bytes, str], ...] = (
 WRITTEN = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 HEIC_ENDINGS = (".heic", ".heif", ".hif")
 READ = (*WRITTEN, ".gif", ".bmp", ".jp2", ".avif", ".ppm", *HEIC_ENDINGS)
-# what cameras, browsers and operating systems leave beside photographs
+# files that cameras, browsers and operating systems leave beside photographs
 _LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
 
 
 class BadImageError(Exception):
-    """A file that is not a usable image; the text is the reason, without the file's name."""
+    """A file that is not a usable image. The text is the reason, without the file's name."""
 
 
 class TooManyPixelsError(BadImageError):
-    """An image with more pixels than the caller takes."""
+    """An image with more pixels than the caller accepts."""
 
 
 def is_litter(name: str) -> bool:
-    """Whether an operating system leaves such files beside photographs, `._a.jpg` among them."""
+    """Return whether a name is that of a file an operating system leaves beside photographs, such as `._a.jpg`."""
     return name.startswith("._") or name.lower() in _LITTER
 
 
 def is_image(path: PurePath) -> bool:
-    """Whether a file is called as images are that we read, in whatever capitals; what it holds is not looked at."""
+    """Return whether the suffix is one that archsr reads, in upper or lower case. The content is not checked."""
     return path.suffix.lower() in READ and not is_litter(path.name)
 
 
 def looks_like(content: bytes) -> str:
-    """`": a web page"` and the like for the bytes of a file that is no image, or an empty string."""
+    """Return what the bytes of a file that is no image look like, such as `": a web page"`, or an empty string."""
     for place, start, name in _STARTS:
         if content[place : place + len(start)] == start:
             return f": {name}"
@@ -88,20 +88,20 @@ def _is_utf8(head: bytes) -> bool:
 
 
 def check_whole(image: Image.Image, content: bytes) -> None:
-    """Raises `BadImageError` for a loaded PNG whose pixel data fail their checksum, or a JPEG that ends too early.
+    """Raise `BadImageError` if a loaded PNG fails its checksums or a loaded JPEG ends too early.
 
-    PIL decodes both without a word: the one to garbage, the other with its lower part filled with grey.
+    PIL decodes both silently: the PNG to garbage, the JPEG with its lower part filled with grey.
     """
     if image.format == "PNG":
         for name, start, end in _chunks(content):
             if name == b"IDAT" and content[end : end + 4] != struct.pack(">I", zlib.crc32(content[start - 4 : end])):
                 raise BadImageError("damaged: the checksum of its pixel data is wrong")
     elif image.format in ("JPEG", "MPO") and _is_filled(image) and _goes_on(image, content):
-        raise BadImageError("damaged: its pixel data end too early, the lower part is missing")
+        raise BadImageError("damaged: its pixel data end too early, so the lower part is missing")
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end of the data of every chunk of a PNG."""
+    """Yield name, start and end of the data of every chunk of a PNG."""
     place = 8
     while place + 8 <= len(content):
         (size,) = struct.unpack(">I", content[place : place + 4])
@@ -110,7 +110,7 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _is_filled(image: Image.Image) -> bool:
-    """Whether the last rows are the exact middle grey of blocks without data (which may be the image's own)."""
+    """Return whether the last rows have exactly the middle grey of missing blocks (a real image may have it too)."""
     width, height = image.size
     return bool((np.asarray(image.crop((0, max(0, height - 8), width, height))) == _middle(image)).all())
 
@@ -120,7 +120,7 @@ def _middle(image: Image.Image) -> int:
 
 
 def _goes_on(image: Image.Image, content: bytes) -> bool:
-    """Whether further data before the end mark would become further pixels: a whole JPEG ignores them."""
+    """Return whether data added before the end mark would change pixels. A complete JPEG ignores such data."""
     end = content.find(b"\xff\xd9", _scan(content))
     if end < 0:
         return False
@@ -133,7 +133,7 @@ def _goes_on(image: Image.Image, content: bytes) -> bool:
 
 
 def _scan(content: bytes) -> int:
-    """Where the first scan of a JPEG begins, past the thumbnails in its other segments."""
+    """Return where the first scan of a JPEG begins, after the thumbnails in its other segments."""
     place = 2
     while place + 4 <= len(content) and content[place] == 0xFF and content[place + 1] != 0xDA:
         place += 1 if content[place + 1] == 0xFF else 2 + int.from_bytes(content[place + 2 : place + 4], "big")

@@ -1,4 +1,4 @@
-"""The only place where image files and tensors meet.
+"""Reading, writing and converting images. Image files and tensors meet only here.
 
 Inside archsr images are float tensors `(b, c, h, w)`, RGB, [0, 1]; at file edges they are uint8 `(h, w, c)` sRGB.
 """
@@ -16,23 +16,22 @@ from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from archsr.images.heic import heif_library, is_heic, refuse_hdr
 from archsr.images.image_files import BadImageError, TooManyPixelsError, check_whole, looks_like
-from archsr.images.image_files import is_litter as is_litter  # for those who know images by this module
 from archsr.images.raw_files import refuse_raw
 from archsr.utils.atomic import replacing
 
 Pixels = NDArray[np.uint8]
 
 MAX_PIXELS = 150_000_000
-# what we open; formats that run other programs (EPS) or hold no photographs (icons, fonts, metafiles) are left out
+# Formats that run other programs (EPS) or hold no photographs (icons, fonts, metafiles) are left out.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
-Image.init()  # PIL loads its readers one by one; `formats` needs them all
-_FORMATS = [f for f in FORMATS if f in Image.OPEN]  # AVIF and JPEG 2000 depend on how PIL was built
+Image.init()  # PIL loads its plugins lazily; `formats` needs all of them
+_FORMATS = [f for f in FORMATS if f in Image.OPEN]  # AVIF and JPEG 2000 depend on the build of PIL
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded image: `pixels` uint8 (h, w, 3) sRGB, `alpha` uint8 (h, w) or None, and what was converted."""
+    """A decoded image: `pixels` uint8 (h, w, 3) sRGB, `alpha` uint8 (h, w) or None, and notes on what was converted."""
 
     pixels: Pixels
     alpha: Pixels | None
@@ -40,11 +39,11 @@ class Photo:
 
 
 def read_photo(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Decode all of an image file, upright and in sRGB.
+    """Decode a whole image file, upright and in sRGB.
 
-    EXIF orientation is applied, an embedded ICC profile is converted to sRGB (relative colorimetric with black-point
-    compensation), grey, palette, CMYK and 16-bit images become 8-bit RGB. Raises `BadImageError` for anything that
-    is not one whole image: no image, truncated, animated, raw, more than `max_pixels`, floating point.
+    The EXIF orientation is applied. An embedded ICC profile is converted to sRGB (relative colorimetric with
+    black-point compensation). Grey, palette, CMYK and 16-bit images become 8-bit RGB. Raises `BadImageError` if the
+    file is no image, truncated, animated, raw or floating point, or has more than `max_pixels`.
     """
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
@@ -53,11 +52,11 @@ def read_photo(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     refuse_raw(io.BytesIO(content), "" if isinstance(source, bytes) else source.name)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PIL's bomb warning: `max_pixels` decides; EXIF warnings: no pixels lost
+            warnings.simplefilter("ignore")  # `max_pixels` bounds decompression; EXIF warnings lose no pixels
             with Image.open(io.BytesIO(content), formats=formats_of(content)) as image:
                 _check(image, max_pixels)
                 refuse_hdr(image.info)
-                turned = _is_turned(image)  # TIFF forgets it when loading, PNG may learn it only then
+                turned = _is_turned(image)  # TIFF forgets it when loading; PNG may know it only after loading
                 image.load()
                 check_whole(image, content)
                 return _to_rgb(image, turned=turned or _is_turned(image))
@@ -67,12 +66,12 @@ def read_photo(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
         raise BadImageError(f"not an image that can be read{looks_like(content)}") from None
     except Image.DecompressionBombError:
         raise TooManyPixelsError(f"more than {max_pixels:,} pixels") from None
-    except Exception as error:  # PIL's decoders raise almost anything on damaged files; the reason is passed on
+    except Exception as error:  # PIL's decoders raise almost anything on damaged files
         raise BadImageError(f"damaged: {type(error).__name__}: {error}") from error
 
 
 def formats_of(content: bytes) -> list[str]:
-    """The formats that PIL may take a file for. Raises `BadImageError` for HEIC where nothing reads it."""
+    """Return the formats that PIL may try. Raises `BadImageError` for HEIC if pillow-heif is not installed."""
     if not is_heic(content):
         return _FORMATS
     heif_library()
@@ -80,7 +79,7 @@ def formats_of(content: bytes) -> list[str]:
 
 
 def taken_at(content: bytes) -> str:
-    """When a photograph was taken, by its EXIF, as ISO 8601 in the camera's own time; empty where it does not say."""
+    """Return the EXIF time of a photograph as ISO 8601 in the camera's local time, or an empty string."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -88,7 +87,7 @@ def taken_at(content: bytes) -> str:
                 exif = image.getexif()
                 said = exif.get_ifd(0x8769).get(0x9003) or exif.get(0x0132)  # DateTimeOriginal, DateTime
         return datetime.strptime(str(said).strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat()
-    except Exception:  # as above; a time is not worth a photograph
+    except Exception:  # as above; a missing time does not make a photograph unusable
         return ""
 
 
@@ -99,7 +98,7 @@ def _check(image: Image.Image, max_pixels: int) -> None:
     if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
         raise BadImageError(f"animated: {getattr(image, 'n_frames', 1)} frames")
     if image.mode == "F":
-        raise BadImageError("floating-point pixels, which have no fixed white")
+        raise BadImageError("floating-point pixels, whose white level is undefined")
 
 
 def _is_turned(image: Image.Image) -> bool:
@@ -109,7 +108,7 @@ def _is_turned(image: Image.Image) -> bool:
 def _to_rgb(image: Image.Image, *, turned: bool) -> Photo:
     notes: list[str] = []
     if image.format in ("JPEG", "MPO") and image.mode == "CMYK" and "adobe" not in image.info:
-        image.paste(ImageChops.invert(image))  # PIL takes every CMYK JPEG for Adobe's, whose values are inverted
+        image.paste(ImageChops.invert(image))  # PIL assumes that every CMYK JPEG is Adobe's, whose values are inverted
     if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
         notes.append("first page")
     if any("hdrgainmap" in str(name) for name in image.info.get("aux") or ()):
@@ -136,12 +135,12 @@ def _to_rgb(image: Image.Image, *, turned: bool) -> Photo:
 def _from_16_bit(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-        raise BadImageError("integer pixels beyond 16 bits")
+        raise BadImageError("integer pixels of more than 16 bits")
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 
 def _alpha(image: Image.Image) -> Pixels | None:
-    """The alpha channel, or None where the image has none or is opaque all over."""
+    """Return the alpha channel, or None if the image has none or is fully opaque."""
     if image.mode not in ("RGBA", "LA", "PA", "La", "RGBa"):
         return None
     alpha = np.array(image.convert("RGBA").getchannel("A"), dtype=np.uint8)
@@ -149,7 +148,7 @@ def _alpha(image: Image.Image) -> Pixels | None:
 
 
 def _to_srgb(image: Image.Image) -> tuple[Image.Image, str | None]:
-    """RGB in sRGB, and a note if a profile was applied. A profile that cannot be used is noted and ignored."""
+    """Convert to RGB in sRGB; return the image and a note if it has a profile. An unusable profile is ignored."""
     base = image if image.mode in ("RGB", "CMYK", "L", "LAB") else image.convert("L" if image.mode == "LA" else "RGB")
     profile = image.info.get("icc_profile")
     if not profile:
@@ -173,7 +172,10 @@ def _to_srgb(image: Image.Image) -> tuple[Image.Image, str | None]:
 
 
 def sharpness(image: Image.Image, *, side: int = 256) -> float:
-    """Mean absolute Laplacian of luma over the middle `side`² pixels, 0-255 units: 1 is blurred, 10 and more crisp."""
+    """Return the mean absolute Laplacian of luma over the middle `side`² pixels in 0-255 units.
+
+    1 is blurred, 10 and more is crisp.
+    """
     left, top = ((whole - min(whole, side)) // 2 for whole in image.size)
     middle = image.crop((left, top, left + min(image.width, side), top + min(image.height, side))).convert("L")
     luma = np.asarray(middle).astype(np.int16)
@@ -184,45 +186,45 @@ def sharpness(image: Image.Image, *, side: int = 256) -> float:
 
 
 def encode_webp(pixels: Pixels) -> bytes:
-    """Lossless WebP, fastest method: 0.79 of PNG's size and 1.5 times its decoding speed on 512² photographs."""
+    """Encode as lossless WebP with the fastest method: 0.79 of PNG's size, decoded 1.5 times as fast at 512²."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, method=0)
     return buffer.getvalue()
 
 
 def decode_tensor(data: bytes | bytearray | memoryview) -> torch.Tensor:
-    """uint8 (3, h, w) RGB of an encoded image. Raises RuntimeError if the bytes are damaged."""
-    # late: it takes 160 MiB, and preparation has many processes that decode with PIL
+    """Decode an image to uint8 (3, h, w) RGB. Raises RuntimeError if the bytes are damaged."""
+    # imported late: it takes 160 MiB, and the many processes of `archsr prepare` decode with PIL
     from torchvision.io import ImageReadMode, decode_image
 
-    writable = bytearray(data) if isinstance(data, bytes) else data  # torch warns of memory that it may not write
+    writable = bytearray(data) if isinstance(data, bytes) else data  # torch warns about memory that is not writable
     return decode_image(torch.frombuffer(writable, dtype=torch.uint8), mode=ImageReadMode.RGB)
 
 
 def to_float(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 (..., h, w) to float32 in [0, 1], same layout."""
+    """Convert uint8 (..., h, w) to float32 in [0, 1] with the same layout."""
     return pixels.to(torch.float32) / 255
 
 
 def to_uint8(image: torch.Tensor) -> torch.Tensor:
-    """Float in [0, 1] (clamped) to uint8, rounded half to even, same layout."""
+    """Convert float in [0, 1] (clamped) to uint8 with the same layout, rounded half to even."""
     return (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def pixels_to_tensor(pixels: Pixels) -> torch.Tensor:
-    """uint8 (h, w, 3) to float32 (1, 3, h, w) in [0, 1]."""
-    own = pixels if pixels.flags.writeable else pixels.copy()  # torch warns of what it could write into
+    """Convert uint8 (h, w, 3) to float32 (1, 3, h, w) in [0, 1]."""
+    own = pixels if pixels.flags.writeable else pixels.copy()  # torch warns about memory that is not writable
     return to_float(torch.from_numpy(own).permute(2, 0, 1)[None])
 
 
 def tensor_to_pixels(image: torch.Tensor) -> Pixels:
-    """Float (1, 3, h, w) or (3, h, w) in [0, 1] to uint8 (h, w, 3)."""
+    """Convert float (1, 3, h, w) or (3, h, w) in [0, 1] to uint8 (h, w, 3)."""
     chw = image[0] if image.dim() == 4 else image
     return to_uint8(chw).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 def write_image(path: Path, pixels: Pixels, *, alpha: Pixels | None = None, quality: int = 95) -> None:
-    """Write uint8 (h, w, 3) in the format of the suffix, complete or not at all. `quality` is for JPEG and WebP."""
+    """Write uint8 (h, w, 3) atomically in the format of the suffix. `quality` is for JPEG and WebP."""
     image = Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))
     with replacing(path) as temporary:
         if path.suffix.lower() in (".jpg", ".jpeg"):

@@ -1,4 +1,4 @@
-"""Telling raw photographs from images: most of them are TIFF files whose first image is a small preview."""
+"""Detection of raw photographs. Most of them are TIFF files whose first image is a small preview."""
 
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -16,13 +16,13 @@ _COMPRESSION, _PHOTOMETRIC, _SUB_FOLDERS, _DNG_VERSION = 259, 262, 330, 50706
 _WANTED = (_COMPRESSION, _PHOTOMETRIC, _SUB_FOLDERS, _DNG_VERSION)
 _SENSOR = {32803, 34892}  # photometric: a colour filter array, and linear raw
 _MAKERS = {32767, 34713, 34892, 65000, 65535}  # compression: Sony, Nikon, lossy DNG, Kodak, Pentax
-_MOST = 64  # folders looked into
+_MOST = 64  # folders that are read at most
 
 
 def refuse_raw(file: BinaryIO, name: str = "") -> None:
-    """Raise `BadImageError` for a TIFF that holds a raw photograph, by its tags or by the ending of `name`.
+    """Raise `BadImageError` if a TIFF holds a raw photograph, judged by its tags and the suffix of `name`.
 
-    Other files pass, and so does a damaged TIFF: those who decode it will say so.
+    Other files pass, and so does a damaged TIFF: decoding it raises later.
     """
     head = read_head(file)
     if head is None:
@@ -44,7 +44,7 @@ def _numbers(tags: dict[int, Tag], number: int, head: Head) -> set[int]:
 
 
 def _folders(file: BinaryIO, head: Head) -> Iterator[dict[int, Tag]]:
-    """The wanted tags of every image in a TIFF, with those of sub-folders, each folder once."""
+    """Yield the wanted tags of every image in a TIFF and of its sub-folders, each folder once."""
     waiting, seen = [head.first], set[int]()
     while waiting and len(seen) < _MOST:
         place = waiting.pop(0)

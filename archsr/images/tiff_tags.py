@@ -1,4 +1,4 @@
-"""The tags of a TIFF, as bytes: one folder at a time, so that folders in a circle and damage keep nobody waiting."""
+"""Reading the tags of a TIFF one folder at a time, so that damage and circular folders cannot cause a hang."""
 
 import struct
 from collections.abc import Collection
@@ -8,12 +8,12 @@ from typing import BinaryIO
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _ORDERS = {b"II": "<", b"MM": ">"}
 _WHOLE = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-_MOST = 1 << 20  # bytes of a value
+_MOST = 1 << 20  # bytes of a value at most
 
 
 @dataclass(frozen=True)
 class Head:
-    """How a TIFF is to be read: `order` is "<" or ">", `big` says whether it is a BigTIFF, `first` is its folder."""
+    """The header of a TIFF: `order` is "<" or ">", `big` is true for BigTIFF, `first` is the first folder's offset."""
 
     order: str
     big: bool
@@ -22,20 +22,20 @@ class Head:
 
 @dataclass(frozen=True)
 class Tag:
-    """A value: its type in TIFF, how many there are, and their bytes."""
+    """The value of a tag: its TIFF type, the number of items, and their bytes."""
 
     kind: int
     count: int
     data: bytes
 
     def numbers(self, order: str) -> tuple[int, ...]:
-        """The whole numbers it holds; none for other types."""
+        """Return the integers of the value; empty for other types."""
         letter = _WHOLE.get(self.kind)
         return struct.unpack(f"{order}{self.count}{letter}", self.data) if letter else ()
 
 
 def read_head(file: BinaryIO) -> Head | None:
-    """How to read a TIFF or BigTIFF; None for another file."""
+    """Read the header of a TIFF or BigTIFF; return None for any other file."""
     file.seek(0)
     head = file.read(16)
     order = _ORDERS.get(head[:2])
@@ -52,7 +52,10 @@ def read_head(file: BinaryIO) -> Head | None:
 def read_folder(
     file: BinaryIO, head: Head, place: int, *, wanted: Collection[int] | None = None
 ) -> tuple[dict[int, Tag], int]:
-    """The tags of the folder at `place` (only the `wanted`), and where the next is. Raises `ValueError` for damage."""
+    """Read the folder at offset `place`: return its tags (only those `wanted`) and the offset of the next folder.
+
+    Raises `ValueError` if it is damaged.
+    """
     try:
         return _read_folder(file, head, place, wanted)
     except (struct.error, OverflowError, OSError) as error:

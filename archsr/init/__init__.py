@@ -1,4 +1,4 @@
-"""`archsr init`: a training config for these photographs and this machine, with a reason beside each choice."""
+"""`archsr init`: write a training config for these photographs and this machine, with a reason for each choice."""
 
 import contextlib
 import math
@@ -26,8 +26,8 @@ from archsr.training.memory.plan import fitting, ways
 from archsr.training.precision import cpu_has_bf16
 from archsr.utils.atomic import write_bytes
 
-_LOOKED_AT = 400  # images at most whose sizes are read
-_SCENES = FEWEST_SCENES + 2  # test scenes: some may turn out to be the same
+_MAX_SIZES = 400  # images whose sizes are read, at most
+_SCENES = FEWEST_SCENES + 2  # test scenes: some may turn out to show the same building
 _FEW, _MANY = 300, 3000  # photographs
 _OFFLINE = "ncnn:realesrgan-x4plus"
 _LAST_BLOCK = "body.22"  # of x4plus
@@ -35,9 +35,9 @@ _LAST_BLOCK = "body.22"  # of x4plus
 
 @dataclass(frozen=True)
 class PhotoFolder:
-    """What lies in a folder: `count` images of so many `scenes`, the median of their smaller `side` in pixels.
+    """Statistics of a folder: numbers of images and scenes, and the median of the images' shorter sides in pixels.
 
-    `val` and `test`: the shares to set aside.
+    `val` and `test` are the shares to set aside.
     """
 
     count: int
@@ -49,7 +49,7 @@ class PhotoFolder:
 
 @dataclass(frozen=True)
 class Machine:
-    """What would train: `gpus` (0: the CPU), `memory` bytes of one, whether bf16 serves it, and `cores`."""
+    """The training hardware: `gpus` (0: the CPU), bytes of `memory` of one, whether it has bf16, and CPU `cores`."""
 
     gpus: int
     memory: int
@@ -58,7 +58,7 @@ class Machine:
 
     @property
     def words(self) -> str:
-        """The chips and the memory of one."""
+        """Describe the devices and the memory of one."""
         chips = {0: "the CPU", 1: "a GPU"}.get(self.gpus, f"{self.gpus} GPUs")
         return f"{chips} with {self.memory / 2**30:.1f} GiB free"
 
@@ -66,13 +66,13 @@ class Machine:
 def init(
     photos: Path, out: Path, *, shards: str, memory: int | None = None, force: bool = False, dry_run: bool = False
 ) -> str:
-    """Write the config to `out`; returns what to do next, or with `dry_run` the config itself.
+    """Write the config to `out` and return the next commands; with `dry_run` only return the config.
 
-    Raises `UserError` where there are no photographs, or `out` is there and not `force`.
+    Raises `UserError` if there are no photographs, or if `out` exists and `force` is false.
     """
-    found = look_at(photos)
+    found = scan_folder(photos)
     if out.exists() and not force and not dry_run:
-        raise UserError(f"{out}: is there already; --force overwrites it, --dry-run only prints")
+        raise UserError(f"{out}: already exists; --force overwrites it, --dry-run only prints")
     text = config_for(found, machine(memory), name=out.stem, shards=shards)
     if dry_run:
         return text
@@ -82,21 +82,24 @@ def init(
     prepare += f" --set val={found.val:g}" if found.val != usual.val else ""
     prepare += f" --set test={found.test:g}" if found.test != usual.test else ""
     return (
-        f"{out}: written for {found.count} photographs of {found.scenes} scenes, as their names have it (some may turn "
+        f"{out}: written for {found.count} photographs of {found.scenes} scenes, by their names (some may turn "
         "out to be copies or drawings)\n\nnext:\n"
         f"  {prepare}\n  archsr doctor {out} --launch\n  archsr train --config {out}\n"
         f"  archsr evaluate {run}\n  archsr upscale PHOTOS enlarged/ --model {run}\n  archsr export {run} --to pth"
     )
 
 
-def look_at(photos: Path) -> PhotoFolder:
-    """Count a folder's images and scenes by their names, and read the sizes of some evenly spread ones."""
+def scan_folder(photos: Path) -> PhotoFolder:
+    """Count a folder's images and scenes by their names, and read the sizes of up to 400 images.
+
+    Raises `UserError` if there are none.
+    """
     if not photos.is_dir():
         raise UserError(f"{photos}: no such folder")
     paths = sorted(_images(photos))
     if not paths:
-        raise UserError(f"{photos}: no images in it (looked for {', '.join(READ)})")
-    sides = _sides(paths[:: math.ceil(len(paths) / _LOOKED_AT)])
+        raise UserError(f"{photos}: no images found (expected {', '.join(READ)})")
+    sides = _sides(paths[:: math.ceil(len(paths) / _MAX_SIZES)])
     if not sides:
         raise UserError(f"{photos}: none of its {len(paths)} image files can be read")
     names = [p.relative_to(photos).as_posix() for p in paths]
@@ -106,7 +109,7 @@ def look_at(photos: Path) -> PhotoFolder:
 
 
 def _images(photos: Path) -> list[Path]:
-    """The image files of a folder tree by their endings. Not in linked folders, nor in those without rights."""
+    """Return the image files of a folder tree by their suffixes, without linked and unreadable folders."""
     found, folders = list[Path](), [photos]
     with progress("looking for images", None) as advance:
         while folders:
@@ -115,22 +118,21 @@ def _images(photos: Path) -> list[Path]:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(Path(entry))
                         continue
-                    found += [Path(entry)] if _is_there(entry) else []
+                    found += [Path(entry)] if _is_image_file(entry) else []
                     advance(1)
     return found
 
 
-def _is_there(entry: os.DirEntry[str]) -> bool:
-    """Without a question to the disk, but for links: in large folders on a network each takes a while."""
+def _is_image_file(entry: os.DirEntry[str]) -> bool:
+    """Only links are asked of the file system: a stat of each file is slow in large network folders."""
     return is_image(Path(entry)) and (entry.is_file(follow_symlinks=False) or Path(entry).is_file())
 
 
 def _sides(paths: Sequence[Path]) -> list[int]:
-    """The smaller side of each that can be read, in pixels."""
     sides: list[int] = []
     with progress("reading sizes", len(paths)) as advance:
         for path in paths:
-            # archsr prepare reports each that cannot
+            # archsr prepare reports each unreadable file
             with contextlib.suppress(OSError, Image.DecompressionBombError), Image.open(path) as image:
                 sides.append(min(image.size))
             advance(1)
@@ -138,7 +140,7 @@ def _sides(paths: Sequence[Path]) -> list[int]:
 
 
 def machine(memory: int | None = None) -> Machine:
-    """This machine, or one with a GPU of `memory` bytes."""
+    """Describe this machine, or one with a GPU of `memory` bytes."""
     gpus = torch.cuda.device_count()
     device = torch.device("cuda" if gpus else "cpu")
     if memory is not None and not gpus:
@@ -148,10 +150,11 @@ def machine(memory: int | None = None) -> Machine:
 
 
 def shares(scenes: Scenes) -> tuple[float, float]:
-    """The smallest shares for `val` and `test`, a tenth or more, with scenes enough on each side.
+    """Return the smallest shares for `val` and `test`, at least a tenth each, that give each split enough scenes.
 
-    Sides hang on nothing but names (`prepare/scenes.py`), so they are known beforehand, but for scenes that show the
-    same. Test gets enough for a verdict, or a third of all. Raises `UserError` where there are too few scenes.
+    The split depends on names only (`data/prepare/scenes.py`), so it is known beforehand, except for scenes that turn
+    out to show the same building. The test split gets enough scenes for a verdict, or a third of all. Raises
+    `UserError` if there are too few scenes.
     """
     enough, some = min(_SCENES, len(scenes.parts) // 3), min(FEW_SCENES + 1, len(scenes.parts) // 6)
     problem: UserError | None = None
@@ -168,10 +171,10 @@ def shares(scenes: Scenes) -> tuple[float, float]:
 
 
 def config_for(photos: PhotoFolder, on: Machine, *, name: str, shards: str) -> str:
-    """The config as commented TOML. Loads as it is."""
+    """Return the config as commented TOML that loads without changes."""
     objective, why_objective = _objective(on)
     layers, why_layers = _layers(photos.count)
-    batch = on.gpus * math.ceil(12 / on.gpus) if on.gpus else 4  # equally for all
+    batch = on.gpus * math.ceil(12 / on.gpus) if on.gpus else 4  # the same for all GPUs
     chosen = {
         "name": name, "shards": shards, "objective": objective, "why_objective": why_objective, "layers": layers,
         "why_layers": why_layers, "batch": batch, "micro": batch // max(1, on.gpus), "pool": max(1, 180 // batch),
@@ -183,20 +186,19 @@ def config_for(photos: PhotoFolder, on: Machine, *, name: str, shards: str) -> s
 
 
 def _sizes(photos: PhotoFolder, on: Machine, batch: int) -> dict[str, object]:
-    """Crops and iterations: what the photographs are worth, and on CPUs what an hour or two can do."""
+    """Choose crop size and iterations by the number of photographs; on a CPU by what an hour or two allows."""
     gt = 256 if on.gpus and photos.side >= 288 else 128
     why_gt = "a CPU: a quarter of the work" if not on.gpus else "small images" if gt < 256 else "as the reference"
     first = max(500, min(40_000, 20 * photos.count)) if on.gpus else 300
     seen = round(1.5 * first * batch / max(1, photos.count * (1 - photos.val - photos.test)))
     return {
         "gt": gt, "why_gt": why_gt, "first": first, "second": first // 2, "total": first + first // 2, "seen": seen,
-        # validations: on a CPU as dear as twenty iterations
+        # on a CPU a validation costs as much as twenty iterations
         "every": max(50, min(500, first // 6)) if on.gpus else 100, "samples": 64 if on.gpus else 8,
     }  # fmt: skip
 
 
 def _with_weights(on: Machine) -> dict[str, object]:
-    """Where to begin, and in which precision."""
     offline = at_hand("RealESRGAN_x4plus") is None and at_hand(_OFFLINE) is not None
     precision = "bf16" if on.bf16 else "fp16" if on.gpus else "fp32"
     reasons = {"bf16": "half the memory, and no loss scale", "fp16": "this GPU has no bf16", "fp32": "a CPU"}
@@ -209,14 +211,14 @@ def _with_weights(on: Machine) -> dict[str, object]:
 
 
 def _within(text: str, on: Machine) -> str:
-    """The same with a micro-batch and recomputing that fit into the memory. Raises `UserError` where nothing does."""
+    """Set a micro-batch and recomputation that fit into memory. Raises `UserError` if nothing fits."""
     config = config_file.check(TrainConfig, tomli.loads(text), where="init")
     with progress("forecasting memory", len(list(ways(config))), unit="way") as advance:
         option = fitting(config, on.memory, processes=max(1, on.gpus), progress=advance)
     size = f"{on.memory / 2**30:.1f} GiB"
     if option is None:
         side = config.data.gt_size
-        raise UserError(f"{size} free: not even one image of {side} pixels fits; end what else uses the memory")
+        raise UserError(f"{size} free: not even one image of {side} pixels fits; end other programs that use memory")
     training = option.config.training
     pieces = training.gradient_checkpointing
     shown = str(pieces) if isinstance(pieces, int) else f'"{pieces}"'
@@ -230,17 +232,17 @@ def _within(text: str, on: Machine) -> str:
 def _layers(count: int) -> tuple[str, str]:
     tail = '["conv_body", "conv_up*", "conv_hr", "conv_last"'
     if count < _FEW:
-        return f"{tail}]", "few photographs: the enlarging part alone forgets little"
+        return f"{tail}]", "few photographs: training only the upsampling layers forgets little"
     if count < _MANY:
         return (
             f'{tail}, {{ names = ["{_LAST_BLOCK}"], lr_scale = 0.1 }}]',
-            "the enlarging part, and the last block slowly",
+            "the upsampling layers, and the last block slowly",
         )
     return '["all"]', "enough photographs for the whole network"
 
 
 def _objective(on: Machine) -> tuple[str, str]:
-    """The losses: all of Real-ESRGAN's where a GPU carries them and their weights can be had."""
+    """Choose the losses: all of Real-ESRGAN's on a GPU, cheaper ones on a CPU."""
     if on.gpus:
         return (
             "pixel = { weight = 1.0 }\n"

@@ -1,4 +1,4 @@
-"""The config that `archsr init` fills in."""
+"""The template of the config that `archsr init` writes."""
 
 TEMPLATE = """\
 # Made by archsr init for {count} photographs of {scenes} scenes, smaller side about {side} pixels, and {machine}.

@@ -1,1 +1,1 @@
-"""Figures of images that need no network."""
+"""Image metrics that need no network."""

@@ -1,9 +1,9 @@
-"""How far lines that were straight in one image wave in another: a displacement along each line, and its spread.
+"""Measures how far lines that are straight in one image bend in another.
 
 At stations along a line of the original, the result's profile across the line is searched for the shift at which the
-original's own profile explains it best. Explained means: by a sum of the original, two blurred copies of it and a
-constant, all weights free. A symmetric blur, sharpening, contrast and brightness are such sums and move nothing. The
-shifts of a line are chosen together, by dynamic programming, so that no station jumps to a neighbouring edge.
+original's profile explains it best: as a weighted sum of the original, two blurred copies of it and a constant, with
+free weights. Symmetric blur, sharpening, contrast and brightness are such sums and therefore cause no shift. The shifts
+of a line are chosen together by dynamic programming, so that no station jumps to a neighbouring edge.
 """
 
 import numpy as np
@@ -13,19 +13,19 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 Array = NDArray[np.float64]
 Whole = NDArray[np.intp]
 
-SEARCH = 5.0  # pixels to both sides
-SEEN = 0.8  # share of the variance of a profile that must be explained
-FEWEST = 5  # stations of a line
-FOLLOWED = 0.1  # share of all stations
+SEARCH = 5.0  # pixels to either side
+SEEN = 0.8  # share of a profile's variance that must be explained
+FEWEST = 5  # stations of a line, at least
+FOLLOWED = 0.1  # share of all stations, at least
 _STEP = 0.5  # pixels between shifts
-_HALF = 6  # pixels of a profile to both sides of the line
-_WIDE = 8  # pixels along the line of which a profile is the mean
+_HALF = 6  # pixels of a profile to either side of the line
+_WIDE = 8  # pixels along the line over which a profile is averaged
 _EVERY = 4  # pixels along the line between stations
-_BLURS = (1.0, 2.5)  # sigmas of the copies
-_TURN = 0.03  # of a profile's variance: the price of a change by one pixel from one station to the next
-_CLIMB = 2  # shifts between that and the station's own peak: the price flattens crests
+_BLURS = (1.0, 2.5)  # sigmas of the blurred copies
+_TURN = 0.03  # in shares of a profile's variance: the penalty for a change of one pixel between stations
+_CLIMB = 2  # shifts between that result and the station's own peak: the penalty flattens crests
 _GRAIN = 1.0  # levels: weaker profiles are noise
-_AT_ONCE = 4096  # stations: bounds the memory of large images
+_AT_ONCE = 4096  # stations in one piece: bounds the memory for large images
 
 _PLACES = np.arange(-_HALF, _HALF + 1.0)
 _SHIFTS = np.arange(-SEARCH, SEARCH + _STEP / 2, _STEP)
@@ -33,10 +33,10 @@ _WEIGHTS = np.cos(_PLACES / (_HALF + 1) * np.pi / 2) ** 2 / (np.cos(_PLACES / (_
 
 
 def bend_of(lines: Array, result: Array, original: Array) -> float:
-    """RMS of the displacements of lines about a straight fit of each, in pixels; images (h, w) in levels of 255.
+    """Return the RMS displacement in pixels of lines about a straight fit of each; images are (h, w) in [0, 255].
 
-    `lines` (n, 4) are the original's. A shift or turn of a whole line does not count. A line is left out where fewer
-    than half of its stations can be seen; NaN where less than a tenth of all stations is left.
+    `lines` (n, 4) are the original's. Shifting or turning a whole line does not count. A line is skipped if fewer than
+    half of its stations can be matched. Returns NaN if fewer than a tenth of all stations remain.
     """
     points, normals, line = _stations(lines)
     if len(points) == 0:
@@ -59,7 +59,7 @@ def bend_of(lines: Array, result: Array, original: Array) -> float:
 
 
 def _stations(lines: Array) -> tuple[Array, Array, Whole]:
-    """(s, wide, 2): points of each station; (s, 2): its normal; (s,): its line. Short lines have no stations."""
+    """Return (s, wide, 2) points of each station, (s, 2) its normal, (s,) its line. Short lines have no stations."""
     points, normals, line = [np.zeros((0, _WIDE, 2))], [np.zeros((0, 2))], [np.zeros(0, dtype=np.intp)]
     for number, one in enumerate(lines):
         length = float(np.hypot(*(one[2:] - one[:2])))
@@ -75,8 +75,10 @@ def _stations(lines: Array) -> tuple[Array, Array, Whole]:
 
 
 def _explained(result: Array, copies: list[Array], points: Array, normals: Array) -> tuple[Array, Array]:
-    """(s, shifts): the share of the result's profile at each shift that copies of the original explain, and (s, 3)
-    the same of the original at half a pixel back, none and half a pixel on: what an equal image would seem to be.
+    """Return how well copies of the original explain the result's profile at each shift, (s, shifts).
+
+    The second tensor (s, 3) is the same for the original itself, half a pixel back, in place and half a pixel on: what
+    an identical image would give.
     """
     base = _centred(np.stack([_profiles(copy, points, normals, _PLACES) for copy in copies], 1))  # (s, copies, places)
     weighted = base * _WEIGHTS
@@ -90,7 +92,7 @@ def _explained(result: Array, copies: list[Array], points: Array, normals: Array
         now = _centred(windows[..., ::every])  # (s, shifts, places)
         common = weighted @ now.transpose(0, 2, 1)  # (s, copies, shifts)
         share = (np.linalg.solve(alike, common) * common).sum(1) / ((now**2) @ _WEIGHTS + _GRAIN**2)
-        found.append(np.where(common[:, 1] > 0, share, 0.0))  # dark for light is no likeness
+        found.append(np.where(common[:, 1] > 0, share, 0.0))  # dark instead of light is no match
     return found[0], found[1]
 
 
@@ -99,13 +101,13 @@ def _centred(profiles: Array) -> Array:
 
 
 def _profiles(image: Array, points: Array, normals: Array, places: Array) -> Array:
-    """(s, places): means over the points of each station, at distances from the line."""
+    """Return (s, places): means over the points of each station, at distances from the line."""
     at = points[:, :, None, :] + places[:, None] * normals[:, None, None, :]
     return np.asarray(map_coordinates(image, [at[..., 1], at[..., 0]], order=1, mode="nearest").mean(1))
 
 
 def _smoothest(explained: Array, line: Whole) -> Whole:
-    """(s,): number of the shift of each station, that of each line with the largest sum less the price of changes."""
+    """Return the shift index of each station, (s,), that maximises each line's sum minus the penalties."""
     price = _TURN * (_SHIFTS[:, None] - _SHIFTS) ** 2
     first = np.flatnonzero(np.concatenate([[True], line[1:] != line[:-1]]))
     count = np.diff(np.append(first, len(line)))
@@ -126,7 +128,7 @@ def _smoothest(explained: Array, line: Whole) -> Whole:
 
 
 def _refined(explained: Array, at: Whole) -> tuple[Array, NDArray[np.bool_]]:
-    """Pixels of each station by a parabola about the peak within a pixel of its shift, and whether it is seen."""
+    """Fit a parabola to the peak within a pixel of each shift: return pixels, and whether the station is matched."""
     last = explained.shape[1] - 1
     near = np.abs(np.arange(last + 1) - at[:, None]) <= _CLIMB
     at = np.where(near, explained, -np.inf).argmax(1)
@@ -139,6 +141,5 @@ def _refined(explained: Array, at: Whole) -> tuple[Array, NDArray[np.bool_]]:
 
 
 def _straight_residual(place: Array, value: Array) -> float:
-    """The sum of squares about the straight fit."""
     place, value = place - place.mean(), value - value.mean()
     return float((value**2).sum() - (place @ value) ** 2 / (place @ place))

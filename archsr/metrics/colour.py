@@ -1,4 +1,4 @@
-"""Colour differences as people see them: sRGB to CIE Lab, and CIEDE2000."""
+"""Perceptual colour differences: sRGB to CIE Lab, and CIEDE2000."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SQUARE = 32  # pixels: what is called the colour of a place
+SQUARE = 32  # pixels over which a colour is averaged
 
 # sRGB (IEC 61966-2-1) to XYZ, divided by the white point D65 of the 2° observer
 _TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
@@ -14,7 +14,7 @@ _WHITE = (0.95047, 1.0, 1.08883)
 
 
 def lab(rgb: Tensor) -> Tensor:
-    """(..., 3) sRGB in [0, 1] to (..., 3) CIE L*a*b* (D65)."""
+    """Convert (..., 3) sRGB in [0, 1] to (..., 3) CIE L*a*b* (D65)."""
     linear = torch.where(rgb > 0.04045, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
     xyz = linear @ rgb.new_tensor(_TO_XYZ).T / rgb.new_tensor(_WHITE)
     f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=0) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
@@ -23,7 +23,10 @@ def lab(rgb: Tensor) -> Tensor:
 
 
 def ciede2000(first: Tensor, second: Tensor) -> Tensor:
-    """CIEDE2000 of two (..., 3) Lab colours, (...); 1 is about what can just be seen (Sharma, Wu and Dalal 2005)."""
+    """Return CIEDE2000 of two (..., 3) Lab colours, (...).
+
+    A value of 1 is just noticeable (Sharma, Wu and Dalal 2005).
+    """
     l1, a1, b1 = first.double().unbind(-1)
     l2, a2, b2 = second.double().unbind(-1)
     mean_c7 = ((a1.hypot(b1) + a2.hypot(b2)) / 2) ** 7
@@ -52,12 +55,12 @@ def ciede2000(first: Tensor, second: Tensor) -> Tensor:
     return (dl**2 + dc**2 + dh**2 + r * dc * dh).clamp(min=0).sqrt()
 
 
-def local_drift(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean over places of CIEDE2000 between the mean colours of squares of images (b, 3, h, w), (b,).
+def local_drift(first: Tensor, second: Tensor) -> Tensor:
+    """Return the mean CIEDE2000 between local mean colours of two images (b, 3, h, w), as (b,).
 
-    Squares of `SQUARE` pixels (the whole side where an image is smaller), half a square apart: detail is averaged
-    away, but red here does not make up for green there.
+    Colours are averaged over squares of `SQUARE` pixels (the whole side if an image is smaller), half a square apart.
+    Detail is averaged away, but red in one place does not cancel green in another.
     """
-    size = [min(SQUARE, n) for n in wanted.shape[2:]]
-    means = [F.avg_pool2d(p, size, stride=[max(1, n // 2) for n in size]).movedim(1, -1) for p in (found, wanted)]
+    size = [min(SQUARE, n) for n in second.shape[2:]]
+    means = [F.avg_pool2d(p, size, stride=[max(1, n // 2) for n in size]).movedim(1, -1) for p in (first, second)]
     return ciede2000(lab(means[0]), lab(means[1])).mean((1, 2))

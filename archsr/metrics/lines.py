@@ -1,10 +1,10 @@
-"""Whether straight lines of a building are still there, straight and in their places, and none were added.
+"""Measures whether a building's straight lines are still present, straight and in place, and whether any were added.
 
-Segments are found in the luma of both images by LSD (von Gioi et al. 2012, OpenCV's). What it finds depends on
-contrast, so it only proposes. Whether a line is there is asked point by point at a scale at which blur and sharpening
-hardly differ: both images are low-passed, and the other one must have a peak of the gradient in that place and that
-direction, a third as strong as the image's own or stronger. Points whose own peak a blur of 2 px would take are left
-out: a stronger neighbour swallows them, and nobody could say whether they are lost or only blurred.
+LSD (von Gioi et al. 2012, OpenCV's) finds segments in the luma of both images. What it finds depends on contrast, so it
+only proposes lines. Each point of a line is then checked at a scale at which blur and sharpening make little
+difference: both images are low-passed, and the other image must have a gradient peak at that place in that direction,
+at least a third as strong. Points whose own peak would not survive a blur of 2 px are skipped, because a stronger
+neighbour hides them and nobody could tell whether they are lost or only blurred.
 """
 
 from dataclasses import dataclass
@@ -22,23 +22,25 @@ from archsr.metrics.psnr_ssim import luma
 Array = NDArray[np.float64]
 
 LONGEST_IGNORED = 20.0  # pixels: shorter segments are texture
-SIGMAS = (2.0, 8.0**0.5)  # pixels, of the low-pass, and of that after a blur of 2 px
-NEAR = 2.0  # pixels beside a line within which a peak of the other image is the same line
-TURNED = np.tan(np.radians(10.0))  # and how much it may be turned
+SIGMAS = (2.0, 8.0**0.5)  # pixels: of the low-pass, and of the low-pass after a blur of 2 px
+NEAR = 2.0  # pixels: a peak of the other image this near counts as the same line
+TURNED = np.tan(np.radians(10.0))  # and it may be turned this much
 WEAKEST = 0.33  # share of the image's own peak
 SMALLEST = 64  # side of an image
-_OWN_NEAR, _OWN_TURNED = 1.5, np.tan(np.radians(6.0))  # what an image's own peak must keep: narrower, for hysteresis
+_OWN_NEAR, _OWN_TURNED = 1.5, np.tan(np.radians(6.0))  # for an image's own peaks: narrower (hysteresis)
 _GRAIN = 0.2  # levels per pixel: weaker peaks are noise
 _EVERY = 2  # pixels between points
-_STEP = 0.5  # pixels between places across a line
+_STEP = 0.5  # pixels between samples across a line
 
 
 @dataclass(frozen=True)
 class Lines:
-    """`kept`: share of the original's length of lines that is found; `invented`: the length of the result's lines that
-    the original has not, as a share of it and the original's together; `bend`: how far lines wave, in pixels
-    (`bend.bend_of`). Points without a lasting peak of their own (in dense patterns) count nowhere.
-    NaN where the original has no lines; `bend` also where too few can be followed.
+    """Comparison of the lines of two images.
+
+    `kept`: the share of the original's line length that is found. `invented`: the length of lines that only the result
+    has, as a share of it plus the original's length. `bend`: how far lines bend, in pixels (`bend.bend_of`). Points
+    without a stable peak of their own (in dense patterns) are not counted. All are NaN if the original has no lines;
+    `bend` also if too few lines can be followed.
     """
 
     kept: float
@@ -47,9 +49,9 @@ class Lines:
 
     @property
     def fidelity(self) -> float:
-        """Harmonic mean of what is kept and what is not invented, divided by 1 + bend: 1 is perfect, 0 nothing left.
+        """Return the harmonic mean of `kept` and 1 - `invented`, divided by 1 + bend: 1 is perfect, 0 is the worst.
 
-        Lines that cannot be followed are not kept either: there the bend is left out.
+        If no lines can be followed, the bend is left out: such lines already count as lost.
         """
         real = 1 - self.invented
         both = self.kept + real
@@ -58,7 +60,7 @@ class Lines:
 
 
 def compare_lines(sr: Tensor, gt: Tensor) -> Lines:
-    """Lines of two images (1, 3, h, w) in [0, 1]; nothing but NaN below 64 pixels or without lines in `gt`."""
+    """Compare the lines of two images (1, 3, h, w) in [0, 1]; all NaN below 64 pixels or without lines in `gt`."""
     nothing = Lines(*[float("nan")] * 3)
     if min(gt.shape[2:]) < SMALLEST:
         return nothing
@@ -73,7 +75,7 @@ def compare_lines(sr: Tensor, gt: Tensor) -> Lines:
 
 
 def beside_lines(image: Tensor, *, shortest: float, within: int) -> NDArray[np.bool_]:
-    """(h, w): which pixels of (1, 3, h, w) in [0, 1] lie so near to a straight segment."""
+    """Return a mask (h, w) of the pixels of (1, 3, h, w) in [0, 1] within `within` pixels of a straight segment."""
     levels = _luma(image)
     mask = np.zeros(levels.shape, dtype=np.uint8)
     for x, y, to_x, to_y in np.round(segments(levels, shortest=shortest)).astype(int).tolist():
@@ -82,7 +84,7 @@ def beside_lines(image: Tensor, *, shortest: float, within: int) -> NDArray[np.b
 
 
 def segments(image: Array, *, shortest: float = LONGEST_IGNORED) -> Array:
-    """(n, 4): x and y of both ends of the straight segments of an image (h, w) of levels 0 to 255."""
+    """Return (n, 4): x and y of both ends of the straight segments of an image (h, w) in [0, 255]."""
     detector = cv2.createLineSegmentDetector(cv2.LSD_REFINE_STD)
     found: Any = detector.detect(np.clip(np.round(image), 0, 255).astype(np.uint8))[0]  # None where there are none
     lines = np.zeros((0, 4)) if found is None else np.asarray(found, dtype=np.float64).reshape(-1, 4)
@@ -90,21 +92,19 @@ def segments(image: Array, *, shortest: float = LONGEST_IGNORED) -> Array:
 
 
 def _luma(image: Tensor) -> Array:
-    """Full-range levels: MATLAB's Y without its foot."""
+    """Return MATLAB's Y stretched to the full range."""
     y = luma(image.cpu().clamp(0, 1))[0, 0].numpy()
     return np.asarray((y * 255 - 16) * 255 / 219, dtype=np.float64)
 
 
 def _gradient(image: Array, sigma: float) -> Array:
-    """(2, h, w): by x and by y, of the low-passed image, in levels per pixel."""
+    """Return the x and y gradients of the low-passed image, (2, h, w), in levels per pixel."""
     across = (gaussian_filter1d(image, sigma, axis=axis, truncate=3) for axis in (0, 1))
     return np.stack([gaussian_filter1d(p, sigma, axis=1 - n, order=1, truncate=3) for n, p in enumerate(across)])
 
 
 def _missing(lines: Array, own: list[Array], other: Array) -> tuple[int, int]:
-    """Of the points of an image's lines, how many have a peak of their own gradient at both scales, and how many of
-    these have none of the other's at the finer one.
-    """
+    """Count the points of an image's lines that have a peak at both scales, and those the other image lacks."""
     points, normals = _points(lines)
     mine, blurred = (_peaks(g, points, normals, near=_OWN_NEAR, turned=_OWN_TURNED) for g in own)
     seen = (mine > _GRAIN) & (blurred > WEAKEST * mine)
@@ -113,7 +113,7 @@ def _missing(lines: Array, own: list[Array], other: Array) -> tuple[int, int]:
 
 
 def _points(lines: Array) -> tuple[Array, Array]:
-    """(n, 2): points of segments, and (n, 2): the normal of each."""
+    """Return (n, 2) points on the segments and (n, 2) their normals."""
     points, normals = [np.zeros((0, 2))], [np.zeros((0, 2))]
     for line in lines:
         length = float(np.hypot(*(line[2:] - line[:2])))
@@ -124,7 +124,7 @@ def _points(lines: Array) -> tuple[Array, Array]:
 
 
 def _peaks(gradient: Array, points: Array, normals: Array, *, near: float, turned: float) -> Array:
-    """(n,): the highest peak of the gradient across a line, so near and so little turned; 0 where there is none."""
+    """Return (n,): the highest gradient peak across a line within `near` pixels and `turned`, or 0 if there is none."""
     places = np.arange(-near - _STEP, near + 1.5 * _STEP, _STEP)
     at = points[:, None] + places[:, None] * normals[:, None]  # (points, places, 2)
     x, y = (map_coordinates(g, [at[..., 1], at[..., 0]], order=1, mode="nearest") for g in gradient)

@@ -1,9 +1,9 @@
 """NIQE, the natural image quality evaluator of Mittal, Soundararajan and Bovik (2013), without downloads.
 
 The pristine model in `niqe_pristine.npz` (mean and covariance of 36 features over natural photographs) holds the
-authors' published numbers, as distributed with BasicSR (Apache-2.0). The procedure follows the authors' MATLAB code,
-with the local moments in single precision as BasicSR takes them: its figures are the ones in published tables, and in
-flat regions, where a variance is the difference of two large numbers, the precision moves NIQE by up to 0.005.
+authors' published numbers, as distributed with BasicSR (Apache-2.0). The procedure follows the authors' MATLAB code.
+Local moments are in single precision as in BasicSR, so that results match published tables. In flat regions, where a
+variance is the difference of two large numbers, this changes NIQE by up to 0.005.
 """
 
 from functools import lru_cache
@@ -21,14 +21,14 @@ Array = NDArray[np.float64]
 Single = NDArray[np.float32]
 
 BLOCK = 96
-SMALLEST = 2 * BLOCK  # below four blocks the covariance of the blocks means nothing
+SMALLEST = 2 * BLOCK  # with fewer than four blocks the covariance is meaningless
 
 
 def niqe(pixels: Pixels, *, border: int = 0) -> float:
-    """NIQE of an image uint8 (h, w, 3) without `border` pixels on each side; lower is better.
+    """Return NIQE of an image uint8 (h, w, 3) without `border` pixels on each side; lower is better.
 
-    NaN for an image of which fewer than two blocks have any texture. Raises ValueError for images with a side below
-    192 pixels, whose figure would mean nothing.
+    Returns NaN if fewer than two blocks have any texture. Raises ValueError if a side is below 192 pixels, because the
+    value would be meaningless.
     """
     height, width = (side - 2 * border for side in pixels.shape[:2])
     if min(height, width) < SMALLEST:
@@ -55,7 +55,7 @@ def _pristine() -> tuple[Array, Array]:
 
 
 def _features(y: Array, block: int) -> Array:
-    """18 features of each block, column by column as MATLAB goes: (blocks, 18)."""
+    """Return 18 features of each block, (blocks, 18), column by column as in MATLAB."""
     normalised = _mscn(y.astype(np.float32))
     rows, columns = (side // block for side in y.shape)
     blocks = [
@@ -67,7 +67,7 @@ def _features(y: Array, block: int) -> Array:
 
 
 def _mscn(y: NDArray[np.float32]) -> Single:
-    """Mean-subtracted, contrast-normalised luminance with a 7×7 Gaussian of σ 7/6."""
+    """Return the mean-subtracted, contrast-normalised luminance with a 7×7 Gaussian of σ 7/6."""
     taps = np.exp(-0.5 * (np.arange(-3, 4) / (7 / 6)) ** 2)
     window = np.outer(taps, taps)
     window /= window.sum()
@@ -94,7 +94,7 @@ def _grid() -> tuple[Array, Array]:
 
 
 def _aggd(block: Single) -> tuple[float, float, float]:
-    """Shape and the two scales of an asymmetric generalised Gaussian, by moment matching."""
+    """Fit shape and both scales of an asymmetric generalised Gaussian by moment matching."""
     x = block.ravel()
     with np.errstate(divide="ignore", invalid="ignore"):
         left = np.sqrt(np.mean(x[x < 0] ** 2)) if (x < 0).any() else np.nan
@@ -109,7 +109,7 @@ def _aggd(block: Single) -> tuple[float, float, float]:
 
 
 def imresize(image: NDArray[Any], *, scale: float) -> Array:
-    """MATLAB's bicubic `imresize` of (h, w) or (h, w, c): antialiased when shrinking, mirrored at the borders."""
+    """Resize (h, w) or (h, w, c) like MATLAB's bicubic `imresize`: antialiased downscaling, mirrored borders."""
     result = image.astype(np.float64)
     for axis in (0, 1):
         weights = _matlab_matrix(image.shape[axis], scale)
@@ -134,7 +134,7 @@ def _matlab_matrix(side: int, scale: float) -> Array:
 
 
 def _cubic(x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Keys' kernel with a = -0.5."""
+    """Evaluate Keys' kernel with a = -0.5."""
     a = np.abs(x)
     near = 1.5 * a**3 - 2.5 * a**2 + 1
     far = -0.5 * a**3 + 2.5 * a**2 - 4 * a + 2

@@ -1,4 +1,4 @@
-"""PSNR and SSIM with the field's protocol: on 8-bit values, a border cropped, each image by itself."""
+"""PSNR and SSIM with the usual protocol: 8-bit values, cropped borders, each image by itself."""
 
 import torch
 import torch.nn.functional as F
@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 def psnr(sr: Tensor, gt: Tensor, *, border: int = 4) -> Tensor:
-    """Peak signal-to-noise ratio in dB, (b,) float64, over RGB jointly; higher is better.
+    """Return the peak signal-to-noise ratio in dB over RGB jointly, (b,) float64; higher is better.
 
-    `sr`, `gt` (b, c, h, w) in [0, 1] are rounded to 8 bits and lose `border` pixels on each side. Equal images give
-    infinity.
+    `sr` and `gt`, (b, c, h, w) in [0, 1], are rounded to 8 bits and cropped by `border` pixels on each side. Equal
+    images give infinity.
     """
     a, b = _levels(sr, border), _levels(gt, border)
     error = ((a - b) ** 2).mean((1, 2, 3))
@@ -17,16 +17,16 @@ def psnr(sr: Tensor, gt: Tensor, *, border: int = 4) -> Tensor:
 
 
 def ssim(sr: Tensor, gt: Tensor, *, border: int = 4) -> Tensor:
-    """Structural similarity (Wang et al. 2004), (b,) float64, mean over channels; higher is better.
+    """Return the structural similarity (Wang et al. 2004), mean over channels, (b,) float64; higher is better.
 
-    11×11 Gaussian window of σ 1.5, valid region only; the other conventions as for `psnr`.
+    It uses an 11×11 Gaussian window of σ 1.5 and only the valid region. Other conventions are as for `psnr`.
     """
     luminance, structure = similarity(_levels(sr, border), _levels(gt, border), 255)
     return (luminance * structure).mean((1, 2, 3))
 
 
 def similarity(a: Tensor, b: Tensor, peak: float) -> tuple[Tensor, Tensor]:
-    """SSIM's two factors, luminance and contrast with structure, each (b, c, h - 10, w - 10), of (b, c, h, w)."""
+    """Return SSIM's two factors, luminance and contrast-structure, each (b, c, h - 10, w - 10), of (b, c, h, w)."""
     mean_a, mean_b = _window(a), _window(b)
     variance_a = _window(a * a) - mean_a**2
     variance_b = _window(b * b) - mean_b**2
@@ -38,17 +38,16 @@ def similarity(a: Tensor, b: Tensor, peak: float) -> tuple[Tensor, Tensor]:
 
 
 def luma(image: Tensor) -> Tensor:
-    """MATLAB's Y of RGB (b, 3, h, w) in [0, 1], as (b, 1, h, w) in [16, 235] / 255, not rounded."""
+    """Return MATLAB's Y of RGB (b, 3, h, w) in [0, 1], as (b, 1, h, w) in [16, 235] / 255, not rounded."""
     weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=image.device)
     y = torch.einsum("c,bchw->bhw", weights, image.double()) + 16
     return (y / 255)[:, None]
 
 
 def _levels(image: Tensor, border: int) -> Tensor:
-    """0-255 float64 without the border."""
     inner = image[:, :, border : image.shape[2] - border, border : image.shape[3] - border]
     scaled = inner.double().clamp(0, 1) * 255
-    return scaled.round() if image.shape[1] == 3 else scaled  # Y is compared unrounded, as in the field's code
+    return scaled.round() if image.shape[1] == 3 else scaled  # Y is compared unrounded, as is usual
 
 
 def _window(x: Tensor) -> Tensor:

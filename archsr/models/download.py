@@ -149,7 +149,9 @@ def _receive(reply: http.client.HTTPResponse, part: Path, have: int, title: str)
     total = have + int(length) if length else None
     with (
         part.open("ab" if have else "wb") as out,
-        tqdm(desc=title, total=total, initial=have, unit="B", unit_scale=True, disable=not console.watched()) as bar,
+        tqdm(
+            desc=title, total=total, initial=have, unit="B", unit_scale=True, disable=not console.is_interactive()
+        ) as bar,
     ):
         while block := reply.read(1 << 20):
             out.write(block)

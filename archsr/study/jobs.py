@@ -17,7 +17,7 @@ from archsr.runs.folders import folder_of
 from archsr.runs.records import Events, read_lines
 from archsr.training.memory.plan import changed, fitting
 from archsr.utils.atomic import write_bytes
-from archsr.utils.stopping import EXIT_FILE, REQUEUE, Stopped, interrupted_by_sigterm, tell
+from archsr.utils.stopping import EXIT_FILE, REQUEUE, Stopped, interrupted_by_sigterm, write_exit_file
 
 _TIMED = 12  # iterations of a run that measures the time of one
 _WARM = 4  # of them not counted
@@ -127,7 +127,7 @@ def train(job: StudyRun, *, launch: Sequence[str] = ()) -> None:
     print(f"\n$ {shlex.join(command)}", flush=True)
     code = _ended(subprocess.Popen(command, env=_environment()))
     if code == REQUEUE:
-        tell(REQUEUE, job.place)
+        write_exit_file(REQUEUE, job.place)
         raise Stopped("asked to stop", None)
     if code != 0:
         raise UserError(f"{job.folder}: training failed with exit code {code}; the same command goes on from there")

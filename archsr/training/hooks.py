@@ -82,7 +82,7 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
         with run.ema.in_place():
             found = _validated(run, metrics, images=run.config.validation.images)  # all ranks
     except EvaluationCancelledError:
-        run.stop_request.agreed = max(run.world.gather(run.stop_request.asked()))  # all ranks
+        run.stop_request.agreed = max(run.world.gather(run.stop_request.reason()))  # all ranks
         return False
     progress.validating = time.perf_counter() - started
     values = found.means()
@@ -151,7 +151,7 @@ def _validated(run: Run, metrics: Sequence[Metric], *, images: int) -> Validatio
     net.load_state_dict(merged_state(run.raw_g))
     return validate(
         net.requires_grad_(False).eval(), pairs_of(run), metrics, images=images, device=run.accelerator.device,
-        world=run.world, given_up=run.stop_request.already,
+        world=run.world, given_up=run.stop_request.requested,
     )  # fmt: skip
 
 
@@ -224,7 +224,7 @@ def tell_saved(run: Run, log: RunLog) -> None:
     """Say which checkpoints have become complete, and what the mirror had to say."""
     finished, run.saver.finished = run.saver.finished, []
     for saved in finished:
-        run.stop_request.saved_in(saved.seconds)
+        run.stop_request.record_save(saved.seconds)
         values = {"seconds": saved.seconds, "stood_still": saved.stood_still}
         log.event("checkpoint", int(saved.folder.name.removeprefix("step-")), values)
         stood = f"training stood still {saved.stood_still:.2f} s"

@@ -151,6 +151,6 @@ def _check_owner(run: Run) -> None:
 def _stop(run: Run, progress: Progress, log: RunLog) -> None:
     """End as all ranks agreed to: the checkpoint is complete when this raises `Stopped`."""
     run.saver.settle()  # all ranks
-    run.stop_request.ignore_more()
+    run.stop_request.ignore_signals()
     tell_saved(run, log)
     raise Stopped(REASONS[run.stop_request.agreed], progress.step)

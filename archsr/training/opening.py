@@ -39,7 +39,7 @@ def opened(
     stop_request.limit = config.training.seconds
     world.on_all_ranks(lambda: check_trackers(config.log.trackers) if world.rank == 0 else None)  # all ranks
     data = open_on_all_ranks(config, world)  # all ranks
-    with run_lock(folder, world, lost=stop_request.lose):  # all ranks
+    with run_lock(folder, world, lost=stop_request.lose_lock):  # all ranks
         saved = _take_up(config, folder, world, resume=resume)
         if saved is not None:
             data = as_before(data, saved.state["fingerprint"], config, world)  # all ranks

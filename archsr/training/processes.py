@@ -54,7 +54,7 @@ def begin(config: TrainConfig) -> tuple[Accelerator, World]:
     if accelerator.device.type == "cpu":
         share = max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         torch.set_num_threads(int(os.environ.get("ARCHSR_THREADS", share)))
-    return accelerator, connect(rank=accelerator.process_index, size=accelerator.num_processes, joining=timeout)
+    return accelerator, connect(rank=accelerator.process_index, size=accelerator.num_processes, timeout=timeout)
 
 
 def end() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from archsr import checkpoint
 from archsr.config import TrainConfig, config_file
-from archsr.degradation.pool import deal
+from archsr.degradation.pool import redistribute
 from archsr.errors import UserError
 from archsr.runs.folders import run_config
 from archsr.training.optim import pack, unpack
@@ -67,7 +67,7 @@ def restore(run: Run, saved: checkpoint.Loaded) -> Progress:
     run.parts.scaler_d.load_state_dict(saved.state["scaler_d"])
     own = saved.own
     same = len(own) == run.world.size
-    share = own[run.world.rank] if same else deal(own, rank=run.world.rank, world=run.world.size)
+    share = own[run.world.rank] if same else redistribute(own, rank=run.world.rank, world=run.world.size)
     run.pool.load(share, device=run.accelerator.device)
     return progress_from(saved.state["progress"])
 

@@ -106,7 +106,7 @@ def _usable(run: "Run", terms: Sequence[Terms]) -> tuple[bool, float]:
     wrong = (~values.isfinite()).any().float()
     if not run.parts.scaler_g.is_enabled():  # with fp16 the scaler looks at them, and skips the update itself
         wrong = torch.maximum(wrong, (~_gradients(run).isfinite()).any().float())
-    asked = torch.full((), float(run.stop_request.asked()), device=wrong.device)
+    asked = torch.full((), float(run.stop_request.reason()), device=wrong.device)
     shares = [micro[name] for micro in terms for name in ("d_real_accuracy", "d_fake_accuracy") if name in micro]
     missed = 1 - torch.stack(shares).min() if shares else torch.ones((), device=wrong.device)
     agreed = torch.stack([wrong, asked, missed])

@@ -178,7 +178,7 @@ def upscale_files(
     """
     outcome = UpscaleOutcome()
     waiting: deque[tuple[Pair, Future[None]]] = deque()
-    hidden = not (show and console.watched())
+    hidden = not (show and console.is_interactive())
     form = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}]"
     bar: tqdm[Any] = tqdm(total=len(pairs), desc="upscaling", unit="image", disable=hidden, bar_format=form)
     with ThreadPoolExecutor(2) as writers, bar:

@@ -1,1 +1,1 @@
-"""What any stage may use: safe files, logging, processes, stop requests."""
+"""Code that any stage may use: safe files, logging, processes, stop requests."""

@@ -1,7 +1,7 @@
-"""Files that are complete or absent: temporary name, flush to disk, rename.
+"""Files that are complete or absent: write to a temporary name, flush to disk, rename.
 
-The order (fsync the file, rename, fsync the folder) is what makes the rename survive a power cut on the usual
-Linux file systems; a reader never sees half a file.
+The order (fsync the file, rename, fsync the folder) makes the rename survive a power cut on the usual Linux file
+systems. A reader never sees half a file.
 """
 
 import contextlib
@@ -13,13 +13,13 @@ from pathlib import Path
 
 
 def sha256(path: Path) -> str:
-    """The hex digest of a file."""
+    """Return the hex digest of a file."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's own entries (a no-op where folders cannot be opened, as on Windows)."""
+    """Flush a folder's entries to disk; does nothing if folders cannot be opened, as on Windows."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -37,9 +37,9 @@ def sync_file(path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Generator[Path]:
-    """Yield a temporary sibling of `path` to write; on success it is flushed and becomes `path`, else it is removed.
+    """Yield a temporary sibling of `path` to write; on success flush and rename it to `path`, else remove it.
 
-    The temporary name keeps the suffix, so that writers which look at it (PIL, TarWriter) choose the same format.
+    The temporary name keeps the suffix, so that writers which check it (PIL, TarWriter) choose the same format.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
@@ -53,11 +53,11 @@ def replacing(path: Path) -> Generator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` so that `path` is afterwards complete, or as it was."""
+    """Write `content` to `path` atomically: on failure `path` is unchanged."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def discarded(folder: Path) -> Path:
-    """A hidden name beside `folder`. It takes it before its files go, so that no half of it passes for the whole."""
+    """Rename `folder` to a hidden sibling before its files are deleted, so that no half of it looks complete."""
     return folder.with_name(f".{folder.name.removeprefix('.')}.{uuid.uuid4().hex[:8]}.old")

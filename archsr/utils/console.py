@@ -1,7 +1,7 @@
-"""What archsr says while it works: lines through `logging.getLogger("archsr")`, and whether anybody watches a bar.
+"""Console output through `logging.getLogger("archsr")`, and whether to show progress bars.
 
-Until that logger is given a handler by who uses archsr, it has one that writes lines where a command prints them, in a
-notebook as in a terminal. `logging.getLogger("archsr").setLevel("WARNING")` leaves only warnings.
+Without a handler of its own, that logger writes lines where a command prints them, in a notebook and in a terminal.
+`logging.getLogger("archsr").setLevel("WARNING")` leaves only warnings.
 """
 
 import logging
@@ -11,10 +11,10 @@ LOGGER = logging.getLogger("archsr")
 
 
 class _Console(logging.Handler):
-    """Lines to stdout; warnings, with the program's name, and asides to stderr. What cannot be written raises."""
+    """Writes lines to stdout; warnings (with the program's name) and asides to stderr. Write errors are raised."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """As `print` does, to what `sys.stdout` and `sys.stderr` are now."""
+        """Print to the current `sys.stdout` or `sys.stderr`."""
         warning = record.levelno >= logging.WARNING
         stream = sys.stderr if warning or getattr(record, "aside", False) else sys.stdout
         print(f"{'archsr: ' if warning else ''}{self.format(record)}", file=stream, flush=True)
@@ -28,20 +28,20 @@ if LOGGER.level == logging.NOTSET:
 
 
 def say(text: str) -> None:
-    """A line on what is done."""
+    """Log a line about progress or a result."""
     LOGGER.info("%s", text)
 
 
 def aside(text: str) -> None:
-    """A line that is no result: on the command line it goes to stderr."""
+    """Log a line that is no result: the command line prints it to stderr."""
     LOGGER.info("%s", text, extra={"aside": True})
 
 
 def warn(text: str) -> None:
-    """Something that the user should know of."""
+    """Log a warning to the user."""
     LOGGER.warning("%s", text)
 
 
-def watched() -> bool:
-    """Whether somebody sees a progress bar: at a terminal, or in a notebook."""
+def is_interactive() -> bool:
+    """Return whether somebody can see a progress bar: at a terminal or in a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -1,7 +1,7 @@
-"""How a run is asked to stop before its end: by signals, and by a limit on its time.
+"""Graceful stop of a run: by a signal or a time limit.
 
-SIGUSR1, SIGTERM and SIGINT (Ctrl-C) are wishes: the iteration is finished, a checkpoint saved, and the process exits
-with `REQUEUE`. A second SIGTERM or SIGINT ends it at once. Before training there is nothing to save: the first does.
+After SIGUSR1, SIGTERM or SIGINT (Ctrl-C) the run finishes the iteration, saves a checkpoint and exits with `REQUEUE`. A
+second SIGTERM or SIGINT ends the process at once. Before training there is nothing to save, so the first one does.
 """
 
 import os
@@ -16,17 +16,17 @@ import psutil
 
 from archsr.errors import UserError
 
-REQUEUE = 85  # exit code: stopped as asked, saved, started again with --resume it goes on
-REASONS = ("", "time limit", "SIGUSR1", "SIGINT", "SIGTERM", "lock lost")  # the highest of all ranks counts
+REQUEUE = 85  # exit code of a graceful stop: a checkpoint is saved, and --resume continues
+REASONS = ("", "time limit", "SIGUSR1", "SIGINT", "SIGTERM", "lock lost")  # of all ranks' reasons the highest counts
 LIMIT, LOST = REASONS.index("time limit"), REASONS.index("lock lost")
-TWICE, ALONE = 3.0, 0.3  # seconds after which a signal is a second one: launchers repeat one they were sent
-_UNKNOWN_SAVE = (120.0, 0.1)  # seconds, or this share of the limit if that is less: until a save was timed
+REPEATED_BY_LAUNCHER, REPEATED = 3.0, 0.3  # seconds to a second signal: launchers repeat theirs
+_UNKNOWN_SAVE = (120.0, 0.1)  # seconds, or this share of the limit if that is less, until a save has been timed
 EXIT_FILE = "ARCHSR_EXIT_FILE"
-_FINAL = (2, REQUEUE)  # exit codes after which a launcher must not try again
+_FINAL = (2, REQUEUE)  # exit codes after which a launcher must not retry
 
 
 class Stopped(BaseException):
-    """The run ends as it was asked to. `step`: where it was saved; None where there was nothing to save yet."""
+    """Raised when the run stops gracefully. `step` is where it was saved, or None if there was nothing to save."""
 
     def __init__(self, reason: str, step: int | None = None) -> None:
         super().__init__(reason)
@@ -35,7 +35,7 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """What asks this process to stop. `limit`: seconds from the start of the process, None for none.
+    """The stop requests to this process. `limit`: seconds from the start of the process, or None.
 
     `training` is set as soon as there is something to save, `agreed` (an index of `REASONS`) when all ranks know.
     """
@@ -47,75 +47,74 @@ class StopRequest:
         self.training = False
         self.agreed = 0
         self._lost = False
-        self._noted = 0
-        self._insisted: float | None = None
-        self._deaf = False
-        self._longest_pass = 0.0
-        self._asked_at: float | None = None
+        self._signal = 0
+        self._first_stop: float | None = None
+        self._ignoring = False
+        self._longest_iteration = 0.0
+        self._last_check: float | None = None
 
-    def asked(self) -> int:
-        """Why this rank would stop after this iteration, as an index of `REASONS`. Called once an iteration."""
+    def reason(self) -> int:
+        """Return why to stop after this iteration, an index of `REASONS` (0: go on). Call it once an iteration."""
         now = time.time()
-        if self._asked_at is not None:
-            self._longest_pass = max(self._longest_pass, now - self._asked_at)
-        self._asked_at = now
+        if self._last_check is not None:
+            self._longest_iteration = max(self._longest_iteration, now - self._last_check)
+        self._last_check = now
         if self._lost:
             return LOST
-        if self._noted:
-            return self._noted
+        if self._signal:
+            return self._signal
         return LIMIT if self.limit is not None and now + self.reserve() > self.started + self.limit else 0
 
-    def already(self) -> bool:
-        """Whether this rank has been asked to stop: what is long and can be done again need not be finished."""
-        return self._lost or self._noted > 0
+    def requested(self) -> bool:
+        """Return whether a stop was requested: long work that can be repeated need not be finished."""
+        return self._lost or self._signal > 0
 
     def reserve(self) -> float:
-        """Seconds to leave before the limit: a pass through the loop as long as the longest, and twice the longest
-        save."""
+        """Return the seconds to leave before the limit: 1.5 times the longest iteration and twice the longest save."""
         if self.limit is None:
             return 0.0
         seconds, share = _UNKNOWN_SAVE
         save = min(seconds, share * self.limit) if self.longest_save is None else 2 * self.longest_save
-        return 1.5 * self._longest_pass + save
+        return 1.5 * self._longest_iteration + save
 
-    def saved_in(self, seconds: float) -> None:
-        """Remember how long a checkpoint took until it was complete."""
+    def record_save(self, seconds: float) -> None:
+        """Record how long a checkpoint took."""
         self.longest_save = max(self.longest_save or 0.0, seconds)
 
-    def lose(self) -> None:
-        """The run folder is another run's now."""
+    def lose_lock(self) -> None:
+        """Record that another run owns the run folder now."""
         self._lost = True
 
-    def ignore_more(self) -> None:
-        """From now on signals are too late: launchers end the other processes as soon as one has ended."""
-        self._deaf = True
+    def ignore_signals(self) -> None:
+        """Ignore signals from now on: launchers end the other processes as soon as one has ended."""
+        self._ignoring = True
 
-    def note(self, number: int, frame: FrameType | None = None) -> None:  # noqa: ARG002 - the signature of a handler
-        """The handler."""
+    def handle(self, number: int, frame: FrameType | None = None) -> None:  # noqa: ARG002 - the signature of a handler
+        """Handle a signal."""
         name = signal.Signals(number).name
-        if self._deaf:
+        if self._ignoring:
             return
         if not self.training:
             raise KeyboardInterrupt if name == "SIGINT" else Stopped(name)
-        insists = name in ("SIGINT", "SIGTERM")
-        apart = TWICE if "TORCHELASTIC_RUN_ID" in os.environ else ALONE
-        if insists and self._insisted is not None and time.monotonic() - self._insisted > apart:
+        stops = name in ("SIGINT", "SIGTERM")
+        least = REPEATED_BY_LAUNCHER if "TORCHELASTIC_RUN_ID" in os.environ else REPEATED
+        if stops and self._first_stop is not None and time.monotonic() - self._first_stop > least:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        if insists and self._insisted is None:
-            self._insisted = time.monotonic()
-        if not self._noted and os.environ.get("RANK", "0") == "0":
-            # not print: the signal may have come in the middle of one
-            text = f"archsr: {name}: stopping; wait for 'saved' before going on with --resume. Once more ends at once"
-            os.write(2, f"{text}\n".encode())
-        self._noted = max(self._noted, REASONS.index(name))
+        if stops and self._first_stop is None:
+            self._first_stop = time.monotonic()
+        if not self._signal and os.environ.get("RANK", "0") == "0":
+            # not print: the signal may have interrupted one
+            words = "wait for 'saved', then continue with --resume. A second one ends it at once"
+            os.write(2, f"archsr: {name}: stopping; {words}\n".encode())
+        self._signal = max(self._signal, REASONS.index(name))
 
 
 @contextmanager
-def listening(stop_request: StopRequest) -> Generator[None]:
-    """Note the signals in `wishes`; afterwards they mean what they meant before."""
+def handling_signals(stop_request: StopRequest) -> Generator[None]:
+    """Send signals to `stop_request`; restore the handlers afterwards."""
     names = [n for n in ("SIGUSR1", "SIGINT", "SIGTERM") if hasattr(signal, n)]
-    before = {n: signal.signal(getattr(signal, n), stop_request.note) for n in names}
+    before = {n: signal.signal(getattr(signal, n), stop_request.handle) for n in names}
     try:
         yield
     finally:
@@ -125,7 +124,7 @@ def listening(stop_request: StopRequest) -> Generator[None]:
 
 @contextmanager
 def interrupted_by_sigterm() -> Generator[None]:
-    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does; afterwards it means what it meant before."""
+    """Make SIGTERM raise KeyboardInterrupt, as Ctrl-C does; restore the handler afterwards."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -134,41 +133,41 @@ def interrupted_by_sigterm() -> Generator[None]:
 
 
 def stoppable(work: Callable[[StopRequest], None]) -> int:
-    """Do `work` while signals are noted in its `Wishes`. Returns 0, or `REQUEUE` where it raised `Stopped`."""
+    """Run `work` with signals sent to its `StopRequest`. Return 0, or `REQUEUE` if it raised `Stopped`."""
     stop_request = StopRequest()
     code, step, final = 1, None, True
-    _forget_told()
+    _remove_exit_file()
     try:
-        with listening(stop_request):
+        with handling_signals(stop_request):
             work(stop_request)
         code = 0
     except Stopped as stopped:
         code, step = REQUEUE, stopped.step
-        # before training: perhaps only the launcher's, which ends what a dead process has left, and starts all again
+        # before training, SIGTERM may come from the launcher, which ends the rest after one process died and restarts
+        # all
         final = step is not None or stopped.reason != "SIGTERM"
     except UserError:
         code = 2
         raise
     finally:
-        tell(code, step)
+        write_exit_file(code, step)
         if final:
-            decide(code)
+            record_final_code(code)
     return code
 
 
-def tell(code: int, progress: int | str | None) -> None:
-    """Rank 0 writes "CODE PROGRESS" to the file that $ARCHSR_EXIT_FILE names, if set, for the job that started it.
+def write_exit_file(code: int, progress: int | str | None) -> None:
+    """Write "CODE PROGRESS" to the file named by $ARCHSR_EXIT_FILE, if set, for the job script. Only rank 0 writes.
 
-    Launchers turn every code into 1. `progress` (of training the step; None: nothing yet) is the same in two starts
-    only if the later one brought the work no further.
+    Launchers turn every exit code into 1. `progress` is the training step (None: nothing yet). It is the same after two
+    starts only if the second one made no progress.
     """
     path = os.environ.get(EXIT_FILE)
     if path and os.environ.get("RANK", "0") == "0":
         Path(path).write_text(f"{code} {'-' if progress is None else progress}\n")
 
 
-def _forget_told() -> None:
-    """What an earlier start of this job told is no word of this one."""
+def _remove_exit_file() -> None:
     path = os.environ.get(EXIT_FILE)
     if path and os.environ.get("RANK", "0") == "0":
         Path(path).unlink(missing_ok=True)
@@ -177,23 +176,23 @@ def _forget_told() -> None:
 # ---------------------------------------------------------------- launchers that start processes again
 
 
-def decide(code: int) -> None:
-    """Remember an exit code that further starts by the same launcher would not mend, for `decided`.
+def record_final_code(code: int) -> None:
+    """Record an exit code that restarts by the same launcher cannot fix; see `final_code`.
 
-    `--max_restarts N` starts all processes again up to N times, whatever the exit code was. So that 85 and a user's
-    mistake end a run all the same, the next start ends at once with the same code.
+    `--max_restarts N` restarts all processes up to N times, whatever the exit code was. With this record, the next
+    start ends at once with the same code.
     """
-    if code in _FINAL and (note := _note()) is not None:
-        note.write_text(str(code))
+    if code in _FINAL and (path := _final_code_file()) is not None:
+        path.write_text(str(code))
 
 
-def decided() -> int | None:
-    """The exit code that an earlier start by this launcher has decided on."""
-    note = _note()
-    return int(note.read_text()) if note is not None and note.exists() else None
+def final_code() -> int | None:
+    """Return the final exit code that an earlier start by this launcher recorded, or None."""
+    path = _final_code_file()
+    return int(path.read_text()) if path is not None and path.exists() else None
 
 
-def _note() -> Path | None:
-    """In the launcher's own folder: its processes' error files are LAUNCHER/attempt_N/LOCAL_RANK/error.json."""
+def _final_code_file() -> Path | None:
+    """Return a file in the launcher's folder, where error files are LAUNCHER/attempt_N/LOCAL_RANK/error.json."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     return Path(path).parents[2] / "archsr-exit" if path else None

@@ -1,4 +1,4 @@
-"""What the pages of `archsr app` and `archsr vote` share: whose machine a name means, and when a page ends."""
+"""Helpers that the pages of `archsr app` and `archsr vote` share: host names, and stopping the server."""
 
 import ipaddress
 import signal
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a host's name or address is this machine's own."""
+    """Return whether a host name or address is this machine's own."""
     try:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
@@ -17,7 +17,7 @@ def is_loopback(name: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """The host of an address or of `//host:port`, in small letters and without brackets; empty where there is none."""
+    """Return the host of a URL or of `//host:port` in lower case without brackets; empty if there is none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -25,11 +25,11 @@ def host_of(url: str) -> str:
 
 
 @contextmanager
-def told_to_end() -> Generator[threading.Event]:
-    """An event that SIGINT and SIGTERM set meanwhile."""
+def stop_event() -> Generator[threading.Event]:
+    """Yield an event that SIGINT and SIGTERM set."""
     over = threading.Event()
 
-    def end(number: int, frame: object) -> None:  # noqa: ARG001 - as signal wants it
+    def end(number: int, frame: object) -> None:  # noqa: ARG001 - the signature of a handler
         over.set()
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -13,21 +13,21 @@ import torch.distributed as dist
 from archsr.errors import ElsewhereError, UserError
 
 T = TypeVar("T")
-JOINING = datetime.timedelta(minutes=10)  # until all processes are there
-PATIENCE = datetime.timedelta(minutes=60)  # for what one rank does while the others wait: downloads, slow disks
+CONNECT_TIMEOUT = datetime.timedelta(minutes=10)  # for all processes to connect
+COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=60)  # for work of one rank while the others wait: downloads, slow disks
 TWO_ON_CPU = "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
 
 
 @dataclass(frozen=True)
 class World:
-    """This process's `rank` among `size`. Every method is a collective: all ranks call it, in the same order."""
+    """This process's `rank` among `size`. Every method is a collective: all ranks call it in the same order."""
 
     rank: int = 0
     size: int = 1
     group: dist.ProcessGroup | None = None
 
     def gather(self, value: T) -> list[T]:
-        """The values of all ranks, in rank order, on all ranks."""
+        """Return the values of all ranks, in rank order, on all ranks."""
         if self.size == 1:
             return [value]
         values: list[T | None] = [None] * self.size
@@ -35,7 +35,7 @@ class World:
         return cast(list[T], values)
 
     def broadcast(self, value: T) -> T:
-        """Rank 0's value on all ranks."""
+        """Return rank 0's value on all ranks."""
         if self.size == 1:
             return value
         box = [value]
@@ -43,7 +43,7 @@ class World:
         return box[0]
 
     def on_all_ranks(self, work: Callable[[], T]) -> T:
-        """Do `work` on every rank. Where it raises `UserError` on any, every rank raises, so that none waits."""
+        """Run `work` on every rank. If it raises `UserError` on any rank, every rank raises, so that none waits."""
         result: list[T] = []
         error: UserError | None = None
         try:
@@ -59,44 +59,44 @@ class World:
         raise UserError(text) if isinstance(error, ElsewhereError) else error
 
 
-def connect(*, rank: int, size: int, joining: datetime.timedelta) -> World:
-    """The world of an initialised process group. Every rank must be there within `joining`.
+def connect(*, rank: int, size: int, timeout: datetime.timedelta) -> World:
+    """Return the world of an initialised process group. Every rank must connect within `timeout`.
 
-    Objects travel over a gloo group of its own: it works on CPU tensors, and its long timeout outlasts a slow write
-    on rank 0, where NCCL's would kill the other ranks. A rank that dies is noticed at once all the same: its
-    connections close.
+    Objects travel over a separate gloo group: it works on CPU tensors, and its long timeout outlasts a slow write on
+    rank 0, where NCCL's would kill the other ranks. If a rank dies, its connections close, so that the others notice at
+    once.
     """
     if size == 1:
         return World()
-    group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=joining))
+    group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=timeout))
     backend = group._get_backend(torch.device("cpu"))  # pyright: ignore[reportPrivateUsage]
-    backend._set_default_timeout(PATIENCE)  # pyright: ignore[reportPrivateUsage] - public from torch 2.15 on only
+    backend._set_default_timeout(COLLECTIVE_TIMEOUT)  # pyright: ignore[reportPrivateUsage] - public from torch 2.15 on only
     return World(rank, size, group)
 
 
 @contextlib.contextmanager
-def joined() -> Generator[World]:
-    """The world that a launcher describes in the environment, for work that needs no networks in step: gloo alone."""
+def launched_world() -> Generator[World]:
+    """Yield the world that the launcher's environment describes, over gloo only, for work without DDP."""
     refuse_lost_processes()
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World()
         return
-    dist.init_process_group("gloo", timeout=JOINING)
+    dist.init_process_group("gloo", timeout=CONNECT_TIMEOUT)
     try:
-        yield connect(rank=dist.get_rank(), size=size, joining=JOINING)
+        yield connect(rank=dist.get_rank(), size=size, timeout=CONNECT_TIMEOUT)
     finally:
         dist.destroy_process_group()
 
 
 def refuse_lost_processes() -> None:
-    """`accelerate launch --cpu --num_processes 2` starts one process without a word.
+    """Raise `UserError` if the launcher started one process instead of several.
 
-    It gives that process the meeting point of a group (MASTER_PORT) but no WORLD_SIZE.
+    `accelerate launch --cpu --num_processes 2` does so silently. It sets MASTER_PORT but no WORLD_SIZE.
     """
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ
     if launched and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ:
         raise UserError(
-            "accelerate launch was asked for several processes and started only this one (it does so with --cpu). "
+            "accelerate launch should start several processes but started only this one (it does so with --cpu). "
             f"Start them with: {TWO_ON_CPU} ..."
         )

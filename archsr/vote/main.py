@@ -12,7 +12,7 @@ from archsr.evaluation.people import HOME, RESULT, fingerprint_of
 from archsr.evaluation.photos.photos import ClientPhotos, open_photos
 from archsr.runs.folders import is_run, run_config
 from archsr.upscaling.devices import devices_of
-from archsr.utils.web import is_loopback, told_to_end
+from archsr.utils.web import is_loopback, stop_event
 from archsr.vote import study as st
 from archsr.vote import votes as vt
 from archsr.vote.models import models_of, scale_of
@@ -56,7 +56,7 @@ def prepared(question: VoteRequest, out: Path | None) -> tuple[Path, st.Study]:
 def ask(question: VoteRequest, *, out: Path | None, host: str, port: int) -> None:
     """Serve the page, end with SIGINT or SIGTERM, and tell the result. Raises `UserError`."""
     folder, study = prepared(question, out)
-    with told_to_end() as over, served(folder, study, host=host, port=port) as address:
+    with stop_event() as over, served(folder, study, host=host, port=port) as address:
         print(f"archsr vote: {address} ({len(study.images)} images; Ctrl-C ends it and tells the result)", flush=True)
         if not is_loopback(host):
             print("archsr: anybody who can reach this machine can see the images and vote", file=sys.stderr)

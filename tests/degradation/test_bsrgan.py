@@ -1,5 +1,7 @@
-"""The preset `bsrgan` against the procedure that BSRGAN's authors published, restated here in numpy: what is drawn, and
-what halving, taking every n-th pixel and noise with correlated channels do."""
+"""The preset `bsrgan` against the procedure of BSRGAN's authors, restated here in numpy.
+
+Compared are the draws, halving, decimation and noise with correlated channels.
+"""
 
 import copy
 import json
@@ -38,7 +40,7 @@ def ours():
 
 @pytest.fixture(scope="module")
 def theirs():
-    """N times the published choices at scale 4: `left` is the scale that halving leaves."""
+    """The published choices drawn N times at scale 4; `left` is the scale that remains after halving."""
     rng = np.random.default_rng(0)
     left = np.where(rng.random(N) < 0.25, 2, 4)
     taken = rng.random(N) >= 0.75
@@ -68,7 +70,7 @@ def _published_kernel(rng, scale):
 
 
 def _widths(kernel):
-    """The two σ of a kernel as it stands in its taps, the smaller first."""
+    """Measure the two σ of a kernel from its taps, the smaller first."""
     reach = len(kernel) // 2
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     xy = float((kernel * x * y).sum())
@@ -77,7 +79,7 @@ def _widths(kernel):
 
 
 def near(a, b, *, apart=0.0):
-    """Two samples of one distribution, or of two no further `apart`: false alarms are 1 in 1000."""
+    """Assert that two samples have one distribution, or two that differ by at most `apart`; 1 in 1000 fails falsely."""
     assert ks_2samp(np.asarray(a), np.asarray(b)).statistic < apart + 1.95 * (1 / len(a) + 1 / len(b)) ** 0.5
 
 
@@ -142,11 +144,11 @@ def test_kinds_of_noise(ours, theirs):
     assert (order.strength[correlated] * 255).unique().tolist() == pytest.approx([25])
     level = order.strength[~correlated] * 255
     assert (level.min(), level.max()) == (pytest.approx(2, abs=0.05), pytest.approx(25, abs=0.05))
-    near(level, theirs["level"], apart=1 / 24)  # levels are real numbers, not whole ones
+    near(level, theirs["level"], apart=1 / 24)  # levels are real numbers, not integers
 
 
 def test_covariances_of_the_channels():
-    """Of random turned variances without signs, restated with numpy's decomposition."""
+    """The covariances are those of random rotated variances without signs, restated with numpy's decomposition."""
     rng = np.random.default_rng(1)
     mine = drawn_mixing(generator(1, "t"), N).double()
     mine = (mine @ mine.mT).numpy()
@@ -185,7 +187,7 @@ def test_halving_is_a_resize_or_matlabs():
     images = torch.rand(5, 3, 24, 40, generator=torch.Generator().manual_seed(0))
     halved = torch.tensor([True, True, False, True, True])
     mode = torch.tensor([AREA, MATLAB, MATLAB, BILINEAR, BICUBIC])
-    out = halve(full(images), halved, mode, there=(halved, mode))
+    out = halve(full(images), halved, mode, on_device=(halved, mode))
     assert out.height.tolist() == [12, 12, 24, 12, 12]
     small = out.pixels[:, :, :12, :20]
     by = lambda i, **options: torch.nn.functional.interpolate(images[i : i + 1], size=(12, 20), **options)[0]
@@ -236,7 +238,7 @@ def test_recipes_of_version_2_still_load_and_give_the_same_pair():
 
 
 def test_a_run_that_was_stored_before_keeps_the_degradation_that_it_had():
-    """Its table is whole but for the keys that there were not; the preset's newer ones are not laid below it."""
+    """The stored table lacks only keys that did not exist yet; newer keys of the preset must not be added below it."""
     before = bsrgan().model_dump(mode="json")
     del before["halve"]
     before["steps"] = before["steps"][1:]

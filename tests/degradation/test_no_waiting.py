@@ -1,4 +1,4 @@
-"""The device is never asked and never waited for while a batch is degraded."""
+"""Degrading a batch never waits for the device."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def recipe(table, seed):
 
 
 class Copies(TorchDispatchMode):
-    """Counts what is copied from the CPU to another device."""
+    """Counts copies from the CPU to another device."""
 
     def __init__(self):
         super().__init__()
@@ -45,8 +45,10 @@ class Copies(TorchDispatchMode):
 
 @pytest.mark.parametrize("table", KINDS, ids=str)
 def test_nothing_depends_on_what_lies_on_the_device(table, monkeypatch):
-    """Tensors on the meta device have no values: whoever asks for one raises. And the recipe travels in one piece, the
-    lists of samples that share a kind of noise beside it, all without waiting."""
+    """Tensors on the meta device have no values, so reading one raises.
+
+    The recipe is sent in one copy, with the lists of samples that share a kind of noise, without waiting.
+    """
     monkeypatch.setattr(degradation, "_noise_rng", lambda device, seed: None)
     gt = torch.empty(12, 3, 96, 96, device="meta")
     pool = PairPool(12)
@@ -79,7 +81,7 @@ def test_no_synchronisation_on_cuda(table):
 @pytest.mark.gpu
 @pytest.mark.parametrize("table", KINDS, ids=str)
 def test_cuda_agrees_with_the_cpu(table):
-    """Without noise, whose fields each device draws for itself. A JPEG's rounding may fall to either side."""
+    """Without noise, which each device draws for itself. A JPEG's rounding may differ by one level."""
     quiet = {"first": {"noise": {"probability": 0.0}}, "second": {"noise": {"probability": 0.0}}}
     coarse = torch.rand(12, 3, 36, 36, generator=torch.Generator().manual_seed(0))
     gt = torch.nn.functional.interpolate(coarse, size=(288, 288), mode="bicubic").clamp(0, 1)

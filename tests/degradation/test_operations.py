@@ -26,10 +26,10 @@ def image(seed, *shape):
 
 
 def ragged(heights, widths, seed=0):
-    """A canvas whose dead pixels are not numbers: whoever reads them is found out."""
+    """Return a canvas whose undefined pixels are NaN, so that reading them shows."""
     pixels = image(seed, len(heights), 3, max(heights), max(widths))
     canvas = Canvas(pixels, torch.tensor(heights), torch.tensor(widths))
-    return canvas.with_pixels(pixels.masked_fill(~canvas.alive(), float("nan")))
+    return canvas.with_pixels(pixels.masked_fill(~canvas.valid(), float("nan")))
 
 
 # ---------------------------------------------------------------- borders
@@ -72,7 +72,7 @@ def test_resizing_by_factor_is_interpolate(mode, h, w, factor):
     x = image(h + 41 * w, 1, 3, h, w)
     f = torch.tensor([factor], dtype=torch.float64)
     out_h, out_w = (h * f).floor().long(), (w * f).floor().long()
-    assume(factor == 1 or (out_h != h and out_w != w))  # there interpolate's modes and devices disagree
+    assume(factor == 1 or (out_h != h and out_w != w))  # otherwise interpolate's modes and devices disagree
     got = resize(full(x), out_h, out_w, torch.tensor([mode]), total=(int(out_h), int(out_w)), factor=f).pixels
     options = {} if mode == AREA else {"align_corners": False}
     expected = F.interpolate(x, scale_factor=factor, mode=MODES[mode], **options)
@@ -154,7 +154,7 @@ def test_jpeg_golden_with_the_true_table(card):
 
 
 def test_fixed_jpeg_is_nearer_to_libjpeg_than_the_quirky_one():
-    """On stripes, where the orientation of the table shows. libjpeg rounds pixels and tables, so it is not equal."""
+    """Stripes show the orientation of the table. libjpeg rounds pixels and tables, so the result is not equal."""
     x = torch.arange(96.0)
     stripes = (0.5 + 0.35 * torch.sin(x * 1.9))[None, None, :, None].expand(1, 3, 96, 96).contiguous()
     buffer = io.BytesIO()
@@ -211,7 +211,7 @@ def test_gaussian_noise_has_its_moments(grey):
 
 @pytest.mark.parametrize("grey", [False, True])
 def test_poisson_noise_has_its_moments(grey):
-    """A flat image has one level, so V = 1: noise = scale · (Poisson(x) − x), of variance scale² · x."""
+    """A flat image has one level, so V = 1: noise = scale · (Poisson(x) − x), with variance scale² · x."""
     x = torch.full((2, 3, 200, 200), 128 / 255)
     scale = 0.2
     noise = noisy(full(x), poisson=True, strength=scale, grey=grey) - x
@@ -228,7 +228,7 @@ def test_poisson_levels_are_the_power_of_two_above_the_distinct_values():
 
 
 def test_noise_counts_levels_in_the_living_part_only():
-    """The living part is flat: one level, so the noise comes in whole photons. The dead part has all 256."""
+    """The valid part is flat, so it has one level and noise in whole photons. The undefined part has all 256 levels."""
     pixels = image(1, 1, 3, 64, 64)
     pixels[:, :, :8, :8] = 100 / 255
     canvas = Canvas(pixels, torch.tensor([8]), torch.tensor([8]))

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from archsr.degradation.apply import Pair
-from archsr.degradation.pool import PairPool, deal
+from archsr.degradation.pool import PairPool, redistribute
 from archsr.utils.seeds import generator
 
 
 def labelled(start, b=2, *, known=True):
-    """Pairs whose grey level is their number, and whose origin says it too."""
+    """Return pairs whose grey level and origin are their number."""
     numbers = torch.arange(start, start + b)
     gt = numbers.float().div(255)[:, None, None, None].expand(b, 3, 8, 8).contiguous()
     origin = torch.stack((numbers, numbers + 1000), 1) if known else None
@@ -39,7 +39,7 @@ def test_origins_survive_checkpoints_and_other_numbers_of_ranks(world):
     old = [filled(steps=n).state() for n in (9, 12)]
     for rank in range(world):
         pool = PairPool(16)
-        pool.load(deal(old, rank=rank, world=world), device=torch.device("cpu"))
+        pool.load(redistribute(old, rank=rank, world=world), device=torch.device("cpu"))
         state = pool.state()
         assert torch.equal(state["origin"][:, 0], numbers(state["gt"]))
 

@@ -1,4 +1,4 @@
-"""Named quirks, antialiasing, the order of the steps, presets, and recipes as they are stored."""
+"""Named quirks, antialiasing, the order of the steps, presets, and stored recipes."""
 
 import dataclasses
 import json
@@ -74,14 +74,14 @@ def test_recipes_of_version_1_still_load_and_give_the_same_pair():
         assert torch.equal(apply(gts(5), from_json(old)).lq, apply(gts(5), recipe).lq)
 
 
-@pytest.mark.parametrize(("change", "words"), [({"version": 9}, "version 9"), ({"first": {}}, "not whole")])
+@pytest.mark.parametrize(("change", "words"), [({"version": 9}, "version 9"), ({"first": {}}, "incomplete")])
 def test_recipes_that_cannot_be_read_say_so(change, words):
     with pytest.raises(UserError, match=words):
         from_json({**to_json(drawn()), **change})
 
 
 def test_what_was_drawn_before_presets_existed_is_still_drawn():
-    """Runs go on and evaluation pairs are made again with the numbers they had."""
+    """Older runs resume, and evaluation pairs are made again, with the same numbers."""
     recipe = drawn(3, 2)
     assert recipe.noise_seed == 2589084758306807335
     assert recipe.first.factor.tolist() == [0.32816769570596005, 1.1418631482466188]
@@ -94,7 +94,7 @@ def test_what_was_drawn_before_presets_existed_is_still_drawn():
 @given(seed=st.integers(0, 10**6), h=st.integers(20, 60), w=st.integers(20, 60), share=st.floats(0.1, 1))
 @settings(max_examples=30, deadline=None)
 def test_reductions_are_those_of_interpolate(mode, name, seed, h, w, share):
-    """Not down to a width of 1, where torch 2.15 gives all rows the first one's values."""
+    """Not down to a width of 1, where torch 2.15 gives all rows the values of the first."""
     image = torch.rand(2, 3, h, w, generator=torch.Generator().manual_seed(seed))
     size = int(h * share), int(w * share)
     mine = reduce_smoothly(
@@ -114,7 +114,7 @@ def test_samples_of_a_canvas_are_reduced_as_if_alone():
 
 
 def test_fine_lines_fade_instead_of_turning_into_coarse_ones():
-    """Lines of 2.2 pixels' period, reduced to a third or less: what is left of them is moiré."""
+    """Lines with a period of 2.2 pixels, downscaled to a third or less: whatever remains of them is moiré."""
     x = torch.arange(160.0)
     lines = (0.5 + 0.4 * torch.sin(2 * torch.pi * x / 2.2)).expand(1, 3, 160, 160).contiguous()
     quiet = {"probability": 0.0}

@@ -1,4 +1,4 @@
-"""The laws of the whole: range, shape, purity, batch = singles, what is drawn for whom, and the pool."""
+"""Laws of the whole degradation: range, shape, purity, batch = singles, per-sample draws, and the pool."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from archsr.config import DegradeConfig, PrepareConfig
 from archsr.config.config_file import check
 from archsr.degradation.apply import Pair, apply
-from archsr.degradation.pool import PairPool, deal
+from archsr.degradation.pool import PairPool, redistribute
 from archsr.degradation.recipe import Recipe, draw, from_json, to_json
 from archsr.utils.seeds import generator
 
@@ -28,7 +28,7 @@ def gts(seed, b=3, side=80):
 
 
 def one(recipe: Recipe, i: int) -> Recipe:
-    """The recipe of sample i alone."""
+    """Return the recipe of sample i alone."""
 
     def pick(value):
         if isinstance(value, torch.Tensor):
@@ -80,7 +80,7 @@ def test_without_noise_a_batch_is_its_single_images(fidelity, seed):
     for i in range(4):
         alone = apply(gt[i : i + 1], one(recipe, i))
         assert torch.equal(alone.gt[0], together.gt[i])
-        # a rounding to 8 bits may fall the other way; nothing more
+        # a rounding to 8 bits may differ, nothing more
         assert (alone.lq[0] - together.lq[i]).abs().max() * 255 < 1.01
         assert (alone.lq[0] != together.lq[i]).float().mean() < 0.01
 
@@ -93,7 +93,7 @@ def test_autocast_changes_nothing():
 
 
 def test_lq_and_gt_show_the_same_place():
-    """An image that is one ramp: the mean of lq must be the mean of gt."""
+    """The image is a ramp: the mean of lq must be the mean of gt."""
     ramp = torch.linspace(0.1, 0.9, 160).expand(1, 3, 160, 160).contiguous()
     for seed in range(8):
         recipe = draw(config(sharpen_gt=False, **QUIET), generator(seed, "t"), 1, scale=4, gt_size=48)
@@ -103,7 +103,7 @@ def test_lq_and_gt_show_the_same_place():
 
 @pytest.mark.parametrize(("fidelity", "low", "high"), [("fixed", -0.15, 0.15), ("faithful", 1, 2)])
 def test_far_edges_stay_where_they_belong(fidelity, low, high):
-    """A dark bar near the far edge, strongly reduced: its centre in lq against gt, in pixels of lq."""
+    """A dark bar near the far edge, strongly downscaled: compare its centre in lq with that in gt, in pixels of lq."""
     gt = torch.full((1, 3, 160, 160), 0.9)
     gt[:, :, :, 120:136] = 0.1
     shifts = []
@@ -123,7 +123,7 @@ def test_far_edges_stay_where_they_belong(fidelity, low, high):
 
 
 def test_who_draws_for_whom():
-    """`faithful` draws some choices once for the batch, `fixed` draws all of them per sample."""
+    """`faithful` draws some choices once per batch; `fixed` draws all of them per sample."""
     shared = [("first", "factor"), ("first", "mode"), ("first", "poisson"), ("second", "factor"), ("second", "poisson")]
     recipes = {f: draw(config(fidelity=f), generator(0, "t"), 200, scale=4, gt_size=48) for f in ("fixed", "faithful")}
     for order, name in shared:
@@ -215,7 +215,7 @@ def test_pools_of_another_world_are_dealt_out_whole(filled):
             pool.swap(pairs(4 * step + 2 * rank), generator(0, "p", step))
     states = [p.state() for p in old]
     for world in (1, 2, 4):
-        dealt = [deal(states, rank=r, world=world) for r in range(world)]
+        dealt = [redistribute(states, rank=r, world=world) for r in range(world)]
         seen = [v for d in dealt if d for v in d["gt"][:, 0, 0, 0].tolist()]
         assert sorted(seen) == list(range(4 * filled))
     with pytest.raises(ValueError, match="do not fit"):

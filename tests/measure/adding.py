@@ -17,12 +17,12 @@ from pathlib import Path
 import beside  # noqa: F401
 from large_set import PER_FOLDER, SETTINGS, make
 
-from archsr.data.prepare.worker_pool import quiet_worker
+from archsr.data.prepare.worker_pool import init_worker
 
 
 def draw(folder: Path, numbers: range) -> None:
     missing = [(folder, n, "photo") for n in numbers if not _path(folder, n).exists()]
-    with ProcessPoolExecutor(os.cpu_count(), initializer=quiet_worker) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), initializer=init_worker) as pool:
         list(pool.map(make, missing, chunksize=64))
 
 

@@ -23,7 +23,7 @@ from archsr.config.config_file import check
 from archsr.degradation.apply import Pair, apply
 from archsr.degradation.canvas import full
 from archsr.degradation.jpeg import jpeg
-from archsr.degradation.kernels import KernelParams, blur, joined, render
+from archsr.degradation.kernels import KernelParams, blur, concatenated, render
 from archsr.degradation.noise import add_noise
 from archsr.degradation.order_params import draw_kernels, rand
 from archsr.degradation.pool import PairPool
@@ -66,7 +66,7 @@ def ours(side, feeds, fidelity, start):
             draw_kernels(table.blur, rng, 12, rand(rng, 12) < table.blur.probability)
             for table in (config.first, config.second)
         )
-        render(joined(first, second, final_kernel(config, rng, 12)))
+        render(concatenated(first, second, final_kernel(config, rng, 12)))
         drawn.append(time.process_time() - started)
     for seed in seeds:
         started = time.process_time()

@@ -22,7 +22,7 @@ import psutil
 from drawn_kinds import KINDS
 from PIL import Image, ImageDraw, ImageEnhance
 
-from archsr.data.prepare.worker_pool import quiet_worker
+from archsr.data.prepare.worker_pool import init_worker
 from archsr.data.prepare.writing.jpeg_blocks import JpegBlocks
 from archsr.data.prepare.writing.samples import encode
 from archsr.images.pixels import read_photo
@@ -135,7 +135,7 @@ class Watch(threading.Thread):
 
 def measure(photos, out, files, workers, encoding):
     some = [(path, encoding) for path in files[:: max(1, len(files) // 2000)]]
-    with ProcessPoolExecutor(workers, initializer=quiet_worker) as pool:
+    with ProcessPoolExecutor(workers, initializer=init_worker) as pool:
         list(pool.map(limit, some[:64], chunksize=8))
         started = time.perf_counter()
         list(pool.map(limit, some, chunksize=8))

@@ -9,7 +9,7 @@ HAZE = ((0.45, 225), (0.6, 225), (0.65, 235), (0.7, 245), (0.8, 230))
 
 
 def bleached(image):
-    """(name, image) of an RGB image: brightened until it clips, or blended with grey; also as JPEG, also a part."""
+    """Yield (name, image) of an RGB image: brightened until it clips, or blended with grey; also JPEG, cropped."""
     for scale in SUN:
         yield f"sun x{scale}", sunny(image, scale)
     for share, grey in HAZE:
@@ -23,16 +23,16 @@ def bleached(image):
 
 
 def sunny(image, scale):
-    """Values times `scale`, clipped."""
+    """Multiply by `scale` and clip."""
     return Image.fromarray(np.clip(np.asarray(image, dtype=np.float32) * scale, 0, 255).astype(np.uint8))
 
 
 def hazy(image, share, grey):
-    """Blended with `grey`; `share` is how much of it, a number or an array of (h, 1, 1)."""
+    """Blend with `grey`; `share` is a number or an array of (h, 1, 1)."""
     pixels = np.asarray(image, dtype=np.float32)
     return Image.fromarray((pixels * (1 - share) + grey * share).clip(0, 255).astype(np.uint8))
 
 
 def burnt(image):
-    """The share of pixels that are white."""
+    """Return the share of white pixels."""
     return (np.asarray(image.convert("RGB")).min(-1) >= 250).mean()

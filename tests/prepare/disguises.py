@@ -1,4 +1,4 @@
-"""What happens to photographs on their way through other people's folders, for the tests of near-duplicates."""
+"""Disguises of photographs for the tests of near-duplicates: what happens when files are passed on."""
 
 import io
 
@@ -33,7 +33,7 @@ def cropped(image, left, top, right, bottom):
 
 
 def drawn(image, rng, *, least=0.72):
-    """A random chain of disguises: windows of at least `least` of each side."""
+    """Apply a random chain of disguises: windows of at least `least` of each side."""
     if rng.random() < 0.7:
         w, h = rng.uniform(least, 1, 2)
         x, y = rng.uniform(0, 1 - w), rng.uniform(0, 1 - h)

@@ -1,6 +1,6 @@
-"""Seeded drawings of twelve kinds, as architects' folders hold them beside photographs: `KINDS[name](rng) -> image`.
+"""Seeded drawings of twelve kinds that architects keep beside photographs: `KINDS[name](rng) -> image`.
 
-Each varies its size (300-3000 px), weights, fonts and content; `drawing` then rotates, tints, scans and compresses it.
+Size (300-3000 px), weights, fonts and content vary; `drawing` then rotates, tints, scans and compresses the image.
 """
 
 import io
@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 
 def drawing(kind, seed, *, size=None):
-    """An RGB image of that kind, finished as a file would hold it; the same seed makes the same image."""
+    """Return an RGB image of that kind as a file would hold it; the same seed makes the same image."""
     rng = np.random.default_rng([sorted(KINDS).index(kind), seed])
     return finish(rng, KINDS[kind](rng, *(size or frame(rng))), scanned=kind not in ("render", "logo", "dark_mode"))
 
@@ -44,7 +44,7 @@ def finish(rng, image, *, scanned):
 
 
 def scan(rng, image):
-    """Yellowed or grey paper, uneven light, a little blur and noise."""
+    """Add yellowed or grey paper, uneven light, a little blur and noise."""
     tint = 255 - rng.uniform(0, 14) - rng.uniform(0, 1) * np.array([0, 4, 16])
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.7))), dtype=np.float32)
     height, width = pixels.shape[:2]
@@ -54,7 +54,7 @@ def scan(rng, image):
 
 
 def tiled(field, height, width):
-    """A field of noise repeated over (height, width): random enough, and cheap at 3000 px."""
+    """Repeat a field of noise over (height, width): random enough, and cheap at 3000 px."""
     rows, columns = -(-height // field.shape[0]), -(-width // field.shape[1])
     return np.tile(field.astype(np.float32), (rows, columns, 1))[:height, :width]
 
@@ -105,14 +105,14 @@ def table(rng, width, height):
 
 
 def ground_of(rng, width, height):
-    """Blank ground of a render: white or grey, sometimes fading, as float (h, w, 3)."""
+    """Draw the blank ground of a render: white or grey, sometimes a gradient, as float (h, w, 3)."""
     tone = rng.choice([255, 255, 245, 225, 190, 128]) * np.ones(3) - rng.uniform(0, 4, 3)
     fade = 1 - rng.choice([0, 0, 0.08, 0.2]) * np.linspace(0, 1, height)[:, None, None]
     return np.broadcast_to(tone * fade, (height, width, 3)).astype(np.float32)
 
 
 def render(rng, width, height):
-    """Smoothly shaded solids on blank ground with soft shadows, as from a modelling program."""
+    """Draw smoothly shaded solids on blank ground with soft shadows, as in a modelling program."""
     image = Image.fromarray(np.clip(ground_of(rng, width, height), 0, 255).astype(np.uint8))
     for _ in range(int(rng.integers(1, 4))):
         size, (x, y) = rng.uniform(0.15, 0.4) * min(width, height), rng.uniform(0.3, 0.7, 2) * (width, height)
@@ -125,7 +125,7 @@ def render(rng, width, height):
 
 
 def block(rng, image, x, y, size, colour):
-    """A box or tower in axonometry; its faces fade from top to bottom; floors and openings are lines on them."""
+    """Draw a box or tower in axonometry with shaded faces; floors and openings are lines."""
     pen, high, deep = ImageDraw.Draw(image), size * rng.uniform(0.6, 1.6), size * rng.uniform(0.2, 0.5)
     roof = [
         (x - size / 2, y - high / 2),
@@ -152,7 +152,7 @@ def block(rng, image, x, y, size, colour):
 
 
 def ball(rng, image, x, y, size, colour):
-    """A lit sphere."""
+    """Draw a lit sphere."""
     r = max(4, int(size / 2))
     v, u = np.mgrid[-1 : 1 : 2 * r * 1j, -1 : 1 : 2 * r * 1j]
     lit = np.clip(0.35 + 0.75 * (np.sqrt(np.clip(1 - u**2 - v**2, 0, 1)) * 0.7 - 0.5 * u - 0.5 * v), 0.1, 1.1)
@@ -161,7 +161,7 @@ def ball(rng, image, x, y, size, colour):
 
 
 def logo(rng, width, height):
-    """Letters and shapes in a few flat colours."""
+    """Draw letters and shapes in a few flat colours."""
     image = Image.new("RGB", (width, height), tuple(int(v) for v in rng.integers(0, 256, 3)))
     if rng.random() < 0.5:
         image.paste((255, 255, 255), (0, 0, width, height))
@@ -176,7 +176,7 @@ def logo(rng, width, height):
 
 
 def site_map(rng, width, height):
-    """Streets, blocks, parks and water in pale flat colours, with names."""
+    """Draw streets, blocks, parks and water in pale flat colours, with names."""
     image = Image.new("RGB", (width, height), tuple(int(v) for v in rng.integers(228, 246, 3)))
     pen, unit = ImageDraw.Draw(image), max(1.0, max(width, height) / 400)
     for colour in ((200, 225, 180), (170, 205, 235), (215, 210, 200)):
@@ -203,7 +203,7 @@ def site_map(rng, width, height):
 
 
 def axonometric(rng, width, height):
-    """A massing study: many blocks in flat colours with outlines."""
+    """Draw a massing study: many blocks in flat colours with outlines."""
     image, unit = Image.new("RGB", (width, height), "white"), max(1.0, max(width, height) / 400)
     pen, hue = ImageDraw.Draw(image), rng.integers(120, 250, 3)
     for _ in range(int(rng.integers(3, 14))):

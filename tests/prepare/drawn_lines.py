@@ -34,7 +34,7 @@ def words(rng, count):
 
 
 def plan_lines(rng, pen, box, ink, *, fills=()):
-    """Rooms in a grid of walls with doors, windows, labels and dimension lines."""
+    """Draw rooms in a grid of walls with doors, windows, labels and dimension lines."""
     left, top, right, bottom = box
     unit = max(1.0, max(right - left, bottom - top) / 400)
     wall, thin = int(max(1, unit * rng.uniform(1.5, 7))), int(max(1, unit * rng.uniform(0.4, 1.2)))
@@ -59,7 +59,7 @@ def plan_lines(rng, pen, box, ink, *, fills=()):
 
 
 def inside(rng, width, height):
-    """A box that leaves a margin of paper."""
+    """Return a box that leaves a margin of paper."""
     margin = rng.uniform(0.0, 0.22) * rng.uniform(0.1, 1, 4) * np.array([width, height, width, height])
     return margin[0], margin[1], width - margin[2], height - margin[3]
 
@@ -95,7 +95,7 @@ def section(rng, width, height):
 
 
 def elevation(rng, width, height):
-    """A façade in thin lines: brick hatching, windows, cast shadows in grey."""
+    """Draw a façade in thin lines: brick hatching, windows, cast shadows in grey."""
     image = Image.new("RGB", (width, height), "white")
     pen, unit = ImageDraw.Draw(image), max(1.0, max(width, height) / 400)
     left, top, right, bottom = inside(rng, width, height)
@@ -125,7 +125,7 @@ def blueprint(rng, width, height):
 
 
 def dark_mode(rng, width, height):
-    """A screen of a drawing program: coloured lines on black or slate, sometimes with a grid."""
+    """Draw the screen of a drawing program: coloured lines on black or slate, sometimes with a grid."""
     ground = tuple(int(v) for v in rng.integers(0, 50) + rng.integers(0, 12, 3))
     image = Image.new("RGB", (width, height), ground)
     pen = ImageDraw.Draw(image)
@@ -141,7 +141,7 @@ def dark_mode(rng, width, height):
 
 
 def sketch(rng, width, height):
-    """Freehand lines on cream paper: a street in perspective."""
+    """Draw freehand lines on cream paper: a street in perspective."""
     image = Image.new("RGB", (width, height), tuple(int(v) for v in rng.integers([240, 232, 210], 256)))
     pen, grey = ImageDraw.Draw(image), int(rng.integers(20, 110))
     vanishing = rng.uniform(0.3, 0.7, 2) * (width, height)

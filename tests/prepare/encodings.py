@@ -1,8 +1,8 @@
-"""By hand: what a 512-pixel tile costs in each encoding, on JPEG photographs of one's own.
+"""Measures what a 512-pixel tile costs in each encoding, on your own JPEG photographs.
 
     python tests/prepare/encodings.py FOLDER
 
-Medians over the photographs: size, time to make it, loss, time to decode it as training does; one thread.
+Prints medians over the photographs: size, encoding time, loss, and decoding time as in training, on one thread.
 """
 
 import io

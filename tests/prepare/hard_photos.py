@@ -1,7 +1,7 @@
 """Seeded images of ten kinds that stand for photographs: `photo_like(kind, seed)`.
 
-White, dark, misty, strongly geometric; all with what a camera adds: light that falls off,
-texture, blur and sensor noise.
+They are white, dark, misty or strongly geometric, all with what a camera adds: light falloff, texture, blur and sensor
+noise.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ SMOOTH = {"fog": 0.0, "white_room": 0.2, "night": 0.5}  # plaster and mist have 
 
 
 def photo_like(kind, seed, *, size=None):
-    """An RGB image of that kind, as a camera would give it; the same seed makes the same image."""
+    """Return an RGB image of that kind as a camera would take it; the same seed makes the same image."""
     rng = np.random.default_rng([100 + list(KINDS).index(kind), seed])
     width, height = size or frame(rng)
     image = KINDS[kind](rng, width, height)
@@ -26,7 +26,7 @@ def photo_like(kind, seed, *, size=None):
 
 
 def expose(rng, image, *, texture):
-    """Lens blur, uneven light, surface texture, vignetting and sensor noise; white stays clipped white."""
+    """Add lens blur, uneven light, surface texture, vignetting and sensor noise; clipped white stays clipped."""
     width, height = image.size
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 0.9))), dtype=np.float32)
     pixels = np.where(pixels >= 254, 300, pixels)
@@ -39,7 +39,7 @@ def expose(rng, image, *, texture):
 
 
 def cloud(rng, width, height, *, octaves):
-    """Cloudy texture (h, w) of mean 0 and standard deviation 1, about as strong in every octave."""
+    """Draw cloudy texture (h, w) of mean 0 and standard deviation 1, about equally strong in every octave."""
     total = np.zeros((min(height, 600), min(width, 600)), dtype=np.float32)
     for octave in range(octaves):
         coarse = Image.fromarray(rng.normal(size=(2 ** (octave + 2),) * 2).astype(np.float32))
@@ -49,7 +49,7 @@ def cloud(rng, width, height, *, octaves):
 
 
 def lean(rng, image):
-    """The image as seen from the side: a mild perspective."""
+    """Add a mild perspective, as seen from the side."""
     width, height = image.size
     a, b = rng.uniform(0, 0.25, 2) * height
     seen = image.transform(
@@ -63,7 +63,7 @@ def toned(rng, low, high, spread=6):
 
 
 def grid(rng, width, height, wall, glass, *, gap):
-    """Windows in a wall, each pane of its own tone."""
+    """Draw windows in a wall, each pane with its own tone."""
     image = Image.new("RGB", (width, height), wall)
     pen, across, up = ImageDraw.Draw(image), int(rng.integers(5, 16)), int(rng.integers(4, 14))
     for i in range(across):
@@ -81,7 +81,7 @@ def grid(rng, width, height, wall, glass, *, gap):
 
 
 def high_key(rng, width, height):
-    """A white façade before a sky that is partly burnt out."""
+    """Draw a white façade in front of a partly burnt-out sky."""
     image = Image.new("RGB", (width, height), (255, 255, 255))
     facade = lean(
         rng, grid(rng, width, height, toned(rng, 222, 246, 3), toned(rng, 120, 205), gap=rng.uniform(0.2, 0.38))
@@ -102,7 +102,7 @@ def bw_grid(rng, width, height):
 
 
 def night(rng, width, height):
-    """A dark sky that glows towards the ground, a darker building, some windows lit; the street lamps' light on it."""
+    """Draw a dark sky with glow at the horizon, a darker building, some lit windows and street lamps."""
     glow = np.linspace(0, 1, height, dtype=np.float32)[:, None, None] ** 2 * toned(rng, 8, 50)
     image = Image.fromarray((np.zeros((height, width, 3)) + toned(rng, 2, 30, 4) + glow).clip(0, 255).astype(np.uint8))
     pen, wall = ImageDraw.Draw(image), toned(rng, 8, 45, 4)
@@ -123,7 +123,7 @@ def night(rng, width, height):
 
 
 def fog(rng, width, height):
-    """Silhouettes in mist: a handful of tones a few levels apart."""
+    """Draw silhouettes in mist: a few tones that differ by few levels."""
     base = rng.uniform(150, 235)
     fade = np.linspace(0, rng.uniform(15, 45), height, dtype=np.float32)[:, None, None]
     image = Image.fromarray((np.ones((height, width, 3)) * base - fade).clip(0, 255).astype(np.uint8))
@@ -138,7 +138,7 @@ def fog(rng, width, height):
 
 
 def white_room(rng, width, height):
-    """Walls, floor and ceiling in near-whites with soft gradients, a door and a window that is burnt out."""
+    """Draw walls, floor and ceiling in near-whites with soft gradients, a door and a burnt-out window."""
     image = Image.new("RGB", (width, height), toned(rng, 225, 248, 3))
     pen = ImageDraw.Draw(image)
     x0, x1, y0, y1 = np.array([0.25, 0.75, 0.25, 0.7]) * (width, width, height, height) + rng.normal(0, 0.04, 4) * width
@@ -161,7 +161,7 @@ def bricks(rng, width, height):
 
 
 def glass(rng, width, height):
-    """A curtain wall that mirrors sky and clouds."""
+    """Draw a curtain wall that mirrors sky and clouds."""
     sky = np.array(toned(rng, 110, 200, 10)) + cloud(rng, width, height, octaves=6)[..., None] * rng.uniform(6, 30)
     image = Image.fromarray(np.clip(sky * [0.85, 0.97, 1.12], 0, 255).astype(np.uint8))
     pen, bar = ImageDraw.Draw(image), toned(rng, 20, 230)
@@ -172,7 +172,7 @@ def glass(rng, width, height):
 
 
 def texture(rng, width, height):
-    """Foliage, gravel, rough stone, or what a sensor sees in the dark: coarse or fine contrast everywhere."""
+    """Draw foliage, gravel, rough stone or sensor noise: coarse or fine contrast everywhere."""
     field = cloud(rng, width, height, octaves=9) * rng.uniform(5, 60)
     field = field + tiled(rng.normal(0, rng.uniform(0, 60), (256, 256, 1)), height, width)[..., 0]
     pixels = rng.uniform(60, 200) + field[..., None] * rng.uniform(0.5, 1, 3)
@@ -180,7 +180,7 @@ def texture(rng, width, height):
 
 
 def overcast(rng, width, height):
-    """A building against a sky that is one clipped white, or one even grey."""
+    """Draw a building against a sky that is clipped white or an even grey."""
     image = Image.new("RGB", (width, height), (255,) * 3 if rng.random() < 0.5 else toned(rng, 205, 245, 2))
     facade = lean(rng, grid(rng, width, height, toned(rng, 60, 190), toned(rng, 20, 120), gap=rng.uniform(0.12, 0.34)))
     left, top = int(rng.uniform(0, 0.4) * width), int(rng.uniform(0.1, 0.55) * height)
@@ -189,7 +189,7 @@ def overcast(rng, width, height):
 
 
 def demo(rng, width, height):
-    """One of the drawn photographs of `archsr demo`."""
+    """Draw one of the images of `archsr demo`."""
     draw = (drawn_photos._facade, drawn_photos._interior, drawn_photos._brickwork, drawn_photos._tiling)[
         rng.integers(4)
     ]

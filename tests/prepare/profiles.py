@@ -1,10 +1,10 @@
-"""ICC profiles of wider colour spaces, made by hand."""
+"""ICC profiles of wider colour spaces, built by hand."""
 
 import struct
 
 
 def profile(red, green, blue, name):
-    """A matrix profile of gamma 2.2 with these D50 primaries, by hand (ICC.1:2001)."""
+    """Build a matrix profile of gamma 2.2 with these D50 primaries (ICC.1:2001)."""
     xyz = lambda *v: b"XYZ " + bytes(4) + b"".join(struct.pack(">i", round(x * 65536)) for x in v)
     label = name.encode() + b"\0"
     tags = {

@@ -1,6 +1,6 @@
-"""Every kind of bad or odd file: kept with the right pixels, or left out by name with a reason. None is fatal.
+"""Every kind of bad or odd file is kept with the right pixels, or excluded by name with a reason. None is fatal.
 
-The table is the contract: what a file is, whether it is kept, and the words with which it is noted or refused.
+The table is the contract: the file, whether it is kept, and the words of the note or reason.
 """
 
 import io
@@ -20,7 +20,7 @@ from archsr.data.prepare.sources.opening import open_photos
 from archsr.data.prepare.survey.scan import inspect
 from archsr.images.pixels import read_photo
 
-# what a file is, not what it shows: no drawing, and the same card many times is no near-duplicate
+# only the kind of file counts here: drawings and near-duplicates are not searched
 SETTINGS = PrepareConfig(
     val=0.3,
     test=0.3,
@@ -35,7 +35,7 @@ W, H = 200, 160
 
 
 def card():
-    """Four soft quarters, red, green, blue, grey, with grain: a photograph whose orientation can be seen."""
+    """Return four soft quarters, red, green, blue and grey, with grain: a photograph that shows its orientation."""
     quarters = np.array([[[180, 40, 40], [40, 160, 60]], [[50, 60, 170], [128, 128, 128]]], dtype=np.float64)
     grain = np.random.default_rng(0).normal(0, 6, (H, W, 3))
     pixels = quarters.repeat(H // 2, 0).repeat(W // 2, 1) + grain
@@ -60,7 +60,7 @@ def chunk(name, content):
 
 
 def png(width, height, *, depth=8, colour=2, rows=None, interlaced=0, end=True):
-    """A PNG by hand; `rows` are the filtered scanlines."""
+    """Build a PNG by hand; `rows` are the filtered scanlines."""
     rows = b"" if rows is None else rows
     head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
     return (
@@ -98,7 +98,7 @@ def png_one_bit():
 
 
 def tiff(values, *, bits, form, colour, samples=1):
-    """An uncompressed TIFF of one strip by hand. `form`: 1 unsigned, 3 floating point."""
+    """Build an uncompressed TIFF of one strip by hand. `form`: 1 unsigned, 3 floating point."""
     strip = values.tobytes()
     height, width = values.shape[:2]
     tags = [(256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, colour), (273, 4, 8)]
@@ -122,7 +122,7 @@ def tiff_rgb16():
 
 
 def oriented(value, kind="JPEG"):
-    """The card as a camera held in another way stores it: turned upright it is the card again."""
+    """Return the card as a rotated camera stores it; turned upright it is the card again."""
     back = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90",
             7: "TRANSVERSE", 8: "ROTATE_270"}  # fmt: skip
     exif = Image.Exif()
@@ -137,7 +137,7 @@ def cmyk_adobe():
 
 
 def cmyk_plain():
-    """Without the marker the values are what they say."""
+    """Without the marker the values are not inverted."""
     data = jpeg(image=Image.fromarray(255 - np.asarray(card().convert("CMYK")), "CMYK"))  # PIL inverts once more
     place = data.index(b"\xff\xee")
     assert data[place + 4 : place + 9] == b"Adobe"
@@ -145,7 +145,7 @@ def cmyk_plain():
 
 
 def in_profile(wide):
-    """The card's colours written in a wider space: converted to sRGB they are the card's again."""
+    """Return the card's colours in a wider space; converted to sRGB they are the card's again."""
     srgb = ImageCms.createProfile("sRGB")
     converted = ImageCms.profileToProfile(card(), srgb, ImageCms.ImageCmsProfile(io.BytesIO(wide)), outputMode="RGB")
     return saved("PNG", converted, icc_profile=wide)
@@ -159,12 +159,12 @@ def wrong_sof(data, *, height=None, width=None):
 
 
 def wrong_sof_behind(data):
-    """Too short a JPEG with a whole one, as a thumbnail, in its EXIF segment."""
+    """Return a truncated JPEG with a whole one, as a thumbnail, in its EXIF segment."""
     return with_exif(b"MM\0*\0\0\0\x08\0\0" + jpeg(image=card().resize((40, 32))), wrong_sof(data, height=4 * H))
 
 
 def with_exif(content, data=None):
-    """The JPEG with this EXIF segment right after its start."""
+    """Insert this EXIF segment right after the start of the JPEG."""
     data = jpeg() if data is None else data
     body = b"Exif\0\0" + content
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
@@ -223,7 +223,7 @@ def grey16():
 KEPT = "kept"
 BAD, OTHER = "unreadable", "no image"
 CARD, GREY = "card", "grey"
-# name, maker, kept or the kind of being left out, words of the reason or note, the pixels expected
+# name, maker, kept or the kind of exclusion, words of the reason or note, the expected pixels
 TABLE = [
     # damaged
     ("cut 02.jpg", lambda: jpeg()[: len(jpeg()) // 50], BAD, "", None),
@@ -324,7 +324,7 @@ def _orientation(value):
 
 
 def _half_grey():
-    """An image whose lower half is the very grey with which decoders fill what is missing."""
+    """Return an image whose lower half has the grey with which decoders fill missing data."""
     image = card()
     image.paste((128, 128, 128), (0, H // 2, W, H))
     return image
@@ -348,7 +348,7 @@ def wanted_pixels(kind):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """All of the table in one folder each, written once."""
+    """Write every file of the table once, in a folder of its own."""
     top = tmp_path_factory.mktemp("bad")
     for name, make, *_ in TABLE:
         (top / name).write_bytes(make())
@@ -373,13 +373,13 @@ def test_each_is_kept_or_left_out_for_a_reason(folder, name, kind, words, pixels
         found = read_photo(folder / name).pixels.astype(int)
         difference = np.abs(found - wanted_pixels(pixels))
         assert difference.mean() < (12 if pixels == "about" else 4), difference.mean()
-        # each quarter has its colour: nothing mirrored, no channels exchanged
+        # each quarter has its colour: nothing is mirrored and no channels are exchanged
         means = found.reshape(2, H // 2, 2, W // 2, 3).mean((1, 3))
         assert np.abs(means - wanted_pixels(pixels).reshape(2, H // 2, 2, W // 2, 3).mean((1, 3))).max() < 8
 
 
 def test_all_at_once_are_accounted_for(folder, tmp_path):
-    """The whole table as a data set: nothing is fatal, and kept and left out are all that was found."""
+    """The whole table as one dataset: nothing is fatal, and kept plus excluded files are all files."""
     top = tmp_path / "photos"
     for number, name in enumerate(sorted(p.name for p in folder.iterdir())):
         (top / f"project {number}").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Scenes, sides, tags and copies, decided from names and looks alone."""
+"""Scenes, splits, tags and copies, decided from names and thumbnails alone."""
 
 from collections import defaultdict
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from archsr.config import PrepareConfig
 from archsr.config.prepare import ScenesConfig, TagRule, TagsConfig
 from archsr.data.prepare.decide import decide
-from archsr.data.prepare.former import Earlier
+from archsr.data.prepare.former import FormerSplit
 from archsr.data.prepare.scenes import scene_of, split_of, unite
 from archsr.data.prepare.survey.scan import ScannedFile
 from archsr.data.prepare.survey.tags import check_csv, tags_of
@@ -26,7 +26,7 @@ def source(path, content=None, **more):
 def decided(paths, *, earlier=None, config=CONFIG, copies=()):
     sources = [source(p) for p in paths] + [source(copy, content=original) for original, copy in copies]
     by_content = {s.sha256: earlier[s.path] for s in sources if earlier and s.path in earlier}
-    former = Earlier(by_content, earlier or {})
+    former = FormerSplit(by_content, earlier or {})
     return decide(sources, np.zeros((len(sources), 64, 64), np.uint8), former, config)
 
 
@@ -84,7 +84,7 @@ def test_new_photographs_never_move_old_ones_even_when_they_link_them():
     earlier = {p: before.side(p) for p in MANY}
     train = next(p for p in MANY if earlier[p] == "train")
     test = next(p for p in MANY if earlier[p] == "test")
-    # a new folder whose name comes first and that holds a copy of an old photograph
+    # a new folder that sorts first and holds a copy of an old photograph
     after = decided([*MANY, "aaa/new.jpg"], earlier=earlier, copies=[(test, "aaa/copy.jpg")])
     assert {p: after.side(p) for p in MANY} == earlier
     assert after.side("aaa/new.jpg") == "test"
@@ -96,17 +96,17 @@ def test_new_photographs_never_move_old_ones_even_when_they_link_them():
 
 
 def test_renamed_folders_and_files_keep_their_sides():
-    """A project that gets another name, and one whose files do: sides follow contents."""
+    """A renamed project and renamed files keep their splits: splits follow contents."""
     before = decided(MANY)
     sides = {p: before.side(p) for p in MANY}
-    contents = Earlier(sides, sides)
+    contents = FormerSplit(sides, sides)
     renamed = {p: f"client {99 - int(p[8:].split('/')[0])}/new {p.rsplit(' ', 1)[1]}" for p in MANY}
     sources = sorted((source(new, content=old) for old, new in renamed.items()), key=lambda s: s.path)
     thumbs = np.zeros((len(sources), 64, 64), np.uint8)
     after = decide(sources, thumbs, contents, CONFIG)
     assert {old: after.side(new) for old, new in renamed.items()} == sides
     assert after.moved == []
-    anew = decide(sources, thumbs, contents, CONFIG, anew=True)
+    anew = decide(sources, thumbs, contents, CONFIG, resplit=True)
     assert {m.path: (m.before, m.now) for m in anew.moved} == {
         new: (sides[old], anew.side(new)) for old, new in renamed.items() if anew.side(new) != sides[old]
     }
@@ -120,7 +120,7 @@ def test_swapped_names_move_no_content():
     swap = {train: test, test: train}
     parts = [p.split("/") for p in MANY]
     sources = sorted((source(f"{swap.get(f, f)}/{n}", content=f"{f}/{n}") for f, n in parts), key=lambda s: s.path)
-    after = decide(sources, np.zeros((len(sources), 64, 64), np.uint8), Earlier(sides, sides), CONFIG)
+    after = decide(sources, np.zeros((len(sources), 64, 64), np.uint8), FormerSplit(sides, sides), CONFIG)
     assert {s.sha256: after.side(s.path) for s in sources} == sides
 
 
@@ -130,7 +130,7 @@ def test_merged_folders_become_tests_and_what_moved_is_told():
     train, test = (next(p for p in MANY if sides[p] == side).split("/")[0] for side in ("train", "test"))
     joined = {p: p.replace(f"{train}/", f"{test}/{train} ") for p in MANY}
     sources = sorted((source(new, content=old) for old, new in joined.items()), key=lambda s: s.path)
-    after = decide(sources, np.zeros((len(sources), 64, 64), np.uint8), Earlier(sides, sides), CONFIG)
+    after = decide(sources, np.zeros((len(sources), 64, 64), np.uint8), FormerSplit(sides, sides), CONFIG)
     assert {(m.path, m.before, m.now) for m in after.moved} == {
         (new, "train", "test") for old, new in joined.items() if new != old
     }
@@ -161,7 +161,7 @@ def test_tags_come_from_folders_rules_columns_and_a_table(tmp_path):
     assert tags_of(source("alone.jpg"), config) == ()
 
 
-@pytest.mark.parametrize(("text", "word"), [(None, "cannot be read"), ("a,b\n1,2\n", "needs the columns path and tag")])
+@pytest.mark.parametrize(("text", "word"), [(None, "cannot be read"), ("a,b\n1,2\n", "expected the columns path")])
 def test_a_table_that_cannot_be_used_is_named(tmp_path, text, word):
     table = tmp_path / f"{word[:4]}.csv"
     if text is not None:

@@ -1,6 +1,6 @@
-"""What is not a photograph: recall and false alarms on seeds that the weights were not fitted on, and on real files.
+"""Detection of drawings: recall and false alarms on seeds that the weights were not fitted on, and on real files.
 
-`tests/measure/fit_drawings.py` uses the seeds from 10000, these tests those from 0.
+`tests/measure/fit_drawings.py` uses seeds from 10000, these tests use those from 0.
 """
 
 import bleached

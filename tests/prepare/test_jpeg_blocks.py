@@ -1,4 +1,4 @@
-"""Pieces of a JPEG hold its own blocks: the same pixels, the same coefficients, or nothing."""
+"""Crops of a JPEG hold its own blocks: the same pixels, the same coefficients, or nothing."""
 
 import io
 import sys
@@ -56,7 +56,7 @@ def window(pixels, box):
 @pytest.mark.parametrize("kind", KINDS)
 @given(
     st.integers(0, 37), st.integers(0, 25), st.integers(1, 38), st.integers(1, 26)
-)  # in blocks of 16; too far means: to the edge
+)  # in blocks of 16; too large means to the edge
 @settings(max_examples=12, deadline=None)
 def test_a_piece_shows_the_same_pixels(kind, left, top, width, height):
     whole, pixels = blocks(jpeg(**KINDS[kind]))

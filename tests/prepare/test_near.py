@@ -1,4 +1,4 @@
-"""Near-duplicates: every disguise is seen through, and no stranger is taken for a copy."""
+"""Near-duplicates: every disguise is recognised, and no other photograph is taken for a copy."""
 
 from dataclasses import replace
 
@@ -62,7 +62,7 @@ def _components(n, pairs):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Drawn projects of one view each: the cameras of two views of a drawn wall may stand almost in one place."""
+    """Draw projects of one view each, because two views of a drawn wall may be almost equal."""
     folder = tmp_path_factory.mktemp("near") / "photos"
     draw_photos(folder, seed=3, projects=16, views=1, plans=0)
     return _open(folder)
@@ -70,7 +70,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def crowd(images):
-    """Originals and two random disguises of each."""
+    """Return originals and two random disguises of each."""
     rng = np.random.default_rng(8)
     return _thumbs([*images, *(drawn(i, rng) for i in images), *(drawn(i, rng) for i in images)])
 
@@ -97,7 +97,7 @@ def test_random_chains_of_disguises_are_found_and_scenes_stay_apart(images, crow
     n = len(images)
     pairs = near_pairs(crowd)
     assert all(p.a % n == p.b % n for p in pairs)
-    assert len(_components(len(crowd), pairs)) <= n + 1  # one of 32 may hide
+    assert len(_components(len(crowd), pairs)) <= n + 1  # one of 32 may be missed
 
 
 def test_the_order_of_images_does_not_matter(crowd):
@@ -157,7 +157,7 @@ def test_no_images_one_image_tiny_images(images):
 
 
 def test_a_crowd_of_copies_is_connected_at_bounded_cost(images):
-    """A burst of one image with little noise, darker copies of it, and identical ones: one component, few pairs."""
+    """A burst of one image with little noise, darker copies and identical ones: one component, few pairs."""
     rng = np.random.default_rng(2)
     light, dark = thumbnail(images[0]).astype(float), thumbnail(toned(images[0], gamma=1.8)).astype(float)
     burst = np.stack([x + rng.normal(0, 1.5, x.shape) for x in [light, dark] * 100]).clip(0, 255).astype(np.uint8)
@@ -178,7 +178,7 @@ def test_real_photographs_all_planted_copies_and_nothing_else(real_photos):
         frozenset(("copy of building", "building-009_view-1")),
         frozenset(("IMG_2231", "building-018_view-1")),
     }
-    # the second views here are the inner four fifths of the first
+    # these second views are the inner four fifths of the first
     crops = {frozenset((f"building-{i:03d}_view-1", f"building-{i:03d}_view-2")) for i in range(5, 61, 5)}
     assert planted <= named <= planted | crops
     assert len(named & crops) >= 11

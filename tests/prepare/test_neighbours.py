@@ -1,4 +1,4 @@
-"""Photographs that follow each other in a folder: joined by number, by time, and where they show one building."""
+"""Photographs that follow each other in a folder are joined by number, by time, or if they show one building."""
 
 import io
 import shutil
@@ -13,7 +13,7 @@ from archsr.config.prepare import ScenesConfig
 from archsr.data import manifest as mf
 from archsr.data.prepare.duplicates import neighbours
 from archsr.data.prepare.duplicates.buildings import agreeing, features_of
-from archsr.data.prepare.duplicates.neighbours import following, lonely_words
+from archsr.data.prepare.duplicates.neighbours import camera_name_warning, following
 from archsr.data.prepare.inspect_shards import summary
 from archsr.data.prepare.pipeline import prepare
 from archsr.data.prepare.scenes import is_numbered_by_a_camera
@@ -32,7 +32,7 @@ def encoded(image, **options):
 
 
 def facade(seed, size=(720, 480)):
-    """Stones and windows, no two alike."""
+    """Draw stones and windows, all different."""
     rng = np.random.default_rng(seed)
     image = Image.new("RGB", size, tuple(int(v) for v in rng.integers(110, 200, 3)))
     draw = ImageDraw.Draw(image)
@@ -44,7 +44,7 @@ def facade(seed, size=(720, 480)):
 
 
 def elsewhere(image):
-    """The same wall from a few steps to the side: another part, smaller, and in perspective."""
+    """Return the same wall from a few steps aside: another part, smaller, and in perspective."""
     w, h = image.size
     corners = (0.45 * w, 0.02 * h, 0.42 * w, 0.97 * h, 1.0 * w, 0.92 * h, 0.97 * w, 0.09 * h)
     return image.transform((420, 420), Image.Transform.QUAD, corners, Image.Resampling.BICUBIC)
@@ -74,7 +74,7 @@ def test_blank_images_have_no_features_and_agree_with_nothing():
     assert agreeing(blank, blank) == 0
 
 
-# of façades of one street, found by eye among photographs that follow each other: one building each
+# pairs in one street that show one building each, found by eye among consecutive photographs
 BY_EYE = {
     (50, 51), (131, 132), (132, 133), (152, 153), (153, 154), (203, 204), (221, 222), (283, 284), (310, 311),
     (311, 312), (312, 313), (313, 314), (320, 321), (322, 323), (323, 324), (342, 344), (380, 381), (423, 424),
@@ -141,7 +141,7 @@ def test_the_time_is_that_of_the_shot():
 
 @pytest.fixture
 def flat(tmp_path):
-    """Twenty photographs of one folder, numbered by a camera; every fifth shows the building of the one before."""
+    """Write twenty photographs of one folder, numbered by a camera; every fifth shows the previous one's building."""
     folder = tmp_path / "flat"
     folder.mkdir()
     for number in range(20):
@@ -183,16 +183,17 @@ def test_without_the_search_nothing_is_joined(flat, tmp_path):
 
 def test_folders_and_titles_warn_of_nothing():
     sides = {"villa/IMG_1.jpg": "train", "villa/IMG_2.jpg": "train", "school-1.jpg": "test", "school-2.jpg": "test"}
-    assert lonely_words(sides, {}, ScenesConfig()) == ""
-    assert lonely_words({"IMG_1.jpg": "train", "IMG_2.jpg": "train"}, {}, ScenesConfig()) == ""
-    assert "2 have the photograph" in lonely_words({"IMG_1.jpg": "train", "IMG_2.jpg": "test"}, {}, ScenesConfig())
+    assert camera_name_warning(sides, {}, ScenesConfig()) == ""
+    assert camera_name_warning({"IMG_1.jpg": "train", "IMG_2.jpg": "train"}, {}, ScenesConfig()) == ""
+    words = camera_name_warning({"IMG_1.jpg": "train", "IMG_2.jpg": "test"}, {}, ScenesConfig())
+    assert "2 have the photograph" in words
 
 
 def test_photographs_without_a_time_stay_alone_and_are_warned_of():
-    """Joined by time, photographs without one silenced the warning and were joined with nothing."""
+    """Photographs without a time once silenced the warning and were joined with nothing."""
     sides, scenes = {"IMG_1.jpg": "train", "IMG_2.jpg": "test"}, ScenesConfig(neighbours="time")
-    assert "2 have the photograph before or after on another side" in lonely_words(sides, {}, scenes)
-    assert lonely_words(sides, dict.fromkeys(sides, "2024-05-01T10:00:00"), scenes) == ""
+    assert "2 have the photograph before or after on another side" in camera_name_warning(sides, {}, scenes)
+    assert camera_name_warning(sides, dict.fromkeys(sides, "2024-05-01T10:00:00"), scenes) == ""
 
 
 def test_only_new_neighbours_are_compared_and_the_result_is_as_anew(flat, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Pairs from disk: every `gt` is made of blocks of one colour, the pixels of its `lq`, so that any shift shows."""
+"""Pairs from disk: every `gt` consists of blocks of one colour, the pixels of its `lq`, so that any shift shows."""
 
 import functools
 import itertools
@@ -36,7 +36,7 @@ def enlarged(lq, scale):
 
 @functools.cache
 def drawn():
-    """Eight projects of one image: names and pixels, a part of each."""
+    """Eight projects of one image each: names and pixels."""
     with tempfile.TemporaryDirectory() as folder:
         draw_photos(Path(folder), projects=8, views=1, plans=0)
         paths = sorted(Path(folder).rglob("*.*"))
@@ -44,7 +44,7 @@ def drawn():
 
 
 def write_pairs(folder, scale):
-    """gt/ and lq/ of eight projects; sides of lq are odd."""
+    """Write gt/ and lq/ of eight projects; the sides of lq are odd."""
     for name, pixels in drawn():
         height, width = (side // scale - 1 + (side // scale) % 2 for side in pixels.shape[:2])
         lq = pixels[: height * scale : scale, : width * scale : scale]
@@ -83,7 +83,7 @@ def stream(shards, size, scale, count=6):
     return found
 
 
-# every scale and every encoding; the rest of their combinations takes a minute more
+# every scale and every encoding; all combinations take a minute longer
 SOME = {("lossless", 1), ("webp", 2), ("png", 3), ("lossless", 4)}
 KINDS = [
     pytest.param(*kind, marks=() if kind in SOME else pytest.mark.slow)
@@ -118,7 +118,7 @@ def test_pairs_of_any_size_are_cropped_mirrored_and_turned_alike(scale, height, 
 
 @given(st.sampled_from([2, 3, 4]), st.integers(3, 9), st.integers(0, 9))
 def test_mirrored_detail_inside_a_pixel_runs_back(scale, side, seed):
-    """A ramp over the larger image runs back from where it turns, about the middle of the last pixel."""
+    """A ramp over the larger image is reversed about the middle of the last pixel."""
     gt = torch.arange(side * scale).expand(3, 1 * scale, -1).contiguous()
     lq = torch.zeros(3, 1, side, dtype=torch.int64)
     large, _ = crop_pair(gt, lq, scale * (2 * side - 2), generator(seed, "x"), scale=scale, hflip=False)

@@ -1,4 +1,4 @@
-"""`archsr prepare` as a whole: the same bytes always, every file accounted for, no scene on two sides."""
+"""`archsr prepare` as a whole: always the same bytes, every file accounted for, no scene in two splits."""
 
 import json
 import os
@@ -126,18 +126,18 @@ def test_other_shares_split_a_dataset_anew_and_say_so(messy, tmp_path, capsys):
     prepare(messy, out, SETTINGS)
     first = made_of(out)
     prepare(messy, out, SETTINGS.model_copy(update={"tile": 160}))
-    assert "split otherwise" not in capsys.readouterr().err
+    assert "was split with" not in capsys.readouterr().err
     prepare(messy, out, SETTINGS.model_copy(update={"test": 0.5}))
     said = capsys.readouterr().err
-    assert "was split otherwise (test 0.3, now 0.5); photographs may change sides" in said
-    assert re.search(r"\d+ photographs change sides \(.*\d+ from train to test.*\): project .*train it anew", said)
+    assert "was split with other settings (test 0.3, now 0.5); photographs may change their split" in said
+    assert re.search(r"\d+ photographs change their split \(.*\d+ from train to test.*\): pro.*train a new model", said)
     assert made_of(out).splits["test"].scenes > first.splits["test"].scenes
     fresh = prepare(messy, tmp_path / "fresh", SETTINGS.model_copy(update={"test": 0.5}))
     assert made_of(out).fingerprint == fresh.fingerprint
 
 
 def test_renamed_projects_stay_on_their_sides(messy, tmp_path, capsys):
-    """10 of 60 photographs went from train to test and 10 back, without a word."""
+    """10 of 60 photographs once moved from train to test and 10 back, silently."""
     out = tmp_path / "out"
     prepare(messy, out, SETTINGS)
     before = {s.scene: side for side in mf.SPLITS for s in samples(out, side)}
@@ -146,7 +146,7 @@ def test_renamed_projects_stay_on_their_sides(messy, tmp_path, capsys):
     prepare(messy, out, SETTINGS)
     after = {s.scene: side for side in mf.SPLITS for s in samples(out, side)}
     assert after == {f"client {11 - int(scene.split()[1])}": side for scene, side in before.items()}
-    assert "change sides" not in capsys.readouterr().err
+    assert "change their split" not in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- bad files
@@ -224,7 +224,7 @@ def test_odd_names_just_work(messy, tmp_path):
 
 
 def test_notes_beside_photographs_are_no_bad_images(messy, tmp_path):
-    """More notes than photographs: max_bad_share does not mind, nor does bad_files = "raise"."""
+    """More notes than photographs do not count for max_bad_share or bad_files = "raise"."""
     for n in range(60):
         (messy / "project 1" / f"note {n}.txt").write_text("seen on Sunday")
     out = tmp_path / "out"
@@ -303,7 +303,7 @@ def test_the_output_may_not_swallow_other_files(messy, tmp_path):
 
 @pytest.mark.parametrize("name", ["frame_{:05}.png", "facade_{:03}.png", "row-{:07}.png"])
 def test_names_that_make_one_scene_are_refused_before_anything_is_read(tmp_path, monkeypatch, name):
-    """It was refused after the whole survey, with advice that did not fit."""
+    """This was refused only after the whole survey, with unsuitable advice."""
     for number in range(12):
         noise_image(tmp_path / "in" / name.format(number), seed=number)
     monkeypatch.setattr("archsr.data.prepare.pipeline._survey", lambda *_: pytest.fail("files were read"))
@@ -316,7 +316,7 @@ def test_names_that_make_one_scene_are_refused_before_anything_is_read(tmp_path,
 
 
 def test_an_output_that_is_a_link_stays_one(messy, tmp_path):
-    """It was replaced by a folder, on the wrong disk."""
+    """The link was once replaced by a folder, on the wrong disk."""
     real = tmp_path / "large disk" / "set"
     real.mkdir(parents=True)
     link = tmp_path / "out"
@@ -329,7 +329,7 @@ def test_an_output_that_is_a_link_stays_one(messy, tmp_path):
 
 
 def test_an_output_that_is_mounted_stays_the_same_folder(messy, tmp_path):
-    """It failed after all of the work, each time: nothing is written beside the output, and it is never moved."""
+    """This once failed after all the work: nothing may be written beside the output, and it is never moved."""
     out = tmp_path / "mounted"
     out.mkdir()
     before, others = out.stat().st_ino, sorted(tmp_path.iterdir())
@@ -354,7 +354,7 @@ def test_the_summary_names_what_was_left_out(messy, tmp_path):
 
 
 def test_one_validation_scene_is_warned_of(messy, tmp_path):
-    """It chooses the weights."""
+    """A single validation scene would choose the weights."""
     made = prepare(messy, tmp_path / "out", SETTINGS)
     few, more = (
         made.model_copy(
@@ -445,14 +445,14 @@ def test_hugging_face_datasets_reads_the_shards(shards, tmp_path, monkeypatch):
     ("changes", "member", "formats"),
     [
         ({}, "gt.jpg", ["JPEG", "WEBP"]),
-        ({"crops": "reference"}, "gt.jpg", ["WEBP"]),  # images this small are enlarged to a shortest side of 400
+        ({"crops": "reference"}, "gt.jpg", ["WEBP"]),  # small images are upscaled to a shortest side of 400
         ({"encoding": "png"}, "gt.png", ["PNG"]),
         ({"encoding": "jpeg"}, "gt.jpg", ["JPEG"]),
     ],
     ids=str,
 )
 def test_it_also_reads_shards_of_mixed_photographs(photos, prepare_config, tmp_path, changes, member, formats):
-    """JPEG files and others, some samples with fields that others lack: one schema all the same."""
+    """JPEG files and others, and samples with extra fields, have one schema."""
     import datasets
 
     for number, path in enumerate(sorted(photos.rglob("*.jpg"))):

@@ -1,4 +1,4 @@
-"""What a log is told of long work, by a clock of the test's own."""
+"""Progress in a log, by a simulated clock."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Stopped anywhere, continued, shared out to tasks: always the bytes of the unbroken run."""
+"""However it is stopped, continued or divided into tasks, the bytes are those of the uninterrupted run."""
 
 import contextlib
 import fcntl
@@ -41,7 +41,7 @@ def test_tasks_and_join_are_one_preparation(photos, shards, prepare_config, tmp_
 def test_an_error_anywhere_loses_nothing_and_leaves_no_dataset(
     photos, shards, prepare_config, tmp_path, monkeypatch, stop
 ):
-    """Fails at the n-th piece put in place: chunks, shards, indexes, the manifest."""
+    """Fail at the n-th piece that is renamed into place: chunks, shards, indexes, the manifest."""
     out = tmp_path / "stopped"
     real, calls = os.replace, []
 
@@ -70,7 +70,7 @@ def test_what_is_done_is_not_done_again(photos, prepare_config, tmp_path, monkey
 
 
 def test_killed_while_its_pieces_are_removed_the_next_one_works(photos, shards, prepare_config, tmp_path, monkeypatch):
-    """Half of them were left, and every later command failed."""
+    """Half of the pieces were left once, and every later command failed."""
     out, real = tmp_path / "out", shutil.rmtree
 
     def killed(folder, **options):
@@ -90,13 +90,13 @@ def test_killed_while_its_pieces_are_removed_the_next_one_works(photos, shards, 
 
 
 def test_two_at_once_do_not_spoil_each_other(photos, prepare_config, tmp_path):
-    """The second died of files that the first had removed. Tasks share the folder, a whole preparation does not."""
+    """The second once failed on files that the first had removed. Only tasks share the folder."""
     out = tmp_path / "out"
     prepare(photos, out, prepare_config, task=Task(1, 2))
     with (tmp_path / "out" / ".preparing" / "lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_SH)  # as another task
         for restart in (False, True):
-            with pytest.raises(UserError, match="another archsr prepare is at work on it"):
+            with pytest.raises(UserError, match="another archsr prepare is running"):
                 prepare(photos, out, prepare_config, restart=restart)
         prepare(photos, out, prepare_config, task=Task(2, 2))
     assert prepare(photos, out, prepare_config, join=True) is not None
@@ -114,8 +114,7 @@ def test_unfinished_work_is_not_mixed_with_other_photographs_or_settings(photos,
 
 
 def test_what_the_survey_does_not_ask_for_may_change_before_the_end(photos, prepare_config, tmp_path):
-    """The advice for too few scenes is another val and test; it need not read all photographs again, and gives the
-    bytes that it would have given at once."""
+    """The advice for too few scenes is another val and test, which must not require reading all photographs again."""
     changes = {"val_folders": ("03*", "05*"), "test_folders": ("00*",), "samples_per_shard": 7,
                "scenes": prepare_config.scenes.model_copy(update={"title": False})}  # fmt: skip
     other = prepare_config.model_copy(update=changes)
@@ -137,7 +136,7 @@ def command_for(photos, out, prepare_config, tmp_path):
     (0.6, 0.0), (0.6, 0.02), *(pytest.param(*when, marks=pytest.mark.slow) for when in ((0.0, 0.3), (0.6, 0.3))),
 ])  # fmt: skip
 def test_ctrl_c_once_or_twice_ends_it_soon_and_quietly(photos, prepare_config, tmp_path, first, second):
-    """As a terminal sends it: to the command and all of its workers."""
+    """Signals go to the command and all of its workers, as a terminal sends them."""
     command = [*command_for(photos, tmp_path / "out", prepare_config, tmp_path), "--workers", "2"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, start_new_session=True, **pipes)
@@ -161,7 +160,7 @@ def test_ctrl_c_once_or_twice_ends_it_soon_and_quietly(photos, prepare_config, t
 def test_sigterm_stops_it_as_ctrl_c_does_and_a_job_is_told_how_far_it_came(
     photos, prepare_config, tmp_path, monkeypatch, part, finished
 ):
-    """A job counts the pieces of its own task: those of others are no progress of its."""
+    """A job counts only the pieces of its own task as progress."""
     out, told = tmp_path / "out", tmp_path / "told"
     words = command_for(photos, out, prepare_config, tmp_path)[3:]
     assert main([*words, "--workers", "0", "--task", "1/2"]) == 0
@@ -176,7 +175,7 @@ def test_sigterm_stops_it_as_ctrl_c_does_and_a_job_is_told_how_far_it_came(
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(photos, prepare_config, tmp_path):
-    """SIGKILL to the command and its workers, at moments spread over the whole of its work."""
+    """SIGKILL goes to the command and its workers, at moments spread over its whole runtime."""
     out = tmp_path / "killed"
     command = command_for(photos, out, prepare_config, tmp_path)
     started = time.monotonic()
@@ -189,7 +188,7 @@ def test_killed_at_twenty_random_moments(photos, prepare_config, tmp_path):
         shutil.rmtree(out, ignore_errors=True)
         process = subprocess.Popen([*command, "--workers", "2"], start_new_session=True, stdout=subprocess.DEVNULL)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(rng.uniform(0.3, 1) * whole)  # before, it does no more than importing
+            process.wait(rng.uniform(0.3, 1) * whole)  # before that it only imports
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

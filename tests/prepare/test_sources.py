@@ -1,4 +1,4 @@
-"""Where photographs come from: folders, archives and datasets give the same names, bytes and shards."""
+"""Sources of photographs: folders, archives and datasets give the same names, bytes and shards."""
 
 import gzip
 import io
@@ -109,7 +109,7 @@ def as_dataset(files):
 
 @pytest.fixture(scope="module")
 def kinds(images, tmp_path_factory):
-    """The same images as every kind of source: what to write on the command line, by kind."""
+    """The same images as every kind of source: the command line's argument by kind."""
     import datasets
 
     top = tmp_path_factory.mktemp("kinds")
@@ -145,7 +145,7 @@ KINDS = ["folder", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "parquet file", 
 
 @pytest.fixture(scope="module")
 def wanted(kinds, tmp_path_factory):
-    """The shards of the folder."""
+    """The shards made from the folder."""
     out = tmp_path_factory.mktemp("wanted") / "out"
     prepare(Path(kinds["folder"]), out, SETTINGS)
     return {p.name: p.read_bytes() for p in current(out).iterdir()}
@@ -169,7 +169,7 @@ def test_every_kind_gives_the_same_shards(kinds, wanted, kind, tmp_path):
     prepare(kinds[kind], tmp_path / "out", SETTINGS)
     made = {p.name: p.read_bytes() for p in current(tmp_path / "out").iterdir()}
     theirs = dict(wanted)
-    for found in (made, theirs):  # these say where the photographs came from
+    for found in (made, theirs):  # these describe where the photographs came from
         found["manifest.json"] = {**json.loads(found["manifest.json"])["splits"]}
         del found["report.html"], found["sources.jsonl"], found["stamps.json"]
     assert made == theirs
@@ -219,7 +219,7 @@ def test_links_are_followed_and_circles_end(tmp_path):
     elsewhere = as_folder({"deep/far.jpg": b"far"}, tmp_path / "elsewhere")
     inner = as_folder({"a/near.jpg": b"near"}, tmp_path / "photos")
     os.symlink(inner, inner / "a" / "circle")
-    os.symlink(tmp_path, inner / "upwards")  # would bring in the whole neighbourhood
+    os.symlink(tmp_path, inner / "upwards")  # would add everything beside the folder
     os.symlink("/", inner / "everything")
     os.symlink(elsewhere, inner / "link")
     os.symlink(elsewhere / "deep", inner / "link again")
@@ -247,7 +247,7 @@ def test_what_is_no_file_is_listed_and_refused_at_once(tmp_path):
     reasons = {
         "a.jpg": "a link that leads back to itself",
         "b.jpg": "a link that leads back to itself",
-        "dead.jpg": "a link to a file that is not there",
+        "dead.jpg": "a link to a file that does not exist",
         "pipe.jpg": "a named pipe",
         "socket.jpg": "a socket",
         "zero.jpg": "a device",
@@ -300,7 +300,7 @@ def test_no_more_than_the_bound_is_read(tmp_path):
     for make, name in ((as_folder, "d"), (as_zip, "d.zip"), (as_tar, "d.tar")):
         with open_photos(str(make(files, tmp_path / name)), max_bytes=1000) as photos:
             assert len(photos.read("small.bmp")) == 900
-            with pytest.raises(OSError, match="5,000 bytes, more than the bound of 1,000"):
+            with pytest.raises(OSError, match="5,000 bytes, more than the limit of 1,000"):
                 photos.read("big.bmp")
 
 
@@ -410,7 +410,7 @@ def test_a_tar_cut_between_two_members_or_damaged_in_a_header_is_named(kinds, tm
     whole[third + 10] ^= 255
     (tmp_path / "header.tar").write_bytes(whole)
     for name in ("cut.tar", "header.tar"):
-        with open_photos(str(tmp_path / name)) as photos, pytest.raises(UserError, match="breaks off"):
+        with open_photos(str(tmp_path / name)) as photos, pytest.raises(UserError, match="truncated after"):
             photos.names()
 
 
@@ -435,7 +435,7 @@ def test_bombs_do_not_fill_the_disk(tmp_path, monkeypatch):
             file.write(bytes(1 << 22))
     with open_photos(str(tmp_path / "bomb.tar.gz"), unpack_to=tmp_path / "u") as photos:
         monkeypatch.setattr("archsr.data.prepare.sources.tars._SLACK", 1 << 23)
-        with pytest.raises(UserError, match="is it a bomb"):
+        with pytest.raises(UserError, match="decompression bomb"):
             photos.names()
     assert list((tmp_path / "u").iterdir()) == []
     (tmp_path / "a.tar.zst").write_bytes(b"(\xb5/\xfd")
@@ -455,7 +455,7 @@ def test_columns_and_labels_of_rows(kinds, images):
 
 
 def row_groups(files, place, size):
-    """A Parquet file with so many rows in each group."""
+    """Write a Parquet file with this number of rows in each group."""
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(as_dataset(files).data.table.combine_chunks(), place, row_group_size=size)
@@ -463,7 +463,7 @@ def row_groups(files, place, size):
 
 
 def test_the_image_of_a_row_is_read_once(images, tmp_path, monkeypatch):
-    """Names, stamps and columns come without it. Left aside: the report, which shows a few images again."""
+    """Names, stamps and columns do not read images. The report is not counted: it shows a few images again."""
     import datasets
 
     taken, real = Counter(), datasets.Dataset.__getitem__
@@ -533,7 +533,7 @@ def test_rows_without_names_of_their_own(tmp_path):
     images += [None, {"bytes": None, "path": "http://elsewhere/y.jpg"}, {"bytes": None, "path": "/nowhere/z.jpg"}]
     labels = [0, 0, 0, 1, None, None, None, -1]
     rows = datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
-    pyarrow.parquet.write_table(rows.data.table, tmp_path / "d.parquet")  # `to_parquet` would look the images up
+    pyarrow.parquet.write_table(rows.data.table, tmp_path / "d.parquet")  # `to_parquet` would read the images
     photos = open_photos(f"{tmp_path}/d.parquet")
     kept = ["a_b/row-0000000", "a_b/x (2).jpg", "a_b/x.jpg", "row-0000004", "x.jpg"]
     assert photos.names() == sorted([*kept, "row-0000005", "y.jpg", "z.jpg"])
@@ -562,7 +562,7 @@ def test_datasets_that_cannot_be_used_are_explained(tmp_path, kinds):
     for spec, word in (
         (f"{tmp_path}/no images.parquet", "no column of images among a"),
         (f"{tmp_path}/broken.parquet", "damaged"),
-        (f"hf:{tmp_path}/empty", "not a dataset that can be read"),
+        (f"hf:{tmp_path}/empty", "cannot be read as a dataset"),
         (f"hf:{tmp_path}/absent", "no such folder"),
     ):
         with pytest.raises(UserError, match=word):

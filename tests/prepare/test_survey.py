@@ -1,4 +1,4 @@
-"""What CLIP says of a photograph, and that nothing is asked where nothing is wanted."""
+"""CLIP's labels of photographs; without labels CLIP is not used."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Versions of a dataset: never changed, sharing what is equal, and only what is new is read."""
+"""Versions of a dataset: never changed, sharing equal files, and reading only what is new."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def looked_at(monkeypatch):
-    """The photographs that are decoded."""
+    """Collect the photographs that are decoded."""
     seen, real = [], survey_module.inspect
 
     def inspect(photos, path, config):
@@ -51,7 +51,7 @@ def looked_at(monkeypatch):
 
 
 def members(folder):
-    """All that the shards hold: by side and name, the bytes."""
+    """Return the bytes of all members of the shards by split and name."""
     version = current(folder)
     found = {}
     for side, split in mf.load(version).splits.items():
@@ -62,7 +62,7 @@ def members(folder):
 
 
 def state(folder):
-    """Every file, with its bytes and its time."""
+    """Return every file with its bytes and its time."""
     return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
@@ -94,17 +94,17 @@ def test_what_is_new_changed_and_gone_is_said(photos, tmp_path, capsys):
     prepare(photos, out, SETTINGS)
     assert "22 files are as they were; 2 are new, 1 changed or to be looked at again, 1 gone" in capsys.readouterr().err
     prepare(photos, out, SETTINGS)
-    assert "v2: nothing differs from it, so there is no new version" in capsys.readouterr().err
+    assert "v2: nothing has changed, so there is no new version" in capsys.readouterr().err
 
 
 def test_places_that_cannot_be_or_are_not_yet_a_dataset_say_why(photos, tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="link: is a link to .*nowhere, which is not there"):
+    with pytest.raises(UserError, match="link: is a link to .*nowhere, which does not exist"):
         prepare(photos, tmp_path / "link", SETTINGS)
     monkeypatch.setattr(pipeline, "assemble", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         prepare(photos, tmp_path / "out", SETTINGS)
-    with pytest.raises(UserError, match="out: its preparation is not finished; the same command goes on"):
+    with pytest.raises(UserError, match="out: its preparation is unfinished; run the same command again"):
         inspect_dataset(tmp_path / "out")
 
 
@@ -182,7 +182,7 @@ def test_all_is_read_again_where_it_would_come_out_otherwise(photos, tmp_path, l
 
 
 def test_a_photograph_whose_scene_or_tags_change_says_so_in_its_samples(photos, tmp_path, looked_at):
-    """Its images are taken over, what is written beside them is new."""
+    """The images are reused; the metadata beside them is new."""
     out = tmp_path / "out"
     prepare(photos, out, SETTINGS)
     looked_at.clear()
@@ -228,7 +228,7 @@ def test_old_versions_go_only_when_asked(photos, tmp_path):
 
 
 def test_a_dataset_of_an_earlier_archsr_is_read_and_kept(photos, tmp_path):
-    """It lay in the folder itself."""
+    """Its files lay in the dataset's folder itself."""
     out = tmp_path / "out"
     prepare(photos, tmp_path / "made", SETTINGS)
     shutil.copytree(tmp_path / "made" / "v1", out)
@@ -253,7 +253,7 @@ def test_a_dataset_of_an_earlier_archsr_is_read_and_kept(photos, tmp_path):
 
 @pytest.fixture(params=["replaced", "removed"])
 def changing(request, photos, monkeypatch):
-    """One photograph is replaced or removed after the survey, and read again as if its scene had changed its side."""
+    """Replace or remove one photograph after the survey, and read it again as if its scene had changed the split."""
     victim = photos / "project 5" / "view.jpg"
     real, real_side = pipeline.cut_again, survey_module.provisional_side
     wrong = {"train": "test", "val": "train", "test": "train"}
@@ -272,11 +272,11 @@ def changing(request, photos, monkeypatch):
 
 
 def test_a_photograph_that_changes_meanwhile_is_left_out_by_name(photos, tmp_path, changing, monkeypatch, capsys):
-    """It came in under the scene of the old one, or counted as kept without a sample, and both were called verified."""
+    """It once got the scene of the old one, or counted as kept without a sample, and both passed verification."""
     out = tmp_path / "out"
     made = prepare(photos, out, SETTINGS)
     assert [(item.path, item.kind) for item in made.left_out] == [("project 5/view.jpg", "changed")]
-    assert "1 files were replaced or removed while they were being prepared" in capsys.readouterr().err
+    assert "1 files were replaced or removed during the preparation" in capsys.readouterr().err
     assert "every file verified" in inspect_dataset(out)
     monkeypatch.undo()
     again = prepare(photos, out, SETTINGS)

@@ -1,4 +1,4 @@
-"""Zero-shot labels: what is said without open_clip; where it is installed, the real path with untrained weights."""
+"""Zero-shot labels: the error without open_clip; if it is installed, the real path with untrained weights."""
 
 import importlib.util
 
@@ -10,7 +10,7 @@ from archsr.data.prepare.survey.zero_shot import ZeroShot
 from archsr.errors import UserError
 
 PROMPTS = {"photograph": ["a photograph of a building", "a photo of a room"], "drawing": ["a floor plan"]}
-MODEL = "ViT-S-32-alt"  # the smallest of open_clip's that needs nothing else
+MODEL = "ViT-S-32-alt"  # the smallest model of open_clip without other dependencies
 IMAGES = [np.random.default_rng(i).integers(0, 255, (90, 120 + i, 3), dtype=np.uint8) for i in range(3)]
 
 

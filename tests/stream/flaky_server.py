@@ -1,4 +1,4 @@
-"""A web server on loopback that serves a folder and, as often as it is told, drops, delays, truncates and corrupts."""
+"""A web server on loopback that serves a folder and drops, delays, truncates and corrupts as told."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ STATUS = {"busy": 503, "denied": 403, "gone": 404}
 
 
 class Flaky(ThreadingHTTPServer):
-    """`faults(name, number)`: what happens to the request number `number` (from 0) for a file, or None."""
+    """`faults(name, number)` is the fault for request `number` (from 0) of a file, or None."""
 
     daemon_threads = True
 
@@ -26,7 +26,7 @@ class Flaky(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/data"
 
     def handle_error(self, request, client_address):
-        pass  # clients leave in the middle
+        pass  # clients disconnect early
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         size = len(data)
         if fault == "drop":
             data = data[: size // 2]
-        if fault == "truncate":  # and says nothing: the length fits what is sent
+        if fault == "truncate":  # silently: the length matches what is sent
             data, size = data[: size // 2], size // 2
         if fault == "corrupt":
             data = bytearray(data)
@@ -78,7 +78,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def flaky(folder, faults=lambda name, number: None):
-    """A running server; ended on leaving."""
+    """Yield a running server and stop it afterwards."""
     server = Flaky(folder, faults)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

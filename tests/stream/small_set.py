@@ -1,4 +1,4 @@
-"""Datasets of any shape in no time: noise of a few pixels, shards of the sizes asked for."""
+"""Small datasets of any shape: noise of a few pixels, shards of given sizes."""
 
 import hashlib
 import io
@@ -13,7 +13,7 @@ from archsr.utils.seeds import generator
 
 
 def small_set(folder, sizes, *, side=40, encoding="PNG"):
-    """A dataset whose training shards have `sizes` samples, named `SHARD-SAMPLE`; val and test have one each."""
+    """Write a dataset whose training shards have `sizes` samples, named `SHARD-SAMPLE`; val and test have one each."""
     folder.mkdir(parents=True)
     train = mf.Split(photos=1, scenes=1, samples=sum(sizes), shards=_shards(folder, "train", sizes, side, encoding))
     splits = {"train": train}

@@ -1,4 +1,4 @@
-"""The cache: bounded, shared, whole or absent, and what is in use stays."""
+"""The cache is bounded and shared, copies are complete or absent, and copies in use stay."""
 
 import fcntl
 import multiprocessing
@@ -14,7 +14,7 @@ from small_set import small_set
 
 from archsr.config import DataConfig
 from archsr.data import manifest as mf
-from archsr.data.cache import bring, copy_of, opened, read, touch
+from archsr.data.cache import copy_of, fetch_copy, opened, read, touch
 from archsr.data.remote import Remote, TransferCancelled, place_of
 from archsr.data.stream.loader import Stream, StreamOptions
 from archsr.data.stream.plan import Plan, Slice
@@ -43,7 +43,7 @@ def held(cache):
 
 
 def place(server, tmp_path, shards):
-    """A cache for so many tars of the dataset."""
+    """Return a cache with room for this number of tars."""
     return Remote(server.url, tmp_path / "cache", shards * items(server.folder)[0].size, 4)
 
 
@@ -52,20 +52,20 @@ def test_the_longest_unused_goes_first_and_what_is_open_stays(folder, tmp_path):
     with flaky(folder) as server:
         remote = place(server, tmp_path, 2)
         with opened(remote, a) as handle:
-            bring(remote, b)
-            bring(remote, c)
+            fetch_copy(remote, b)
+            fetch_copy(remote, c)
             assert copy_of(remote, a).exists()
             assert not copy_of(remote, b).exists()
             assert os.pread(handle, 5, 0)
         time.sleep(0.01)
         touch(remote, a)
-        bring(remote, d)
+        fetch_copy(remote, d)
         assert {p.name for p in remote.cache.glob("*.tar")} == {copy_of(remote, i).name for i in (a, d)}
         assert held(remote.cache) <= remote.limit
 
 
 def test_files_of_the_user_are_neither_counted_nor_removed(folder, tmp_path):
-    """A PDF and a table were deleted to make room."""
+    """A PDF and a table were once deleted to make room."""
     mine = {"thesis.pdf": b"a" * 10**6, "table.csv": b"1,2", "half.part": b"x", "0123.tar": b"y", "a.9.part": b"z"}
     with flaky(folder) as server:
         remote = place(server, tmp_path, 2)
@@ -73,7 +73,7 @@ def test_files_of_the_user_are_neither_counted_nor_removed(folder, tmp_path):
         for name, data in mine.items():
             (remote.cache / name).write_bytes(data)
         for item in items(folder)[:4]:
-            bring(remote, item)
+            fetch_copy(remote, item)
         assert len(list(remote.cache.glob("?" * 64 + ".tar"))) == 2
         assert {name: (remote.cache / name).read_bytes() for name in mine} == mine
 
@@ -88,16 +88,16 @@ def test_what_is_kept_is_not_evicted_for_what_comes_later(folder, tmp_path):
     with flaky(folder) as server:
         remote = place(server, tmp_path, 2)
         keep = {copy_of(remote, i) for i in (a, b)}
-        assert bring(remote, a, keep=keep)
-        assert bring(remote, b, keep=keep)
-        assert not bring(remote, c, keep=keep)
+        assert fetch_copy(remote, a, keep=keep)
+        assert fetch_copy(remote, b, keep=keep)
+        assert not fetch_copy(remote, c, keep=keep)
         assert server.requests[c.file] == 0
 
 
 def test_a_file_larger_than_the_cache_is_refused(folder, tmp_path):
     with (
         flaky(folder) as server,
-        pytest.raises(UserError, match=r"train-00000\.tar: [\d,]+ bytes are more than the cache"),
+        pytest.raises(UserError, match=r"train-00000\.tar: [\d,]+ bytes do not fit into the cache"),
         opened(Remote(server.url, tmp_path / "cache", 100, 1), items(folder)[0]),
     ):
         pass
@@ -165,7 +165,7 @@ def test_a_cache_too_small_for_all_of_them_is_slow_and_never_stuck(folder, tmp_p
 
 
 def _filled(cache):
-    """Bytes of tars, while nobody makes room: none leaves, and what arrives has its room already."""
+    """Return the bytes of tars while no eviction runs: none is removed, and transfers have reserved room."""
     with (cache / ".room").open() as room:
         fcntl.flock(room, fcntl.LOCK_EX)
         return sum(p.stat().st_size for p in cache.glob("*.tar"))
@@ -175,7 +175,7 @@ def _die_while_fetching(remote, item, out):
     out.put(1)
     out.close()
     out.join_thread()
-    bring(remote, item)
+    fetch_copy(remote, item)
 
 
 def test_a_process_killed_in_a_transfer_blocks_nobody_and_leaves_nothing(folder, tmp_path):
@@ -186,10 +186,10 @@ def test_a_process_killed_in_a_transfer_blocks_nobody_and_leaves_nothing(folder,
         process.start()
         while not list((tmp_path / "cache").glob("*.part")) if (tmp_path / "cache").is_dir() else True:
             time.sleep(0.005)
-        assert not bring(remote, item), "it is under way elsewhere"
+        assert not fetch_copy(remote, item), "it is under way elsewhere"
         process.kill()
         process.join()
-        assert bring(remote, item)
+        assert fetch_copy(remote, item)
         assert not list(remote.cache.glob("*.part"))
 
 
@@ -197,7 +197,7 @@ def test_a_transfer_that_nobody_wants_any_more_ends(folder, tmp_path):
     stop = threading.Event()
     stop.set()
     with flaky(folder) as server, pytest.raises(TransferCancelled):
-        bring(place(server, tmp_path, 2), items(folder)[0], stop=stop)
+        fetch_copy(place(server, tmp_path, 2), items(folder)[0], stop=stop)
     assert not list((tmp_path / "cache").glob("*.part"))
 
 
@@ -205,11 +205,11 @@ def test_eviction_leaves_a_copy_that_another_process_holds(folder, tmp_path):
     a, b, *_ = items(folder)
     with flaky(folder) as server:
         remote = place(server, tmp_path, 1)
-        bring(remote, a)
+        fetch_copy(remote, a)
         with copy_of(remote, a).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
-            assert not bring(remote, b)
-        assert bring(remote, b)
+            assert not fetch_copy(remote, b)
+        assert fetch_copy(remote, b)
         assert not copy_of(remote, a).exists()
 
 
@@ -228,7 +228,7 @@ def test_the_order_of_fetching_is_the_order_of_need(counts, seed, window, positi
 
 
 def test_shards_are_there_before_they_are_needed(folder, tmp_path):
-    """With each batch slow to be used, nothing but the first shards is ever waited for."""
+    """With slow use of each batch, only the first shards are waited for."""
     with flaky(folder) as server:
         remote = place(server, tmp_path, 6)
         made = mf.load(remote)

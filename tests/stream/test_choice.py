@@ -1,4 +1,4 @@
-"""Tags choose training samples: exactly those asked for, the rare ones repeated up to their share, none lost."""
+"""Tags choose training samples: exactly the requested ones, rare ones repeated up to their share, none lost."""
 
 from collections import Counter
 

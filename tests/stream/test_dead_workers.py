@@ -1,4 +1,4 @@
-"""Whatever ends a worker, the run's last line names the sample."""
+"""However a worker ends, the run's last line names the sample."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def stream_of(folder, workers):
 
 
 def read_until(folder, workers, monkeypatch, act, *, key):
-    """Read with a decoder that does `act` on the sample `key`, until that shows."""
+    """Read with a decoder that does `act` on the sample `key`, until the effect shows."""
     samples = [s for shard in mf.load(folder).splits["train"].shards for s in mf.read_index(folder, shard)]
     [wanted] = [s.members["gt"].digest for s in samples if s.key == key]
 
@@ -82,7 +82,7 @@ def test_an_exception_elsewhere_keeps_its_traceback_and_gets_the_sample(folder, 
 
 
 def test_a_worker_killed_between_samples_while_the_process_does_other_work(folder):
-    """The DataLoader's handler raises in the middle of other work; the cause is there all the same."""
+    """The DataLoader's handler raises during other work; the cause is still reported."""
     stream = stream_of(folder, 1)
     stream.next()
     [worker] = stream._batches._workers

@@ -24,7 +24,7 @@ def options(folder, **changes):
 
 
 def read(folder, *, world=1, micro=4, accumulation=1, workers=0, micro_batches=4, start=0, **changes):
-    """position → (key, checksum) over all ranks."""
+    """Return position → (key, checksum) over all ranks."""
     seen = {}
     for rank in range(world):
         stream = Stream(
@@ -33,12 +33,12 @@ def read(folder, *, world=1, micro=4, accumulation=1, workers=0, micro_batches=4
             workers=workers,
             pin_memory=False,
         )
-        with contextlib.closing(stream):  # also after an error: one that is collected waits for its workers, 5 s each
+        with contextlib.closing(stream):  # also after an error: garbage collection would wait for its workers, 5 s each
             for _ in range(micro_batches):
                 batch = stream.next()
                 assert batch.gt.dtype == torch.uint8
                 assert batch.gt.shape == (micro, 3, 64, 64)
-                # with accumulation, micro-batches of one rank are not adjacent, samples of one micro-batch are
+                # with accumulation, micro-batches of one rank are not adjacent, but samples of one micro-batch are
                 for i, key in enumerate(batch.keys):
                     seen[batch.position + i] = (key, int(batch.gt[i].long().sum()))
     return seen
@@ -65,7 +65,7 @@ def test_a_batch_stays_until_the_next_call_however_far_the_workers_are_ahead(sha
     stream = Stream(options(shards), Slice(0, 4, 1, 0, 1), workers=workers, pin_memory=False)
     for number in range(7):
         batch = stream.next()
-        time.sleep(0.1)  # long enough for the workers to fill all that they may
+        time.sleep(0.1)  # long enough for the workers to fill all slots
         sums = [int(image.long().sum()) for image in batch.gt]
         assert sums == [expected[4 * number + i][1] for i in range(4)]
     stream.close()
@@ -158,7 +158,7 @@ def test_a_flipped_bit_never_trains(copy, workers):
 def test_another_index_is_refused(copy):
     shard = mf.load(copy).splits["train"].shards[0]
     damage(copy / shard.index, lambda d: d.replace(b'"scene"', b'"scenE"', 1))
-    with pytest.raises(UserError, match=r"is not the index that manifest\.json describes"):
+    with pytest.raises(UserError, match=r"its SHA-256 differs from manifest\.json"):
         read(copy)
 
 

@@ -1,4 +1,4 @@
-"""Law 5: the order is arithmetic, every sample once an epoch, the same whoever reads."""
+"""Law 5: the order is arithmetic, each sample once an epoch, and the same for any number of readers."""
 
 import itertools
 
@@ -71,7 +71,7 @@ GOLDEN = [(1, 0), (0, 0), (0, 3), (0, 1), (0, 4), (1, 1), (1, 2), (0, 2), (2, 1)
 
 
 def test_a_far_position_of_a_huge_set_is_found_without_the_way_there(monkeypatch):
-    """Of ten million positions, the order of one epoch's shards and of one window is drawn."""
+    """Of ten million positions, only one epoch's shard order and one window are drawn."""
     drawn = []
     monkeypatch.setattr(plan_module, "generator", lambda *key: drawn.append(key) or generator(*key))
     plan = Plan((1000,) * 50_000, 0, 8)
@@ -85,7 +85,7 @@ def test_subsets_take_the_first_of_every_shard(share, expected):
 
 
 def test_every_epoch_mixes_a_window_anew():
-    """Of one shard only the order inside can differ."""
+    """With one shard only the order inside can differ."""
     plan = Plan((40,), seed=3, window=2)
     orders = [[plan.place(epoch * 40 + n).index for n in range(40)] for epoch in range(3)]
     assert all(sorted(order) == list(range(40)) for order in orders)

@@ -1,4 +1,4 @@
-"""Shards at a URL are the local shards: whatever the network does, the same samples or a clear end."""
+"""Shards at a URL equal local shards: whatever the network does, the same samples or a clear error."""
 
 import re
 import shutil
@@ -53,7 +53,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_fault_is_found_retried_and_shown_and_none_is_trained_on(folder, tmp_path, capfd, workers):
-    """Each file meets all faults, in an order of its own, before it comes whole."""
+    """Each file meets all faults, in an order of its own, before it is delivered intact."""
 
     def faults(name, number):
         turn = sum(name.encode()) % len(FAULTS)
@@ -65,7 +65,7 @@ def test_every_fault_is_found_retried_and_shown_and_none_is_trained_on(folder, t
     print(said)
     injected = sum(n for fault, n in server.injected.items() if fault != "slow")
     assert len(re.findall(r"try \d+ of 8 failed", said)) == injected == 5 * 11
-    assert said.count("arrived at try") == len(server.requests) == 11
+    assert said.count("arrived at attempt") == len(server.requests) == 11
     assert set(server.whole.values()) == {1}, "each file was downloaded once"
 
 
@@ -73,7 +73,7 @@ def test_every_fault_is_found_retried_and_shown_and_none_is_trained_on(folder, t
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_limit_of_tries_ends_the_run_with_one_line(folder, tmp_path, fault, workers):
     with flaky(folder, lambda name, number: fault if name == "train-00002.tar" else None) as server:
-        with pytest.raises(UserError, match=r"127\.0\.0\.1:\d+/data/train-00002\.tar: 3 tries failed") as error:
+        with pytest.raises(UserError, match=r"127\.0\.0\.1:\d+/data/train-00002\.tar: 3 attempts failed") as error:
             read(remote(server, tmp_path, tries=3), workers=workers)
         assert "\n" not in str(error.value)
         assert server.requests["train-00002.tar"] % 3 == 0
@@ -96,7 +96,7 @@ def test_a_server_that_falls_silent(folder, tmp_path, monkeypatch):
 
 
 def test_nobody_answers(tmp_path):
-    with pytest.raises(UserError, match=r"2 tries failed, the last: ClientConnectorError"):
+    with pytest.raises(UserError, match=r"2 attempts failed, the last: ClientConnectorError"):
         mf.load(Remote("http://127.0.0.1:9/data", tmp_path, 10**9, 2))
 
 
@@ -113,7 +113,7 @@ def test_a_manifest_that_disagrees_with_itself_is_fetched_again_and_then_refused
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / mf.NAME).write_text(change((copy / mf.NAME).read_text()))
     with flaky(copy) as server:
-        with pytest.raises(UserError, match=r"manifest\.json: 3 tries failed"):
+        with pytest.raises(UserError, match=r"manifest\.json: 3 attempts failed"):
             mf.load(remote(server, tmp_path, tries=3))
         assert server.requests[mf.NAME] == 3
 
@@ -168,7 +168,7 @@ def test_places_by_name(tmp_path, monkeypatch):
     assert place.name == "one"
     with pytest.raises(UserError, match=r"^https://host/a: a URL of a dataset's folder has no \?"):
         place_of("https://host/a?token=1", DataConfig())
-    with pytest.raises(UserError, match="fsspec knows no nonsense://"):
+    with pytest.raises(UserError, match="fsspec does not support nonsense://"):
         mf.load(Remote("nonsense://a/b", tmp_path, 1, 3))
     with pytest.raises(UserError, match="needs another package: pip install"):
         mf.load(Remote("dropbox://a/b", tmp_path, 1, 3))

@@ -1,9 +1,9 @@
-"""Shards that do not fit the processes: what a stream does then is stated here. It never waits for what never comes.
+"""Shards that do not divide evenly between processes. A stream never waits for data that never comes.
 
-- Uneven shards: each sample once an epoch, whatever the shards' sizes; empty shards are passed over.
-- Fewer shards than processes or workers: reading is shared out by position, not by shard, so that all of them work.
-- An epoch that the global batch does not divide: the batch goes on into the next one; nothing is left out.
-- Processes that do not divide the global batch: refused before anything is read, with a batch that would do.
+- Uneven shards: each sample once an epoch, whatever the shards' sizes; empty shards are skipped.
+- Fewer shards than processes or workers: reading is divided by position, not by shard, so that all of them work.
+- An epoch that the global batch does not divide: the batch continues in the next one; no sample is dropped.
+- A number of processes that does not divide the global batch: refused before reading, with a batch that works.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ def dataset(request, tmp_path_factory):
 
 
 def keys(folder, count, *, world, micro, workers):
-    """The key at each of the first `count` positions, read by `world` processes."""
+    """Return the key at each of the first `count` positions, read by `world` processes."""
     made = mf.load(folder)
     options = StreamOptions(folder, made.splits["train"].shards, seed=1, window=2, size=32, hflip=True)
     found = {}
@@ -76,7 +76,7 @@ def test_fewer_samples_than_a_batch_are_refused(tiny, tmp_path, sizes, subset):
 
 
 def test_more_processes_than_pairs(tmp_path):
-    """Those without a pair validate nothing, and wait for nobody."""
+    """Processes without a pair validate nothing and wait for nobody."""
     folder = small_set(tmp_path / "set", [4])
     split = mf.load(folder).splits["val"]
     shares = [[p.number for p in eval_pairs(folder, split, rank=rank, world=4)] for rank in range(4)]

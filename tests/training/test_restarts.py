@@ -169,11 +169,11 @@ def test_a_lost_peer_leaves_the_stack_and_a_good_end_nothing(tmp_path):
 
 def test_what_a_launchers_start_decided_holds_for_its_next(tmp_path, monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_ERROR_FILE", raising=False)
-    stopping.decide(85)
-    assert stopping.decided() is None, "without a launcher"
+    stopping.record_final_code(85)
+    assert stopping.final_code() is None, "without a launcher"
     for attempt, rank in (("attempt_0", "0"), ("attempt_1", "1")):
         (tmp_path / "run" / attempt / rank).mkdir(parents=True)
         monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "run" / attempt / rank / "error.json"))
-        assert stopping.decided() == (None if attempt == "attempt_0" else 85)
-        stopping.decide(1 if attempt == "attempt_1" else 85)
-    assert stopping.decided() == 85
+        assert stopping.final_code() == (None if attempt == "attempt_0" else 85)
+        stopping.record_final_code(1 if attempt == "attempt_1" else 85)
+    assert stopping.final_code() == 85

@@ -51,7 +51,7 @@ def test_runs_as_they_ended(tiny_tables, tmp_path, monkeypatch, capsys):
     real = one_step.micro_step
 
     def asked(*args, **kwargs):
-        stop_request.note(10)  # SIGUSR1
+        stop_request.handle(10)  # SIGUSR1
         return real(*args, **kwargs)
 
     monkeypatch.setattr(one_step, "micro_step", asked)

@@ -95,7 +95,7 @@ def test_ctrl_c_once_saves(long, started):
     wait_for(lambda: len(events(run, "train")) >= 3)
     process.send(signal.SIGINT)
     assert process.wait().returncode == REQUEUE
-    said = "archsr: SIGINT: stopping; wait for 'saved' before going on with --resume. Once more ends at once"
+    said = "archsr: SIGINT: stopping; wait for 'saved', then continue with --resume. A second one ends it at once"
     assert said in process.stderr
     assert events(run, "stop")[0]["reason"] == "SIGINT"
 
@@ -107,11 +107,11 @@ def test_stopped_within_a_validation_it_comes_first_in_the_next_start(tiny_table
     class Asked(StopRequest):
         looks = 0
 
-        def already(self):
+        def requested(self):
             self.looks += 1
             if self.looks == look:
-                self.note(signal.SIGINT)
-            return super().already()
+                self.handle(signal.SIGINT)
+            return super().requested()
 
     whole, broken = (check(TrainConfig, {**tiny_tables, "name": n}, where="test") for n in ("whole", "broken"))
     launch.run(whole, resume=False)
@@ -134,7 +134,7 @@ def test_a_second_term_ends_it_at_once(long, started):
     wait_for(lambda: events(run, "validation"))
     time.sleep(1)
     process.send(signal.SIGTERM)
-    time.sleep(stopping.ALONE + 0.5)
+    time.sleep(stopping.REPEATED + 0.5)
     assert process.returncode is None
     process.send(signal.SIGTERM)
     assert process.wait(20).returncode == -signal.SIGTERM
@@ -146,7 +146,7 @@ def test_the_time_limit_is_kept_save_included(long):
     """As if the process had begun 1000 seconds ago."""
     path, run = long("limited")
     stop_request = StopRequest(started=time.time() - 1000)
-    stop_request.saved_in(0.5)
+    stop_request.record_save(0.5)
     changes = ["training.time_limit='0:16:52'", "training.stages.0.iterations=5000"]
     with pytest.raises(Stopped, match="time limit"):
         launch.run(load(TrainConfig, path, overrides=changes), resume=False, stop_request=stop_request)
@@ -159,22 +159,22 @@ def test_the_time_limit_is_kept_save_included(long):
 
 def test_what_is_asked():
     stop_request = StopRequest(started=time.time() - 100)
-    assert stop_request.asked() == 0
+    assert stop_request.reason() == 0
     stop_request.limit = 115.0
-    assert stop_request.asked() == 0, "a tenth of the limit is left for a save of unknown length"
+    assert stop_request.reason() == 0, "a tenth of the limit is left for a save of unknown length"
     stop_request.limit = 110.0
-    assert REASONS[stop_request.asked()] == "time limit"
-    stop_request.saved_in(1.0)
-    assert stop_request.asked() == 0, "a save of one second needs less"
-    stop_request.saved_in(30.0)
-    assert REASONS[stop_request.asked()] == "time limit"
+    assert REASONS[stop_request.reason()] == "time limit"
+    stop_request.record_save(1.0)
+    assert stop_request.reason() == 0, "a save of one second needs less"
+    stop_request.record_save(30.0)
+    assert REASONS[stop_request.reason()] == "time limit"
     with pytest.raises(Stopped, match="SIGTERM"):
-        stop_request.note(signal.SIGTERM)  # nothing was trained yet
+        stop_request.handle(signal.SIGTERM)  # nothing was trained yet
     stop_request.training = True
-    stop_request.note(signal.SIGUSR1)
-    assert REASONS[stop_request.asked()] == "SIGUSR1"
-    stop_request.note(signal.SIGTERM)  # after SIGUSR1 the cluster insists; that is no second SIGTERM
-    assert REASONS[stop_request.asked()] == "SIGTERM"
+    stop_request.handle(signal.SIGUSR1)
+    assert REASONS[stop_request.reason()] == "SIGUSR1"
+    stop_request.handle(signal.SIGTERM)  # after SIGUSR1 the cluster insists; that is no second SIGTERM
+    assert REASONS[stop_request.reason()] == "SIGTERM"
 
 
 @pytest.mark.parametrize("wrong", ["3:50", "90", "1:60:00", "soon"])

@@ -12,7 +12,7 @@ from archsr.app.upscale.service import UpscaleService
 from archsr.app.upscale.uploads import Upload, photographs
 from archsr.app.viewer import viewer
 from archsr.app.visits import Visits
-from archsr.images.heic import heic_at_hand
+from archsr.images.heic import heic_is_available
 
 OWN, SAME, FITTING = "model's own", "original's", "what memory allows"
 FORMATS = {SAME: "", "PNG": ".png", "JPEG": ".jpg", "WebP": ".webp", "TIFF": ".tif"}
@@ -127,7 +127,7 @@ def _add_interface(work: UpscaleService, wanted: list[Any]) -> None:
 
 
 def _invitation(context: AppContext) -> str:
-    limits, heic = context.limits, ", HEIC (comes back as JPEG)" * heic_at_hand()
+    limits, heic = context.limits, ", HEIC (comes back as JPEG)" * heic_is_available()
     return (
         f"Up to {limits.files} photographs at a time, each of at most {limits.size // 2**20} MB and "
         f"{limits.pixels / 1e6:.3g} megapixels (who started the page can allow more: archsr app --max-bytes, "

@@ -1,1 +1,1 @@
-"""From a folder of photographs to shards and a manifest."""
+"""`archsr prepare`: from a folder of photographs to shards and a manifest."""

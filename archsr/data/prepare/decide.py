@@ -1,4 +1,4 @@
-"""What becomes of every file: copies, scenes, sides and tags. It needs all files at once, and no pixels."""
+"""Decides about every file: copies, scenes, splits and tags. It needs all files at once, but no pixels."""
 
 from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
@@ -11,7 +11,7 @@ from archsr.config import PrepareConfig
 from archsr.data.manifest import SplitName
 from archsr.data.prepare.duplicates.near import near_pairs
 from archsr.data.prepare.duplicates.neighbours import BUILDING, BuildingMatch, following
-from archsr.data.prepare.former import Earlier, Moved
+from archsr.data.prepare.former import FormerSplit, Moved
 from archsr.data.prepare.known import CHANGED
 from archsr.data.prepare.scenes import Scenes, assign, scene_in, split_of, unite
 from archsr.data.prepare.sources.paired import UNPAIRED
@@ -21,15 +21,15 @@ from archsr.data.prepare.worker_pool import progress
 from archsr.errors import UserError
 
 Link = tuple[str, str]
-_BRIDGE = "shows the same as photographs that the earlier dataset has on different sides"
+_BRIDGE = "shows the same as photographs that the former dataset has in different splits"
 
 
 @dataclass(frozen=True)
-class Same:
-    """Two files that show the same photograph: `score` 1 for exact copies, else the near-duplicate score; or the same
-    building: `score` the number of features that agree.
+class Match:
+    """Two files that show the same photograph or the same building.
 
-    `folders` are the scenes that their paths alone give; `leak`: a split by those alone puts the two on two sides.
+    `score` is 1 for exact copies, the near-duplicate score for near-duplicates, and the number of matching features for
+    buildings. `folders` are the scenes by path alone. `leak` is true if a split by path alone would separate the two.
     """
 
     a: str
@@ -42,56 +42,54 @@ class Same:
 
 @dataclass(frozen=True)
 class Decision:
-    """`sources` in the order given; for each kept path its scene, its tags, and each scene's side; what moved."""
+    """`sources` in the given order, scene and tags of each kept path, the split of each scene, and moved files."""
 
     sources: list[ScannedFile]
     scenes: Scenes
     sides: dict[str, SplitName]
     tags: dict[str, tuple[str, ...]]
-    same: list[Same]
-    buildings: list[Same]
+    same: list[Match]
+    buildings: list[Match]
     moved: list[Moved]
 
     def side(self, path: str) -> SplitName:
-        """The side of a kept photograph."""
+        """Return the split of a kept photograph."""
         return self.sides[self.scenes.of[path]]
 
 
 def decide(
     sources: Sequence[ScannedFile],
     thumbs: NDArray[np.uint8],
-    former: Earlier,
+    former: FormerSplit,
     config: PrepareConfig,
     *,
     buildings: Sequence[BuildingMatch] = (),
-    anew: bool = False,
+    resplit: bool = False,
     threads: int = 1,
 ) -> Decision:
-    """What becomes of each file, given in alphabetical order so that no other order can matter.
+    """Decide about each file. The files are given in alphabetical order, so that the result depends on no other order.
 
-    `thumbs` (n, 64, 64) has a row per source; `former` the sides of a former dataset, which stay unless `anew`;
-    `buildings` are photographs that show one from nearby places.
-
-    Raises `UserError` where no three sides come about.
+    `thumbs` (n, 64, 64) has a row per source. `former` holds the splits of the former dataset, which stay unless
+    `resplit`. `buildings` are pairs that show one building. Raises `UserError` if a split would be empty.
     """
     before = former.of(sources)
-    earlier = {} if anew else before
-    marked, copies = without_copies(sources, () if anew else former.paths)
+    earlier = {} if resplit else before
+    marked, copies = without_copies(sources, () if resplit else former.paths)
     same = [_same(a, b, 1.0, "the same file", config) for a, b in copies]
     if config.scenes.near_duplicates:
         same += _near(marked, thumbs, config, threads)
     agreed = [_same(b.a, b.b, b.points, BUILDING, config) for b in buildings]
     links = [(s.a, s.b) for s in (*same, *agreed)] + following([s for s in marked if not s.kind], config)
-    scene_sides = {} if anew else _scene_sides(earlier, former.paths, config)
+    scene_sides = {} if resplit else _scene_sides(earlier, former.paths, config)
     bridges = _bridges(links, earlier, scene_sides, config)
     links = [link for link in links if not bridges & set(link)]
     marked = [replace(s, kind="bridge", reason=_BRIDGE) if s.path in bridges and not s.kind else s for s in marked]
     kept = [s for s in marked if not s.kind]
-    # a copy gives no samples, but its folder shows the same building as the original's
+    # a copy gives no samples, but its folder shows the same building as the original's folder
     everyone = sorted({s.path for s in kept} | {p for link in links for p in link})
     scenes = unite(everyone, links, config)
     here = {s.path for s in kept}
-    scenes = Scenes({p: n for p, n in scenes.of.items() if p in here}, _living(scenes, here))
+    scenes = Scenes({p: n for p, n in scenes.of.items() if p in here}, _nonempty(scenes, here))
     sides = assign(scenes, scene_sides, config)
     now: dict[str, SplitName] = {path: sides[scene] for path, scene in scenes.of.items()}
     moved = [Moved(p, before[p], side) for p, side in sorted(now.items()) if before.get(p, side) != side]
@@ -99,20 +97,19 @@ def decide(
 
 
 def without(decision: Decision, paths: Container[str], reason: str) -> Decision:
-    """The decision with these photographs left out as `changed`. Raises `UserError` where a side stays empty."""
+    """Exclude these photographs as `changed`. Raises `UserError` if a split becomes empty."""
     sources = [replace(s, kind=CHANGED, reason=reason) if s.path in paths else s for s in decision.sources]
     here = {s.path for s in sources if not s.kind}
-    scenes = Scenes({p: n for p, n in decision.scenes.of.items() if p in here}, _living(decision.scenes, here))
+    scenes = Scenes({p: n for p, n in decision.scenes.of.items() if p in here}, _nonempty(decision.scenes, here))
     sides: dict[str, SplitName] = {scene: side for scene, side in decision.sides.items() if scene in scenes.parts}
     if len(set(sides.values())) < len(set(decision.sides.values())):
-        raise UserError(f"too few photographs: of those {reason}, too many were one side's; prepare again")
+        raise UserError(f"too few photographs: a split is empty without those {reason}; prepare again")
     tags = {path: tags for path, tags in decision.tags.items() if path in here}
     moved = [m for m in decision.moved if m.path in here]
     return Decision(sources, scenes, sides, tags, decision.same, decision.buildings, moved)
 
 
-def _living(scenes: Scenes, here: set[str]) -> dict[str, list[str]]:
-    """Scenes with a kept photograph."""
+def _nonempty(scenes: Scenes, here: set[str]) -> dict[str, list[str]]:
     names = {scenes.of[p] for p in here}
     return {name: parts for name, parts in scenes.parts.items() if name in names}
 
@@ -120,9 +117,9 @@ def _living(scenes: Scenes, here: set[str]) -> dict[str, list[str]]:
 def _scene_sides(
     earlier: Mapping[str, SplitName], former: Mapping[str, SplitName], config: PrepareConfig
 ) -> dict[str, SplitName]:
-    """The side of every scene by path alone: of its photographs that were there before, else that of its old name.
+    """Return the split of every scene by path: that of its former photographs, otherwise that of its former name.
 
-    Where they were on several sides, what was tested on stays a test, so that no model has been trained on it since.
+    If they were in several splits, test wins over val and val over train, so that no model was trained on a test scene.
     """
     found: defaultdict[str, set[SplitName]] = defaultdict(set)
     for path, side in earlier.items():
@@ -137,10 +134,10 @@ def _scene_sides(
 def without_copies(
     sources: Sequence[ScannedFile], earlier: Container[str] = ()
 ) -> tuple[list[ScannedFile], list[Link]]:
-    """Files with the same bytes as another give no samples: they would count twice.
+    """Mark files with the same bytes as another as duplicates, because they would count twice.
 
-    The first in the alphabet is the original, before it one of the `earlier` dataset. Returns the sources, marked, and
-    (original, copy) pairs.
+    The original is the first in alphabetical order, with files of the `earlier` dataset first. Returns the marked
+    sources and (original, copy) pairs.
     """
     first: dict[str, str] = {}
     for source in sorted((s for s in sources if not s.kind), key=lambda s: (s.path not in earlier, s.path)):
@@ -156,8 +153,9 @@ def without_copies(
     return marked, sorted(copies)
 
 
-def _near(sources: Sequence[ScannedFile], thumbs: NDArray[np.uint8], config: PrepareConfig, threads: int) -> list[Same]:
-    """Near-duplicates among the kept photographs."""
+def _near(
+    sources: Sequence[ScannedFile], thumbs: NDArray[np.uint8], config: PrepareConfig, threads: int
+) -> list[Match]:
     which = [i for i, s in enumerate(sources) if not s.kind]
     with progress("comparing", len(which)) as advance:
         found = near_pairs(thumbs, which=which, progress=advance, threads=threads)
@@ -170,10 +168,10 @@ def _window(box: tuple[float, float, float, float]) -> str:
     return "the same image" if whole else "a part of the other"
 
 
-def _same(a: str, b: str, score: float, how: str, config: PrepareConfig) -> Same:
+def _same(a: str, b: str, score: float, how: str, config: PrepareConfig) -> Match:
     first, second = (scene_in(p, config) for p in (a, b))
     leak = first != second and split_of(first, config) != split_of(second, config)
-    return Same(a, b, round(score, 4), how, (first, second), leak)
+    return Match(a, b, round(score, 4), how, (first, second), leak)
 
 
 def _bridges(
@@ -182,7 +180,7 @@ def _bridges(
     sides: Mapping[str, SplitName],
     config: PrepareConfig,
 ) -> set[str]:
-    """New photographs that link scenes of the earlier dataset on two sides: joining those would move old ones."""
+    """Return new photographs that link former scenes of two splits: uniting those would move old photographs."""
     touched: defaultdict[str, set[SplitName]] = defaultdict(set)
     for a, b in links:
         for new, old in ((a, b), (b, a)):
@@ -192,8 +190,8 @@ def _bridges(
     return {path for path, found in touched.items() if len(found) > 1}
 
 
-def judge(sources: Sequence[ScannedFile], config: PrepareConfig, origin: str) -> None:
-    """Stop where too little or too doubtful a set would remain."""
+def refuse_bad_input(sources: Sequence[ScannedFile], config: PrepareConfig, origin: str) -> None:
+    """Raise `UserError` if no photographs or too many unusable files are found."""
     bad = [s for s in sources if s.kind in (UNREADABLE, UNPAIRED)]
     images = [s for s in sources if s.kind != OTHER]
     if all(s.kind for s in sources):

@@ -1,4 +1,4 @@
-"""The folder of a preparation: in the output, held by one at a time, and nothing of the user's is in its way."""
+"""The staging folder of a preparation inside the output: it is locked, and user files are never overwritten."""
 
 import contextlib
 import fcntl
@@ -19,10 +19,10 @@ LOCK = "lock"
 
 
 @contextmanager
-def holding(place: PreparePaths, *, shared: bool, restart: bool) -> Generator[bool]:
-    """Hold the folder of the preparation: tasks together, all else alone. Yields whether it is a new one.
+def locked(place: PreparePaths, *, shared: bool, restart: bool) -> Generator[bool]:
+    """Lock the staging folder, shared for tasks and exclusive otherwise; yield whether it is new.
 
-    Raises `UserError` where another process is at work there.
+    Raises `UserError` if another process works there.
     """
     _check(place.out)
     new = not place.out.exists()
@@ -46,12 +46,12 @@ def holding(place: PreparePaths, *, shared: bool, restart: bool) -> Generator[bo
     finally:
         os.close(handle)
         if new:
-            with contextlib.suppress(OSError):  # it holds something
+            with contextlib.suppress(OSError):  # not empty
                 place.out.rmdir()
 
 
 def _take_over(place: PreparePaths) -> None:
-    """Earlier versions of archsr had the unfinished work beside the output."""
+    """Move unfinished work from beside the output, where earlier versions of archsr kept it."""
     beside = place.out.with_name(f".{place.out.name}.preparing")
     if beside.is_dir() and not place.staging.exists():
         with contextlib.suppress(OSError):  # on another file system
@@ -63,8 +63,8 @@ def _lock(handle: int, place: PreparePaths, *, shared: bool) -> None:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         raise DataError(
-            f"{place.out}: another archsr prepare is at work on it (in {place.staging}); wait for its end, or write "
-            "elsewhere"
+            f"{place.out}: another archsr prepare is running (in {place.staging}); wait until it ends, or write "
+            "to another folder"
         ) from None
     except OSError:  # a file system without locks
         pass
@@ -72,9 +72,9 @@ def _lock(handle: int, place: PreparePaths, *, shared: bool) -> None:
 
 def _check(out: Path) -> None:
     if out.is_symlink() and not out.exists():
-        raise DataError(f"{out}: is a link to {out.readlink()}, which is not there; make that folder first")
+        raise DataError(f"{out}: is a link to {out.readlink()}, which does not exist; make that folder first")
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file; the output must be a folder")
     ours = (out / mf.NAME).is_file() or (out / UNFINISHED).is_dir() or bool(versions(out))
     if out.is_dir() and not ours and any(not is_hidden(path.name) for path in out.iterdir()):
-        raise DataError(f"{out}: holds other files and is no dataset of ours; choose an empty or new folder")
+        raise DataError(f"{out}: holds other files and is no dataset of archsr; choose an empty or new folder")

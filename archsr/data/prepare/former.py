@@ -1,4 +1,4 @@
-"""The dataset that is being replaced: on which side its photographs were, and which of them change sides."""
+"""The former dataset: the splits of its photographs, and which photographs change splits."""
 
 import json
 from collections import Counter
@@ -14,20 +14,20 @@ from archsr.data.versions import current
 from archsr.errors import UserError
 from archsr.utils import console
 
-SPLIT = ("val", "test", "val_folders", "test_folders", "seed")  # without a change in these its sides stay
+SPLIT = ("val", "test", "val_folders", "test_folders", "seed")  # while these keys are unchanged, splits stay
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """The sides of a former dataset's photographs, by their SHA-256 and by their paths."""
+class FormerSplit:
+    """The splits of a former dataset's photographs, by SHA-256 and by path."""
 
     contents: Mapping[str, SplitName]
     paths: Mapping[str, SplitName]
 
     def of(self, sources: Sequence[ScannedFile]) -> dict[str, SplitName]:
-        """The side of each file that was there before, by its path now: it may have been renamed or moved.
+        """Return the former split of each file by its present path; it may have been renamed or moved.
 
-        A further copy of a file that is still in its place is new.
+        A further copy of a file that is still in place is new.
         """
         staying = {s.sha256 for s in sources if s.path in self.paths}
         found: dict[str, SplitName] = {}
@@ -40,20 +40,20 @@ class Earlier:
         return found
 
 
-NOTHING = Earlier({}, {})
+NOTHING = FormerSplit({}, {})
 
 
 @dataclass(frozen=True)
 class Moved:
-    """A photograph that is on another side than in the former dataset."""
+    """A photograph whose split differs from the former dataset's."""
 
     path: str
     before: SplitName
     now: SplitName
 
 
-def former_dataset(out: Path, config: PrepareConfig) -> tuple[Earlier, bool]:
-    """The sides in the dataset that is already there, if any, and whether `config` splits anew."""
+def former_dataset(out: Path, config: PrepareConfig) -> tuple[FormerSplit, bool]:
+    """Return the splits of the existing dataset, if any, and whether `config` splits anew."""
     try:
         made = mf.load(current(out))
     except UserError:
@@ -65,33 +65,34 @@ def former_dataset(out: Path, config: PrepareConfig) -> tuple[Earlier, bool]:
             plain = json.loads(line)
             if plain["split"]:
                 contents[plain["sha256"]] = paths[plain["path"]] = plain["split"]
-    return Earlier(contents, paths), bool(_other_split(made, config))
+    return FormerSplit(contents, paths), bool(_other_split(made, config))
 
 
-def tell_moved(out: Path, moved: Sequence[Moved]) -> None:
-    """Say which photographs are on another side than before: a model may have been trained on what is a test now."""
+def warn_of_moved(out: Path, moved: Sequence[Moved]) -> None:
+    """Warn about photographs that change splits: a model may have been trained on a photograph that is now a test."""
     if not moved:
         return
     ways = Counter((m.before, m.now) for m in moved)
     counts = ", ".join(f"{n} from {before} to {now}" for (before, now), n in sorted(ways.items()))
     some = ", ".join(m.path for m in moved[:3]) + (", ..." if moved[3:] else "")
     console.warn(
-        f"warning: {out}: {len(moved)} photographs change sides ({counts}): {some}. A model that was trained "
-        "on the dataset before may have seen what is a test now: train it anew. In a new folder all are divided afresh"
+        f"warning: {out}: {len(moved)} photographs change their split ({counts}): {some}. A model that was "
+        "trained on the former dataset may have seen test images: train a new model, or prepare into a new folder"
     )
 
 
 def _other_split(made: mf.Manifest, config: PrepareConfig) -> list[str]:
-    """The keys of the split in which a dataset that is there differs from `config`, as "val 0.1, now 0.2"."""
+    """Return the split keys in which the existing dataset differs from `config`, as "val 0.1, now 0.2"."""
     now = config.model_dump(mode="json", include=set(SPLIT))
     return [f"{k} {made.prepare[k]}, now {now[k]}" for k in SPLIT if made.prepare.get(k, now[k]) != now[k]]
 
 
-def tell_new_split(out: Path, config: PrepareConfig) -> None:
-    """Say where the dataset that is there has other shares, folders or another seed."""
+def warn_of_new_split(out: Path, config: PrepareConfig) -> None:
+    """Warn if the existing dataset has other shares, folders or another seed."""
     try:
         changed = _other_split(mf.load(current(out)), config)
     except UserError:
         return
     if changed:
-        console.warn(f"warning: {out}: was split otherwise ({'; '.join(changed)}); photographs may change sides")
+        other = "; ".join(changed)
+        console.warn(f"warning: {out}: was split with other settings ({other}); photographs may change their split")

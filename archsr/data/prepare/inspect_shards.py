@@ -1,4 +1,4 @@
-"""`archsr inspect`: what a dataset is, in the terminal, and whether every byte of it is what was written."""
+"""`archsr inspect`: summarise a dataset and verify every byte of it."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from archsr.config.config_file import check
 from archsr.config.prepare import FEWEST_SCENES, ScenesConfig
 from archsr.data import manifest as mf
-from archsr.data.prepare.duplicates.neighbours import BUILDING, lonely_words
+from archsr.data.prepare.duplicates.neighbours import BUILDING, camera_name_warning
 from archsr.data.versions import current
 from archsr.errors import DataError
 from archsr.utils import console
@@ -21,18 +21,21 @@ from archsr.utils.atomic import sha256
 
 
 def problems(folder: Path, made: mf.Manifest) -> Iterator[str]:
-    """What is wrong with a dataset: missing or altered files, tars and indexes that disagree, a scene on two sides,
-    samples that are not of the photographs listed, photographs without a sample."""
+    """Yield the faults of a dataset.
+
+    Faults are missing or altered files, tars and indexes that disagree, a scene in two splits, samples of unlisted
+    photographs, and photographs without a sample.
+    """
     lists = ((made.sources.file, made.sources.sha256), (made.sources.same, made.sources.same_sha256))
     faults = [fault for name, digest in lists for fault in _file(folder / name, digest)]
     yield from faults
     if mf.fingerprint(made.splits) != made.fingerprint:
-        yield f"{folder / mf.NAME}: the fingerprint is not that of its shards"
+        yield f"{folder / mf.NAME}: the fingerprint does not match the shards"
     owner: dict[str, str] = {}
     listed = {} if faults else {p["path"]: p["sha256"] for p in _kept(folder, made)}
     bare = set(listed)
     shards = [(side, shard) for side, split in made.splits.items() for shard in split.shards]
-    for side, shard in tqdm(shards, desc="verifying", unit="shard", disable=not console.watched(), leave=False):
+    for side, shard in tqdm(shards, desc="verifying", unit="shard", disable=not console.is_interactive(), leave=False):
         wrong = [*_file(folder / shard.file, shard.sha256), *_file(folder / shard.index, shard.index_sha256)]
         yield from wrong
         if wrong:
@@ -49,7 +52,7 @@ def problems(folder: Path, made: mf.Manifest) -> Iterator[str]:
 
 
 def _kept(folder: Path, made: mf.Manifest) -> Iterator[dict[str, Any]]:
-    """The lines of the photographs that are listed as kept."""
+    """Yield the records of the photographs that are listed as kept."""
     with (folder / made.sources.file).open(encoding="utf-8") as lines:
         yield from (plain for plain in map(json.loads, lines) if plain["split"])
 
@@ -62,7 +65,7 @@ def _file(path: Path, digest: str) -> Iterator[str]:
 
 
 def _members(folder: Path, shard: mf.Shard, listed: Mapping[str, str]) -> Iterator[str]:
-    """The index against the tar's own headers, and the samples against the photographs that are `listed`."""
+    """Check the index against the tar's headers, and the samples against the `listed` photographs."""
     with tarfile.open(folder / shard.file, "r:") as archive:
         places = {m.name.split(".")[0] + "." + m.name.split(".")[1]: (m.offset_data, m.size) for m in archive}
     with (folder / shard.file).open("rb") as tar:
@@ -78,7 +81,7 @@ def _members(folder: Path, shard: mf.Shard, listed: Mapping[str, str]) -> Iterat
 
 
 def inspect_dataset(folder: Path, *, check: bool = True) -> str:
-    """The summary of a dataset for people. Raises `UserError` naming the first fault if `check` finds any."""
+    """Return the summary of a dataset. Raises `UserError` with the first fault if `check` finds any."""
     folder = current(folder)
     made = mf.load(folder)
     if check:
@@ -91,7 +94,7 @@ def inspect_dataset(folder: Path, *, check: bool = True) -> str:
 
 
 def tag_table(folder: Path, made: mf.Manifest) -> Iterator[str]:
-    """How many photographs of each split bear each tag."""
+    """Yield a table of how many photographs of each split have each tag."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for plain in _kept(folder, made):
         for tag in plain["tags"]:
@@ -104,7 +107,7 @@ def tag_table(folder: Path, made: mf.Manifest) -> Iterator[str]:
 
 
 def summary(made: mf.Manifest, out: Path) -> str:
-    """What was made, for people."""
+    """Return a readable summary of a dataset."""
     kinds = Counter(item.kind for item in made.left_out)
     lines = [f"{made.sources.found} files found, {made.sources.kept} photographs kept, {len(made.left_out)} left out"]
     for kind, count in sorted(kinds.items()):
@@ -115,7 +118,7 @@ def summary(made: mf.Manifest, out: Path) -> str:
     scenes = check(ScenesConfig, made.prepare["scenes"], where=mf.NAME)
     kept = list(_kept(out, made))
     sides, taken = ({p["path"]: p.get(key, "") for p in kept} for key in ("split", "taken"))
-    if said := lonely_words(sides, taken, scenes):
+    if said := camera_name_warning(sides, taken, scenes):
         red, plain = ("\033[31m", "\033[0m") if sys.stdout.isatty() else ("", "")
         lines.append(f"{red}WARNING: {said}{plain}")
     lines.append(f"{'split':8}{'scenes':>8}{'photos':>8}{'samples':>9}{'shards':>8}{'MB':>9}")

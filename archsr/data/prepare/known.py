@@ -1,4 +1,4 @@
-"""What the current version of a dataset knows of photographs that have not changed: those are not read again."""
+"""What the current version of a dataset knows about unchanged photographs, which are not read again."""
 
 import json
 from collections import Counter
@@ -20,16 +20,16 @@ from archsr.utils.atomic import sync_file
 
 THUMBS = "thumbs.npy"  # uint8 (files, 64, 64), a row for each line of sources.jsonl
 STAMPS = "stamps.json"
-_SURVEY = 2  # raise it where the survey or the tiles of an equal photograph become others
-# files that have no samples for another reason than what they are: they are looked at each time
+_SURVEY = 2  # increase it if the survey or the tiles of an unchanged photograph change
+# files without samples for a reason outside themselves: they are read each time
 CHANGED = "changed"
-_AGAIN = frozenset({UNREADABLE, "unpaired", "duplicate", "bridge", CHANGED})
-_OWN = frozenset({"photo", "photo_sha256", "scene", "tags", "box"})  # keys of a sample's JSON; the others are extra
+_ALWAYS_READ = frozenset({UNREADABLE, "unpaired", "duplicate", "bridge", CHANGED})
+_OWN = frozenset({"photo", "photo_sha256", "scene", "tags", "box"})  # standard keys of a sample's JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where the samples of a photograph lie, and what they say of it."""
+    """The samples of a photograph: their file and their metadata."""
 
     side: SplitName
     shard: str
@@ -40,9 +40,9 @@ class Placed:
 
 @dataclass(frozen=True)
 class Known:
-    """Photographs of the version in `folder` that are unchanged: what was found, their row of thumbnails, samples.
+    """The unchanged photographs of the version in `folder`: scan results, thumbnail rows, samples.
 
-    `kinds`: of every file that it knew, as in sources.jsonl; empty for a photograph that it kept.
+    `kinds` holds the kind in sources.jsonl of every file of that version; it is empty for a kept photograph.
     """
 
     folder: Path = field(default=Path())
@@ -53,7 +53,7 @@ class Known:
     kinds: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def thumbs(self) -> NDArray[np.uint8]:
-        """Those of all files of the version, as a memory map."""
+        """Return the thumbnails of all files of the version as a memory map."""
         return np.load(self.folder / THUMBS, mmap_mode="r")
 
 
@@ -61,14 +61,14 @@ NOTHING = Known()
 
 
 def write_stamps(folder: Path, stamps: Mapping[str, str]) -> None:
-    """Keep by what an unchanged file is known again."""
+    """Save the stamps by which unchanged files are recognised."""
     path = folder / STAMPS
     path.write_text(json.dumps({"survey": _SURVEY, "stamps": stamps}, indent=0, sort_keys=True), encoding="utf-8")
     sync_file(path)
 
 
 def known_photos(folder: Path, made: mf.Manifest, stamps: Mapping[str, str]) -> Known:
-    """The files of the version in `folder` whose stamps are what they were; nothing where it kept none."""
+    """Return the files of the version in `folder` whose stamps are unchanged; nothing if it saved none."""
     try:
         kept = json.loads((folder / STAMPS).read_bytes())
         listed = (folder / made.sources.file).read_bytes().splitlines()
@@ -87,7 +87,7 @@ def known_photos(folder: Path, made: mf.Manifest, stamps: Mapping[str, str]) -> 
         path = plain["path"]
         kinds[path] = plain["kind"]
         same = path in stamps and kept["stamps"].get(path) == stamps[path]
-        if same and plain["kind"] not in _AGAIN and (plain["kind"] or path in placed):
+        if same and plain["kind"] not in _ALWAYS_READ and (plain["kind"] or path in placed):
             sources[path], where[path] = _source(plain), row
     mine = {path: p for path, p in placed.items() if path in sources}
     return Known(folder, made, sources, where, mine, kinds)
@@ -110,9 +110,9 @@ def _placed(folder: Path, made: mf.Manifest) -> Iterator[tuple[str, Placed]]:
 
 @lru_cache(maxsize=4)
 def stored_in(folder: Path, file: str, endings: tuple[str, ...]) -> dict[str, tuple[str, list[Stored]]]:
-    """The photographs in a shard: by path the SHA-256 of the file, and the samples. Raises OSError where it is damaged.
+    """Return the photographs in a shard by path: the SHA-256 of the file, and the samples.
 
-    `endings`: of the images, as `gt.jpg`.
+    `endings` are the suffixes of the images, such as `gt.jpg`. Raises OSError if the shard is damaged.
     """
     made = mf.load(folder)
     shard = next(s for split in made.splits.values() for s in split.shards if s.file == file)

@@ -1,12 +1,12 @@
-"""`archsr prepare`: photographs become shards and a manifest.
+"""`archsr prepare`: turn photographs into shards and a manifest.
 
-    survey   every file decoded, judged and cut, in chunks, by any number of workers and machines
-    decide   copies, near-duplicates, scenes, sides, tags: needs all chunks, and no pixels
-    write    shards put together from the chunks
-    report   what was done, to look at
+    survey   decode, check and cut every file, in chunks, by any number of workers and machines
+    decide   find copies, near-duplicates, scenes, splits and tags: needs all chunks, but no pixels
+    write    put shards together from the chunks
+    report   show what was done
 
-Until it is finished all of it lies in `.preparing` in the output, in pieces that are complete or absent: the same
-command goes on where it was stopped, and ends with the same bytes. What is finished is a version of its own
+Unfinished work lies in `.preparing` in the output, in pieces that are complete or absent. The same command continues
+where it was stopped and ends with the same bytes. The result is a new version of the dataset
 (`archsr/data/versions.py`).
 """
 
@@ -23,10 +23,10 @@ import numpy as np
 
 from archsr.config import PrepareConfig, config_file
 from archsr.data import manifest as mf
-from archsr.data.prepare.decide import Decision, decide, judge, without
+from archsr.data.prepare.decide import Decision, decide, refuse_bad_input, without
 from archsr.data.prepare.duplicates.neighbours import BuildingMatch, same_buildings
-from archsr.data.prepare.folder import holding
-from archsr.data.prepare.former import former_dataset, tell_moved, tell_new_split
+from archsr.data.prepare.folder import locked
+from archsr.data.prepare.former import former_dataset, warn_of_moved, warn_of_new_split
 from archsr.data.prepare.known import NOTHING, THUMBS, Known, known_photos
 from archsr.data.prepare.scenes import refuse_few_names
 from archsr.data.prepare.sources.paired import stamps as partners
@@ -34,15 +34,15 @@ from archsr.data.prepare.staging import is_complete, read_chunk, read_thumbs
 from archsr.data.prepare.survey.chunks import Chunk, PreparePaths, survey
 from archsr.data.prepare.survey.scan import photos_of
 from archsr.data.prepare.survey.tags import check_csv, unmatched
-from archsr.data.prepare.worker_pool import WorkerPool, crew_of
+from archsr.data.prepare.worker_pool import WorkerPool, worker_pool
 from archsr.data.prepare.writing.assemble import (
     Material,
     assemble,
     changed_since,
     cut_again,
-    places_in,
-    places_of,
-    put_in_place,
+    cut_samples,
+    cut_samples_in,
+    publish,
 )
 from archsr.data.prepare.writing.jpeg_blocks import jpeglib
 from archsr.data.versions import UNFINISHED, current
@@ -50,11 +50,11 @@ from archsr.errors import UserError
 from archsr.utils import console
 from archsr.utils.atomic import write_bytes
 from archsr.utils.seeds import seed_of
-from archsr.utils.stopping import REQUEUE, tell
+from archsr.utils.stopping import REQUEUE, write_exit_file
 
 _LARGEST_CHUNK = 64  # files
 _JOB = "job.json"
-# settings that are asked for after the survey, so that they may change while a preparation is unfinished
+# settings that the survey does not use, so that they may change while a preparation is unfinished
 _FREE = (
     "val:", "test:", "val_folders:", "test_folders:", "scenes.", "samples_per_shard:", "max_bad_share:",
     "tags.folders:", "tags.rules:", "tags.csv:", "tags.columns:",
@@ -63,7 +63,7 @@ _FREE = (
 
 @dataclass(frozen=True)
 class Task:
-    """Part `number` (1, 2, ...) of `of`: the chunks it surveys. `None` in its place is the whole of the work."""
+    """Part `number` (1, 2, ...) of `of`: the chunks that it surveys. Without a `Task` everything is done."""
 
     number: int
     of: int
@@ -82,88 +82,87 @@ def prepare(
 ) -> mf.Manifest | None:
     """Write the photographs at `origin` as a new version of the dataset in `out`; earlier versions stay.
 
-    What the current version has of unchanged photographs is taken over, unless `reread`. The result is a function of
-    the files, the config and that version: the same bytes whatever `workers` (0: this process), `task`s and
-    interruptions. With a `task` only its part of the survey is made and None returned; with `join` all of that must be
-    there. Raises `UserError` for anything that leaves no dataset one could trust.
+    Samples of unchanged photographs are reused from the current version unless `reread`. The result depends only on the
+    files, the config and that version: the bytes are the same for any `workers` (0: this process), `task`s and
+    interruptions. With a `task` only its part of the survey is made and None is returned; `join` requires all parts to
+    be complete. Raises `UserError` if no sound dataset can be made.
     """
     if config.encoding == "lossless":
-        jpeglib()  # or say at once that it is missing
+        jpeglib()  # fails early if it is missing
     check_csv(config.tags)
     place = PreparePaths(str(origin), out, out / UNFINISHED)
     try:
-        with holding(place, shared=task is not None, restart=restart) as fresh:
+        with locked(place, shared=task is not None, restart=restart) as fresh:
             material = _begin(place, config, fresh=fresh, reread=reread)
             if task is not None:
                 mine = material.chunks[task.number - 1 :: task.of]
                 with (
-                    _telling(lambda: sum(is_complete(place.staging, c.name) for c in mine)),
-                    crew_of(workers) as workers_pool,
+                    _reporting_progress(lambda: sum(is_complete(place.staging, c.name) for c in mine)),
+                    worker_pool(workers) as pool,
                 ):
-                    _survey(workers_pool, mine)
+                    _survey(pool, mine)
                 return None
             if join:
                 _refuse_missing(place, material.chunks)
-            with _telling(lambda: sum(1 for _ in place.staging.rglob("[!.]*.jsonl"))):  # of chunks and of shards
+            with _reporting_progress(lambda: sum(1 for _ in place.staging.rglob("[!.]*.jsonl"))):
                 return _whole(place, material, config, workers)
     except OSError as error:
-        kept = f"; what was finished lies in {place.staging}, the same command goes on from there"
+        kept = f"; finished work is in {place.staging}; run the same command again to continue"
         begun = (place.staging / _JOB).is_file()
         raise UserError(f"{error.filename or out}: {error.strerror or error}{kept if begun else ''}") from None
 
 
 @contextmanager
-def _telling(pieces: Callable[[], int]) -> Generator[None]:
-    """Where it is stopped, tell the job that started it how many pieces are finished."""
+def _reporting_progress(pieces: Callable[[], int]) -> Generator[None]:
+    """If it is stopped, write to the exit file how many pieces are finished."""
     try:
         yield
     except KeyboardInterrupt:
-        tell(REQUEUE, pieces())
+        write_exit_file(REQUEUE, pieces())
         raise
 
 
 def _whole(place: PreparePaths, material: Material, config: PrepareConfig, workers: int) -> mf.Manifest:
-    with crew_of(workers) as workers_pool:
-        _survey(workers_pool, material.chunks)
-        buildings = _buildings(place, material, config, workers_pool) if config.scenes.same_building else []
-    tell_new_split(place.out, config)
-    # in a process of its own, with no other beside it: what comparing everything with everything takes is given back
-    with crew_of(min(workers, 1)) as workers_pool:
-        (decision,) = workers_pool.each(_decide, [(place, material, buildings, config, max(1, workers))])
-    tell_moved(place.out, decision.moved)
-    with crew_of(workers) as workers_pool:
-        placed = places_of(place, material)
-        again = cut_again(place, material, placed, decision, config, workers_pool)
+    with worker_pool(workers) as pool:
+        _survey(pool, material.chunks)
+        buildings = _buildings(place, material, config, pool) if config.scenes.same_building else []
+    warn_of_new_split(place.out, config)
+    # a process of its own returns the memory of the comparisons afterwards
+    with worker_pool(min(workers, 1)) as pool:
+        (decision,) = pool.each(_decide, [(place, material, buildings, config, max(1, workers))])
+    warn_of_moved(place.out, decision.moved)
+    with worker_pool(workers) as pool:
+        placed = cut_samples(place, material)
+        again = cut_again(place, material, placed, decision, config, pool)
         decision = _without_changed(place, again, decision)
-        placed |= places_in(place, again)
-        finished, made = assemble(place, material, placed, decision, config, workers_pool)
-    version, is_new = put_in_place(place, finished)
+        placed |= cut_samples_in(place, again)
+        finished, made = assemble(place, material, placed, decision, config, pool)
+    version, is_new = publish(place, finished)
     if not is_new:
-        console.aside(f"{version}: nothing differs from it, so there is no new version")
+        console.aside(f"{version}: nothing has changed, so there is no new version")
     return made
 
 
 def _without_changed(place: PreparePaths, again: Sequence[Chunk], decision: Decision) -> Decision:
-    """Leave out, aloud, what was replaced or removed between two looks at it."""
+    """Exclude photographs that were replaced or removed between two reads, with a warning."""
     changed = changed_since(place, again, decision)
     if not changed:
         return decision
     some = ", ".join(sorted(changed)[:3]) + (", ..." if changed - set(sorted(changed)[:3]) else "")
     console.warn(
-        f"warning: {len(changed)} files were replaced or removed while they were being prepared, and are left "
-        f"out: {some}; prepare again for what they are now"
+        f"warning: {len(changed)} files were replaced or removed during the preparation and are left "
+        f"out: {some}; prepare again to include them"
     )
-    return without(decision, changed, "replaced or removed while it was being prepared")
+    return without(decision, changed, "replaced or removed during the preparation")
 
 
 # ---------------------------------------------------------------- survey
 
 
 def _begin(place: PreparePaths, config: PrepareConfig, *, fresh: bool, reread: bool) -> Material:
-    """What is known already and the chunks of the survey, the same for every task; refuses to mix those of another
-    preparation with them.
+    """Return what is already known and the chunks of the survey, which are the same for every task.
 
-    A `fresh` folder of the preparation goes again where there is nothing to prepare.
+    Refuses to mix chunks of another preparation. A `fresh` staging folder is removed if there is nothing to prepare.
     """
     try:
         photos = photos_of(place.origin, place.out, place.staging)
@@ -180,8 +179,8 @@ def _begin(place: PreparePaths, config: PrepareConfig, *, fresh: bool, reread: b
     known = NOTHING if reread else _known(place, stamps, config)
     _claim(place, photos.origin, listing.hexdigest(), config, before=known.folder.name)
     for words in unmatched(names, config):
-        console.warn(f"warning: {words}; patterns are of whole paths, for example 'villa*/plan-*.png'")
-    # mixed by a hash, so that neighbours in a shard are strangers
+        console.warn(f"warning: {words}; patterns match whole paths, for example 'villa*/plan-*.png'")
+    # shuffled by a hash, so that neighbours in a shard are unrelated
     mixed = sorted(names, key=lambda name: (seed_of(config.seed, "order", name), name))
     new = [name for name in mixed if name not in known.sources]
     if known.sources:
@@ -202,7 +201,7 @@ def _since(known: Known, names: set[str]) -> str:
 
 
 def _known(place: PreparePaths, stamps: Mapping[str, str], config: PrepareConfig) -> Known:
-    """What the current version has of these files, if it was prepared with the same settings."""
+    """Return what the current version has of these files, if it was prepared with the same settings."""
     folder = current(place.out)
     try:
         made = mf.load(folder)
@@ -212,7 +211,7 @@ def _known(place: PreparePaths, stamps: Mapping[str, str], config: PrepareConfig
 
 
 def _claim(place: PreparePaths, origin: str, files: str, config: PrepareConfig, *, before: str) -> None:
-    """The spool is this preparation's, or one's that differs only in what the survey does not ask for."""
+    """Check that the staging folder belongs to this preparation, or that only late settings differ."""
     path = place.staging / _JOB
     if not path.exists():
         job = {"origin": origin, "files": files, "before": before, "config": config.model_dump(mode="json")}
@@ -229,13 +228,13 @@ def _claim(place: PreparePaths, origin: str, files: str, config: PrepareConfig, 
         other = f"settings ({'; '.join(fixed[:3])}{', ...' if len(fixed) > 3 else ''})"
     if other:
         raise UserError(
-            f"{place.staging}: holds an unfinished preparation with other {other}; go on with those, or begin "
-            "anew with --restart, which keeps all versions and what they have of unchanged photographs"
+            f"{place.staging}: holds an unfinished preparation with other {other}; continue with those, or start "
+            "again with --restart, which keeps all versions and reuses unchanged photographs"
         )
 
 
 def _fixed_differences(stored: object, config: PrepareConfig) -> list[str]:
-    """What differs from the `stored` config and cannot be changed any more once files are surveyed."""
+    """Return the differences from the `stored` config that cannot be changed any more once files are surveyed."""
     try:
         before = config_file.check(PrepareConfig, cast(dict[str, Any], stored), where=_JOB)
     except UserError:
@@ -243,8 +242,8 @@ def _fixed_differences(stored: object, config: PrepareConfig) -> list[str]:
     return [d for d in config_file.differences(before, config) if not d.startswith(_FREE)]
 
 
-def _survey(workers_pool: WorkerPool, chunks: Sequence[Chunk]) -> None:
-    for _ in workers_pool(survey, chunks, "photographs", sizes=[len(c.paths) for c in chunks]):
+def _survey(pool: WorkerPool, chunks: Sequence[Chunk]) -> None:
+    for _ in pool(survey, chunks, "photographs", sizes=[len(c.paths) for c in chunks]):
         pass
 
 
@@ -260,14 +259,11 @@ def _refuse_missing(place: PreparePaths, chunks: Sequence[Chunk]) -> None:
 # ---------------------------------------------------------------- decide
 
 
-def _buildings(
-    place: PreparePaths, material: Material, config: PrepareConfig, workers_pool: WorkerPool
-) -> list[BuildingMatch]:
-    """Which of the usable photographs, copies among them, show one building."""
+def _buildings(place: PreparePaths, material: Material, config: PrepareConfig, pool: WorkerPool) -> list[BuildingMatch]:
     found = [path for path, source in material.known.sources.items() if not source.kind]
     for chunk in material.chunks:
         found += [r.source.path for r in read_chunk(place.staging, chunk.name) if not r.source.kind]
-    return same_buildings(place, sorted(found), material.known, config, workers_pool)
+    return same_buildings(place, sorted(found), material.known, config, pool)
 
 
 def _decide(job: tuple[PreparePaths, Material, Sequence[BuildingMatch], PrepareConfig, int]) -> Decision:
@@ -284,6 +280,6 @@ def _decide(job: tuple[PreparePaths, Material, Sequence[BuildingMatch], PrepareC
         found |= {rows[r.source.path]: r.source for r in read_chunk(place.staging, chunk.name)}
     thumbs.flush()
     sources = [found[row] for row in range(len(rows))]
-    judge(sources, config, place.origin)
-    former, anew = former_dataset(place.out, config)
-    return decide(sources, thumbs, former, config, buildings=buildings, anew=anew, threads=threads)
+    refuse_bad_input(sources, config, place.origin)
+    former, resplit = former_dataset(place.out, config)
+    return decide(sources, thumbs, former, config, buildings=buildings, resplit=resplit, threads=threads)

@@ -1,4 +1,4 @@
-"""Scenes, which must not be on two sides of the split, and the split itself."""
+"""Scenes, which must not be in two splits, and the split itself."""
 
 import re
 from collections import defaultdict
@@ -13,13 +13,13 @@ from archsr.data.manifest import SplitName
 from archsr.errors import UserError
 from archsr.utils.seeds import unit
 
-# a camera's own names say nothing about what is on the image
+# a camera's file names say nothing about the content
 _CAMERA = re.compile(r"^(img|dsc[nf]?|pxl|p|image|photo|pic|mvimg|gopr|dji|screenshot|whatsapp image)$")
-_CAMERAS = frozenset({"image", "photo", "mvimg", "gopr", "screenshot", "whatsapp"})  # those of four letters and more
+_CAMERAS = frozenset({"image", "photo", "mvimg", "gopr", "screenshot", "whatsapp"})  # those with four letters and more
 _LAST_NUMBER = re.compile(
     r"[ _.\-]*(copy|final|edit(ed)?|(view|shot|img|photo|pic|no|nr)?[ _.\-]*(\d+[a-z]?|\(\d+\)))$"
 )
-# words that say what part of a building is shown, not which building
+# words that name a part of a building, not a building
 _GENERIC_WORDS = frozenset(
     re.findall(
         r"\S+",
@@ -36,15 +36,15 @@ _GENERIC_WORDS = frozenset(
     )
 )
 _WORD = re.compile(r"[^\W\d_]{4,}")
-_MANY = 3  # a title in more folders than this says nothing either
+_MANY = 3  # a title in more folders than this is generic
 
 
 def scene_of(path: str, *, folder: bool = True, title: bool = True) -> str:
-    """The scene that the path alone gives: its folder, or, in no folder, its title.
+    """Return the scene that the path alone gives: its folder, or, without a folder, its title.
 
-    A title is the name without its last number, so that `villa-01.jpg` and `villa-02.jpg` are one scene. Names that
-    a camera gave (`IMG_2231`) are no titles: such a photograph is a scene of its own. Without `folder` the folder
-    does not join, and only titles within it do.
+    A title is the name without its last number, so that `villa-01.jpg` and `villa-02.jpg` are one scene. Names that a
+    camera gave (`IMG_2231`) are no titles: such a photograph is a scene of its own. Without `folder`, files of a folder
+    are not united; only equal titles within it are.
     """
     place = PurePosixPath(path)
     parent = place.parent.as_posix() if len(place.parts) > 1 else ""
@@ -55,12 +55,12 @@ def scene_of(path: str, *, folder: bool = True, title: bool = True) -> str:
 
 
 def scene_in(path: str, config: PrepareConfig) -> str:
-    """As `scene_of`, by the rules of a config."""
+    """Return `scene_of` by the rules of a config."""
     return scene_of(path, folder=config.scenes.folder, title=config.scenes.title)
 
 
 def title_of(stem: str) -> str:
-    """The shared part of the names of several shots of one thing."""
+    """Return the common part of the names of several shots of one thing."""
     name = stem.casefold().strip()
     shortened = _LAST_NUMBER.sub("", name).strip(" _.-")
     if not shortened or _CAMERA.match(shortened):
@@ -69,23 +69,23 @@ def title_of(stem: str) -> str:
 
 
 def is_numbered_by_a_camera(stem: str) -> bool:
-    """Whether a name is no title: it says nothing of what other photographs show, as IMG_2231 or 12."""
+    """Return whether a name is no title, such as IMG_2231 or 12: it says nothing about other photographs."""
     name = stem.casefold().strip()
     return title_of(stem) == name and bool(re.search(r"\d", name)) and not set(_WORD.findall(name)) - _CAMERAS
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """The scene of every photograph by its path, and which scenes by path alone each one unites."""
+    """The scene of every photograph by its path, and which path scenes each one unites."""
 
     of: dict[str, str]
     parts: dict[str, list[str]]
 
 
 def unite(paths: Sequence[str], links: Iterable[tuple[str, str]], config: PrepareConfig) -> Scenes:
-    """Scenes of `paths`: the union of folders, shared titles and `links` (paths that show the same).
+    """Unite `paths` into scenes by folders, shared titles and `links` (paths that show the same).
 
-    A united scene bears the first of its names in alphabetical order.
+    A united scene has the first of its names in alphabetical order.
     """
     base = {p: scene_in(p, config) for p in paths}
     boss: dict[str, str] = {name: name for name in base.values()}
@@ -107,9 +107,9 @@ def unite(paths: Sequence[str], links: Iterable[tuple[str, str]], config: Prepar
 
 
 def _shared_titles(paths: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of photographs in different folders with one specific title, a chain through each title.
+    """Return pairs of photographs in different folders with one specific title, a chain for each title.
 
-    Specific: numbered, with a word of four letters or more that names no part of a building.
+    Specific means: numbered, with a word of four letters or more that names no part of a building.
     """
     by_title: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for path in paths:
@@ -122,7 +122,7 @@ def _shared_titles(paths: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def split_of(scene: str, config: PrepareConfig) -> SplitName:
-    """The side of a scene, decided by nothing but its name and the seed: adding scenes never moves old ones."""
+    """Return the split of a scene by its name and the seed only: adding scenes never moves old ones."""
     if config.val_folders or config.test_folders:
         return _named(scene, config)
     place = unit(config.seed, "split", scene)
@@ -132,7 +132,7 @@ def split_of(scene: str, config: PrepareConfig) -> SplitName:
 
 
 def _named(scene: str, config: PrepareConfig) -> SplitName:
-    """The side of a folder by the lists; a side without a list is still chosen by the hash."""
+    """Return the split of a folder by the lists; a split without a list is still chosen by the hash."""
     lists: tuple[tuple[SplitName, tuple[str, ...]], ...] = (
         ("test", config.test_folders),
         ("val", config.val_folders),
@@ -147,15 +147,15 @@ def _named(scene: str, config: PrepareConfig) -> SplitName:
 
 
 def _folder_of(scene: str) -> str:
-    """The folder in the name of a scene, also of one that is a title within a folder."""
+    """Return the folder in the name of a scene, also if the scene is a title within a folder."""
     return scene.removeprefix("title:").rpartition("/")[0] if scene.startswith("title:") else scene
 
 
 def side_of(parts: Sequence[str], earlier: Mapping[str, SplitName], config: PrepareConfig) -> SplitName:
-    """The side of a scene that unites `parts`.
+    """Return the split of a scene that unites `parts`.
 
-    The side it had in the `earlier` dataset wins, so that a new photograph that links two scenes moves none that can
-    stay; else a named folder; else the hash of the first name.
+    Its split in the `earlier` dataset wins, so that a new photograph that links two scenes moves as few as possible.
+    Otherwise a listed folder decides, otherwise the hash of the first name.
     """
     before = {earlier[p] for p in parts if p in earlier}
     if before:
@@ -167,7 +167,7 @@ def side_of(parts: Sequence[str], earlier: Mapping[str, SplitName], config: Prep
 
 
 def refuse_few_names(paths: Iterable[str], config: PrepareConfig) -> None:
-    """Stop where the names alone give too few scenes, before any file is read: images only join more of them."""
+    """Raise `UserError` before any file is read if the names alone give too few scenes: images only unite more."""
     unique = {scene_in(p, config) for p in paths}
     if unique:
         _refuse_few(sorted(unique))
@@ -191,7 +191,7 @@ def _refuse_few(unique: Sequence[str]) -> None:
 
 
 def assign(scenes: Scenes, earlier: Mapping[str, SplitName], config: PrepareConfig) -> dict[str, SplitName]:
-    """The side of every scene. Raises `UserError`, with fractions that work, where a side stays empty."""
+    """Return the split of every scene. Raises `UserError`, with shares that work, if a split stays empty."""
     unique = list(scenes.parts)
     _refuse_few(unique)
     sides: dict[str, SplitName] = {scene: side_of(parts, earlier, config) for scene, parts in scenes.parts.items()}

@@ -1,8 +1,8 @@
 """The unfinished work of a preparation, in pieces that are complete or absent, so that it can stop at any moment.
 
-A chunk is what one worker found in a few dozen files: `NAME.bin` holds the encoded images one after another,
-`NAME.npy` the thumbnails, and `NAME.jsonl` one record per file. The records are written last and by renaming: where
-they are, the chunk is complete.
+A chunk is the result of one worker for a few dozen files: `NAME.bin` holds the encoded images one after another,
+`NAME.npy` the thumbnails, and `NAME.jsonl` one record per file. The records are written last and renamed into place: if
+they exist, the chunk is complete.
 """
 
 import json
@@ -34,7 +34,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What became of one file: `side` is the split its samples were cut for, empty if it gave none."""
+    """The result of one file: `side` is the split that its samples were cut for, empty if it gave none."""
 
     source: ScannedFile
     side: str
@@ -42,12 +42,12 @@ class Record:
 
 
 def is_complete(folder: Path, name: str) -> bool:
-    """Whether a chunk was written to its end."""
+    """Return whether a chunk is complete."""
     return (folder / f"{name}.jsonl").is_file()
 
 
 def write_chunk(folder: Path, name: str, findings: Iterable[tuple[ScanResult, str, Iterable[Encoded]]]) -> None:
-    """Write a chunk: for each file what was found, the side and the samples, one at a time as they come."""
+    """Write a chunk: for each file its scan result, split and samples, one at a time as they are produced."""
     blob, offset, lines, thumbs = folder / f"{name}.bin", 0, list[bytes](), list[Thumb]()
     with blob.open("wb") as out:
         for finding, side, samples in findings:
@@ -69,7 +69,7 @@ def write_chunk(folder: Path, name: str, findings: Iterable[tuple[ScanResult, st
 
 
 def read_chunk(folder: Path, name: str) -> Iterator[Record]:
-    """The records of a chunk, in order."""
+    """Yield the records of a chunk in order."""
     for line in (folder / f"{name}.jsonl").read_bytes().splitlines():
         plain = json.loads(line)
         source: dict[str, Any] = plain["source"]
@@ -85,12 +85,12 @@ def _stored(plain: dict[str, Any]) -> Stored:
 
 
 def read_thumbs(folder: Path, name: str) -> Thumb:
-    """(files, 64, 64) of a chunk, zeros for files that are no images."""
+    """Return the thumbnails (files, 64, 64) of a chunk, zeros for files that are no images."""
     return np.load(folder / f"{name}.npy")
 
 
 def read_members(path: Path, stored: Stored) -> dict[str, bytes]:
-    """The encoded images of a sample in the file `path`. Raises OSError if they are not what was written."""
+    """Return the encoded images of a sample in the file `path`. Raises OSError if they have changed."""
     members: dict[str, bytes] = {}
     with path.open("rb") as blob:
         for ending, (offset, size, digest) in stored.members.items():

@@ -1,4 +1,4 @@
-"""Worker processes with results in order, progress and time left."""
+"""Worker processes with results in order, progress and remaining time."""
 
 import contextlib
 import os
@@ -22,12 +22,12 @@ from archsr.utils import console
 
 A = TypeVar("A")
 B = TypeVar("B")
-_QUIET_SECONDS = 30.0  # where nobody watches a bar: a line so often
+_QUIET_SECONDS = 30.0  # between lines of progress in a log
 
 
 @dataclass(frozen=True)
 class WorkerPool:
-    """`crew(work, items, title)` maps in order, at most `ahead` results in advance."""
+    """Maps in order: `pool(work, items, title)`, with at most `ahead` results in advance."""
 
     pool: ProcessPoolExecutor | None
     ahead: int
@@ -35,7 +35,7 @@ class WorkerPool:
     def __call__(
         self, work: Callable[[A], B], items: Sequence[A], title: str, *, sizes: Sequence[int] | None = None
     ) -> Iterator[B]:
-        """The results of `work`; `sizes` says how many files each item stands for."""
+        """Yield the results of `work` with a progress bar; `sizes` says how many files each item stands for."""
         counts = sizes or [1] * len(items)
         with progress(title, sum(counts)) as advance:
             for result, count in zip(self.each(work, items), counts, strict=True):
@@ -43,7 +43,7 @@ class WorkerPool:
                 yield result
 
     def each(self, work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
-        """The results of `work` without a bar."""
+        """Yield the results of `work` without a progress bar."""
         return map(work, items) if self.pool is None else self._pooled(self.pool, work, items)
 
     def _pooled(self, pool: ProcessPoolExecutor, work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
@@ -58,8 +58,8 @@ class WorkerPool:
 
 @contextlib.contextmanager
 def progress(title: str, total: int | None, *, unit: str = "file") -> Generator[Callable[[int], None]]:
-    """A bar on a terminal; in a log, a line every half minute. Without a `total` there is no time left to tell."""
-    if console.watched():
+    """Show a bar on a terminal, or a line every half minute in a log. Without a `total` there is no remaining time."""
+    if console.is_interactive():
         with tqdm(total=total, desc=title, unit=unit, leave=False) as bar:
 
             def step(count: int) -> None:
@@ -89,11 +89,11 @@ def _so_far(done: int, total: int | None, seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def crew_of(workers: int) -> Generator[WorkerPool]:
-    """Worker processes (0: this one).
+def worker_pool(workers: int) -> Generator[WorkerPool]:
+    """Yield a pool of worker processes (0: this process).
 
-    Forked from a server that has imported everything and runs no threads: a fork of a process with threads can hang,
-    and a spawned one holds torch's 350 MB anew.
+    They are forked from a server that has imported everything and runs no threads: forking a process with threads can
+    hang, and a spawned process would load torch's 350 MB again.
     """
     if workers == 0:
         threads = torch.get_num_threads()
@@ -103,19 +103,19 @@ def crew_of(workers: int) -> Generator[WorkerPool]:
         finally:
             torch.set_num_threads(threads)
         return
-    with _deaf():
+    with _ignoring_sigint():
         context = _context()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=quiet_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=init_worker)
     try:
         yield WorkerPool(pool, 3 * workers)
     except BrokenProcessPool:
         _end(pool)
         raise UserError(
-            "a worker process died, most likely for want of memory; run the same command with fewer --workers, it goes "
-            "on where it stopped"
+            "a worker process died, probably because memory ran out; run the same command with fewer --workers to "
+            "continue"
         ) from None
     except KeyboardInterrupt:
-        console.warn("stopping; the same command goes on from here")
+        console.warn("stopping; run the same command again to continue")
         _end(pool)
         raise
     except BaseException:
@@ -125,8 +125,8 @@ def crew_of(workers: int) -> Generator[WorkerPool]:
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    """Without waiting for what the workers are at: unfinished pieces are made again."""
-    with _deaf():
+    """Stop the workers without waiting: unfinished pieces are made again."""
+    with _ignoring_sigint():
         _kill_server()
         for process in list((pool._processes or {}).values()):  # pyright: ignore[reportPrivateUsage]
             process.kill()
@@ -134,8 +134,10 @@ def _end(pool: ProcessPoolExecutor) -> None:
 
 
 def _kill_server() -> None:
-    """Else it would still fork the workers that it was asked for while it was importing, into a preparation that is
-    over. The next crew starts another."""
+    """Kill the fork server, which might still fork requested workers after the preparation has ended.
+
+    The next pool starts another server.
+    """
     if "forkserver" in get_all_start_methods():
         from multiprocessing import forkserver
 
@@ -146,8 +148,8 @@ def _kill_server() -> None:
 
 
 @contextlib.contextmanager
-def _deaf() -> Generator[None]:
-    """Ctrl-C is not heard, here and in processes started meanwhile."""
+def _ignoring_sigint() -> Generator[None]:
+    """Ignore Ctrl-C here and in processes started meanwhile."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -169,10 +171,10 @@ def _context() -> BaseContext:
     return context
 
 
-def quiet_worker() -> None:
-    """One thread per worker process: as many workers as cores share the machine, and results depend on no count.
+def init_worker() -> None:
+    """Use one thread per worker process, because as many workers as cores share the machine.
 
-    Ctrl-C goes to all processes of a terminal; the first one deals with it for all.
+    Ctrl-C goes to all processes of a terminal; only the main process handles it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Which training samples are taken by their tags, and how often the rare ones come."""
+"""Selects training samples by their tags, and repeats rare ones."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,37 +25,36 @@ class Portion:
 
 @dataclass(frozen=True)
 class Choice:
-    """`picks[shard]`: the numbers of a shard's samples that an epoch takes, in order, a repeated one several times."""
+    """`picks[shard]`: the numbers of a shard's samples in an epoch, in order; repeated ones occur several times."""
 
     picks: tuple[NDArray[np.int32], ...]
     portions: tuple[Portion, ...]
 
     @property
     def total(self) -> int:
-        """Samples in an epoch, with repetitions."""
+        """Return the samples of an epoch, with repetitions."""
         return sum(len(p) for p in self.picks)
 
     def table(self) -> str:
-        """A line per sub-domain."""
+        """Return a table with a line per sub-domain."""
         rows = [f"  {p.name:24}{p.samples:9,} samples{p.seen:10,} an epoch" for p in self.portions]
         return "\n".join(["training samples by tag:", *rows])
 
 
 def choose(shards: Sequence[Sequence[Tags]], config: TagChoice) -> Choice:
-    """What `config` takes of samples with these tags, given by shard.
+    """Select samples with these tags, given by shard, as `config` says.
 
-    A sample is in the portion of the first pattern of `balance` that one of its tags matches. The portion with the most
-    samples for its share is seen once an epoch, the others are repeated up to their shares; nothing is left out to
-    balance. Where a repetition is not whole (2.4), it is 2 for some samples and 3 for others, evenly spread.
-
-    Raises `UserError` for a pattern that matches no tag of the samples, and where no sample remains.
+    A sample belongs to the first pattern of `balance` that one of its tags matches. The sub-domain with the most
+    samples for its share is seen once an epoch, the others are repeated up to their shares; no sample is left out for
+    balance. If a repetition is not whole (2.4), it is 2 for some samples and 3 for others, evenly spread. Raises
+    `UserError` if a pattern matches no tag or no sample remains.
     """
     _check({tag for shard in shards for tags in shard for tag in tags}, config)
     patterns = list(config.balance)
     of = [np.array([_portion(t, patterns) if _taken(t, config) else -1 for t in shard], np.int64) for shard in shards]
     counts = np.bincount(np.concatenate([*of, np.zeros(0, np.int64)]) + 1, minlength=len(patterns) + 2)[1:]
     if not counts.sum():
-        raise DataError(f"data.tags: no training sample is left by only = {config.only}, without = {config.without}")
+        raise DataError(f"data.tags: no training sample matches only = {config.only}, without = {config.without}")
     times = _times(counts, [config.balance[p] for p in patterns])
     picks, seen = _repeat(of, times)
     names = [*patterns, UNTAGGED if patterns else "all"]
@@ -64,7 +63,7 @@ def choose(shards: Sequence[Sequence[Tags]], config: TagChoice) -> Choice:
 
 
 def matching(tags: Iterable[str], pattern: str) -> bool:
-    """Whether one of the tags matches the pattern (`*` and `?`; upper and lower case differ)."""
+    """Return whether one of the tags matches the pattern (`*` and `?`; case-sensitive)."""
     return any(fnmatchcase(tag, pattern) for tag in tags)
 
 
@@ -83,20 +82,20 @@ def _check(known: set[str], config: TagChoice) -> None:
             if not matching(known, pattern):
                 there = ", ".join(sorted(known)[:20]) or "none"
                 raise DataError(
-                    f"data.tags.{where}: no training sample is tagged {pattern!r}{near(pattern, known)}; the tags "
-                    f"there: {there}{', ...' if len(known) > 20 else ''}"
+                    f"data.tags.{where}: no training sample has a tag {pattern!r}{near(pattern, known)}; existing "
+                    f"tags: {there}{', ...' if len(known) > 20 else ''}"
                 )
 
 
 def _times(counts: NDArray[np.int64], shares: Sequence[float]) -> list[float]:
-    """How often samples of each portion are seen an epoch, at least once; those without a share exactly once."""
+    """Return how often samples of each portion are seen an epoch: at least once; exactly once without a share."""
     need = [share / count if count else 0.0 for share, count in zip(shares, counts, strict=False)]
     least = min((n for n in need if n), default=1.0)
     return [n / least for n in need] + [1.0]
 
 
 def _repeat(of: Sequence[NDArray[np.int64]], times: Sequence[float]) -> tuple[tuple[NDArray[np.int32], ...], list[int]]:
-    """Systematic rounding: the k-th sample of a portion is taken ⌊k·t⌋ − ⌊(k−1)·t⌋ times."""
+    """Round systematically: the k-th sample of a portion is taken ⌊k·t⌋ − ⌊(k−1)·t⌋ times."""
     done = [0] * len(times)
     seen = [0] * len(times)
     picks: list[NDArray[np.int32]] = []
@@ -105,7 +104,7 @@ def _repeat(of: Sequence[NDArray[np.int64]], times: Sequence[float]) -> tuple[tu
         for number, t in enumerate(times):
             here = np.flatnonzero(portions == number)
             k = done[number] + np.arange(len(here) + 1)
-            ends = np.floor(k * t + 1e-9).astype(np.int64)  # 3 · (1/3) is to be 1
+            ends = np.floor(k * t + 1e-9).astype(np.int64)  # 3 · (1/3) must be 1
             repeats[here] = np.diff(ends)
             done[number] += len(here)
             seen[number] += int(repeats[here].sum())

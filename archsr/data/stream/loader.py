@@ -1,4 +1,4 @@
-"""Batches for one process: workers that read their turn of positions, and the fixed evaluation pairs."""
+"""Batches for one process: worker processes that read training samples, and the fixed evaluation pairs."""
 
 import signal
 from bisect import bisect_right
@@ -23,14 +23,14 @@ from archsr.data.stream.worker_status import SharedBuffers, WorkerStatus
 from archsr.errors import UserError
 from archsr.utils.seeds import generator
 
-_AHEAD = 2  # micro-batches that each worker reads before they are asked for
+_AHEAD = 2  # micro-batches that each worker reads in advance
 
 
 @dataclass(frozen=True)
 class Batch:
     """A micro-batch: `gt` uint8 (b, 3, size, size), its samples' keys, and the position of the first in the stream.
 
-    `lq`: uint8, of a dataset of pairs. Both in any memory format.
+    `lq`: uint8, for a dataset of pairs. Both may have any memory format.
     """
 
     gt: Tensor
@@ -39,13 +39,13 @@ class Batch:
     lq: Tensor | None = None
 
     def clone(self) -> "Batch":
-        """A copy for those who keep it longer than until the stream's next."""
+        """Return a copy, which stays valid after the stream's next batch."""
         return Batch(self.gt.clone(), self.keys, self.position, None if self.lq is None else self.lq.clone())
 
 
 @dataclass(frozen=True)
 class _Filled:
-    """What a worker sends: which of its batches now lies in its slot, and the samples there."""
+    """What a worker sends: which of its batches is now in its slot, and the samples there."""
 
     worker: int
     number: int
@@ -55,10 +55,10 @@ class _Filled:
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """What a training stream is made of. `size`: side of the crops in pixels; `subset`: share of every shard.
+    """The parameters of a training stream. `size`: side of the crops in pixels; `subset`: share of every shard.
 
-    `picks`: the numbers of the samples to take from each shard (see `choice.py`), all where there are none.
-    `pair_scale`: of a dataset of pairs, whose `lq` is read and cropped too.
+    `picks`: the numbers of the samples to take from each shard (see `choice.py`); all by default. `pair_scale`: the
+    scale of a dataset of pairs, whose `lq` is read and cropped too.
     """
 
     folder: Place
@@ -74,7 +74,7 @@ class StreamOptions:
 
 
 def make_plan(options: StreamOptions) -> Plan:
-    """The order of the stream that `options` describes."""
+    """Return the order of the stream that `options` describes."""
     counts = [s.samples for s in options.shards] if options.picks is None else [len(p) for p in options.picks]
     sizes = subset_sizes(counts, options.subset)
     return Plan(sizes, options.seed, options.window)
@@ -95,7 +95,7 @@ class TrainStream(IterableDataset[_Filled]):
         self._ahead: Prefetcher | None = None
 
     def __iter__(self) -> Iterator[_Filled]:
-        """Micro-batches from the slice's start on."""
+        """Yield micro-batches from the slice's start on."""
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         self.watch.begin(worker)
@@ -115,13 +115,13 @@ class TrainStream(IterableDataset[_Filled]):
             self.close()
 
     def close(self) -> None:
-        """End what fetches ahead in this process."""
+        """Stop prefetching in this process."""
         if self._ahead is not None:
             self._ahead.close()
 
 
 def batch_at(options: StreamOptions, positions: range) -> Batch:
-    """The micro-batch that the stream has at `positions`, read by itself."""
+    """Read the single micro-batch that the stream has at `positions`."""
     reader = ShardReader(options.folder, options.shards)
     tensors = [torch.empty(shape, dtype=torch.uint8) for shape in _shapes(options, len(positions))]
     try:
@@ -132,7 +132,6 @@ def batch_at(options: StreamOptions, positions: range) -> Batch:
 
 
 def _shapes(options: StreamOptions, count: int) -> list[tuple[int, int, int, int]]:
-    """Of `gt`, and of `lq` where there is one."""
     scales = [1] if options.pair_scale is None else [1, options.pair_scale]
     return [(count, 3, options.size // scale, options.size // scale) for scale in scales]
 
@@ -140,7 +139,7 @@ def _shapes(options: StreamOptions, count: int) -> list[tuple[int, int, int, int
 def _read_batch(
     options: StreamOptions, plan: Plan, reader: ShardReader, positions: range, watch: WorkerStatus, out: list[Tensor]
 ) -> tuple[str, ...]:
-    """Read a micro-batch into `out`, each image right after its decoding, and return its samples' keys."""
+    """Read a micro-batch into `out`, each image right after its decoding; return its samples' keys."""
     keys: list[str] = []
     for row, position in enumerate(positions):
         place = plan.place(position)
@@ -173,22 +172,22 @@ class Stream:
             batch_size=None,
             num_workers=workers,
             prefetch_factor=_AHEAD if workers else None,
-            worker_init_fn=_calm_worker if workers else None,
-            generator=generator(options.seed, "loader"),  # without one, the global random state would be used
+            worker_init_fn=_init_worker if workers else None,
+            generator=generator(options.seed, "loader"),  # otherwise the global random state would be used
         )
         self._batches = iter(loader)
 
     def next(self) -> Batch:
-        """The next micro-batch, good until the next call: a worker may then write over it.
+        """Return the next micro-batch, valid until the next call: a worker may then overwrite it.
 
-        In page-locked memory of its own with `pin_memory`, for copies to the device that need not wait. A reader's
-        `UserError` in a worker, and a worker's death, is a `UserError` here.
+        With `pin_memory` it is in page-locked memory of its own, for asynchronous copies to the device. Raises
+        `UserError` if a worker's reader raises one or a worker dies.
         """
         try:
             filled = next(self._batches)
         except UserError as error:  # DataLoader puts the worker's traceback into the text
             raise type(error)(str(error).strip().rsplit(f"{type(error).__name__}: ", 1)[-1]) from None
-        except (RuntimeError, EOFError, OSError) as error:  # the DataLoader's word, or a pipe that ends in the middle
+        except (RuntimeError, EOFError, OSError) as error:  # the DataLoader's error, or a broken pipe
             raise self.cause() or error from None
         tensors = self._slots.at(filled.worker, filled.number)
         if self._pin:
@@ -196,9 +195,9 @@ class Stream:
         return Batch(tensors[0], filled.keys, filled.position, *tensors[1:])
 
     def cause(self) -> UserError | None:
-        """Which worker died over which sample, or None where all live.
+        """Return which worker died at which sample, or None if all live.
 
-        When a worker dies, the DataLoader's signal handler raises `RuntimeError` wherever the process just is.
+        When a worker dies, the DataLoader's signal handler raises `RuntimeError` at an arbitrary point of the process.
         """
         workers: list[BaseProcess] = getattr(self._batches, "_workers", [])
         return self._watch.cause(workers, self._options.folder, self._options.shards)
@@ -211,16 +210,17 @@ class Stream:
             return
         try:
             shutdown()
-        except RuntimeError:  # one died just now; the DataLoader has ended the others all the same
+        except RuntimeError:  # a worker died just now; the DataLoader has ended the others all the same
             if self.cause() is None:
                 raise
 
 
-def _calm_worker(worker: int) -> None:  # noqa: ARG001 - the DataLoader passes it
-    """Signals are the main process's business.
+def _init_worker(worker: int) -> None:  # noqa: ARG001 - the DataLoader passes it
+    """Ignore stop signals in a worker; the main process handles them.
 
-    Launchers signal every process. A worker that dies of SIGTERM makes the main process raise wherever it is, also in
-    the middle of writing a checkpoint; one that ignores it could outlive its parent. So it dies 20 seconds later.
+    Launchers signal every process. A worker that dies of SIGTERM makes the main process raise at an arbitrary point,
+    even while it writes a checkpoint. A worker that ignores SIGTERM could outlive its parent, so it exits 20 seconds
+    later.
     """
     torch.set_num_threads(1)
     for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
@@ -248,25 +248,25 @@ class EvalPair:
 def eval_pairs(
     folder: Place, split: mf.Split, *, limit: int | None = None, rank: int = 0, world: int = 1
 ) -> Iterator[EvalPair]:
-    """The fixed pairs of a split that fall to `rank`: every world-th of the first `limit`, spread over the split."""
+    """Yield this rank's fixed pairs of a split: every world-th of the first `limit`, spread over the split."""
     return pairs_at(folder, split, spread(split.samples, limit)[rank::world])
 
 
 def pairs_at(folder: Place, split: mf.Split, numbers: Sequence[int]) -> Iterator[EvalPair]:
-    """The fixed pairs of a split that have these numbers, in their order."""
+    """Yield the fixed pairs of a split that have these numbers, in their order."""
     starts = [0, *accumulate(shard.samples for shard in split.shards)]
     reader = ShardReader(folder, split.shards)
     try:
         for number in numbers:
             shard = bisect_right(starts, number) - 1
             sample, lq, gt = read_pair(reader, shard, number - starts[shard])
-            yield EvalPair(number, sample, lq, gt, reader.about(shard, sample).get("recipe"))
+            yield EvalPair(number, sample, lq, gt, reader.metadata(shard, sample).get("recipe"))
     finally:
         reader.close()
 
 
 def spread(total: int, limit: int | None) -> list[int]:
-    """At most `limit` numbers below `total`, evenly spread, always the same."""
+    """Return at most `limit` numbers below `total`, evenly spread, always the same."""
     if limit is None or limit >= total:
         return list(range(total))
     return [i * total // limit for i in range(limit)]

@@ -1,22 +1,22 @@
-"""Shards at a URL, fetched before the stream asks for them: the order is arithmetic, so the future is known."""
+"""Fetches shards at a URL before the stream needs them. The order is arithmetic, so it is known in advance."""
 
 import threading
 from collections.abc import Sequence
 
 from archsr.data import manifest as mf
-from archsr.data.cache import bring, copy_of, touch
+from archsr.data.cache import copy_of, fetch_copy, touch
 from archsr.data.remote import Remote, TransferCancelled
 from archsr.data.stream.plan import Plan
 from archsr.errors import UserError
 
-_SHARE = 0.9  # of the cache: the rest is for indexes, and for other runs' shards in use
-_PAUSE = 0.5  # seconds until the next look at what other processes fetch
+_SHARE = 0.9  # of the cache: the rest is for indexes and for shards that other runs use
+_PAUSE = 0.5  # seconds between checks for transfers of other processes
 
 
 def horizon(plan: Plan, sizes: Sequence[int], position: int, budget: int) -> list[int]:
-    """The shards that are needed from `position` on, each once, in the order of their first sample there.
+    """Return the shards that are needed from `position` on, each once, in the order of their first sample.
 
-    As many as `budget` bytes hold by their `sizes`, but always one, and at most all of the dataset.
+    They fit into `budget` bytes by their `sizes`, but there is always at least one and at most the whole dataset.
     """
     ahead: dict[int, None] = {}
     used = 0
@@ -33,9 +33,9 @@ def horizon(plan: Plan, sizes: Sequence[int], position: int, budget: int) -> lis
 
 
 class Prefetcher:
-    """A thread that keeps the cache filled with what `plan` needs next. Several processes' share the work.
+    """A thread that keeps the cache filled with the next shards of `plan`. Several processes share the work.
 
-    One that meets trouble ends: whoever needs the shard meets the same trouble, and reports it.
+    It ends on an error: the reader that needs the shard meets the same error and reports it.
     """
 
     def __init__(self, remote: Remote, shards: Sequence[mf.Shard], plan: Plan) -> None:
@@ -48,7 +48,7 @@ class Prefetcher:
         self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
 
     def at(self, position: int) -> None:
-        """Say where the stream stands; the first call begins the work."""
+        """Set the position of the stream; the first call starts the thread."""
         before, self._position = self._position, position
         if not self._thread.is_alive() and not self._stop.is_set() and self._thread.ident is None:
             self._thread.start()
@@ -56,7 +56,7 @@ class Prefetcher:
             self._moved.set()
 
     def close(self) -> None:
-        """End a transfer under way, and the thread."""
+        """Cancel a transfer in progress and end the thread."""
         self._stop.set()
         self._moved.set()
         if self._thread.ident is not None:
@@ -74,14 +74,14 @@ class Prefetcher:
             return
 
     def _fill(self, ahead: list[mf.Shard]) -> bool:
-        """One pass over the shards ahead, whether all of them are there now."""
+        """Fetch the shards ahead; return whether all of them are in the cache now."""
         items = [item for shard in ahead for item in (shard.index_item, shard.tar_item)]
         keep = {copy_of(self._remote, item) for item in items}
-        # marked as used in one go, the nearest as the newest: what is behind is evicted first
+        # all are marked as used, the nearest as the newest, so that older shards are evicted first
         missing = [item for item in reversed(items) if not touch(self._remote, item)][::-1]
         complete = True
         for item in missing:
             if self._stop.is_set() or self._moved.is_set():
                 return False
-            complete &= bring(self._remote, item, keep=keep, stop=self._stop)
+            complete &= fetch_copy(self._remote, item, keep=keep, stop=self._stop)
         return complete

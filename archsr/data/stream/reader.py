@@ -1,4 +1,4 @@
-"""Reading samples out of tars by offset, each verified against the manifest."""
+"""Reads samples out of tars by offset and verifies each against the manifest."""
 
 import json
 import os
@@ -23,10 +23,9 @@ _OPEN_INDEXES = 32
 class ShardReader:
     """Reads the samples of one split. Opens files lazily and keeps few open; `close` when done.
 
-    Shards at a URL are read out of the cache, held only while a sample is read: between samples nothing is in use, so
-    that no process ever waits for another that waits for it.
-    Every read is checked for its length and digest: a tar cut short or altered after it was prepared raises
-    `UserError` and never trains.
+    Shards at a URL are read from the cache and locked only while a sample is read, so that processes cannot deadlock.
+    Every read is checked for its length and digest: a tar that was truncated or altered raises `UserError` and is never
+    trained on.
     """
 
     def __init__(self, folder: Place, shards: list[mf.Shard]) -> None:
@@ -37,7 +36,7 @@ class ShardReader:
         self._buffer = bytearray()
 
     def sample(self, shard: int, index: int) -> mf.Sample:
-        """The index entry of sample `index` of shard number `shard`."""
+        """Return the index entry of sample `index` of shard number `shard`."""
         if shard not in self._indexes:
             self._indexes[shard] = mf.read_index(self.folder, self.shards[shard])
             if len(self._indexes) > _OPEN_INDEXES:
@@ -45,24 +44,24 @@ class ShardReader:
         return self._indexes[shard][index]
 
     def image(self, shard: int, sample: mf.Sample, member: str) -> Tensor:
-        """uint8 (3, h, w) of `gt` or `lq`."""
+        """Return `gt` or `lq` as uint8 (3, h, w)."""
         place = sample.members[member]
         path = self.folder / self.shards[shard].file
         try:
             return decode_tensor(self._bytes(shard, place, sample.key))
         except UserError:
             raise
-        except Exception as error:  # whatever a decoder raises, it is this sample that it was about
+        except Exception as error:  # whatever a decoder raises, the message names the sample
             raise DataError(f"{path}: {sample.key} cannot be decoded: {type(error).__name__}: {error}") from error
 
-    def about(self, shard: int, sample: mf.Sample) -> dict[str, Any]:
-        """What is stored beside the images of a sample: of fixed pairs also their recipe. Empty where nothing is."""
+    def metadata(self, shard: int, sample: mf.Sample) -> dict[str, Any]:
+        """Return the JSON stored beside a sample's images; for fixed pairs it holds the recipe."""
         if (place := sample.members.get("json")) is None:
             return {}
         return json.loads(bytes(self._bytes(shard, place, sample.key)))
 
     def _bytes(self, shard: int, place: mf.Member, key: str) -> bytes | memoryview:
-        """Good until the next call."""
+        """Return the bytes of a member, valid until the next call."""
         if isinstance(self.folder, Remote):
             item = self.shards[shard].tar_item
             return read(self.folder, item, digest=place.digest, offset=place.offset, size=place.size)
@@ -95,7 +94,7 @@ class ShardReader:
 
 
 def read_pair(reader: ShardReader, shard: int, index: int) -> tuple[mf.Sample, Tensor, Tensor]:
-    """A fixed evaluation pair: its entry, `lq` and `gt` as uint8 (3, h, w)."""
+    """Return a fixed evaluation pair: its entry, `lq` and `gt` as uint8 (3, h, w)."""
     sample = reader.sample(shard, index)
     return sample, reader.image(shard, sample, "lq"), reader.image(shard, sample, "gt")
 
@@ -103,11 +102,10 @@ def read_pair(reader: ShardReader, shard: int, index: int) -> tuple[mf.Sample, T
 def crop(
     image: Tensor, size: int, rng: torch.Generator, *, hflip: bool, rot90: bool = False, out: Tensor | None = None
 ) -> Tensor:
-    """A random (3, size, size) crop, mirrored left to right for one in two if `hflip`; written into `out` if given.
+    """Return a random (3, size, size) crop, written into `out` if given.
 
-    With `rot90` it is then turned by 0 to 3 quarter turns.
-
-    An image smaller than `size` is first mirrored outwards at the bottom and right, as the reference does.
+    With `hflip` it is mirrored left to right with probability 1/2; with `rot90` it is then turned by 0 to 3 quarter
+    turns. An image smaller than `size` is first mirrored outwards at the bottom and right, as the reference does.
     """
     short = [max(0, size - side) for side in image.shape[1:]]
     if any(short):
@@ -120,7 +118,7 @@ def crop(
 
 
 def _symmetry(rng: torch.Generator, *, hflip: bool, rot90: bool) -> tuple[bool, int]:
-    """Whether to mirror, and by how many quarter turns; nothing is drawn for what is not asked for."""
+    """Draw whether to mirror and the number of quarter turns; disabled options draw nothing."""
     flip = hflip and float(torch.rand((), generator=rng)) < 0.5
     return flip, int(torch.randint(4, (), generator=rng)) if rot90 else 0
 
@@ -147,11 +145,10 @@ def crop_pair(
     rot90: bool = False,
     out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The same random place of both, (3, size, size) and (3, size / scale, size / scale), mirrored and turned alike.
+    """Crop both at the same random place to (3, size, size) and (3, size / scale, size / scale), written into `out`.
 
-    Written into `out` if given.
-    Images that are too small are first mirrored outwards, both about the middle of the last pixel of `lq`: what
-    lies there in `gt` is the same place.
+    Both are mirrored and turned alike. Images that are too small are first mirrored outwards, both about the middle of
+    the last pixel of `lq`, so that `gt` stays aligned.
     """
     part = size // scale
     short = [max(0, part - side) for side in lq.shape[1:]]
@@ -169,7 +166,7 @@ def crop_pair(
 
 
 def _enlarged(side: int, wanted: int, scale: int) -> Tensor:
-    """The indices of `gt` that belong to `_mirrored(side, wanted)`: on the way back each pixel's part runs back too."""
+    """Return the indices of `gt` for `_mirrored(side, wanted)`: mirrored parts reverse each pixel's block."""
     back = torch.arange(wanted) % max(1, 2 * (side - 1)) > side - 1
     inside = torch.arange(scale)
     inside = torch.where(back[:, None], inside.flip(0), inside)  # (wanted, scale)
@@ -177,7 +174,7 @@ def _enlarged(side: int, wanted: int, scale: int) -> Tensor:
 
 
 def _mirrored(side: int, wanted: int) -> Tensor:
-    """Indices 0, 1, ..., side-1, side-2, ..., bouncing as often as needed."""
+    """Return the indices 0, 1, ..., side-1, side-2, ..., reflected as often as needed."""
     period = max(1, 2 * (side - 1))
     place = torch.arange(wanted) % period
     return torch.minimum(place, period - place).clamp(max=side - 1)

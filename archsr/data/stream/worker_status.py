@@ -1,4 +1,4 @@
-"""What the workers of a stream are at, so that of one that died it can be said with which sample in its hands."""
+"""The status of a stream's workers in shared memory, so that an error names the sample at which a worker died."""
 
 import contextlib
 import signal
@@ -15,12 +15,11 @@ from archsr.errors import UserError
 
 
 class SharedBuffers:
-    """For each worker a ring of `ahead` + 1 places for uint8 tensors of `shapes` (b, c, h, w), channels last.
+    """A ring of `ahead` + 1 slots for each worker, with uint8 tensors of `shapes` (b, c, h, w), channels last.
 
-    Decoders give their pixels that way, and rows of pixels are copied three times as fast as planes are picked out.
-
-    A worker that is asked for at most `ahead` batches more than were taken from it writes over a batch only after the
-    next one was taken from the same worker.
+    Decoders return pixels channels last, and rows of pixels are copied three times as fast as planes. A worker that is
+    asked for at most `ahead` batches in advance overwrites a batch only after the next one was taken from the same
+    worker.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, int, int, int]], *, workers: int, ahead: int) -> None:
@@ -31,28 +30,28 @@ class SharedBuffers:
         ]
 
     def at(self, worker: int, number: int) -> list[Tensor]:
-        """The tensors of the worker's batch `number`, counted from 0: to write them there, and to read them here."""
+        """Return the tensors of the worker's batch `number`, counted from 0, for writing there and reading here."""
         return [memory[worker, number % self._each].permute(0, 3, 1, 2) for memory in self._memory]
 
 
-_PATIENCE = 1.0  # seconds: a pipe may end a moment before its process
+_PATIENCE = 1.0  # seconds: a pipe may close a moment before its process ends
 _BUSY, _POSITION, _SHARD, _SAMPLE = range(4)
 
 
 class WorkerStatus:
-    """A row for each worker in memory that all share. A killed worker cannot say anything any more; its row can."""
+    """A row for each worker in shared memory, which can still be read after the worker was killed."""
 
     def __init__(self, workers: int) -> None:
         self._rows = torch.zeros(max(1, workers), 4, dtype=torch.int64).share_memory_()
         self._own = self._rows[0].numpy()
 
     def begin(self, worker: int) -> None:
-        """Called by a worker: which row is its own."""
+        """Set the worker's row; called by the worker."""
         self._own = self._rows[worker].numpy()
 
     @contextlib.contextmanager
     def reading(self, position: int, shard: int, sample: int) -> Generator[None]:
-        """While the worker reads a sample. An exception that leaves it goes on, with words on the sample."""
+        """Mark that the worker reads a sample. An exception is passed on with a note about the sample."""
         self._own[:] = (1, position, shard, sample)
         try:
             yield
@@ -64,7 +63,7 @@ class WorkerStatus:
         self._own[_BUSY] = 0
 
     def cause(self, workers: Sequence[BaseProcess], folder: Place, shards: Sequence[mf.Shard]) -> UserError | None:
-        """What became of the first worker that is dead, and over which sample; None where all live."""
+        """Describe the first dead worker and its sample; return None if all live."""
         with contextlib.suppress(RuntimeError):  # the DataLoader's signal handler may raise here as well
             ended = wait([worker.sentinel for worker in workers], timeout=_PATIENCE)
             for worker in workers:
@@ -73,7 +72,7 @@ class WorkerStatus:
         for number, worker in enumerate(workers):
             if worker.exitcode is not None:
                 how = f"data worker {number} (process {worker.pid}) {_end(worker.exitcode)}"
-                return UserError(f"{how} {self._where(number, folder, shards)}; --resume goes on")
+                return UserError(f"{how} {self._where(number, folder, shards)}; continue with --resume")
         return None
 
     def _where(self, number: int, folder: Place, shards: Sequence[mf.Shard]) -> str:

@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 
 from archsr.errors import DataError
 from archsr.evaluation.pairs import of_each
-from archsr.images.image_files import READ, is_image
-from archsr.images.pixels import BadImageError, Pixels, is_litter, read_photo
+from archsr.images.image_files import READ, is_image, is_litter
+from archsr.images.pixels import BadImageError, Pixels, read_photo
 from archsr.utils import console
 
 
@@ -87,7 +87,7 @@ class ClientPhotos:
     def check(self) -> None:
         """Decode what is taken, so that a damaged file is named before the work begins. Raises `UserError`."""
         numbers = self.numbers()
-        every = 0.1 if console.watched() else 30
+        every = 0.1 if console.is_interactive() else 30
         for number in tqdm(numbers, desc="reading", unit="photograph", leave=False, mininterval=every):
             _pixels(self.files[number])
 

@@ -1,1 +1,1 @@
-"""Which photographs show the same: copies, near-duplicates, neighbours of one building."""
+"""Finds photographs that show the same: copies, near-duplicates, and neighbours that show one building."""

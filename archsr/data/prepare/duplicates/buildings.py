@@ -1,9 +1,9 @@
-"""The same building from nearby viewpoints: local features of two photographs, matched and verified geometrically.
+"""Finds the same building from nearby viewpoints by matching local features and verifying them geometrically.
 
-SIFT (Lowe 2004) without orientation, for photographs of buildings are upright; square roots of normalised descriptors
-(Arandjelovic & Zisserman 2012); mutual nearest neighbours with Lowe's ratio; a homography by MAGSAC++ (Barath et al.
-2020), for façades are planes. Letters of one shop sign agree on two houses: agreeing points must be spread over both
-photographs, or be very many.
+Features are SIFT (Lowe 2004) without orientation, because photographs of buildings are upright, with square roots of
+normalised descriptors (Arandjelovic & Zisserman 2012). They are matched as mutual nearest neighbours with Lowe's ratio
+and verified by a homography with MAGSAC++ (Barath et al. 2020), because façades are planes. The letters of one shop
+sign match on two houses, so matching points must be spread over both photographs or be very many.
 """
 
 import io
@@ -18,17 +18,17 @@ from archsr.images.pixels import formats_of
 
 Floats = NDArray[np.float32]
 
-_SIDE, _POINTS = 480, 400  # of the reduced photograph, pixels; strongest features
+_SIDE, _POINTS = 480, 400  # longest side of the downscaled photograph in pixels; number of strongest features
 _RATIO = 0.8
-_TOLERANCE = 5.0  # pixels of the reduced photograph
-_LEAST, _CELLS, _ROWS = 7, 4, 3  # agreeing points; cells and rows of an 8 x 8 grid in which they lie: letters fill one
-_ALWAYS = 24  # as many agreeing points need not be spread
-_TURN = 20.0  # degrees; a homography that turns or bends more is chance
+_TOLERANCE = 5.0  # pixels of the downscaled photograph
+_LEAST, _CELLS, _ROWS = 7, 4, 3  # least matching points; cells and rows of an 8 x 8 grid: letters fill one row
+_ALWAYS = 24  # this many matching points need not be spread
+_TURN = 20.0  # degrees; a homography that turns or bends more is a chance match
 
 
 @dataclass(frozen=True)
 class LocalFeatures:
-    """Points (n, 2) in pixels of the reduced photograph, descriptors (n, 128) of length 1, and its size."""
+    """Points (n, 2) in pixels of the downscaled photograph, descriptors (n, 128) of length 1, and its size."""
 
     points: Floats
     descriptors: Floats
@@ -36,7 +36,7 @@ class LocalFeatures:
 
 
 def features_of(content: bytes) -> LocalFeatures:
-    """The strongest features of an encoded photograph, reduced to a longest side of 480 pixels."""
+    """Return the strongest features of an encoded photograph, downscaled to a longest side of 480 pixels."""
     cv2.setNumThreads(1)
     with Image.open(io.BytesIO(content), formats=formats_of(content)) as opened:
         opened.draft("L", (2 * _SIDE, 2 * _SIDE))  # JPEG: decoded at a fraction of its size
@@ -57,7 +57,7 @@ def features_of(content: bytes) -> LocalFeatures:
 
 
 def agreeing(a: LocalFeatures, b: LocalFeatures) -> int:
-    """How many features of two photographs lie as on one plane seen from two places; 0 where too few or by chance."""
+    """Count the features of two photographs that fit one homography; 0 if too few or probably by chance."""
     if min(len(a.points), len(b.points)) < _LEAST:
         return 0
     x, y = _matched(a, b)
@@ -74,7 +74,7 @@ def agreeing(a: LocalFeatures, b: LocalFeatures) -> int:
 
 
 def _matched(a: LocalFeatures, b: LocalFeatures) -> tuple[Floats, Floats]:
-    """Points of mutual nearest neighbours that are much nearer than the second nearest."""
+    """Return the points of mutual nearest neighbours that are much nearer than the second nearest."""
     likeness = a.descriptors @ b.descriptors.T
     order = np.argpartition(-likeness, 1, axis=1)[:, :2]
     two = np.take_along_axis(likeness, order, 1)
@@ -85,7 +85,7 @@ def _matched(a: LocalFeatures, b: LocalFeatures) -> tuple[Floats, Floats]:
 
 
 def _plausible(plane: NDArray[np.float64], size: tuple[int, int]) -> bool:
-    """Whether it maps a photograph to a convex shape of similar size and stand, as another viewpoint does."""
+    """Return whether a homography maps a photograph to a convex shape of similar size and orientation."""
     width, height = size
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)[:, None]
     mapped = cv2.perspectiveTransform(corners, plane)[:, 0]

@@ -1,7 +1,7 @@
-"""Near-duplicates: the same photograph resized, recompressed, retouched in tone, greyed, mirrored or cropped.
+"""Finds near-duplicates: the same photograph resized, recompressed, retouched in tone, greyed, mirrored or cropped.
 
-Of an image a thumbnail of 4 KB is kept; no two images are compared before hashing has brought them together
-(`near_search.py`), and no pair is believed before its thumbnails agree in detail (`near_verify.py`).
+Each image is reduced to a thumbnail of 4 KB. Hashing proposes pairs (`near_search.py`), and a detailed comparison of
+thumbnails confirms them (`near_verify.py`).
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from archsr.data.prepare.duplicates import near_search as search
 from archsr.data.prepare.duplicates import near_verify as verify
 from archsr.data.prepare.duplicates.near_search import SIDE, Bytes, Candidates, Floats, Ints
 
-MIN_SCORE = 0.75  # see `near_verify.compare`: strangers reach 0.65, 98 % of disguised copies 0.9
+MIN_SCORE = 0.75  # see `near_verify.compare`: different photographs reach 0.65, 98 % of disguised copies 0.9
 _MIN_COARSE = 0.4
-_MIN_SIDE = 0.6  # of a window; smaller ones are sought by nobody, and a fit that ends there has slipped
+_MIN_SIDE = 0.6  # of a window; smaller ones are not searched, and a fit that ends there has slipped
 _BATCH = 128
-_AGAIN, _SURE = 0.94, 0.92  # cosine from which, and score up to which, a candidate gets a second chance
+_AGAIN, _SURE = 0.94, 0.92  # a candidate with at least this cosine and at most this score gets a second try
 _AROUND = (0.03 * np.indices((2, 2, 2, 2)).reshape(4, 16).T - 0.015).astype(np.float32)  # (16, 4)
 
 
@@ -42,9 +42,10 @@ class NearPair:
 
 
 def thumbnail(image: Image.Image) -> Bytes:
-    """uint8 (64, 64) grey: the whole image squeezed into a square.
+    """Return uint8 (64, 64) grey: the whole image squeezed into a square.
 
-    Areas are averaged under Hamming windows: under plain boxes, fine louvres leave moiré that every crop changes.
+    Areas are averaged with Hamming windows. With plain boxes, fine louvres would leave moiré that changes with every
+    crop.
     """
     if image.mode not in ("RGB", "L"):
         image = image.convert("RGB")
@@ -59,14 +60,12 @@ def near_pairs(
     chunk: int = 32,
     threads: int = 1,
 ) -> list[NearPair]:
-    """The near-duplicate pairs among images with these thumbnails (n, 64, 64), or those numbered `which` of them.
+    """Return the near-duplicate pairs among thumbnails (n, 64, 64), or among those numbered `which`.
 
-    `thumbs` may be a memory map: it is read in parts.
-
-    Sorted by `a` and `b`; each two images at most once; the same whatever their order, `chunk` and `threads`.
-    Images without enough detail (`near_verify.structured`) are in no pair. In crowds of more than about a dozen
-    copies not every pair is named, but enough to connect them; identical thumbnails are a chain. `progress` is told
-    how many more are dealt with.
+    `thumbs` may be a memory map: it is read in parts. Pairs are sorted by `a` and `b` and unique. The result does not
+    depend on the order of images, on `chunk` or on `threads`. Images without enough detail (`near_verify.structured`)
+    are in no pair. For more than about a dozen copies of one image not every pair is returned, but enough to connect
+    them; identical thumbnails form a chain. `progress` is called with the number of images just finished.
     """
     images, pairs = _distinct(
         thumbs, np.arange(len(thumbs)) if which is None else np.unique(np.asarray(which, np.int64)), chunk
@@ -93,7 +92,7 @@ def near_pairs(
 
 
 def _ordered(work: Callable[[int], list[NearPair]], items: Sequence[int], threads: int) -> Iterator[list[NearPair]]:
-    """Results in order; numpy lets other threads run while it works on arrays."""
+    """Yield results in order. Threads help, because numpy releases the GIL."""
     if threads == 1:
         yield from map(work, items)
         return
@@ -112,7 +111,7 @@ def _rows(images: Ints, chunk: int) -> Iterator[Ints]:
 
 
 def _distinct(thumbs: Bytes, which: Ints, chunk: int) -> tuple[Ints, list[NearPair]]:
-    """One image per distinct structured thumbnail, in an order that depends on contents alone; pairs of the rest."""
+    """Return one image per distinct structured thumbnail, in an order by contents, and pairs of the others."""
     groups = dict[bytes, list[int]]()
     for rows in _rows(which, chunk):
         block = np.ascontiguousarray(thumbs[rows])
@@ -124,10 +123,10 @@ def _distinct(thumbs: Bytes, which: Ints, chunk: int) -> tuple[Ints, list[NearPa
 
 
 def _verified(thumbs: Bytes, images: Ints, found: Candidates) -> list[NearPair]:
-    """The candidates that hold, perhaps by several windows: the best first, the others where that fails.
+    """Return the candidates that are confirmed; the best window first, the others if that fails.
 
-    Repetitive façades can catch the fit one window too far along. Promising candidates that fail or fit badly are
-    therefore tried again from starts around their best windows.
+    On repetitive façades the fit can end one window off. Promising candidates that fail or fit badly are therefore
+    tried again from starts around their best windows.
     """
     first = found.take(found.rank == 0)
     pairs = _verify(thumbs, images, first, search.WINDOWS[first.window])
@@ -139,7 +138,7 @@ def _verified(thumbs: Bytes, images: Ints, found: Candidates) -> list[NearPair]:
 
 
 def _open(found: Candidates, images: Ints, pairs: list[NearPair]) -> NDArray[np.bool_]:
-    """Which candidates are not among the good pairs yet."""
+    """Return which candidates are not among the confirmed pairs yet."""
     done = {(p.a, p.b, p.mirrored) for p in pairs if p.score >= _SURE}
     keys = zip(images[found.a].tolist(), images[found.b].tolist(), found.mirrored.tolist(), strict=True)
     return np.array([key not in done for key in keys], bool)

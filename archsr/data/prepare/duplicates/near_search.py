@@ -1,8 +1,8 @@
-"""Candidates for near-duplicates: every image's crop windows against every whole image, by hashing.
+"""Proposes near-duplicates: crop windows of every image are matched against every whole image by hashing.
 
-An image's hash is the signs of its 8x8 lowest cosine coefficients, so neither brightness nor contrast changes it. The
-coefficients of 25x25 windows of an image are two matrix products with fixed matrices. Only whole images and their
-mirror images are indexed, in tables keyed by random subsets of the bits; the windows are streamed past them.
+The hash of an image is the signs of its 8x8 lowest cosine coefficients, so brightness and contrast do not change it.
+The coefficients of all windows of an image are two matrix products with fixed matrices. Only whole images and their
+mirror images are indexed, in tables keyed by random subsets of the bits; the windows are looked up in them.
 """
 
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ Hashes = NDArray[np.uint64]
 SIDE = 64
 _FREQ = 8
 _GRID, _REACH = 25, 8  # window edges lie on a grid of 4 %; together the two edges of a side cut off at most 32 %
-_TABLES, _BITS, _LOWEST = 32, (14, 19), 7  # the bits of a key are of coefficients with ky + kx <= 7
-_HAMMING = 16  # of 63; 99 % of disguised crops have a window within 10, floors and façades of few tones need more
-_NEARLY = 0.8  # cosine of a window that was hit
+_TABLES, _BITS, _LOWEST = 32, (14, 19), 7  # key bits come from coefficients with ky + kx <= 7
+_HAMMING = 16  # of 63; 99 % of disguised crops have a window within 10, floors and façades with few tones need more
+_NEARLY = 0.8  # cosine of the window that was hit
 _COSINE = 0.88  # of the weighted coefficients; of 360 disguised crops the worst had 0.89
-_CROWD = 32  # entries of one bucket that one window may look at
+_CROWD = 32  # entries of one bucket that one window may examine
 _KEEP, _STARTS = 12, 4  # candidates per image, windows per candidate
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -37,7 +37,7 @@ _MIRROR = np.where(_U % 2, -1, 1).astype(np.float32)
 
 
 def _basis() -> Floats:
-    """(25 * 8, 64): the cosines k = 0..7 of each span of a side, integrated over the 64 cells of the thumbnail."""
+    """Return (25 * 8, 64): the cosines k = 0..7 of each span of a side, integrated over the thumbnail's 64 cells."""
     edges, k = np.arange(SIDE + 1) / SIDE, _U[:, None]
     rows = list[NDArray[np.float64]]()
     for low, high in _SPANS:
@@ -50,15 +50,14 @@ _BASIS = _basis()
 
 
 def _pack(positive: NDArray[np.bool_]) -> Hashes:
-    """(..., 8, 8) to one 64-bit number each."""
     return np.packbits(positive.reshape(*positive.shape[:-2], 64), axis=-1).view(np.uint64)[..., 0]
 
 
 def _coefficients(thumbs: Bytes, basis: Floats) -> Floats:
-    """(c, 64, 64) to (c, spans, 8, spans, 8): windows and frequencies, down and across.
+    """Map (c, 64, 64) to (c, spans, 8, spans, 8): windows and frequencies, vertically and horizontally.
 
-    In products of at most 2^18 multiplications, which BLAS leaves on one thread: on a busy machine its threads wait
-    for one another, and these took twenty times as long.
+    Products have at most 2^18 multiplications, which BLAS runs on one thread. With more threads on a busy machine they
+    took twenty times as long.
     """
     x = thumbs.astype(np.float32)
     x -= x.mean((1, 2), keepdims=True)
@@ -68,14 +67,14 @@ def _coefficients(thumbs: Bytes, basis: Floats) -> Floats:
 
 
 def _unit(coefficients: Floats) -> Floats:
-    """(m, 8, 8) to weighted unit vectors (m, 64)."""
+    """Map (m, 8, 8) to weighted unit vectors (m, 64)."""
     flat = (coefficients * _WEIGHT).reshape(-1, 64)
     return flat / (np.sqrt((flat * flat).sum(1, keepdims=True)) + 1e-6)
 
 
 @dataclass(frozen=True)
 class _Table:
-    """One hash table: entries sorted by slot and hash; `filled` says which slots hold any."""
+    """One hash table: entries sorted by slot and hash; `filled` marks the slots that hold any."""
 
     mask: np.uint64
     shift: np.uint64
@@ -88,8 +87,10 @@ class _Table:
         return ((hashes & self.mask) * _MIX) >> self.shift
 
     def find(self, hashes: Hashes) -> tuple[Ints, Ints]:
-        """(query, entry) of all entries in the queries' slots. Of a crowded slot: its first entry, and those whose
-        hashes come nearest in sorted order."""
+        """Return (query, entry) of all entries in the queries' slots.
+
+        For a crowded slot, these are its first entry and those whose hashes are nearest in sorted order.
+        """
         slots = self.slots(hashes)
         query = np.flatnonzero(self.filled[slots])
         slot = slots[query]
@@ -106,7 +107,7 @@ class _Table:
 
 
 def _sort_key(slots: Hashes, hashes: Hashes, shift: np.uint64) -> Hashes:
-    """The slot above, the leading bits of the hash below."""
+    """Combine slot (high bits) and leading bits of the hash (low bits) into one key."""
     return (slots << shift) | (hashes >> (np.uint64(64) - shift))
 
 
@@ -114,7 +115,7 @@ def _table(hashes: Hashes, rng: np.random.Generator) -> _Table:
     chosen = np.zeros((_FREQ, _FREQ), bool)
     low = np.argwhere((_U[:, None] + _U[None] <= _LOWEST) & (_U[:, None] + _U[None] > 0))
     log = int(np.ceil(np.log2(len(hashes))))
-    bits = int(np.clip(log + 3, *_BITS))  # more bits for more images: about as many chance hits per window
+    bits = int(np.clip(log + 3, *_BITS))  # keeps chance hits per window about constant
     chosen[tuple(low[rng.choice(len(low), bits, replace=False)].T)] = True
     log = int(np.clip(log + 3, 12, 20))
     mask, shift = _pack(chosen[None])[0], np.uint64(64 - log)
@@ -128,7 +129,7 @@ def _table(hashes: Hashes, rng: np.random.Generator) -> _Table:
 
 @dataclass(frozen=True)
 class Index:
-    """All images, and after them all their mirror images: entry e shows image e % n."""
+    """All images, followed by all their mirror images: entry e shows image e % n."""
 
     hashes: Hashes  # (2n,)
     vectors: Floats  # (2n, 64)
@@ -144,28 +145,28 @@ def build(whole: Floats) -> Index:
 
 
 def whole_coefficients(thumbs: Bytes) -> Floats:
-    """(c, 64, 64) to (c, 8, 8)."""
+    """Map (c, 64, 64) to (c, 8, 8)."""
     return _coefficients(thumbs, _BASIS[:_FREQ])[:, 0, :, 0]
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Row i: the window `window[i]` of `a[i]` may show `b[i]`, mirrored or not. Rows of one pair follow each other."""
+    """Row i: the window `window[i]` of `a[i]` may show `b[i]`, mirrored or not. Rows of one pair are consecutive."""
 
     a: Ints
     b: Ints
     mirrored: NDArray[np.bool_]
     window: Ints
     cosine: Floats
-    rank: Ints  # of this window among those of the pair, 0 the best
+    rank: Ints  # of this window among those of the pair; 0 is the best
 
     def take(self, rows: NDArray[np.bool_] | Ints) -> "Candidates":
-        """Only these rows."""
+        """Return only these rows."""
         return Candidates(*(column[rows] for column in vars(self).values()))
 
 
 def candidates(index: Index, thumbs: Bytes, first: int) -> Candidates:
-    """What the images `first`, `first + 1`, ... with these thumbnails may contain."""
+    """Return the candidates that the images `first`, `first + 1`, ... with these thumbnails may contain."""
     c, n = _coefficients(thumbs, _BASIS), len(index.hashes) // 2
     # (c, 25, 8, 25) bytes of eight bits to (c * 625) hashes
     packed = np.packbits(c > 0, axis=-1)[..., 0].transpose(0, 1, 3, 2)
@@ -191,10 +192,10 @@ def _close(index: Index, hashes: Hashes, query: Ints, entry: Ints) -> Ints:
 def _best(
     index: Index, c: Floats, image: int, entries: Ints
 ) -> tuple[Ints, Ints, NDArray[np.bool_], Ints, Floats, Ints]:
-    """The columns of `Candidates` for the best `_KEEP` of an image's entries and the first of them.
+    """Return the columns of `Candidates` for the best `_KEEP` of an image's entries and the first of them.
 
-    That first one ties together crowds of copies, in which everybody's nearest neighbours may be a clique. All windows
-    of the image (25, 8, 25, 8) are compared: the one that was hit need not be the best.
+    The first one connects large groups of copies, in which all nearest neighbours may form a clique. All windows of the
+    image (25, 8, 25, 8) are compared, because the one that was hit need not be the best.
     """
     n = len(index.hashes) // 2
     windows = _unit(c.transpose(0, 2, 1, 3).reshape(-1, _FREQ, _FREQ))

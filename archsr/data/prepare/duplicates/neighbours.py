@@ -1,7 +1,7 @@
-"""Photographs that follow each other in a folder: by number, by time, and by what they show.
+"""Groups photographs that follow each other in a folder: by number, by time, and by content.
 
-A camera's name says nothing of the building. In a folder of such names each photograph would be a scene of its own,
-and two of one building could lie on two sides.
+File names given by a camera say nothing about the building. In a folder of such names each photograph would be a scene
+of its own, and two of one building could end up in two splits.
 """
 
 import hashlib
@@ -26,13 +26,13 @@ from archsr.data.prepare.worker_pool import WorkerPool
 from archsr.utils.atomic import write_bytes
 
 Link = tuple[str, str]
-_AT_ONCE = 256  # pairs of one job
-BUILDING = "the same building"  # how a pair is called in same.jsonl
+_AT_ONCE = 256  # pairs per job
+BUILDING = "the same building"  # `how` of such a pair in same.jsonl
 
 
 @dataclass(frozen=True)
 class BuildingMatch:
-    """Two photographs of one building, and how many of their features agree."""
+    """Two photographs of one building, and how many of their features match."""
 
     a: str
     b: str
@@ -43,7 +43,7 @@ class BuildingMatch:
 
 
 def numbered_scenes(paths: Sequence[str], scenes: ScenesConfig) -> dict[str, list[str]]:
-    """By folder the photographs whose names are a camera's, which are scenes of their own by their paths alone."""
+    """Return by folder the photographs with camera names, which are separate scenes by their paths alone."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for path in paths:
         place = PurePosixPath(path)
@@ -54,7 +54,7 @@ def numbered_scenes(paths: Sequence[str], scenes: ScenesConfig) -> dict[str, lis
 
 
 def following(sources: Sequence[ScannedFile], config: PrepareConfig) -> list[Link]:
-    """Pairs to be in one scene by `scenes.neighbours`: a chain through each block of numbers, or each run of time."""
+    """Return pairs to be in one scene by `scenes.neighbours`: a chain for each block of numbers or run in time."""
     paths = [s.path for s in sources]
     links: list[Link] = []
     for names in numbered_scenes(paths, config.scenes).values():
@@ -67,7 +67,7 @@ def following(sources: Sequence[ScannedFile], config: PrepareConfig) -> list[Lin
 
 
 def _block(path: str, scenes: ScenesConfig) -> int:
-    """The block of numbers that a photograph's own number falls into: no other photograph moves it."""
+    """Return the block that a photograph's number falls into; it does not depend on other photographs."""
     numbers = re.findall(r"\d+", PurePosixPath(path).stem)
     return int(numbers[-1]) // scenes.neighbours_block if numbers else -1
 
@@ -78,7 +78,7 @@ def _soon_after(ordered: Sequence[tuple[str, str]], minutes: float) -> list[Link
 
 
 def _natural(path: str) -> list[tuple[int, int, str]]:
-    """Order by number: photo 2 before photo 10."""
+    """Sort by number: photo 2 before photo 10."""
     parts = re.split(r"(\d+)", path.casefold())
     return [(1, int(p), "") if p.isdigit() and p.isascii() else (0, 0, p) for p in parts]
 
@@ -87,24 +87,24 @@ def _natural(path: str) -> list[tuple[int, int, str]]:
 
 
 def same_buildings(
-    place: PreparePaths, paths: Sequence[str], known: Known, config: PrepareConfig, workers_pool: WorkerPool
+    place: PreparePaths, paths: Sequence[str], known: Known, config: PrepareConfig, pool: WorkerPool
 ) -> list[BuildingMatch]:
-    """Photographs `paths` that show one building, each compared with those that follow it in its folder.
+    """Return pairs of `paths` that show one building; each is compared with those that follow it in its folder.
 
-    What the version before says of two unchanged photographs that were neighbours in it is taken over.
+    Results of the previous version are reused for two unchanged photographs that were neighbours in it.
     """
     pairs = _pairs(paths, config)
     before = _compared(known, config)
     found = [before[pair] for pair in pairs if pair in before]
     new = [pair for pair in pairs if pair not in before]
     jobs = [_MatchJob(place, tuple(new[i : i + _AT_ONCE])) for i in range(0, len(new), _AT_ONCE)]
-    for agreements in workers_pool(_compare, jobs, "comparing neighbours", sizes=[len(j.pairs) for j in jobs]):
+    for agreements in pool(_compare, jobs, "comparing neighbours", sizes=[len(j.pairs) for j in jobs]):
         found += agreements
     return sorted((f for f in found if f.points), key=lambda f: (f.a, f.b))
 
 
 def _pairs(paths: Sequence[str], config: PrepareConfig) -> list[Link]:
-    """Each photograph with the next `scenes.same_building` of its folder that are other scenes by their paths."""
+    """Return each photograph with the next `scenes.same_building` of its folder that are other scenes by path."""
     folders: defaultdict[str, list[str]] = defaultdict(list)
     for path in paths:
         folders[PurePosixPath(path).parent.as_posix()].append(path)
@@ -119,7 +119,7 @@ def _pairs(paths: Sequence[str], config: PrepareConfig) -> list[Link]:
 
 
 def _compared(known: Known, config: PrepareConfig) -> dict[Link, BuildingMatch]:
-    """What is known of pairs of unchanged photographs that were compared before."""
+    """Return the known results for pairs of unchanged photographs that were compared before."""
     made = known.made
     if made is None or made.prepare["scenes"] != config.scenes.model_dump(mode="json"):
         return {}
@@ -143,7 +143,7 @@ class _MatchJob:
 
     @property
     def file(self) -> Path:
-        """Where its results are kept, named after what was compared."""
+        """Return the file that keeps its results, named by what was compared."""
         digest = hashlib.sha256(json.dumps(self.pairs).encode()).hexdigest()[:16]
         return self.place.staging / f"buildings-{digest}.json"
 
@@ -156,7 +156,7 @@ def _compare(job: _MatchJob) -> list[BuildingMatch]:
         def features(path: str) -> LocalFeatures | None:
             try:
                 return features_of(photos.read(path))
-            except (OSError, ValueError):  # removed, or another file by now: it is left out where it is read again
+            except (OSError, ValueError):  # removed or replaced meanwhile: it is excluded where it is read again
                 return None
 
         points: list[int] = []
@@ -171,10 +171,10 @@ def _compare(job: _MatchJob) -> list[BuildingMatch]:
 # ---------------------------------------------------------------- what is still uncertain
 
 
-def lonely_words(sides: Mapping[str, str], taken: Mapping[str, str], scenes: ScenesConfig) -> str:
-    """A warning where photographs are scenes by nothing but a camera's number; empty where they are not.
+def camera_name_warning(sides: Mapping[str, str], taken: Mapping[str, str], scenes: ScenesConfig) -> str:
+    """Return a warning if photographs are separate scenes only by a camera's number, otherwise an empty string.
 
-    `sides` and `taken` (the time of the shot, or nothing): of every kept photograph by its path.
+    `sides` and `taken` (EXIF time or empty) hold every kept photograph by its path.
     """
     if scenes.neighbours == "number":
         return ""

@@ -1,1 +1,1 @@
-"""Where photographs come from: folders, archives, rows of a Hugging Face dataset."""
+"""Sources of photographs: folders, archives, rows of a Hugging Face dataset."""

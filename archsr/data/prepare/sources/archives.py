@@ -1,4 +1,4 @@
-"""Photographs inside archives: names that lead nowhere else, and zip members read in place, never extracted."""
+"""Photographs inside archives: safe names, and zip members read in place without extraction."""
 
 import lzma
 import stat
@@ -13,14 +13,14 @@ from archsr.errors import DataError
 
 T = TypeVar("T")
 LINK = "a link inside the archive, which is not followed"
-_UNCLEAR = "its path inside the archive is unsafe, and another member has the name it would get"
+_UNCLEAR = "its path inside the archive is unsafe, and another member has the cleaned name"
 
 
 def named_members(members: Iterable[tuple[str, T]]) -> tuple[dict[str, T], dict[str, str]]:
-    """Members by a clean name, and the reasons why some are not to be read.
+    """Return members by a cleaned name, and the reasons why some are not read.
 
     Of two members with one name the later counts, as when unpacking. A path that was absolute or led outside gets its
-    clean name only if no other member has it.
+    cleaned name only if no other member has it.
     """
     safe: dict[str, T] = {}
     unsafe: list[tuple[str, T]] = []
@@ -85,7 +85,7 @@ class ZipPhotos(Photos):
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
-    """The member's path: UTF-8 also where the archiver forgot to say so (macOS), `\\` of Windows as `/`."""
+    """Return the member's path: UTF-8 also if the flag is missing (macOS), `\\` of Windows as `/`."""
     name = info.filename
     if not info.flag_bits & 0x800:
         try:
@@ -103,5 +103,5 @@ def _zip_refusal(info: zipfile.ZipInfo) -> str:
 
 
 def damaged_archive(origin: str, error: Exception | str) -> DataError:
-    """What to raise for an archive that is unusable as a whole."""
+    """Return the error for an archive that is unusable as a whole."""
     return DataError(f"{origin}: a damaged or incomplete archive: {error}. Copy or download it again")

@@ -1,4 +1,4 @@
-"""Reading files that may be anything: pipes, devices, links to nothing."""
+"""Reading paths that may be pipes, devices or broken links."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ _ODD_FILES = {
 
 
 def read_file(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """The bytes of a regular file. Raises OSError, without waiting, for pipes, devices and links to nothing."""
+    """Read a regular file. Raises OSError at once for pipes, devices and broken links."""
     try:
         status = path.stat()
     except OSError as error:
@@ -36,12 +36,12 @@ def _explained(error: OSError, path: Path) -> OSError:
     if error.errno == errno.ELOOP:
         return OSError("a link that leads back to itself")
     if isinstance(error, FileNotFoundError) and path.is_symlink():
-        return OSError("a link to a file that is not there")
+        return OSError("a link to a file that does not exist")
     return error
 
 
 def stamp_file(path: Path) -> str:
-    """`size-mtime_ns` of a file, or why it has none."""
+    """Return `size-mtime_ns` of a file, or why it has none."""
     try:
         status = path.stat()
     except OSError as error:

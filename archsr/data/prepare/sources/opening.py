@@ -1,4 +1,4 @@
-"""Opening photographs by what the user calls them: a folder, an archive, a Hugging Face dataset."""
+"""Opens photographs by what the user names: a folder, an archive, a Hugging Face dataset."""
 
 import os
 from functools import cached_property
@@ -23,11 +23,11 @@ _KINDS = (
 def open_photos(
     spec: str, *, unpack_to: Path | None = None, exclude: Path | None = None, max_bytes: int = MAX_BYTES
 ) -> Photos:
-    """The photographs called `spec`: a folder, .zip, .tar (plain or compressed), .parquet, or `hf:NAME[@split]`.
+    """Open `spec`: a folder, .zip, .tar (plain or compressed), .parquet, or `hf:NAME[@split]`.
 
-    `unpack_to` keeps what must be decompressed (without it, a temporary folder until `close`); `exclude`, the output,
-    is not entered; no entry of more than `max_bytes` is read. The same spec gives the same names and bytes in every
-    process. Raises `UserError` for what is not there, damaged as a whole, or inside `exclude`.
+    `unpack_to` keeps decompressed files (default: a temporary folder until `close`). `exclude`, the output, is not
+    entered. Entries of more than `max_bytes` are not read. The same spec gives the same names and bytes in every
+    process. Raises `UserError` if it does not exist, is damaged as a whole, or lies inside `exclude`.
     """
     whole = Spec(spec, unpack_to, exclude, max_bytes)
     place = local_place(spec) if spec.startswith(PREFIX) else Path(spec)
@@ -47,11 +47,11 @@ def _kind(spec: str, place: Path | None) -> type[Photos]:
     for kind, endings in ((ZipPhotos, (".zip",)), (TarPhotos, (".tar", *COMPRESSED)), (RowPhotos, (".parquet",))):
         if name.endswith(endings):
             return kind
-    raise DataError(f"{spec}: a file that holds no photographs we know how to find; expected {_KINDS}")
+    raise DataError(f"{spec}: this kind of file is not supported; expected {_KINDS}")
 
 
 class FolderPhotos(Photos):
-    """The files of a folder tree. Linked folders are followed, each real folder once: links in circles end."""
+    """The files of a folder tree. Linked folders are followed, each real folder once, so that circular links end."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
@@ -64,7 +64,7 @@ class FolderPhotos(Photos):
 
     @cached_property
     def _places(self) -> dict[str, Path]:
-        """The file of every name; they differ only where a name is no UTF-8."""
+        """Return the file of every name; they differ only if a name is no UTF-8."""
         places: dict[str, Path] = {}
         for path in sorted(_walk(self.root, self.spec.exclude)):
             places[distinct(plain(path.relative_to(self.root).as_posix()), places)] = path
@@ -84,9 +84,9 @@ class FolderPhotos(Photos):
 
 
 def _walk(root: Path, exclude: Path | None) -> list[Path]:
-    """All files, real folders before linked ones, so that a photograph has its plainest name."""
+    """Return all files, real folders before linked ones, so that a photograph has its plainest name."""
     found: list[Path] = []
-    # a link upwards would bring in all the neighbours
+    # a link to a parent would add everything beside the folder
     seen = {_identity(f) for f in (*root.resolve().parents, *([exclude] if exclude and exclude.exists() else []))}
     real, linked = [root], list[Path]()
     while real or linked:
@@ -106,12 +106,12 @@ def _walk(root: Path, exclude: Path | None) -> list[Path]:
 
 
 def _is_ours(names: set[str]) -> bool:
-    """Whether a folder with these files is a dataset that `archsr prepare` made: crops are no photographs."""
+    """Return whether a folder with these files is a dataset of `archsr prepare`, whose crops are no photographs."""
     return {"manifest.json", "sources.jsonl"} <= names or has_versions(names)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]] | None:
-    """What a folder holds; None for one without rights, which then is itself an entry that cannot be read."""
+    """Return the entries of a folder; None without permission: such a folder counts as an unreadable entry."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)

@@ -1,4 +1,4 @@
-"""Pairs from disk: a photograph's low-quality image, under the same name in a folder of its own."""
+"""Pairs from disk: a photograph's low-quality image has the same name in another folder."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,9 +14,9 @@ UNPAIRED = "unpaired"
 
 
 def with_partner(finding: ScanResult, config: PrepareConfig) -> ScanResult:
-    """The finding with its `lq`; where there is none that fits exactly, it is left out with the reason.
+    """Add the `lq` to the result; without one of the exact size the file is excluded with the reason.
 
-    A photograph of w × h belongs to an image of exactly w / scale × h / scale: anything else is no pair of pixels.
+    A photograph of w × h needs an image of exactly w / scale × h / scale; otherwise pixels do not correspond.
     """
     if not config.lq_folder or finding.source.kind or finding.pixels is None:
         return finding
@@ -48,9 +48,9 @@ def _left_out(finding: ScanResult, reason: str) -> ScanResult:
 
 
 def stamps(names: Sequence[str], config: PrepareConfig) -> list[str]:
-    """A cheap fingerprint of every photograph's partner, empty without a folder of them.
+    """Return a cheap fingerprint of every photograph's `lq`, empty without a folder of them.
 
-    Raises `UserError` where the folder is not there.
+    Raises `UserError` if the folder does not exist.
     """
     if not config.lq_folder:
         return [""] * len(names)

@@ -1,4 +1,4 @@
-"""What photographs come from, seen from the rest of the preparation: names, and bytes by name."""
+"""The interface of a source of photographs: names, and bytes by name."""
 
 import re
 from abc import ABC, abstractmethod
@@ -12,14 +12,14 @@ from typing import Self
 from archsr.errors import DataError
 
 MAX_BYTES = 2 << 30
-# what version control, macOS, Synology, Windows and ext4 keep in folders of their own: thumbnails and remains
+# folders in which version control, macOS, Synology, Windows and ext4 keep thumbnails and remains
 _NOT_OURS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
 _DRIVE = re.compile(r"^[A-Za-z]:$")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """All that is needed to open the same photographs again in another process; see `sources.open_photos`."""
+    """All that is needed to open the same photographs in another process; see `opening.open_photos`."""
 
     text: str
     unpack_to: Path | None = None
@@ -28,7 +28,7 @@ class Spec:
 
 
 class Photos(ABC):
-    """Photographs by name, wherever they lie. Pickled, it is its `Spec`: each process has its own handles.
+    """Photographs by name, wherever they are stored. It is pickled as its `Spec`: each process has its own handles.
 
     `origin` is what the user named, for messages and provenance.
     """
@@ -42,29 +42,28 @@ class Photos(ABC):
         return sorted(self._find())
 
     def names(self) -> list[str]:
-        """Every entry found, also ones that will prove unreadable: sorted, unique, relative, `/`-separated.
+        """Return every entry, also unreadable ones: sorted, unique, relative, `/`-separated.
 
-        Unicode is kept as it is (not composed); bytes that are no UTF-8 appear as `\\xNN`. Raises `UserError` if there
-        is nothing at all.
+        Unicode is not normalised; bytes that are no UTF-8 appear as `\\xNN`. Raises `UserError` if there is no entry.
         """
         if not self._names:
-            raise DataError(f"{self.origin}: no photographs found: it holds no files. Is it the right place?")
+            raise DataError(f"{self.origin}: no photographs found: it is empty")
         return list(self._names)
 
     @abstractmethod
     def _find(self) -> list[str]:
-        """The names, in any order."""
+        """Return the names in any order."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """The bytes of one entry. Raises OSError with the reason in words; never blocks on a pipe or a device."""
+        """Return the bytes of one entry. Raises OSError with a readable reason; never blocks on a pipe or a device."""
 
     @abstractmethod
     def stamp(self, name: str) -> str:
-        """A cheap fingerprint of one entry, which changes when its bytes may have changed. Never raises OSError."""
+        """Return a cheap fingerprint that changes when an entry's bytes may have changed. Never raises OSError."""
 
     def columns(self, name: str) -> dict[str, str]:  # noqa: ARG002 - only datasets have columns
-        """What else is known of one entry, as text by column; empty where there is nothing."""
+        """Return other columns of one entry as text; empty if there are none."""
         return {}
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
@@ -82,22 +81,22 @@ class Photos(ABC):
 
 @lru_cache(maxsize=4)
 def _opened(kind: type[Photos], spec: Spec) -> Photos:
-    """The photographs of another process, opened once in this one however often they arrive."""
+    """Open the photographs of another process, once in this one however often they are unpickled."""
     return kind(spec)
 
 
 def is_hidden(folder: str) -> bool:
-    """Whether a folder of this name holds no photographs of the user's: `.git`, `__MACOSX`, `@eaDir` ..."""
+    """Return whether a folder of this name holds no photographs of the user: `.git`, `__MACOSX`, `@eaDir` ..."""
     return folder.startswith(".") or folder.lower() in _NOT_OURS
 
 
 def plain(name: str) -> str:
-    """`name` as text that can be written anywhere: undecodable bytes (surrogates) become `\\xNN`."""
+    """Return `name` as text that can be written anywhere: undecodable bytes (surrogates) become `\\xNN`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def cleaned(name: str) -> str:
-    """A relative name that leads nowhere else: no root, drive, `.` or `..`; empty if nothing remains."""
+    """Return a relative name that cannot lead outside: no root, drive, `.` or `..`; empty if nothing remains."""
     parts = [p for p in plain(name).split("/") if p not in ("", ".", "..")]
     if parts and _DRIVE.match(parts[0]):
         parts = parts[1:]
@@ -105,7 +104,7 @@ def cleaned(name: str) -> str:
 
 
 def distinct(name: str, taken: Container[str]) -> str:
-    """`name`, or `name (2)`, `name (3)` ... before its ending: the first that is not `taken`."""
+    """Return the first of `name`, `name (2)`, `name (3)` ... (before its suffix) that is not `taken`."""
     place, number, result = PurePosixPath(name), 2, name
     while result in taken:
         result = place.with_name(f"{place.stem} ({number}){place.suffix}").as_posix()
@@ -114,6 +113,6 @@ def distinct(name: str, taken: Container[str]) -> str:
 
 
 def check_size(size: int, max_bytes: int) -> None:
-    """Raises OSError for more bytes than `max_bytes`, before they are read."""
+    """Raise OSError for more than `max_bytes` bytes, before they are read."""
     if size > max_bytes:
-        raise OSError(f"{size:,} bytes, more than the bound of {max_bytes:,}")
+        raise OSError(f"{size:,} bytes, more than the limit of {max_bytes:,}")

@@ -1,4 +1,4 @@
-"""Photographs in the rows of a Hugging Face dataset: of the hub, of a folder, of a Parquet file."""
+"""Photographs in the rows of a Hugging Face dataset: from the hub, a folder or a Parquet file."""
 
 import glob
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ _BATCH = 1000
 
 
 def local_place(spec: str) -> Path | None:
-    """The folder or file of `hf:PLACE[@split]`, or None for the name of a dataset on the hub."""
+    """Return the folder or file of `hf:PLACE[@split]`, or None for the name of a dataset on the hub."""
     name, _ = _parts(spec)
     place = Path(name).expanduser()
     return place if place.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1 else None
 
 
 def _parts(spec: str) -> tuple[str, str]:
-    """Name and split of a spec; an `@` inside an existing path belongs to the path."""
+    """Return name and split of a spec; an `@` inside an existing path belongs to the path."""
     whole = spec.removeprefix(PREFIX)
     name, at, split = whole.rpartition("@")
     return (whole, "") if not at or not name or Path(whole).expanduser().exists() else (name, split)
@@ -35,13 +35,13 @@ class RowPhotos(Photos):
     """The rows of a dataset with a column of images.
 
     A row of files in a folder is named by its path there. Any other is `LABEL/FILE`: the class of its first ClassLabel
-    column, if there is one, and the file name stored with the image, or `row-0000123`. Rows that would have one name
-    are numbered in their order.
+    column, if there is one, and the file name stored with the image, or `row-0000123`. Rows with equal names are
+    numbered in order.
     """
 
     @cached_property
     def _dataset(self) -> "Dataset":
-        """All columns, images as they are stored."""
+        """Return all columns, images as they are stored."""
         import datasets
 
         found = _load(self.spec.text, cache=self.spec.unpack_to)
@@ -50,19 +50,19 @@ class RowPhotos(Photos):
             some = f"several columns of images ({', '.join(images)})" if images else "no column of images"
             raise DataError(
                 f"{self.origin}: {some} among {', '.join(found.column_names)}; expected one of the type datasets.Image "
-                "(or one of that type called image): cast_column or select_columns it and save it anew"
+                "(or one of that type called image): use cast_column or select_columns and save it again"
             )
         self._image = "image" if "image" in images else images[0]
         return found.cast_column(self._image, datasets.Image(decode=False))
 
     @cached_property
     def _images(self) -> "Dataset":
-        """The column of images alone: whoever asks for a row of it gets the image's bytes and nothing else."""
+        """Return the column of images alone, so that reading a row loads nothing else."""
         return self._dataset.select_columns([self._image])
 
     @cached_property
     def _plain(self) -> "Dataset | None":
-        """The columns of texts, numbers and classes, if there are any."""
+        """Return the columns of texts, numbers and classes, if there are any."""
         import datasets
 
         def is_plain(kind: object) -> bool:
@@ -75,7 +75,6 @@ class RowPhotos(Photos):
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        """The row of every name."""
         rows: dict[str, int] = {}
         place = local_place(self.spec.text)
         root = place.resolve() if place and place.is_dir() else None
@@ -88,7 +87,7 @@ class RowPhotos(Photos):
         return rows
 
     def _labels(self) -> list[str]:
-        """The class of every row, empty where there is none."""
+        """Return the class of every row, empty if there is none."""
         import datasets
 
         found = self._dataset
@@ -100,7 +99,7 @@ class RowPhotos(Photos):
 
     @cached_property
     def _places(self) -> list[tuple[str, bool]]:
-        """Of every row the stored path, empty where there is none, and whether it holds bytes, which stay untouched."""
+        """Return the stored path of every row (or an empty string) and whether it holds bytes, which are not read."""
         import pyarrow.compute
 
         field = cast(Any, pyarrow.compute).struct_field  # unlike combine_chunks it copies nothing
@@ -129,14 +128,14 @@ class RowPhotos(Photos):
         return read_file(Path(path), max_bytes=self.spec.max_bytes)
 
     def stamp(self, name: str) -> str:
-        """The dataset's fingerprint and size, the row, and the file where the row only names one."""
+        """Return the dataset's fingerprint and size, the row, and the file if the row only names one."""
         found, number = self._dataset, self._rows[name]
         mark = f"{found._fingerprint}-{len(found)}-{number}"  # pyright: ignore[reportPrivateUsage]
         path, held = self._places[number]
         return f"{mark}-{stamp_file(Path(path))}" if path and not held else mark
 
     def columns(self, name: str) -> dict[str, str]:
-        """The row's other columns that hold one text, number or class each; empty values are left out."""
+        """Return the row's other columns with one text, number or class each, without empty values."""
         import datasets
 
         if self._plain is None:
@@ -153,7 +152,7 @@ class RowPhotos(Photos):
 
 
 def _load(spec: str, *, cache: Path | None) -> "Dataset":
-    """The one dataset called `spec`. Raises `UserError` for whatever the library raises."""
+    """Load the one dataset named by `spec`. Raises `UserError` for any error of the library."""
     import datasets
 
     place = local_place(spec)
@@ -165,10 +164,10 @@ def _load(spec: str, *, cache: Path | None) -> "Dataset":
     except Exception as error:  # the library, its readers and the network raise almost anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         if place:
-            raise DataError(f"{spec}: not a dataset that can be read, or a damaged one: {reason}") from None
+            raise DataError(f"{spec}: cannot be read as a dataset, or is damaged: {reason}") from None
         raise DataError(
             f"{spec}: cannot be loaded from the hub: {reason}. Without internet, fetch it elsewhere (hf download "
-            f"{name} --repo-type dataset --local-dir FOLDER), bring the folder here and write hf:FOLDER"
+            f"{name} --repo-type dataset --local-dir FOLDER), copy the folder here and write hf:FOLDER"
         ) from None
     return _chosen(found, split, spec)
 
@@ -185,7 +184,7 @@ def _load_local(place: Path, *, cache: Path | None) -> Any:  # noqa: ANN401 - a 
 
 
 def _chosen(found: Any, split: str, spec: str) -> "Dataset":  # noqa: ANN401
-    """One split by name, several as `a+b`; none need be named where there is only one."""
+    """Return one split by name, several as `a+b`; the name is optional if there is only one."""
     import datasets
 
     if isinstance(found, datasets.Dataset):

@@ -36,7 +36,7 @@ _SLACK = 1 << 30
 
 @dataclass(frozen=True)
 class _Member:
-    """Where a tar's member lies, or why it cannot be read."""
+    """The position of a tar's member, or why it cannot be read."""
 
     offset: int
     size: int
@@ -57,7 +57,7 @@ class TarPhotos(Photos):
 
     @cached_property
     def _mark(self) -> str:
-        """What the archive is: place, size, time of the last change."""
+        """Return the archive's path, size and modification time."""
         path = Path(self.spec.text)
         status = path.stat()
         return hashlib.sha256(f"{path.resolve()}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()[:16]
@@ -78,7 +78,7 @@ class TarPhotos(Photos):
 
     @cached_property
     def _index(self) -> tuple[dict[str, _Member], dict[str, str]]:
-        """The index; in `unpack_to` it is kept, so that the archive is gone through once for all processes."""
+        """Return the index; it is kept in `unpack_to`, so that the archive is scanned once for all processes."""
         kept = self.spec.unpack_to / f"{self._mark}.json" if self.spec.unpack_to else None
         if kept and kept.is_file():
             members, reasons = json.loads(kept.read_bytes())
@@ -105,7 +105,7 @@ class TarPhotos(Photos):
         return content
 
     def stamp(self, name: str) -> str:
-        """Place and size of the member, and the archive it is in."""
+        """Return offset and size of the member, and its archive."""
         member = self._index[0][name]
         return f"{self._mark}-{member.offset}-{member.size}"
 
@@ -118,18 +118,18 @@ class TarPhotos(Photos):
 
 
 def _members(path: Path, origin: str) -> list[tuple[str, _Member]]:
-    """One pass over the headers. Raises `UserError` unless they end with the mark that ends a whole tar."""
+    """Scan the headers. Raises `UserError` unless they end with the end mark of a complete tar."""
     try:
         with tarfile.open(path, "r:") as archive:
             found = [(m.name, _Member(m.offset_data, m.size, _tar_refusal(m))) for m in archive if not m.isdir()]
-            end = archive.offset  # tarfile takes a damaged header for the end: look whether it is one
+            end = archive.offset  # tarfile takes a damaged header for the end
         with path.open("rb") as file:
             file.seek(end)
             block = file.read(512)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise damaged_archive(origin, error) from None
     if len(block) < 512 or any(block):
-        raise damaged_archive(origin, f"the list of its members breaks off after {len(found)}")
+        raise damaged_archive(origin, f"the list of members is truncated after {len(found)}")
     return found
 
 
@@ -144,7 +144,7 @@ def _decompress(path: Path, unpacked: Path) -> None:
     opener = _OPENERS.get(_SHORT.get(ending, ending))
     if opener is None:
         raise DataError(f"{path}: this Python cannot read {ending}; decompress it first (zstd -d) and name the .tar")
-    # photographs hardly shrink: what grows a hundredfold is no archive of photographs
+    # photographs hardly compress: what grows a hundredfold is no archive of photographs
     bound = 100 * path.stat().st_size + _SLACK
     try:
         with replacing(unpacked) as temporary, temporary.open("wb") as out:
@@ -157,7 +157,7 @@ def _copy(path: Path, out: IO[bytes], opener: Callable[[Path], _Compressed], bou
     with opener(path) as source:
         while chunk := _chunk(source, path):
             if out.tell() + len(chunk) > bound:
-                raise DataError(f"{path}: grows beyond {bound:,} bytes when decompressed; is it a bomb?")
+                raise DataError(f"{path}: exceeds {bound:,} bytes when decompressed; it may be a decompression bomb")
             out.write(chunk)
     if out.tell() == 0:
         raise damaged_archive(str(path), "empty")

@@ -1,1 +1,1 @@
-"""Every file is decoded and judged: photograph or not, its tags, its figures."""
+"""The survey decodes every file and determines whether it is a photograph, its tags and its statistics."""

@@ -1,4 +1,4 @@
-"""The first and longest step: every file decoded, judged, and cut for the side that its path alone gives."""
+"""The first and longest step: decode, check and cut every file for the split that its path alone gives."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from archsr.errors import UserError
 
 @dataclass(frozen=True)
 class PreparePaths:
-    """Where everything of a preparation is: the user's words for the photographs, the output, the spool."""
+    """The paths of a preparation: the user's name for the photographs, the output, the staging folder."""
 
     origin: str
     out: Path
@@ -28,7 +28,7 @@ class PreparePaths:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A few dozen files for one worker. With a `side` it is cut for that side, whatever the paths say."""
+    """A few dozen files for one worker. With a `side` it is cut for that split, whatever the paths say."""
 
     place: PreparePaths
     config: PrepareConfig
@@ -38,7 +38,7 @@ class Chunk:
 
 
 def survey(chunk: Chunk) -> str:
-    """Find out about the files of a chunk and store it; nothing to do where it is stored. Returns its name."""
+    """Scan the files of a chunk and store it, unless it is already stored. Returns its name."""
     if is_complete(chunk.place.staging, chunk.name):
         return chunk.name
     write_chunk(chunk.place.staging, chunk.name, _findings(chunk))
@@ -51,7 +51,7 @@ def _findings(chunk: Chunk) -> Iterator[tuple[ScanResult, str, Iterable[Encoded]
         finding = with_partner(_labelled(inspect(photos, path, chunk.config), chunk.config), chunk.config)
         source = finding.source
         if source.kind in (UNREADABLE, UNPAIRED) and chunk.config.bad_files == "raise":
-            raise UserError(f"{path}: {source.reason} (bad_files = 'raise'); remove it or mend it")
+            raise UserError(f"{path}: {source.reason} (bad_files = 'raise'); remove or repair it")
         if source.kind or finding.pixels is None:
             yield finding, "", ()
             continue
@@ -65,7 +65,7 @@ def _clip(model: str, weights: str) -> ZeroShot:
 
 
 def _labelled(finding: ScanResult, config: PrepareConfig) -> ScanResult:
-    """With `tags.zero_shot`, what CLIP says: the likeliest label as a tag, or out, where that is `drawing`."""
+    """With `tags.zero_shot`, add CLIP's most likely label as a tag; exclude the file if the label is `drawing`."""
     prompts = config.tags.zero_shot
     if not prompts or finding.pixels is None or finding.source.kind:
         return finding
@@ -78,5 +78,5 @@ def _labelled(finding: ScanResult, config: PrepareConfig) -> ScanResult:
 
 
 def provisional_side(path: str, config: PrepareConfig) -> SplitName:
-    """The side by the path alone; the few whose scene turns out larger are cut again."""
+    """Return the split by path alone; the few files whose scene turns out larger are cut again."""
     return split_of(scene_of(path, folder=config.scenes.folder, title=config.scenes.title), config)

@@ -1,12 +1,12 @@
-"""Telling drawings, scans, renders on blank ground and flat graphics from photographs, without a network.
+"""Distinguishes drawings, scans, renders on blank ground and flat graphics from photographs, without a network.
 
-A logistic model over fourteen numbers that can be read: how much of an image is exactly flat, and whether it is so
-everywhere or only in the sky, or where white is clipped; whether dark and light meet in lines. Photographs have light
-that falls off and texture nearly everywhere, which survive reduction and compression; drawings have neither.
+A logistic model uses fourteen readable features: how much of an image is exactly flat, whether it is flat everywhere or
+only in the sky or in clipped whites, and whether dark and light meet in lines. Photographs have light falloff and
+texture nearly everywhere, which survive downscaling and compression; drawings have neither.
 
-Sun that burns walls out and haze that takes their contrast make a photograph flat, too. So a second logistic model has
-to agree: it measures steps and tones in shares of the image's own range. What both call a drawing is one. The weights
-of both come from tests/measure/fit_drawings.py.
+Burnt-out sun and haze make photographs flat, too. So a second logistic model has to agree: it measures steps and tones
+relative to the image's own range. An image is a drawing if both agree. The weights of both come from
+tests/measure/fit_drawings.py.
 """
 
 import math
@@ -17,16 +17,16 @@ from PIL import Image
 
 from archsr.images.pixels import Pixels
 
-SIDE = 256  # everything is measured at this size, so that it does not depend on the image's resolution
-_LEAST = 12  # pixels of the shorter side below which nothing is measured
-_CELLS = 10  # per side, of the grid that asks whether flatness is everywhere
+SIDE = 256  # everything is measured at this size, so that it does not depend on the resolution
+_LEAST = 12  # pixels of the shorter side, below which nothing is measured
+_CELLS = 10  # per side, of the grid that checks whether flatness is everywhere
 _LIMIT = 12.0  # of the logit
 _BINS = 25  # of the tones between an image's darkest and brightest
 
 Mask = NDArray[np.bool_]
 Values = NDArray[np.float64]
 
-# what, its weight; `log x` is the natural logarithm of x + 0.02
+# feature and weight; `log x` is the natural logarithm of x + 0.02
 WEIGHTS: tuple[tuple[str, float], ...] = (
     ("bias", 24.972),
     ("log exact", -6.012),
@@ -45,7 +45,7 @@ WEIGHTS: tuple[tuple[str, float], ...] = (
     ("paper x log cells exact", -13.371),
 )
 
-# of the model that has to agree
+# of the second model
 SECOND: tuple[tuple[str, float], ...] = (
     ("bias", 29.904),
     ("log exact", -3.967),
@@ -61,7 +61,7 @@ _SHARED = [0, *(next(i for i, (name, _) in enumerate(WEIGHTS) if name == shared)
 
 
 def reduced(image: Image.Image) -> Pixels:
-    """uint8 (h, w, 3), averaged over areas until the longer side is at most 256; smaller images as they are."""
+    """Return uint8 (h, w, 3), area-averaged so that the longer side is at most 256; smaller images are unchanged."""
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     scale = SIDE / max(rgb.size)
     if scale < 1:
@@ -71,7 +71,7 @@ def reduced(image: Image.Image) -> Pixels:
 
 
 def drawing_score(small: Pixels) -> float:
-    """0 (a photograph) to 1 (a drawing, scan, render on blank ground, map or logo) for uint8 (h, w, 3) from `reduced`.
+    """Return 0 (a photograph) to 1 (a drawing, scan, render, map or logo) for uint8 (h, w, 3) from `reduced`.
 
     Deterministic. Images thinner than 12 pixels at that size count as photographs.
     """
@@ -83,17 +83,17 @@ def drawing_score(small: Pixels) -> float:
 
 
 def features(small: Pixels) -> Values:
-    """The numbers of `WEIGHTS`, in that order: shares of pixels in [0, 1] or logarithms of them.
+    """Return the features of `WEIGHTS` in that order: shares of pixels in [0, 1] or logarithms of them.
 
-    A step is how much a pixel differs from its right or lower neighbour, in levels of luma.
-    exact: steps of 0; unclipped: the same, among pixels that are neither white (from 250) nor black (up to 3)
-    middling, strong: steps of 3 to 23, of 48 or more; soft: steps of 1 to 3 among those up to 3
-    smooth: pixels within a level of the mean of their four neighbours
-    line: pixels 12 levels or more from what lies at two sides that are alike, over all steps of 12 or more
-    contrast: from the 2nd to the 98th percentile of luma
-    paper, brightness: luma within 2 levels of the commonest, and what that is
-    cells: in a grid of 10×10 cells, the shares of 3×3 pixels with no step above 2 (flat), and of steps of 0 (exact);
-    their median and lower quartile
+    A step is the difference of a pixel from its right or lower neighbour, in levels of luma.
+      exact: steps of 0; unclipped: the same, among pixels that are neither white (from 250) nor black (up to 3)
+      middling, strong: steps of 3 to 23, of 48 or more; soft: steps of 1 to 3 among those up to 3
+      smooth: pixels within a level of the mean of their four neighbours
+      line: pixels that differ by 12 levels or more from two similar sides, over all steps of 12 or more
+      contrast: from the 2nd to the 98th percentile of luma
+      paper, brightness: luma within 2 levels of the most frequent, and that level
+      cells: in a grid of 10×10 cells, the shares of 3×3 pixels with no step above 2 (flat), and of steps of 0 (exact);
+      their median and lower quartile
     """
     luma = _luma(small)
     here = luma[:-1, :-1]
@@ -114,12 +114,12 @@ def features(small: Pixels) -> Values:
 
 
 def relative_features(small: Pixels, seen: Values) -> Values:
-    """The numbers of `SECOND`, in that order; `seen` are the image's `features`.
+    """Return the features of `SECOND` in that order; `seen` are the image's `features`.
 
-    They are measured in quarters of a level, so that haze does not round texture away; the step is that of `features`.
-    range: from the darkest to the brightest tone, 0.2 % of pixels left out at either end
-    mean step: over the range; steep: steps above a twentieth of the range
-    entropy: of 25 tones that divide the range, in nats; middle tones: pixels 3 to 9 tones from the commonest
+    They are measured in quarters of a level, so that haze does not round texture away; steps are as in `features`.
+      range: from the darkest to the brightest tone, without 0.2 % of pixels at either end
+      mean step: relative to the range; steep: steps above a twentieth of the range
+      entropy: of 25 tones that divide the range, in nats; middle tones: pixels 3 to 9 tones from the most frequent
     """
     quarters = _quarters(small)
     here = quarters[:-1, :-1]
@@ -150,36 +150,35 @@ def _share(mask: Mask) -> float:
 
 
 def _gap(a: Pixels, b: Pixels) -> Pixels:
-    """|a - b| without leaving uint8."""
+    """Return |a - b| without leaving uint8."""
     return np.maximum(a, b) - np.minimum(a, b)
 
 
 def _quarters(small: Pixels) -> NDArray[np.int16]:
-    """r + 2g + b as int16 (h, w): luma in quarters of a level."""
+    """Return r + 2g + b as int16 (h, w): luma in quarters of a level."""
     red, green, blue = (small[..., c].astype(np.int16) for c in range(3))
     return red + 2 * green + blue
 
 
 def _luma(small: Pixels) -> Pixels:
-    """(r + 2g + b) / 4 as uint8 (h, w)."""
+    """Return (r + 2g + b) / 4 as uint8 (h, w)."""
     return (_quarters(small) >> 2).astype(np.uint8)
 
 
 def _lines(luma: Pixels) -> float:
-    """The share of pixels that stand out from what lies two pixels to either side, where both sides are alike."""
+    """Return the share of pixels that differ from those two pixels to either side, if both sides are similar."""
     left, middle, right = luma[:, :-4], luma[:, 2:-2], luma[:, 4:]
     return _share((_gap(left, right) <= 3) & (_gap(left, middle) >= 12))
 
 
 def _smooth(luma: Pixels) -> Mask:
-    """Where a pixel differs from the mean of its four neighbours by less than one level."""
+    """Return where a pixel differs from the mean of its four neighbours by less than one level."""
     wide = luma.astype(np.int16)
     around = wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:]
     return np.abs(4 * wide[1:-1, 1:-1] - around) <= 3
 
 
 def _tones(luma: Pixels) -> tuple[float, float, float]:
-    """Paper, brightness and contrast, as `features` says."""
     below = np.concatenate([[0], np.bincount(luma.ravel(), minlength=256).cumsum()])
     window = below[5:] - below[:-5]  # pixels of five neighbouring levels
     first = int(window.argmax())
@@ -188,7 +187,7 @@ def _tones(luma: Pixels) -> tuple[float, float, float]:
 
 
 def _cells(mask: Mask) -> Values:
-    """The shares of `mask` in the cells of a grid, sorted."""
+    """Return the shares of `mask` in the cells of a grid, sorted."""
     rows, columns = (max(1, side // max(1, side // _CELLS)) for side in mask.shape)
     rows, columns = min(rows, _CELLS), min(columns, _CELLS)
     high, wide = mask.shape[0] // rows, mask.shape[1] // columns

@@ -1,4 +1,4 @@
-"""Deciding, one file at a time, whether it is a usable photograph."""
+"""Decides for one file whether it is a usable photograph."""
 
 import hashlib
 import io
@@ -16,19 +16,20 @@ from archsr.config import PrepareConfig
 from archsr.data.prepare.duplicates.near import thumbnail
 from archsr.data.prepare.sources.opening import Photos, open_photos
 from archsr.data.prepare.survey.floorplans import drawing_score, reduced
-from archsr.images.pixels import BadImageError, Photo, Pixels, is_litter, read_photo, sharpness, taken_at
+from archsr.images.image_files import is_litter
+from archsr.images.pixels import BadImageError, Photo, Pixels, read_photo, sharpness, taken_at
 from archsr.images.raw_files import refuse_raw
 
-UNREADABLE, OTHER = "unreadable", "no image"  # kinds of files: those that should be images, and those that are none
+UNREADABLE, OTHER = "unreadable", "no image"  # kinds: bad image files, and files that are no images
 _BLANK = np.zeros((64, 64), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class ScannedFile:
-    """One file found. `kind` is empty for a usable photograph, else why it is left out, with `reason` in words.
+    """One file. `kind` is empty for a usable photograph, otherwise it is excluded for `reason`.
 
     `drawing` is the score of the drawing classifier (0 to 1), `sharpness` the mean absolute Laplacian of the middle
-    256² pixels of luma (0-255 units), `columns` what a `datasets` source says of the row, `taken` the time in its EXIF.
+    256² pixels of luma (0-255 units), `columns` the row of a `datasets` source, `taken` the EXIF time.
     """
 
     path: str
@@ -47,9 +48,9 @@ class ScannedFile:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """A file, its pixels (None where it is no usable photograph), its thumbnail, uint8 (64, 64), and its bytes.
+    """A file, its pixels (None if it is no usable photograph), its thumbnail, uint8 (64, 64), and its bytes.
 
-    `lq`: the pixels of its pair from disk, where there are pairs.
+    `lq`: the pixels of its `lq` from disk, for a dataset of pairs.
     """
 
     source: ScannedFile
@@ -61,7 +62,7 @@ class ScanResult:
 
 @lru_cache(maxsize=2)
 def photos_of(origin: str, exclude: Path, unpack_to: Path) -> Photos:
-    """This process's handle on where the photographs are."""
+    """Return this process's handle of the photographs."""
     return open_photos(origin, exclude=exclude, unpack_to=unpack_to)
 
 
@@ -80,11 +81,11 @@ def inspect(photos: Photos, path: str, config: PrepareConfig) -> ScanResult:
     except BadImageError as error:
         kind = OTHER if _says_it_is_no_image(name) else UNREADABLE
         return _unusable(path, str(error) if content else "empty file", kind=kind, size=len(content))
-    return _judged(photos, path, content, photo, config)
+    return _classified(photos, path, content, photo, config)
 
 
 def _says_it_is_no_image(name: str) -> bool:
-    """By its ending: notes beside photographs are no fault of the photographs."""
+    """Return whether the suffix is no image's: notes beside photographs are not counted as bad files."""
     kind, packed = mimetypes.guess_type(name)
     return bool(packed or (kind and not kind.startswith("image/")))
 
@@ -93,7 +94,7 @@ def _unusable(path: str, reason: str, *, kind: str = UNREADABLE, size: int = 0) 
     return ScanResult(ScannedFile(path, bytes=size, kind=kind, reason=reason), None, _BLANK)
 
 
-def _judged(photos: Photos, path: str, content: bytes, photo: Photo, config: PrepareConfig) -> ScanResult:
+def _classified(photos: Photos, path: str, content: bytes, photo: Photo, config: PrepareConfig) -> ScanResult:
     height, width = photo.pixels.shape[:2]
     image = Image.fromarray(photo.pixels)
     score = drawing_score(reduced(image))
@@ -124,5 +125,5 @@ def _judged(photos: Photos, path: str, content: bytes, photo: Photo, config: Pre
 
 
 def matches(path: str, globs: tuple[str, ...]) -> bool:
-    """Whether a path fits one of the globs; letter case does not matter, and `\\` is `/`."""
+    """Return whether a path matches one of the globs, ignoring case and with `\\` as `/`."""
     return any(fnmatch(path.casefold(), glob.casefold().replace("\\", "/")) for glob in globs)

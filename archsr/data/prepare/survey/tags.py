@@ -1,4 +1,4 @@
-"""Sub-domains: what a photograph is tagged with, from its path, rules, a CSV, or a source's columns."""
+"""Sub-domains: tags of a photograph from its path, rules, a CSV, or a source's columns."""
 
 import csv
 from collections import defaultdict
@@ -11,7 +11,7 @@ from archsr.config.prepare import PrepareConfig, TagsConfig
 from archsr.data.prepare.survey.scan import ScannedFile, matches
 from archsr.errors import UserError
 
-ZERO_SHOT = "zero-shot label"  # the column that holds what CLIP said
+ZERO_SHOT = "zero-shot label"  # the column that holds CLIP's label
 _GLOB = frozenset("*?[")
 
 
@@ -22,7 +22,7 @@ class _Listed:
 
 
 def tags_of(source: ScannedFile, config: TagsConfig) -> tuple[str, ...]:
-    """The tags of a photograph, sorted, each once. Raises `UserError` for a CSV that cannot be used."""
+    """Return the tags of a photograph, sorted and unique. Raises `UserError` if the CSV cannot be used."""
     found: set[str] = set(PurePosixPath(source.path).parent.parts[: config.folders])
     found |= {rule.tag for rule in config.rules if matches(source.path, (rule.match,))}
     found |= {f"{name}={value}" for name, value in source.columns if name in config.columns and value}
@@ -35,13 +35,13 @@ def tags_of(source: ScannedFile, config: TagsConfig) -> tuple[str, ...]:
 
 
 def check_csv(config: TagsConfig) -> None:
-    """Raises `UserError` for a CSV that cannot be used."""
+    """Raise `UserError` if the CSV cannot be used."""
     if config.csv:
         _read(config.csv)
 
 
 def unmatched(names: Sequence[str], config: PrepareConfig) -> list[str]:
-    """Words on every pattern of the config, and path of its CSV, that fits none of the `names`."""
+    """Describe every pattern of the config and every path of its CSV that matches none of the `names`."""
     listed = _read(config.tags.csv) if config.tags.csv else _Listed({}, ())
     patterns = [("allow", glob) for glob in config.allow] + [("deny", glob) for glob in config.deny]
     patterns += [(f"tags.rules ({rule.tag})", rule.match) for rule in config.tags.rules]
@@ -63,11 +63,11 @@ def _read(path: str) -> _Listed:
         with Path(path).open(newline="", encoding="utf-8-sig") as lines:
             rows = csv.DictReader(lines)
             if not {"path", "tag"} <= set(rows.fieldnames or ()):
-                raise UserError(f"{path}: needs the columns path and tag, has {', '.join(rows.fieldnames or ())}")
+                raise UserError(f"{path}: expected the columns path and tag, got {', '.join(rows.fieldnames or ())}")
             for row in rows:
                 name, tag = ((row[column] or "").strip() for column in ("path", "tag"))
                 if not name or not tag:
-                    raise UserError(f"{path}: line {rows.line_num}: a path and a tag, please; got {name!r} and {tag!r}")
+                    raise UserError(f"{path}: line {rows.line_num}: expected path and tag, got {name!r} and {tag!r}")
                 if _GLOB & set(name):
                     globs.append((name.replace("\\", "/"), tag))
                 else:

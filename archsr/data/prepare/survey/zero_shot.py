@@ -1,4 +1,4 @@
-"""Labels for images by what a CLIP model says, where open_clip is installed (`pip install "archsr[zero-shot]"`)."""
+"""Labels for images by a CLIP model, if open_clip is installed (`pip install "archsr[zero-shot]"`)."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ from archsr.images.pixels import Pixels
 
 
 class ZeroShot:
-    """A CLIP model of open_clip, opened at its first use and kept.
+    """A CLIP model of open_clip, loaded at its first use and kept.
 
-    `model` is a name of open_clip, as "ViT-B-32". `pretrained` is one of its tags, which is downloaded once, or the
-    path of a weights file. All images of one call go through the network together.
+    `model` is a name of open_clip, such as "ViT-B-32". `pretrained` is one of its tags, which is downloaded once, or
+    the path of a weights file. All images of one call go through the network together.
     """
 
     def __init__(self, model: str, pretrained: str, device: torch.device | str = "cpu") -> None:
@@ -27,7 +27,7 @@ class ZeroShot:
         self._opened: tuple[Any, Any, Any] | None = None
 
     def scores(self, images: Sequence[Pixels], prompts: Mapping[str, Sequence[str]]) -> list[dict[str, float]]:
-        """For each image, uint8 (h, w, 3), how likely each label is: a softmax over the labels of `prompts`.
+        """Return the label probabilities of each image, uint8 (h, w, 3): a softmax over the labels of `prompts`.
 
         A label's logit is the mean cosine similarity of the image to the label's prompts, times the model's own
         temperature. Raises `UserError` without open_clip, without weights, or if a label has no prompts.
@@ -57,13 +57,13 @@ class ZeroShot:
                 self.model, pretrained=source, device=self.device, require_pretrained=True
             )
             tokenizer = clip.get_tokenizer(self.model)
-        except Exception as error:  # open_clip and the hub raise many kinds; the cause is passed on
+        except Exception as error:  # open_clip and the hub raise many kinds of errors
             raise UserError(self._trouble(error)) from error
         self._opened = (net.eval(), preprocess, tokenizer)
         return self._opened
 
     def _source(self, clip: ModuleType) -> str:
-        """The tag or the path. Raises `UserError` if `pretrained` is neither."""
+        """Return the tag or the path. Raises `UserError` if `pretrained` is neither."""
         if Path(self.pretrained).is_file() or self.pretrained in clip.list_pretrained_tags_by_model(self.model):
             return self.pretrained
         tags = ", ".join(clip.list_pretrained_tags_by_model(self.model)) or "none"

@@ -1,1 +1,1 @@
-"""From judged photographs to shards, manifest and report."""
+"""From surveyed photographs to shards, manifest and report."""

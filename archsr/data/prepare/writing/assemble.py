@@ -1,4 +1,4 @@
-"""Shards, manifest and report put together from the survey and the version before, and made the current version."""
+"""Puts shards, manifest and report together from the survey and the previous version, and publishes the new version."""
 
 import hashlib
 import json
@@ -24,21 +24,21 @@ from archsr.data.prepare.writing.shards import Entry, ShardJob, write_same, writ
 from archsr.data.versions import add_version, make_current, versions
 from archsr.utils.atomic import discarded, sha256, sync_file, write_bytes
 
-_AT_ONCE = 8  # photographs of one job that are cut again
+_AT_ONCE = 8  # photographs per job that are cut again
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a dataset is put together from: the surveyed chunks, what is known of before, stamps by path in order."""
+    """The inputs of a dataset: the surveyed chunks, what is known from before, and stamps by path in order."""
 
     chunks: Sequence[Chunk]
     known: Known
-    stamps: Mapping[str, str]  # in the order in which photographs come into shards
+    stamps: Mapping[str, str]  # in the order in which photographs are written into shards
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """Where the samples of a photograph are and for which side they were cut; `file` and `record` as of an `Entry`."""
+class CutSamples:
+    """The samples of a photograph and the split that they were cut for; `file` and `record` are as in an `Entry`."""
 
     file: str
     record: int
@@ -46,16 +46,16 @@ class Cut:
     side: str
 
 
-def places_of(place: PreparePaths, material: Material) -> dict[str, Cut]:
-    """Where the samples of each photograph are: in the version before, or in the survey."""
-    before = {path: Cut(p.shard, -1, p.samples, p.side) for path, p in material.known.placed.items()}
-    return before | places_in(place, material.chunks)
+def cut_samples(place: PreparePaths, material: Material) -> dict[str, CutSamples]:
+    """Return where the samples of each photograph are: in the previous version, or in the survey."""
+    before = {path: CutSamples(p.shard, -1, p.samples, p.side) for path, p in material.known.placed.items()}
+    return before | cut_samples_in(place, material.chunks)
 
 
-def places_in(place: PreparePaths, chunks: Sequence[Chunk]) -> dict[str, Cut]:
-    """Where the samples of the photographs of these chunks are."""
+def cut_samples_in(place: PreparePaths, chunks: Sequence[Chunk]) -> dict[str, CutSamples]:
+    """Return where the samples of the photographs of these chunks are."""
     return {
-        record.source.path: Cut(chunk.name, number, len(record.samples), record.side)
+        record.source.path: CutSamples(chunk.name, number, len(record.samples), record.side)
         for chunk in chunks
         for number, record in enumerate(read_chunk(place.staging, chunk.name))
     }
@@ -64,31 +64,31 @@ def places_in(place: PreparePaths, chunks: Sequence[Chunk]) -> dict[str, Cut]:
 def cut_again(
     place: PreparePaths,
     material: Material,
-    placed: Mapping[str, Cut],
+    placed: Mapping[str, CutSamples],
     decision: Decision,
     config: PrepareConfig,
-    workers_pool: WorkerPool,
+    pool: WorkerPool,
 ) -> list[Chunk]:
-    """Cut the photographs anew whose samples are for a side that turned out not to be theirs."""
+    """CutSamples the photographs again whose samples were cut for another split than they ended up in."""
     kept = decision.scenes.of
     moved = [path for path in material.stamps if path in kept and placed[path].side != decision.side(path)]
     again = [
         Chunk(place, config, _moved_name(group, decision), group, [decision.side(p) for p in group])
         for group in (moved[i : i + _AT_ONCE] for i in range(0, len(moved), _AT_ONCE))
     ]
-    for _ in workers_pool(survey, again, "moved to their scene", sizes=[len(c.paths) for c in again]):
+    for _ in pool(survey, again, "moved to their scene", sizes=[len(c.paths) for c in again]):
         pass
     return again
 
 
 def _moved_name(paths: Sequence[str], decision: Decision) -> str:
-    """A name that says what is in it: another decision makes other chunks and takes none of these."""
+    """Return a name that depends on the content: another decision makes other chunks and reuses none of these."""
     text = json.dumps([(p, decision.side(p)) for p in paths])
     return f"moved-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def changed_since(place: PreparePaths, again: Sequence[Chunk], decision: Decision) -> set[str]:
-    """Photographs that were something else, or nothing, when they were read again."""
+    """Return the photographs that had changed or vanished when they were read again."""
     first = {s.path: s.sha256 for s in decision.sources}
     records = (record.source for chunk in again for record in read_chunk(place.staging, chunk.name))
     return {source.path for source in records if source.kind or source.sha256 != first[source.path]}
@@ -98,7 +98,10 @@ def changed_since(place: PreparePaths, again: Sequence[Chunk], decision: Decisio
 
 
 def _staying(known: Known, decision: Decision, config: PrepareConfig) -> dict[SplitName, list[mf.Shard]]:
-    """The shards of the version before in which nothing changes; of those less than half full only if all stay."""
+    """Return the shards of the previous version in which nothing changes.
+
+    Those less than half full are kept only if all shards of the split stay.
+    """
     staying: dict[SplitName, list[mf.Shard]] = {side: [] for side in mf.SPLITS}
     made = known.made
     if made is None or made.prepare["samples_per_shard"] != config.samples_per_shard:
@@ -119,8 +122,10 @@ def _staying(known: Known, decision: Decision, config: PrepareConfig) -> dict[Sp
     return staying
 
 
-def _entries(material: Material, placed: Mapping[str, Cut], staying: set[str], decision: Decision) -> list[Entry]:
-    """Where the samples of each kept photograph are that is in no shard that stays."""
+def _entries(
+    material: Material, placed: Mapping[str, CutSamples], staying: set[str], decision: Decision
+) -> list[Entry]:
+    """Return where the samples of each kept photograph are that is in no kept shard."""
     here = [(path, placed[path]) for path in material.stamps if path in decision.scenes.of]
     return [
         Entry(cut.file, cut.record, cut.samples, path, decision.scenes.of[path], decision.tags[path])
@@ -130,7 +135,7 @@ def _entries(material: Material, placed: Mapping[str, Cut], staying: set[str], d
 
 
 def _groups(entries: Sequence[Entry], size: int) -> list[list[Entry]]:
-    """Whole photographs up to about `size` samples a shard."""
+    """Group whole photographs into shards of about `size` samples."""
     groups: list[list[Entry]] = []
     count = size
     for entry in entries:
@@ -143,7 +148,7 @@ def _groups(entries: Sequence[Entry], size: int) -> list[list[Entry]]:
 
 
 def _names(side: str, count: int, taken: set[str]) -> list[str]:
-    """`count` names of shards that are not `taken`: side-00000, side-00001, ..."""
+    """Return `count` names of shards that are not `taken`: side-00000, side-00001, ..."""
     free = (name for n in range(count + len(taken)) if f"{(name := f'{side}-{n:05d}')}.tar" not in taken)
     return [next(free) for _ in range(count)]
 
@@ -151,12 +156,12 @@ def _names(side: str, count: int, taken: set[str]) -> list[str]:
 def assemble(
     place: PreparePaths,
     material: Material,
-    placed: Mapping[str, Cut],
+    placed: Mapping[str, CutSamples],
     decision: Decision,
     config: PrepareConfig,
-    workers_pool: WorkerPool,
+    pool: WorkerPool,
 ) -> tuple[Path, mf.Manifest]:
-    """Write the shards, what they are described by, and the report, to a folder in the spool; what is there stays."""
+    """Write the shards, their metadata and the report to a folder in the staging folder; complete files are kept."""
     staying = _staying(material.known, decision, config)
     taken = {shard.file for shards in staying.values() for shard in shards}
     entries = _entries(material, placed, taken, decision)
@@ -171,7 +176,7 @@ def assemble(
             ShardJob(place.staging, before, folder, name, group, endings_of(config))
             for name, group in zip(_names(side, len(groups), taken), groups, strict=True)
         ]
-        shards = list(workers_pool(write_shard, jobs, f"writing {side}", sizes=[len(j.entries) for j in jobs]))
+        shards = list(pool(write_shard, jobs, f"writing {side}", sizes=[len(j.entries) for j in jobs]))
         for shard in staying[side]:
             _link(before / shard.file, folder / shard.file)
             _link(before / shard.index, folder / shard.index)
@@ -187,7 +192,6 @@ def assemble(
 
 
 def _link(old: Path, new: Path) -> None:
-    """The same file under another name too; a copy where the file system has no hard links."""
     new.unlink(missing_ok=True)
     try:
         os.link(old, new)
@@ -239,7 +243,7 @@ def _describe(
 def _folder_for(
     place: PreparePaths, before: Path, entries: Sequence[Entry], decision: Decision, config: PrepareConfig
 ) -> Path:
-    """Where shards are put together, named after what is in them: shards of another decision are not taken over."""
+    """Return the folder for new shards, named by their content, so that shards of another decision are not reused."""
     fates = [(path, decision.side(path), scene, decision.tags[path]) for path, scene in decision.scenes.of.items()]
     text = json.dumps([config.samples_per_shard, fates, before.name, [asdict(entry) for entry in entries]])
     return place.staging / f"dataset-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -252,8 +256,8 @@ def _content(version: Path) -> bytes:
         return b""
 
 
-def put_in_place(place: PreparePaths, finished: Path) -> tuple[Path, bool]:
-    """Make the finished dataset the current version, or that which is the same; remove the pieces it was made of.
+def publish(place: PreparePaths, finished: Path) -> tuple[Path, bool]:
+    """Make the finished dataset, or an identical older version, the current version; remove the pieces.
 
     Returns the version, and whether it is new.
     """
@@ -267,7 +271,7 @@ def put_in_place(place: PreparePaths, finished: Path) -> tuple[Path, bool]:
             write_bytes(same / name, (finished / name).read_bytes())
     make_current(version)
     photos_of.cache_clear()
-    # it loses its name first: a process killed meanwhile leaves nothing that looks like a preparation to go on with
+    # renamed first: a process killed meanwhile leaves nothing that looks like an unfinished preparation
     done = discarded(place.staging)
     place.staging.rename(done)
     shutil.rmtree(done, ignore_errors=True)

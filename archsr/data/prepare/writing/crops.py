@@ -1,4 +1,4 @@
-"""Where ground-truth crops are cut, and which of them are worth keeping."""
+"""Where ground-truth crops are cut, and which of them are kept."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from archsr.images.pixels import Pixels
 Box = tuple[int, int, int, int]  # left, top, width, height
 
 # Real-ESRGAN's preparation: copies at these factors and one with a shortest side of 400, all cut into 400 at steps of
-# 200; a last piece is added at the far edge where at least the threshold (0 there) is left over
+# 200; a last piece is added at the far edge if at least the threshold (0 there) is left over
 REFERENCE_FACTORS = (1.0, 0.75, 0.5, 1 / 3)
 REFERENCE_SHORTEST = 400
 _BLOCK = 16  # pixels
@@ -18,7 +18,7 @@ _STRUCTURE = 3.0  # standard deviation of luma in a block, 0-255 units: above th
 
 
 def tiles(width: int, height: int, *, tile: int, unit: int = 1) -> list[Box]:
-    """Boxes of at most `tile` a side that cover an image evenly: round(side / tile) of them along each side.
+    """Return boxes of at most `tile` a side that cover an image evenly: round(side / tile) along each side.
 
     An image smaller than `tile` along a side is kept whole along it. Neighbours overlap or leave a gap of less than
     half a tile. Left and top are multiples of `unit`.
@@ -40,7 +40,7 @@ def _starts(side: int, tile: int) -> list[int]:
 
 
 def reference_sizes(width: int, height: int) -> list[tuple[int, int]]:
-    """(width, height) of the copies that Real-ESRGAN's multi-scale script makes, the original first."""
+    """Return (width, height) of the copies that Real-ESRGAN's multi-scale script makes, the original first."""
     short = min(width, height)
     sizes = [(int(width * f), int(height * f)) for f in REFERENCE_FACTORS]
     sizes.append((width * REFERENCE_SHORTEST // short, height * REFERENCE_SHORTEST // short))
@@ -48,7 +48,7 @@ def reference_sizes(width: int, height: int) -> list[tuple[int, int]]:
 
 
 def reference_boxes(width: int, height: int, *, crop: int = 400, step: int = 200) -> list[Box]:
-    """The pieces of one copy: a lattice of `step`, and a last row and column flush with the far edges.
+    """Return the pieces of one copy: a grid with `step`, and a last row and column flush with the far edges.
 
     A copy smaller than `crop` gives none, as in the reference.
     """
@@ -63,9 +63,9 @@ def _lattice(side: int, crop: int, step: int) -> list[int]:
 
 
 def detail(pixels: Pixels) -> float:
-    """The share of 16-pixel blocks of uint8 (h, w, 3) that have structure: a standard deviation of luma above 3.
+    """Return the share of 16-pixel blocks of uint8 (h, w, 3) whose luma has a standard deviation above 3.
 
-    Measured at half size, which averages away the sensor's noise.
+    It is measured at half size, which averages away sensor noise.
     """
     luma = np.asarray(Image.fromarray(pixels).convert("L").reduce(2)).astype(np.float32)
     side = _BLOCK // 2
@@ -77,13 +77,13 @@ def detail(pixels: Pixels) -> float:
 
 
 def worth_keeping(details: Sequence[float], least: float) -> list[int]:
-    """Which tiles of one photograph stay: those with enough detail, or else the best one, so that none is lost."""
+    """Return which tiles of one photograph are kept: those with enough detail, or else the best one."""
     kept = [i for i, share in enumerate(details) if share >= least]
     return kept or [max(range(len(details)), key=lambda i: details[i])]
 
 
 def pair_boxes(width: int, height: int, *, size: int, count: int, multiple: int, unit: int = 1) -> list[Box]:
-    """At most `count` boxes of `size` (or the largest multiple of `multiple` that fits) for evaluation pairs.
+    """Return at most `count` boxes for evaluation pairs, of `size` or the largest multiple of `multiple` that fits.
 
     Left and top are multiples of `unit`.
     """

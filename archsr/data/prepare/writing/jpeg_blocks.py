@@ -1,4 +1,4 @@
-"""Pieces of a JPEG file without another loss: its own compressed blocks, cut out where blocks meet."""
+"""Cuts a JPEG file without another loss: its own compressed blocks are copied."""
 
 import importlib
 import tempfile
@@ -14,14 +14,14 @@ from archsr.data.prepare.writing.crops import Box
 from archsr.errors import UserError
 from archsr.images.pixels import Pixels, decode_tensor
 
-UNIT = 16  # pixels; every common chroma subsampling has a border of its blocks there
+UNIT = 16  # pixels; block borders of every common chroma subsampling are multiples of it
 _BLOCK = 8
-_LIBRARY = "turbo210"  # what PIL and torchvision are built on too; the others read fewer kinds
+_LIBRARY = "turbo210"  # PIL and torchvision use it too; the others read fewer kinds
 
 
 @lru_cache(maxsize=1)
 def jpeglib() -> Any:  # noqa: ANN401 - the library has no types
-    """The library that gives access to the blocks. Raises `UserError` where it is not installed."""
+    """Return the library that gives access to the blocks. Raises `UserError` if it is not installed."""
     try:
         library = importlib.import_module("jpeglib")
     except ImportError:
@@ -41,11 +41,11 @@ class JpegBlocks:
         self._whole = _read(content) if content[:3] == b"\xff\xd8\xff" else None
 
     def cut(self, box: Box) -> bytes | None:
-        """A JPEG file of the blocks in `box`, or None where these would not show the same pixels.
+        """Return a JPEG file of the blocks in `box`, or None if they would not show the same pixels.
 
-        That is so for boxes off the blocks' borders, other colour spaces, and images that were turned or whose
-        colours were converted after decoding. Where chroma is subsampled, the outermost pixels may differ by a few
-        levels: there decoders interpolate it with the neighbouring block, which is cut off.
+        None is returned for boxes off the block borders, other colour spaces, and images that were rotated or whose
+        colours were converted after decoding. With subsampled chroma the outermost pixels may differ by a few levels,
+        because decoders interpolate it with the neighbouring block, which is cut off.
         """
         height, width = self._pixels.shape[:2]
         on_border = box[0] % UNIT == box[1] % UNIT == 0 and all(
@@ -56,13 +56,13 @@ class JpegBlocks:
             return None
         made = _write(self._whole, box)
         if made is None or not _same(decode_tensor(made), self._pixels, box):
-            self._whole = None  # what is wrong with one piece is wrong with all
+            self._whole = None  # what fails for one piece fails for all
             return None
         return made
 
 
 def _read(content: bytes) -> Any:  # noqa: ANN401
-    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:  # the library takes only names
+    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:  # the library accepts only file names
         file.write(content)
         file.flush()
         try:
@@ -92,7 +92,7 @@ def _write(whole: Any, box: Box) -> bytes | None:  # noqa: ANN401
 
 
 def _piece(part: NDArray[np.int16], box: Box, step: list[int]) -> NDArray[np.int16]:
-    """The blocks of one component, (rows, columns, 8, 8), in `box`; `step`: pixels of a block, down and across."""
+    """Return the blocks (rows, columns, 8, 8) of one component in `box`; `step`: pixels of a block, down and across."""
     left, top, width, height = box
     rows = slice(top // step[0], top // step[0] - (-height // step[0]))
     columns = slice(left // step[1], left // step[1] - (-width // step[1]))

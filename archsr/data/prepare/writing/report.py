@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained page that shows what was made of the photographs."""
+"""`report.html`: one self-contained page about a prepared dataset."""
 
 import base64
 import html
@@ -13,17 +13,17 @@ from PIL import Image
 from archsr.config.config_file import check
 from archsr.config.prepare import ScenesConfig
 from archsr.data import manifest as mf
-from archsr.data.prepare.decide import Decision, Same
-from archsr.data.prepare.duplicates.neighbours import BUILDING, lonely_words
+from archsr.data.prepare.decide import Decision, Match
+from archsr.data.prepare.duplicates.neighbours import BUILDING, camera_name_warning
 from archsr.data.prepare.survey.scan import ScannedFile
 from archsr.images.pixels import BadImageError, read_photo
 
 Read = Callable[[str], bytes]
 
 _THUMB = 176  # pixels
-_SHOWN = 24  # images of one kind
+_SHOWN = 24  # images of one kind at most
 _CROPS = 12
-_NAMED = 200  # scenes
+_NAMED = 200  # scenes at most
 _SIDES = {"test": "for testing (test)", "val": "for choosing the best weights (val)", "train": "for training (train)"}
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
@@ -37,11 +37,11 @@ figure.wide img{margin-right:6px}.leak{color:#b00020;font-weight:600}.none{color
 
 
 def write_report(path: Path, folder: Path, made: mf.Manifest, decision: Decision, read: Read) -> None:
-    """Write the page for the dataset in `folder`; `read` gives a source file's bytes for its thumbnail."""
+    """Write the page for the dataset in `folder`; `read` returns a source file's bytes for its thumbnail."""
     parts = [
         f"<h1>Dataset from {html.escape(made.sources.origin)}</h1>",
         _summary(made),
-        _lonely(decision, made),
+        _camera_names(decision, made),
         _sides(decision),
         _same(decision.same, read),
         _buildings(decision.buildings, read),
@@ -70,7 +70,7 @@ def _summary(made: mf.Manifest) -> str:
 
 
 def _sides(decision: Decision) -> str:
-    """The scenes of each side, those with several names under the first of them."""
+    """List the scenes of each split, those with several names under the first of them."""
     counts = Counter(decision.scenes.of.values())
     parts: list[str] = []
     for side in ("test", "val", "train"):
@@ -85,7 +85,7 @@ def _sides(decision: Decision) -> str:
     return _section("Which scenes are for what", told + "".join(parts))
 
 
-def _same(same: Sequence[Same], read: Read) -> str:
+def _same(same: Sequence[Match], read: Read) -> str:
     across = [s for s in same if s.folders[0] != s.folders[1]]
     leaks = sum(s.leak for s in same)
     first = sorted(same, key=lambda s: (not s.leak, s.folders[0] == s.folders[1], -s.score, s.a, s.b))
@@ -100,14 +100,14 @@ def _same(same: Sequence[Same], read: Read) -> str:
     return _section("Near-duplicates", text + _row(_pair(s, read) for s in shown))
 
 
-def _lonely(decision: Decision, made: mf.Manifest) -> str:
+def _camera_names(decision: Decision, made: mf.Manifest) -> str:
     sides = {path: decision.side(path) for path in decision.scenes.of}
     taken = {s.path: s.taken for s in decision.sources}
-    said = lonely_words(sides, taken, check(ScenesConfig, made.prepare["scenes"], where=mf.NAME))
+    said = camera_name_warning(sides, taken, check(ScenesConfig, made.prepare["scenes"], where=mf.NAME))
     return f'<p class="leak" style="white-space:pre-wrap">{html.escape(said)}</p>' if said else ""
 
 
-def _buildings(found: Sequence[Same], read: Read) -> str:
+def _buildings(found: Sequence[Match], read: Read) -> str:
     shown = sorted(found, key=lambda s: (not s.leak, s.score, s.a, s.b))[:_SHOWN]
     some = f" Shown are {len(shown)} of them, the least certain first." if len(shown) < len(found) else ""
     text = (
@@ -117,7 +117,7 @@ def _buildings(found: Sequence[Same], read: Read) -> str:
     return _section("The same building", text + _row(_pair(s, read) for s in shown)) if found else ""
 
 
-def _pair(same: Same, read: Read) -> str:
+def _pair(same: Match, read: Read) -> str:
     mark = "; by folder it would be on two sides: joined" if same.leak else ""
     score = f"{same.score:.0f} features" if same.how == BUILDING else f"score {same.score:.2f}"
     words = f"{_escaped(same.a)} = {_escaped(same.b)}<br>{same.how}, {score}{mark}"
@@ -155,7 +155,7 @@ def _distributions(kept: Sequence[ScannedFile]) -> str:
 
 
 def _bars(title: str, values: Sequence[float], edges: Sequence[float]) -> str:
-    """A histogram as inline SVG; the last bar holds everything beyond the last edge."""
+    """Draw a histogram as inline SVG; the last bar holds everything beyond the last edge."""
     counts = [sum(low <= v < high for v in values) for low, high in zip(edges, [*edges[1:], float("inf")], strict=True)]
     most, bars = max([*counts, 1]), list[str]()
     for i, (low, count) in enumerate(zip(edges, counts, strict=True)):
@@ -234,7 +234,6 @@ def _thumb(path: str, read: Read) -> str:
 
 
 def _image(content: bytes) -> str:
-    """An `<img>` with a small JPEG inside, or nothing for what is no image."""
     try:
         image = Image.fromarray(read_photo(content).pixels)
     except BadImageError:

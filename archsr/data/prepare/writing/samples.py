@@ -29,14 +29,14 @@ from archsr.degradation.recipe import draw, to_json
 from archsr.images.pixels import Pixels, encode_webp, pixels_to_tensor, tensor_to_pixels
 from archsr.utils.seeds import generator, seed_of
 
-# one name in all splits, for `load_dataset` wants the same members in all samples: where some are WebP under `.jpg`,
-# decoders look at the content
+# one name in all splits, because `load_dataset` requires the same members in all samples; decoders look at the content,
+# so that WebP under `.jpg` works
 _GT = {"lossless": "gt.jpg", "jpeg": "gt.jpg", "webp": "gt.webp", "png": "gt.png"}
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample as it goes into a tar: `members` maps `gt.jpg`, `lq.webp` to bytes; `extra` goes into its JSON."""
+    """One sample as written into a tar: `members` maps `gt.jpg`, `lq.webp` to bytes; `extra` goes into its JSON."""
 
     key: str
     box: Box
@@ -53,10 +53,10 @@ def cut(
     content: bytes = b"",
     lq: Pixels | None = None,
 ) -> Iterator[Encoded]:
-    """The samples of one photograph, one by one: a pure function of its pixels, its path and the config.
+    """Yield the samples of one photograph: a pure function of its pixels, its path and the config.
 
-    `content`: its file, whose own blocks are stored where it is a JPEG and `encoding` is `lossless`.
-    `lq`: its pair from disk, cut at the same places.
+    `content` is its file, whose own blocks are stored if it is a JPEG and `encoding` is `lossless`. `lq` is its `lq`
+    from disk, cut at the same places.
     """
     height, width = pixels.shape[:2]
     if lq is not None:
@@ -78,7 +78,7 @@ def cut(
 def _paired(
     source: ScannedFile, pixels: Pixels, lq: Pixels, side: SplitName, config: PrepareConfig, content: bytes
 ) -> Iterator[Encoded]:
-    """Pieces of both images, at multiples of the scale in the larger one."""
+    """Yield crops of both images, at multiples of the scale in the larger one."""
     scale, (height, width) = config.scale, pixels.shape[:2]
     blocks = JpegBlocks(content, pixels) if side == "train" and config.encoding == "lossless" else None
     if side == "train":
@@ -98,7 +98,7 @@ def _paired(
 def _reference(
     source: ScannedFile, pixels: Pixels, config: PrepareConfig, blocks: JpegBlocks | None
 ) -> Iterator[Encoded]:
-    """Multi-scale copies (Lanczos) in 400-pixel pieces; a photograph too small for one piece is kept whole."""
+    """Yield 400-pixel pieces of multi-scale copies (Lanczos); a photograph too small for one piece is kept whole."""
     height, width = pixels.shape[:2]
     number = 0
     for size in reference_sizes(width, height):
@@ -130,7 +130,7 @@ def _tile(
 
 
 def _pair(source: ScannedFile, pixels: Pixels, number: int, box: Box, config: PrepareConfig) -> Encoded:
-    """A fixed pair: the recipe depends on the photograph's name and the tile, not on what else is in the folder."""
+    """Make a fixed pair: the recipe depends on the photograph's name and the tile, not on the rest of the folder."""
     rng = generator(config.seed, "pair", source.path, number)
     recipe = draw(config.degrade, rng, 1, scale=config.scale, gt_size=box[2] - config.degrade.margin)
     pair = apply(pixels_to_tensor(_window(pixels, box)), recipe)
@@ -145,14 +145,14 @@ def _window(pixels: Pixels, box: Box) -> Pixels:
 
 
 def encode(pixels: Pixels, encoding: str) -> bytes:
-    """A training tile as `encoding` says; `lossless` where a JPEG's own blocks cannot be had."""
+    """Encode a training tile by `encoding`; `lossless` is the case in which a JPEG's own blocks cannot be used."""
     if encoding == "jpeg":
         return _saved(pixels, "JPEG", quality=95, subsampling=0)
     return lossless(pixels, encoding)
 
 
 def lossless(pixels: Pixels, encoding: str) -> bytes:
-    """PNG in a dataset of PNG, or else WebP."""
+    """Encode as PNG in a dataset of PNG, otherwise as WebP."""
     return _saved(pixels, "PNG", compress_level=1) if encoding == "png" else encode_webp(pixels)
 
 
@@ -163,12 +163,12 @@ def _saved(pixels: Pixels, kind: str, **options: int) -> bytes:
 
 
 def endings_of(config: PrepareConfig) -> tuple[str, ...]:
-    """What the images of a sample can be called in a tar."""
+    """Return the possible suffixes of a sample's images in a tar."""
     return _GT[config.encoding], "lq.webp"
 
 
 def key_of(path: str, number: int) -> str:
-    """A key unique to the path: letters, digits, `-` and `_`, as webdataset cuts keys at the first dot."""
+    """Return a key unique to the path: letters, digits, `-` and `_`, because webdataset cuts keys at the first dot."""
     ascii_only = PurePosixPath(path).stem.encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9_-]+", "-", ascii_only)[:40].strip("-") or "photo"
     return f"{slug}-{seed_of(0, 'key', path) >> 31:08x}-{number:03d}"

@@ -1,4 +1,4 @@
-"""Shards on disk: byte-identical for the same samples, read back before they count."""
+"""Writes shards: byte-identical for the same samples, and read back before they count."""
 
 import json
 import tarfile
@@ -20,9 +20,9 @@ from archsr.utils.digests import agrees, digest_of
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A photograph whose samples are to be written: where they are now, and what they shall say of it.
+    """A photograph whose samples are to be written: where they are, and their metadata.
 
-    `chunk`: of the spool, or with `record` -1 the shard of the version before. `samples`: how many.
+    `chunk`: of the staging folder, or with `record` -1 the shard of the previous version. `samples`: how many.
     """
 
     chunk: str
@@ -35,9 +35,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard to put together from the spool and from the shards of the version `before`.
+    """One shard to put together from the staging folder and from the shards of the version `before`.
 
-    `endings`: of the images, as `gt.jpg`.
+    `endings`: the suffixes of the images, such as `gt.jpg`.
     """
 
     staging: Path
@@ -49,7 +49,7 @@ class ShardJob:
 
 
 def write_shard(job: ShardJob) -> Shard:
-    """Write `NAME.tar` and its index; a shard whose index is already there is complete and stays."""
+    """Write `NAME.tar` and its index; a shard whose index exists is complete and kept."""
     tar, index = job.folder / f"{job.name}.tar", job.folder / f"{job.name}.jsonl"
     if not index.is_file():
         samples = list(_samples(job))
@@ -91,7 +91,7 @@ def _samples(job: ShardJob) -> Iterator[_Ready]:
                 "photo": entry.path,
                 "photo_sha256": digest,
                 "scene": entry.scene,
-                "tags": "\n".join(entry.tags),  # a list is of no type where it is empty, and `datasets` would stop
+                "tags": "\n".join(entry.tags),  # an empty list has no type, and `datasets` would fail
                 "box": stored.box,
                 **stored.extra,
             }
@@ -101,7 +101,7 @@ def _samples(job: ShardJob) -> Iterator[_Ready]:
 def _write_tar(path: Path, samples: Sequence[_Ready]) -> None:
     with (
         path.open("wb") as stream,
-        # fixed time and owner: TarWriter would stamp the current time, and two equal runs would differ
+        # fixed time and owner: with the current time two equal runs would differ
         TarWriter(stream, encoder=False, mtime=0, user="archsr", group="archsr") as writer,
     ):
         for ready in samples:
@@ -111,7 +111,7 @@ def _write_tar(path: Path, samples: Sequence[_Ready]) -> None:
 
 
 def _read_back(tar: Path, samples: Sequence[_Ready]) -> Iterator[Sample]:
-    """The index, taken from the finished tar so that the two cannot disagree. Raises OSError on a difference."""
+    """Yield the index, read from the finished tar so that the two agree. Raises OSError on a difference."""
     places: dict[str, tuple[int, int]] = {}
     with tarfile.open(tar, "r:") as archive:
         for member in archive:
@@ -133,10 +133,10 @@ def _read_back(tar: Path, samples: Sequence[_Ready]) -> Iterator[Sample]:
 
 
 def write_sources(path: Path, decision: Decision) -> None:
-    """One JSON line per file found: what it is, its scene, side and tags, or why it was left out."""
+    """Write one JSON line per source file: its properties, scene, split and tags, or why it was excluded."""
     with path.open("w", encoding="utf-8") as out:
         for source in sorted(decision.sources, key=lambda s: s.path):
-            out.write(json.dumps({**_plain(source), **_fate(source, decision)}) + "\n")
+            out.write(json.dumps({**_plain(source), **_outcome(source, decision)}) + "\n")
     sync_file(path)
 
 
@@ -145,7 +145,7 @@ def _plain(source: ScannedFile) -> dict[str, Any]:
     return {**plain, "columns": dict(source.columns)}
 
 
-def _fate(source: ScannedFile, decision: Decision) -> dict[str, Any]:
+def _outcome(source: ScannedFile, decision: Decision) -> dict[str, Any]:
     if source.kind:
         return {"scene": None, "split": None, "tags": []}
     path = source.path
@@ -154,7 +154,7 @@ def _fate(source: ScannedFile, decision: Decision) -> dict[str, Any]:
 
 
 def write_same(path: Path, decision: Decision) -> None:
-    """One JSON line per pair of files that show the same photograph or the same building."""
+    """Write one JSON line per pair of files that show the same photograph or the same building."""
     lines = (json.dumps(asdict(s)) + "\n" for s in (*decision.same, *decision.buildings))
     path.write_text("".join(lines), encoding="utf-8")
     sync_file(path)
