@@ -1,4 +1,4 @@
-"""A run from its config to its first iteration: data, lock, checkpoint, networks, records, and its first words."""
+"""Open a run: dataset, lock, checkpoint, networks, records, and first messages."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -31,9 +31,9 @@ from archsr.utils.world import World
 def opened(
     config: TrainConfig, accelerator: Accelerator, world: World, *, resume: bool, stop_request: StopRequest
 ) -> Generator[tuple[Run, Progress, RunLog]]:
-    """A run that is ready to train, or to go on where it stopped; its folder is locked until the end. All ranks.
+    """Open a run that is ready to train or resume, with its folder locked until the end. All ranks.
 
-    Raises `UserError`. How the run ended is recorded, whatever raises inside.
+    Raises `UserError`. If anything raises inside, the reason is recorded in the log.
     """
     folder = folder_of(config)
     stop_request.limit = config.training.seconds
@@ -56,7 +56,7 @@ def opened(
 
 @contextmanager
 def _recorded(run: Run, progress: Progress, *, resumed: bool) -> Generator[RunLog]:
-    """The run folder is there, and the log, which begins with what the run says of itself."""
+    """Create or open the run folder and its log, and log the run's description."""
     run.world.on_all_ranks(lambda: _open_folder(run, progress, fresh=not resumed))  # all ranks
     log = RunLog(run.folder, active=run.world.rank == 0, trackers=_trackers(run, progress))
     try:
@@ -68,7 +68,10 @@ def _recorded(run: Run, progress: Progress, *, resumed: bool) -> Generator[RunLo
 
 
 def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -> checkpoint.Loaded | None:
-    """The checkpoint to go on from, all ranks agreeing; a run folder is never continued or overwritten by accident."""
+    """Return the checkpoint to resume from, the same on all ranks.
+
+    Raises `UserError` instead of continuing or overwriting a run by accident.
+    """
     mirror = config.checkpoint.mirror if resume else ""
     saved, skipped = checkpoint.load_newest(folder, world=world, mirror=mirror, mend=resume)  # all ranks
     if world.rank == 0:
@@ -76,11 +79,13 @@ def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -
             console.say(line)
     if saved and not resume:
         raise UserError(
-            f"{folder}: holds a run already (step {saved.step}); continue it with --resume, or choose another "
+            f"{folder}: already holds a run (step {saved.step}); continue it with --resume, or choose another "
             "name: --set name=..."
         )
     if skipped and not saved:
-        raise UserError(f"{folder}: holds a run, but none of its checkpoints is whole; start anew under another name")
+        raise UserError(
+            f"{folder}: holds a run, but all of its checkpoints are damaged; start a new run under another name"
+        )
     if saved:
         check_same_run(config, folder, saved)
         return saved
@@ -92,17 +97,17 @@ def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -
 
 
 def _open_folder(run: Run, progress: Progress, *, fresh: bool) -> None:
-    """Rank 0 makes the run folder, or cuts the records back to where the checkpoint stands."""
+    """On rank 0, create the run folder, or cut the records back to the checkpoint's step."""
     if run.world.rank != 0:
         return
     if fresh and (aside := checkpoint.set_aside(run.folder)) is not None:
-        console.say(f"{run.folder}: what an attempt without a checkpoint left is now in {aside}")
+        console.say(f"{run.folder}: moved the files of an attempt without a checkpoint to {aside}")
     checkpoint.start_run(run.folder, config_file.dump(run.config), ident=progress.ident)
     cut_keys(run.folder, progress.step)
 
 
 def _trackers(run: Run, progress: Progress) -> Trackers | None:
-    """Rank 0's; a run that goes on does so in the same curves."""
+    """Return rank 0's trackers. A resumed run continues its curves."""
     if run.world.rank != 0:
         return None
     told = max((event["step"] for event in read_lines(run.folder)), default=-1)
@@ -112,7 +117,7 @@ def _trackers(run: Run, progress: Progress) -> Trackers | None:
 def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> None:
     training = run.config.training
     log.say(layers.table(run.raw_g, run.groups))
-    if log.active:  # it takes a second
+    if log.active:  # only on rank 0: it takes a second
         log.say(f"memory forecast per process:\n{forecast(run.config).table()}")
     log.say(
         f"{run.folder}: {run.world.size} × {run.accelerator.device.type}, {training.precision}, batch "
@@ -128,4 +133,4 @@ def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> N
         log.event("resume", progress.step, {"processes": run.world.size, "taken": dict(progress.taken)})
         log.say(f"resumed at step {progress.step}")
         if progress.step >= total_of(training.stages, progress.ends):
-            log.say("it has all its iterations already; for more, raise those of the last of training.stages")
+            log.say("all iterations are done already; for more, increase iterations of the last of training.stages")
