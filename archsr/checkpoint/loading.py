@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from."""
+"""Choose the checkpoint from which a run resumes."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from archsr.utils.world import World
 
 
 def load_newest(run: Path, *, world: World, mirror: str = "", mend: bool = False) -> tuple[Loaded | None, list[str]]:
-    """The newest checkpoint that verifies, the same on all ranks, and a line about each one skipped.
+    """Return the newest good checkpoint, the same on all ranks, and a line about each damaged one.
 
-    Where the run folder holds none, the newest of its `mirror` is brought. With `mend`, damaged ones are set aside. A
-    collective. Raises `UserError` where the mirror cannot be read, or the folder not be written.
+    If the run folder has none, the newest is fetched from the `mirror`. With `mend`, damaged ones are renamed. A
+    collective. Raises `UserError` if the mirror cannot be read or the folder cannot be written.
     """
 
     def look() -> tuple[str | None, list[str]]:
@@ -27,7 +27,7 @@ def load_newest(run: Path, *, world: World, mirror: str = "", mend: bool = False
                 folder, more = newest(run, mend=mend)
                 skipped += more
         except OSError as error:
-            raise UserError(f"{run}: a damaged checkpoint cannot be set aside: {error.strerror}") from None
+            raise UserError(f"{run}: a damaged checkpoint cannot be renamed: {error.strerror}") from None
         return (str(folder) if folder else None), skipped
 
     chosen, skipped = world.broadcast(world.on_all_ranks(look))  # all ranks

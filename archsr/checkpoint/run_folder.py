@@ -1,4 +1,4 @@
-"""Beginning a run folder."""
+"""Create a run folder."""
 
 import itertools
 import json
@@ -10,15 +10,15 @@ from archsr.runs import run_lock
 from archsr.runs.folders import CONFIG
 from archsr.utils.atomic import write_bytes
 
-SLURM = "slurm"  # in a run folder: scripts, configs and output of its jobs
+SLURM = "slurm"  # subfolder for scripts, configs and output of SLURM jobs
 IDENT = "run.json"
-_OTHERS = (run_lock.NAME, SLURM)  # of this start already
+_OTHERS = (run_lock.NAME, SLURM)  # files that this start has already written
 
 
 def set_aside(run: Path) -> Path | None:
-    """Move what an attempt that saved no checkpoint left (its log, snapshots, ...) into a folder of its own.
+    """Move the files of an attempt that saved no checkpoint (log, snapshots, ...) into a new subfolder.
 
-    Else its snapshots would pass for the next run's. Returns that folder, or None where there was nothing.
+    Otherwise its snapshots would be mistaken for the new run's. Return the subfolder, or None if there was nothing.
     """
     left = [p for p in sorted(run.glob("*")) if not p.name.startswith("attempt-") and p.name not in _OTHERS]
     if not left:
@@ -34,12 +34,12 @@ def set_aside(run: Path) -> Path | None:
 
 
 def new_ident() -> str:
-    """What tells a run from every other, also from one of the same name."""
+    """Return a unique identifier for a run."""
     return secrets.token_hex(4)
 
 
 def ident_of(run: Path) -> str:
-    """The ident in a run folder; empty where it has none, or none that can be read."""
+    """Return the ident stored in a run folder, or an empty string if there is none or it cannot be read."""
     try:
         found = json.loads((run / IDENT).read_bytes())
         return str(found["ident"])
@@ -48,7 +48,7 @@ def ident_of(run: Path) -> str:
 
 
 def start_run(run: Path, config_text: str, *, ident: str) -> None:
-    """Make the run folder with its ident and resolved config. Raises `UserError` if it cannot be written."""
+    """Create the run folder with its ident and resolved config. Raises `UserError` if it cannot be written."""
     try:
         (run / "snapshots").mkdir(parents=True, exist_ok=True)
         (run / "samples").mkdir(exist_ok=True)
