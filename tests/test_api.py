@@ -311,7 +311,7 @@ def test_a_training_that_is_stopped_goes_on(tiny):
     assert 0 < run.step < 6
     assert "stopped at step" in repr(run)
     assert archsr.train(tiny, resume=True).step == 6
-    with pytest.raises(archsr.UserError, match="holds a run already"):
+    with pytest.raises(archsr.UserError, match="already holds a run"):
         archsr.train(tiny)
 
 

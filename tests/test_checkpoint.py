@@ -180,7 +180,7 @@ def test_a_folder_without_weights_says_what_it_is(tmp_path):
     for name in ("b", "a"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.toml").touch()
-    with pytest.raises(UserError, match=f"a folder of runs; name one of them: {tmp_path}/a, {tmp_path}/b$"):
+    with pytest.raises(UserError, match=f"a folder of runs; choose one of them: {tmp_path}/a, {tmp_path}/b$"):
         weights_of(str(tmp_path))
     with pytest.raises(UserError, match="a: has no weights yet"):
         weights_of(str(tmp_path / "a"))

@@ -202,7 +202,7 @@ def test_what_stops_no_run_and_is_probably_not_meant(sound):
     lines = list(assets.shards(at(sound, gt_size=1024), every=False))
     used = [line for line in lines if line.about == "shards, use"]
     assert {line.state for line in used} == {"warning"}
-    assert "data.gt_size 1024 is more than the tiles'" in used[0].what
+    assert "data.gt_size 1024 is larger than the tiles" in used[0].what
     assert "8 pairs of 2 scenes" in used[1].what
     assert "no verdict on fewer than" in only(lines, "shards, test").what
 

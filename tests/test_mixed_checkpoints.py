@@ -136,7 +136,7 @@ def test_a_mirror_heals_damaged_checkpoints(tmp_path):
         spoil(folder)
     found, told = load_newest(run, world=ALONE, mirror=there, mend=True)
     assert found.step == 2
-    assert "brought from" in "".join(told)
+    assert "fetched from" in "".join(told)
     assert not problem_with(run / "checkpoints" / "step-00000002")
     assert "step-00000002.damaged" in names(run / "checkpoints")
 

@@ -184,7 +184,7 @@ def test_a_lost_run_folder_comes_back_from_the_mirror(tmp_path, kind):
     assert mirrored(tmp_path / "a" / "run", url, [1, 2, 3]) == []
     loaded, told = load_newest(tmp_path / "b" / "run", world=ALONE, mirror=url)
     assert loaded.step == 3
-    assert "brought from" in told[0]
+    assert "fetched from" in told[0]
     assert told[0].endswith("run/1dea")
     assert (tmp_path / "b" / "run" / "config.toml").read_text() == "name = 'x'\n"
     assert load_newest(tmp_path / "c" / "run", world=ALONE, mirror=url + "-nothing") == (None, [])

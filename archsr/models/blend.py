@@ -14,13 +14,11 @@ def blended(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: fl
     At 0 and 1 it is exactly one of them. Outside it extrapolates. Raises `UserError` for models of different shapes.
     """
     if unlike := sorted(first.keys() ^ second.keys()):
-        raise WeightsError(
-            f"the two models have different tensors, for example {unlike[0]}; blend models of one architecture"
-        )
+        raise WeightsError(f"the two models have different tensors, for example {unlike[0]}; blend models of one kind")
     for name, tensor in first.items():
         if tensor.shape != second[name].shape:
             raise WeightsError(
-                f"{name}: shapes {tuple(tensor.shape)} and {tuple(second[name].shape)}; blend models of one architecture"
+                f"{name}: shapes {tuple(tensor.shape)} and {tuple(second[name].shape)}; blend models of one kind"
             )
     return {name: _between(tensor, second[name], alpha) for name, tensor in first.items()}
 

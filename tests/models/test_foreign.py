@@ -204,7 +204,7 @@ def test_where_it_cannot_be_forecast_that_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(SwinIR, "forward", asking)
     found = forecast(wanted)
     assert "SwinIR cannot be run on shapes alone" in found.unknown
-    assert "NOT KNOWN" in found.table()
+    assert "UNKNOWN" in found.table()
 
 
 # ---------------------------------------------------------------- bad files
@@ -234,7 +234,7 @@ def test_files_that_cannot_be_are_refused_in_a_line(tmp_path, capsys):
             open_trained(str(tmp_path / name), scale=4)
         assert "\n" not in str(error.value)
     assert "harm" not in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"SwinIR enlarges 4 times, but model\.scale is 2"):
+    with pytest.raises(UserError, match=r"SwinIR upscales by 4, but model\.scale is 2"):
         build(SpandrelConfig(arch="spandrel", scale=2, file=str(stored("SwinIR", tmp_path)[0])))
 
 

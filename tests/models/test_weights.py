@@ -112,7 +112,7 @@ def test_unknown_sources(net, source, word):
 def test_ncnn_needs_its_own_network():
     with pytest.raises(UserError, match="another network: conv_up1"):
         load_weights(build(RRDBNetConfig(blocks=6)), "ncnn:realesrgan-x4plus")
-    with pytest.raises(UserError, match="left over|does not stand|ends inside"):
+    with pytest.raises(UserError, match="left over|is not where|ends inside"):
         load_weights(build(SRVGGConfig(arch="srvgg", convs=8)), "ncnn:realesr-animevideov3-x4")
 
 

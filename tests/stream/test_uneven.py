@@ -57,7 +57,7 @@ def test_every_sample_once_an_epoch_on_any_world(dataset, world, micro, workers)
 
 
 def test_a_world_that_does_not_divide_the_batch_is_refused(tiny):
-    with pytest.raises(UserError, match=r"global_batch \(4\) cannot be shared out equally to 3 processes; 3 or 6 can"):
+    with pytest.raises(UserError, match=r"global_batch \(4\) is not divisible by 3 processes; use 3 or 6"):
         shared_out(tiny, World(size=3))
 
 

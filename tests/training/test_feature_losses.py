@@ -124,9 +124,9 @@ def test_anothers_weights_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("features", "words"),
     [
-        ({"network": "resnett18"}, ["timm knows no such network", "'resnet18'"]),
+        ({"network": "resnett18"}, ["timm has no such network", "'resnet18'"]),
         ({"network": NET, "layers": {"layer9": 1.0}}, ["no features 'layer9'", "layer4"]),
-        ({"network": "vit_tiny_patch16_224"}, ["takes no images of data.gt_size = 64"]),
+        ({"network": "vit_tiny_patch16_224"}, ["cannot process data.gt_size = 64"]),
     ],
 )
 def test_what_timm_cannot_do_is_said(features, words):

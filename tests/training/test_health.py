@@ -98,7 +98,7 @@ def test_too_many_end_the_run_with_a_checkpoint_that_goes_on(tiny_tables, monkey
     plant(monkeypatch, {3, 7})  # in the iterations 2 and 4
     with pytest.raises(UserError, match=r"2 of the last 1000 iterations; stopped at step 4 with a good checkpoint"):
         launch.run(config_of(tables), resume=False)
-    assert "step 2: no number: pixel on rank 0. Skipped on all ranks, 1 of at most 2" in capsys.readouterr().out
+    assert "step 2: NaN or Inf in pixel on rank 0. Skipped on all ranks (1 of at most 2 " in capsys.readouterr().out
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step-00000004"]
     assert all(t.isfinite().all() for t in weights(folder).values())
     monkeypatch.undo()
@@ -116,7 +116,7 @@ def test_one_rank_of_two_has_no_number(tiny_tables, tmp_path):
     path.write_text(tomli_w.dumps(tiny_tables))
     done = two(path, 1, "3")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert "step 3: no number: pixel on rank 1. Skipped on all ranks" in done.stdout
+    assert "step 3: NaN or Inf in pixel on rank 1. Skipped on all ranks" in done.stdout
     folder = Path(tiny_tables["runs"]) / "tiny"
     assert [e["step"] for e in events(folder, "skip")] == [3]
     assert (folder / "bad_batches" / "00000003-rank-00001.json").is_file()

@@ -163,5 +163,10 @@ def test_a_users_error_is_one_line_and_exit_code_2(tmp_path, tiny_tables):
 def test_debug_mode_passes_without_shards_and_weights(tmp_path):
     where = ("--set", f"runs={tmp_path}", "--set", f"data.shards={tmp_path}/none")
     out = train(1, ROOT / "configs" / "last_layer.toml", "--debug", *where, folder=tmp_path)
-    for word in ("stands in", "drawn photographs stand in", "resumed at step 2", "every stage passed on 1 process"):
+    for word in (
+        "using a tiny untrained generator",
+        "using synthetic photographs",
+        "resumed at step 2",
+        "every stage passed on 1 process",
+    ):
         assert word in out

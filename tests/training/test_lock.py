@@ -34,14 +34,14 @@ def nothing():
 def test_a_living_process_keeps_it_and_a_killed_one_loses_it(tmp_path):
     other = held_elsewhere(tmp_path)
     try:
-        with pytest.raises(UserError, match=rf"in use by process {other.pid} on .*A second run needs a name"):
+        with pytest.raises(UserError, match=rf"in use by process {other.pid} on .*A second run needs another name"):
             Lock(tmp_path, lost=nothing).take()
     finally:
         other.kill()
         other.communicate()
     mine = Lock(tmp_path, lost=nothing)
     assert f"took over the lock of process {other.pid}" in (word := mine.take())
-    assert "its process is gone" in word
+    assert "its process no longer exists" in word
     mine.release()
     assert not tmp_path.exists(), "an empty run folder goes, too"
 
@@ -49,11 +49,13 @@ def test_a_living_process_keeps_it_and_a_killed_one_loses_it(tmp_path):
 def test_when_a_holder_is_dead():
     me = Holder()
     assert why_dead(me, 0.0, me) == ""
-    assert why_dead(replace(me, process=me.process - 60), 0.0, me) == "its process is gone", "the number was used again"
+    assert why_dead(replace(me, process=me.process - 60), 0.0, me) == "its process no longer exists", (
+        "the number was used again"
+    )
     far = replace(me, machine="another", pid=2**22 + 1)
     assert why_dead(far, run_lock.STALE - 1, me) == ""
-    assert "not heard of" in why_dead(far, run_lock.STALE + 1, me)
-    assert "not heard of" in why_dead(None, run_lock.STALE + 1, me)
+    assert "sent no heartbeat" in why_dead(far, run_lock.STALE + 1, me)
+    assert "sent no heartbeat" in why_dead(None, run_lock.STALE + 1, me)
     job = replace(far, job="7", start="0")
     assert why_dead(job, 0.0, replace(me, job="8", start="0")) == ""
     assert "earlier start" in why_dead(job, 0.0, replace(me, job="7", start="1"))

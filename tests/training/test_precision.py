@@ -44,7 +44,7 @@ def test_ranks_that_settled_for_unlike_types_are_refused(tiny_tables):
         def gather(self, value):
             return [value, "fp32"]
 
-    with pytest.raises(UserError, match="suit different types"):
+    with pytest.raises(UserError, match="chose different types"):
         launch._check_alike(config(tiny_tables, "training.precision=bf16"), Two(0, 2))
 
 

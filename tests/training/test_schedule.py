@@ -104,7 +104,7 @@ def test_what_is_past_must_be_the_same_and_what_comes_may_differ():
     old = [Stage(iterations=10, lr=1.0), Stage(iterations=10, lr=0.1)]
     assert not changed_at(old, [Stage(iterations=15, lr=1.0)], {}, 10)
     told = changed_at(old, [Stage(iterations=15, lr=1.0)], {}, 11)
-    assert "iteration 11 of the 11 that are done had lr 0.1, subset 1, and would have had lr 1, subset 1" in told
+    assert "iteration 11 of the 11 that are done had lr 0.1, subset 1, the config gives lr 1, subset 1" in told
     assert changed_at(old, [Stage(iterations=20, lr=1.0, schedule="cosine")], {}, 2)
     assert not changed_at(old, [Stage(iterations=90, lr=1.0), Stage(iterations=5, lr=0.1)], {"0": 10}, 12)
 

@@ -73,7 +73,7 @@ def test_more_processes_than_gpus(monkeypatch, capsys):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert main(["train", "--config", "x.toml", "--processes", "3"]) == 2
-    assert "there are 2 GPUs here" in capsys.readouterr().err
+    assert "this machine has 2 GPUs" in capsys.readouterr().err
 
 
 def test_dry_run_of_a_mistake_is_one_line(tmp_path, tiny_tables):

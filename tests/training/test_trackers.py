@@ -150,7 +150,7 @@ def test_a_tracker_that_fails_is_said_once_and_training_goes_on(tiny_tables, tmp
     monkeypatch.setattr(TensorBoardTracker, "log", broken)
     launch.run(tracked(tiny_tables, "tensorboard"), resume=False)
     [line] = [x for x in capsys.readouterr().err.splitlines() if "tensorboard" in x]
-    assert line.endswith("tensorboard fails: ConnectionError: no route; training goes on")
+    assert line.endswith("tensorboard fails: ConnectionError: no route; training continues")
     assert read_log(tmp_path / "runs" / "tiny")[-1]["event"] == "end"
 
 
@@ -160,5 +160,5 @@ def test_a_tracker_that_does_not_start_is_said_and_training_goes_on(tiny_tables,
 
     monkeypatch.setattr(TensorBoardTracker, "start", broken)
     launch.run(tracked(tiny_tables, "tensorboard"), resume=False)
-    assert capsys.readouterr().err.count("tensorboard fails: RuntimeError: no key; training goes on") == 1
+    assert capsys.readouterr().err.count("tensorboard fails: RuntimeError: no key; training continues") == 1
     assert read_log(tmp_path / "runs" / "tiny")[-1]["event"] == "end"
