@@ -114,7 +114,7 @@ def test_a_key_is_shown_with_what_it_may_be_and_what_presets_set(capsys):
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("training.stages.0.lr", ["training.stages.lr (training config)", "number above 0", "must be given"]),
+        ("training.stages.0.lr", ["training.stages.lr (training config)", "number above 0", "none (required)"]),
         ("training.precision", ['is        "auto", "fp32", "bf16" or "fp16"', 'default   "auto"']),
         ("training.micro_batch", ['whole number above 0 or "auto"']),
         ("data.gt_size", ["whole number from 32, a multiple of 8"]),

@@ -152,9 +152,9 @@ def test_equal_memory_fits_and_leaves_out_what_cannot():
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"budget": {"equal": "time"}}, "minutes goes with"),
-        ({"budget": {"gigabytes": 3.0}}, "gigabytes goes with"),
-        ({"candidates": [CANDIDATES[0], CANDIDATES[0]]}, "two are called 'last'"),
+        ({"budget": {"equal": "time"}}, "set minutes if"),
+        ({"budget": {"gigabytes": 3.0}}, "set gigabytes if"),
+        ({"candidates": [CANDIDATES[0], CANDIDATES[0]]}, "two have the name 'last'"),
         ({"seeds": [1, 1]}, "each once"),
     ],
 )

@@ -131,5 +131,5 @@ def test_the_forecast_counts_adapters(tiny_tables):
 
 
 def test_alpha_goes_with_rank(tiny_tables):
-    with pytest.raises(UserError, match="alpha goes with rank"):
+    with pytest.raises(UserError, match="alpha needs rank"):
         check(TrainConfig, with_overrides(tiny_tables, ['training.layers=[{names=["all"], alpha=2.0}]']), where="x")

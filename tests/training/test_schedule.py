@@ -113,8 +113,8 @@ def test_what_is_past_must_be_the_same_and_what_comes_may_differ():
     ("settings", "match"),
     [
         ({"warmup": 10}, "warmup"),
-        ({"milestones": [3]}, "go with"),
-        ({"schedule": "multistep"}, "go with"),
+        ({"milestones": [3]}, "set milestones if"),
+        ({"schedule": "multistep"}, "set milestones if"),
         ({"schedule": "multistep", "milestones": [12]}, "below iterations"),
         ({"schedule": "multistep", "milestones": [5, 3]}, "must rise"),
         ({"lr_end": 0.1}, "goes with"),
