@@ -220,7 +220,7 @@ def test_a_copy_that_was_cut_short_has_no_manifest(tmp_path, monkeypatch):
     monkeypatch.setattr(LocalFileSystem, "put_file", breaks)
     (note,) = mirrored(tmp_path / "run", str(tmp_path / "there"), [1])
     assert "could not be copied" in note
-    assert "in 4 tries (ConnectionError: gone)" in note
+    assert "after 4 tries (ConnectionError: gone)" in note
     assert not list((tmp_path / "there").rglob("MANIFEST.json"))
     assert load_newest(tmp_path / "run", world=ALONE)[0].step == 1
     assert load_newest(tmp_path / "other" / "run", world=ALONE, mirror=str(tmp_path / "there")) == (None, [])

@@ -102,7 +102,7 @@ def test_own_networks_take_every_precision_and_others_say_which():
         net.check_precision(precision)
     net.supported_precisions = ("fp32", "bf16")
     net.check_precision("bf16")
-    with pytest.raises(UserError, match="does not work in fp16; take fp32 or bf16"):
+    with pytest.raises(UserError, match="does not work in fp16; use fp32 or bf16"):
         net.check_precision("fp16")
 
 

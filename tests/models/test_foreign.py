@@ -224,7 +224,7 @@ def test_files_that_cannot_be_are_refused_in_a_line(tmp_path, capsys):
     (tmp_path / "half.safetensors").write_bytes(b"abc")
     for name, words in {
         "none.pth": "no such weights file",
-        "other.pth": "no network that spandrel knows; its first tensors are a.weight",
+        "other.pth": "not a network that spandrel knows; its first tensors are a.weight",
         "grey.pth": "from 1 to 1 channels",
         "denoise.pth": "SwinIR for Restoration",
         "harm.pth": "only plain tensors are accepted",
@@ -240,7 +240,7 @@ def test_files_that_cannot_be_are_refused_in_a_line(tmp_path, capsys):
 
 def test_precisions_that_an_architecture_cannot_are_refused(tmp_path):
     net, _ = open_model(str(stored("SwinIR", tmp_path)[0]))
-    with pytest.raises(UserError, match="SwinIR does not work in fp16; take fp32 or bf16"):
+    with pytest.raises(UserError, match="SwinIR does not work in fp16; use fp32 or bf16"):
         Upscaler(net, precision="fp16")
 
 
@@ -248,5 +248,5 @@ def test_a_network_that_draws_is_refused(tmp_path, monkeypatch):
     path = stored("SAFMN", tmp_path)[0]
     real = SAFMN.forward
     monkeypatch.setattr(SAFMN, "forward", lambda self, x: real(self, nn.functional.dropout(x, 0.5, self.training)))
-    with pytest.raises(UserError, match="SAFMN draws random numbers in training"):
+    with pytest.raises(UserError, match="SAFMN uses random numbers in training"):
         open_trained(str(path), scale=4)

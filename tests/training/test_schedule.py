@@ -117,7 +117,7 @@ def test_what_is_past_must_be_the_same_and_what_comes_may_differ():
         ({"schedule": "multistep"}, "set milestones if"),
         ({"schedule": "multistep", "milestones": [12]}, "below iterations"),
         ({"schedule": "multistep", "milestones": [5, 3]}, "must rise"),
-        ({"lr_end": 0.1}, "goes with"),
+        ({"lr_end": 0.1}, "lr_end needs"),
         ({"schedule": "cosine", "lr_end": 9.0}, "above lr"),
     ],
 )
