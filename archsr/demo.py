@@ -10,7 +10,7 @@ from pathlib import Path
 from archsr.config import configs_folder
 from archsr.data.drawn_photos import draw_photos
 from archsr.errors import UserError
-from archsr.models.weights import at_hand, fetch
+from archsr.models.weights import fetch, local_file
 from archsr.training.logging.log import clock
 
 WEIGHTS = "ncnn:realesrgan-x4plus"  # initial weights in configs/demo.toml
@@ -24,7 +24,7 @@ def demo(folder: Path, *, seed: int = 0) -> int:
     print(f"drawing photographs of architecture into {folder / 'photos'}", flush=True)
     count = draw_photos(folder / "photos", seed=seed)
     print(f"{count} files", flush=True)
-    if at_hand(WEIGHTS) is None:
+    if local_file(WEIGHTS) is None:
         print(f"\n$ archsr weights {WEIGHTS}\n{fetch(WEIGHTS)}", flush=True)
     for command in _commands(folder, seed):
         code = _run(command)

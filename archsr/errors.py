@@ -50,7 +50,7 @@ def first_line(error: BaseException, *, kind: bool = False) -> str:
     return f"{name}: {line}" if kind and line else line or name
 
 
-def near(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
+def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
     """Return `"; did you mean 'x' or 'y'?"` for the known words closest to `word`, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=3, cutoff=likeness)
     return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""

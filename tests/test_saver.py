@@ -58,7 +58,7 @@ def test_training_goes_on_while_files_are_written(tmp_path, saver, monkeypatch):
     assert not saver.finished
     saver.settle()
     (saved,) = saver.finished
-    assert saved.seconds > 0.5 > saved.stood_still
+    assert saved.seconds > 0.5 > saved.paused
 
 
 def test_layouts_and_views_are_saved_as_their_values(tmp_path, saver):

@@ -21,7 +21,7 @@ from archsr.evaluation.metrics import standard
 from archsr.evaluation.statistics.bootstrap import Pooled
 from archsr.evaluation.suite import ImageScores, Scores
 from archsr.study import results
-from archsr.study.jobs import events, home, jobs_of, train
+from archsr.study.jobs import events, jobs_of, study_folder, train
 from archsr.study.main import study
 from archsr.study.report import answer, draw, markdown
 from archsr.study.results import CandidateResult, Findings
@@ -128,7 +128,7 @@ def test_a_learning_rate_of_its_own(tables):
 def test_equal_time_gives_more_iterations_to_the_faster(tables):
     made = config(tables, budget={"equal": "time", "minutes": 1.0})
     for name, seconds in (("last", 0.1), ("all", 0.4)):
-        path = home(made) / "seconds" / f"{name}.json"
+        path = study_folder(made) / "seconds" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(seconds))
     jobs, _ = jobs_of(made)

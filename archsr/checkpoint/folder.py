@@ -18,7 +18,7 @@ import safetensors.torch
 from torch import Tensor
 
 from archsr.checkpoint.keeping import Keep, Stamp, core, staying
-from archsr.runs.folders import home, numbered, step_of
+from archsr.runs.folders import checkpoints_folder, numbered, step_of
 from archsr.utils.atomic import discarded, sha256
 
 SCHEMA = "archsr-checkpoint/1"
@@ -107,7 +107,7 @@ def newest(run: Path, *, mend: bool = False) -> tuple[Path | None, list[str]]:
     """
     skipped: dict[Path, str] = {}
     found = None
-    for folder in numbered(home(run)):
+    for folder in numbered(checkpoints_folder(run)):
         if not (problem := problem_with(folder)):
             found = folder
             break

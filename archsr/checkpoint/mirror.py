@@ -19,7 +19,7 @@ import fsspec
 from archsr.checkpoint.folder import MANIFEST, manifest_problem, problem_with, set_damaged_aside, stamp_of
 from archsr.checkpoint.keeping import Keep, staying
 from archsr.errors import UserError
-from archsr.runs.folders import CONFIG, home, name_of, numbered, step_of
+from archsr.runs.folders import CONFIG, checkpoints_folder, name_of, numbered, step_of
 
 TRIES = 4
 
@@ -113,7 +113,7 @@ class Mirror:
         runs, told = self._runs(there, base, ident)
         for copies in runs:
             for copy in copies:
-                problem = self._fetch(there, copy.place, home(run) / name_of(copy.step))
+                problem = self._fetch(there, copy.place, checkpoints_folder(run) / name_of(copy.step))
                 if problem:
                     told.append(f"{self.url}: {copy.place}: skipped, {problem}")
                     continue
@@ -121,7 +121,7 @@ class Mirror:
                 others = "".join(
                     f"; {c[0].root} has another run of this name, at step {c[0].step}" for c in runs if c is not copies
                 )
-                return [*told, f"{home(run) / name_of(copy.step)}: fetched from {copy.root}{others}"]
+                return [*told, f"{checkpoints_folder(run) / name_of(copy.step)}: fetched from {copy.root}{others}"]
         return told
 
     def _runs(self, there: Any, base: str, ident: str) -> tuple[list[list[_Copy]], list[str]]:  # noqa: ANN401

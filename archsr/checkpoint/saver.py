@@ -15,16 +15,16 @@ from archsr.checkpoint.keeping import Keep
 from archsr.checkpoint.mirror import Mirror
 from archsr.checkpoint.writing import Contents, HostCopies, commit, gathered, write_part
 from archsr.errors import UserError
-from archsr.runs.folders import home, name_of
+from archsr.runs.folders import checkpoints_folder, name_of
 from archsr.utils.world import World
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A complete checkpoint: `stood_still` is how long training paused, `seconds` how long writing took in all."""
+    """A complete checkpoint: `paused` is how long training paused, `seconds` how long writing took in all."""
 
     folder: Path
-    stood_still: float
+    paused: float
     seconds: float
 
 
@@ -69,9 +69,9 @@ class Saver:
         started = time.perf_counter()
         self.settle()  # all ranks
         copied = self._copied(contents)
-        final = home(self._run) / name_of(step)
+        final = checkpoints_folder(self._run) / name_of(step)
         temporary = final.with_name(f".{final.name}.{self._token}.tmp")
-        stood_still = time.perf_counter() - started
+        paused = time.perf_counter() - started
         about = {"step": step, "run": self._ident, "world": self._world.size, "score": score}
 
         def part() -> None:
@@ -86,7 +86,7 @@ class Saver:
             commit(temporary, final, {**about, "files": table})
             self._verified.add(final)
             self.notes += prune(final.parent, self._keep, verified=self._verified)
-            self.finished.append(Saved(final, stood_still, time.perf_counter() - started))
+            self.finished.append(Saved(final, paused, time.perf_counter() - started))
             if self._mirror is not None:
                 self.notes += self._mirror.put(self._run, final, ident=self._ident)
 
@@ -173,4 +173,4 @@ def save(run: Path, step: int, contents: Contents, *, world: World, keep: Keep) 
         saver.settle()  # all ranks
     finally:
         saver.close()
-    return home(run) / name_of(step)
+    return checkpoints_folder(run) / name_of(step)

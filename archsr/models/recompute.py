@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from archsr.errors import UserError, near
+from archsr.errors import UserError, did_you_mean
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def recompute_modules(net: nn.Module, patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         hits = fnmatch.filter(modules, pattern)
         if not hits:
-            raise UserError(f"training.recompute: no module {pattern!r}{near(pattern, modules)}")
+            raise UserError(f"training.recompute: no module {pattern!r}{did_you_mean(pattern, modules)}")
         if all(isinstance(modules[name], nn.ModuleList | nn.ModuleDict) for name in hits):
             raise UserError(f"training.recompute: {pattern!r} is a list of modules; name its members: '{pattern}.*'")
     chosen: list[str] = []

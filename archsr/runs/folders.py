@@ -37,7 +37,7 @@ def folder_of(config: TrainConfig) -> Path:
     return Path(config.runs) / config.name
 
 
-def home(run: Path) -> Path:
+def checkpoints_folder(run: Path) -> Path:
     """Return the folder of a run's checkpoints."""
     return run / "checkpoints"
 

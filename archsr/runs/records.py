@@ -22,7 +22,7 @@ def read_lines(run: Path) -> Events:
     return events
 
 
-def as_it_went(lines: Sequence[dict[str, Any]]) -> Events:
+def without_undone(lines: Sequence[dict[str, Any]]) -> Events:
     """Return the events without those that a resume discarded by going back to an earlier step."""
     events: Events = []
     for event in lines:
@@ -34,4 +34,4 @@ def as_it_went(lines: Sequence[dict[str, Any]]) -> Events:
 
 def read_log(run: Path) -> Events:
     """Return the events of a run without discarded ones, or none if there is no log yet."""
-    return as_it_went(read_lines(run))
+    return without_undone(read_lines(run))

@@ -10,8 +10,8 @@ from typing import Any
 from archsr.config import TrainConfig, config_file
 from archsr.errors import UserError, print_error
 from archsr.runs import folders, run_lock
-from archsr.runs.folders import CONFIG, home, is_run, numbered, run_config, runs_in
-from archsr.runs.records import as_it_went, read_lines
+from archsr.runs.folders import CONFIG, checkpoints_folder, is_run, numbered, run_config, runs_in
+from archsr.runs.records import read_lines, without_undone
 from archsr.runs.records import read_log as read_log  # re-exported for callers that use this module
 from archsr.training.schedule import open_end, total_of
 
@@ -70,7 +70,7 @@ def row_of(run: Path) -> RunSummary:
     except UserError as error:
         return RunSummary(run.name, "unreadable", str(error))
     lines = read_lines(run)
-    events = as_it_went(lines)
+    events = without_undone(lines)
     state, why = state_of(lines, holder=run_lock.read(run), silent=run_lock.silence(run))
     ends = {str(e["stage"]): int(e["step"]) for e in events if e["event"] == "plateau"}
     total = total_of(config.training.stages, ends)
@@ -133,7 +133,7 @@ def state_of(
 
 def _newest_checkpoint(run: Path) -> tuple[int | None, float | None]:
     """Return its step and time. Only sizes are compared; `--resume` checks the hashes."""
-    for folder in numbered(home(run)):
+    for folder in numbered(checkpoints_folder(run)):
         try:
             manifest = json.loads((folder / "MANIFEST.json").read_bytes())
             if all((folder / n).stat().st_size == f["bytes"] for n, f in manifest["files"].items()):

@@ -49,7 +49,7 @@ class StudyRun:
         return bool(events(self.folder, "end"))
 
 
-def home(study: StudyConfig) -> Path:
+def study_folder(study: StudyConfig) -> Path:
     """Return the folder of a study."""
     return Path(study.runs) / study.name
 
@@ -81,7 +81,7 @@ def _config(study: StudyConfig, candidate: Candidate) -> TrainConfig:
     stages = tuple(s.model_copy(update={"lr": s.lr * candidate.lr_scale, "lr_end": s.lr_end * candidate.lr_scale})
                    for s in study.train.training.stages)  # fmt: skip
     config = changed(study.train, layers=candidate.layers, stages=stages)
-    return config.model_copy(update={"runs": str(home(study))})
+    return config.model_copy(update={"runs": str(study_folder(study))})
 
 
 def _scaled(config: TrainConfig, iterations: float) -> TrainConfig:
@@ -95,7 +95,7 @@ def _scaled(config: TrainConfig, iterations: float) -> TrainConfig:
 
 def _seconds(study: StudyConfig, config: TrainConfig, name: str, launch: Sequence[str]) -> float:
     """Return the seconds of one iteration on this machine, measured once and stored."""
-    path = home(study) / "seconds" / f"{name}.json"
+    path = study_folder(study) / "seconds" / f"{name}.json"
     if not path.exists():
         short = _scaled(config, _TIMED).model_copy(
             update={

@@ -6,7 +6,7 @@ from pathlib import Path
 from archsr.config import config_file
 from archsr.config.study import StudyConfig
 from archsr.errors import UserError
-from archsr.study.jobs import StudyRun, home, jobs_of, train
+from archsr.study.jobs import StudyRun, jobs_of, study_folder, train
 from archsr.study.report import markdown, write
 from archsr.study.results import findings
 
@@ -38,7 +38,7 @@ def study(
     found = findings(config, jobs)
     folder = write(config, jobs, found, left_out)
     print(f"\n{markdown(config, found, left_out)}")
-    print(f"written: {home(config)}/study.md, study.json, study.png, .pdf, .svg, winner.toml")
+    print(f"written: {study_folder(config)}/study.md, study.json, study.png, .pdf, .svg, winner.toml")
     return folder
 
 

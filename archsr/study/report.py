@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from archsr.config import config_file
 from archsr.config.study import StudyConfig
 from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES, Pooled
-from archsr.study.jobs import StudyRun, home
+from archsr.study.jobs import StudyRun, study_folder
 from archsr.study.results import Findings, as_json
 from archsr.utils.atomic import replacing, write_bytes
 
@@ -103,7 +103,7 @@ def draw(found: Findings) -> Figure:
 
 def write(study: StudyConfig, jobs: list[StudyRun], found: Findings, left_out: dict[str, str]) -> Path:
     """Write study.md, study.json, study.png, .pdf and .svg, and winner.toml, and return their folder."""
-    folder = home(study)
+    folder = study_folder(study)
     write_bytes(folder / "study.md", markdown(study, found, left_out).encode())
     write_bytes(folder / "study.json", as_json(found).encode())
     figure = draw(found)

@@ -17,7 +17,7 @@ from archsr.evaluation.pairs import open_pairs
 from archsr.evaluation.selection import BALANCE, Figures, Rule, distance_for, metrics_of
 from archsr.evaluation.statistics.bootstrap import Pooled, pooled
 from archsr.evaluation.suite import evaluate
-from archsr.study.jobs import StudyRun, events, home
+from archsr.study.jobs import StudyRun, events, study_folder
 from archsr.training.memory.forecast import forecast
 from archsr.training.memory.plan import option
 from archsr.upscaling.upscaler import Upscaler, open_model
@@ -74,7 +74,9 @@ class Findings:
 def findings(study: StudyConfig, jobs: Sequence[StudyRun]) -> Findings:
     """Measure what is missing and combine it. Raises `UserError` if a run is not done."""
     if unfinished := [j.folder.name for j in jobs if not j.done]:
-        raise UserError(f"{home(study)}: training is not complete: {', '.join(unfinished)}; run the study again")
+        raise UserError(
+            f"{study_folder(study)}: training is not complete: {', '.join(unfinished)}; run the study again"
+        )
     metric = _metric(study, study.metric)
     names = list(dict.fromkeys(j.candidate for j in jobs))
     gains = {(j.candidate, j.seed, split): _gains(study, j, split, metric) for j in jobs for split in ("val", "test")}
@@ -139,7 +141,7 @@ def measured(study: StudyConfig, job: StudyRun, split: str, metric: Metric, *, w
 
     The original is measured once, a model from scratch for each seed.
     """
-    folder = home(study) / "figures"
+    folder = study_folder(study) / "figures"
     original = f"original-seed{job.seed}" if job.config.model.weights == SCRATCH else "original"
     name = original if which == "initial" else job.folder.name
     limit, weights = study.limit or None, checkpoint.weights_of(str(job.folder), which=which)

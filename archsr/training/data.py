@@ -28,7 +28,7 @@ class Data:
         """Number of training samples in an epoch."""
         return self.choice.total if self.choice else self.manifest.splits["train"].samples
 
-    def doubts(self, config: TrainConfig) -> list[tuple[str, str]]:
+    def warnings(self, config: TrainConfig) -> list[tuple[str, str]]:
         """Return pairs (problem, remedy) for settings that work but are probably a mistake."""
         found: list[tuple[str, str]] = []
         tile, size = self.manifest.prepare.get("tile"), config.data.gt_size
@@ -98,7 +98,7 @@ def open_on_all_ranks(config: TrainConfig, world: World, *, trained_on: str = ""
     return data
 
 
-def as_before(data: Data, trained_on: str, config: TrainConfig, world: World) -> Data:
+def dataset_of_run(data: Data, trained_on: str, config: TrainConfig, world: World) -> Data:
     """Return the dataset version with fingerprint `trained_on`, which may be older than the current one."""
     if trained_on == data.manifest.fingerprint:
         return data

@@ -10,7 +10,7 @@ from archsr.data.drawn_photos import draw_photos
 from archsr.data.manifest import NAME as MANIFEST
 from archsr.data.prepare.pipeline import prepare
 from archsr.data.versions import current
-from archsr.models.weights import at_hand, names
+from archsr.models.weights import local_file, names
 from archsr.training.loop import train
 from archsr.training.losses.feature_losses import FEATURE_LOSSES, sources
 from archsr.training.processes import begin, end
@@ -50,14 +50,14 @@ def _say(world: World, text: str) -> None:
 def _shrink(config: TrainConfig, world: World) -> TrainConfig:
     """Return the same config with sizes for a laptop."""
     model, discriminator = config.model, config.discriminator
-    if not _at_hand(model.weights):
+    if not _is_local(model.weights):
         _say(world, f"debug: {model.weights} is not on this machine: using a tiny untrained generator")
         model = model.tiny()
-    if config.losses.gan.weight and not _at_hand(discriminator.weights):
+    if config.losses.gan.weight and not _is_local(discriminator.weights):
         _say(world, f"debug: {discriminator.weights} is not on this machine: using a tiny untrained discriminator")
         discriminator = discriminator.model_copy(update={"features": 8, "weights": SCRATCH})
     losses = config.losses
-    absent = [f"{name} ({source})" for name, source in sources(losses).items() if not _at_hand(source)]
+    absent = [f"{name} ({source})" for name, source in sources(losses).items() if not _is_local(source)]
     if absent:
         _say(world, f"debug: {', '.join(absent)} not on this machine: using random weights")
         losses = _untrained(losses)
@@ -105,12 +105,12 @@ def _untrained(losses: LossConfig) -> LossConfig:
     return losses.model_copy(update=scratch)
 
 
-def _at_hand(weights: str) -> bool:
+def _is_local(weights: str) -> bool:
     """Return whether a source can be read without the internet."""
     if weights == "timm":
         return False
     # files and "scratch" count as local: if a file is missing, opening it reports that
-    return weights not in names() or at_hand(weights) is not None
+    return weights not in names() or local_file(weights) is not None
 
 
 def _prepared(config: TrainConfig) -> bool:

@@ -27,7 +27,15 @@ from archsr.training.logging import sheets
 from archsr.training.logging.curves import draw_curves
 from archsr.training.logging.log import Meter, RunLog, clock, peak_memory, sample_of
 from archsr.training.resuming import contents
-from archsr.training.schedule import Plateau, StagePosition, judged, open_end, place_of, seconds_left, validation_share
+from archsr.training.schedule import (
+    Plateau,
+    StagePosition,
+    open_end,
+    place_of,
+    seconds_left,
+    updated_plateau,
+    validation_share,
+)
 from archsr.training.setup import Progress, Run
 from archsr.training.validation import Validation, validate
 from archsr.upscaling.upscaler import open_model
@@ -38,7 +46,7 @@ SHOWN = (*LossConfig.model_fields, "total", "d_real", "d_fake")  # terms on the 
 def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place: StagePosition, *, total: int) -> None:
     """Log the means over all ranks and over the iterations that were not skipped."""
     run.saver.check()  # all ranks
-    tell_saved(run, log)
+    report_saved(run, log)
     reports = run.world.gather((meter.means(), meter.speed(), peak_memory()))  # all ranks
     means = {k: sum(r[0][k] for r in reports) / len(reports) for k in reports[0][0]}
     speed = sum(r[1]["images_per_second"] for r in reports)
@@ -161,7 +169,7 @@ def _watch_plateau(run: Run, progress: Progress, log: RunLog, figures: Figures, 
     if place.stage.until != "plateau" or progress.start is None:
         return
     known = Plateau(**progress.plateau) if progress.plateau else None
-    found = judged(known, place, figures, start=progress.start, rule=rule)
+    found = updated_plateau(known, place, figures, start=progress.start, rule=rule)
     progress.plateau = asdict(found)
     if found.waited >= place.stage.patience and progress.step < place.end:
         name = rule.leading(figures)
@@ -217,17 +225,17 @@ def save_run(run: Run, progress: Progress, log: RunLog) -> None:
     # snapshot first: a mirrored checkpoint includes it
     _snapshots(run, progress, "last", {})
     run.saver.begin(progress.step, contents(run, progress), score=score if step == progress.step else None)  # all ranks
-    tell_saved(run, log)
+    report_saved(run, log)
 
 
-def tell_saved(run: Run, log: RunLog) -> None:
+def report_saved(run: Run, log: RunLog) -> None:
     """Report which checkpoints are complete, and the mirror's messages."""
     finished, run.saver.finished = run.saver.finished, []
     for saved in finished:
         run.stop_request.saved_in(saved.seconds)
-        values = {"seconds": saved.seconds, "stood_still": saved.stood_still}
+        values = {"seconds": saved.seconds, "stood_still": saved.paused}
         log.event("checkpoint", int(saved.folder.name.removeprefix("step-")), values)
-        stood = f"training paused {saved.stood_still:.2f} s"
+        stood = f"training paused {saved.paused:.2f} s"
         log.say(f"checkpoint {saved.folder.name} in {saved.seconds:.1f} s; {stood}")
     notes, run.saver.notes = run.saver.notes, []
     for note in notes:
@@ -237,7 +245,7 @@ def tell_saved(run: Run, log: RunLog) -> None:
 def conclude(run: Run, progress: Progress, log: RunLog) -> None:
     """Find the best strength of the fine-tuning, and report what improved and what got worse."""
     run.saver.settle()  # all ranks
-    tell_saved(run, log)
+    report_saved(run, log)
     if progress.start is None or progress.chosen is None:
         return
     metrics = metrics_of(run.config.model.scale, progress.distance)

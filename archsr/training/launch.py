@@ -18,10 +18,10 @@ from archsr.training.losses import feature_losses
 from archsr.training.memory.auto_batch import available_here, expected
 from archsr.training.memory.forecast import forecast
 from archsr.training.memory.plan import after_out_of_memory
-from archsr.training.precision import settled
+from archsr.training.precision import with_precision
 from archsr.training.processes import begin, end
 from archsr.training.resuming import check_same_run
-from archsr.training.setup import shared_out
+from archsr.training.setup import with_micro_batch
 from archsr.utils.stopping import StopRequest
 from archsr.utils.world import World
 
@@ -29,7 +29,7 @@ from archsr.utils.world import World
 def run(config: TrainConfig, *, resume: bool, stop_request: StopRequest | None = None) -> None:
     """Train. Every process calls it. Raises `Stopped` if `stop_request` ended the run."""
     torch.backends.cudnn.benchmark = True  # all crops have the same size
-    config = settled(config, resume=resume)
+    config = with_precision(config, resume=resume)
     accelerator, world = begin(config)
     try:
         _check_alike(config, world)  # all ranks
@@ -52,7 +52,7 @@ def _check_alike(config: TrainConfig, world: World) -> None:
 
 def _out_of_memory(config: TrainConfig, world: World, device: torch.device, error: torch.OutOfMemoryError) -> str:
     memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 2**63
-    told = after_out_of_memory(shared_out(config, world), memory, processes=world.size)
+    told = after_out_of_memory(with_micro_batch(config, world), memory, processes=world.size)
     return f"out of memory ({first_line(error)})\n{told}\n--resume goes on from the last checkpoint"
 
 
@@ -61,7 +61,7 @@ def dry_run(config: TrainConfig, *, resume: bool) -> bool:
 
     It changes nothing. Return whether a run could start.
     """
-    config = settled(config, resume=resume)
+    config = with_precision(config, resume=resume)
     with torch.device("meta"):
         net = build(config.model)
         groups = select(net, config.training.layers)
@@ -71,12 +71,12 @@ def dry_run(config: TrainConfig, *, resume: bool) -> bool:
         config = expected(config, available_here())
         print(f"micro-batch: a run would try {config.training.micro_batch} first")
     print(f"memory forecast per process, without the framework's own memory:\n{forecast(config).table()}")
-    said = at_hand(config, resume=resume)
+    said = readiness(config, resume=resume)
     print(said)
     return re.search(r"\bNOT (READY|HERE|THERE)\b", said) is None
 
 
-def at_hand(config: TrainConfig, *, resume: bool) -> str:
+def readiness(config: TrainConfig, *, resume: bool) -> str:
     """Return one line each on whether weights, trackers, shards and run folder are ready."""
     sources = {"generator": config.model.weights}
     if config.losses.gan.weight:

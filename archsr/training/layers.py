@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from archsr.config import LayerGroup
-from archsr.errors import UserError, near
+from archsr.errors import UserError, did_you_mean
 from archsr.models.adapters import adapt, adaptable
 from archsr.models.base import Generator
 from archsr.utils.seeds import seeded
@@ -86,7 +86,7 @@ def _matching(net: nn.Module, name: str) -> dict[str, nn.Parameter]:
         raise UserError(f"training.layers: no gradient reaches {name!r}, or it holds nothing that can learn")
     if missing or not chosen:
         word = missing[0] if missing else name
-        raise UserError(f"training.layers: no layer {word!r}{near(word, modules) or _outline(net)}")
+        raise UserError(f"training.layers: no layer {word!r}{did_you_mean(word, modules) or _outline(net)}")
     return chosen
 
 

@@ -14,7 +14,7 @@ from archsr.degradation.apply import Pair
 from archsr.errors import UserError
 from archsr.training.faults import health
 from archsr.training.faults.hang import LONG
-from archsr.training.hooks import conclude, log_training, save_run, tell_saved, validate_run
+from archsr.training.hooks import conclude, log_training, report_saved, save_run, validate_run
 from archsr.training.logging import sheets
 from archsr.training.logging.log import Meter, RunLog, SampleKeysFile
 from archsr.training.opening import opened
@@ -65,7 +65,7 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
             _check_owner(run)
             raise Stopped(REASONS[run.stop_request.agreed], progress.step or None)
         total = total_of(stages, progress.ends)
-    meter, begun = Meter(), progress.step
+    meter, first_step = Meter(), progress.step
     keys = SampleKeysFile(run.folder, rank=run.world.rank, active=config.log.keys)
     with Streams(run, progress) as streams, closing(keys):
         while progress.step < total:
@@ -75,14 +75,14 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
             for optimizer in run.optimizers:
                 set_lr(optimizer, place.lr)
             # log the first iteration, so that users see the expected duration at once
-            logged = (progress.step + 1) % config.log.every == 0 or progress.step + 1 in (begun + 1, total)
+            logged = (progress.step + 1) % config.log.every == 0 or progress.step + 1 in (first_step + 1, total)
             # --- one iteration: read and degrade; forward and backward; update
             with meter.timed():
-                fed = Fed()
-                pairs = _pairs(run, stream, place.stage.subset, fed, meter, log if progress.step == 0 else None)
+                inputs = StepInputs()
+                pairs = _pairs(run, stream, place.stage.subset, inputs, meter, log if progress.step == 0 else None)
                 done = train_step(run, pairs, step=progress.step, count=run.accumulation, norms=logged)  # all ranks
                 del pairs  # the last pair holds device memory
-                for origin, terms in zip(fed.origins, done.terms, strict=True):
+                for origin, terms in zip(inputs.origins, done.terms, strict=True):
                     run.recent_batches.add(progress.step + 1, origin, terms)
                 if done.usable:
                     meter.add(done.terms, done.norms)
@@ -92,7 +92,7 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 progress.step += 1
                 name = stream_name(place.stage.subset)
                 progress.taken[name] = progress.taken.get(name, 0) + config.training.global_batch
-            keys.add(progress.step, fed.keys)
+            keys.add(progress.step, inputs.keys)
             run.alarm.set(LONG)
             # --- log
             if logged:
@@ -116,30 +116,32 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
 
 
 @dataclass
-class Fed:
+class StepInputs:
     """Inputs of an iteration on this rank: sample keys, and the origin of each micro-batch's pairs."""
 
     keys: list[str] = field(default_factory=list[str])
     origins: list[Tensor | None] = field(default_factory=list[Tensor | None])
 
 
-def _pairs(run: Run, stream: Stream, subset: float, fed: Fed, meter: Meter, shown: RunLog | None) -> Iterator[Pair]:
+def _pairs(
+    run: Run, stream: Stream, subset: float, inputs: StepInputs, meter: Meter, log_to: RunLog | None
+) -> Iterator[Pair]:
     """Yield the micro-batches of an iteration. Each is read, degraded and mixed by the pair pool on demand.
 
-    The first is logged to `shown`, if given. Keys, origins and times are added to `fed` and `meter`.
+    The first is logged to `log_to`, if given. Keys, origins and times are added to `inputs` and `meter`.
     """
     for part in range(run.accumulation):
         run.alarm.set()
         with meter.waiting():
             batch = stream.next()
         pair, recipe = pair_of(run.config, batch, subset, device=run.accelerator.device)
-        if shown is not None and part == 0:
+        if log_to is not None and part == 0:
             with meter.paused():
-                sheets.show_degradation(run.config, shown, pair, recipe, batch.keys)
+                sheets.show_degradation(run.config, log_to, pair, recipe, batch.keys)
         pair = run.pool.swap(pair, generator(run.config.seed, "pool", stream_name(subset), batch.position))
         meter.samples += len(batch.keys)
-        fed.keys += batch.keys
-        fed.origins.append(pair.origin)
+        inputs.keys += batch.keys
+        inputs.origins.append(pair.origin)
         yield pair
 
 
@@ -152,5 +154,5 @@ def _stop(run: Run, progress: Progress, log: RunLog) -> None:
     """End the run as all ranks agreed. The checkpoint is complete when this raises `Stopped`."""
     run.saver.settle()  # all ranks
     run.stop_request.ignore_more()
-    tell_saved(run, log)
+    report_saved(run, log)
     raise Stopped(REASONS[run.stop_request.agreed], progress.step)

@@ -14,7 +14,7 @@ from archsr.runs.folders import folder_of
 from archsr.runs.records import read_lines
 from archsr.runs.run_lock import run_lock
 from archsr.training import layers
-from archsr.training.data import as_before, open_on_all_ranks
+from archsr.training.data import dataset_of_run, open_on_all_ranks
 from archsr.training.faults.stop_reason import StopRecorder
 from archsr.training.logging.log import RunLog, cut_keys
 from archsr.training.logging.trackers import Track, Trackers, check_trackers
@@ -40,9 +40,9 @@ def opened(
     world.on_all_ranks(lambda: check_trackers(config.log.trackers) if world.rank == 0 else None)  # all ranks
     data = open_on_all_ranks(config, world)  # all ranks
     with run_lock(folder, world, lost=stop_request.lose):  # all ranks
-        saved = _take_up(config, folder, world, resume=resume)
+        saved = _checkpoint_to_resume(config, folder, world, resume=resume)
         if saved is not None:
-            data = as_before(data, saved.state["fingerprint"], config, world)  # all ranks
+            data = dataset_of_run(data, saved.state["fingerprint"], config, world)  # all ranks
         with StopRecorder(folder, active=world.rank == 0) as ending:
             ident = world.broadcast(ident_for(saved))  # all ranks
             run = replace(
@@ -67,7 +67,7 @@ def _recorded(run: Run, progress: Progress, *, resumed: bool) -> Generator[RunLo
         log.close()
 
 
-def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -> checkpoint.Loaded | None:
+def _checkpoint_to_resume(config: TrainConfig, folder: Path, world: World, *, resume: bool) -> checkpoint.Loaded | None:
     """Return the checkpoint to resume from, the same on all ranks.
 
     Raises `UserError` instead of continuing or overwriting a run by accident.
@@ -110,8 +110,8 @@ def _trackers(run: Run, progress: Progress) -> Trackers | None:
     """Return rank 0's trackers. A resumed run continues its curves."""
     if run.world.rank != 0:
         return None
-    told = max((event["step"] for event in read_lines(run.folder)), default=-1)
-    return Trackers(Track(run.config, run.folder, progress.ident, progress.step, told))
+    logged_until = max((event["step"] for event in read_lines(run.folder)), default=-1)
+    return Trackers(Track(run.config, run.folder, progress.ident, progress.step, logged_until))
 
 
 def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> None:
@@ -124,7 +124,7 @@ def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> N
         f"{training.global_batch} = {run.world.size} × {training.micro_batch} × {run.accumulation} accumulated, "
         f"{run.data.summary()}"
     )
-    for what, mend in run.data.doubts(run.config):
+    for what, mend in run.data.warnings(run.config):
         log.warn(progress.step, f"{what}; {mend}")
     side = run.config.data.gt_size // run.config.model.scale
     if padding := run.raw_g.padding_of(side):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from archsr.config import OptimizerConfig
-from archsr.errors import UserError, near
+from archsr.errors import UserError, did_you_mean
 from archsr.training.layers import Group
 from archsr.utils.seeds import seeded
 
@@ -27,7 +27,7 @@ def make_optimizer(groups: Sequence[Group], config: OptimizerConfig, *, lr: floa
 
         known = [str(name) for name in list_optimizers()]
         if config.name not in known:
-            raise UserError(f"training.optimizer.name: no optimiser {config.name!r}{near(config.name, known)}")
+            raise UserError(f"training.optimizer.name: no optimiser {config.name!r}{did_you_mean(config.name, known)}")
     parameters = [p for group in groups for p in _decayed(group, config, lr)]
     try:
         with seeded(0, "optimiser trial"):

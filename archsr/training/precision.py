@@ -11,7 +11,7 @@ from torch import nn
 from archsr.checkpoint.folder import newest
 from archsr.config import TrainConfig
 from archsr.models.build import build
-from archsr.models.weights import begun
+from archsr.models.weights import initial_generator
 from archsr.runs.folders import folder_of
 from archsr.utils.seeds import generator
 
@@ -19,7 +19,7 @@ Narrow = Literal["bf16", "fp16"]
 _KINDS: dict[Narrow, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def settled(config: TrainConfig, *, resume: bool = False) -> TrainConfig:
+def with_precision(config: TrainConfig, *, resume: bool = False) -> TrainConfig:
     """Return the config with "auto" replaced, by the checkpoint's precision if the run resumes.
 
     On a CPU with bf16 instructions it is bf16, on other CPUs fp32, because bf16 would be many times slower there. On a
@@ -52,7 +52,7 @@ def _on_cpu(config: TrainConfig) -> str:
 
 
 def _on_gpu(config: TrainConfig) -> str:
-    net = begun(config.model, seed=config.seed)
+    net = initial_generator(config.model, seed=config.seed)
     kinds: list[Narrow] = ["fp16"] if "fp16" in net.supported_precisions else []
     if "bf16" in net.supported_precisions and torch.cuda.is_bf16_supported(including_emulation=False):
         kinds.append("bf16")

@@ -110,7 +110,7 @@ class Plateau:
     waited: int = 0
 
 
-def judged(
+def updated_plateau(
     plateau: Plateau | None, place: StagePosition, figures: "Figures", *, start: "Figures", rule: "Rule"
 ) -> Plateau:
     """Update the plateau after a validation. A new stage starts afresh.

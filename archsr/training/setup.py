@@ -17,7 +17,7 @@ from archsr.evaluation.selection import Figures
 from archsr.models.base import Discriminator, Generator
 from archsr.models.build import build_discriminator
 from archsr.models.recompute import recompute_modules
-from archsr.models.weights import begun, load_weights
+from archsr.models.weights import initial_generator, load_weights
 from archsr.runs.folders import folder_of
 from archsr.training.data import Data
 from archsr.training.ema import Ema
@@ -94,7 +94,7 @@ class Run:
         return [o for o in (self.optimizer_g, self.optimizer_d) if o is not None]
 
 
-def shared_out(config: TrainConfig, world: World) -> TrainConfig:
+def with_micro_batch(config: TrainConfig, world: World) -> TrainConfig:
     """Return the config with the micro-batch for `world`: the largest divisor of a process's share of the batch.
 
     `training.micro_batch` is the upper limit; "auto" means none. Raises `UserError` if the global batch is not
@@ -116,7 +116,7 @@ def shared_out(config: TrainConfig, world: World) -> TrainConfig:
 
 def generator_for(config: TrainConfig) -> Generator:
     """Return the generator with its initial weights."""
-    net = begun(config.model, seed=config.seed)
+    net = initial_generator(config.model, seed=config.seed)
     net.check_precision(config.training.precision)
     return net
 
@@ -145,7 +145,7 @@ def make_run(
     From the checkpoint `saved` only the micro-batch is used, if the config has "auto".
     """
     automatic = config.training.micro_batch == "auto"
-    config = shared_out(config, world)
+    config = with_micro_batch(config, world)
     # a missing file or an unreachable site may affect one machine only
     raw_g, raw_d, features = world.on_all_ranks(
         lambda: (

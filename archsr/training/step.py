@@ -92,7 +92,7 @@ def accumulate(parts: Parts, pairs: Iterator[Pair], *, count: int, learns: bool 
 
     With `learns` false only the discriminator gets gradients.
     """
-    step = micro_step if learns else judge_step
+    step = micro_step if learns else discriminator_step
     return [step(parts, next(pairs), share=1 / count, last=part == count - 1) for part in range(count)]
 
 
@@ -148,7 +148,7 @@ def micro_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:
     return terms
 
 
-def judge_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:
+def discriminator_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:
     """Like `micro_step`, but train only the discriminator, in its warm-up and in its own iterations."""
     with torch.no_grad():
         fake = parts.net_g(pair.lq).float()
@@ -189,13 +189,13 @@ def _term(parts: Parts, name: str, config: Loss, sr: Tensor, pair: Pair, target:
             averaged = parts.averaged(pair.lq).float()
         return ldl(sr, target, averaged, parts.losses.ldl)
     if name == "gan":
-        return _judged(parts, sr, target)
+        return _gan_term(parts, sr, target)
     loss = parts.features[name]
     with parts.accelerator.autocast() if loss.autocast else contextlib.nullcontext():
         return loss(sr, target)
 
 
-def _judged(parts: Parts, sr: Tensor, target: Tensor) -> Tensor:
+def _gan_term(parts: Parts, sr: Tensor, target: Tensor) -> Tensor:
     """Return the adversarial term. If the objective compares, real images pass first, as in the reference."""
     assert parts.raw_d is not None
     objective = parts.losses.gan.objective

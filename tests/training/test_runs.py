@@ -17,7 +17,7 @@ from archsr.errors import UserError
 from archsr.training import launch
 from archsr.training import step as one_step
 from archsr.training.logging.log import read_log
-from archsr.training.setup import shared_out
+from archsr.training.setup import with_micro_batch
 from archsr.utils.world import World
 
 torch.set_num_threads(1)
@@ -248,10 +248,10 @@ def test_the_shipped_configs_run_on_usual_numbers_of_processes(path, world):
     small = loaded.training.global_batch % world
     if small:
         with pytest.raises(UserError, match=f"global_batch={loaded.training.global_batch - small + world}"):
-            shared_out(loaded, World(0, world))
+            with_micro_batch(loaded, World(0, world))
         assert world == 8 or loaded.name == "demo", "12 goes to 1, 2, 4; 48 to 8 as well"
         return
-    training = shared_out(loaded, World(0, world)).training
+    training = with_micro_batch(loaded, World(0, world)).training
     assert training.global_batch % (training.micro_batch * world) == 0
     assert training.micro_batch <= loaded.training.micro_batch
 

@@ -21,12 +21,12 @@ from archsr.training.optim import gradient_norms, make_optimizer
 from archsr.training.schedule import (
     Plateau,
     changed_at,
-    judged,
     lr_at,
     open_end,
     place_of,
     seconds_left,
     total_of,
+    updated_plateau,
     validation_due,
 )
 from archsr.training.step import update
@@ -91,10 +91,12 @@ def test_a_plateau_is_patience_without_a_better_score():
     at = lambda value: {"psnr": {"a": [value], "b": [value]}}
     found, waited = None, []
     for score in (20.0, 20.05, 20.2, 20.1, 20.29):  # 20.29 is not better than 20.2 by more than 0.1
-        found = judged(found, place, at(score), start=at(0.0), rule=rule)
+        found = updated_plateau(found, place, at(score), start=at(0.0), rule=rule)
         waited.append(found.waited)
     assert waited == [0, 1, 0, 1, 2]
-    later = judged(Plateau(0, at(99.0), 1), place_of([stage, stage], 100, {}), at(1.0), start=at(0.0), rule=rule)
+    later = updated_plateau(
+        Plateau(0, at(99.0), 1), place_of([stage, stage], 100, {}), at(1.0), start=at(0.0), rule=rule
+    )
     assert later == Plateau(1, at(1.0))
     assert open_end([stage], {})
     assert not open_end([stage], {"0": 7})

@@ -26,8 +26,8 @@ LOGIN = 30  # seconds to wait for an answer when an account key is requested
 class Track:
     """The tracked run. `ident` identifies it for ever; it starts or resumes at `step`.
 
-    `told` is the last step that an earlier process has logged, or -1. The run repeats the steps between `step` and
-    `told`. TensorBoard hides its old values for these steps. The other trackers cannot remove values, so the steps are
+    `logged_until` is the last step that an earlier process has logged, or -1. The run repeats the steps from `step` to
+    there. TensorBoard hides its old values for these steps. The other trackers cannot remove values, so the steps are
     not logged to them again.
     """
 
@@ -35,7 +35,7 @@ class Track:
     folder: Path
     ident: str
     step: int = 0
-    told: int = -1
+    logged_until: int = -1
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -97,7 +97,7 @@ class Trackers:
         """
         self._now = max(self._now, step)
         for kind, tracker in self._all.items():
-            if kind == "tensorboard" or step > self._track.told:
+            if kind == "tensorboard" or step > self._track.logged_until:
                 yield kind, tracker, self._now
 
     @contextmanager

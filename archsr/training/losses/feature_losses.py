@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from archsr.config import SCRATCH, DistsLoss, FeaturesLoss, LossConfig, LpipsLoss, PerceptualLoss
-from archsr.errors import UserError, first_line, near
+from archsr.errors import UserError, did_you_mean, first_line
 from archsr.models.build import load_state
 from archsr.models.feature_distance import stage_distances, unit
 from archsr.models.memory_efficient import l1
@@ -82,8 +82,8 @@ class TimmFeatureLoss(FeatureLoss):
         unknown = [name for name in config.layers if name not in names]
         if unknown:
             raise UserError(
-                f"losses.features.layers: {config.network} has no features {unknown[0]!r}{near(unknown[0], names)}; "
-                f"they are {', '.join(names)}"
+                f"losses.features.layers: {config.network} has no features {unknown[0]!r}"
+                f"{did_you_mean(unknown[0], names)}; they are {', '.join(names)}"
             )
         self.weights = [config.layers.get(name, 0.0) if config.layers else 1.0 for name in names]
         self.unit = config.distance == "unit"
@@ -128,7 +128,7 @@ def _timm(name: str, state: Mapping[str, Tensor] | None, *, download: bool) -> A
 
     where = f"losses.features.network: {name}"
     if not timm.is_model(name):
-        raise UserError(f"{where}: timm has no such network{near(name.split('.')[0], timm.list_models())}")
+        raise UserError(f"{where}: timm has no such network{did_you_mean(name.split('.')[0], timm.list_models())}")
     overlay: dict[str, Any] = {"pretrained_cfg_overlay": {"state_dict": dict(state)}} if state else {}
     try:
         net: Any = timm.create_model(name, pretrained=download or state is not None, features_only=True, **overlay)

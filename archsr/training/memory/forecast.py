@@ -231,7 +231,7 @@ def _tried_pass(net: Generator, lq: Tensor) -> Pass:
 
 
 @dataclass(frozen=True)
-class _Judges:
+class _LossesAndDiscriminator:
     """Cache key: what the passes of losses and discriminator depend on. `losses` is JSON, so that it is hashable."""
 
     losses: str
@@ -242,9 +242,9 @@ class _Judges:
     recompute_discriminator: bool
 
 
-def _judges(config: TrainConfig, batch: int) -> _Judges:
+def _judges(config: TrainConfig, batch: int) -> _LossesAndDiscriminator:
     size, training = config.data.gt_size, config.training
-    return _Judges(
+    return _LossesAndDiscriminator(
         losses=config.losses.model_dump_json(),
         discriminator=config.discriminator,
         shape=(batch, 3, size, size),
@@ -260,21 +260,21 @@ def loss_passes(config: TrainConfig, batch: int) -> dict[str, Pass]:
 
 
 @lru_cache(maxsize=64)
-def _loss_passes(judges: _Judges) -> dict[str, Pass]:
-    losses, size = LossConfig.model_validate_json(judges.losses), judges.shape[-1]
+def _loss_passes(which: _LossesAndDiscriminator) -> dict[str, Pass]:
+    losses, size = LossConfig.model_validate_json(which.losses), which.shape[-1]
     found: dict[str, Pass] = {}
     with torch.device("meta"):
-        sr, target = (torch.empty(judges.shape) for _ in range(2))
-        networks = feature_losses(losses, size=size, weights=False, recompute=judges.recompute_losses)
+        sr, target = (torch.empty(which.shape) for _ in range(2))
+        networks = feature_losses(losses, size=size, weights=False, recompute=which.recompute_losses)
         for name, term in losses.terms().items():
             net: nn.Module | None = None
-            narrow = judges.narrow
+            narrow = which.narrow
             if name in networks:
                 net = networks[name]
                 narrow = narrow if networks[name].autocast else None
                 loss = partial(networks[name], target=target)
             elif name == "gan":
-                net = _discriminator(judges).requires_grad_(False)
+                net = _discriminator(which).requires_grad_(False)
                 loss = partial(_mean_logit, net)
             elif name == "ldl":
                 narrow, loss = None, partial(ldl, target=target, averaged=target, config=losses.ldl)
@@ -301,13 +301,13 @@ def discriminator_pass(config: TrainConfig, batch: int) -> Pass | None:
 
 
 @lru_cache(maxsize=64)
-def _discriminator_pass(judges: _Judges) -> Pass:
+def _discriminator_pass(which: _LossesAndDiscriminator) -> Pass:
     with torch.device("meta"):
-        net_d = _discriminator(judges)
-        return one_pass(partial(_mean_logit, net_d, torch.empty(judges.shape)), [net_d], narrow=judges.narrow)
+        net_d = _discriminator(which)
+        return one_pass(partial(_mean_logit, net_d, torch.empty(which.shape)), [net_d], narrow=which.narrow)
 
 
-def _discriminator(judges: _Judges) -> nn.Module:
-    net_d = build_discriminator(judges.discriminator)
-    net_d.recompute = judges.recompute_discriminator
+def _discriminator(which: _LossesAndDiscriminator) -> nn.Module:
+    net_d = build_discriminator(which.discriminator)
+    net_d.recompute = which.recompute_discriminator
     return net_d
