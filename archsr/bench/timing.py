@@ -106,5 +106,4 @@ class Clock:
 
 
 def _status(name: str) -> int:
-    """Return the bytes in one line of the process's status."""
     return 1024 * int(_STATUS.read_text().split(f"{name}:", 1)[1].split()[0])

@@ -159,7 +159,6 @@ def prune(parent: Path, keep: Keep, *, verified: Verified | None = None) -> list
 
 
 def _stamp(folder: Path) -> Stamp | None:
-    """Return the stamp of a checkpoint with a readable manifest."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):

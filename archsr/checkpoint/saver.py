@@ -136,7 +136,6 @@ class Saver:
         return self._named(problem)
 
     def _named(self, problem: str) -> str:
-        """Prefix a problem with the checkpoint and the rank."""
         name = self._underway.final.name if self._underway else ""
         return f"checkpoint {name} (rank {self._world.rank}): {problem}" if problem else ""
 
@@ -158,7 +157,6 @@ class Saver:
 
 
 def _problem(work: Future[None], *, wait: bool) -> str:
-    """Return why the work failed, or an empty string if it succeeded or is still running."""
     if not wait and not work.done():
         return ""
     error = work.exception()

@@ -129,9 +129,7 @@ def _submit(args: argparse.Namespace) -> int:
     config = config_file.load(TrainConfig, args.config, overrides=args.set)
     names = ("nodes", "gpus", "cpus", "time", "partition", "account", "warning", "processes")
     resources = Resources(**{n: getattr(args, n) for n in names}, options=tuple(args.sbatch))
-    with_micro_batch(
-        config, World(size=resources.world)
-    )  # a batch that cannot be shared out fails here, not in the queue
+    with_micro_batch(config, World(size=resources.world))  # an indivisible batch fails here, not in the queue
     print(submit(config, resources, dry_run=args.dry_run))
     return 0
 

@@ -175,7 +175,6 @@ def _either(words: list[str]) -> str:
 
 
 def _paths_in(kind: type[BaseModel], prefix: str = "") -> list[str]:
-    """Return the paths of all keys in tables, each once."""
     found: list[str] = []
     for name, field in kind.model_fields.items():
         found.append(prefix + name)

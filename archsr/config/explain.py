@@ -120,7 +120,6 @@ def _at(table: Any, names: list[str]) -> Any:  # noqa: ANN401
 
 
 def _table(table: Table, key: Key) -> list[str]:
-    """Return the keys of a table with descriptions, and the headers of its subtables."""
     said = inspect.cleandoc(type(table).__doc__ or "").splitlines()
     about = said[2:] if summary(type(table)) == described(key.owner, key.name) else said
     lines = own_keys(table, lambda owner, name, _: described(type(owner), name))
@@ -156,7 +155,6 @@ def preset(name: str) -> str:
 
 
 def _side_by_side(a: Table, b: Table) -> Iterator[tuple[Table, Table]]:
-    """Return pairs of corresponding tables in two tables of one kind."""
     yield a, b
     for name, value in a:
         if isinstance(value, Table):

@@ -62,7 +62,6 @@ def _mapping(entry: dict[str, Any], tables: dict[str, Any]) -> str:
 
 
 def _limits(entry: dict[str, Any]) -> str:
-    """Return the range of a number, or the pattern of a text."""
     parts = [
         (" from {}", entry.get("minimum")),
         (" above {}", entry.get("exclusiveMinimum")),

@@ -18,13 +18,10 @@ ENOUGH = 80
 class Generator(nn.Module, ABC):
     """An upscaling network: (b, 3, h, w) in [0, 1] to (b, 3, scale·h, scale·w), not clamped.
 
-    The defaults suit plain convolutions; other networks override them.
-
-    - `title`: name for users; `tags`: search tags for model hubs
-    - `unshuffle`: h and w are multiples of it
-    - `together`: number of blocks recomputed as one piece; `idle`: parameters without a gradient
-    - `converts`: whether the network may be converted to 16 bits and another memory layout, or only autocast
-    - `tested`: whether the tests run this network through forecasts on shapes and torch's exporters; others may fail
+    The defaults suit plain convolutions; other networks override them. `title`: name for users; `tags`: for model hubs.
+    h and w are multiples of `unshuffle`. `together`: number of blocks recomputed as one piece; `idle`: parameters
+    without a gradient. `converts`: whether it may be converted to 16 bits and another memory layout, or only autocast.
+    `tested`: whether the tests run it through forecasts on shapes and torch's exporters; others may fail.
     """
 
     title: str
@@ -60,9 +57,9 @@ class Generator(nn.Module, ABC):
         return self.blocks()
 
     def recompute(self, pieces: Recompute) -> None:
-        """Recompute each block ("rrdb"), or groups of `pieces` blocks, in the backward pass; "none" keeps all.
+        """Recompute each block ("rrdb") or groups of `pieces` blocks in the backward pass; "none" keeps all.
 
-        Raises `ValueError` for pieces that the network does not have. Configs with such pieces are refused before.
+        Raises `ValueError` for pieces that the network does not have.
         """
         if (isinstance(pieces, str) and pieces not in ("none", "rrdb")) or (pieces != "none" and not self.blocks()):
             raise ValueError(f"{self.title} has no pieces {pieces!r}")

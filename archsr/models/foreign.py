@@ -158,10 +158,9 @@ def _described(tensors: Mapping[str, Tensor], where: str) -> Any:  # noqa: ANN40
 
 
 def _file_names(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> FileNames:
-    """Find the file's name for each of the network's tensors.
+    """Find the file's name for each tensor. Some architectures rename tensors while reading.
 
-    Some architectures rename tensors while reading. So marked tensors are read in the same way, and the marks are found
-    again. If that fails, the network's own names are kept.
+    So marked tensors are read in the same way and found again. If that fails, the network's own names are kept.
     """
     own = net.state_dict()
     if own.keys() <= tensors.keys():

@@ -59,7 +59,6 @@ class UNetDiscriminatorSN(Discriminator):
 
 
 def _each(layers: Sequence[_Layer]) -> Callable[[Tensor], tuple[Tensor, ...]]:
-    """Return a function that gives the results of all layers in sequence."""
 
     def results(x: Tensor) -> tuple[Tensor, ...]:
         found = [x]

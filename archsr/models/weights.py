@@ -94,7 +94,6 @@ def _read_pth(path: Path) -> dict[str, Tensor]:
 
 
 def _plain_name(name: str) -> str:
-    """Remove the prefixes of DDP and torch.compile."""
     return re.sub(r"(^|\.)(module\.|_orig_mod\.)+", r"\1", name)
 
 

@@ -68,10 +68,7 @@ def read(folder: Path) -> Holder | None:
 
 
 def silence(folder: Path, *, now: float | None = None) -> float | None:
-    """Return the seconds since the last heartbeat, or None without a lock.
-
-    `now` is the file system's time, by default this machine's.
-    """
+    """Return the seconds since the last heartbeat at `now` (file system time), or None without a lock."""
     try:
         return (time.time() if now is None else now) - (folder / NAME).stat().st_mtime
     except OSError:
@@ -156,7 +153,6 @@ class Lock:
         )
 
     def _create(self, path: Path) -> bool:
-        """Create a file that names this run. Return False if it exists."""
         try:
             with path.open("x") as out:
                 json.dump(asdict(self._me), out)
@@ -167,7 +163,6 @@ class Lock:
         return True
 
     def _now(self) -> float:
-        """Return the file system's time."""
         probe = self._path.with_name(f".{NAME}.{self._me.token[:8]}")
         probe.touch()
         try:
@@ -191,10 +186,7 @@ class Lock:
 
 @contextlib.contextmanager
 def run_lock(folder: Path, world: "World", *, lost: Callable[[], None]) -> Generator[None]:
-    """Hold the folder's lock on rank 0 inside a `with` block. A collective.
-
-    Raises `UserError` on all ranks if another run holds it.
-    """
+    """Hold the folder's lock on rank 0. A collective. Raises `UserError` on all ranks if another run holds it."""
     lock = Lock(folder, lost=lost)
 
     def take() -> None:

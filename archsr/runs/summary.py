@@ -112,10 +112,9 @@ def _left(events: Sequence[dict[str, Any]]) -> float | None:
 def state_of(
     lines: Sequence[dict[str, Any]], *, holder: run_lock.Holder | None, silent: float | None
 ) -> tuple[str, str]:
-    """Return the state and its reason.
+    """Return the state and its reason. A live lock means running, unless the log has ended since.
 
-    A live lock means running, unless the log has ended since. Without an end in the log and a live lock, the process
-    was killed.
+    Without an end in the log and a live lock, the process was killed.
     """
     last = lines[-1] if lines else None
     said = last if last is not None and last["event"] in ("end", "stop") else None

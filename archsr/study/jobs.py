@@ -85,7 +85,6 @@ def _config(study: StudyConfig, candidate: Candidate) -> TrainConfig:
 
 
 def _scaled(config: TrainConfig, iterations: float) -> TrainConfig:
-    """Scale the lengths of all stages by one factor, to `iterations` in total."""
     stages = config.training.stages
     factor = iterations / sum(s.iterations for s in stages)
     changes = [{"iterations": max(1, round(s.iterations * factor)), "warmup": int(s.warmup * factor),
@@ -94,7 +93,6 @@ def _scaled(config: TrainConfig, iterations: float) -> TrainConfig:
 
 
 def _seconds(study: StudyConfig, config: TrainConfig, name: str, launch: Sequence[str]) -> float:
-    """Return the seconds of one iteration on this machine, measured once and stored."""
     path = study_folder(study) / "seconds" / f"{name}.json"
     if not path.exists():
         short = _scaled(config, _TIMED).model_copy(

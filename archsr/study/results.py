@@ -102,7 +102,6 @@ def _metric(study: StudyConfig, name: str) -> Metric:
 
 
 def _objections(study: StudyConfig, jobs: Sequence[StudyRun]) -> tuple[str, ...]:
-    """Return the rule's objections on the validation images of all seeds."""
     if study.metric != BALANCE:
         return ()
     new: Figures = {}
@@ -118,7 +117,6 @@ def _objections(study: StudyConfig, jobs: Sequence[StudyRun]) -> tuple[str, ...]
 
 
 def _gains(study: StudyConfig, job: StudyRun, split: str, metric: Metric) -> Gains:
-    """Return the differences between a run and its original, image by image, by scene."""
     old = measured(study, job, split, metric, which="initial")
     new = measured(study, job, split, metric, which="best")
     gains: Gains = {}
@@ -128,7 +126,6 @@ def _gains(study: StudyConfig, job: StudyRun, split: str, metric: Metric) -> Gai
 
 
 def _finite(gains: Gains) -> list[float]:
-    """Return the finite values, or 0 if there are none."""
     return [v for values in gains.values() for v in values if not math.isnan(v)] or [0.0]
 
 

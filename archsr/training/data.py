@@ -52,9 +52,9 @@ class Data:
 
 
 def open_data(config: TrainConfig, *, trained_on: str = "") -> Data:
-    """Return the dataset after checking it against the config and the files.
+    """Return the dataset, checked against config and files. Raises `DataError`.
 
-    It is the current version, or the version with the fingerprint `trained_on` if there is one. Raises `DataError`.
+    It is the current version, or the version with the fingerprint `trained_on` if there is one.
     """
     folder = place_of(config.data.shards, config.data)
     manifest = mf.load(folder)
@@ -75,10 +75,7 @@ def open_data(config: TrainConfig, *, trained_on: str = "") -> Data:
 
 
 def _version_of(shards: str, fingerprint: str) -> tuple[Path, mf.Manifest] | None:
-    """Return the version of a local dataset with this fingerprint.
-
-    An older archsr stored a dataset directly in `shards`, so that folder is checked as well.
-    """
+    """Return the version with this fingerprint, also if an older archsr stored it directly in `shards`."""
     folder = Path(shards)
     for version in (folder, *versions(folder)):
         if (version / mf.NAME).is_file() and (made := mf.load(version)).fingerprint == fingerprint:
@@ -122,10 +119,7 @@ def _refuse_too_few(data: Data, config: TrainConfig) -> None:
 
 
 def _refuse_small_cache(folder: Remote, shards: list[mf.Shard], window: int) -> None:
-    """Raise `DataError` if the cache cannot hold two windows.
-
-    The processes of a machine read from at most two windows at once. A smaller cache would fetch shards repeatedly.
-    """
+    """Raise `DataError` if the cache cannot hold the two windows that processes read from at once."""
     sizes = sorted((s.bytes for s in shards), reverse=True)
     need = sum(sizes[: 2 * window])
     if folder.limit < need:

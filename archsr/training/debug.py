@@ -48,7 +48,6 @@ def _say(world: World, text: str) -> None:
 
 
 def _shrink(config: TrainConfig, world: World) -> TrainConfig:
-    """Return the same config with sizes for a laptop."""
     model, discriminator = config.model, config.discriminator
     if not _is_local(model.weights):
         _say(world, f"debug: {model.weights} is not on this machine: using a tiny untrained generator")
@@ -96,7 +95,6 @@ def _iterations(config: TrainConfig, count: int) -> TrainConfig:
 
 
 def _untrained(losses: LossConfig) -> LossConfig:
-    """Return the losses with random weights in all their networks."""
     scratch: dict[str, Table] = {}
     for name in FEATURE_LOSSES:
         term: Table = getattr(losses, name)

@@ -206,7 +206,6 @@ def _snapshots(run: Run, progress: Progress, name: str, scores: dict[str, Any]) 
 
 
 def _write_later(run: Run, path: Path, about: dict[str, Any]) -> None:
-    """Have the saver's thread write the current weights."""
     state = {k: v.detach().to("cpu", copy=True) for k, v in official_state(run.raw_g).items()}
     run.saver.submit(lambda: checkpoint.write_snapshot(path, state, about=about))
 
@@ -268,10 +267,7 @@ def _rule_in_words(rule: Rule, figures: Figures) -> str:
 
 
 def _best_strength(run: Run, progress: Progress, log: RunLog, metrics: Sequence[Metric]) -> tuple[float, Figures]:
-    """Search the best blend of initial and chosen weights by the rule on the validation pairs, and store it.
-
-    It tries four strengths, then the two between the best one and its neighbours.
-    """
+    """Store the best of four blends of initial and chosen weights, and of the two blends around the best."""
     assert progress.start is not None
     assert progress.chosen is not None
     folder, rule = run.folder / "snapshots", rule_of(run.config, metrics)

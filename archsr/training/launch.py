@@ -41,7 +41,6 @@ def run(config: TrainConfig, *, resume: bool, stop_request: StopRequest | None =
 
 
 def _check_alike(config: TrainConfig, world: World) -> None:
-    """Raise `UserError` if ranks on different devices chose different precisions."""
     found = world.gather(config.training.precision)  # all ranks
     if len(set(found)) > 1:
         raise UserError(

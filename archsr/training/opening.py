@@ -68,10 +68,7 @@ def _recorded(run: Run, progress: Progress, *, resumed: bool) -> Generator[RunLo
 
 
 def _checkpoint_to_resume(config: TrainConfig, folder: Path, world: World, *, resume: bool) -> checkpoint.Loaded | None:
-    """Return the checkpoint to resume from, the same on all ranks.
-
-    Raises `UserError` instead of continuing or overwriting a run by accident.
-    """
+    """Return the checkpoint to resume from. Raises `UserError` instead of overwriting a run by accident."""
     mirror = config.checkpoint.mirror if resume else ""
     saved, skipped = checkpoint.load_newest(folder, world=world, mirror=mirror, mend=resume)  # all ranks
     if world.rank == 0:

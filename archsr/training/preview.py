@@ -136,7 +136,6 @@ def _prepared(shards: str) -> bool:
 
 
 def _from_shards(plan: _Plan, train: TrainConfig) -> Iterator[Batch]:
-    """Yield what a run on one process trains on, starting with its first batch."""
     data = open_data(train)
     if data.manifest.paired:
         raise UserError(f"{data.folder}: holds stored pairs, which are not degraded; use --photos FOLDER")
@@ -199,7 +198,6 @@ def replay(path: Path, out: Path, *, overrides: list[str]) -> str:
 
 
 def _cell(pair: Pair, recipe: Recipe, row: int, key: str) -> list[Cell]:
-    """Return the sheet's cell for row `row` of the batch."""
     one = cells(pair, recipe, [key])[0]
     words = tuple(f"{n}. {line}" for n, line in enumerate(describe(recipe, row), 1))
     return [Cell(one.lq, one.gt, one.title, words)]

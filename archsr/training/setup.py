@@ -38,12 +38,11 @@ from archsr.utils.world import World
 class Progress:
     """The progress of a run: iterations, samples taken from each subset's stream, and validation results.
 
-    - `start`, `chosen`: metrics of the first validation and of the chosen weights (evaluation/selection.py)
-    - `chosen_at`: the iteration of the chosen weights; `distance`: the perceptual distance in use
-    - `skipped`: recent iterations without an update because a loss was NaN or Inf
-    - `scored`: iteration and score of the last validation; the score is None if the weights may not be chosen
-    - `ends`: iterations at which plateaus ended stages; `plateau`: a `schedule.Plateau` as a table
-    - `ident`: the run's identifier for trackers; `validating`: seconds of the last validation
+    `start`, `chosen`: metrics of the first validation and of the chosen weights, `chosen_at` their iteration;
+    `distance`: the perceptual distance in use. `skipped`: recent iterations without an update because a loss was NaN or
+    Inf. `scored`: iteration and score of the last validation, None for weights that may not be chosen. `ends`: where
+    plateaus ended stages; `plateau`: a `schedule.Plateau` as a table. `ident`: the run's identifier for trackers.
+    `validating`: seconds.
     """
 
     step: int = 0

@@ -118,8 +118,7 @@ def _usable(run: "Run", terms: Sequence[Terms]) -> tuple[bool, float]:
     return not bad, 1 - most_missed
 
 
-def _gradients(run: "Run") -> Tensor:
-    """Return (n,): the gradient norm of each parameter of both networks."""
+def _gradients(run: "Run") -> Tensor:  # (n,): the norm of each parameter's gradient
     parameters = [p for o in run.optimizers for group in o.param_groups for p in group["params"]]
     gradients = [p.grad for p in parameters if p.grad is not None]
     return torch.stack(torch._foreach_norm(gradients))  # pyright: ignore

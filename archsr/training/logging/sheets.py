@@ -51,7 +51,6 @@ def draw(rows: Sequence[Seen], step: int, before: Sequence[Pixels] = ()) -> Pixe
 
 
 def _as_large(pixels: Pixels, as_this: Pixels) -> Pixels:
-    """Crop away the sheet's background around a smaller image."""
     return np.ascontiguousarray(pixels[: as_this.shape[0], : as_this.shape[1]])
 
 

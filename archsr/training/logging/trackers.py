@@ -91,10 +91,7 @@ class Trackers:
                 tracker.finish()
 
     def _at(self, step: int) -> Generator[tuple[str, GeneralTracker, int]]:
-        """Yield the trackers that log `step`, and the step to log it at.
-
-        A checkpoint of an earlier step that completed just now is logged at the present step.
-        """
+        """Yield the trackers that log `step`, and the step to log at: the present one for late checkpoints."""
         self._now = max(self._now, step)
         for kind, tracker in self._all.items():
             if kind == "tensorboard" or step > self._track.logged_until:

@@ -140,10 +140,7 @@ def _timm(name: str, state: Mapping[str, Tensor] | None, *, download: bool) -> A
 
 
 def _check_taken(net: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Raise `UserError` if `state` does not fit, which timm ignores.
-
-    timm renames `stages.0` to `stages_0`, or adds the prefix `model.`.
-    """
+    """Raise `UserError` if `state` does not fit, which timm ignores. timm renames `stages.0`, or adds `model.`."""
     given = {name.replace(".", "_"): tensor for name, tensor in state.items()}
     for name, tensor in net.state_dict().items():
         found = given.get(name.removeprefix("model.").replace(".", "_"))
@@ -237,7 +234,6 @@ def _recompute_stages(net: nn.Module, prefix: str) -> None:
 
 
 def _imagenet(config: LpipsLoss | DistsLoss) -> str:
-    """Return the source of the feature weights."""
     if config.weights != "imagenet":
         return config.weights
     return "alexnet" if isinstance(config, LpipsLoss) and config.network == "alex" else "vgg16"

@@ -121,7 +121,6 @@ class Ledger(TorchDispatchMode):
         return peak
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        """Run the operation and count its outputs."""
         out = func(*args, **(kwargs or {}))
         given = {identity(t) for t in _tensors((args, kwargs))}
         for tensor in _tensors(out):
