@@ -137,9 +137,6 @@ def _script(name: str) -> str:
     return str(inside if inside.is_file() else package.parent / "tests" / "peers" / name)
 
 
-# ---------------------------------------------------------------- iterations
-
-
 def _iterations(python: str, work: Workload, agreed: Terms) -> dict[tuple[str, str], Callable[[], float]]:
     found: dict[tuple[str, str], Callable[[], float]] = {}
     for layers, short in (("all layers", "all"), ("last layer", "last")):
@@ -166,9 +163,6 @@ def _our_iteration(work: Workload, layers: str, precision: str, agreed: Terms) -
         return statistics.median(agreed.timed(once) for _ in range(agreed.iterations))
     finally:
         end()
-
-
-# ---------------------------------------------------------------- upscaling
 
 
 def _enlarging(python: str, folder: Path, agreed: Terms, weights: str) -> dict[tuple[str, str], Callable[[], float]]:

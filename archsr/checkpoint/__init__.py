@@ -11,9 +11,8 @@ temporary name, flushed and renamed, so a crash leaves the older checkpoints and
 
 from archsr.checkpoint.folder import Loaded, problem_with
 from archsr.checkpoint.keeping import Keep
-from archsr.checkpoint.loading import load_newest
 from archsr.checkpoint.mirror import Mirror
-from archsr.checkpoint.run_folder import new_ident, set_aside, start_run
+from archsr.checkpoint.run_folder import load_newest, new_ident, set_aside, start_run
 from archsr.checkpoint.saver import Saver, save
 from archsr.checkpoint.snapshots import about_snapshot, strength_of, weights_of, write_snapshot
 from archsr.checkpoint.writing import Contents

@@ -132,9 +132,6 @@ def _show(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-# ---------------------------------------------------------------- error messages
-
-
 def _essential(details: list[ErrorDetails]) -> list[ErrorDetails]:
     """Remove errors that follow from others: a list "too short" for its bad item, a union's other members."""
     kept = [d for d in details if not (d["type"] == "string_type" and isinstance(d["input"], dict))]

@@ -34,9 +34,7 @@ class DataConfig(Table):
     cache_gb: Annotated[float, Field(gt=0)] = Field(
         default=50.0, description="Maximum size of the cache in GB. It must hold at least two windows of shards."
     )
-    retries: Count = Field(
-        default=7, description="Number of retries of a failed transfer, after 0.5, 1, 2, ... 30 seconds."
-    )
+    retries: Count = Field(default=7, description="Retries of a failed transfer, after 0.5, 1, 2, ... 30 seconds.")
     tags: TagChoice = TagChoice()
     gt_size: Annotated[int, Field(ge=32, multiple_of=8)] = Field(
         default=256, description="Side of the ground-truth crop in pixels; a multiple of 8."
@@ -47,6 +45,4 @@ class DataConfig(Table):
         description="Rotate crops by 0 to 3 quarter turns. Off by default, because buildings are upright.",
     )
     window: Positive = Field(default=8, description="Number of shards whose samples are shuffled together.")
-    workers: Count = Field(
-        default=4, description="Number of decoding processes per GPU; 0: the training process decodes."
-    )
+    workers: Count = Field(default=4, description="Decoding processes per GPU; 0: the training process decodes.")

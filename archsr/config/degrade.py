@@ -67,9 +67,7 @@ class DegradeConfig(Table):
         description="Pixels by which the degraded crop is larger than gt_size before it is cropped at random. So the "
         "grid of the last JPEG is random, and pairs contain less of the mirrored borders of blurs; 0: no margin.",
     )
-    pool_batches: Count = Field(
-        default=15, description="Size of the pair pool in global batches, over all processes; 0: no pool."
-    )
+    pool_batches: Count = Field(default=15, description="Size of the pair pool in global batches; 0: no pool.")
     sharpen_gt: bool = Field(
         default=True, description="true: degrade the sharpened ground truth; false: degrade the ground truth itself."
     )

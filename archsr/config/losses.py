@@ -46,9 +46,7 @@ class PixelLoss(Loss):
 class CharbonnierLoss(Loss):
     """Mean of sqrt(difference² + epsilon²), a smooth absolute error."""
 
-    epsilon: Above = Field(
-        default=1e-3, description="Difference below which the error is smoothed; the range of pixels is [0, 1]."
-    )
+    epsilon: Above = Field(default=1e-3, description="Difference below which the error is smoothed; 1 is white.")
 
 
 class PerceptualLoss(Loss):

@@ -165,9 +165,7 @@ class _Discriminator(Table):
     warmup: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Number of first iterations that train only the discriminator. Random weights need some."
     )
-    every: Positive = Field(
-        default=1, description="The generator is trained in one of this many iterations (BasicSR's net_d_iters)."
-    )
+    every: Positive = Field(default=1, description="Train the generator in one of so many iterations (net_d_iters).")
     pause: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0,
         description="It is not updated in an iteration in which it is right about more than this share of real and of "
@@ -197,7 +195,7 @@ class VGGStyleConfig(_Discriminator):
 
     arch: Literal["vgg"] = Field(description=_JUDGE)
     input_size: Literal[128, 256] = Field(
-        default=128, description="Side of its input images in pixels; must equal data.gt_size."
+        default=128, description="Side of its inputs in pixels; must be data.gt_size."
     )
     weights: str = Field(default=SCRATCH, description=_JUDGE_WEIGHTS)
 

@@ -24,9 +24,7 @@ class ScenesConfig(Table):
     """What must be on the same side of a split: photographs that share any of these."""
 
     folder: bool = Field(default=True, description="Photographs in the same subfolder.")
-    title: bool = Field(
-        default=True, description="Photographs with the same title: villa-rossi-01.jpg, villa-rossi-02.jpg."
-    )
+    title: bool = Field(default=True, description="The same title: villa-rossi-01.jpg, villa-rossi-02.jpg.")
     near_duplicates: bool = Field(
         default=True, description="The same photograph resized, recompressed, recoloured, mirrored or cropped."
     )
@@ -42,9 +40,7 @@ class ScenesConfig(Table):
         description='Photographs with names from a camera (IMG_2231): "number" joins those in a block of '
         'numbers, "time" those taken shortly after each other by EXIF, "none" joins none.',
     )
-    neighbours_block: Annotated[int, Field(ge=2)] = Field(
-        default=10, description='Size of a block of numbers, for "number".'
-    )
+    neighbours_block: Annotated[int, Field(ge=2)] = Field(default=10, description='Numbers per block, for "number".')
     neighbours_minutes: Annotated[float, Field(gt=0)] = Field(
         default=10.0, description='Maximum minutes between two photographs, for "time".'
     )
@@ -53,9 +49,7 @@ class ScenesConfig(Table):
 class TagsConfig(Table):
     """Tags for subsets, which are stored with every sample and counted in the report."""
 
-    folders: Count = Field(
-        default=0, description="Number of leading folders of the path that become tags: interior/villa/1.jpg."
-    )
+    folders: Count = Field(default=0, description="Leading folders that become tags: interior/villa/1.jpg.")
     rules: tuple[TagRule, ...] = Field(
         default=(), description='Tags by patterns of the path: [{ tag = "interior", match = "*interior*" }].'
     )
@@ -74,7 +68,7 @@ class TagsConfig(Table):
         default="ViT-B-32", description="Name of the open_clip model for zero_shot, which needs the extra zero-shot."
     )
     clip_weights: str = Field(
-        default="laion2b_s34b_b79k", description="Name of the open_clip weights, or a path to a file."
+        default="laion2b_s34b_b79k", description="Name of open_clip weights, or a path to a file."
     )
 
 
@@ -82,9 +76,7 @@ class PrepareConfig(Table):
     """Settings of `archsr prepare`."""
 
     seed: Count = Field(default=0, description="Random seed of splits, crops and evaluation pairs.")
-    scale: Literal[1, 2, 3, 4] = Field(
-        default=4, description="Scale of the fixed evaluation pairs; must equal the model's."
-    )
+    scale: Literal[1, 2, 3, 4] = Field(default=4, description="Scale of the evaluation pairs; must equal the model's.")
     lq_folder: str = Field(
         default="",
         description=(
@@ -101,9 +93,7 @@ class PrepareConfig(Table):
     val_folders: tuple[str, ...] = Field(
         default=(), description='Globs of folders, e.g. ["competition_*"]. They then form the whole validation split.'
     )
-    test_folders: tuple[str, ...] = Field(
-        default=(), description="Globs of folders. They then form the whole test split."
-    )
+    test_folders: tuple[str, ...] = Field(default=(), description="Globs of folders that form the whole test split.")
     crops: Literal["tiles", "reference"] = Field(
         default="tiles",
         description='"tiles": cut photographs into tiles; "reference": Real-ESRGAN\'s multi-scale copies in pieces '
@@ -128,15 +118,9 @@ class PrepareConfig(Table):
         default=512, description="Side of the ground truth of evaluation pairs in pixels; a multiple of 4, at least 32."
     )
     pairs_per_photo: Positive = Field(default=4, description="Number of evaluation pairs per photograph.")
-    drawings: Literal["leave_out", "keep"] = Field(
-        default="leave_out", description="What to do with drawings such as floor plans."
-    )
-    drawing_threshold: Unit = Field(
-        default=0.5, description="Score, from 0 to 1, from which an image counts as a drawing."
-    )
-    allow: tuple[str, ...] = Field(
-        default=(), description="Globs of paths that are never drawings, whatever their score."
-    )
+    drawings: Literal["leave_out", "keep"] = Field(default="leave_out", description="What to do with drawings.")
+    drawing_threshold: Unit = Field(default=0.5, description="Score from 0 to 1 at which an image is a drawing.")
+    allow: tuple[str, ...] = Field(default=(), description="Globs of paths that are never drawings.")
     deny: tuple[str, ...] = Field(default=(), description="Globs of paths that are left out as drawings.")
     bad_files: Literal["skip", "raise"] = Field(
         default="skip",
@@ -146,9 +130,7 @@ class PrepareConfig(Table):
         default=0.5,
         description="A larger share of unreadable files stops the preparation, because the folder is probably wrong.",
     )
-    max_pixels: Positive = Field(
-        default=150_000_000, description="Images with more pixels are refused as decompression bombs."
-    )
+    max_pixels: Positive = Field(default=150_000_000, description="Larger images are refused as decompression bombs.")
     samples_per_shard: Positive = Field(default=512, description="Number of samples per shard.")
     scenes: ScenesConfig = ScenesConfig()
     tags: TagsConfig = TagsConfig()

@@ -34,9 +34,7 @@ class Budget(Table):
             "one device, in the fastest way that fits (other candidates are left out)."
         ),
     )
-    minutes: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description='Minutes per candidate; only with "time".'
-    )
+    minutes: Annotated[float, Field(gt=0)] | None = Field(default=None, description='Minutes each; only with "time".')
     gigabytes: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description='Memory of the device in GB; only with "memory".'
     )

@@ -21,7 +21,7 @@ class LayerGroup(Table):
     )
     lr_scale: Annotated[float, Field(gt=0)] = Field(default=1.0, description="Learning rate relative to the stage's.")
     weight_decay: Annotated[float, Field(ge=0)] | None = Field(
-        default=None, description="Weight decay. Default: the optimiser's."
+        default=None, description="Weight decay; else the optimiser's."
     )
     rank: Count = Field(
         default=0,
@@ -54,9 +54,7 @@ class Stage(Table):
         ),
     )
     warmup: Count = Field(default=0, description="Number of first iterations of the stage in which lr rises from 0.")
-    lr_end: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description='Learning rate at the end, with "cosine" and "linear".'
-    )
+    lr_end: Annotated[float, Field(ge=0)] = Field(default=0.0, description='Final lr, with "cosine" and "linear".')
     milestones: tuple[Positive, ...] = Field(
         default=(), description='Iterations within the stage at which lr falls, with "multistep".'
     )
@@ -69,7 +67,7 @@ class Stage(Table):
         'its best (validation.best); "iterations": it always runs all iterations.',
     )
     patience: Positive = Field(
-        default=5, description='Number of validations without improvement after which "plateau" ends the stage.'
+        default=5, description='Validations without improvement that end the stage, with "plateau".'
     )
     min_delta: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description='Smallest improvement that counts, with "plateau"; in the unit of validation.best.'
@@ -148,12 +146,8 @@ class TrainingConfig(Table):
         description='Modules of any network to recompute, by name: ["layers.*"]. Of nested modules the outermost '
         "counts.",
     )
-    recompute_losses: bool = Field(
-        default=False, description="Recompute the networks of the losses, between their poolings."
-    )
-    recompute_discriminator: bool = Field(
-        default=False, description='Recompute the discriminator "unet", step by step.'
-    )
+    recompute_losses: bool = Field(default=False, description="Recompute the losses' networks between their poolings.")
+    recompute_discriminator: bool = Field(default=False, description='Recompute the discriminator "unet" in steps.')
     channels_last: bool = Field(default=True, description='Use the channels-last memory format. Not with "spandrel".')
     max_skipped: Positive = Field(
         default=10,
@@ -189,9 +183,7 @@ class TrainConfig(Table):
     )
     runs: str = Field(default="runs", description="Folder of the run folders.")
     seed: Count = Field(default=0, description="Random seed of sample order, crops, degradation and initial weights.")
-    model: ModelConfig = Field(
-        default=RRDBNetConfig(), description="The generator: its architecture and initial weights."
-    )
+    model: ModelConfig = Field(default=RRDBNetConfig(), description="The generator's architecture and weights.")
     discriminator: DiscriminatorConfig = Field(
         default=UNetConfig(), description="The discriminator, used if losses.gan.weight is above 0."
     )

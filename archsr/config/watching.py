@@ -13,9 +13,7 @@ class ValidationConfig(Table):
 
     renamed: ClassVar[Mapping[str, str]] = {"pictures": "images"}
 
-    every: Positive = Field(
-        default=500, description="Iterations between validations. There is also one before the first iteration."
-    )
+    every: Positive = Field(default=500, description="Iterations between validations; one is before the first.")
     samples: Positive = Field(default=64, description="Maximum number of validation pairs, spread over the split.")
     best: Literal["auto", "balance", "psnr", "ssim", "features", "lpips", "dists", "niqe_distance"] = Field(
         default="auto",
@@ -58,12 +56,10 @@ class CheckpointConfig(Table):
     """When checkpoints are written, and which are kept. They are written in the background."""
 
     every: Positive = Field(default=500, description="Iterations between checkpoints.")
-    keep: Annotated[int, Field(ge=2)] = Field(
-        default=2, description="Number of newest checkpoints to keep, at least 2."
-    )
+    keep: Annotated[int, Field(ge=2)] = Field(default=2, description="Newest checkpoints to keep, at least 2.")
     keep_best: bool = Field(default=False, description="Also keep the checkpoint with the best validation.")
     keep_hours: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description="Also keep one checkpoint per this many hours; 0: none."
+        default=0.0, description="Also keep one per so many hours; 0: none."
     )
     mirror: str = Field(
         default="",

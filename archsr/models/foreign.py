@@ -107,9 +107,6 @@ def padded(x: Tensor, size: "SizeRequirements") -> Tensor:
     return F.pad(x, (0, right - mirrored[0], 0, below - mirrored[1]), mode="replicate")
 
 
-# ---------------------------------------------------------------- files
-
-
 def open_foreign(file: str) -> Foreign:
     """Return the network of a `.pth` or `.safetensors` file, on the CPU, in float32.
 

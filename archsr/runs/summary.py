@@ -142,9 +142,6 @@ def _newest_checkpoint(run: Path) -> tuple[int | None, float | None]:
     return None, None
 
 
-# ---------------------------------------------------------------- table
-
-
 def table(rows: Sequence[RunSummary]) -> str:
     """Format the rows in at most `WIDTH` columns. Reasons and names are truncated, numbers never."""
     head = ("run", "step", "img/s", "left", "checkpoint", "best", "state")

@@ -116,9 +116,6 @@ def _degrade(plan: _Plan, batches: Iterable[Batch]) -> tuple[list[Cell], list[fl
     return shown, values, stored
 
 
-# ---------------------------------------------------------------- sources of images
-
-
 def _batches(plan: _Plan, photos: Path | None, drawn: Path) -> tuple[Iterator[Batch], str]:
     """Return endless crops and a description of their source."""
     if photos is not None:
@@ -177,9 +174,6 @@ def _crops(paths: list[Path], size: int, seed: int) -> Iterator[tuple[torch.Tens
             yield window[None], paths[number].stem
         turn += 1
     raise UserError(f"{paths[0].parent}: none of {len(paths)} photographs can be read")
-
-
-# ---------------------------------------------------------------- bad batches
 
 
 def replay(path: Path, out: Path, *, overrides: list[str]) -> str:

@@ -196,9 +196,6 @@ def _count(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-# ---------------------------------------------------------------- one network at a time
-
-
 def generator_pass(config: TrainConfig, batch: int) -> Pass:
     """Return the pass of `batch` images through the generator to a float32 image."""
     training, side = config.training, config.data.gt_size // config.model.scale

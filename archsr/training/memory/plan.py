@@ -183,9 +183,6 @@ def lines_to_change(config: TrainConfig, better: Option) -> list[str]:
     return [f"--set training.{key}={str(new[key]).lower()}" for key in _CHOSEN if new[key] != old[key]]
 
 
-# ---------------------------------------------------------------- FLOPs
-
-
 def generator_flops(config: TrainConfig) -> int:
     """Return the generator's FLOPs for one sample, forward and backward (a multiply-add counts as two)."""
     return int(generator_pass(config, 1).flops)
@@ -211,9 +208,6 @@ def _loss_flops(config: TrainConfig, found: Passes, batch: int) -> float:
         times = 2 if config.discriminator.train else 1
         total += times * forward_flops(lambda: build_discriminator(config.discriminator), (batch, 3, size, size))
     return total
-
-
-# ---------------------------------------------------------------- report
 
 
 def report(config: TrainConfig, *, memory: int | None = None, tflops: float | None = None, processes: int = 1) -> str:
