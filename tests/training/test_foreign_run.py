@@ -1,4 +1,4 @@
-"""Networks of spandrel's fine-tuned in whole runs on drawn photographs, and read by spandrel again."""
+"""Fine-tune spandrel networks in whole runs on synthetic photographs, and read the results with spandrel."""
 
 from pathlib import Path
 

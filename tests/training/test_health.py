@@ -1,4 +1,4 @@
-"""A loss that is no number: its iteration is skipped everywhere, and too many of them end the run."""
+"""An iteration with a NaN or Inf loss is skipped on all ranks, and too many of them end the run."""
 
 import json
 import math
@@ -20,7 +20,7 @@ PLANTED = Path(__file__).with_name("planted_train.py")
 
 
 def plant(monkeypatch, bad):
-    """NaN in the term `pixel` and in all gradients of the micro-steps `bad` (1, 2, ...)."""
+    """Put NaN into the term `pixel` and all gradients of the micro-steps `bad` (1, 2, ...)."""
     real, calls = one_step.micro_step, []
 
     def planted(parts, pair, *, share, last):
@@ -66,7 +66,7 @@ def test_a_skipped_iteration_leaves_no_trace_in_the_weights(tiny_tables, monkeyp
 
 
 def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_skipped(tiny_tables, monkeypatch, capsys):
-    """As of a square root at zero. Adam would carry it into every later weight."""
+    """This happens for a square root at zero. Adam would carry it into every later weight."""
     real, calls = one_step.micro_step, []
 
     def planted(parts, pair, *, share, last):
@@ -111,7 +111,7 @@ def two(path, rank, steps):
 
 
 def test_one_rank_of_two_has_no_number(tiny_tables, tmp_path):
-    """Named, skipped on both, and the run goes on to its end with equal weights on both ranks."""
+    """It is reported and skipped on both, and the run ends with equal weights on both ranks."""
     path = tmp_path / "c.toml"
     path.write_text(tomli_w.dumps(tiny_tables))
     done = two(path, 1, "3")

@@ -1,4 +1,4 @@
-"""Several processes, killed and resumed on as many and on others; worlds nobody asked for are refused."""
+"""Several processes, killed and resumed with the same and other numbers; wrong numbers are refused."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def environment(**extra):
 
 
 def command(processes, path, *options):
-    """One process as in debugging, or several through accelerate on the CPU."""
+    """Return the command for one process as in debugging, or for several through accelerate on the CPU."""
     launch = [sys.executable]
     if processes > 1:
         launch = [*ACCELERATE, "--multi_gpu", "--num_processes", str(processes), "--num_machines", "1"]
@@ -52,7 +52,7 @@ def launch(processes, path, *options):
 
 
 def kill_at_step(step, processes, path, run, *options):
-    """Start a run and SIGKILL all of it once the log shows `step`."""
+    """Start a run, and SIGKILL all of it when the log shows `step`."""
     started = Ranks(processes, TRAIN, "--config", path, *options, folder=path.parent)
     log, deadline = run / "log.jsonl", time.time() + 120
     while time.time() < deadline:
@@ -80,7 +80,7 @@ def keys(run):
 
 
 def test_killed_and_resumed_on_as_many_and_on_other_numbers_of_processes(tiny_tables, tmp_path):
-    """Bit-identical weights on as many; on others exactly the same samples, and every one once an epoch."""
+    """The same number gives bit-identical weights, another number exactly the same samples, each once an epoch."""
     stages = [{"iterations": 12, "lr": 1e-3}]
     tables = {**tiny_tables, "checkpoint": {"every": 2}, "validation": {"every": 100, "samples": 2}}
     tables["training"] = {**tables["training"], "global_batch": 6, "micro_batch": 3, "stages": stages}

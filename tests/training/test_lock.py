@@ -1,4 +1,4 @@
-"""One run folder, one run: who holds it, when a holder is dead, and that only one of many takes it over."""
+"""The lock of a run folder: its holder, when a holder is dead, and that only one of many takes it over."""
 
 import json
 import os
@@ -21,7 +21,7 @@ FOREVER = "import time; from pathlib import Path; from archsr.runs.run_lock impo
 
 
 def held_elsewhere(folder):
-    """Another process that holds the lock."""
+    """Hold the lock in another process."""
     process = subprocess.Popen([sys.executable, "-c", FOREVER, str(folder)], stdout=subprocess.PIPE, text=True)
     process.stdout.readline()
     return process
@@ -116,7 +116,7 @@ def test_two_runs_cannot_use_one_folder(tiny_tables, tmp_path):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_robbed_run_ends_without_saving(tiny_tables, tmp_path, monkeypatch, when):
-    """Whether it is noticed in the first validation or while training."""
+    """The loss is noticed in the first validation or during training."""
     monkeypatch.setattr(run_lock, "BEAT", 0.01)
     folder = tmp_path / "runs" / "tiny"
 

@@ -1,4 +1,4 @@
-"""Layers, losses, averages, optimisers and the memory forecast, each by itself."""
+"""Unit tests of layers, losses, averages, optimisers and the memory forecast."""
 
 import pytest
 import torch

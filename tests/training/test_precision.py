@@ -1,4 +1,4 @@
-"""`precision = "auto"`: what suits the device, kept for the length of a run."""
+"""`precision = "auto"` chooses by device and stays the same for the whole run."""
 
 import json
 from pathlib import Path

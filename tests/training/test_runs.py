@@ -1,4 +1,4 @@
-"""Whole runs in one process: resumed equals unbroken, bad input is named, what is written is there."""
+"""Whole runs in one process: a resumed run equals an unbroken one, bad input is reported, and all files are written."""
 
 import json
 import shutil
@@ -307,7 +307,7 @@ def test_other_samples_are_refused(unbroken, tiny_tables, shards, tmp_path):
 
 
 def test_a_run_goes_on_with_the_version_that_it_began_on(unbroken, tiny_tables, shards, tmp_path, capsys):
-    """Photographs were added meanwhile: it trains on what the unbroken run would have trained on."""
+    """Photographs were added in between, but it trains on the same samples as the unbroken run."""
     dataset = tmp_path / "dataset"
     shutil.copytree(shards, dataset / "v1")
     make_current(dataset / "v1")

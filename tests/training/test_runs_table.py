@@ -1,4 +1,4 @@
-"""What `archsr runs` says of runs that finished, stopped, failed, were killed, or are running."""
+"""`archsr runs` on runs that finished, stopped, failed, were killed, or are running."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Learning rates against torch's schedulers, stages that end on a plateau, clipping against torch's."""
+"""Learning rates and clipping against torch's, and stages that end on a plateau."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`archsr train`: the processes it starts, and what Ctrl-C does to them."""
+"""`archsr train`: the processes it starts, and how they react to Ctrl-C."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from archsr.training.start import command_of
 
 
 def started(tmp_path, tables, *words):
-    """In a process group of its own, as a shell starts it."""
+    """Start it in its own process group, as a shell does."""
     path = tmp_path / "c.toml"
     path.write_text(tomli_w.dumps(tables))
     return subprocess.Popen(

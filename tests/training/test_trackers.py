@@ -1,4 +1,4 @@
-"""Curves and images, read back by the trackers' own readers, over a run that died and went on."""
+"""Curves and images, read back by the trackers' own readers, of a run that died and resumed."""
 
 import importlib.metadata
 import importlib.util
@@ -27,7 +27,7 @@ def needs(name):
 
 
 def died_and_resumed(tables, tmp_path, tracker, *, processes=1, **variables):
-    """Four iterations whose last checkpoint is lost, so that the second process goes on at 2, up to 6."""
+    """Run four iterations and lose the last checkpoint, so that the second process resumes at 2 and ends at 6."""
     path = tmp_path / "tiny.toml"
     for iterations, options in ((4, []), (6, ["--resume"])):
         tables["training"]["stages"][0]["iterations"] = iterations

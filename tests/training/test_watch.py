@@ -1,4 +1,4 @@
-"""What is watched: known values, and warnings said once until they end."""
+"""Watched values are correct, and each warning appears once until its condition ends."""
 
 import pytest
 import torch
