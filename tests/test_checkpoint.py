@@ -1,4 +1,4 @@
-"""Checkpoints are complete or absent, the newest good one is used, and nothing good is lost."""
+"""A checkpoint is complete or absent, the newest good one is used, and nothing good is lost."""
 
 import json
 import threading
@@ -101,7 +101,7 @@ def test_a_step_reached_again_replaces_its_checkpoint(tmp_path):
 
 
 class Threads:
-    """A world of threads in one process: the collectives, without a process group."""
+    """Collectives over threads in one process, without a process group."""
 
     def __init__(self, size):
         self.size, self.slots, self.barrier = size, [None] * size, threading.Barrier(size)

@@ -249,7 +249,7 @@ def test_no_shipped_config_trains_a_sharpener_with_any_preset(path):
 
 
 def test_sharpened_targets_of_inputs_that_are_not_are_read_and_named():
-    """As configs that older runs stored have them."""
+    """Configs stored by older runs contain this."""
     written = ["degrade.preset=bsrgan", "losses.pixel.sharpened=true", "losses.ldl.sharpened=true"]
     config = check(TrainConfig, with_overrides(BASE, written), where="x")
     assert check(TrainConfig, tomli.loads(dump(config)), where="again") == config

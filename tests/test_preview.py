@@ -1,4 +1,4 @@
-"""`archsr preview`: sheets, histograms and recipes for every kind of config, and bad batches made again."""
+"""`archsr preview`: sheets, histograms and recipes for every kind of config, and rebuilt bad batches."""
 
 import json
 import shutil
@@ -169,7 +169,7 @@ def test_the_batch_behind_a_nan_is_made_again(tiny_tables, monkeypatch, tmp_path
 
 
 def test_origins_survive_a_checkpoint(tiny_tables, monkeypatch):
-    """The run stops before the NaN, goes on from its checkpoint, and still knows where the pool's pairs came from."""
+    """The run stops before the NaN, resumes from its checkpoint, and still knows the origin of the pool's pairs."""
     launch.run(check(TrainConfig, {**tiny_tables, "training": {**tiny_tables["training"], "stages": [
         {"iterations": 4, "lr": 1e-3}]}}, where="x"), resume=False)  # fmt: skip
     real, pairs = one_step.micro_step, []

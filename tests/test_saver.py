@@ -1,4 +1,4 @@
-"""Saving beside training: what is saved is the moment of `begin`, failures reach every rank, copies can be trusted."""
+"""Saving in the background stores the moment of `begin`, failures reach every rank, and copies can be trusted."""
 
 import json
 import threading
@@ -97,7 +97,7 @@ def test_a_snapshot_that_cannot_be_written_is_raised_too(saver):
 
 
 def test_a_rank_that_never_writes_is_not_waited_for_at_the_end(tmp_path, monkeypatch):
-    """As after the death of another rank: its part does not come."""
+    """After another rank's death, its part never comes."""
     saver = Saver(tmp_path, world=ALONE, keep=Keep(2))
     monkeypatch.setattr(writing, "_announce", lambda note, text: None)
     saver.begin(1, contents(1))
@@ -107,7 +107,7 @@ def test_a_rank_that_never_writes_is_not_waited_for_at_the_end(tmp_path, monkeyp
 
 
 def test_a_folder_may_be_renamed_as_soon_as_the_last_part_is_announced(tmp_path, monkeypatch):
-    """Rank 0 does so while another rank may still be in the call that announced its part."""
+    """Rank 0 renames it while another rank may still be in the call that wrote its note."""
     real, final = Path.replace, tmp_path / "final"
 
     def replaced(path, target):

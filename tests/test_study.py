@@ -1,4 +1,4 @@
-"""A layer study: stopped and continued, its table, and budgets that are equal."""
+"""A layer study: stop and continue, its report, and equal budgets."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def run(path, **changes):
 
 
 def test_a_job_is_told_at_which_step_of_which_run_a_study_stopped(tables, tmp_path, monkeypatch):
-    """The step alone would not do: the next run may stop at the same one."""
+    """The step alone is not enough, because the next run may stop at the same step."""
     job = jobs_of(config(tables))[0][0]
     told = tmp_path / "told"
     monkeypatch.setenv("ARCHSR_EXIT_FILE", str(told))
@@ -164,7 +164,7 @@ def test_studies_that_make_no_sense(tables, changes, word):
 
 
 def test_figures_of_other_weights_or_of_more_images_are_taken_anew(tables, monkeypatch):
-    """What was kept is of the weights' digest and of the limit: a run that was trained anew has figures of its own."""
+    """Stored metrics depend on the weights' digest and the limit, so a retrained run gets new ones."""
     taken = []
     row = ImageScores(0, "a", "scene", {})
     monkeypatch.setattr(results, "open_model", lambda weights: (None, None))
