@@ -2,11 +2,11 @@
 
     import archsr
 
-    model = archsr.load_model("RealESRGAN_x4plus")   # or a run's folder, or a weights file
-    large = model(photo)                             # a PIL image, an array or a tensor, and the same comes back
+    model = archsr.load_model("RealESRGAN_x4plus")   # or a run folder, or a weights file
+    large = model(photo)                             # takes and returns a PIL image, an array or a tensor
 
 `load_model`, `degrade`, `prepare`, `open_shards`, `train`, `evaluate` and `export` do what the commands do and return
-objects; `help(archsr.train)` explains one of them. Nothing heavy is imported before it is used.
+objects. `help(archsr.train)` explains one of them. Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
-TYPE_CHECKING = False  # `typing` takes longer than all else here
+TYPE_CHECKING = False  # importing `typing` would take longer than everything else here
 if TYPE_CHECKING:
     from typing import Any
 
@@ -31,13 +31,13 @@ __all__ = [
     "load_config", "load_model", "open_shards", "prepare", "train",
 ]  # fmt: skip
 
-# Threads that share an operation on a CPU wait for each other by spinning. Beside other programs they spin while those
-# they wait for do not run: seconds of a pass of x4plus on two cores, in three programs at a time and alone, 7.4 and .81
-# with libgomp's own 300,000 turns, 3.3 and .83 with 5,000. It is read when torch is loaded.
+# Threads that share an operation on a CPU wait for each other by spinning, also while other programs keep the threads
+# they wait for from running. Seconds for a pass of x4plus on two cores, with three programs at once and alone: 7.4 and
+# .81 with libgomp's default of 300,000 spins, 3.3 and .83 with 5,000. The variable is read when torch is loaded.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
-_HOMES = {
+_MODULES = {
     "load_model": "api.model", "Model": "api.model", "open_shards": "api.data", "prepare": "api.data",
     "load_config": "api.settings", "degrade": "api.degrading", "train": "api.runs", "evaluate": "api.runs",
     "export": "api.runs",
@@ -46,8 +46,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a function or a class
-    if name in _HOMES:
-        return getattr(import_module(f"archsr.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"archsr.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'archsr' has no attribute {name!r}")
 
 

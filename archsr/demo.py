@@ -1,4 +1,4 @@
-"""`archsr demo`: the ordinary commands one after another on drawn photographs."""
+"""`archsr demo`: run the ordinary commands in sequence on synthetic photographs."""
 
 import shlex
 import signal
@@ -10,28 +10,26 @@ from pathlib import Path
 from archsr.config import configs_folder
 from archsr.data.drawn_photos import draw_photos
 from archsr.errors import UserError
-from archsr.models.weights import at_hand, fetch
+from archsr.models.weights import fetch, local_file
 from archsr.training.logging.log import clock
 
-WEIGHTS = "ncnn:realesrgan-x4plus"  # what configs/demo.toml starts from
+WEIGHTS = "ncnn:realesrgan-x4plus"  # initial weights in configs/demo.toml
 
 
 def demo(folder: Path, *, seed: int = 0) -> int:
-    """Draw, prepare, train, evaluate, upscale in `folder`; the exit code is the first failing command's."""
+    """Run all steps in `folder`. Return the exit code of the first failing command, or 0."""
     if folder.exists() and any(folder.iterdir()):
-        raise UserError(
-            f"{folder}: is not empty; remove what an earlier demo left, or give another: archsr demo FOLDER"
-        )
+        raise UserError(f"{folder}: is not empty; remove an earlier demo, or choose another folder: archsr demo FOLDER")
     began = time.perf_counter()
     print(f"drawing photographs of architecture into {folder / 'photos'}", flush=True)
     count = draw_photos(folder / "photos", seed=seed)
     print(f"{count} files", flush=True)
-    if at_hand(WEIGHTS) is None:
+    if local_file(WEIGHTS) is None:
         print(f"\n$ archsr weights {WEIGHTS}\n{fetch(WEIGHTS)}", flush=True)
     for command in _commands(folder, seed):
         code = _run(command)
         if code:
-            print(f"archsr: this step failed with exit code {code}", file=sys.stderr)
+            print(f"archsr: the last command failed with exit code {code}", file=sys.stderr)
             return code
     print(f"\ndone in {clock(time.perf_counter() - began)}. Look at:")
     for name in (
@@ -66,7 +64,7 @@ def _run(command: list[str]) -> int:
     try:
         return started.wait()
     except KeyboardInterrupt:
-        # at a terminal it has had its own Ctrl-C; sent to this process alone it has not
+        # a terminal also sends Ctrl-C to the child; a signal to this process alone does not reach it
         started.send_signal(signal.SIGTERM)
         started.wait()
         raise

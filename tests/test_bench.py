@@ -1,4 +1,4 @@
-"""The benchmark does its work and its arithmetic; how fast is for nobody to test."""
+"""The benchmark works and computes correctly. Speed is not tested."""
 
 import json
 from pathlib import Path

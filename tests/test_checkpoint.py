@@ -1,4 +1,4 @@
-"""Checkpoints are complete or absent, the newest good one is used, and nothing good is lost."""
+"""A checkpoint is complete or absent, the newest good one is used, and nothing good is lost."""
 
 import json
 import threading
@@ -101,7 +101,7 @@ def test_a_step_reached_again_replaces_its_checkpoint(tmp_path):
 
 
 class Threads:
-    """A world of threads in one process: the collectives, without a process group."""
+    """Collectives over threads in one process, without a process group."""
 
     def __init__(self, size):
         self.size, self.slots, self.barrier = size, [None] * size, threading.Barrier(size)
@@ -180,7 +180,7 @@ def test_a_folder_without_weights_says_what_it_is(tmp_path):
     for name in ("b", "a"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.toml").touch()
-    with pytest.raises(UserError, match=f"a folder of runs; name one of them: {tmp_path}/a, {tmp_path}/b$"):
+    with pytest.raises(UserError, match=f"a folder of runs; choose one of them: {tmp_path}/a, {tmp_path}/b$"):
         weights_of(str(tmp_path))
     with pytest.raises(UserError, match="a: has no weights yet"):
         weights_of(str(tmp_path / "a"))

@@ -38,7 +38,7 @@ def test_a_cast_drifts_and_detail_does_not():
 
 
 def test_opposite_casts_do_not_make_up_for_each_other():
-    """Half of a grey image redder, half greener: as far off as all of it redder."""
+    """Half of a grey image redder and half greener counts as much as all of it redder."""
     image = torch.full((1, 3, 64, 256), 0.5, dtype=torch.float64)
     red = torch.tensor([0.06, 0.0, 0.0], dtype=torch.float64).view(1, 3, 1, 1)
     whole, halves = image + red, image + red

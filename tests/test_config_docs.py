@@ -1,4 +1,4 @@
-"""Every key is described where it is declared; the reference, the schemas and `archsr config` say so."""
+"""Every key is described where it is declared, and the reference, the schemas and `archsr config` use that text."""
 
 import json
 import subprocess
@@ -43,7 +43,7 @@ def test_the_schema_is_what_is_declared(kind):
 
 
 def test_a_choice_of_tables_is_in_the_reference_with_all_its_keys():
-    """As comments, which are a config once the marks are gone."""
+    """Alternatives are comments, which are a valid config when uncommented."""
     for table in ("model", "discriminator"):
         wanted = {t.sample().arch for t in tables_in(KINDS["train"].model_fields[table].annotation)}
         section = reference("train").split(f"[{table}]")[1].split("\n[")[0]
@@ -59,7 +59,7 @@ def test_a_choice_of_tables_is_in_the_reference_with_all_its_keys():
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.name)
 def test_a_shipped_config_names_its_schema_and_fits_it(path):
-    """Editors take the path from the config's own folder."""
+    """Editors resolve the path from the config's own folder."""
     name = path.read_text().splitlines()[0].removeprefix("#:schema ")
     assert (path.parent / name).resolve() in [(CONFIGS / n).resolve() for n in SCHEMAS.values()]
     jsonschema.validate(tomli.loads(path.read_text()), json.loads((path.parent / name).read_text()))
@@ -114,7 +114,7 @@ def test_a_key_is_shown_with_what_it_may_be_and_what_presets_set(capsys):
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("training.stages.0.lr", ["training.stages.lr (training config)", "number above 0", "must be given"]),
+        ("training.stages.0.lr", ["training.stages.lr (training config)", "number above 0", "none (required)"]),
         ("training.precision", ['is        "auto", "fp32", "bf16" or "fp16"', 'default   "auto"']),
         ("training.micro_batch", ['whole number above 0 or "auto"']),
         ("data.gt_size", ["whole number from 32, a multiple of 8"]),
@@ -173,7 +173,7 @@ def test_all_tables_are_listed():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_printed_whole(name):
-    """What is printed needs no preset to mean the same."""
+    """The printed table means the same without the preset."""
     written = tomli.loads(preset(name))
     config = check(PrepareConfig, written, where="x").degrade
     assert config == DegradeConfig(preset=name)

@@ -43,7 +43,7 @@ def test_the_demo_writes_into_no_folder_of_others(tmp_path, capsys):
 
 
 def test_a_stopped_demo_ends_the_command_that_it_has_started():
-    """Also where the signal comes to the demo alone, and not to all that a terminal has before it."""
+    """Also if the signal reaches only the demo, and not the whole terminal's process group."""
     child = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
     code = f"from archsr.demo import _run; _run({child!r})"
     started = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

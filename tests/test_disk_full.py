@@ -1,4 +1,4 @@
-"""A disk that is really full in the middle of a run: said clearly, the last checkpoint stays good, the run goes on."""
+"""A full disk in the middle of a run: a clear message, the last checkpoint stays good, and the run resumes."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ SIZE = 96 * 2**20
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of its own of 96 MiB."""
+    """Mount a disk of 96 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "archsr-test", str(folder)]
@@ -37,7 +37,7 @@ def final(folder):
 
 
 def wait_for_quiet(folder):
-    """Until nothing has been written for half a second."""
+    """Wait until nothing was written for half a second."""
     seen = []
     while len(set(seen[-10:])) != 1 or len(seen) < 10:
         time.sleep(0.05)

@@ -145,10 +145,10 @@ def test_missing_weights_of_a_wheel(tmp_path, monkeypatch, source):
 def test_weights_without_a_config(tmp_path, monkeypatch):
     monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path))
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(assets, "at_hand", lambda name: None)
+    monkeypatch.setattr(assets, "local_file", lambda name: None)
     [line] = assets.available_weights()
     assert (line.state, "archsr weights RealESRGAN_x4plus" in line.mend) == ("warning", True)
-    monkeypatch.setattr(assets, "at_hand", lambda name: Path(name))
+    monkeypatch.setattr(assets, "local_file", lambda name: Path(name))
     [line] = assets.available_weights()
     assert (line.state, "ncnn:realesrgan-x4plus" in line.what) == ("ok", True)
     (tmp_path / "weights").mkdir()
@@ -202,7 +202,7 @@ def test_what_stops_no_run_and_is_probably_not_meant(sound):
     lines = list(assets.shards(at(sound, gt_size=1024), every=False))
     used = [line for line in lines if line.about == "shards, use"]
     assert {line.state for line in used} == {"warning"}
-    assert "data.gt_size 1024 is more than the tiles'" in used[0].what
+    assert "data.gt_size 1024 is larger than the tiles" in used[0].what
     assert "8 pairs of 2 scenes" in used[1].what
     assert "no verdict on fewer than" in only(lines, "shards, test").what
 
@@ -211,7 +211,7 @@ def test_one_validation_scene_chooses_the_weights_and_is_named(sound):
     data = open_data(sound)
     val = data.manifest.splits["val"].model_copy(update={"scenes": 1})
     one = data.manifest.model_copy(update={"splits": {**data.manifest.splits, "val": val}})
-    [(what, mend)] = replace(data, manifest=one).doubts(sound)
+    [(what, mend)] = replace(data, manifest=one).warnings(sound)
     assert what == "validation has one scene (8 pairs): the weights are chosen for one building"
     assert "val=0.2" in mend
 

@@ -1,4 +1,4 @@
-"""What a message says of another library's error."""
+"""Messages that quote another library's error."""
 
 import pytest
 

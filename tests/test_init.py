@@ -19,7 +19,7 @@ from archsr.errors import UserError
 from archsr.init import Machine, PhotoFolder, config_for, init, scan_folder, shares
 from archsr.init.text import TEMPLATE
 from archsr.training.memory.plan import option
-from archsr.training.setup import shared_out
+from archsr.training.setup import with_micro_batch
 from archsr.utils.world import World
 
 SOME = PhotoFolder(count=1000, scenes=40, side=680, val=0.1, test=0.2)
@@ -148,7 +148,7 @@ def test_several_gpus_share_the_batch_equally(tmp_path, gpus):
     training = loaded(text, tmp_path).training
     assert training.global_batch >= 12
     assert training.global_batch == gpus * training.micro_batch
-    assert shared_out(loaded(text, tmp_path), World(size=gpus)).training.micro_batch == training.micro_batch
+    assert with_micro_batch(loaded(text, tmp_path), World(size=gpus)).training.micro_batch == training.micro_batch
 
 
 @pytest.mark.gate

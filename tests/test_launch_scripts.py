@@ -197,7 +197,7 @@ def test_a_name_that_no_line_for_sbatch_can_hold_is_refused(config, name):
 
 
 def test_an_option_of_two_lines_is_refused(config):
-    with pytest.raises(UserError, match="no line break"):
+    with pytest.raises(UserError, match="not accept line breaks"):
         written(config, Path("/scratch"), options=("--mem=64G\nrm -r x",))
 
 

@@ -1,4 +1,4 @@
-"""`archsr preview`: sheets, histograms and recipes for every kind of config, and bad batches made again."""
+"""`archsr preview`: sheets, histograms and recipes for every kind of config, and rebuilt bad batches."""
 
 import json
 import shutil
@@ -82,7 +82,7 @@ def test_a_preparation_config_and_no_images_anywhere(tmp_path, capsys, photos, m
     path = tmp_path / "prepare.toml"
     path.write_text('min_side = 128\npair_size = 64\n[degrade]\npreset = "web"\n')
     assert main(["preview", str(path), "--out", str(tmp_path / "seen"), "--samples", "3"]) == 0
-    assert "drawn, as a preparation config names no images" in capsys.readouterr().out
+    assert "synthetic, as a preparation config names no images" in capsys.readouterr().out
     assert len(stored(tmp_path / "seen")["batches"]) == 3
     assert main(["preview", str(path), "--photos", str(tmp_path / "seen" / "none")]) == 2
     assert "no photographs there" in capsys.readouterr().err
@@ -169,7 +169,7 @@ def test_the_batch_behind_a_nan_is_made_again(tiny_tables, monkeypatch, tmp_path
 
 
 def test_origins_survive_a_checkpoint(tiny_tables, monkeypatch):
-    """The run stops before the NaN, goes on from its checkpoint, and still knows where the pool's pairs came from."""
+    """The run stops before the NaN, resumes from its checkpoint, and still knows the origin of the pool's pairs."""
     launch.run(check(TrainConfig, {**tiny_tables, "training": {**tiny_tables["training"], "stages": [
         {"iterations": 4, "lr": 1e-3}]}}, where="x"), resume=False)  # fmt: skip
     real, pairs = one_step.micro_step, []
@@ -185,7 +185,9 @@ def test_origins_survive_a_checkpoint(tiny_tables, monkeypatch):
     assert torch.equal(again.pair.gt, pairs[0].gt)
 
 
-@pytest.mark.parametrize(("content", "words"), [("{", "not the"), ("[]", "not the"), (None, "cannot be read")])
+@pytest.mark.parametrize(
+    ("content", "words"), [("{", "not a bad batch file"), ("[]", "not a bad batch file"), (None, "cannot be read")]
+)
 def test_files_that_are_no_bad_batches_are_refused(tmp_path, capsys, content, words):
     path = tmp_path / "x.json"
     if content is not None:

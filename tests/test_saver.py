@@ -1,4 +1,4 @@
-"""Saving beside training: what is saved is the moment of `begin`, failures reach every rank, copies can be trusted."""
+"""Saving in the background stores the moment of `begin`, failures reach every rank, and copies can be trusted."""
 
 import json
 import threading
@@ -58,7 +58,7 @@ def test_training_goes_on_while_files_are_written(tmp_path, saver, monkeypatch):
     assert not saver.finished
     saver.settle()
     (saved,) = saver.finished
-    assert saved.seconds > 0.5 > saved.stood_still
+    assert saved.seconds > 0.5 > saved.paused
 
 
 def test_layouts_and_views_are_saved_as_their_values(tmp_path, saver):
@@ -97,7 +97,7 @@ def test_a_snapshot_that_cannot_be_written_is_raised_too(saver):
 
 
 def test_a_rank_that_never_writes_is_not_waited_for_at_the_end(tmp_path, monkeypatch):
-    """As after the death of another rank: its part does not come."""
+    """After another rank's death, its part never comes."""
     saver = Saver(tmp_path, world=ALONE, keep=Keep(2))
     monkeypatch.setattr(writing, "_announce", lambda note, text: None)
     saver.begin(1, contents(1))
@@ -107,7 +107,7 @@ def test_a_rank_that_never_writes_is_not_waited_for_at_the_end(tmp_path, monkeyp
 
 
 def test_a_folder_may_be_renamed_as_soon_as_the_last_part_is_announced(tmp_path, monkeypatch):
-    """Rank 0 does so while another rank may still be in the call that announced its part."""
+    """Rank 0 renames it while another rank may still be in the call that wrote its note."""
     real, final = Path.replace, tmp_path / "final"
 
     def replaced(path, target):
@@ -184,7 +184,7 @@ def test_a_lost_run_folder_comes_back_from_the_mirror(tmp_path, kind):
     assert mirrored(tmp_path / "a" / "run", url, [1, 2, 3]) == []
     loaded, told = load_newest(tmp_path / "b" / "run", world=ALONE, mirror=url)
     assert loaded.step == 3
-    assert "brought from" in told[0]
+    assert "fetched from" in told[0]
     assert told[0].endswith("run/1dea")
     assert (tmp_path / "b" / "run" / "config.toml").read_text() == "name = 'x'\n"
     assert load_newest(tmp_path / "c" / "run", world=ALONE, mirror=url + "-nothing") == (None, [])
@@ -220,7 +220,7 @@ def test_a_copy_that_was_cut_short_has_no_manifest(tmp_path, monkeypatch):
     monkeypatch.setattr(LocalFileSystem, "put_file", breaks)
     (note,) = mirrored(tmp_path / "run", str(tmp_path / "there"), [1])
     assert "could not be copied" in note
-    assert "in 4 tries (ConnectionError: gone)" in note
+    assert "after 4 tries (ConnectionError: gone)" in note
     assert not list((tmp_path / "there").rglob("MANIFEST.json"))
     assert load_newest(tmp_path / "run", world=ALONE)[0].step == 1
     assert load_newest(tmp_path / "other" / "run", world=ALONE, mirror=str(tmp_path / "there")) == (None, [])

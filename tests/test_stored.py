@@ -1,4 +1,4 @@
-"""What an earlier archsr wrote still works: its dataset, its runs, its configs and its commands."""
+"""Datasets, runs, configs and commands of an earlier archsr still work."""
 
 import json
 import tarfile

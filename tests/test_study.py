@@ -1,4 +1,4 @@
-"""A layer study: stopped and continued, its table, and budgets that are equal."""
+"""A layer study: stop and continue, its report, and equal budgets."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from archsr.evaluation.metrics import standard
 from archsr.evaluation.statistics.bootstrap import Pooled
 from archsr.evaluation.suite import ImageScores, Scores
 from archsr.study import results
-from archsr.study.jobs import events, home, jobs_of, train
+from archsr.study.jobs import events, jobs_of, study_folder, train
 from archsr.study.main import study
 from archsr.study.report import answer, draw, markdown
 from archsr.study.results import CandidateResult, Findings
@@ -48,7 +48,7 @@ def run(path, **changes):
 
 
 def test_a_job_is_told_at_which_step_of_which_run_a_study_stopped(tables, tmp_path, monkeypatch):
-    """The step alone would not do: the next run may stop at the same one."""
+    """The step alone is not enough, because the next run may stop at the same step."""
     job = jobs_of(config(tables))[0][0]
     told = tmp_path / "told"
     monkeypatch.setenv("ARCHSR_EXIT_FILE", str(told))
@@ -128,7 +128,7 @@ def test_a_learning_rate_of_its_own(tables):
 def test_equal_time_gives_more_iterations_to_the_faster(tables):
     made = config(tables, budget={"equal": "time", "minutes": 1.0})
     for name, seconds in (("last", 0.1), ("all", 0.4)):
-        path = home(made) / "seconds" / f"{name}.json"
+        path = study_folder(made) / "seconds" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(seconds))
     jobs, _ = jobs_of(made)
@@ -152,9 +152,9 @@ def test_equal_memory_fits_and_leaves_out_what_cannot():
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"budget": {"equal": "time"}}, "minutes goes with"),
-        ({"budget": {"gigabytes": 3.0}}, "gigabytes goes with"),
-        ({"candidates": [CANDIDATES[0], CANDIDATES[0]]}, "two are called 'last'"),
+        ({"budget": {"equal": "time"}}, "set minutes if"),
+        ({"budget": {"gigabytes": 3.0}}, "set gigabytes if"),
+        ({"candidates": [CANDIDATES[0], CANDIDATES[0]]}, "two have the name 'last'"),
         ({"seeds": [1, 1]}, "each once"),
     ],
 )
@@ -164,7 +164,7 @@ def test_studies_that_make_no_sense(tables, changes, word):
 
 
 def test_figures_of_other_weights_or_of_more_images_are_taken_anew(tables, monkeypatch):
-    """What was kept is of the weights' digest and of the limit: a run that was trained anew has figures of its own."""
+    """Stored metrics depend on the weights' digest and the limit, so a retrained run gets new ones."""
     taken = []
     row = ImageScores(0, "a", "scene", {})
     monkeypatch.setattr(results, "open_model", lambda weights: (None, None))

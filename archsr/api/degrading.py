@@ -13,7 +13,7 @@ from archsr.config import DegradeConfig, PrepareConfig, TrainConfig, config_file
 from archsr.config.presets import PRESETS
 from archsr.degradation.apply import apply_whole
 from archsr.degradation.recipe import Recipe, draw
-from archsr.errors import ConfigError, near
+from archsr.errors import ConfigError, did_you_mean
 from archsr.utils.seeds import generator
 
 Degradation = str | os.PathLike[str] | Mapping[str, Any] | DegradeConfig | TrainConfig | PrepareConfig
@@ -90,7 +90,7 @@ def _settings(config: Degradation) -> DegradeConfig:
     if name in PRESETS:
         return DegradeConfig(preset=name)
     if Path(name).suffix != ".toml":
-        meant = near(name, PRESETS) or f"; there are {', '.join(PRESETS)}"
+        meant = did_you_mean(name, PRESETS) or f"; there are {', '.join(PRESETS)}"
         raise ConfigError(f"{name}: no such preset{meant}")
     table = cast(dict[str, Any], config_file.read(Path(name)).get("degrade", {}))
     return config_file.check(DegradeConfig, table, where=name)

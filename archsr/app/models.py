@@ -11,7 +11,7 @@ from archsr.checkpoint import strength_of, weights_of
 from archsr.errors import UserError
 from archsr.models.download import OFFICIAL
 from archsr.models.ncnn import NCNN
-from archsr.models.weights import at_hand
+from archsr.models.weights import local_file
 from archsr.runs.folders import is_run, runs_in
 from archsr.upscaling.opening import open_model
 from archsr.upscaling.upscaler import Upscaler
@@ -56,7 +56,7 @@ def offers_of(sources: Sequence[str], *, runs: Path = RUNS) -> list[Offer]:
 
 def _at_hand(runs: Path) -> list[str]:
     found = map(str, runs_in(runs))
-    named = [n for n in (*filter(_is_generator, OFFICIAL), *NCNN) if at_hand(n)]
+    named = [n for n in (*filter(_is_generator, OFFICIAL), *NCNN) if local_file(n)]
     return [*filter(_usable, found), *named]
 
 

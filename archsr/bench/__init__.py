@@ -1,4 +1,4 @@
-"""`archsr bench`: each stage timed alone, beside what the hardware gives at best, and beside others."""
+"""`archsr bench`: time each stage alone, next to the hardware's limits and to other implementations."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ STAGES = ("decode", "stream", "degrade", "train", "upscale")
 def bench(
     names: Sequence[str], *, seconds: float, small: bool = False, peers: bool = False, to: Path | None = None
 ) -> str:
-    """Time the named stages, all of them if none is named; returns the table, and stores JSON at `to`.
+    """Time the named stages, or all of them, and return the table. JSON is stored at `to`.
 
     `peers`: only the comparison with realesrgan, unless stages are named as well.
     """

@@ -1,4 +1,4 @@
-"""What the hardware gives at best, measured in the same run: products of matrices, copies of memory."""
+"""The hardware's limits, measured in the same run: matrix products and memory copies."""
 
 from collections.abc import Iterable
 
@@ -14,13 +14,13 @@ _COPIED = {"cpu": 2**28, "cuda": 2**31}  # bytes
 
 
 def types_of(device: torch.device) -> dict[str, torch.dtype]:
-    """The precisions worth measuring on a device."""
+    """Return the precisions to measure on a device."""
     found = {"fp32": torch.float32, "bf16": torch.bfloat16}
     return found | ({"fp16": torch.float16} if device.type == "cuda" else {})
 
 
 def limits(clock: Clock) -> list[Timing]:
-    """TFLOP/s of square products in each precision, GB/s of a copy (read and written bytes)."""
+    """Measure TFLOP/s of square products in each precision, and GB/s of a copy (bytes read and written)."""
     side, device = _SIDE[clock.device.type], clock.device
     rows: list[Timing] = []
     for name, kind in types_of(device).items():
@@ -37,9 +37,9 @@ _PICKS = ("aten::index", "aten::gather", "aten::index_select")
 
 
 class Traffic(TorchDispatchMode):
-    """Counts `bytes`: what the operations inside it read and write.
+    """Count in `bytes` what the operations inside it read and write.
 
-    Each tensor counts whole, views for nothing, and a table out of which values are picked as much as what was picked.
+    Each tensor counts fully, also one from which values are gathered. Views count nothing.
     """
 
     def __init__(self) -> None:
@@ -60,10 +60,10 @@ class Traffic(TorchDispatchMode):
 
 
 def copied(rows: list[Timing]) -> float | None:
-    """Bytes per second of a copy, if it was measured."""
+    """Return the bytes per second of a copy, if it was measured."""
     return next((1e9 * r.value for r in rows if r.case == "copy"), None)
 
 
 def product(rows: list[Timing], precision: str) -> float | None:
-    """FLOP/s of a precision among the limits, if they were measured."""
+    """Return the FLOP/s in a precision, if it was measured."""
     return next((1e12 * r.value for r in rows if r.case == f"product, {precision}"), None)

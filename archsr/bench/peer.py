@@ -1,7 +1,7 @@
-"""The same work done by realesrgan 0.3.0 and basicsr 1.4.2, in an environment of their own, in turns with ours.
+"""The same work by realesrgan 0.3.0 and basicsr 1.4.2, in their own environment, alternating with archsr.
 
-On a CPU one thread and processor time on both sides, so that what else a machine does falls on neither; on a GPU the
-time by the clock until it is done.
+On a CPU both sides use one thread and processor time, so other programs affect neither. On a GPU the wall time until it
+has finished counts.
 """
 
 import json
@@ -41,16 +41,16 @@ _X4PLUS = "ncnn:realesrgan-x4plus"
 
 @dataclass(frozen=True)
 class Terms:
-    """What both sides do: where, how much at once, how often for one figure, in which precision besides fp32."""
+    """What both sides do: device, batch, iterations and image size, and `half`, the precision besides fp32."""
 
     device: torch.device
     batch: int
     iterations: int
-    image: tuple[int, int]  # height, width that are enlarged
-    half: Literal["bf16", "fp16"]  # of enlarging; iterations: bf16
+    image: tuple[int, int]  # height and width of the upscaled image
+    half: Literal["bf16", "fp16"]  # for upscaling; iterations use bf16
 
     def timed(self, work: Callable[[], object]) -> float:
-        """Seconds of one call."""
+        """Return the seconds of one call."""
         if self.device.type == "cpu":
             begun = time.process_time()
             work()
@@ -63,16 +63,16 @@ class Terms:
 
 
 def terms() -> Terms:
-    """Those of this machine: on a GPU the reference's batch, on a CPU what takes seconds."""
+    """Return the terms for this machine: on a GPU the reference's batch, on a CPU work of a few seconds."""
     if torch.cuda.is_available():
         return Terms(torch.device("cuda"), 12, 20, (768, 1024), "fp16")
     return Terms(torch.device("cpu"), 2, 1, (128, 160), "bf16")
 
 
 def against(*, rounds: int = 3, work: Workload | None = None, weights: str = _X4PLUS) -> list[Timing]:
-    """Rows of both sides: degradation and whole iterations, and one image enlarged by the true x4plus.
+    """Return rows of both sides: degradation, whole iterations, and upscaling one image with the true x4plus.
 
-    Raises `UserError` where the environment cannot be made.
+    Raises `UserError` if the environment cannot be created.
     """
     agreed = terms()
     python = environment()
@@ -106,14 +106,14 @@ def _in_turns(compared_models: dict[tuple[str, str], Callable[[], float]], round
 
 
 def environment() -> str:
-    """The Python of an environment with the peers, made now if it is not there; ARCHSR_PEER_PYTHON names another."""
+    """Return the Python with the peers. Create the environment if needed; ARCHSR_PEER_PYTHON names another."""
     if given := os.environ.get("ARCHSR_PEER_PYTHON"):
         return given
     folder = cache_folder().with_name("peers") / "realesrgan"
     python, done = folder / "bin" / "python", folder / "complete"
     if done.is_file():
         return str(python)
-    print(f"{folder}: making an environment with realesrgan and basicsr (5 GB, once)", file=sys.stderr)
+    print(f"{folder}: creating an environment with realesrgan and basicsr (5 GB, only once)", file=sys.stderr)
     _run([sys.executable, "-m", "venv", "--clear", str(folder)])
     _run([str(python), "-m", "pip", "install", "--quiet", *_LIBRARIES])
     _run([str(python), "-m", "pip", "install", "--quiet", *_RELEASES])
@@ -131,13 +131,10 @@ def _run(command: list[str]) -> str:
 
 
 def _script(name: str) -> str:
-    """A script for the peers' side: inside the package in an installed wheel, among the tests in a checkout."""
+    """Return a script for the peers: inside the package in an installed wheel, among the tests in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "peers" / name
     return str(inside if inside.is_file() else package.parent / "tests" / "peers" / name)
-
-
-# ---------------------------------------------------------------- iterations
 
 
 def _iterations(python: str, work: Workload, agreed: Terms) -> dict[tuple[str, str], Callable[[], float]]:
@@ -168,15 +165,12 @@ def _our_iteration(work: Workload, layers: str, precision: str, agreed: Terms) -
         end()
 
 
-# ---------------------------------------------------------------- enlarging
-
-
 def _enlarging(python: str, folder: Path, agreed: Terms, weights: str) -> dict[tuple[str, str], Callable[[], float]]:
     height, width = agreed.image
     pixels = (np.random.default_rng(0).random((height, width, 3)) * 255).astype(np.uint8)
     np.save(folder / "in.npy", pixels)
     export(weights, folder / "x.pth")
-    what = f"enlarging {width}×{height}"
+    what = f"upscaling {width}×{height}"
     net, _ = open_model(weights)
 
     def theirs(precision: str) -> float:

@@ -1,4 +1,4 @@
-"""A benchmark as JSON that machines compare, and as a table for people."""
+"""Benchmark results as JSON and as a table."""
 
 import datetime
 import importlib.metadata
@@ -20,7 +20,7 @@ SCHEMA = "archsr.bench/2"
 
 
 def about() -> dict[str, Any]:
-    """When, where and with what was measured."""
+    """Return the date, machine and versions of the measurement."""
     return {
         "schema": SCHEMA,
         "date": str(datetime.datetime.now(datetime.UTC).date()),
@@ -41,17 +41,17 @@ def _processor() -> str:
 
 
 def figure(value: float) -> str:
-    """Three digits of a number, thousands apart: 1,040 and 0.00417."""
+    """Format a number with three digits and thousands separators: 1,040 and 0.00417."""
     return format(float(f"{value:.3g}"), ",.12g")
 
 
 def write(path: Path, rows: Sequence[Timing]) -> None:
-    """Everything as JSON."""
+    """Write everything as JSON."""
     write_bytes(path, json.dumps({**about(), "rows": [asdict(r) for r in rows]}, indent=1).encode())
 
 
 def table(rows: Sequence[Timing], head: dict[str, Any] | None = None) -> str:
-    """A Markdown table under a line that says where it is from."""
+    """Return a Markdown table below a line about its origin."""
     head = head or about()
     lines = [
         f"{head['date']}, {head['device']}, {head['cores']} cores ({head['threads']} threads), torch {head['torch']}\n",
@@ -66,7 +66,7 @@ def table(rows: Sequence[Timing], head: dict[str, Any] | None = None) -> str:
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[tuple[str, str], Timing]]:
-    """A stored benchmark. Raises `UserError` for files that are none."""
+    """Read a stored benchmark. Raises `UserError` if the file is not one."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -78,7 +78,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[tuple[str, str], Timing]]:
 
 
 def compared(first: Path, second: Path) -> str:
-    """What two machines, or two versions, have in common, and how many times the second is faster."""
+    """Return a table of what two machines or versions have in common, and how much faster the second is."""
     (head_a, a), (head_b, b) = read(first), read(second)
     lines = [
         f"A: {head_a['date']}, {head_a['device']}, torch {head_a['torch']}",

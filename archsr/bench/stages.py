@@ -1,4 +1,4 @@
-"""The stages of archsr, each timed alone on images that are drawn, not read: nothing but this machine matters."""
+"""The stages of archsr, each timed alone on synthetic images, so that only this machine matters."""
 
 import dataclasses
 import itertools
@@ -41,7 +41,7 @@ from archsr.upscaling.upscaler import Upscaler
 from archsr.utils.seeds import generator
 from archsr.utils.world import World
 
-_TURN = 16  # recipes of a call: they differ in how much they cost
+_TURN = 16  # recipes per call, because their costs differ
 LAYERS = {"all layers": ["all"], "last layer": ["conv_last"]}
 _TAIL = ["conv_body", "conv_up*", "conv_hr", "conv_last"]
 # further modes, in the precision in which they would be used
@@ -54,14 +54,14 @@ _MODES: dict[str, tuple[list[str], str]] = {
 
 @dataclass(frozen=True)
 class Workload:
-    """How much is done at a time: networks, batches and crops. The default is the true x4plus."""
+    """The amount of work at a time: networks, batches and crops. The default is the true x4plus."""
 
     blocks: int = 23
     features: int = 64
     growth: int = 32
     batch: int = 12
     gt: int = 256
-    image: tuple[int, int] = (256, 384)  # height, width that are enlarged
+    image: tuple[int, int] = (256, 384)  # height and width of the upscaled image
 
     @property
     def model(self) -> dict[str, object]:
@@ -77,16 +77,16 @@ SMALL = Workload(blocks=3, features=16, growth=8, batch=2, gt=64, image=(48, 64)
 
 @dataclass(frozen=True)
 class Dataset:
-    """Shards of drawn photographs, and the images of them as they are in the files."""
+    """Shards of synthetic photographs, and their images as encoded in the files."""
 
     folder: Path
     encoded: tuple[bytes, ...]
-    side: int  # of an image, pixels
+    side: int  # pixels of an image
 
 
 @contextmanager
 def dataset(count: int = 120) -> Generator[Dataset]:
-    """Shards in a temporary folder, with `count` of their training images, in their order, repeated if too few."""
+    """Create shards in a temporary folder, with `count` of their training images in order, repeated if needed."""
     with tempfile.TemporaryDirectory() as name:
         photos, folder = Path(name) / "photos", Path(name) / "shards"
         draw_photos(photos, seed=0, projects=10, views=1, plans=0)
@@ -102,12 +102,12 @@ def dataset(count: int = 120) -> Generator[Dataset]:
 
 
 def processes() -> list[int]:
-    """1, 2, 4 ... as many as this machine has cores, at most 16."""
+    """Return 1, 2, 4 ... up to this machine's cores, at most 16."""
     return [n for n in (1, 2, 4, 8, 16) if n <= max(2, os.cpu_count() or 1)]
 
 
 def decode(clock: Clock, data: Dataset) -> Iterator[Timing]:
-    """Images per second that processes decode which do nothing else."""
+    """Measure images per second of processes that only decode."""
     counts, spawn = processes(), multiprocessing.get_context("spawn")
     with spawn.Pool(max(counts), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for count in counts:
@@ -125,7 +125,7 @@ def _decode(images: Sequence[bytes]) -> None:
 
 
 def stream(clock: Clock, work: Workload, data: Dataset, decoding: list[Timing]) -> Iterator[Timing]:
-    """Images per second out of shards on this disk, beside as many processes that only decode."""
+    """Measure images per second from shards on this disk, against as many processes that only decode."""
     made = load(data.folder).splits["train"]
     options = StreamOptions(data.folder, made.shards, seed=0, window=8, size=work.gt, hflip=True)
     for workers, alone in zip(processes(), decoding, strict=True):
@@ -142,7 +142,7 @@ def stream(clock: Clock, work: Workload, data: Dataset, decoding: list[Timing]) 
 
 
 def degrade(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timing]:
-    """Images per second through Real-ESRGAN's two-stage degradation; its limit is that of moving its tensors."""
+    """Measure images per second of Real-ESRGAN's two-stage degradation. Its limit is the memory traffic."""
     config = check(TrainConfig, tables(work, ["all"], "fp32"), where="bench").degrade
     gt = torch.rand(work.batch, 3, work.gt + 32, work.gt + 32, generator=generator(0, "bench")).to(clock.device)
 
@@ -160,9 +160,9 @@ def degrade(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timi
 
 
 def train(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timing]:
-    """Images per second of whole iterations of Real-ESRGAN's objective: degradation, both networks, averages.
+    """Measure images per second of whole iterations of Real-ESRGAN's objective: degradation, networks, averages.
 
-    On CPUs in batches of two, which take seconds already.
+    On CPUs the batch is two, which already takes seconds.
     """
     if clock.device.type == "cpu":
         work = dataclasses.replace(work, batch=2)
@@ -183,8 +183,8 @@ def train(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timing
 
 
 def iteration(config: TrainConfig, accelerator: Accelerator) -> Callable[[], None]:
-    """A function that does one whole iteration on drawn images, decoding left out."""
-    unread = cast(Manifest, SimpleNamespace(paired=False))  # nothing is read from shards here
+    """Return a function that runs one whole iteration on synthetic images, without decoding."""
+    unread = cast(Manifest, SimpleNamespace(paired=False))  # no shards are read
     run = make_run(config, accelerator, World(), Data(Path(), unread, None))
     size, batch = config.data.gt_size + 32, micro_batch_of(config)
     gt = torch.rand(batch, 3, size, size, generator=generator(0, "bench")).to(accelerator.device)
@@ -203,7 +203,7 @@ def iteration(config: TrainConfig, accelerator: Accelerator) -> Callable[[], Non
 
 
 def tables(work: Workload, layers: list[str], precision: str, pieces: str = "none") -> dict[str, object]:
-    """A training config of this size, all networks untrained; `pieces` of the body are recomputed."""
+    """Return a training config of this size with untrained networks. `pieces` of the body are recomputed."""
     return {
         "name": "bench",
         "model": work.model,
@@ -220,7 +220,7 @@ def tables(work: Workload, layers: list[str], precision: str, pieces: str = "non
 
 
 def upscale(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timing]:
-    """Pixels per second that x4plus makes, uint8 to uint8."""
+    """Measure output pixels per second of x4plus, uint8 to uint8."""
     config = check(TrainConfig, tables(work, ["all"], "fp32"), where="bench").model
     net = build(config).requires_grad_(False).eval()
     height, width = work.image

@@ -12,14 +12,14 @@ import torch
 from archsr.utils.allocation import give_back
 
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-_NEAR = 2**26  # bytes between a highest memory that has just begun anew and the memory of now
+_NEAR = 2**26  # bytes by which a freshly reset peak may differ from the current memory
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One figure. `value` in `unit` is the median of `rounds`, or the best of them where it is a limit.
+    """One figure. `value` in `unit` is the median of `rounds`, or the best of them for a limit.
 
-    `share` of the limit named `limit`; `memory` bytes, 0 where the system cannot tell.
+    `share` is relative to the limit named `limit`; `memory` is in bytes, 0 if unknown.
     """
 
     stage: str
@@ -34,17 +34,17 @@ class Timing:
 
 @dataclass(frozen=True)
 class Clock:
-    """How long each figure is measured, seconds, and on what device."""
+    """Times each figure for `seconds` on `device`."""
 
     seconds: float
     device: torch.device
 
     def rounds(self, work: Callable[[], object]) -> tuple[list[float], int]:
-        """Seconds of one call of `work` in each of at least three rounds, and the memory it took at its highest.
+        """Return the seconds per call of `work` in each of at least three rounds, and the peak memory in bytes.
 
-        A round is as many calls as fill a tenth of `seconds`, so that what is ready ahead (batches of a stream) does
-        not count for its speed. Memory is the GPU's, or the whole process's on a CPU; 0 where the system cannot tell
-        that of the rounds from that of what was before.
+        A round has enough calls to fill a tenth of `seconds`, so that prefetched batches of a stream do not inflate its
+        speed. Memory is the GPU's, or the whole process's on a CPU; 0 if the system cannot separate it from earlier
+        memory.
         """
         known = self._forget_memory()
         work()
@@ -68,10 +68,10 @@ class Clock:
         self, stage: str, case: str, work: Callable[[], object], *, amount: float, unit: str,
         limit: str = "", of: float | None = None, arithmetic: float | None = None,
     ) -> Timing:  # fmt: skip
-        """A row of `amount` units in each call of `work`.
+        """Return a row for `amount` units per call of `work`.
 
-        `of` is the limit that its share is of: units per second, or FLOP/s (bytes/s) where `arithmetic` is the FLOPs
-        (bytes) of a call.
+        `of` is the limit for its share: units per second, or FLOP/s (bytes/s) if `arithmetic` is the FLOPs (bytes) of a
+        call.
         """
         times, memory = self.rounds(work)
         values = [amount / t for t in times]
@@ -80,7 +80,7 @@ class Clock:
         return Timing(stage, case, value, unit, values, memory, limit, reached / of if of else None)
 
     def best(self, case: str, work: Callable[[], object], *, amount: float, unit: str) -> Timing:
-        """A row of stage "limit": the best of the rounds."""
+        """Return a row of stage "limit": the best round."""
         times, memory = self.rounds(work)
         values = [amount / t for t in times]
         return Timing("limit", case, max(values), unit, values, memory)
@@ -90,7 +90,7 @@ class Clock:
             torch.cuda.synchronize(self.device)
 
     def _forget_memory(self) -> bool:
-        """Begin the highest memory anew, and say whether the system did."""
+        """Reset the peak memory, and return whether the system did."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -98,7 +98,7 @@ class Clock:
         if not _CLEAR.exists():
             return False
         give_back()
-        _CLEAR.write_text("5")  # proc(5): resets VmHWM; some sandboxes take it and do nothing
+        _CLEAR.write_text("5")  # proc(5): resets VmHWM; some sandboxes accept it and do nothing
         return _status("VmHWM") < _status("VmRSS") + _NEAR
 
     def _memory(self) -> int:
@@ -106,5 +106,4 @@ class Clock:
 
 
 def _status(name: str) -> int:
-    """Bytes of one line of the process's status."""
     return 1024 * int(_STATUS.read_text().split(f"{name}:", 1)[1].split()[0])

@@ -1,8 +1,8 @@
-"""Checkpoint folders: finding, trusting, loading and pruning them.
+"""Find, verify, load and prune checkpoint folders.
 
-A folder counts by its name, `step-` and at least eight digits; whatever else lies beside is foreign and is never read,
-renamed or removed. One that counts is good or damaged (`problem_with`). Damaged ones are set aside under a name of
-their own: they count no more, and nothing of them is deleted.
+A checkpoint folder is recognised by its name: `step-` and at least eight digits. Other files and folders are never
+read, renamed or removed. A checkpoint is good or damaged (`problem_with`). Damaged ones are renamed, so that they are
+ignored from then on, but never deleted.
 """
 
 import itertools
@@ -18,7 +18,7 @@ import safetensors.torch
 from torch import Tensor
 
 from archsr.checkpoint.keeping import Keep, Stamp, core, staying
-from archsr.runs.folders import home, numbered, step_of
+from archsr.runs.folders import checkpoints_folder, numbered, step_of
 from archsr.utils.atomic import discarded, sha256
 
 SCHEMA = "archsr-checkpoint/1"
@@ -28,7 +28,7 @@ _LITTER = re.compile(r"\.step-\d{8,}\.[0-9a-f]{8}\.(old|tmp)")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A verified checkpoint: `own` holds the tensors of every rank that wrote it, in rank order."""
+    """A verified checkpoint. `own` holds the tensors of every rank that wrote it, in rank order."""
 
     folder: Path
     step: int
@@ -38,7 +38,7 @@ class Loaded:
 
 
 def set_damaged_aside(folder: Path) -> Path:
-    """Give a damaged checkpoint a name under which it stays and counts no more. Raises OSError."""
+    """Rename a damaged checkpoint so that it is ignored but kept. Raises OSError."""
     names = (folder.with_name(f"{folder.name}.damaged{n or ''}") for n in itertools.count())
     aside = next(p for p in names if not p.exists())
     folder.rename(aside)
@@ -46,14 +46,14 @@ def set_damaged_aside(folder: Path) -> Path:
 
 
 def manifest_problem(manifest: object, step: int | None = None) -> str:
-    """What is wrong with a manifest as read from JSON, or an empty string."""
+    """Return what is wrong with a parsed manifest, or an empty string."""
     if not isinstance(manifest, dict):
         return f"{MANIFEST} is not a table"
     table = cast(Mapping[str, Any], manifest)
     if table.get("schema") != SCHEMA:
         return f"schema {table.get('schema')!r}, expected {SCHEMA!r}"
     if not isinstance(table.get("step"), int) or (step is not None and table["step"] != step):
-        return f"it is of step {table.get('step')!r}"
+        return f"it belongs to step {table.get('step')!r}"
     files = table.get("files")
     if not isinstance(files, dict) or "state.json" not in files:
         return f"{MANIFEST} lists no state.json"
@@ -61,7 +61,7 @@ def manifest_problem(manifest: object, step: int | None = None) -> str:
 
 
 def problem_with(folder: Path) -> str:
-    """What is wrong with a checkpoint folder, or an empty string: every byte is read and hashed."""
+    """Return what is wrong with a checkpoint folder, or an empty string. Reads and hashes every byte."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         if problem := manifest_problem(manifest, step_of(folder.name)):
@@ -76,17 +76,17 @@ def problem_with(folder: Path) -> str:
 
 
 class Verified:
-    """Remembers which folders were found good, so that a process reads each of them once."""
+    """Remembers which folders are good, so that a process reads each of them once."""
 
     def __init__(self) -> None:
         self._good: set[tuple[Path, int]] = set()
 
     def add(self, folder: Path) -> None:
-        """This process wrote and flushed it."""
+        """Mark a folder that this process wrote and flushed as good."""
         self._good.add(self._key(folder))
 
     def problem_with(self, folder: Path) -> str:
-        """As `problem_with`, without reading again what was good."""
+        """Like `problem_with`, but without reading good folders again."""
         try:
             key = self._key(folder)
         except OSError as error:
@@ -101,13 +101,13 @@ class Verified:
 
 
 def newest(run: Path, *, mend: bool = False) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint folder that verifies, and a line about each one skipped.
+    """Return the newest good checkpoint folder, and a line about each damaged one.
 
-    With `mend`, those skipped are set aside where there is a good one. Raises OSError where they cannot be.
+    With `mend`, damaged ones are renamed if there is a good one. Raises OSError if that fails.
     """
     skipped: dict[Path, str] = {}
     found = None
-    for folder in numbered(home(run)):
+    for folder in numbered(checkpoints_folder(run)):
         if not (problem := problem_with(folder)):
             found = folder
             break
@@ -118,7 +118,7 @@ def newest(run: Path, *, mend: bool = False) -> tuple[Path | None, list[str]]:
 
 
 def load(folder: Path) -> Loaded:
-    """A checkpoint folder that verifies."""
+    """Load a checkpoint folder that was verified."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
     files: dict[str, dict[str, Tensor]] = {}
     own: list[dict[str, Tensor]] = []
@@ -132,10 +132,10 @@ def load(folder: Path) -> Loaded:
 
 
 def prune(parent: Path, keep: Keep, *, verified: Verified | None = None) -> list[str]:
-    """Remove old checkpoints and what crashes left behind; returns a line about each damaged one, now set aside.
+    """Remove old checkpoints and leftovers of crashes. Return a line about each damaged one, which is renamed.
 
-    Only good ones count as newest or best, so that what stays can be resumed from. A folder loses its name before it
-    loses its files. Raises OSError.
+    Only good ones count as newest or best, so that the run can resume from what stays. A folder is renamed before its
+    files are deleted. Raises OSError.
     """
     verified = verified or Verified()
     there = {stamp.step: (folder, stamp) for folder in numbered(parent) if (stamp := _stamp(folder))}
@@ -159,7 +159,6 @@ def prune(parent: Path, keep: Keep, *, verified: Verified | None = None) -> list
 
 
 def _stamp(folder: Path) -> Stamp | None:
-    """Of a checkpoint whose manifest can be read."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
@@ -168,5 +167,5 @@ def _stamp(folder: Path) -> Stamp | None:
 
 
 def stamp_of(manifest: Mapping[str, Any]) -> Stamp:
-    """By what a manifest decides whether its checkpoint stays."""
+    """Return the values of a manifest that decide whether its checkpoint is kept."""
     return Stamp(int(manifest["step"]), float(manifest.get("saved", 0.0)), manifest.get("score"))

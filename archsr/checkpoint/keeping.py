@@ -1,4 +1,4 @@
-"""Which checkpoints stay when a new one is complete."""
+"""Choose which checkpoints to keep when a new one is complete."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Keep:
-    """The `newest` stay; with `best` also the one with the highest score; with `hours` also one per so many hours."""
+    """Keep the `newest`; with `best` also the one with the highest score; with `hours` one per that many hours."""
 
     newest: int = 2
     best: bool = False
@@ -15,7 +15,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Stamp:
-    """A checkpoint's step, when it was saved (seconds since 1970), and its validation score where it has one."""
+    """A checkpoint's step, its time (seconds since 1970), and its validation score if it has one."""
 
     step: int
     saved: float
@@ -23,21 +23,21 @@ class Stamp:
 
 
 def core(stamps: Sequence[Stamp], keep: Keep) -> set[int]:
-    """The steps of those that stay as newest or as best: what a run goes on from."""
+    """Return the steps that are kept as newest or best."""
     ordered = sorted(stamps, key=lambda s: s.step)
     stay = {s.step for s in ordered[-keep.newest :]}
     scored = [s for s in ordered if s.score is not None]
     if keep.best and scored:
-        # of equals the older: it was the first to get there
+        # of equal scores the older one, which was first
         stay.add(max(scored, key=lambda s: (s.score or 0.0, -s.step)).step)
     return stay
 
 
 def staying(stamps: Sequence[Stamp], keep: Keep) -> set[int]:
-    """The steps of the checkpoints that stay.
+    """Return the steps of the checkpoints to keep.
 
-    The one per `hours` is the first that is at least so much later than the one kept before it, so that nothing kept
-    is ever given up later for a newer one.
+    With `hours`, the next one kept is the first that is at least that much later than the previous one, so a kept
+    checkpoint is never dropped later for a newer one.
     """
     ordered, stay = sorted(stamps, key=lambda s: s.step), core(stamps, keep)
     if keep.hours:

@@ -1,7 +1,8 @@
-"""A second place for checkpoints: a folder, or any address that fsspec opens (`s3://`, `hf://`, ...).
+"""Copies of checkpoints in a second place: a folder, or any address that fsspec opens (`s3://`, `hf://`, ...).
 
-Copies lie under `url`/NAME/IDENT, where IDENT is the run's own: another run of the same name has another folder, and no
-run removes or takes what is not its own. Earlier versions wrote to `url`/NAME; that is still read, and never changed.
+Copies are in `url`/NAME/IDENT, where IDENT is unique to the run. So another run of the same name has another folder,
+and no run removes or takes copies of another. Earlier versions wrote to `url`/NAME; that is still read, but not
+changed.
 """
 
 import json
@@ -18,14 +19,14 @@ import fsspec
 from archsr.checkpoint.folder import MANIFEST, manifest_problem, problem_with, set_damaged_aside, stamp_of
 from archsr.checkpoint.keeping import Keep, staying
 from archsr.errors import UserError
-from archsr.runs.folders import CONFIG, home, name_of, numbered, step_of
+from archsr.runs.folders import CONFIG, checkpoints_folder, name_of, numbered, step_of
 
 TRIES = 4
 
 
 @dataclass(frozen=True)
 class _Copy:
-    """A copy whose manifest can be read and whose files have their sizes. `root`: of its run."""
+    """A copy with a readable manifest and files of the right sizes. `root` is its run's folder."""
 
     root: str
     manifest: dict[str, Any]
@@ -44,32 +45,34 @@ class _Copy:
 
 
 class Mirror:
-    """Copies of a run's newest checkpoints. The manifest goes last: without it nothing is trusted.
+    """Copies of a run's newest checkpoints. The manifest is written last; a copy without it is not trusted.
 
-    A copy that fails is reported and training goes on: the checkpoint itself is good.
+    A failed copy is reported and training continues, because the checkpoint itself is good.
     """
 
     def __init__(self, url: str, *, keep: Keep, pause: float = 2.0) -> None:
         self.url = url
         self._keep = keep
-        self._pause = pause  # seconds before the second try; doubled before each further one
+        self._pause = pause  # seconds before the first retry, doubled before each further one
 
     def put(self, run: Path, checkpoint: Path, *, ident: str) -> list[str]:
-        """Copy a checkpoint, the run's config and its snapshots; afterwards the run's old copies go.
+        """Copy a checkpoint, the run's config and its snapshots, then remove the run's old copies.
 
-        Lines about what failed.
+        Return lines about failures.
         """
         problem = ""
         for attempt in range(TRIES):
             try:
                 self._put(run, checkpoint, ident)
-            except Exception as error:  # every file system has errors of its own
+            except Exception as error:  # each file system has its own exceptions
                 problem = f"{type(error).__name__}: {error}"
                 if attempt + 1 < TRIES:
                     time.sleep(self._pause * 2**attempt * (0.5 + random.random()))
             else:
                 return []
-        return [f"{checkpoint.name} could not be copied to {self.url} in {TRIES} tries ({problem}); training goes on"]
+        return [
+            f"{checkpoint.name} could not be copied to {self.url} after {TRIES} tries ({problem}); training continues"
+        ]
 
     def _put(self, run: Path, checkpoint: Path, ident: str) -> None:
         there, base = self._open(run)
@@ -92,17 +95,17 @@ class Mirror:
                 there.rm(copy.place, recursive=True)
 
     def get(self, run: Path, *, ident: str = "") -> list[str]:
-        """Bring the newest copy that verifies, for a run whose folder holds no checkpoint. Lines about what was done.
+        """Fetch the newest good copy, for a run folder without checkpoints. Return lines about what was done.
 
-        Of the run `ident`; without one (the folder was lost) of the run that saved last. Raises `UserError` where the
-        place cannot be read.
+        The copy belongs to run `ident`, or to the run that saved last if `ident` is empty (the folder was lost). Raises
+        `UserError` if the mirror cannot be read.
         """
         try:
             there, base = self._open(run)
             return self._bring(there, base, run, ident)
-        except Exception as error:  # every file system has errors of its own
+        except Exception as error:  # each file system has its own exceptions
             raise UserError(
-                f"checkpoint.mirror: {self.url}: cannot be read ({type(error).__name__}: {error}); mend it, or resume "
+                f"checkpoint.mirror: {self.url}: cannot be read ({type(error).__name__}: {error}); fix it, or resume "
                 'without it: --set checkpoint.mirror=""'
             ) from None
 
@@ -110,7 +113,7 @@ class Mirror:
         runs, told = self._runs(there, base, ident)
         for copies in runs:
             for copy in copies:
-                problem = self._fetch(there, copy.place, home(run) / name_of(copy.step))
+                problem = self._fetch(there, copy.place, checkpoints_folder(run) / name_of(copy.step))
                 if problem:
                     told.append(f"{self.url}: {copy.place}: skipped, {problem}")
                     continue
@@ -118,11 +121,11 @@ class Mirror:
                 others = "".join(
                     f"; {c[0].root} has another run of this name, at step {c[0].step}" for c in runs if c is not copies
                 )
-                return [*told, f"{home(run) / name_of(copy.step)}: brought from {copy.root}{others}"]
+                return [*told, f"{checkpoints_folder(run) / name_of(copy.step)}: fetched from {copy.root}{others}"]
         return told
 
     def _runs(self, there: Any, base: str, ident: str) -> tuple[list[list[_Copy]], list[str]]:  # noqa: ANN401
-        """The copies of each run, newest first, the run that saved last first; and lines about what is damaged."""
+        """Return each run's copies, newest first, starting with the run that saved last, and lines about damage."""
         there.invalidate_cache()
         if not there.exists(base):
             return [], []
@@ -155,13 +158,13 @@ class Mirror:
     def _fetch(self, there: Any, source: str, final: Path) -> str:  # noqa: ANN401
         temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
-            staged = temporary / final.name  # verified under the name that it shall have
+            staged = temporary / final.name  # verified under its final name
             staged.mkdir(parents=True)
             for path in there.ls(source, detail=False):
                 there.get_file(path, str(staged / Path(path).name))
             if problem := problem_with(staged):
                 return problem
-            if final in numbered(final.parent):  # a damaged one: the run has no good one
+            if final in numbered(final.parent):  # the run has no good checkpoint, so this is a damaged one
                 set_damaged_aside(final)
             staged.rename(final)
         finally:
@@ -169,7 +172,7 @@ class Mirror:
         return ""
 
     def _fetch_rest(self, there: Any, root: str, run: Path) -> None:  # noqa: ANN401
-        """The config and the snapshots, where the run folder has none of that name."""
+        """Fetch config and snapshots that the run folder does not have."""
         (run / "snapshots").mkdir(parents=True, exist_ok=True)
         paths = [p for p in (f"{root}/{CONFIG}", *there.glob(f"{root}/snapshots/*.safetensors")) if there.exists(p)]
         for path in paths:

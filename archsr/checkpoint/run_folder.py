@@ -1,24 +1,28 @@
-"""Beginning a run folder."""
+"""Create a run folder, and choose the checkpoint from which a run resumes."""
 
 import itertools
 import json
 import secrets
 from pathlib import Path
 
+from archsr.checkpoint.folder import Loaded, load, newest
+from archsr.checkpoint.keeping import Keep
+from archsr.checkpoint.mirror import Mirror
 from archsr.errors import UserError
 from archsr.runs import run_lock
 from archsr.runs.folders import CONFIG
 from archsr.utils.atomic import write_bytes
+from archsr.utils.world import World
 
-SLURM = "slurm"  # in a run folder: scripts, configs and output of its jobs
+SLURM = "slurm"  # subfolder for scripts, configs and output of SLURM jobs
 IDENT = "run.json"
-_OTHERS = (run_lock.NAME, SLURM)  # of this start already
+_OTHERS = (run_lock.NAME, SLURM)  # files that this start has already written
 
 
 def set_aside(run: Path) -> Path | None:
-    """Move what an attempt that saved no checkpoint left (its log, snapshots, ...) into a folder of its own.
+    """Move the files of an attempt that saved no checkpoint (log, snapshots, ...) into a new subfolder.
 
-    Else its snapshots would pass for the next run's. Returns that folder, or None where there was nothing.
+    Otherwise its snapshots would be mistaken for the new run's. Return the subfolder, or None if there was nothing.
     """
     left = [p for p in sorted(run.glob("*")) if not p.name.startswith("attempt-") and p.name not in _OTHERS]
     if not left:
@@ -34,12 +38,12 @@ def set_aside(run: Path) -> Path | None:
 
 
 def new_ident() -> str:
-    """What tells a run from every other, also from one of the same name."""
+    """Return a unique identifier for a run."""
     return secrets.token_hex(4)
 
 
 def ident_of(run: Path) -> str:
-    """The ident in a run folder; empty where it has none, or none that can be read."""
+    """Return the ident stored in a run folder, or an empty string if there is none or it cannot be read."""
     try:
         found = json.loads((run / IDENT).read_bytes())
         return str(found["ident"])
@@ -48,7 +52,7 @@ def ident_of(run: Path) -> str:
 
 
 def start_run(run: Path, config_text: str, *, ident: str) -> None:
-    """Make the run folder with its ident and resolved config. Raises `UserError` if it cannot be written."""
+    """Create the run folder with its ident and resolved config. Raises `UserError` if it cannot be written."""
     try:
         (run / "snapshots").mkdir(parents=True, exist_ok=True)
         (run / "samples").mkdir(exist_ok=True)
@@ -56,3 +60,27 @@ def start_run(run: Path, config_text: str, *, ident: str) -> None:
         write_bytes(run / CONFIG, config_text.encode())
     except OSError as error:
         raise UserError(f"{run}: the run folder cannot be written: {error.strerror}") from None
+
+
+def load_newest(run: Path, *, world: World, mirror: str = "", mend: bool = False) -> tuple[Loaded | None, list[str]]:
+    """Return the newest good checkpoint, the same on all ranks, and a line about each damaged one.
+
+    If the run folder has none, the newest is fetched from the `mirror`. With `mend`, damaged ones are renamed. A
+    collective. Raises `UserError` if the mirror cannot be read or the folder cannot be written.
+    """
+
+    def look() -> tuple[str | None, list[str]]:
+        if world.rank != 0:
+            return None, []
+        try:
+            folder, skipped = newest(run, mend=mend)
+            if folder is None and mirror:
+                skipped += Mirror(mirror, keep=Keep()).get(run, ident=ident_of(run))
+                folder, more = newest(run, mend=mend)
+                skipped += more
+        except OSError as error:
+            raise UserError(f"{run}: a damaged checkpoint cannot be renamed: {error.strerror}") from None
+        return (str(folder) if folder else None), skipped
+
+    chosen, skipped = world.broadcast(world.on_all_ranks(look))  # all ranks
+    return (load(Path(chosen)) if chosen else None), skipped

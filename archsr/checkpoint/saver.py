@@ -1,4 +1,4 @@
-"""Saving while training goes on: training waits for a copy in host memory, a thread writes the files."""
+"""Save in the background: training waits only for a copy in host memory, and a thread writes the files."""
 
 import contextlib
 import copy
@@ -15,16 +15,16 @@ from archsr.checkpoint.keeping import Keep
 from archsr.checkpoint.mirror import Mirror
 from archsr.checkpoint.writing import Contents, HostCopies, commit, gathered, write_part
 from archsr.errors import UserError
-from archsr.runs.folders import home, name_of
+from archsr.runs.folders import checkpoints_folder, name_of
 from archsr.utils.world import World
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A complete checkpoint: seconds that training stood still for it, and until it was complete."""
+    """A complete checkpoint: `paused` is how long training paused, `seconds` how long writing took in all."""
 
     folder: Path
-    stood_still: float
+    paused: float
     seconds: float
 
 
@@ -39,18 +39,18 @@ class _Underway:
 
 
 class Saver:
-    """Writes a run's checkpoints and snapshots in the background; one checkpoint at a time.
+    """Writes a run's checkpoints and snapshots in the background, one checkpoint at a time.
 
-    What goes wrong there is raised, as `UserError` on every rank, by the next `begin`, `check` or `settle`; the older
-    checkpoints are then untouched. Making one is a collective. Call `close` at the end, whatever happens. `ident`: the
-    run's own, in every manifest and in the mirror's paths.
+    The next `begin`, `check` or `settle` raises an error of the thread as `UserError` on every rank; older checkpoints
+    are then untouched. The constructor is a collective. Always call `close` at the end. `ident` identifies the run in
+    every manifest and in the mirror's paths.
     """
 
     def __init__(
         self, run: Path, *, world: World, keep: Keep, mirror: Mirror | None = None, ident: str = "run"
     ) -> None:
         self.finished: list[Saved] = []
-        self.notes: list[str] = []  # lines for the user, from the thread
+        self.notes: list[str] = []  # messages from the thread
         self._run = run
         self._world = world
         self._keep = keep
@@ -65,13 +65,13 @@ class Saver:
         self._given_up = False
 
     def begin(self, step: int, contents: Contents, *, score: float | None = None) -> None:
-        """Take `step`'s checkpoint as the tensors are now. A collective: it first settles the one before."""
+        """Start writing a checkpoint of the current tensors, after settling the previous one. A collective."""
         started = time.perf_counter()
         self.settle()  # all ranks
         copied = self._copied(contents)
-        final = home(self._run) / name_of(step)
+        final = checkpoints_folder(self._run) / name_of(step)
         temporary = final.with_name(f".{final.name}.{self._token}.tmp")
-        stood_still = time.perf_counter() - started
+        paused = time.perf_counter() - started
         about = {"step": step, "run": self._ident, "world": self._world.size, "score": score}
 
         def part() -> None:
@@ -86,7 +86,7 @@ class Saver:
             commit(temporary, final, {**about, "files": table})
             self._verified.add(final)
             self.notes += prune(final.parent, self._keep, verified=self._verified)
-            self.finished.append(Saved(final, stood_still, time.perf_counter() - started))
+            self.finished.append(Saved(final, paused, time.perf_counter() - started))
             if self._mirror is not None:
                 self.notes += self._mirror.put(self._run, final, ident=self._ident)
 
@@ -96,15 +96,15 @@ class Saver:
         )
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Do other writing (snapshots) in the same thread, in order."""
+        """Run other writing (snapshots) in the same thread, in order."""
         self._others.append(self._thread.submit(work))
 
     def check(self) -> None:
-        """Raise if anything has gone wrong so far, without waiting. A collective."""
+        """Raise if anything has failed so far, without waiting. A collective."""
         self._raise(self._own_problem(wait=False))  # all ranks
 
     def settle(self) -> None:
-        """Wait until everything begun is complete; raise if it could not be. A collective."""
+        """Wait until all writing is complete, and raise if it failed. A collective."""
         self._raise(self._own_problem(wait=True))  # all ranks
         underway = self._underway
         problem = _problem(underway.rest, wait=True) if underway and underway.rest else ""
@@ -112,7 +112,7 @@ class Saver:
         self._underway = None
 
     def close(self) -> None:
-        """End the thread; a checkpoint that other ranks have not finished is given up."""
+        """End the thread. A checkpoint that other ranks have not finished is abandoned."""
         self._given_up = True
         self._thread.shutdown(wait=True)
         if self._underway is not None and self._world.rank == 0:
@@ -127,7 +127,7 @@ class Saver:
         )
 
     def _own_problem(self, *, wait: bool) -> str:
-        """What went wrong on this rank: its part of the checkpoint, or a snapshot."""
+        """Return what failed on this rank: its part of the checkpoint, or a snapshot."""
         for work in self._others:
             if problem := _problem(work, wait=wait):
                 return problem
@@ -136,7 +136,6 @@ class Saver:
         return self._named(problem)
 
     def _named(self, problem: str) -> str:
-        """A problem of this rank with the checkpoint under way."""
         name = self._underway.final.name if self._underway else ""
         return f"checkpoint {name} (rank {self._world.rank}): {problem}" if problem else ""
 
@@ -152,13 +151,12 @@ class Saver:
             if self._world.rank == 0:
                 shutil.rmtree(underway.temporary, ignore_errors=True)
         raise UserError(
-            f"{self._run}: could not be written: {'; '.join(problems)}. The last good checkpoint is untouched: make "
-            "room and run the same command with --resume"
+            f"{self._run}: could not be written: {'; '.join(problems)}. The last good checkpoint is untouched: free "
+            "some disk space and run the same command with --resume"
         )
 
 
 def _problem(work: Future[None], *, wait: bool) -> str:
-    """Why it failed, or an empty string; also while it is not done yet."""
     if not wait and not work.done():
         return ""
     error = work.exception()
@@ -173,4 +171,4 @@ def save(run: Path, step: int, contents: Contents, *, world: World, keep: Keep) 
         saver.settle()  # all ranks
     finally:
         saver.close()
-    return home(run) / name_of(step)
+    return checkpoints_folder(run) / name_of(step)

@@ -1,4 +1,4 @@
-"""Snapshots: weights for use, as safetensors that say where they come from."""
+"""Snapshots: weights for use, as safetensors with their origin in the metadata."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from archsr.utils.atomic import replacing
 
 
 def write_snapshot(path: Path, state: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> None:
-    """Weights for use: float32 safetensors under the official names, with `about` as JSON in the metadata."""
+    """Write float32 safetensors under the official tensor names, with `about` as JSON in the metadata."""
     plain = {k: (v.float() if v.is_floating_point() else v).detach().cpu().contiguous() for k, v in state.items()}
     try:
         with replacing(path) as temporary:
@@ -25,7 +25,7 @@ def write_snapshot(path: Path, state: Mapping[str, Tensor], *, about: Mapping[st
 
 
 def about_snapshot(path: Path) -> dict[str, Any]:
-    """The metadata that `write_snapshot` stored, or {} for a foreign file."""
+    """Return the metadata that `write_snapshot` stored, or {} for another file."""
     if path.suffix != ".safetensors":
         return {}
     with safetensors.safe_open(path, framework="pt") as opened:
@@ -34,9 +34,9 @@ def about_snapshot(path: Path) -> dict[str, Any]:
 
 
 def weights_of(source: str, *, which: str = "chosen") -> str:
-    """The weights behind a model as users name it: a run folder's snapshot, or the file or name itself.
+    """Return the weights file of a model: a run folder's snapshot, or the file or name itself.
 
-    "chosen" is the share of the fine-tuning that the run found best at its end, "best" all of it.
+    `which` "chosen" is the strength that the run found best at its end; "best" is full strength.
     """
     folder = Path(source)
     if not folder.is_dir():
@@ -47,7 +47,7 @@ def weights_of(source: str, *, which: str = "chosen") -> str:
     if found is None:
         if (folder / "snapshots" / "initial.safetensors").is_file():
             raise WeightsError(
-                f"{source}: holds only the model that it started from; the first weights of its own come with the next "
+                f"{source}: holds only its initial model; the first trained weights are written at the next "
                 "validation (archsr runs says whether it is running)"
             )
         raise WeightsError(f"{source}: {_why_none(folder)}")
@@ -55,15 +55,15 @@ def weights_of(source: str, *, which: str = "chosen") -> str:
 
 
 def strength_of(source: str) -> float:
-    """The share of its fine-tuning that a run found best at its end; 1 of everything else."""
+    """Return the strength of the fine-tuning that a run found best at its end, or 1 for anything else."""
     path = Path(weights_of(source))
     return float(about_snapshot(path).get("strength", 1.0)) if path.is_file() else 1.0
 
 
 def _why_none(folder: Path) -> str:
     if is_run(folder):
-        return "has no weights yet: its training has not come to its first snapshot (archsr runs says where it is)"
+        return "has no weights yet: training has not reached its first snapshot (see archsr runs)"
     if runs := list(map(str, runs_in(folder))):
         more = ", ..." if runs[5:] else ""
-        return f"a folder of runs; name one of them: {', '.join(runs[:5])}{more}"
+        return f"a folder of runs; choose one of them: {', '.join(runs[:5])}{more}"
     return NO_RUN

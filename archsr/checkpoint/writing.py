@@ -1,4 +1,4 @@
-"""Writing a checkpoint: each rank its part into one temporary folder, rank 0 the manifest and the name."""
+"""Write a checkpoint: each rank its part into one temporary folder, then rank 0 the manifest and the final name."""
 
 import json
 import shutil
@@ -15,13 +15,13 @@ from torch import Tensor
 from archsr.checkpoint.folder import MANIFEST, SCHEMA
 from archsr.utils.atomic import discarded, sha256, sync_file, sync_folder
 
-_HEADROOM = 64 * 2**20  # left free on the disk besides the checkpoint itself
-_LOOK = 0.02  # seconds between two looks for the other ranks' parts
+_HEADROOM = 64 * 2**20  # bytes to leave free on the disk
+_LOOK = 0.02  # seconds between checks for the other ranks' parts
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What goes into a checkpoint: named files of tensors and plain `state` from rank 0, `own` tensors of each rank."""
+    """The contents of a checkpoint: rank 0's named tensor files and plain `state`, and `own` tensors of each rank."""
 
     files: Mapping[str, Mapping[str, Tensor]]
     state: Mapping[str, Any]
@@ -29,10 +29,10 @@ class Contents:
 
 
 class HostCopies:
-    """Copies of tensors in host memory, as they are now whatever training does to them next.
+    """Copies of tensors in host memory, which later training steps do not change.
 
-    From a GPU they are copied into pinned memory behind the work already queued, and nobody waits; `ready` waits. The
-    memory is kept for the next checkpoint.
+    GPU tensors are copied to pinned memory asynchronously, after the work already queued; `ready` waits for that. The
+    memory is reused for the next checkpoint.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class HostCopies:
         self._waits: list[Callable[[], None]] = []
 
     def take(self, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The copies of `tensors`; `name` tells them from others of the same checkpoint."""
+        """Return copies of `tensors`. `name` distinguishes them from others of the same checkpoint."""
         copies = {k: self._copy(f"{name}/{k}", v.detach()) for k, v in tensors.items()}
         if any(v.is_cuda for v in tensors.values()):
             self._waits.append(torch.cuda.current_stream().record_event().synchronize)
@@ -50,19 +50,19 @@ class HostCopies:
         room = self._room.get(key)
         if room is None or room.shape != tensor.shape or room.dtype != tensor.dtype:
             pinned = tensor.is_cuda
-            room = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)  # contiguous, whatever the layout
+            room = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)  # contiguous in any memory layout
             self._room[key] = room
         return room.copy_(tensor, non_blocking=tensor.is_cuda)
 
     def ready(self) -> None:
-        """Wait until all copies taken so far are there."""
+        """Wait for all copies taken so far."""
         for wait in self._waits:
             wait()
         self._waits.clear()
 
 
 def write_part(folder: Path, contents: Contents, *, rank: int) -> None:
-    """Write and flush this rank's files, then the note that tells rank 0 their sizes and hashes. Raises OSError."""
+    """Write and flush this rank's files, then the note that gives rank 0 their sizes and hashes. Raises OSError."""
     parts: dict[str, Mapping[str, Tensor]] = {f"rank-{rank:05d}.safetensors": contents.own}
     if rank == 0:
         parts |= {f"{name}.safetensors": tensors for name, tensors in contents.files.items()}
@@ -83,9 +83,9 @@ def write_part(folder: Path, contents: Contents, *, rank: int) -> None:
 
 
 def _announce(note: Path, text: str) -> None:
-    """Write the note. It is the last that a rank does in the folder, which rank 0 renames as soon as all are there.
+    """Write the note, which must be a rank's last write: rank 0 renames the folder as soon as all notes exist.
 
-    So nothing is flushed afterwards: the note is gone before the checkpoint has its name.
+    The note is not flushed, because it is removed before the checkpoint gets its name.
     """
     hidden = note.with_suffix(".tmp")
     hidden.write_text(text)
@@ -97,10 +97,10 @@ def _note(folder: Path, rank: int) -> Path:
 
 
 def gathered(folder: Path, *, world: int, wanted: Callable[[], bool]) -> dict[str, Any] | None:
-    """What all ranks wrote, as soon as all have; None when it is no longer `wanted`.
+    """Return what all ranks wrote, once all have finished, or None if `wanted` returns False before.
 
-    Through files and not through a collective: this waits in a thread beside the training's own collectives, and a
-    rank that died must not hang it.
+    This uses files instead of a collective, because it waits in a thread beside the training's own collectives, and a
+    dead rank must not block it.
     """
     while not all(_note(folder, rank).exists() for rank in range(world)):
         if not wanted():
@@ -113,13 +113,14 @@ def gathered(folder: Path, *, world: int, wanted: Callable[[], bool]) -> dict[st
 
 
 def commit(temporary: Path, final: Path, about: Mapping[str, Any]) -> None:
-    """The manifest, then the rename that makes it a checkpoint. Raises OSError."""
+    """Write the manifest and rename the folder, which makes it a checkpoint. Raises OSError."""
     for note in temporary.glob("part-*.json"):
         note.unlink()
     (temporary / MANIFEST).write_text(json.dumps({"schema": SCHEMA, "saved": time.time(), **about}, indent=1))
     sync_file(temporary / MANIFEST)
     sync_folder(temporary)
-    if final.exists():  # reached again after a resume from an older checkpoint; the next pruning removes the old one
+    # a step reached again after resuming from an older checkpoint; the next pruning removes the old folder
+    if final.exists():
         final.rename(discarded(final))
     temporary.rename(final)
     sync_folder(final.parent)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from archsr.errors import UserError, near
+from archsr.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
@@ -42,13 +42,15 @@ def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
     except _MisuseError as error:
         verbs = _verbs(parser)
         if verbs and words and words[0] not in verbs and not words[0].startswith("-"):
-            known = near(words[0], list(verbs)) or f"; there are {', '.join(verbs)}"
+            known = did_you_mean(words[0], list(verbs)) or f"; there are {', '.join(verbs)}"
             raise UserError(f"archsr {words[0]}: no such command{known} (archsr --help)") from None
         used = verbs.get(words[0], error.parser) if words else error.parser
         flags = [f for action in _actions(used) for f in action.option_strings if f.startswith("--") and f != "--help"]
         given = [word.split("=")[0] for word in words if word.startswith("--") and word != "--"]
         wrong = [word for word in given if not any(flag.startswith(word) for flag in (*flags, "--help"))]
-        told = [f"{word} is no flag{near(word, flags, likeness=0.7)}" for word in wrong] or [_chosen(str(error))]
+        told = [f"{word} is no flag{did_you_mean(word, flags, likeness=0.7)}" for word in wrong] or [
+            _chosen(str(error))
+        ]
         raise UserError(f"{'; '.join(told)} ({used.prog} --help)") from None
 
 
@@ -57,7 +59,9 @@ def _chosen(text: str) -> str:
     if not (found := _CHOICE.search(text)):
         return text
     choices = re.findall(r"[\w.-]+", found[2])
-    return text.replace(found[0], f"no {found[1]!r}{near(found[1], choices) or '; there are ' + ', '.join(choices)}")
+    return text.replace(
+        found[0], f"no {found[1]!r}{did_you_mean(found[1], choices) or '; there are ' + ', '.join(choices)}"
+    )
 
 
 def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:

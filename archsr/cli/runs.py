@@ -60,11 +60,11 @@ def _plan(args: argparse.Namespace) -> int:
     from archsr.config import TrainConfig, config_file
     from archsr.training.memory.auto_batch import available_here
     from archsr.training.memory.plan import report
-    from archsr.training.setup import shared_out
+    from archsr.training.setup import with_micro_batch
     from archsr.utils.world import World
 
     config = config_file.load(TrainConfig, args.config, overrides=args.set)
-    config = shared_out(config, World(size=args.processes))
+    config = with_micro_batch(config, World(size=args.processes))
     memory = args.memory or available_here()
     print(report(config, memory=memory, tflops=args.tflops, processes=args.processes))
     return 0
@@ -122,14 +122,14 @@ def _add_runs(verbs: "Verbs") -> None:
 
 def _submit(args: argparse.Namespace) -> int:
     from archsr.config import TrainConfig, config_file
-    from archsr.training.setup import shared_out
+    from archsr.training.setup import with_micro_batch
     from archsr.training.slurm import Resources, submit
     from archsr.utils.world import World
 
     config = config_file.load(TrainConfig, args.config, overrides=args.set)
     names = ("nodes", "gpus", "cpus", "time", "partition", "account", "warning", "processes")
     resources = Resources(**{n: getattr(args, n) for n in names}, options=tuple(args.sbatch))
-    shared_out(config, World(size=resources.world))  # a batch that cannot be shared out fails here, not in the queue
+    with_micro_batch(config, World(size=resources.world))  # an indivisible batch fails here, not in the queue
     print(submit(config, resources, dry_run=args.dry_run))
     return 0
 

@@ -1,6 +1,6 @@
-"""Frozen, typed models of every setting: what may be written in a config file, with its default and its limits.
+"""Frozen, typed models of all settings, with defaults and limits.
 
-Reading files and wording errors is `config_file`; this package knows no stage of the work.
+Reading files and error messages are in `config_file`. This package knows no stage of the work.
 """
 
 from archsr.config.data import DataConfig, TagChoice

@@ -1,6 +1,6 @@
-"""Config files: read with tomli, overridden by `--set a.b=c`, checked, and written back whole.
+"""Read config files with tomli, apply `--set a.b=c`, validate, and write configs back completely.
 
-Every error names the file, the key's path, what was found and what was expected, on one line.
+Every error is one line with the file, the key's path, what was found and what was expected.
 """
 
 import functools
@@ -16,24 +16,24 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from archsr.config.table import tables_in
-from archsr.errors import ConfigError, near
+from archsr.errors import ConfigError, did_you_mean
 from archsr.utils import console
 
 M = TypeVar("M", bound=BaseModel)
 
 
 def load(kind: type[M], path: Path, *, overrides: Sequence[str] = ()) -> M:
-    """Read `path` as `kind` with `--set` overrides applied. Raises `UserError` on anything that does not fit."""
+    """Read `path` as `kind` with `--set` overrides applied. Raises `UserError` if anything does not fit."""
     return check(kind, with_overrides(read(path), overrides), where=str(path))
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file, unchecked."""
+    """Return the tables of a TOML file, not validated."""
     try:
         return tomli.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         here = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: no such config file{near(str(path), here)}") from None
+        raise ConfigError(f"{path}: no such config file{did_you_mean(str(path), here)}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -41,9 +41,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def check(kind: type[M], data: Mapping[str, Any], *, where: str) -> M:
-    """Validate plain data against `kind`; `where` names its origin in errors."""
+    """Validate plain data against `kind`. `where` names its origin in errors."""
     try:
-        # through JSON, because pydantic's strict mode takes a list for a tuple only there
+        # through JSON, because only there does pydantic's strict mode accept a list for a tuple
         return kind.model_validate_json(json.dumps(_with_new_names(kind, data), default=str))
     except ValidationError as error:
         details = _essential(error.errors(include_url=False))
@@ -52,7 +52,7 @@ def check(kind: type[M], data: Mapping[str, Any], *, where: str) -> M:
 
 
 def _with_new_names(kind: type[BaseModel], data: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables with keys called as they are now; where both names stand, the new one counts."""
+    """Return the tables with renamed keys under their new names. If both names are present, the new one counts."""
     former: Mapping[str, str] = getattr(kind, "renamed", {})
     result: dict[str, Any] = {}
     for key, value in data.items():
@@ -70,11 +70,11 @@ def _with_new_names(kind: type[BaseModel], data: Mapping[str, Any]) -> dict[str,
 
 @functools.cache
 def _tell_renamed(old: str, new: str) -> None:
-    console.aside(f"the config's key {old} is called {new} now; the former name is still read")
+    console.aside(f"config key {old} was renamed to {new}; the old name still works")
 
 
 def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of `data` with each `a.b.0.c=value` set; the value is TOML, or else taken as text."""
+    """Return a copy of `data` with each `a.b.0.c=value` set. The value is TOML, or else plain text."""
     result: dict[str, Any] = json.loads(json.dumps(data, default=str))
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -106,17 +106,17 @@ def _assign(tree: dict[str, Any], keys: list[str], value: object, override: str)
 
 def _step(node: list[Any], key: str, override: str) -> Any:  # noqa: ANN401
     if not key.isdigit() or int(key) >= len(node):
-        raise ConfigError(f"--set {override}: {key!r} is no place in a list of {len(node)} (they count from 0)")
+        raise ConfigError(f"--set {override}: {key!r} is not an index of a list of {len(node)} (counted from 0)")
     return node[int(key)]
 
 
 def dump(config: BaseModel) -> str:
-    """The whole config as TOML, every default written out: what a run stores."""
+    """Return the whole config as TOML, including defaults, as a run stores it."""
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
 def differences(a: BaseModel, b: BaseModel) -> list[str]:
-    """The key paths at which two configs of one kind differ, with both values."""
+    """Return the key paths at which two configs of one kind differ, with both values."""
     return _differences(a.model_dump(mode="json"), b.model_dump(mode="json"), "")
 
 
@@ -132,11 +132,8 @@ def _show(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-# ---------------------------------------------------------------- wording of errors
-
-
 def _essential(details: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Without what only follows from another error: a list "too short" for its bad item, a union's other members."""
+    """Remove errors that follow from others: a list "too short" for its bad item, a union's other members."""
     kept = [d for d in details if not (d["type"] == "string_type" and isinstance(d["input"], dict))]
     kept = [d for d in kept if d["type"] != "model_type" or len(kept) == 1]
     inner = [d["loc"] for d in kept]
@@ -148,23 +145,23 @@ def _explain(kind: type[BaseModel], detail: ErrorDetails) -> str:
     if detail["type"].startswith("union_tag"):
         found = detail["input"].get("arch") if isinstance(detail["input"], dict) else detail["input"]
         known = str(detail.get("ctx", {}).get("expected_tags", "'rrdbnet', 'srvgg'"))
-        hint = near(str(found), known.replace("'", "").split(", "))
+        hint = did_you_mean(str(found), known.replace("'", "").split(", "))
         return f"{path}.arch: {'missing' if found is None else f'got {_show(found)}'}, expected one of {known}{hint}"
     if detail["type"] == "extra_forbidden":
         owner, key = _owners(kind, detail["loc"])[-1], str(detail["loc"][-1])
         if now := getattr(owner, "moved", {}).get(key):
-            return f"{path}: this key is gone; write {now}"
+            return f"{path}: this key was removed; write {now}"
         elsewhere = [p for p in _paths_in(kind) if p.split(".")[-1] == key]
-        beside = near(key, list(owner.model_fields) if owner else [])
+        beside = did_you_mean(key, list(owner.model_fields) if owner else [])
         return f"{path}: unknown key{f'; did you mean {_either(elsewhere)}?' if elsewhere else beside}"
     if detail["type"] == "missing":
-        return f"{path}: missing; this key has no default"
+        return f"{path}: missing; this key is required"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if detail["type"] == "value_error":
         return f"{path}: {message}" if path else message
     suggestion = ""
     if detail["type"] == "literal_error" and isinstance(detail["input"], str):
-        suggestion = near(
+        suggestion = did_you_mean(
             detail["input"], str(detail.get("ctx", {}).get("expected", "")).replace("'", "").split(" or ")
         )
     return f"{path}: got {_show(detail['input'])}, expected {message}{suggestion}"
@@ -175,7 +172,6 @@ def _either(words: list[str]) -> str:
 
 
 def _paths_in(kind: type[BaseModel], prefix: str = "") -> list[str]:
-    """The paths of all keys in tables, each once."""
     found: list[str] = []
     for name, field in kind.model_fields.items():
         found.append(prefix + name)
@@ -185,7 +181,7 @@ def _paths_in(kind: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def _path(kind: type[BaseModel], detail: ErrorDetails) -> str:
-    """The key path as the user wrote it: without the names that pydantic adds for members of a union."""
+    """Return the key path as the user wrote it, without the names that pydantic adds for members of a union."""
     parts: list[str] = []
     owners = _owners(kind, detail["loc"])
     for part, owner in zip(detail["loc"], owners, strict=True):
@@ -195,7 +191,7 @@ def _path(kind: type[BaseModel], detail: ErrorDetails) -> str:
 
 
 def _owners(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[type[BaseModel] | None]:
-    """For each part of `loc`, the model whose key it is; None for a union's tag."""
+    """Return for each part of `loc` the model with that key, or None for a union's tag."""
     owners: list[type[BaseModel] | None] = []
     models: list[type[BaseModel]] = [kind]
     annotation: Any = kind

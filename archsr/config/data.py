@@ -1,4 +1,4 @@
-"""Settings of where training samples come from."""
+"""Settings of the training data."""
 
 from typing import Annotated
 
@@ -8,43 +8,41 @@ from archsr.config.table import Count, Positive, Table
 
 
 class TagChoice(Table):
-    """Training samples by the tags that `archsr prepare` gave them."""
+    """Select training samples by the tags that `archsr prepare` gave them."""
 
     only: tuple[str, ...] = Field(
-        default=(), description="Train on samples with any of these tags (patterns with * and ?). Empty: on all."
+        default=(), description="Train on samples with any of these tags (patterns with * and ?). Empty: all samples."
     )
     without: tuple[str, ...] = Field(default=(), description="Leave out samples with any of these tags (patterns).")
     balance: dict[str, Annotated[float, Field(gt=0)]] = Field(
         default={},
-        description="Shares in which tags are seen: { interior = 1, exterior = 1 }. The rarer ones are repeated.",
+        description="Relative frequencies of tags: { interior = 1, exterior = 1 }. Samples of rare tags are repeated.",
     )
 
 
 class DataConfig(Table):
-    """Where training samples come from."""
+    """The source of the training samples."""
 
     shards: str = Field(
         default="shards/photos",
-        description="A dataset: a folder, or a URL (s3://, hf://datasets/, https:// and what else fsspec knows).",
+        description="The dataset: a folder, or a URL (s3://, hf://datasets/, https:// or others that fsspec supports).",
     )
     cache: str = Field(
         default="shards/.cache",
-        description='Folder for copies of shards at a URL, for all processes of a machine; e.g. "$TMPDIR/shards".',
+        description='Cache folder for shards from a URL, shared by the processes of a machine, e.g. "$TMPDIR/shards".',
     )
     cache_gb: Annotated[float, Field(gt=0)] = Field(
-        default=50.0, description="The most that the cache holds, in GB; at least two windows of shards."
+        default=50.0, description="Maximum size of the cache in GB. It must hold at least two windows of shards."
     )
-    retries: Count = Field(
-        default=7, description="How often a failed transfer is tried again, after 0.5, 1, 2, ... 30 seconds."
-    )
+    retries: Count = Field(default=7, description="Retries of a failed transfer, after 0.5, 1, 2, ... 30 seconds.")
     tags: TagChoice = TagChoice()
     gt_size: Annotated[int, Field(ge=32, multiple_of=8)] = Field(
-        default=256, description="Side of the ground-truth crop in pixels, a multiple of 8."
+        default=256, description="Side of the ground-truth crop in pixels; a multiple of 8."
     )
-    hflip: bool = Field(default=True, description="Whether one crop in two is mirrored.")
+    hflip: bool = Field(default=True, description="Mirror half of the crops horizontally.")
     rot90: bool = Field(
         default=False,
-        description="Whether crops are turned by 0 to 3 quarter turns. It is off because buildings stand upright.",
+        description="Rotate crops by 0 to 3 quarter turns. Off by default, because buildings are upright.",
     )
-    window: Positive = Field(default=8, description="Shards whose samples are mixed with each other.")
-    workers: Count = Field(default=4, description="Decoding processes per GPU; 0: the training process itself decodes.")
+    window: Positive = Field(default=8, description="Number of shards whose samples are shuffled together.")
+    workers: Count = Field(default=4, description="Decoding processes per GPU; 0: the training process decodes.")

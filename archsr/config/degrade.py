@@ -15,65 +15,72 @@ Step = Literal[
     "bicubic",
 ]  # fmt: skip
 SECOND_ORDER: tuple[Step, ...] = ("blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "finish")
-RESIZES: tuple[Step, ...] = ("halve", "resize1", "resize2", "reduce", "finish", "bicubic")  # these keep their order
+# these keep their relative order
+RESIZES: tuple[Step, ...] = ("halve", "resize1", "resize2", "reduce", "finish", "bicubic")
 _TO_SIZE = ("reduce", "finish", "bicubic")
-_LISTED = Field(strict=False)  # lists are taken for tuples: below a validator of mode "before", JSON's leave is gone
+# lists are converted here: below a validator of mode "before", pydantic no longer accepts JSON lists for tuples
+_LISTED = Field(strict=False)
 
 
 class DegradeConfig(Table):
-    """The degradation: what happens to ground truth, in which order, how often and how strongly.
+    """The degradation of ground truth: its steps, their order, probability and strength.
 
     configs/DEGRADATION.md explains and shows each key.
     """
 
     preset: Preset = Field(
         default="realesrgan",
-        description="File of configs/presets whose values are the defaults of this table; keys written beside it win. "
-        "`archsr config --preset NAME` prints them all.",
+        description=(
+            "Name of a file in configs/presets whose values become the defaults of this table; other keys override "
+            "it. `archsr config --preset NAME` prints all of them."
+        ),
     )
     fidelity: Literal["fixed", "faithful"] = Field(
         default="fixed",
-        description='"fixed": what the reference implementation means; "faithful": what it does, with all its quirks.',
+        description=(
+            '"fixed": what the reference implementation intends; "faithful": what it does, with all its quirks.'
+        ),
     )
     quirks: Annotated[tuple[Quirk, ...], _LISTED] = Field(
         default=(),
         validate_default=True,
-        description='Quirks of the reference implementation to repeat. fidelity = "faithful" means all of them.',
+        description='Quirks of the reference implementation to reproduce. fidelity = "faithful" means all of them.',
     )
     steps: Annotated[tuple[Step, ...], _LISTED] = Field(
         default=SECOND_ORDER,
-        description="The operations in their order. Resizes keep theirs, and exactly one of reduce, finish and bicubic "
-        "brings the input to its size.",
+        description=(
+            "The operations, in order. Resizes must keep their order, and exactly one of reduce, finish and bicubic "
+            "must bring the input to its size."
+        ),
     )
     shuffle: bool = Field(
         default=False,
-        description="true: another order of the steps is drawn for each batch; the last one stays last, and halve "
+        description="true: draw another order of the steps for each batch. The last step stays last, and halve stays "
         "first.",
     )
     antialias: Unit = Field(
-        default=0.0, description="Share of samples whose reductions use a filter widened by the factor."
+        default=0.0,
+        description="Share of samples whose downsampling uses an antialiasing filter (widened by the factor).",
     )
     margin: Count = Field(
         default=32,
-        description="Pixels by which the degraded crop is wider than gt_size before it is cropped at random. So the "
-        "grid of the last JPEG is random, and fewer of the mirrored borders of blurs are in the pairs; 0: all are.",
+        description="Pixels by which the degraded crop is larger than gt_size before it is cropped at random. So the "
+        "grid of the last JPEG is random, and pairs contain less of the mirrored borders of blurs; 0: no margin.",
     )
-    pool_batches: Count = Field(
-        default=15, description="Global batches that the pair pool holds over all processes; 0: there is none."
-    )
+    pool_batches: Count = Field(default=15, description="Size of the pair pool in global batches; 0: no pool.")
     sharpen_gt: bool = Field(
-        default=True, description="true: the sharpened ground truth is degraded; false: the ground truth as it is."
+        default=True, description="true: degrade the sharpened ground truth; false: degrade the ground truth itself."
     )
     halve: Halving = Halving()
     first: Degradation = Degradation()
     second: SecondDegradation = SecondDegradation()
-    final_sinc: Unit = Field(default=0.8, description="Share of samples with a sinc filter at the end.")
+    final_sinc: Unit = Field(default=0.8, description="Share of samples with a final sinc filter.")
 
     @model_validator(mode="before")
     @classmethod
     def _upon_the_preset(cls, written: Any) -> Any:  # noqa: ANN401 - whatever was written
         if not isinstance(written, dict) or written.get("preset", PRESETS[0]) not in PRESETS:
-            return written  # refused by the check of the fields
+            return written  # the field's validation will refuse it
         defaults = {"halve": Halving().model_dump(), "first": Degradation().model_dump()}
         defaults["second"] = SecondDegradation().model_dump()
         if stored_before_halving(written):
@@ -94,9 +101,9 @@ class DegradeConfig(Table):
     def _reach_the_size(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         twice = sorted({s for s in steps if steps.count(s) > 1})
         if twice:
-            raise ValueError(f"{twice[0]!r} is there twice")
+            raise ValueError(f"{twice[0]!r} appears twice")
         if "halve" in steps[1:]:
-            raise ValueError("'halve' must come first: it is there so that all that follows is done to less")
+            raise ValueError("'halve' must come first, so that all other steps work on the smaller image")
         ends = [s for s in steps if s in _TO_SIZE]
         if len(ends) != 1:
             raise ValueError(f"exactly one of {', '.join(_TO_SIZE)} must bring lq to its size, got {ends}")
@@ -104,10 +111,8 @@ class DegradeConfig(Table):
         if resizes != sorted(resizes, key=RESIZES.index):
             raise ValueError(f"resizes must come in the order resize1, resize2, {ends[0]}, got {', '.join(resizes)}")
         if ends[0] == "bicubic" and len(resizes) > 1:
-            raise ValueError(
-                f"{resizes[0]!r} before 'bicubic', which reduces by the scale; take 'reduce' instead of it"
-            )
+            raise ValueError(f"{resizes[0]!r} before 'bicubic', which downsamples by the scale; use 'reduce' instead")
         own = [s for s in steps if s in ("jpeg2", "sinc")]
         if ends[0] == "finish" and own:
-            raise ValueError(f"{own[0]!r} is a part of 'finish'; take 'reduce' instead of it")
+            raise ValueError(f"{own[0]!r} is part of 'finish'; use 'reduce' instead")
         return steps

@@ -1,4 +1,4 @@
-"""What `archsr config` says of a key or a table: its meaning, what it may be, its default, and what presets set."""
+"""`archsr config KEY`: explain a key or table with its meaning, values, default, and presets."""
 
 import difflib
 import inspect
@@ -14,14 +14,14 @@ from archsr.config.presets import PRESETS
 from archsr.config.table import Table, described, summary, tables_in
 from archsr.config.types_in_words import in_words
 from archsr.config.written import beside, inner_tables, is_list_of_tables, is_table, own_keys, value_text
-from archsr.errors import ConfigError, near
+from archsr.errors import ConfigError, did_you_mean
 
 _PLACES = {"train": "training config", "prepare": "preparation config", "study": "study config"}
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key at its `path`, which `owner` declares under `name`, with its default or an example of it."""
+    """A key at its `path`, which `owner` declares under `name`, with its default or an example value."""
 
     path: str
     owner: type[Table]
@@ -35,7 +35,7 @@ class Key:
 
     @property
     def tables(self) -> list[Table]:
-        """The tables that it may be or hold, each at its defaults; none of a value on one line."""
+        """The tables that it may be or contain, each with defaults; empty for values on one line."""
         if isinstance(self.value, Table) and not is_table(self.value):
             return []
         found = tables_in(self.owner.model_fields[self.name].annotation)
@@ -43,7 +43,7 @@ class Key:
 
 
 def keys_of(table: Table, path: str = "") -> Iterator[Key]:
-    """All keys of the table and of the tables in it; those of a choice of tables under one path each."""
+    """Return all keys of the table and its subtables. The keys of alternative tables share one path."""
     for name in type(table).model_fields:
         key = Key(f"{path}{name}", type(table), name, getattr(table, name))
         yield key
@@ -52,9 +52,9 @@ def keys_of(table: Table, path: str = "") -> Iterator[Key]:
 
 
 def explain(path: str) -> str:
-    """What is to be said of the key or table at `path` (`training.stages.0.lr`; places in lists may be left out).
+    """Return the explanation of a key or table (`training.stages.0.lr`; list indices may be left out).
 
-    Raises `ConfigError` with what was perhaps meant.
+    Raises `ConfigError` with suggestions.
     """
     plain = re.sub(r"\.\d+(?=\.|$)", "", path.strip())
     places: dict[str, list[str]] = {}
@@ -73,13 +73,13 @@ def _arch(key: Key) -> str:
 
 
 def _meant(path: str) -> str:
-    """The same key elsewhere, else the nearest beside it, else a like one elsewhere."""
+    """Suggest the same key in another table, else the closest in this table, else a similar one in another table."""
     known = [k.path for kind in KINDS.values() for k in keys_of(kind.sample()) if not k.path.startswith("train.")]
     paths = dict.fromkeys(known)
     above, _, name = path.rpartition(".")
     if elsewhere := [p for p in paths if p.split(".")[-1] == name]:
         return f"; did you mean {' or '.join(map(repr, elsewhere[:3]))}?"
-    if beside := near(path, [p for p in paths if p.rpartition(".")[0] == above], likeness=0.7):
+    if beside := did_you_mean(path, [p for p in paths if p.rpartition(".")[0] == above], likeness=0.7):
         return beside
     like = difflib.get_close_matches(name, {p.split(".")[-1] for p in paths}, n=1, cutoff=0.7)
     return _meant(like[0]) if like else ""
@@ -96,7 +96,7 @@ def _has_header(key: Key) -> bool:
 
 
 def _facts(key: Key) -> list[str]:
-    default = "none: it must be given" if key.required else value_text(key.value)
+    default = "none (required)" if key.required else value_text(key.value)
     if key.value is None:
         default = "left out"
     presets = [_line("" if n else "presets", text) for n, text in enumerate(_presets(key))]
@@ -108,7 +108,7 @@ def _line(title: str, text: str) -> str:
 
 
 def _presets(key: Key) -> list[str]:
-    """What the presets that set a key of [degrade] otherwise set."""
+    """Return the values that presets give a key of [degrade]."""
     if not key.path.startswith("degrade.") or key.name == "preset":
         return []
     values = {preset: _at(DegradeConfig(preset=preset), key.path.split(".")[1:]) for preset in PRESETS}
@@ -120,7 +120,6 @@ def _at(table: Any, names: list[str]) -> Any:  # noqa: ANN401
 
 
 def _table(table: Table, key: Key) -> list[str]:
-    """The keys of a table with their descriptions, and the headers of the tables in it."""
     said = inspect.cleandoc(type(table).__doc__ or "").splitlines()
     about = said[2:] if summary(type(table)) == described(key.owner, key.name) else said
     lines = own_keys(table, lambda owner, name, _: described(type(owner), name))
@@ -130,7 +129,7 @@ def _table(table: Table, key: Key) -> list[str]:
 
 
 def tables() -> str:
-    """A line for each table of each kind of config."""
+    """Return a line for each table of each kind of config."""
     lines: list[str] = []
     for kind, word in _PLACES.items():
         elsewhere = {"prepare": "degrade.", "study": "train."}.get(kind, " ")
@@ -142,9 +141,9 @@ def tables() -> str:
 
 
 def preset(name: str) -> str:
-    """The table [degrade] with every value that the preset means, and the default beside each that differs from it."""
+    """Return the table [degrade] with every value of the preset, and the default beside each changed one."""
     if name not in PRESETS:
-        raise ConfigError(f"{name}: no such preset{near(name, PRESETS) or '; there are ' + ', '.join(PRESETS)}")
+        raise ConfigError(f"{name}: no such preset{did_you_mean(name, PRESETS) or '; there are ' + ', '.join(PRESETS)}")
     made = DegradeConfig.model_validate({"preset": name})
     usual = {id(table): default for table, default in _side_by_side(made, DegradeConfig())}
 
@@ -156,7 +155,6 @@ def preset(name: str) -> str:
 
 
 def _side_by_side(a: Table, b: Table) -> Iterator[tuple[Table, Table]]:
-    """Two tables of one kind and all tables in them, in pairs."""
     yield a, b
     for name, value in a:
         if isinstance(value, Table):

@@ -1,4 +1,4 @@
-"""The files of configs/ that are made out of the models: every key explained, and schemas for editors."""
+"""Generate the files in configs/ that come from the models: complete references, and schemas for editors."""
 
 import json
 from typing import Any, get_args, get_origin
@@ -18,19 +18,17 @@ REFERENCES = {"train": "reference.toml", "prepare": "prepare.toml"}
 SCHEMAS = {"train": "archsr.schema.json", "prepare": "prepare.schema.json", "study": "study.schema.json"}
 _TITLES = {
     "train": """\
-# Every key of a training config, at its default where it has one. Copy what you need; unknown keys are refused.
+# Every key of a training config, at its default if it has one. Copy what you need; unknown keys are errors.
 # Override any key on the command line: --set training.micro_batch=4 --set training.stages.0.lr=5e-5""",
     "prepare": """\
-# How photographs become shards: archsr prepare PHOTOS shards/NAME --config configs/prepare.toml
-# Every key there is, at its default. [degrade] has the keys that it has in reference.toml.""",
+# Every key of a preparation config: archsr prepare PHOTOS shards/NAME --config configs/prepare.toml
+# All keys are at their defaults. [degrade] has the same keys as in reference.toml.""",
 }
-_MADE = (
-    "# Written by `archsr config --write` from archsr/config. Each text stands once; `archsr config KEY` shows more."
-)
+_MADE = "# Generated from archsr/config by `archsr config --write`. `archsr config KEY` explains a key in full."
 
 
 def reference(kind: str) -> str:
-    """A config with every key of the kind ("train" or "prepare") at its default, explained."""
+    """Return a config with every key of the kind ("train" or "prepare") at its default, explained."""
     told: set[str] = set()
 
     def once(table: Table, key: str, _: Any) -> str:  # noqa: ANN401
@@ -46,7 +44,7 @@ def reference(kind: str) -> str:
 
 
 def explained(table: type[Table], key: str) -> str:
-    """What the key means, and what it may be where its description does not name that."""
+    """Return the key's description, with the possible values if the description does not name them."""
     text, choices = described(table, key), choices_of(table.model_fields[key].annotation)
     if len(choices) < 2 or all(value_text(choice) in text for choice in choices):
         return text
@@ -55,7 +53,7 @@ def explained(table: type[Table], key: str) -> str:
 
 
 def choices_of(annotation: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a type annotation
-    """The values that a type names, itself or in a list."""
+    """Return the values that a type allows, itself or in a list."""
     if str(get_origin(annotation)) == "typing.Literal":
         return get_args(annotation)
     if tables_in(annotation):
@@ -64,14 +62,14 @@ def choices_of(annotation: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a type ann
 
 
 class _Untitled(GenerateJsonSchema):
-    """Without titles, which would only repeat the keys."""
+    """Omit titles, which would only repeat the keys."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002 - pydantic's own
         return False
 
 
 def schema(kind: str) -> str:
-    """The JSON schema of a kind of config ("train", "prepare" or "study"), in draft 7, which editors of TOML read."""
+    """Return the JSON schema of a kind of config ("train", "prepare" or "study"), in draft 7 for TOML editors."""
     made = KINDS[kind].model_json_schema(schema_generator=_Untitled, ref_template="#/definitions/{model}")
     definitions = made.pop("$defs")
     for table in _all_tables(KINDS[kind]):
@@ -81,7 +79,7 @@ def schema(kind: str) -> str:
 
 
 def _describe(definition: dict[str, Any], table: type[Table]) -> None:
-    """Descriptions that a table has from the one it derives from; defaults of tables are in those themselves."""
+    """Add descriptions inherited from base tables. Remove defaults of tables, which the tables contain themselves."""
     definition["description"] = summary(table)
     definition.pop("title", None)
     for key, entry in definition["properties"].items():
@@ -96,7 +94,7 @@ def _all_tables(table: type[BaseModel]) -> list[type[Table]]:
 
 
 def _draft_7(node: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
-    """Lists of a fixed length in the words of draft 7; where names have a pattern, others are refused."""
+    """Express fixed-length lists in draft 7, and refuse names that do not match a pattern."""
     if isinstance(node, list):
         return [_draft_7(item) for item in node]
     if not isinstance(node, dict):
@@ -106,7 +104,7 @@ def _draft_7(node: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
 
 
 def write() -> list[str]:
-    """Write all of them where the shipped configs are. Returns their paths."""
+    """Write all generated files to the shipped configs. Return their paths."""
     texts = {name: reference(kind) for kind, name in REFERENCES.items()}
     texts |= {name: schema(kind) for kind, name in SCHEMAS.items()}
     for name, text in texts.items():

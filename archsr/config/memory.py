@@ -1,4 +1,4 @@
-"""Values of the keys that trade memory for arithmetic."""
+"""Types of the keys that trade computation for memory."""
 
 from typing import Annotated, Literal
 
@@ -6,19 +6,18 @@ from pydantic import BeforeValidator
 
 from archsr.config.table import Positive
 
-# what is recomputed in the backward pass as one piece: nothing, each block of the body, each dense block, or so many
-# blocks of the body
+# recomputed in the backward pass as one piece: nothing, each block of the body, each dense block, or a number of blocks
 Recompute = Literal["none", "rrdb", "rdb"] | int
 MicroBatch = int | Literal["auto"]
 
 
 def _recompute(value: object) -> object:
-    """`true` and `false`, from before there was a choice, are "rrdb" and "none"."""
+    """Accept `true` and `false` from older configs as "rrdb" and "none"."""
     if isinstance(value, bool):
         return "rrdb" if value else "none"
     if value in ("none", "rrdb", "rdb") or (isinstance(value, int) and value > 0):
         return value
-    raise ValueError(f'got {value!r}, expected "none", "rrdb", "rdb" or how many blocks to recompute together')
+    raise ValueError(f'got {value!r}, expected "none", "rrdb", "rdb" or a number of blocks to recompute together')
 
 
 def _micro_batch(value: object) -> object:

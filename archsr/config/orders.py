@@ -30,19 +30,19 @@ class Families(Table):
 class Blur(Table):
     """A random blur."""
 
-    probability: Unit = Field(default=1.0, description="Share of samples to which it is done.")
+    probability: Unit = Field(default=1.0, description="Share of samples that it is applied to.")
     sigma: PositiveSpan = Field(
         default=PositiveSpan(low=0.2, high=3.0), description="Standard deviation of the kernels, in pixels."
     )
     variance: SpanFromZero = Field(
         default=SpanFromZero(low=0.0, high=0.0),
         description="Variance (sigma²) of the kernels that are wider in one direction, in square pixels; "
-        "0 to 0: they take sigma.",
+        "0 to 0: use sigma.",
     )
     taps: Literal[7, 9, 11, 13, 15, 17, 19, 21, 23, 25] = Field(
-        default=21, description="Side of the largest kernel in pixels. Each odd number from 7 on is equally likely."
+        default=21, description="Side of the largest kernel in pixels. All odd sides from 7 on are equally likely."
     )
-    sinc: Unit = Field(default=0.1, description="Share of sinc kernels; the rest is divided among the families.")
+    sinc: Unit = Field(default=0.1, description="Share of sinc kernels. The rest is divided among the families.")
     families: Families = Families()
     generalized_beta: PositiveSpan = Field(
         default=PositiveSpan(low=0.5, high=4.0), description="Exponent of generalised Gaussian kernels."
@@ -53,22 +53,25 @@ class Blur(Table):
 
 
 class Resize(Table):
-    """A random resize. The shares of what may happen add up to 1."""
+    """A random resize. The shares add up to 1."""
 
-    up: Unit = Field(default=0.2, description="Share of samples that are enlarged.")
-    down: Unit = Field(default=0.7, description="Share of samples that are reduced.")
+    up: Unit = Field(default=0.2, description="Share of samples that are upsampled.")
+    down: Unit = Field(default=0.7, description="Share of samples that are downsampled.")
     keep: Unit = Field(default=0.1, description="Share of samples that keep their size.")
     factor: PositiveSpan = Field(
-        default=PositiveSpan(low=0.15, high=1.5), description="Factor of the side, from at most 1 to at least 1."
+        default=PositiveSpan(low=0.15, high=1.5),
+        description="Range of the resize factor, from at most 1 to at least 1.",
     )
     reciprocal: bool = Field(
         default=False,
-        description="true: of a reduction 1 / factor is drawn uniformly, so that strong ones are as frequent as weak "
-        "ones; false: factor is.",
+        description=(
+            "true: when downsampling, draw 1 / factor uniformly, so that strong downsampling is as frequent as weak; "
+            "false: draw factor uniformly."
+        ),
     )
 
     def shares(self) -> dict[str, float]:
-        """What may happen, and how often."""
+        """Return the shares of the possible outcomes by name."""
         return {"up": self.up, "down": self.down, "keep": self.keep}
 
     @model_validator(mode="after")
@@ -82,26 +85,28 @@ class Resize(Table):
 
 
 class FirstResize(Resize):
-    """The resize of the first order. The shares of what may happen, `decimate` among them, add up to 1."""
+    """The resize of the first order. The shares, including `decimate`, add up to 1."""
 
     decimate: Unit = Field(
         default=0.0,
-        description="Share of samples of which every n-th pixel is taken after a blur; n is the scale, or what halving "
-        "left of it.",
+        description=(
+            "Share of samples that are blurred and reduced to every n-th pixel; n is the scale, or half of it after "
+            "halving."
+        ),
     )
     decimate_sigma: PositiveSpan = Field(
-        default=PositiveSpan(low=0.1, high=2.4), description="Standard deviation of the blur before, in pixels."
+        default=PositiveSpan(low=0.1, high=2.4), description="Standard deviation of the blur before it, in pixels."
     )
 
     def shares(self) -> dict[str, float]:
-        """What may happen, and how often."""
+        """Return the shares of the possible outcomes by name."""
         return {**super().shares(), "decimate": self.decimate}
 
 
 class Noise(Table):
     """Random noise, Gaussian or Poisson."""
 
-    probability: Unit = Field(default=1.0, description="Share of samples to which it is done.")
+    probability: Unit = Field(default=1.0, description="Share of samples that it is applied to.")
     gaussian: Unit = Field(default=0.5, description="Share of Gaussian noise; the rest is Poisson.")
     sigma: SpanFromZero = Field(
         default=SpanFromZero(low=1.0, high=30.0),
@@ -110,10 +115,12 @@ class Noise(Table):
     poisson_scale: SpanFromZero = Field(
         default=SpanFromZero(low=0.05, high=3.0), description="Strength of Poisson noise, as a factor."
     )
-    grey: Unit = Field(default=0.4, description="Share of noise that is the same in all channels.")
+    grey: Unit = Field(default=0.4, description="Share of noise that is equal in all channels (grey).")
     correlated: Unit = Field(
         default=0.0,
-        description="Share of Gaussian noise with correlated channels, at the highest sigma. With grey at most 1.",
+        description=(
+            "Share of Gaussian noise with correlated channels, at the highest sigma. grey + correlated is at most 1."
+        ),
     )
 
     @model_validator(mode="after")
@@ -124,7 +131,7 @@ class Noise(Table):
 
 
 class Quality(Span):
-    """JPEG compression. Its quality is drawn as a real number from `low` to `high`."""
+    """JPEG compression. The quality is drawn as a real number from `low` to `high`."""
 
     probability: Unit = Field(default=1.0, description="Share of samples that are compressed.")
     low: Annotated[float, Field(ge=1, le=100)] = Field(default=30.0, description="Lowest quality, 1 to 100.")
@@ -141,14 +148,14 @@ class Degradation(Table):
 
 
 class SecondBlur(Blur):
-    """The blur of the second order: weaker, and left out for one sample in five."""
+    """The blur of the second order: weaker, and skipped for one sample in five."""
 
     probability: Unit = 0.8
     sigma: PositiveSpan = PositiveSpan(low=0.2, high=1.5)
 
 
 class SecondResize(Resize):
-    """The resize of the second order; its factor is on top of the reduction by the model's scale."""
+    """The resize of the second order. Its factor applies on top of the downsampling by the model's scale."""
 
     up: Unit = 0.3
     down: Unit = 0.4
@@ -164,7 +171,7 @@ class SecondNoise(Noise):
 
 
 class SecondDegradation(Table):
-    """The second order. Its JPEG comes before or after the last resize and sinc filter, one half each."""
+    """The second order. Its JPEG comes before or after the last resize and sinc filter, with equal probability."""
 
     blur: SecondBlur = SecondBlur()
     resize: SecondResize = SecondResize()
@@ -173,13 +180,13 @@ class SecondDegradation(Table):
 
 
 class Halving(Table):
-    """The step "halve", first of steps, for models of scale 4: samples are halved and go on as if the scale were 2.
+    """The step "halve", first of steps, for models of scale 4: samples are halved and continue as if the scale were 2.
 
-    The lowest reciprocal factor is doubled then, and the highest `decimate_sigma` halved.
+    The lowest reciprocal factor is then doubled, and the highest `decimate_sigma` halved.
     """
 
     probability: Unit = Field(default=0.0, description="Share of samples that are halved first.")
-    sigma: Annotated[float, Field(gt=0)] = Field(default=1.0, description="Factor of the sigma of their blurs.")
+    sigma: Annotated[float, Field(gt=0)] = Field(default=1.0, description="Factor applied to the sigma of their blurs.")
     variance: Annotated[float, Field(gt=0)] = Field(
-        default=1.0, description="Factor of the variance of their blurs, where variances are drawn."
+        default=1.0, description="Factor applied to the variance of their blurs, if variances are drawn."
     )

@@ -1,4 +1,4 @@
-"""Settings of the preparation: how a folder of photographs becomes shards."""
+"""Settings of the preparation of shards from photographs."""
 
 from typing import Annotated, Literal, Self
 
@@ -7,152 +7,152 @@ from pydantic import Field, model_validator
 from archsr.config.degrade import DegradeConfig
 from archsr.config.table import Count, Positive, Table, Unit
 
-# of a test for a verdict: with five, even five differences of one sign happen by chance once in 2⁴ times, above 5 %
+# test scenes needed for a verdict: with five, differences of one sign happen by chance once in 2⁴ times, above 5 %
 FEWEST_SCENES = 6
 
 
 class TagRule(Table):
-    """A tag for all photographs whose path fits a pattern."""
+    """A tag for all photographs whose path matches a pattern."""
 
-    tag: Annotated[str, Field(min_length=1)] = Field(description="Tag that they get.", examples=["interior"])
+    tag: Annotated[str, Field(min_length=1)] = Field(description="Name of the tag.", examples=["interior"])
     match: Annotated[str, Field(min_length=1)] = Field(
-        description="Glob of the path, upper and lower case alike.", examples=["*interior*"]
+        description="Glob for the path; case does not matter.", examples=["*interior*"]
     )
 
 
 class ScenesConfig(Table):
-    """What may not be on two sides of the split: the union of these."""
+    """What must be on the same side of a split: photographs that share any of these."""
 
-    folder: bool = Field(default=True, description="Photographs in one sub-folder.")
-    title: bool = Field(default=True, description="A shared title: villa-rossi-01.jpg, villa-rossi-02.jpg.")
+    folder: bool = Field(default=True, description="Photographs in the same subfolder.")
+    title: bool = Field(default=True, description="The same title: villa-rossi-01.jpg, villa-rossi-02.jpg.")
     near_duplicates: bool = Field(
-        default=True, description="The same photograph resized, recompressed, toned, mirrored or cropped."
+        default=True, description="The same photograph resized, recompressed, recoloured, mirrored or cropped."
     )
     same_building: Annotated[int, Field(ge=0, le=100)] = Field(
         default=8,
-        description="One building from nearby places: each photograph is compared with so many that follow it in its "
-        "folder, where the names do not join them, at most 100; 0: none.",
+        description=(
+            "One building from nearby viewpoints: each photograph is compared with this many that follow it in its "
+            "folder, unless their names already join them. At most 100; 0: none."
+        ),
     )
     neighbours: Literal["none", "number", "time"] = Field(
         default="none",
-        description='Photographs whose names only a camera gave (IMG_2231): "number" joins those of a block of '
-        'numbers, "time" those taken shortly after each other, by EXIF; "none" joins none.',
+        description='Photographs with names from a camera (IMG_2231): "number" joins those in a block of '
+        'numbers, "time" those taken shortly after each other by EXIF, "none" joins none.',
     )
-    neighbours_block: Annotated[int, Field(ge=2)] = Field(default=10, description='Numbers of a block, for "number".')
+    neighbours_block: Annotated[int, Field(ge=2)] = Field(default=10, description='Numbers per block, for "number".')
     neighbours_minutes: Annotated[float, Field(gt=0)] = Field(
-        default=10.0, description='The most minutes between two photographs, for "time".'
+        default=10.0, description='Maximum minutes between two photographs, for "time".'
     )
 
 
 class TagsConfig(Table):
-    """Sub-domains: tags that are stored with every sample and counted in the report."""
+    """Tags for subsets, which are stored with every sample and counted in the report."""
 
-    folders: Count = Field(default=0, description="So many leading folders of the path are tags: interior/villa/1.jpg.")
+    folders: Count = Field(default=0, description="Leading folders that become tags: interior/villa/1.jpg.")
     rules: tuple[TagRule, ...] = Field(
         default=(), description='Tags by patterns of the path: [{ tag = "interior", match = "*interior*" }].'
     )
-    csv: str = Field(default="", description="A file with the columns path (exact, or a glob) and tag.")
+    csv: str = Field(default="", description="CSV file with the columns path (exact, or a glob) and tag.")
     columns: tuple[str, ...] = Field(
         default=(), description='Columns of a datasets source that become tags: ["style"] gives the tags style=...'
     )
     zero_shot: dict[str, tuple[str, ...]] = Field(
         default={},
-        description='Labels and their prompts; the likeliest label by CLIP becomes a tag: { interior = ["a photo of a '
-        'room"] }. A label named drawing leaves the image out.',
+        description=(
+            'Labels and their prompts. The most likely label by CLIP becomes a tag: { interior = ["a photo of a '
+            'room"] }. Images with the label drawing are left out.'
+        ),
     )
     clip_model: str = Field(
-        default="ViT-B-32", description="open_clip's name of the model for zero_shot, which needs the extra zero-shot."
+        default="ViT-B-32", description="Name of the open_clip model for zero_shot, which needs the extra zero-shot."
     )
     clip_weights: str = Field(
-        default="laion2b_s34b_b79k", description="open_clip's name of its weights, or a path to a file."
+        default="laion2b_s34b_b79k", description="Name of open_clip weights, or a path to a file."
     )
 
 
 class PrepareConfig(Table):
-    """A preparation: how photographs become shards."""
+    """Settings of `archsr prepare`."""
 
-    seed: Count = Field(default=0, description="Splits, crops and evaluation pairs derive from it.")
-    scale: Literal[1, 2, 3, 4] = Field(
-        default=4, description="Scale of the fixed evaluation pairs; must be the model's."
-    )
+    seed: Count = Field(default=0, description="Random seed of splits, crops and evaluation pairs.")
+    scale: Literal[1, 2, 3, 4] = Field(default=4, description="Scale of the evaluation pairs; must equal the model's.")
     lq_folder: str = Field(
         default="",
-        description="Pairs from disk: folder of low-quality images under the photographs' own names, exactly scale "
-        "times smaller. Training then degrades nothing.",
+        description=(
+            "For stored pairs: folder of low-quality images with the same names as the photographs and exactly scale "
+            "times smaller. Training then applies no degradation."
+        ),
     )
     val: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.1, description="Share of scenes for validation, by a hash of the scene's name."
+        default=0.1, description="Share of scenes for validation, chosen by a hash of the scene's name."
     )
     test: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.1, description="Share of scenes for the test, by a hash of the scene's name."
+        default=0.1, description="Share of scenes for the test, chosen by a hash of the scene's name."
     )
     val_folders: tuple[str, ...] = Field(
-        default=(), description='Globs of folders, e.g. ["competition_*"], which alone make the validation split.'
+        default=(), description='Globs of folders, e.g. ["competition_*"]. They then form the whole validation split.'
     )
-    test_folders: tuple[str, ...] = Field(default=(), description="Globs of folders, which alone make the test split.")
+    test_folders: tuple[str, ...] = Field(default=(), description="Globs of folders that form the whole test split.")
     crops: Literal["tiles", "reference"] = Field(
         default="tiles",
-        description='"tiles": photographs are cut into tiles; "reference": Real-ESRGAN\'s multi-scale copies in pieces '
+        description='"tiles": cut photographs into tiles; "reference": Real-ESRGAN\'s multi-scale copies in pieces '
         "of 400 pixels.",
     )
     tile: Annotated[int, Field(ge=64, multiple_of=4)] = Field(
-        default=512, description="Side of the training tiles in pixels, a multiple of 4 from 64."
+        default=512, description="Side of the training tiles in pixels; a multiple of 4, at least 64."
     )
     min_detail: Unit = Field(
         default=0.05,
-        description="Share of a tile's blocks of 16 pixels that must have structure, from 0 to 1; 0 keeps all tiles.",
+        description="Share of a tile's 16-pixel blocks that must have structure, from 0 to 1; 0 keeps all tiles.",
     )
     encoding: Literal["lossless", "webp", "png", "jpeg"] = Field(
         default="lossless",
-        description='"lossless": the JPEG\'s own blocks, of others WebP; "webp" and "png": both without loss, larger; '
-        '"jpeg": quality 95, a second loss.',
+        description=(
+            '"lossless": the JPEG\'s own blocks, or WebP for other files; "webp" and "png": lossless and larger; '
+            '"jpeg": quality 95, a second lossy compression.'
+        ),
     )
-    min_side: Positive = Field(default=288, description="Photographs with a smaller side, in pixels, are left out.")
+    min_side: Positive = Field(default=288, description="Photographs with a shorter side, in pixels, are left out.")
     pair_size: Annotated[int, Field(ge=32, multiple_of=4)] = Field(
-        default=512, description="Side of the ground truth of evaluation pairs in pixels, a multiple of 4 from 32."
+        default=512, description="Side of the ground truth of evaluation pairs in pixels; a multiple of 4, at least 32."
     )
-    pairs_per_photo: Positive = Field(default=4, description="Evaluation pairs from each photograph.")
-    drawings: Literal["leave_out", "keep"] = Field(
-        default="leave_out", description="What becomes of images that are drawings."
-    )
-    drawing_threshold: Unit = Field(
-        default=0.5, description="Score, from 0 to 1, from which an image counts as a drawing."
-    )
-    allow: tuple[str, ...] = Field(default=(), description="Globs of paths that are no drawings, whatever their score.")
+    pairs_per_photo: Positive = Field(default=4, description="Number of evaluation pairs per photograph.")
+    drawings: Literal["leave_out", "keep"] = Field(default="leave_out", description="What to do with drawings.")
+    drawing_threshold: Unit = Field(default=0.5, description="Score from 0 to 1 at which an image is a drawing.")
+    allow: tuple[str, ...] = Field(default=(), description="Globs of paths that are never drawings.")
     deny: tuple[str, ...] = Field(default=(), description="Globs of paths that are left out as drawings.")
     bad_files: Literal["skip", "raise"] = Field(
         default="skip",
-        description='"skip": files that cannot be read are left out and listed; "raise": the first one stops the '
-        "preparation.",
+        description='"skip": leave out and list unreadable files; "raise": the first one stops the preparation.',
     )
     max_bad_share: Unit = Field(
         default=0.5,
-        description="A larger share of unreadable files stops the preparation: it is probably the wrong folder.",
+        description="A larger share of unreadable files stops the preparation, because the folder is probably wrong.",
     )
-    max_pixels: Positive = Field(
-        default=150_000_000, description="Images with more pixels are taken for decompression bombs."
-    )
-    samples_per_shard: Positive = Field(default=512, description="Samples of a shard.")
+    max_pixels: Positive = Field(default=150_000_000, description="Larger images are refused as decompression bombs.")
+    samples_per_shard: Positive = Field(default=512, description="Number of samples per shard.")
     scenes: ScenesConfig = ScenesConfig()
     tags: TagsConfig = TagsConfig()
     degrade: DegradeConfig = Field(
-        default=DegradeConfig(), description="The degradation of the evaluation pairs; keys as of a training config."
+        default=DegradeConfig(),
+        description="The degradation of the evaluation pairs, with the same keys as in a training config.",
     )
 
     @property
     def multiple(self) -> int:
-        """What the sides of evaluation pairs must be multiples of: ×1 and ×2 networks fold 4 or 2 pixels into one."""
+        """The divisor of evaluation pairs' sides: ×1 and ×2 networks fold 4 or 2 pixels into one."""
         return 3 if self.scale == 3 else 4
 
     @model_validator(mode="after")
     def _leaves_a_train_split(self) -> Self:
         if self.val + self.test >= 1:
-            raise ValueError(f"val + test is {self.val + self.test:g}; nothing is left to train on")
+            raise ValueError(f"val + test is {self.val + self.test:g}; nothing is left for training")
         if self.degrade.margin % self.multiple or self.pair_size % self.multiple:
             raise ValueError(f"degrade.margin and pair_size must be multiples of {self.multiple} at scale {self.scale}")
         if self.lq_folder and (self.crops != "tiles" or self.encoding == "jpeg" or self.tile % self.scale):
             raise ValueError(
-                'lq_folder wants crops = "tiles" (copies of another size have no pair), an encoding without loss, and '
+                'lq_folder needs crops = "tiles" (resized copies have no pair), a lossless encoding, and '
                 f"tile ({self.tile}) a multiple of the scale ({self.scale})"
             )
         smallest = self.degrade.margin + 64

@@ -1,4 +1,4 @@
-"""Presets of the degradation: tables of defaults, in files that come with the package."""
+"""Presets of the degradation: tables of defaults, in files shipped with the package."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -12,7 +12,7 @@ PRESETS: tuple[Preset, ...] = get_args(Preset)
 
 
 def configs_folder() -> Path:
-    """Where the shipped configs are: inside the package in an installed wheel, beside it in a checkout."""
+    """Return the folder of shipped configs: inside the package in an installed wheel, beside it in a checkout."""
     package = Path(__file__).parent.parent
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
@@ -20,12 +20,12 @@ def configs_folder() -> Path:
 
 @lru_cache(maxsize=len(PRESETS))
 def preset_table(name: Preset) -> dict[str, Any]:
-    """What the preset writes in the table `degrade`; every other key keeps its default."""
+    """Return the preset's values for the table `degrade`. Other keys keep their defaults."""
     return tomli.loads((configs_folder() / "presets" / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def laid_over(base: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `written` in their places, table by table."""
+    """Return `base` updated with the keys of `written`, table by table."""
     merged = {**base, **written}
     for key, value in written.items():
         below = base.get(key)
@@ -34,7 +34,7 @@ def laid_over(base: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-# what a stored table had before there was the step `halve`
+# the keys of a stored table from before the step `halve` existed
 _TABLE = {
     "preset", "fidelity", "quirks", "steps", "shuffle", "antialias", "margin", "pool_batches", "sharpen_gt", "first",
     "second", "final_sinc",
@@ -48,9 +48,9 @@ _ORDER = {
 
 
 def stored_before_halving(written: Mapping[str, Any]) -> bool:
-    """Whether a run stored this table, whole, before there was the step `halve` and what came with it.
+    """Return whether a run stored this complete table before the step `halve` and its keys existed.
 
-    Then the preset has said all that it said at the time, and its newer keys are not of that run.
+    If so, the preset's newer keys do not apply to that run.
     """
     whole = "halve" not in written and written.keys() >= _TABLE
     return whole and all(

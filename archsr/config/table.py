@@ -1,4 +1,4 @@
-"""What every table of a config file shares: strictness, ranges, types of numbers, and how its keys are described."""
+"""The base of all config tables: strict validation, ranges, number types, and descriptions of keys."""
 
 import inspect
 import types
@@ -15,11 +15,11 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Table(BaseModel):
-    """A table of a config file: frozen, strict about types, unknown keys refused.
+    """A table of a config file: frozen, strict about types. Unknown keys are errors.
 
-    Each key is described where it is declared, by `Field(description=...)`; a key that is a table may leave that to the
-    first paragraph of the table's docstring. Users read these words (`archsr config`, configs/reference.toml).
-    `moved`: keys that it once had, and what to write now. `renamed`: former names of keys, which are still read.
+    Each key is described by `Field(description=...)` where it is declared. A key that is a table may use the first
+    paragraph of the table's docstring instead. Users read these texts (`archsr config`, configs/reference.toml).
+    `moved`: removed keys, and what to write instead. `renamed`: old names of keys, which still work.
     """
 
     moved: ClassVar[Mapping[str, str]] = {}
@@ -29,7 +29,7 @@ class Table(BaseModel):
 
     @classmethod
     def sample(cls) -> Self:
-        """The table at its defaults, unchecked; keys that have none hold an example."""
+        """Return the table with defaults, not validated. Required keys hold an example."""
         missing = {name: _example(field) for name, field in cls.model_fields.items() if field.is_required()}
         return cls.model_construct(**missing)
 
@@ -44,10 +44,10 @@ def _example(field: FieldInfo) -> Any:  # noqa: ANN401
 
 
 class Span(Table):
-    """A closed range to draw from uniformly."""
+    """A closed range for uniform draws."""
 
-    low: float = Field(description="Lowest value that is drawn.")
-    high: float = Field(description="Highest value that is drawn.")
+    low: float = Field(description="Lowest value.")
+    high: float = Field(description="Highest value.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -57,21 +57,21 @@ class Span(Table):
 
 
 class PositiveSpan(Span):
-    """A range of numbers above zero."""
+    """A range of numbers above 0."""
 
     low: Annotated[float, Field(gt=0)]
     high: Annotated[float, Field(gt=0)]
 
 
 class SpanFromZero(Span):
-    """A range of numbers that are not negative."""
+    """A range of numbers from 0 on."""
 
     low: Annotated[float, Field(ge=0)]
     high: Annotated[float, Field(ge=0)]
 
 
 def tables_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - a type annotation
-    """The tables that a value of this type may be, or may hold."""
+    """Return the tables that a value of this type may be or contain."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, list, dict, typing.Annotated):
@@ -80,12 +80,12 @@ def tables_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - a typ
 
 
 def summary(table: type[BaseModel]) -> str:
-    """The first paragraph of the table's docstring, on one line."""
+    """Return the first paragraph of the table's docstring on one line."""
     return " ".join(inspect.cleandoc(table.__dict__.get("__doc__") or "").partition("\n\n")[0].split())
 
 
 def described(table: type[BaseModel], key: str) -> str:
-    """What a key means: the nearest description in the table and those that it derives from, or its own table's."""
+    """Return a key's description: the nearest in the table and its bases, or its own table's summary."""
     for owner in table.__mro__:
         field = owner.model_fields.get(key) if issubclass(owner, BaseModel) else None
         if field is not None and field.description:

@@ -1,4 +1,4 @@
-"""What a key may be, in words, from its JSON schema."""
+"""Describe the possible values of a key in words, from its JSON schema."""
 
 from functools import cache
 from typing import Any
@@ -10,7 +10,7 @@ _NAMES = {"integer": "whole number", "string": "text", "boolean": "true or false
 
 
 def in_words(table: type[Table], key: str) -> str:
-    """The values that the key may have: `number from 0 to 1`, `"fixed" or "faithful"`, `list of texts`."""
+    """Return the possible values of the key: `number from 0 to 1`, `"fixed" or "faithful"`, `list of texts`."""
     made = _schema(table)
     return _words(made["properties"][key], made.get("$defs", {}))
 
@@ -62,7 +62,6 @@ def _mapping(entry: dict[str, Any], tables: dict[str, Any]) -> str:
 
 
 def _limits(entry: dict[str, Any]) -> str:
-    """The range of a number, or the pattern of a text."""
     parts = [
         (" from {}", entry.get("minimum")),
         (" above {}", entry.get("exclusiveMinimum")),

@@ -1,4 +1,4 @@
-"""Tables of a config written out as TOML, with a remark beside each key."""
+"""Write config tables as TOML, with a comment beside each key."""
 
 import json
 import re
@@ -8,13 +8,13 @@ from typing import Any
 
 from archsr.config.table import Table, summary, tables_in
 
-# what stands beside a key, from the table, the key's name and its value; empty for nothing
+# returns the comment for a table, key name and value; empty for none
 Remark = Callable[[Table, str, Any], str]
 _COLUMN, _WIDTH = 40, 120
 
 
 def value_text(value: Any) -> str:  # noqa: ANN401 - whatever a config holds
-    """The value on one line of TOML."""
+    """Return the value as TOML on one line."""
     if isinstance(value, bool | str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, int):
@@ -34,17 +34,17 @@ def _key(name: str) -> str:
 
 
 def is_table(value: Any) -> bool:  # noqa: ANN401
-    """Whether the value has a header of its own: all tables but ranges, whose two numbers stay on one line."""
+    """Return whether the value has its own header: all tables except ranges, whose two numbers stay on one line."""
     return isinstance(value, Table) and not all(field.is_required() for field in type(value).model_fields.values())
 
 
 def is_list_of_tables(value: Any) -> bool:  # noqa: ANN401
-    """Whether each of the values has a header of its own, in double brackets."""
+    """Return whether the values have their own headers, in double brackets."""
     return isinstance(value, tuple) and bool(value) and all(isinstance(item, Table) for item in value)
 
 
 def own_keys(table: Table, remark: Remark) -> Iterator[str]:
-    """A line for each key that is no table, `arch` first; one that may only be left out is a comment."""
+    """Return a line for each key that is not a table, `arch` first. Keys without a value are comments."""
     for name in sorted(type(table).model_fields, key=lambda name: name != "arch"):
         value = getattr(table, name)
         if not is_table(value) and not is_list_of_tables(value):
@@ -55,7 +55,7 @@ def own_keys(table: Table, remark: Remark) -> Iterator[str]:
 def inner_tables(
     table: Table, remark: Remark, *, path: str = "", headers_only: frozenset[str] = frozenset()
 ) -> Iterator[str]:
-    """The tables in this one with all that is in them; of those whose paths are in `headers_only` nothing more."""
+    """Return all subtables with their contents. Of those whose paths are in `headers_only`, only the header."""
     for name in type(table).model_fields:
         value, inner = getattr(table, name), f"{path}{name}"
         for part in value if is_list_of_tables(value) else [value] if is_table(value) else []:
@@ -68,7 +68,7 @@ def inner_tables(
 
 
 def _alternatives(table: Table, name: str, taken: Table, remark: Remark) -> Iterator[str]:
-    """What stands in the place of `taken` with another `arch`, as comments: the keys that it has not, or not so."""
+    """Return comments with the keys that differ for each other `arch` in the place of `taken`."""
     known = {key: value for key, value in taken if key != "arch"}
     for other in tables_in(type(table).model_fields[name].annotation):
         if "arch" not in other.model_fields or type(taken) is other or not issubclass(other, Table):
@@ -87,7 +87,7 @@ def _wrapped(text: str, width: int, *, indent: str = "") -> list[str]:
 
 
 def beside(code: str, text: str) -> list[str]:
-    """The code with the remark to its right, or above where there is no room."""
+    """Return the code with the comment to its right, or above it if there is no room."""
     lines = _wrapped(text, _WIDTH - _COLUMN - 2)
     if not lines:
         return [code]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from archsr.data.cache import Item, read
 from archsr.data.remote import Place, Remote, fetch_bytes
 from archsr.data.versions import UNFINISHED
-from archsr.errors import DataError, UserError, near
+from archsr.errors import DataError, UserError, did_you_mean
 
 SCHEMA = "archsr-shards/2"
 NAME = "manifest.json"
@@ -148,7 +148,7 @@ def load(folder: Place) -> Manifest:
         if (folder / UNFINISHED).is_dir():
             raise DataError(f"{folder}: its preparation is unfinished; run the same command again") from None
         beside = [str(found.parent) for place in (folder.parent, folder) for found in sorted(place.glob(f"*/{NAME}"))]
-        meant = near(str(folder), beside, likeness=0.3)
+        meant = did_you_mean(str(folder), beside, likeness=0.3)
         make = f"archsr prepare PHOTOS {folder}"
         raise DataError(f"{folder}: no {NAME} there{meant}; make a dataset with: {make}") from None
     except OSError as error:

@@ -15,12 +15,12 @@ from archsr.errors import UserError
 from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES
 from archsr.models.download import OFFICIAL, OFFLINE, cache_folder, cached, verify
 from archsr.models.ncnn import NCNN
-from archsr.models.weights import at_hand, names, whereabouts
+from archsr.models.weights import local_file, names, whereabouts
 from archsr.training.data import Data, open_data
 from archsr.training.losses import feature_losses
 from archsr.training.memory.forecast import parameters, trained_parameters
 from archsr.training.pairs import options_of
-from archsr.training.setup import shared_out
+from archsr.training.setup import with_micro_batch
 from archsr.utils.atomic import sha256
 from archsr.utils.world import World
 
@@ -42,7 +42,7 @@ def available_weights() -> Iterator[Line]:
     here = [name for name in OFFICIAL if cached(name)]
     for name in here:
         yield _weights("weights", name)
-    offline = [name for name in NCNN if at_hand(name)]
+    offline = [name for name in NCNN if local_file(name)]
     if offline:
         yield ok("weights", f"offline: {', '.join(offline)}")
     elif not here:
@@ -78,7 +78,7 @@ def _weights(about: str, source: str) -> Line:
         except UserError as error:
             return Line(about, "wrong", str(error), f"archsr weights {source}")
         return ok(about, f"{source}: {path}, SHA-256 verified")
-    if source in names() and at_hand(source) is None:
+    if source in names() and local_file(source) is None:
         return Line(about, "wrong", f"{source}: not on this machine", f"archsr weights {source}")
     if "NOT THERE" in where:
         offline = "--set model.weights=ncnn:realesrgan-x4plus"
@@ -106,7 +106,7 @@ def shards(config: TrainConfig, *, every: bool) -> Iterator[Line]:
     else:
         yield ok("shards, hashes", "at a URL: each is verified when it arrives")
     yield _mixed(config, data)
-    for what, mend in data.doubts(config):
+    for what, mend in data.warnings(config):
         yield Line("shards, use", "warning", what, mend)
     test = data.manifest.splits["test"]
     if test.scenes < FEWEST_SCENES:
@@ -146,7 +146,7 @@ def sharing(config: TrainConfig, processes: int) -> Line:
     """Check that this many processes would see each sample of the first batches exactly once."""
     about = f"samples for {processes}"
     try:
-        shared = shared_out(config, World(size=processes))
+        shared = with_micro_batch(config, World(size=processes))
         data = open_data(config)
     except UserError as error:
         return Line(about, "wrong", str(error), "change the number of processes or training.global_batch")

@@ -22,7 +22,7 @@ from archsr.training.data import open_on_all_ranks
 from archsr.training.logging.log import clock
 from archsr.training.memory.auto_batch import attempt
 from archsr.training.pairs import options_of, pair_of
-from archsr.training.precision import settled
+from archsr.training.precision import with_precision
 from archsr.training.processes import begin, end
 from archsr.training.schedule import total_of
 from archsr.training.setup import Run, make_run
@@ -54,7 +54,7 @@ def launch(config: TrainConfig) -> list[Line]:
 
     Writes nothing. Raises `UserError` if the number of processes is wrong or they lose each other.
     """
-    config = settled(config)
+    config = with_precision(config)
     accelerator, world = begin(config)
     try:
         lines = [_alike(world.gather(_about(accelerator.device)))]  # all ranks

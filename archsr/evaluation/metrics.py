@@ -11,7 +11,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from archsr.errors import UserError, first_line, near
+from archsr.errors import UserError, did_you_mean, first_line
 from archsr.evaluation.recent import Recent
 from archsr.images.pixels import tensor_to_pixels
 from archsr.metrics.niqe import SMALLEST, niqe
@@ -88,7 +88,7 @@ def check_names(names: Sequence[str]) -> None:
     known = ["lpips", *map(str, pyiqa.list_models())]
     for name in names:
         if name not in known:
-            raise UserError(f"--metric {name}: no such metric{near(name, known)} (pyiqa's names)")
+            raise UserError(f"--metric {name}: no such metric{did_you_mean(name, known)} (pyiqa's names)")
 
 
 def is_here(name: str) -> bool:

@@ -19,7 +19,7 @@ from archsr.data.prepare.worker_pool import progress
 from archsr.errors import UserError
 from archsr.images.image_files import READ, is_image
 from archsr.init.text import TEMPLATE
-from archsr.models.weights import at_hand
+from archsr.models.weights import local_file
 from archsr.training.data import FEW_SCENES
 from archsr.training.memory.auto_batch import available
 from archsr.training.memory.plan import fitting, ways
@@ -199,7 +199,7 @@ def _sizes(photos: PhotoFolder, on: Machine, batch: int) -> dict[str, object]:
 
 
 def _with_weights(on: Machine) -> dict[str, object]:
-    offline = at_hand("RealESRGAN_x4plus") is None and at_hand(_OFFLINE) is not None
+    offline = local_file("RealESRGAN_x4plus") is None and local_file(_OFFLINE) is not None
     precision = "bf16" if on.bf16 else "fp16" if on.gpus else "fp32"
     reasons = {"bf16": "half the memory, and no loss scale", "fp16": "this GPU has no bf16", "fp32": "a CPU"}
     why = reasons[precision] if on.gpus or not on.bf16 else "this processor has instructions for it"

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685): W + alpha / rank · B A in the place of a frozen weight W."""
+"""Low-rank adapters (LoRA, arXiv 2106.09685): W + alpha / rank · B A replaces a frozen weight W."""
 
 import contextlib
 import math
@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 
 class LowRank(nn.Module):
-    """Adds a product of two thin matrices to a weight of shape (out, ...). `up` begins at zero: nothing is added."""
+    """Adds a product of two thin matrices to a weight of shape (out, ...). `up` is zero at first."""
 
     def __init__(self, weight: Tensor, *, rank: int, alpha: float) -> None:
         super().__init__()
@@ -21,28 +21,28 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight with what was learned added, in its own precision."""
+        """Return the weight plus the learned product, in the weight's dtype."""
         kind = weight.device.type
         with torch.autocast(kind, enabled=False) if kind != "meta" else contextlib.nullcontext():
             return weight + (self.scale * (self.up @ self.down)).view_as(weight)
 
 
 def adaptable(module: nn.Module) -> bool:
-    """Whether the module has a weight that an adapter can be put on."""
+    """Return whether the module's weight can have an adapter."""
     return isinstance(module, nn.Conv2d | nn.Linear) and "weight" in dict(module.named_parameters(recurse=False))
 
 
 def adapt(module: nn.Module, *, rank: int, alpha: float) -> LowRank:
-    """Put an adapter on a convolution or linear layer; from now on its `weight` is the sum."""
+    """Add an adapter to a convolution or linear layer. Its `weight` is the sum from then on."""
     weight = cast(Tensor, module.weight)
     added = LowRank(weight.detach(), rank=rank, alpha=alpha)
-    # torch would compare a call's shapes and types first, which a forecast's shapes without values cannot do
+    # torch would first compare a call's shapes and dtypes, which fails on a forecast's meta tensors
     parametrize.register_parametrization(module, "weight", added, unsafe=True)
     return added
 
 
 def merged_state(net: nn.Module) -> dict[str, Tensor]:
-    """The network's tensors under their official names, adapters added to the weights they are on."""
+    """Return the network's tensors under their official names, with adapters merged into their weights."""
     state: dict[str, Tensor] = {}
     mark = ".parametrizations.weight."
     for name, tensor in net.state_dict().items():

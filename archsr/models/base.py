@@ -1,4 +1,4 @@
-"""What every network answers for itself, so that nobody who uses one asks which one it is."""
+"""Base classes: what every network provides, so that callers need not know which one it is."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 from archsr.config import ModelConfig, Recompute
 from archsr.errors import UserError
 
-# Input pixels from which on neighbours change next to nothing, however many blocks there are. On a photograph 0.005 of
-# a level of 255 at most in x4plus, whose receptive field is 349; at 60 pixels 0.4: tests/measure/measure_halo.py
+# Input pixels beyond which neighbours hardly matter, however many blocks there are. On a photograph the difference is
+# at most 0.005 of a level of 255 in x4plus, whose receptive field is 349; with 60 pixels it is 0.4:
+# tests/measure/measure_halo.py
 ENOUGH = 80
 
 
 class Generator(nn.Module, ABC):
-    """A network that enlarges: (b, 3, h, w) in [0, 1] to (b, 3, scale·h, scale·w), not clamped.
+    """An upscaling network: (b, 3, h, w) in [0, 1] to (b, 3, scale·h, scale·w), not clamped.
 
-    What stands here is true of plain convolutions; a network of which it is not says so. `title`: its name for people;
-    `tags`: what model hubs shall find it by. h and w are multiples of `unshuffle`; `together`: so many blocks are
-    recomputed as one piece; `idle`: parameters that no gradient reaches. `converts`: whether it may be put into 16 bits
-    and another memory layout, else only autocast narrows it. `tested`: whether the tests run this very network through
-    forecasts on shapes and torch's exporters, else both may fail.
+    The defaults suit plain convolutions; other networks override them. `title`: name for users; `tags`: for model hubs.
+    h and w are multiples of `unshuffle`. `together`: number of blocks recomputed as one piece; `idle`: parameters
+    without a gradient. `converts`: whether it may be converted to 16 bits and another memory layout, or only autocast.
+    `tested`: whether the tests run it through forecasts on shapes and torch's exporters; others may fail.
     """
 
     title: str
@@ -37,59 +37,59 @@ class Generator(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def from_config(cls, config: Any) -> Self:  # noqa: ANN401 - each network's own table
-        """The network of its table, freshly initialised."""
+        """Build the network of a config table, with random weights."""
 
     @classmethod
     def infer(cls, state: Mapping[str, Tensor], *, where: str) -> ModelConfig | None:  # noqa: ARG003
-        """The table of the network whose tensors these are, read from `where`; None if they are another's."""
+        """Return the config of the network with these tensors, read from `where`, or None for another network."""
         return None
 
     @abstractmethod
     def halo(self) -> int:
-        """How many input pixels around a tile it shall see so that no seam shows: its receptive field, or `ENOUGH`."""
+        """Return the overlap of tiles in input pixels that avoids seams: the receptive field, or `ENOUGH`."""
 
     def blocks(self) -> list[nn.Module]:
-        """The repeated blocks between which a pass may be cut, in their order."""
+        """Return the repeated blocks, in order. A pass may be cut between them."""
         return []
 
     def sums(self) -> list[nn.Module]:
-        """The modules that add their input to what they make of it."""
+        """Return the modules that add their input to their output."""
         return self.blocks()
 
     def recompute(self, pieces: Recompute) -> None:
-        """Make each block ("rrdb"), or so many together, again in the backward pass; "none" keeps all activations.
+        """Recompute each block ("rrdb") or groups of `pieces` blocks in the backward pass; "none" keeps all.
 
-        Raises `ValueError` for pieces that the network does not have; configs with such are refused.
+        Raises `ValueError` for pieces that the network does not have.
         """
         if (isinstance(pieces, str) and pieces not in ("none", "rrdb")) or (pieces != "none" and not self.blocks()):
             raise ValueError(f"{self.title} has no pieces {pieces!r}")
         self.together = {"none": 0, "rrdb": 1}[pieces] if isinstance(pieces, str) else pieces
 
     def frugal(self, x: Tensor) -> Tensor:
-        """As the network itself, in as little memory as it knows; for use, not for training."""
+        """Run the network with as little memory as it can, for inference only."""
         return self(x)
 
     def in_file(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The network's tensors as its files have them."""
+        """Return the network's tensors under the names in its files."""
         return dict(state)
 
     def padding_of(self, side: int) -> str:  # noqa: ARG002
-        """What happens to squares of `side` pixels in front of the network, for people; "" where nothing."""
+        """Return a message if inputs of `side` pixels are padded, or ""."""
         return ""
 
     def check_precision(self, precision: str) -> None:
-        """Raise `UserError` where the network is known not to work in a precision."""
+        """Raise `UserError` if the network is known to fail in a precision."""
         if precision not in ("auto", *self.supported_precisions):
             able = " or ".join(self.supported_precisions)
-            raise UserError(f"{self.title} does not work in {precision}; take {able}")
+            raise UserError(f"{self.title} does not work in {precision}; use {able}")
 
 
 class Discriminator(nn.Module, ABC):
-    """(b, 3, h, w) to logits. `recompute`: make its pieces again in the backward pass, where it has any."""
+    """(b, 3, h, w) to logits. `recompute`: recompute its pieces in the backward pass, if it has any."""
 
     recompute: bool = False
 
     @classmethod
     @abstractmethod
     def from_config(cls, config: Any) -> Self:  # noqa: ANN401 - each network's own table
-        """The network of its table, freshly initialised."""
+        """Build the network of a config table, with random weights."""

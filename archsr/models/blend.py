@@ -1,4 +1,4 @@
-"""Weights between two models: how much of a fine-tuning is used."""
+"""Interpolate between the weights of two models, for the strength of a fine-tuning."""
 
 from collections.abc import Mapping
 
@@ -9,9 +9,9 @@ from archsr.errors import WeightsError
 
 
 def blended(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
-    """(1 − alpha) · first + alpha · second, tensor by tensor, in float64 and back to the first's type.
+    """Return (1 - alpha) · first + alpha · second, tensor by tensor, in float64 and converted to the first's dtype.
 
-    At 0 and 1 exactly one of them; outside, an extrapolation. Raises `UserError` for models of different shapes.
+    At 0 and 1 it is exactly one of them. Outside it extrapolates. Raises `UserError` for models of different shapes.
     """
     if unlike := sorted(first.keys() ^ second.keys()):
         raise WeightsError(f"the two models have different tensors, for example {unlike[0]}; blend models of one kind")

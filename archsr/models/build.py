@@ -1,4 +1,4 @@
-"""From a config, or from the tensors of a file, to a network."""
+"""Build a network from a config or from the tensors of a file."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.models.vgg_discriminator import VGGStyleDiscriminator
 from archsr.utils.seeds import seeded
 
-# by what `arch` says in their tables
+# by `arch` in the config
 GENERATORS: dict[str, type[Generator]] = {
     "rrdbnet": RRDBNet,
     "srvgg": SRVGGNetCompact,
@@ -32,22 +32,22 @@ DISCRIMINATORS: dict[str, type[Discriminator]] = {
 
 
 def build(config: ModelConfig, *, seed: int = 0) -> Generator:
-    """A freshly initialised network; the same weights for the same `seed`, global random state untouched.
+    """Build a network. The same `seed` gives the same weights, and the global random state does not change.
 
-    One of spandrel's comes with the weights of its file.
+    A spandrel network has the weights of its file.
     """
     with seeded(seed, "init"):
         return GENERATORS[config.arch].from_config(config)
 
 
 def build_discriminator(config: DiscriminatorConfig, *, seed: int = 0) -> Discriminator:
-    """A freshly initialised discriminator, (b, 3, h, w) to logits; the same weights for the same `seed`."""
+    """Build a discriminator, (b, 3, h, w) to logits. The same `seed` gives the same weights."""
     with seeded(seed, "init discriminator"):
         return DISCRIMINATORS[config.arch].from_config(config)
 
 
 def infer(state: Mapping[str, Tensor], *, where: str) -> ModelConfig:
-    """The config of the network that `state` belongs to. Raises `UserError` if no generator has such tensors."""
+    """Return the config of the network that `state` belongs to. Raises `UserError` if no generator matches."""
     for kind in GENERATORS.values():
         if found := kind.infer(state, where=where):
             return found
@@ -57,12 +57,12 @@ def infer(state: Mapping[str, Tensor], *, where: str) -> ModelConfig:
 
 
 def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
-    """Copy `state` into `net`, every tensor by name and shape. Raises `UserError` naming what does not fit."""
+    """Copy `state` into `net`. Raises `UserError` if a name or shape does not match."""
     wanted = net.state_dict()
     missing = [f"{k} {tuple(v.shape)}" for k, v in wanted.items() if k not in state]
     unknown = [f"{k} {tuple(v.shape)}" for k, v in state.items() if k not in wanted]
     shapes = [
-        f"{k} is {tuple(state[k].shape)} there and {tuple(v.shape)} here"
+        f"{k} is {tuple(state[k].shape)}, expected {tuple(v.shape)}"
         for k, v in wanted.items()
         if k in state and state[k].shape != v.shape
     ]
@@ -79,10 +79,10 @@ def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: str) -> No
 
 
 def official_state(net: Generator) -> dict[str, Tensor]:
-    """The network's tensors as other tools know them: adapters merged, under official names or those of its file."""
+    """Return the network's tensors for other tools: adapters merged, with official names or those of its file."""
     return net.in_file(merged_state(net))
 
 
 def parameter_count(net: nn.Module) -> int:
-    """How many numbers the network has."""
+    """Return the number of parameters."""
     return sum(p.numel() for p in net.parameters())

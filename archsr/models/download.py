@@ -1,4 +1,4 @@
-"""Official weights from their release pages to a local cache: resumed, verified, with a progress bar."""
+"""Download official weights to a local cache: resumable, verified, with a progress bar."""
 
 import contextlib
 import http.client
@@ -30,13 +30,13 @@ class Official:
 
     @property
     def file(self) -> str:
-        """The file's own name."""
+        """The file name."""
         return self.url.rsplit("/", 1)[1]
 
 
-# Digests as listed by several independent distributors of the files. `vgg19-dcbb9e9d` and its like carry
-# the first eight digits in their names, as their publishers do. Where none is published the size is checked, and the
-# digest is pinned beside the file at the first download and printed.
+# Digests are listed by several independent distributors. `vgg19-dcbb9e9d` and similar names contain the first eight
+# digits, from their publishers. If none is published, the size is checked, and the digest of the first download is
+# printed and stored beside the file.
 OFFICIAL = {
     "RealESRGAN_x4plus": Official(
         f"{_RELEASES}/v0.1.0/RealESRGAN_x4plus.pth",
@@ -79,7 +79,7 @@ OFFICIAL = {
     ),
 }
 
-# what a user without network can put in the place of an official file
+# replacements for official files without internet
 OFFLINE = {
     "RealESRGAN_x4plus": "ncnn:realesrgan-x4plus",
     "RealESRGAN_x4plus_anime_6B": "ncnn:realesrgan-x4plus-anime",
@@ -88,20 +88,20 @@ OFFLINE = {
 
 
 def cache_folder() -> Path:
-    """`$ARCHSR_CACHE`, or `archsr` under the user's cache folder."""
+    """Return `$ARCHSR_CACHE`, or `archsr` in the user's cache folder."""
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "archsr"
     return Path(os.environ.get("ARCHSR_CACHE", default)).expanduser() / "weights"
 
 
 def cached(name: str) -> Path | None:
-    """Where an official file already lies on this machine, or None. PyTorch's own cache counts too."""
+    """Return the path of an official file on this machine (also in PyTorch's cache), or None."""
     official = OFFICIAL[name]
     places = [cache_folder() / official.file, Path(torch.hub.get_dir()) / "checkpoints" / official.file]
     return next((p for p in places if p.is_file()), None)
 
 
 def official_file(name: str) -> Path:
-    """The verified local file of an official name, downloaded first if needed. `$ARCHSR_MIRROR` replaces the site."""
+    """Return the verified file of an official name, and download it if needed. `$ARCHSR_MIRROR` replaces the site."""
     official = OFFICIAL[name]
     path = cached(name) or _fetched(name, official, cache_folder() / official.file)
     verify(path, official)
@@ -109,7 +109,7 @@ def official_file(name: str) -> Path:
 
 
 def _fetched(name: str, official: Official, path: Path) -> Path:
-    """Download once, whoever else wants the file: of the processes of a run the first fetches, the others wait."""
+    """Download once: the first process of a run fetches the file, and the others wait."""
     mirror = os.environ.get("ARCHSR_MIRROR")
     url = f"{mirror.rstrip('/')}/{official.file}" if mirror else official.url
     try:
@@ -123,7 +123,7 @@ def _fetched(name: str, official: Official, path: Path) -> Path:
 
 
 def download(url: str, path: Path, *, name: str) -> None:
-    """Fetch `url` to `path`, continuing a `.part` file left by an interrupted download."""
+    """Fetch `url` to `path`. Continue the `.part` file of an interrupted download."""
     part = path.with_name(path.name + ".part")
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -134,7 +134,7 @@ def download(url: str, path: Path, *, name: str) -> None:
                 have = 0
             _receive(reply, part, have, path.name)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # the part is longer than the file: start anew next time
+        if error.code == 416:  # the part is longer than the file: start over next time
             part.unlink(missing_ok=True)
         raise WeightsError(_unreachable(name, url, path, f"HTTP {error.code}")) from None
     except (OSError, http.client.HTTPException) as error:
@@ -165,15 +165,14 @@ def _unreachable(name: str, url: str, path: Path, reason: str) -> str:
     train = "train without internet: --set losses.perceptual.weight=0 --set losses.gan.weight=0"
     ways = [way for way in (f"copy the file to {path} by hand", offline, train) if way]
     return (
-        f"{name}: cannot be downloaded from {url} ({reason}). Run the command again to continue where it stopped, or "
-        f"{', or '.join(ways)}"
+        f"{name}: cannot be downloaded from {url} ({reason}). Run the command again to resume, or {', or '.join(ways)}"
     )
 
 
 def verify(path: Path, official: Official) -> None:
-    """Check size and SHA-256; a file of our cache that fails is renamed to `.bad`, so that it is never used.
+    """Check size and SHA-256. A cached file that fails is renamed to `.bad`, so that it is never used.
 
-    A file without a published digest is pinned at its first use: the digest is printed and kept beside the file.
+    Without a published digest, the digest at first use is printed and stored beside the file for later checks.
     """
     digest = sha256(path)
     pin = path.with_name(path.name + ".sha256")
@@ -186,11 +185,11 @@ def verify(path: Path, official: Official) -> None:
         problem = f"has SHA-256 {digest}, expected {expected}"
     if problem:
         if path.parent != cache_folder():
-            raise WeightsError(f"{path}: {problem}; remove it, or put the right file there")
+            raise WeightsError(f"{path}: {problem}; remove it, or replace it by the right file")
         bad = path.with_name(path.name + ".bad")
         path.replace(bad)
-        raise WeightsError(f"{path}: {problem}; moved to {bad.name}. Run the command again to fetch it anew")
+        raise WeightsError(f"{path}: {problem}; moved to {bad.name}. Run the command again to download it again")
     if not expected:
-        with contextlib.suppress(OSError):  # a shared cache may be read-only; the digest is printed all the same
+        with contextlib.suppress(OSError):  # a shared cache may be read-only; the digest is printed anyway
             pin.write_text(digest + "\n")
         console.aside(f"{path.name}: no published SHA-256; pinned {digest}")

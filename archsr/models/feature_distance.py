@@ -1,24 +1,24 @@
-"""How far apart two images are to a network that recognises things: LPIPS's form without its learned weights."""
+"""Perceptual distance in an ImageNet classifier: LPIPS's form without its learned weights."""
 
 import torch
 from torch import Tensor, nn
 
 
 def unit(features: Tensor) -> Tensor:
-    """(b, c, h, w) with each pixel's features divided by their length; zeros stay zeros, with a gradient."""
+    """Normalise each pixel's features (b, c, h, w) to length one. Zeros stay zeros and have a gradient."""
     return features * (features.square().sum(1, keepdim=True) + 1e-20).rsqrt()
 
 
 def stage_distances(found: list[Tensor], wanted: list[Tensor]) -> list[Tensor]:
-    """For each stage (b,): the squared distance of unit features, 0 to 4, averaged over the stage's pixels."""
+    """Return for each stage (b,): the squared distance of unit features, 0 to 4, averaged over pixels."""
     return [(unit(a) - unit(b)).square().sum(1).mean((1, 2)) for a, b in zip(found, wanted, strict=True)]
 
 
 class FeatureDistance(nn.Module):
-    """Distance (b,) of two batches (b, 3, h, w) in [0, 1]: the sum over the five stages of EfficientNet-Lite0.
+    """Distance (b,) of two batches (b, 3, h, w) in [0, 1], summed over the five stages of EfficientNet-Lite0.
 
-    Zhang et al. (2018) found that such distances agree with people whatever network of ImageNet they are taken in; the
-    learned weights of LPIPS add a little. Raises `UserError` where the network's file is not on this machine.
+    Zhang et al. (2018) found that such distances agree with people for any ImageNet network, and that the learned
+    weights of LPIPS add a little. Raises `UserError` if the network's file is not on this machine.
     """
 
     def __init__(self) -> None:
@@ -37,10 +37,10 @@ class FeatureDistance(nn.Module):
         return super().train(False)
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """The five feature maps of (b, 3, h, w) in [0, 1], at 1/2 to 1/32 of its size."""
+        """Return the five feature maps of (b, 3, h, w) in [0, 1], at 1/2 to 1/32 of its size."""
         return self.net(image * 2 - 1)
 
     @torch.no_grad()
     def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
-        """(b,)."""
+        """Return (b,)."""
         return torch.stack(stage_distances(self.features(sr), self.features(gt))).sum(0)

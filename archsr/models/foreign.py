@@ -1,4 +1,4 @@
-"""Networks of any architecture that spandrel knows, told from the tensors of a file and kept under its names."""
+"""Networks of any architecture that spandrel recognises from a file's tensors, under the file's tensor names."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from archsr.errors import UserError, first_line
 from archsr.models.base import Generator
 from archsr.models.files import read_pickled, read_safetensors
 
-if TYPE_CHECKING:  # importing all its architectures takes seconds, which only those who use one should wait
+if TYPE_CHECKING:  # imported late: importing all its architectures takes seconds
     from spandrel import ImageModelDescriptor, SizeRequirements
 
-_AT_REST = ("DropPath", "StochasticDepth")  # every architecture brings its own class of such a name
+_AT_REST = ("DropPath", "StochasticDepth")  # every architecture has its own class for this
 
 
 @dataclass(frozen=True)
 class FileNames:
-    """How a network's tensors are called in its file, and the file's tensors that the network does not take."""
+    """The file's names of the network's tensors, and the file's other tensors."""
 
     of: Mapping[str, str]
     carried: Mapping[str, Tensor]
@@ -33,10 +33,10 @@ class FileNames:
 class Foreign(Generator):
     """A network of spandrel's: (b, 3, h, w) in [0, 1] to (b, 3, scale·h, scale·w), not clamped.
 
-    Modules and tensors have its own names: it shares the tables in which torch keeps them. Sizes that it cannot take
-    are padded as spandrel pads them, and cut again. What draws random numbers in training, or keeps statistics of
-    batches, stays as in use: a run is then repeated and resumed bit for bit.
-    Parts of it may need float32 or views in plain memory order, ask for values, or draw what no exporter knows.
+    Modules and tensors keep the network's own names, because this shares the tables in which torch keeps them.
+    Unsupported sizes are padded as spandrel does, and the result is cropped. Dropout and batch statistics stay in
+    inference mode, so that a run can be repeated and resumed bit for bit. Parts of the network may need float32 or
+    contiguous views, depend on values, or use operations that no exporter supports.
     """
 
     tags = ()
@@ -59,26 +59,26 @@ class Foreign(Generator):
 
     @classmethod
     def from_config(cls, config: SpandrelConfig) -> "Foreign":  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The network of the file, with its weights, on the device of a surrounding `with torch.device(...)`."""
-        from archsr.models.foreign_trial import open_trained  # which tries networks of this class
+        """Build the network of the file, with its weights, on the device of a surrounding `with torch.device(...)`."""
+        from archsr.models.foreign_trial import open_trained  # imported here, because it imports this class
 
         return open_trained(config.file, scale=config.scale).to(torch.empty(0).device)
 
     def halo(self) -> int:
-        """A guess: what these networks see is not known."""
+        """Return a guess, because the receptive field of these networks is unknown."""
         return 64
 
     def get_submodule(self, target: str) -> nn.Module:
-        """By the network's own names, of which some are also names of methods here."""
+        """Look up by the network's own names, some of which are also names of methods here."""
         return self._inner[0].get_submodule(target) if target else self
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, 3, h, w) to (b, 3, scale·h, scale·w)."""
+        """Upscale (b, 3, h, w) to (b, 3, scale·h, scale·w)."""
         height, width = x.shape[2:]
         return self._call(self._inner[0], padded(x, self.size))[:, :, : height * self.scale, : width * self.scale]
 
     def train(self, mode: bool = True) -> Self:
-        """As ever, but for what must not change by itself."""
+        """Set the mode, but keep dropout and batch statistics in inference mode."""
         super().train(mode)
         self._inner[0].training = mode
         for module in self.modules():
@@ -87,17 +87,17 @@ class Foreign(Generator):
         return self
 
     def in_file(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The network's tensors under the names of the file that it was read from, with what it carries along."""
+        """Return the tensors under the file's names, with the file's other tensors."""
         return {**self.names.carried, **{self.names.of.get(k, k): v for k, v in state.items()}}
 
     def padding_of(self, side: int) -> str:
-        """What happens to squares of `side` pixels in front of the network, for people; "" where nothing."""
+        """Return a message if inputs of `side` pixels are padded, or ""."""
         added = self.size.get_padding(side, side)[0]
-        return f"{self.title} takes {side} pixels padded to {side + added}" if added else ""
+        return f"{self.title} pads {side} pixels to {side + added}" if added else ""
 
 
 def padded(x: Tensor, size: "SizeRequirements") -> Tensor:
-    """Mirrored to the right and below up to a size that the network takes, beyond that repeated."""
+    """Pad to the right and below to a supported size: mirrored, beyond that repeated."""
     height, width = x.shape[2:]
     right, below = size.get_padding(width, height)
     if not right and not below:
@@ -107,13 +107,10 @@ def padded(x: Tensor, size: "SizeRequirements") -> Tensor:
     return F.pad(x, (0, right - mirrored[0], 0, below - mirrored[1]), mode="replicate")
 
 
-# ---------------------------------------------------------------- from files
-
-
 def open_foreign(file: str) -> Foreign:
-    """The network of a `.pth` or `.safetensors` file, on the CPU, in float32.
+    """Return the network of a `.pth` or `.safetensors` file, on the CPU, in float32.
 
-    Raises `UserError` where the file cannot be had or read, or holds no network that enlarges RGB images.
+    Raises `UserError` if the file cannot be found or read, or is not a network that upscales RGB images.
     """
     from spandrel import canonicalize_state_dict
 
@@ -128,14 +125,14 @@ def open_foreign(file: str) -> Foreign:
 
 
 def foreign_of(state: Mapping[str, Any], *, where: str) -> Foreign:
-    """The network that `state` belongs to."""
+    """Return the network that `state` belongs to."""
     from spandrel import ImageModelDescriptor
 
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in state.items() if isinstance(v, Tensor)}
     found = _described(tensors, where)
     if not isinstance(found, ImageModelDescriptor) or found.purpose != "SR":
         raise UserError(
-            f"{where}: {found.architecture.name} for {found.purpose}; only networks that enlarge are trained"
+            f"{where}: {found.architecture.name} for {found.purpose}; only super-resolution networks can be trained"
         )
     if (found.input_channels, found.output_channels) != (3, 3):
         raise UserError(
@@ -149,19 +146,18 @@ def _described(tensors: Mapping[str, Tensor], where: str) -> Any:  # noqa: ANN40
     from spandrel import ModelLoader, UnsupportedModelError
 
     try:
-        return ModelLoader().load_from_state_dict(dict(tensors))  # a copy: some architectures change it
+        return ModelLoader().load_from_state_dict(dict(tensors))  # copied, because some architectures change it
     except UnsupportedModelError:
         some = ", ".join(f"{k} {tuple(v.shape)}" for k, v in list(tensors.items())[:3])
-        raise UserError(f"{where}: no network that spandrel knows; its first tensors are {some}") from None
-    except Exception as error:  # what each architecture stumbles over in tensors that are not quite its own
+        raise UserError(f"{where}: not a network that spandrel knows; its first tensors are {some}") from None
+    except Exception as error:  # each architecture may fail differently on tensors that do not quite match
         raise UserError(f"{where}: spandrel cannot build it ({first_line(error, kind=True)})") from None
 
 
 def _file_names(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> FileNames:
-    """Whence each of the network's tensors came.
+    """Find the file's name for each tensor. Some architectures rename tensors while reading.
 
-    Some architectures rename what they read. Then marked tensors are read in the same way, and the marks looked for;
-    where they are not found, the network's own names are kept.
+    So marked tensors are read in the same way and found again. If that fails, the network's own names are kept.
     """
     own = net.state_dict()
     if own.keys() <= tensors.keys():

@@ -1,4 +1,4 @@
-"""Whether a network of spandrel's can be trained, found out by one small image before anything else begins."""
+"""Check with one small image, before anything else starts, whether a spandrel network can be trained."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -11,23 +11,23 @@ from archsr.models.adapters import merged_state
 from archsr.models.foreign import Foreign, foreign_of, open_foreign
 from archsr.utils.seeds import generator
 
-_SIDE = 32  # pixels, or the least that the network takes
+_SIDE = 32  # pixels, or the network's minimum
 
 
 def open_trained(file: str, *, scale: int) -> Foreign:
-    """The network of `file`, known to be trainable and to be stored again as it was read.
+    """Return the network of `file` after checking that it can be trained and stored unchanged.
 
-    Its parameters that no gradient reaches are in `idle`. Raises `UserError` as `open_foreign`, and for another scale.
+    Its `idle` holds the parameters without a gradient. Raises `UserError` like `open_foreign`, and for another scale.
     """
     net = open_foreign(file)
     if net.scale != scale:
-        raise UserError(f"{file}: {net.title} enlarges {net.scale} times, but model.scale is {scale}")
+        raise UserError(f"{file}: {net.title} upscales by {net.scale}, but model.scale is {scale}")
     stamp = Path(file).expanduser().stat()
     net.idle = _idle(file, stamp.st_mtime_ns, stamp.st_size)
     return net
 
 
-@lru_cache(maxsize=8)  # forecasts build the same network again and again
+@lru_cache(maxsize=8)  # cached, because forecasts build the same network repeatedly
 def _idle(file: str, _changed: int, _size: int) -> frozenset[str]:
     with torch.device("cpu"):
         net = open_foreign(file)
@@ -38,13 +38,17 @@ def _idle(file: str, _changed: int, _size: int) -> frozenset[str]:
             with torch.enable_grad():
                 out = net.requires_grad_(True)(x)
                 out.sum().backward()
-        except Exception as error:  # an architecture may have a part that works in use only
+        except Exception as error:  # the architecture may have parts that only work in inference
             raise UserError(f"{file}: {net.title} cannot be trained: {first_line(error)}") from None
         if out.shape != (1, 3, _SIDE * net.scale, _SIDE * net.scale):
-            raise UserError(f"{file}: {net.title} makes {tuple(out.shape)} of {tuple(x.shape)}: not trainable here")
+            raise UserError(
+                f"{file}: {net.title} gives {tuple(out.shape)} for {tuple(x.shape)}; it cannot be trained here"
+            )
         if not torch.equal(torch.get_rng_state(), before):
             torch.set_rng_state(before)
-            raise UserError(f"{file}: {net.title} draws random numbers in training: a run could not be resumed exactly")
+            raise UserError(
+                f"{file}: {net.title} uses random numbers in training, so a run could not be resumed exactly"
+            )
         return frozenset(name for name, p in net.named_parameters() if p.grad is None)
 
 
@@ -52,7 +56,7 @@ def _refuse_unless_read_back(net: Foreign, file: str) -> None:
     own = net.state_dict()
     again = foreign_of(_cloned(net.in_file(merged_state(net))), where=file).state_dict()
     if own.keys() != again.keys() or not all(torch.equal(v, again[k]) for k, v in own.items()):
-        raise UserError(f"{file}: {net.title} is not read back as it is stored; it cannot be trained here")
+        raise UserError(f"{file}: {net.title} changes when it is stored and read again; it cannot be trained here")
 
 
 def _cloned(state: dict[str, Tensor]) -> dict[str, Tensor]:

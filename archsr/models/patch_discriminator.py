@@ -1,4 +1,4 @@
-"""PatchGAN (arXiv 1611.07004): whether each overlapping patch is real, with batch or spectral normalisation."""
+"""PatchGAN (arXiv 1611.07004): classifies overlapping patches as real or fake, with batch or spectral normalisation."""
 
 from itertools import pairwise
 from typing import Self
@@ -16,8 +16,8 @@ _SLOPE = 0.2
 class PatchDiscriminator(Discriminator):
     """(b, 3, h, w) to a map of logits (b, 1, h', w'), h' = h / 2^layers - 2.
 
-    `conv0` ... `conv{layers}` widen from `features` to at most 8 times as many, `conv{layers + 1}` gives the logits;
-    the first and the last are not normalised. With three layers a logit sees 70 × 70 pixels.
+    `conv0` ... `conv{layers}` widen from `features` to at most 8 times as many. `conv{layers + 1}` gives the logits.
+    The first and the last are not normalised. With three layers the receptive field is 70 × 70 pixels.
     """
 
     def __init__(self, *, features: int = 64, layers: int = 3, norm: str = "spectral") -> None:
@@ -37,7 +37,7 @@ class PatchDiscriminator(Discriminator):
         return cls(features=config.features, layers=config.layers, norm=config.norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, 3, h, w) to logits (b, 1, h', w')."""
+        """Return logits (b, 1, h', w') for (b, 3, h, w)."""
         for n in range(self.layers + 1):
             norm, conv = self.get_submodule(f"bn{n}"), self.get_submodule(f"conv{n}")
             plain = isinstance(norm, nn.Identity)

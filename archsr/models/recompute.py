@@ -1,4 +1,4 @@
-"""Gradient checkpointing: which pieces of a network are made again in the backward pass instead of kept."""
+"""Gradient checkpointing: recompute parts of a network in the backward pass instead of keeping their activations."""
 
 import fnmatch
 from collections.abc import Callable, Sequence
@@ -9,27 +9,27 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from archsr.errors import UserError, near
+from archsr.errors import UserError, did_you_mean
 
 T = TypeVar("T")
 
 
 def run_again(function: Callable[..., T], *inputs: Tensor) -> T:
-    """`function(*inputs)`, of which only the inputs are kept; the backward pass calls it once more.
+    """Return a function that keeps only its inputs; the backward pass calls `function` again.
 
-    The second call must find what the first found: it may not move power iterations or running statistics. The
-    gradients are bit for bit those without recomputing, for autograd walks the same graph.
+    The second call must compute the same as the first, so it may not update power iterations or running statistics. The
+    gradients are bit-identical, because autograd traverses the same graph.
     """
     if not torch.is_grad_enabled():
         return function(*inputs)
-    # the non-reentrant kind: the reentrant one returns no gradient when its input needs none. Nothing here is random
+    # non-reentrant: the reentrant kind returns no gradient if its input needs none. Nothing here is random
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def run_blocks(blocks: Sequence[nn.Module], x: Tensor, *, together: int) -> Tensor:
-    """The blocks one after the other, each `together` of them recomputed as one piece; 0 keeps everything.
+    """Run the blocks in sequence, recomputing groups of `together` blocks; 0 keeps everything.
 
-    Frozen blocks in front of the first trained layer build no graph, so nothing of them is kept or recomputed.
+    Frozen blocks before the first trained layer build no graph, so they keep and recompute nothing.
     """
     front = 0 if x.requires_grad else next((n for n, b in enumerate(blocks) if trained(b)), len(blocks))
     x = _chain(blocks[:front], x)
@@ -43,7 +43,7 @@ def run_blocks(blocks: Sequence[nn.Module], x: Tensor, *, together: int) -> Tens
 
 
 def trained(module: nn.Module) -> bool:
-    """Whether any of its parameters is."""
+    """Return whether any of the module's parameters is trained."""
     return any(p.requires_grad for p in module.parameters())
 
 
@@ -54,16 +54,16 @@ def _chain(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
 
 
 def recompute_modules(net: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Recompute the modules that match any pattern in the backward pass; returns their names.
+    """Recompute the modules that match any pattern in the backward pass, and return their names.
 
-    Of modules inside each other the outermost. Values and gradients stay bit for bit. Raises `UserError` for a pattern
-    that matches nothing, or a list of modules, which is never called itself.
+    Of nested modules only the outermost counts. Values and gradients are bit-identical. Raises `UserError` for a
+    pattern that matches nothing, or a list of modules, which is never called itself.
     """
     modules = {name: module for name, module in net.named_modules() if name}
     for pattern in patterns:
         hits = fnmatch.filter(modules, pattern)
         if not hits:
-            raise UserError(f"training.recompute: no module {pattern!r}{near(pattern, modules)}")
+            raise UserError(f"training.recompute: no module {pattern!r}{did_you_mean(pattern, modules)}")
         if all(isinstance(modules[name], nn.ModuleList | nn.ModuleDict) for name in hits):
             raise UserError(f"training.recompute: {pattern!r} is a list of modules; name its members: '{pattern}.*'")
     chosen: list[str] = []

@@ -13,12 +13,12 @@ from archsr.models.base import ENOUGH, Generator
 from archsr.models.memory_efficient import conv_act
 from archsr.models.recompute import run_blocks
 
-PIECE = (64, 256)  # rows and columns of features for which the enlarging part is run at a time
-_TAIL_HALO = 2  # of those see their neighbours: 1/2 + 1/4 + 1/4 + 1/4, rounded up
+PIECE = (64, 256)  # rows and columns of features that the upscaling tail processes at a time
+_TAIL_HALO = 2  # rows around them that affect the result: 1/2 + 1/4 + 1/4 + 1/4, rounded up
 
 
 class ResidualDenseBlock(nn.Module):
-    """Five convolutions, each seeing all earlier outputs; x (b, features, h, w) to the same shape."""
+    """Five convolutions, each of which sees all earlier outputs. Keeps the shape (b, features, h, w)."""
 
     def __init__(self, *, features: int = 64, growth: int = 32) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class ResidualDenseBlock(nn.Module):
         self.conv5 = nn.Conv2d(features + 4 * growth, features, 3, 1, 1)
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
             nn.init.kaiming_normal_(conv.weight)
-            conv.weight.data *= 0.1  # ESRGAN: small residuals at the start keep deep nets stable
+            conv.weight.data *= 0.1  # ESRGAN: small initial residuals keep deep networks stable
             assert conv.bias is not None
             nn.init.zeros_(conv.bias)
 
@@ -42,7 +42,7 @@ class ResidualDenseBlock(nn.Module):
 
 
 class RRDB(nn.Module):
-    """Residual in residual: three dense blocks and a scaled skip. `recompute`: each dense block by itself."""
+    """Residual in residual: three dense blocks and a scaled skip. `recompute`: recompute each dense block."""
 
     def __init__(self, *, features: int = 64, growth: int = 32) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class RRDBNet(Generator):
 
     @classmethod
     def infer(cls, state: Mapping[str, Tensor], *, where: str) -> RRDBNetConfig | None:
-        """Told from the first convolution and the first dense block."""
+        """Recognise the network by the first convolution and the first dense block."""
         if not {"conv_first.weight", "body.0.rdb1.conv1.weight"} <= state.keys():
             return None
         first = state["conv_first.weight"].shape
@@ -95,26 +95,26 @@ class RRDBNet(Generator):
         return None
 
     def halo(self) -> int:
-        """Of `unshuffle` pixels each: 15 convolutions in a block, one before and one after the body, and its tail."""
+        """Return the receptive field: 15 convolutions in a block, one before and one after the body, and the tail."""
         return self.unshuffle * min(ENOUGH, 15 * len(self.body) + 2 + _TAIL_HALO)
 
     def blocks(self) -> list[nn.Module]:
-        """The residual-in-residual dense blocks."""
+        """Return the residual-in-residual dense blocks."""
         return list(self.body)
 
     def sums(self) -> list[nn.Module]:
-        """Those, and the dense blocks inside of them."""
+        """Return the blocks, and the dense blocks inside them."""
         return [m for m in self.body.modules() if isinstance(m, RRDB | ResidualDenseBlock)]
 
     def recompute(self, pieces: Recompute) -> None:
-        """Each RRDB, each dense block ("rdb"), or so many RRDBs together; "none" keeps all activations."""
+        """Recompute each RRDB, each dense block ("rdb"), or groups of RRDBs; "none" keeps all activations."""
         super().recompute("none" if pieces == "rdb" else pieces)
         for block in self.body:
             assert isinstance(block, RRDB)
             block.recompute = pieces == "rdb"
 
     def frugal(self, x: Tensor) -> Tensor:
-        """The tail needs 16 times the memory of what is before it, so it goes over the features in pieces."""
+        """Process the features in tiles, because the tail needs 16 times the memory of the rest."""
         features = self.trunk(x)
         height, width = features.shape[2:]
         sr = features.new_empty(len(x), 3, 4 * height, 4 * width)
@@ -148,6 +148,6 @@ class RRDBNet(Generator):
 
 
 def _divided(side: int, most: int) -> list[tuple[int, int]]:
-    """From and to (exclusive) of even parts of at most `most`."""
+    """Return start and end (exclusive) of equal parts of at most `most`."""
     count = -(-side // most)
     return list(pairwise(side * i // count for i in range(count + 1)))

@@ -1,17 +1,19 @@
-"""Spectral normalisation of convolutions, computed in full precision under autocast."""
+"""Spectral normalisation of convolutions, in full precision under autocast."""
 
 import contextlib
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import spectral_norm  # the older API: the official files have its key names (weight_orig, _u, _v)
+
+# the older API, because the official files have its key names (weight_orig, _u, _v)
+from torch.nn.utils import spectral_norm
 
 from archsr.models.memory_efficient import lean_conv
 
 
 def normalised(conv: nn.Conv2d) -> nn.Conv2d:
-    """The convolution with its weight divided by its largest singular value, one power iteration per forward."""
+    """Divide the convolution's weight by its largest singular value, with one power iteration per forward."""
     conv = spectral_norm(conv)
     for hook in conv._forward_pre_hooks.values():  # pyright: ignore[reportPrivateUsage]
         hook.compute_weight = _in_full_precision(hook.compute_weight)  # pyright: ignore[reportFunctionMemberAccess]
@@ -19,7 +21,7 @@ def normalised(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def _in_full_precision(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """CUDA's autocast would make the power iteration, a few matrix-vector products, in 8 to 11 bits."""
+    """Disable autocast, which would run the power iteration's matrix-vector products in 8 to 11 bits."""
 
     def wrapped(module: nn.Module, do_power_iteration: bool) -> Tensor:
         kind = next(module.parameters()).device.type
@@ -30,12 +32,12 @@ def _in_full_precision(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def hooked_conv(conv: nn.Module, x: Tensor, *, slope: float | None) -> Tensor:
-    """The convolution, its weight normalised first by its hook where it has one, and leaky ReLU."""
+    """Run the convolution and leaky ReLU. A hook normalises the weight first, if there is one."""
     return with_weights_now(conv, slope=slope)(x)
 
 
 def with_weights_now(conv: nn.Module, *, slope: float | None) -> Callable[[Tensor], Tensor]:
-    """As `hooked_conv`, normalised here and now: the function may be called again without another power iteration."""
+    """Like `hooked_conv`, but normalise now, so that recomputing it makes no further power iteration."""
     assert isinstance(conv, nn.Conv2d)
     for hook in conv._forward_pre_hooks.values():  # pyright: ignore[reportPrivateUsage]
         hook(conv, ())

@@ -17,7 +17,7 @@ _SLOPE = 0.1
 
 
 def _small(*convs: nn.Conv2d) -> None:
-    """Kaiming-normal weights times 0.1 and no bias: the network begins near the bilinear enlargement."""
+    """Initialise with Kaiming-normal weights times 0.1 and no bias: the output starts close to bilinear upscaling."""
     for conv in convs:
         nn.init.kaiming_normal_(conv.weight)
         conv.weight.data *= 0.1
@@ -65,7 +65,7 @@ class SRResNet(Generator):
 
     @classmethod
     def infer(cls, state: Mapping[str, Tensor], *, where: str) -> SRResNetConfig | None:
-        """Told from the first block and the convolutions in front of the pixel shuffles."""
+        """Recognise the network by the first block and the convolutions before the pixel shuffles."""
         if not {"conv_first.weight", "body.0.conv1.weight", "upconv1.weight"} <= state.keys():
             return None
         features = state["conv_first.weight"].shape[0]
@@ -76,22 +76,22 @@ class SRResNet(Generator):
         return None
 
     def halo(self) -> int:
-        """Two convolutions in a block, one before and one after the body, and less than two for the enlarged ones."""
+        """Return two per block, one before and one after the body, and less than two for the upscaled ones."""
         return min(ENOUGH, 2 * len(self.body) + 4)
 
     def blocks(self) -> list[nn.Module]:
-        """The residual blocks."""
+        """Return the residual blocks."""
         return list(self.body)
 
     def upconvs(self) -> list[nn.Conv2d]:
-        """The convolutions in front of each pixel shuffle: two for ×4, else one."""
+        """Return the convolutions before each pixel shuffle: two for ×4, else one."""
         return [self.upconv1, self.upconv2] if self.scale == 4 else [self.upconv1]
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, h, w) to (b, 3, scale·h, scale·w)."""
         features = conv_act([x], self.conv_first, slope=_SLOPE)
         features = run_blocks(self.blocks(), features, together=self.together)
-        for conv in self.upconvs():  # the activation is per value, so it may come before the shuffle
+        for conv in self.upconvs():  # the activation works on single values, so it may precede the shuffle
             features = F.pixel_shuffle(conv_act([features], conv, slope=_SLOPE), self.shuffle)
         enlarged = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
         return conv_act([conv_act([features], self.conv_hr, slope=_SLOPE)], self.conv_last) + enlarged

@@ -13,7 +13,7 @@ from archsr.models.base import ENOUGH, Generator
 
 
 class SRVGGNetCompact(Generator):
-    """Plain convolutions with PReLU and one pixel shuffle, added to the nearest-neighbour enlargement.
+    """Plain convolutions with PReLU and one pixel shuffle, added to nearest-neighbour upscaling.
 
     (b, 3, h, w) in [0, 1] to (b, 3, scale·h, scale·w), not clamped. `body.0`, `body.2`, ... are the convolutions.
     """
@@ -36,7 +36,7 @@ class SRVGGNetCompact(Generator):
 
     @classmethod
     def infer(cls, state: Mapping[str, Tensor], *, where: str) -> SRVGGConfig | None:
-        """Told from convolutions in `body` itself, with the slopes of a PReLU between them."""
+        """Recognise the network by convolutions directly in `body` and the PReLU between them."""
         convs = sorted(
             int(m[1]) for k, v in state.items() if (m := re.fullmatch(r"body\.(\d+)\.weight", k)) and v.dim() == 4
         )
@@ -49,7 +49,7 @@ class SRVGGNetCompact(Generator):
         return None
 
     def halo(self) -> int:
-        """One for each convolution: every second module, the first and the last among them."""
+        """Return one per convolution, which are every second module, including the first and the last."""
         return min(ENOUGH, (len(self.body) + 1) // 2)
 
     def forward(self, x: Tensor) -> Tensor:

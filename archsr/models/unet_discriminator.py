@@ -19,9 +19,9 @@ def _sn(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
 
 
 class UNetDiscriminatorSN(Discriminator):
-    """(b, 3, h, w) to one logit per pixel (b, 1, h, w); h and w must be multiples of 8.
+    """(b, 3, h, w) to one logit per pixel (b, 1, h, w). h and w must be multiples of 8.
 
-    `recompute` makes the way down, each step up and the head again in the backward pass instead of keeping them.
+    `recompute` recomputes the downsampling part, each upsampling step and the head in the backward pass.
     """
 
     def __init__(self, *, features: int = 64) -> None:
@@ -44,7 +44,7 @@ class UNetDiscriminatorSN(Discriminator):
         return cls(features=config.features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, 3, h, w) to logits (b, 1, h, w). In training mode each call makes one power iteration."""
+        """Return logits (b, 1, h, w) for (b, 3, h, w). In training mode each call makes one power iteration."""
         names = [f"conv{n}" for n in range(10)]
         convs = [with_weights_now(self.get_submodule(n), slope=None if n == "conv9" else 0.2) for n in names]
         run: Callable[..., tuple[Tensor, ...]] = run_again if self.recompute else _run
@@ -59,7 +59,6 @@ class UNetDiscriminatorSN(Discriminator):
 
 
 def _each(layers: Sequence[_Layer]) -> Callable[[Tensor], tuple[Tensor, ...]]:
-    """The results of all layers, one after the other."""
 
     def results(x: Tensor) -> tuple[Tensor, ...]:
         found = [x]

@@ -13,10 +13,10 @@ _SLOPE = 0.2
 
 
 class VGGStyleDiscriminator(Discriminator):
-    """(b, 3, `size`, `size`) to one logit per image (b, 1); `size` is 128 or 256.
+    """(b, 3, `size`, `size`) to one logit per image (b, 1). `size` is 128 or 256.
 
-    Its batch normalisation takes the statistics of the images passed together: of one process and one micro-batch,
-    as in the reference, so another share of the batch gives other gradients.
+    Batch normalisation uses the statistics of one process's micro-batch, as in the reference, so another micro-batch
+    size gives other gradients.
     """
 
     def __init__(self, *, features: int = 64, size: int = 128) -> None:
@@ -26,7 +26,7 @@ class VGGStyleDiscriminator(Discriminator):
         widths = [features * min(2**n, 8) for n in range(self.stages)]
         inputs = 3
         for n, width in enumerate(widths):
-            # only the very first convolution, which no normalisation follows, has a bias
+            # only the very first convolution has a bias, because no normalisation follows it
             self.add_module(f"conv{n}_0", nn.Conv2d(inputs, width, 3, 1, 1, bias=n == 0))
             if n > 0:
                 self.add_module(f"bn{n}_0", nn.BatchNorm2d(width))
@@ -42,7 +42,7 @@ class VGGStyleDiscriminator(Discriminator):
         return cls(features=config.features, size=config.input_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, 3, size, size) to logits (b, 1). In training mode each call moves the running statistics."""
+        """Return logits (b, 1) for (b, 3, size, size). In training mode each call updates the running statistics."""
         for n in range(self.stages):
             for half in (0, 1):
                 conv = self.get_submodule(f"conv{n}_{half}")

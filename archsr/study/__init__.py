@@ -1,1 +1,1 @@
-"""Which layers should be trained? Candidates under an equal budget, several seeds, judged on scenes of their own."""
+"""Study which layers to train: candidates with an equal budget and several seeds, compared on their own scenes."""

@@ -20,7 +20,7 @@ from archsr.utils.atomic import write_bytes
 from archsr.utils.stopping import EXIT_FILE, REQUEUE, Stopped, interrupted_by_sigterm, write_exit_file
 
 _TIMED = 12  # iterations of a run that measures the time of one
-_WARM = 4  # of them not counted
+_WARM = 4  # iterations at its start that are not measured
 GIGABYTE = 10**9
 
 
@@ -39,25 +39,25 @@ class StudyRun:
 
     @property
     def place(self) -> str:
-        """How far it had come when it last stopped."""
+        """The step at which it last stopped, for comparison."""
         steps = [e["step"] for e in events(self.folder, "stop")]
         return f"{self.config.name}:{steps[-1] if steps else '-'}"
 
     @property
     def done(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether it is finished."""
         return bool(events(self.folder, "end"))
 
 
-def home(study: StudyConfig) -> Path:
-    """Where everything of a study lies."""
+def study_folder(study: StudyConfig) -> Path:
+    """Return the folder of a study."""
     return Path(study.runs) / study.name
 
 
 def jobs_of(study: StudyConfig, *, launch: Sequence[str] = ()) -> tuple[list[StudyRun], dict[str, str]]:
-    """All runs, candidate by candidate, and the candidates that the budget leaves out with the reason.
+    """Return all runs, by candidate, and the candidates that do not fit the budget, with the reason.
 
-    With a budget of time this measures each candidate first, once, by a short run.
+    With a time budget, each candidate is first measured once by a short run.
     """
     jobs: list[StudyRun] = []
     left_out: dict[str, str] = {}
@@ -66,7 +66,7 @@ def jobs_of(study: StudyConfig, *, launch: Sequence[str] = ()) -> tuple[list[Stu
         if study.budget.gigabytes is not None:
             found = fitting(config, int(study.budget.gigabytes * GIGABYTE))
             if found is None:
-                left_out[candidate.name] = f"not even one sample at a time fits {study.budget.gigabytes:g} GB"
+                left_out[candidate.name] = f"not even one sample fits {study.budget.gigabytes:g} GB"
                 continue
             config = found.config
         if study.budget.minutes is not None:
@@ -81,11 +81,10 @@ def _config(study: StudyConfig, candidate: Candidate) -> TrainConfig:
     stages = tuple(s.model_copy(update={"lr": s.lr * candidate.lr_scale, "lr_end": s.lr_end * candidate.lr_scale})
                    for s in study.train.training.stages)  # fmt: skip
     config = changed(study.train, layers=candidate.layers, stages=stages)
-    return config.model_copy(update={"runs": str(home(study))})
+    return config.model_copy(update={"runs": str(study_folder(study))})
 
 
 def _scaled(config: TrainConfig, iterations: float) -> TrainConfig:
-    """The stages made longer or shorter by one factor, so that together they have so many iterations."""
     stages = config.training.stages
     factor = iterations / sum(s.iterations for s in stages)
     changes = [{"iterations": max(1, round(s.iterations * factor)), "warmup": int(s.warmup * factor),
@@ -94,8 +93,7 @@ def _scaled(config: TrainConfig, iterations: float) -> TrainConfig:
 
 
 def _seconds(study: StudyConfig, config: TrainConfig, name: str, launch: Sequence[str]) -> float:
-    """Seconds of one iteration on this machine, measured once and kept."""
-    path = home(study) / "seconds" / f"{name}.json"
+    path = study_folder(study) / "seconds" / f"{name}.json"
     if not path.exists():
         short = _scaled(config, _TIMED).model_copy(
             update={
@@ -116,9 +114,9 @@ def _seconds(study: StudyConfig, config: TrainConfig, name: str, launch: Sequenc
 
 
 def train(job: StudyRun, *, launch: Sequence[str] = ()) -> None:
-    """Train one run to its end in a process of its own, from where it stopped. `launch`: words before `train.py`.
+    """Train one run to its end in a subprocess, from where it stopped. `launch`: words before `train.py`.
 
-    Raises `Stopped` where it was asked to stop, `UserError` where it failed.
+    Raises `Stopped` if it was asked to stop, `UserError` if it failed.
     """
     path = job.folder.parent / "configs" / f"{job.config.name}.toml"
     write_bytes(path, config_file.dump(job.config).encode())
@@ -130,11 +128,11 @@ def train(job: StudyRun, *, launch: Sequence[str] = ()) -> None:
         write_exit_file(REQUEUE, job.place)
         raise Stopped("asked to stop", None)
     if code != 0:
-        raise UserError(f"{job.folder}: training failed with exit code {code}; the same command goes on from there")
+        raise UserError(f"{job.folder}: training failed with exit code {code}; run the same command again to continue")
 
 
 def _ended(process: "subprocess.Popen[bytes]") -> int:
-    """The exit code; Ctrl-C and SIGTERM are passed on, and the run has time to save."""
+    """Return the exit code. Pass Ctrl-C and SIGTERM on, and let the run save."""
     with interrupted_by_sigterm():
         try:
             return process.wait()
@@ -144,11 +142,11 @@ def _ended(process: "subprocess.Popen[bytes]") -> int:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without what a launcher of this process would have set for its own workers, and what only we write."""
+    """Return the environment without variables that a launcher of this process set for its own workers."""
     left_out = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", EXIT_FILE)
     return {k: v for k, v in os.environ.items() if k not in left_out}
 
 
 def events(run: Path, kind: str) -> Events:
-    """The events of a kind in a run's log, in the order of writing."""
+    """Return the events of a kind in a run's log, in the order of writing."""
     return [e for e in read_lines(run) if e["event"] == kind]

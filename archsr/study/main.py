@@ -1,4 +1,4 @@
-"""`archsr study`: train what is not trained yet, then say what was found."""
+"""`archsr study`: train the runs that are not done, then report the result."""
 
 import shlex
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from archsr.config import config_file
 from archsr.config.study import StudyConfig
 from archsr.errors import UserError
-from archsr.study.jobs import StudyRun, home, jobs_of, train
+from archsr.study.jobs import StudyRun, jobs_of, study_folder, train
 from archsr.study.report import markdown, write
 from archsr.study.results import findings
 
@@ -14,15 +14,15 @@ from archsr.study.results import findings
 def study(
     path: Path, *, overrides: list[str], task: tuple[int, int] | None, join: bool, launch: str, dry: bool
 ) -> Path | None:
-    """Run the study of a config, all of it or the part of `task` (I, N), and write the answer once all is done.
+    """Run a study, or its part `task` (I, N), and write the report once all runs are done.
 
-    `join`: train nothing, only put together. Returns the folder of the answer, None where a part or nothing was done.
+    `join`: do not train, only write the report. Return the folder of the report, or None if there is none yet.
     """
     config = config_file.load(StudyConfig, path, overrides=overrides)
     command = shlex.split(launch)
     jobs, left_out = jobs_of(config, launch=command)
     if len({job.candidate for job in jobs}) < 2:
-        raise UserError(f"{path}: fewer than two candidates are left: {left_out}")
+        raise UserError(f"{path}: fewer than two candidates fit the budget: {left_out}")
     _introduce(jobs, left_out)
     if dry:
         return None
@@ -33,12 +33,12 @@ def study(
         print(f"run {number} of {len(own)}: {job.folder.name}", flush=True)
         train(job, launch=command)
     if task is not None:
-        print(f"part {task[0]} of {task[1]} is done; when all are: archsr study {path} --join", flush=True)
+        print(f"part {task[0]} of {task[1]} is done; when all parts are, run: archsr study {path} --join", flush=True)
         return None
     found = findings(config, jobs)
     folder = write(config, jobs, found, left_out)
     print(f"\n{markdown(config, found, left_out)}")
-    print(f"written: {home(config)}/study.md, study.json, study.png, .pdf, .svg, winner.toml")
+    print(f"written: {study_folder(config)}/study.md, study.json, study.png, .pdf, .svg, winner.toml")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A study's table, sentence, figure and winning config."""
+"""A study's table, conclusion, figure and winning config."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from archsr.config import config_file
 from archsr.config.study import StudyConfig
 from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES, Pooled
-from archsr.study.jobs import StudyRun, home
+from archsr.study.jobs import StudyRun, study_folder
 from archsr.study.results import Findings, as_json
 from archsr.utils.atomic import replacing, write_bytes
 
@@ -19,7 +19,7 @@ _PANELS = {"trained": "trained parameters", "memory": "memory, MiB (forecast)", 
 
 
 def markdown(study: StudyConfig, found: Findings, left_out: dict[str, str]) -> str:
-    """The answer in words, the table, and how it was found."""
+    """Return the report: conclusion, table, and method."""
     unit = found.metric.title
     lines = [f"# {study.name}: which layers should be trained?", "", answer(found), ""]
     heads = ["candidate", "trained", "iterations", "s/iteration", "memory", f"{unit} on val", "on test",
@@ -38,7 +38,7 @@ def markdown(study: StudyConfig, found: Findings, left_out: dict[str, str]) -> s
 
 
 def answer(found: Findings) -> str:
-    """One sentence for people."""
+    """Return the conclusion in one or two sentences."""
     others = [o.name for o in found.alike[1:]]
     said = f"**{found.winner.name}** is best on the validation pairs."
     if not others:
@@ -79,7 +79,7 @@ def _against(found: Findings, name: str) -> str:
 
 
 def draw(found: Findings) -> Figure:
-    """Gain on test with its interval against parameters, memory and time."""
+    """Plot the gain on test with its interval against parameters, memory and time."""
     with mpl.rc_context({"font.size": 8, "svg.hashsalt": "archsr"}):
         figure = Figure(figsize=(10, 3.4), layout="constrained")
         for axes, (name, title) in zip(figure.subplots(1, 3, sharey=True), _PANELS.items(), strict=True):
@@ -102,8 +102,8 @@ def draw(found: Findings) -> Figure:
 
 
 def write(study: StudyConfig, jobs: list[StudyRun], found: Findings, left_out: dict[str, str]) -> Path:
-    """study.md, study.json, study.png, .pdf and .svg, and winner.toml; returns their folder."""
-    folder = home(study)
+    """Write study.md, study.json, study.png, .pdf and .svg, and winner.toml, and return their folder."""
+    folder = study_folder(study)
     write_bytes(folder / "study.md", markdown(study, found, left_out).encode())
     write_bytes(folder / "study.json", as_json(found).encode())
     figure = draw(found)

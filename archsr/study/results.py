@@ -1,4 +1,4 @@
-"""What a study found: figures of every run on the same pixels, a winner by validation, intervals by test."""
+"""Results of a study: metrics of every run on the same images, a winner by validation, intervals by test."""
 
 import json
 import math
@@ -17,19 +17,19 @@ from archsr.evaluation.pairs import open_pairs
 from archsr.evaluation.selection import BALANCE, Figures, Rule, distance_for, metrics_of
 from archsr.evaluation.statistics.bootstrap import Pooled, pooled
 from archsr.evaluation.suite import evaluate
-from archsr.study.jobs import StudyRun, events, home
+from archsr.study.jobs import StudyRun, events, study_folder
 from archsr.training.memory.forecast import forecast
 from archsr.training.memory.plan import option
 from archsr.upscaling.upscaler import Upscaler, open_model
 from archsr.utils.atomic import sha256, write_bytes
 
 Values = dict[str, tuple[str, float]]  # scene and value of each image
-_WARM = 3  # iterations whose time is not counted
+_WARM = 3  # first iterations, whose time is not counted
 
 
 @dataclass(frozen=True)
 class CandidateResult:
-    """A candidate: its cost, its gain on validation, and its gain on test with an interval, both over the original.
+    """A candidate: its cost, and its gains over the original on validation and on test, with an interval.
 
     `objections`: why the rule would not choose it, whatever its gain (archsr/evaluation/selection.py).
     """
@@ -45,13 +45,13 @@ class CandidateResult:
 
     @property
     def cost(self) -> tuple[int, float]:
-        """Memory, then time: what is cheaper to train."""
+        """Memory, then time, to sort by training cost."""
         return self.memory, self.seconds
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All candidates, best on validation first, and how each of the others compares with the winner on test."""
+    """All candidates, best on validation first, and the comparison of each with the winner on test."""
 
     metric: Metric
     outcomes: list[CandidateResult]
@@ -65,16 +65,18 @@ class Findings:
 
     @property
     def alike(self) -> list[CandidateResult]:
-        """The winner, and those that test images cannot tell from it."""
+        """The winner, and those for which the test against it is inconclusive."""
         up = self.metric.higher_is_better
         rest = [o for o in self.outcomes[1:] if self.against_winner[o.name].verdict(higher_is_better=up) != "worse"]
         return [self.winner, *rest]
 
 
 def findings(study: StudyConfig, jobs: Sequence[StudyRun]) -> Findings:
-    """Measure what is not measured yet and put it together. Raises `UserError` where a run is not done."""
+    """Measure what is missing and combine it. Raises `UserError` if a run is not done."""
     if unfinished := [j.folder.name for j in jobs if not j.done]:
-        raise UserError(f"{home(study)}: not trained to the end: {', '.join(unfinished)}; run the study again")
+        raise UserError(
+            f"{study_folder(study)}: training is not complete: {', '.join(unfinished)}; run the study again"
+        )
     metric = _metric(study, study.metric)
     names = list(dict.fromkeys(j.candidate for j in jobs))
     gains = {(j.candidate, j.seed, split): _gains(study, j, split, metric) for j in jobs for split in ("val", "test")}
@@ -93,14 +95,13 @@ Gains = dict[str, list[float]]
 
 
 def _metric(study: StudyConfig, name: str) -> Metric:
-    """The metric of that name; of "balance" the perceptual distance that leads it."""
+    """Return the metric of that name. For "balance" it is the leading perceptual distance."""
     distance = distance_for(name)
     wanted = distance if name == BALANCE else name
     return next(m for m in metrics_of(study.train.model.scale, distance) if m.name == wanted)
 
 
 def _objections(study: StudyConfig, jobs: Sequence[StudyRun]) -> tuple[str, ...]:
-    """Of the rule, over the validation images of all seeds."""
     if study.metric != BALANCE:
         return ()
     new: Figures = {}
@@ -116,7 +117,6 @@ def _objections(study: StudyConfig, jobs: Sequence[StudyRun]) -> tuple[str, ...]
 
 
 def _gains(study: StudyConfig, job: StudyRun, split: str, metric: Metric) -> Gains:
-    """Differences of a run from its original, image by image, by scene."""
     old = measured(study, job, split, metric, which="initial")
     new = measured(study, job, split, metric, which="best")
     gains: Gains = {}
@@ -126,7 +126,6 @@ def _gains(study: StudyConfig, job: StudyRun, split: str, metric: Metric) -> Gai
 
 
 def _finite(gains: Gains) -> list[float]:
-    """Those that could be taken; 0 where none could."""
     return [v for values in gains.values() for v in values if not math.isnan(v)] or [0.0]
 
 
@@ -135,12 +134,15 @@ def _minus(a: Gains, b: Gains) -> Gains:
 
 
 def measured(study: StudyConfig, job: StudyRun, split: str, metric: Metric, *, which: str) -> Values:
-    """The figures of one model on one split, taken once and kept: of the original, and of scratch for each seed."""
-    folder = home(study) / "figures"
+    """Return one model's metrics on one split, measured once and stored.
+
+    The original is measured once, a model from scratch for each seed.
+    """
+    folder = study_folder(study) / "figures"
     original = f"original-seed{job.seed}" if job.config.model.weights == SCRATCH else "original"
     name = original if which == "initial" else job.folder.name
     limit, weights = study.limit or None, checkpoint.weights_of(str(job.folder), which=which)
-    # of other images, or of weights that were trained anew, they would be other figures
+    # the digest of the weights is in the name, because retrained weights have other metrics
     path = folder / f"{name}-{split}-{metric.name}-{limit or 'all'}-{sha256(Path(weights))[:16]}.json"
     if not path.exists():
         data = job.config.data
@@ -158,7 +160,7 @@ def _outcome(
 ) -> CandidateResult:
     config, name = jobs[0].config, jobs[0].candidate
     found = [v for s in study.seeds for v in _finite(gains[name, s, "val"])]
-    # of one iteration without validation and saving: the log's own rate counts neither
+    # of one iteration: the log's rate excludes validation and saving
     times = [config.training.global_batch / float(e["images_per_second"])
              for j in jobs for e in events(j.folder, "train")[_WARM:]]  # fmt: skip
     return CandidateResult(
@@ -174,7 +176,7 @@ def _outcome(
 
 
 def as_json(found: Findings) -> str:
-    """For programs."""
+    """Return the findings as JSON."""
     plain = {
         "measure": found.metric.name,
         "winner": found.winner.name,

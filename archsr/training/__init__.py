@@ -1,1 +1,1 @@
-"""Fine-tuning chosen layers: loop, losses, memory, logs."""
+"""Training of selected layers: loop, losses, memory, logging."""

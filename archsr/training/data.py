@@ -1,4 +1,4 @@
-"""The dataset of a run, checked before anything else begins."""
+"""Open a run's dataset and check it before anything else starts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,12 @@ from archsr.errors import DataError
 from archsr.utils import console
 from archsr.utils.world import World
 
-FEW_SCENES = 3  # fewer for validation say little
+FEW_SCENES = 3  # with fewer validation scenes the metrics are unreliable
 
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset's place and manifest, and, where the config speaks of tags, which of its samples are taken."""
+    """A dataset's location and manifest. `choice` is set if the config selects samples by tag."""
 
     folder: Place
     manifest: mf.Manifest
@@ -25,36 +25,36 @@ class Data:
 
     @property
     def samples(self) -> int:
-        """Training samples in an epoch."""
+        """Number of training samples in an epoch."""
         return self.choice.total if self.choice else self.manifest.splits["train"].samples
 
-    def doubts(self, config: TrainConfig) -> list[tuple[str, str]]:
-        """What will stop no run and is probably not meant, and what mends it."""
+    def warnings(self, config: TrainConfig) -> list[tuple[str, str]]:
+        """Return pairs (problem, remedy) for settings that work but are probably a mistake."""
         found: list[tuple[str, str]] = []
         tile, size = self.manifest.prepare.get("tile"), config.data.gt_size
         if isinstance(tile, int) and self.manifest.prepare.get("crops") == "tiles" and size > tile:
             larger = -(-(size + config.degrade.margin) // 16) * 16
-            what = f"data.gt_size {size} is more than the tiles' {tile} pixels: crops are filled up with mirror images"
+            what = f"data.gt_size {size} is larger than the tiles ({tile} pixels): crops are padded by mirroring"
             found.append((what, f"--set data.gt_size={tile // 2}, or prepare with --set tile={larger}"))
         val = self.manifest.splits["val"]
         if val.scenes < FEW_SCENES:
-            what = f"{val.samples} pairs of {val.scenes} scene{'s' * (val.scenes > 1)} choose the best weights: few"
+            what = f"{val.samples} pairs of {val.scenes} scene{'s' * (val.scenes > 1)} are few for choosing weights"
             if val.scenes == 1:
                 what = f"validation has one scene ({val.samples} pairs): the weights are chosen for one building"
             found.append((what, "prepare with a larger share: --set val=0.2"))
         return found
 
     def summary(self) -> str:
-        """The numbers of samples, and a table of tags where they matter."""
+        """Return the numbers of samples, and a table of tags if the config uses them."""
         text = f"{self.samples} training and {self.manifest.splits['val'].samples} validation samples"
         text += ", stored pairs: nothing is degraded" if self.manifest.paired else ""
         return f"{text}\n{self.choice.table()}" if self.choice else text
 
 
 def open_data(config: TrainConfig, *, trained_on: str = "") -> Data:
-    """The dataset, checked against the config and the files: its current version, or that which was `trained_on`.
+    """Return the dataset, checked against config and files. Raises `DataError`.
 
-    `trained_on` is a fingerprint; a version that has it is taken, where there is one.
+    It is the current version, or the version with the fingerprint `trained_on` if there is one.
     """
     folder = place_of(config.data.shards, config.data)
     manifest = mf.load(folder)
@@ -75,7 +75,7 @@ def open_data(config: TrainConfig, *, trained_on: str = "") -> Data:
 
 
 def _version_of(shards: str, fingerprint: str) -> tuple[Path, mf.Manifest] | None:
-    """The version of a local dataset with this fingerprint; also one by an earlier archsr, beside the versions."""
+    """Return the version with this fingerprint, also if an older archsr stored it directly in `shards`."""
     folder = Path(shards)
     for version in (folder, *versions(folder)):
         if (version / mf.NAME).is_file() and (made := mf.load(version)).fingerprint == fingerprint:
@@ -84,24 +84,26 @@ def _version_of(shards: str, fingerprint: str) -> tuple[Path, mf.Manifest] | Non
 
 
 def open_on_all_ranks(config: TrainConfig, world: World, *, trained_on: str = "") -> Data:
-    """As `open_data`, by every rank: where one cannot, none goes on, nor where two see different datasets."""
+    """Call `open_data` on every rank. Raise on all ranks if one fails or if they see different datasets."""
     data = world.on_all_ranks(lambda: open_data(config, trained_on=trained_on))  # all ranks
     seen = world.gather(data.manifest.fingerprint)  # all ranks
     if len(set(seen)) > 1:
         raise DataError(
-            f"{data.folder}: the processes see different datasets, rank 0 {seen[0][:16]}, rank {world.rank} "
-            f"{seen[world.rank][:16]}: it was replaced just now, or it is not the same folder everywhere; start again"
+            f"{data.folder}: the ranks see different datasets (fingerprint on rank 0: {seen[0][:16]}, on {world.rank}: "
+            f"{seen[world.rank][:16]}). It was just replaced, or is not the same folder on all machines; start again"
         )
     return data
 
 
-def as_before(data: Data, trained_on: str, config: TrainConfig, world: World) -> Data:
-    """The version of the dataset that a run was `trained_on` so far, where photographs were added since."""
+def dataset_of_run(data: Data, trained_on: str, config: TrainConfig, world: World) -> Data:
+    """Return the dataset version with fingerprint `trained_on`, which may be older than the current one."""
     if trained_on == data.manifest.fingerprint:
         return data
     earlier = open_on_all_ranks(config, world, trained_on=trained_on)  # all ranks
     if world.rank == 0 and earlier.folder != data.folder:
-        console.say(f"{earlier.folder}: the version that the run began on; now there is {data.folder}")
+        console.say(
+            f"{earlier.folder}: the run uses this version, with which it started; the current one is {data.folder}"
+        )
     return earlier
 
 
@@ -117,7 +119,7 @@ def _refuse_too_few(data: Data, config: TrainConfig) -> None:
 
 
 def _refuse_small_cache(folder: Remote, shards: list[mf.Shard], window: int) -> None:
-    """Where two windows do not fit, shards would be fetched again and again: processes stand at most in two at once."""
+    """Raise `DataError` if the cache cannot hold the two windows that processes read from at once."""
     sizes = sorted((s.bytes for s in shards), reverse=True)
     need = sum(sizes[: 2 * window])
     if folder.limit < need:

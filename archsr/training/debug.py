@@ -1,4 +1,4 @@
-"""`train.py --debug`: a few tiny steps through every stage of a run, in minutes on a laptop."""
+"""`train.py --debug`: a few tiny steps through every stage of a run."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from archsr.data.drawn_photos import draw_photos
 from archsr.data.manifest import NAME as MANIFEST
 from archsr.data.prepare.pipeline import prepare
 from archsr.data.versions import current
-from archsr.models.weights import at_hand, names
+from archsr.models.weights import local_file, names
 from archsr.training.loop import train
 from archsr.training.losses.feature_losses import FEATURE_LOSSES, sources
 from archsr.training.processes import begin, end
@@ -20,10 +20,10 @@ STEPS = 4
 
 
 def debug(config: TrainConfig) -> None:
-    """Train, validate, snapshot, checkpoint and resume, with anomaly detection and deterministic kernels.
+    """Train, validate, write snapshots and checkpoints, and resume, with anomaly detection and deterministic kernels.
 
-    Each process takes two micro-batches of one small crop. Shards and weights that are not on this machine are
-    replaced, aloud, by drawn photographs and tiny untrained networks; nothing is downloaded.
+    Each process uses two micro-batches of one small crop. If shards or weights are not on this machine, synthetic
+    photographs and tiny untrained networks replace them, with a message. Nothing is downloaded.
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
     accelerator, world = begin(config.model_copy(update={"training": _fp32(config)}))
@@ -32,12 +32,12 @@ def debug(config: TrainConfig) -> None:
         if world.rank == 0:
             shutil.rmtree(Path(small.runs) / small.name, ignore_errors=True)
             _draw_if_absent(config, small)
-        world.gather(None)  # all ranks: the data is there
+        world.gather(None)  # all ranks: wait until the data exists
         with torch.autograd.set_detect_anomaly(True):
             folder = train(_iterations(small, STEPS // 2), accelerator, world, resume=False)
             _say(world, "debug: resuming for the second half")
             train(small, accelerator, world, resume=True)
-        _say(world, f"debug: every stage passed on {world.size} process(es); what they wrote is in {folder}")
+        _say(world, f"debug: every stage passed on {world.size} process(es); the output is in {folder}")
     finally:
         end()
 
@@ -48,18 +48,17 @@ def _say(world: World, text: str) -> None:
 
 
 def _shrink(config: TrainConfig, world: World) -> TrainConfig:
-    """The same kind of run at sizes for a laptop."""
     model, discriminator = config.model, config.discriminator
-    if not _at_hand(model.weights):
-        _say(world, f"debug: {model.weights} is not on this machine: a tiny untrained generator stands in")
+    if not _is_local(model.weights):
+        _say(world, f"debug: {model.weights} is not on this machine: using a tiny untrained generator")
         model = model.tiny()
-    if config.losses.gan.weight and not _at_hand(discriminator.weights):
-        _say(world, f"debug: {discriminator.weights} is not on this machine: a tiny untrained one stands in")
+    if config.losses.gan.weight and not _is_local(discriminator.weights):
+        _say(world, f"debug: {discriminator.weights} is not on this machine: using a tiny untrained discriminator")
         discriminator = discriminator.model_copy(update={"features": 8, "weights": SCRATCH})
     losses = config.losses
-    absent = [f"{name} ({source})" for name, source in sources(losses).items() if not _at_hand(source)]
+    absent = [f"{name} ({source})" for name, source in sources(losses).items() if not _is_local(source)]
     if absent:
-        _say(world, f"debug: {', '.join(absent)} is not on this machine: untrained ones stand in")
+        _say(world, f"debug: {', '.join(absent)} not on this machine: using random weights")
         losses = _untrained(losses)
     size = next(n for n in (64, 128, 256) if discriminator.problem_with_size(n) is None)
     shards = config.data.shards if _prepared(config) else str(Path(config.runs) / "debug-shards")
@@ -96,7 +95,6 @@ def _iterations(config: TrainConfig, count: int) -> TrainConfig:
 
 
 def _untrained(losses: LossConfig) -> LossConfig:
-    """The same losses, all of their networks with random weights."""
     scratch: dict[str, Table] = {}
     for name in FEATURE_LOSSES:
         term: Table = getattr(losses, name)
@@ -105,12 +103,12 @@ def _untrained(losses: LossConfig) -> LossConfig:
     return losses.model_copy(update=scratch)
 
 
-def _at_hand(weights: str) -> bool:
-    """Whether a source can be read without the network."""
+def _is_local(weights: str) -> bool:
+    """Return whether a source can be read without the internet."""
     if weights == "timm":
         return False
-    # of a file or scratch nothing is asked: a missing file is the user's error and said as such
-    return weights not in names() or at_hand(weights) is not None
+    # files and "scratch" count as local: if a file is missing, opening it reports that
+    return weights not in names() or local_file(weights) is not None
 
 
 def _prepared(config: TrainConfig) -> bool:
@@ -120,7 +118,7 @@ def _prepared(config: TrainConfig) -> bool:
 def _draw_if_absent(config: TrainConfig, small: TrainConfig) -> None:
     if _prepared(config):
         return
-    print(f"debug: {config.data.shards}: no dataset on this machine: drawn photographs stand in", flush=True)
+    print(f"debug: {config.data.shards}: no dataset on this machine: using synthetic photographs", flush=True)
     photos = Path(config.runs) / "debug-photos"
     draw_photos(photos, projects=8, views=1, plans=1)
     settings = PrepareConfig(scale=config.model.scale, val=0.15, test=0.08, tile=256, min_side=200, pair_size=96)

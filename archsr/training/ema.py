@@ -1,4 +1,4 @@
-"""Moving average of the trained weights."""
+"""Exponential moving average of the trained weights."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -10,10 +10,11 @@ from archsr.config import EmaConfig
 
 
 class Ema:
-    """Averages the trained parameters of a network in float32; frozen ones need no average.
+    """Average the trained parameters of a network in float32.
 
-    With warm-up the decay at step n is min(decay, (1 + n) / (10 + n)): a constant 0.999 would still hold 61 % of the
-    start after 500 steps, so a short run would be judged by weights it hardly changed.
+    With warm-up the decay at step n is min(decay, (1 + n) / (10 + n)). Without it, a decay of 0.999 would still give
+    the initial weights a share of 61 % after 500 steps, so short runs would be evaluated on weights that hardly
+    changed.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], config: EmaConfig) -> None:
@@ -23,15 +24,15 @@ class Ema:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move towards the live weights after optimiser step `step` (1, 2, ...)."""
+        """Update the average after optimiser step `step` (1, 2, ...)."""
         decay = min(self.config.decay, (1 + step) / (10 + step)) if self.config.warmup else self.config.decay
         average, live = list(self.average.values()), [p.detach() for p in self.live.values()]
-        # one fused call: a Python loop over 702 tensors costs more than the arithmetic
+        # one fused call: a Python loop over 702 tensors takes longer than the arithmetic
         torch._foreach_lerp_(average, live, 1 - decay)  # pyright: ignore
 
     @contextmanager
     def in_place(self) -> Generator[None]:
-        """Put the average into the network for the length of a `with` block."""
+        """Put the average into the network inside a `with` block, and restore the weights afterwards."""
         kept = {name: p.detach().clone() for name, p in self.live.items()}
         self._copy(self.average)
         try:
@@ -45,6 +46,6 @@ class Ema:
             parameter.copy_(values[name])
 
     def load(self, average: Mapping[str, Tensor]) -> None:
-        """Take over a saved average; KeyError if a parameter is missing."""
+        """Load a saved average. Raises KeyError if a parameter is missing."""
         for name, tensor in self.average.items():
             tensor.copy_(average[name])

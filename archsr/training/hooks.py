@@ -1,4 +1,4 @@
-"""What happens between iterations: logging, validating, keeping snapshots and checkpoints. All collectives."""
+"""Work between iterations: logging, validation, snapshots and checkpoints. Every function here is a collective."""
 
 import math
 import time
@@ -27,18 +27,26 @@ from archsr.training.logging import sheets
 from archsr.training.logging.curves import draw_curves
 from archsr.training.logging.log import Meter, RunLog, clock, peak_memory, sample_of
 from archsr.training.resuming import contents
-from archsr.training.schedule import Plateau, StagePosition, judged, open_end, place_of, seconds_left, validation_share
+from archsr.training.schedule import (
+    Plateau,
+    StagePosition,
+    open_end,
+    place_of,
+    seconds_left,
+    updated_plateau,
+    validation_share,
+)
 from archsr.training.setup import Progress, Run
 from archsr.training.validation import Validation, validate
 from archsr.upscaling.upscaler import open_model
 
-SHOWN = (*LossConfig.model_fields, "total", "d_real", "d_fake")  # of the terms, on the console; log.jsonl has all
+SHOWN = (*LossConfig.model_fields, "total", "d_real", "d_fake")  # terms on the console; log.jsonl has all of them
 
 
 def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place: StagePosition, *, total: int) -> None:
-    """Means over all ranks and iterations that were not skipped."""
+    """Log the means over all ranks and over the iterations that were not skipped."""
     run.saver.check()  # all ranks
-    tell_saved(run, log)
+    report_saved(run, log)
     reports = run.world.gather((meter.means(), meter.speed(), peak_memory()))  # all ranks
     means = {k: sum(r[0][k] for r in reports) / len(reports) for k in reports[0][0]}
     speed = sum(r[1]["images_per_second"] for r in reports)
@@ -67,9 +75,9 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place:
 
 
 def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
-    """The averaged weights on the fixed pairs; keeps the best as a snapshot, and ends a stage on a plateau.
+    """Validate the averaged weights, keep the best as a snapshot, and end the stage on a plateau.
 
-    False where it was given up, because the run is to stop; all ranks agree on that then, and it is for the next start.
+    Return False if validation was cancelled because the run is stopping. All ranks agree on this.
     """
     started = time.perf_counter()
     if progress.step == 0:
@@ -108,7 +116,7 @@ def validate_run(run: Run, progress: Progress, log: RunLog) -> bool:
         log.warn(progress.step, warning)
     if wins:
         progress.chosen, progress.chosen_at = found.figures, progress.step
-        if run.world.rank == 0:  # its share of the fine-tuning was that of older weights
+        if run.world.rank == 0:  # its strength was measured for older weights
             (run.folder / "snapshots" / "chosen.safetensors").unlink(missing_ok=True)
         _snapshots(run, progress, "initial" if progress.step == 0 else "best", {"means": values})
     if log.active:
@@ -132,21 +140,21 @@ def _tell_validation(
                 f"{f'; may not be chosen: {listed(said)}' if said else ''}")  # fmt: skip
 
 
-_ARROWS = {True: "↑", False: "↓"}  # which way is good
+_ARROWS = {True: "↑", False: "↓"}  # whether higher or lower is better
 
 
 def rule_of(config: TrainConfig, metrics: Sequence[Metric]) -> Rule:
-    """By what a run chooses."""
+    """Return the rule by which a run chooses its weights."""
     return Rule.of(config.best, config.validation.fidelity_floor, metrics)
 
 
 def pairs_of(run: Run) -> ShardPairs:
-    """The validation pairs of a run."""
+    """Return the validation pairs of a run."""
     return ShardPairs(run.data.folder, "val", run.config.validation.samples)
 
 
 def _validated(run: Run, metrics: Sequence[Metric], *, images: int) -> Validation:
-    """Of the weights as they are in the network now, in a plain network of their own, as `archsr evaluate` opens it."""
+    """Validate the weights now in the network, in a plain copy like the one that `archsr evaluate` opens."""
     net = build(run.config.model)
     net.load_state_dict(merged_state(run.raw_g))
     return validate(
@@ -156,12 +164,12 @@ def _validated(run: Run, metrics: Sequence[Metric], *, images: int) -> Validatio
 
 
 def _watch_plateau(run: Run, progress: Progress, log: RunLog, figures: Figures, rule: Rule) -> None:
-    """End a stage that waits for a plateau when there is one. Equal on all ranks."""
-    place = place_of(run.config.training.stages, progress.step - 1, progress.ends)  # of the last iteration
+    """End a stage with `until = "plateau"` if there is one. The result is equal on all ranks."""
+    place = place_of(run.config.training.stages, progress.step - 1, progress.ends)  # the stage's last iteration
     if place.stage.until != "plateau" or progress.start is None:
         return
     known = Plateau(**progress.plateau) if progress.plateau else None
-    found = judged(known, place, figures, start=progress.start, rule=rule)
+    found = updated_plateau(known, place, figures, start=progress.start, rule=rule)
     progress.plateau = asdict(found)
     if found.waited >= place.stage.patience and progress.step < place.end:
         name = rule.leading(figures)
@@ -174,13 +182,13 @@ def _watch_plateau(run: Run, progress: Progress, log: RunLog, figures: Figures, 
 
 
 def finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether all numbers are numbers; one word from the device."""
+    """Return whether all values are finite. Waits for the device once."""
     norms = torch._foreach_norm([t.detach() for t in tensors])  # pyright: ignore
     return bool(torch.isfinite(torch.stack(norms)).all())
 
 
 def _snapshots(run: Run, progress: Progress, name: str, scores: dict[str, Any]) -> None:
-    """Weights for use: averaged, and raw beside them. Rank 0's saver writes; every rank has the same weights."""
+    """Write averaged and raw weights as snapshots. Rank 0 writes them, as all ranks have the same weights."""
     if run.world.rank != 0:
         return
     about = {
@@ -198,36 +206,35 @@ def _snapshots(run: Run, progress: Progress, name: str, scores: dict[str, Any]) 
 
 
 def _write_later(run: Run, path: Path, about: dict[str, Any]) -> None:
-    """The weights as they are now, written by the saver's thread."""
     state = {k: v.detach().to("cpu", copy=True) for k, v in official_state(run.raw_g).items()}
     run.saver.submit(lambda: checkpoint.write_snapshot(path, state, about=about))
 
 
 def save_run(run: Run, progress: Progress, log: RunLog) -> None:
-    """A checkpoint, and the latest weights as a snapshot. A collective."""
-    if not finite([*run.raw_g.parameters(), *run.ema.average.values()]):  # equal on all ranks, so all raise
+    """Write a checkpoint, and the latest weights as a snapshot. A collective."""
+    if not finite([*run.raw_g.parameters(), *run.ema.average.values()]):  # equal on all ranks, so all of them raise
         newest = run.recent_batches.first(or_newest=True) if run.world.rank == 0 else None
         path = batch_kept(run, log, newest)
         raise UserError(
-            f"{run.folder}: weights are no longer numbers at step {progress.step}; nothing was "
-            f"saved over the good checkpoints.{f' The newest batch: {where_to_look(run, path)}.' if path else ''} "
+            f"{run.folder}: the weights contain NaN or Inf at step {progress.step}; nothing was saved, and the good "
+            f"checkpoints are untouched.{f' The newest batch: {where_to_look(run, path)}.' if path else ''} "
             f"{REMEDY}"
         )
     step, score = progress.scored or (None, None)
-    # the snapshot first: a mirrored checkpoint takes it along
+    # snapshot first: a mirrored checkpoint includes it
     _snapshots(run, progress, "last", {})
     run.saver.begin(progress.step, contents(run, progress), score=score if step == progress.step else None)  # all ranks
-    tell_saved(run, log)
+    report_saved(run, log)
 
 
-def tell_saved(run: Run, log: RunLog) -> None:
-    """Say which checkpoints have become complete, and what the mirror had to say."""
+def report_saved(run: Run, log: RunLog) -> None:
+    """Report which checkpoints are complete, and the mirror's messages."""
     finished, run.saver.finished = run.saver.finished, []
     for saved in finished:
         run.stop_request.record_save(saved.seconds)
-        values = {"seconds": saved.seconds, "stood_still": saved.stood_still}
+        values = {"seconds": saved.seconds, "stood_still": saved.paused}
         log.event("checkpoint", int(saved.folder.name.removeprefix("step-")), values)
-        stood = f"training stood still {saved.stood_still:.2f} s"
+        stood = f"training paused {saved.paused:.2f} s"
         log.say(f"checkpoint {saved.folder.name} in {saved.seconds:.1f} s; {stood}")
     notes, run.saver.notes = run.saver.notes, []
     for note in notes:
@@ -235,9 +242,9 @@ def tell_saved(run: Run, log: RunLog) -> None:
 
 
 def conclude(run: Run, progress: Progress, log: RunLog) -> None:
-    """Find the share of the fine-tuning that is best, and say plainly what the run made better and what worse."""
+    """Find the best strength of the fine-tuning, and report what improved and what got worse."""
     run.saver.settle()  # all ranks
-    tell_saved(run, log)
+    report_saved(run, log)
     if progress.start is None or progress.chosen is None:
         return
     metrics = metrics_of(run.config.model.scale, progress.distance)
@@ -260,17 +267,14 @@ def _rule_in_words(rule: Rule, figures: Figures) -> str:
 
 
 def _best_strength(run: Run, progress: Progress, log: RunLog, metrics: Sequence[Metric]) -> tuple[float, Figures]:
-    """How far to go from the start to the chosen weights, by the rule on the validation pairs; written as a snapshot.
-
-    Four shares, then the two between the best and its neighbours.
-    """
+    """Store the best of four blends of initial and chosen weights, and of the two blends around the best."""
     assert progress.start is not None
     assert progress.chosen is not None
     folder, rule = run.folder / "snapshots", rule_of(run.config, metrics)
     start, net = run.world.on_all_ranks(
         lambda: [open_model(str(folder / f"{n}.safetensors"))[0] for n in ("initial", "best")]
     )
-    ends = start.state_dict(), {k: v.clone() for k, v in net.state_dict().items()}  # `net` becomes each blend
+    ends = start.state_dict(), {k: v.clone() for k, v in net.state_dict().items()}  # `net` holds each blend in turn
     found = {1.0: progress.chosen}
 
     def best_of(*shares: float) -> float:

@@ -1,4 +1,4 @@
-"""What one launch of `train.py` does: a run or a dry run (`debug.py` has the debugging mode)."""
+"""One launch of `train.py`: a run or a dry run (`debug.py` has the debug mode)."""
 
 import re
 
@@ -18,18 +18,18 @@ from archsr.training.losses import feature_losses
 from archsr.training.memory.auto_batch import available_here, expected
 from archsr.training.memory.forecast import forecast
 from archsr.training.memory.plan import after_out_of_memory
-from archsr.training.precision import settled
+from archsr.training.precision import with_precision
 from archsr.training.processes import begin, end
 from archsr.training.resuming import check_same_run
-from archsr.training.setup import shared_out
+from archsr.training.setup import with_micro_batch
 from archsr.utils.stopping import StopRequest
 from archsr.utils.world import World
 
 
 def run(config: TrainConfig, *, resume: bool, stop_request: StopRequest | None = None) -> None:
-    """Train. Every process calls it. Raises `Stopped` where `wishes` ended it."""
-    torch.backends.cudnn.benchmark = True  # crops have one size
-    config = settled(config, resume=resume)
+    """Train. Every process calls it. Raises `Stopped` if `stop_request` ended the run."""
+    torch.backends.cudnn.benchmark = True  # all crops have the same size
+    config = with_precision(config, resume=resume)
     accelerator, world = begin(config)
     try:
         _check_alike(config, world)  # all ranks
@@ -41,27 +41,26 @@ def run(config: TrainConfig, *, resume: bool, stop_request: StopRequest | None =
 
 
 def _check_alike(config: TrainConfig, world: World) -> None:
-    """Ranks on unlike devices may have settled for unlike types."""
     found = world.gather(config.training.precision)  # all ranks
     if len(set(found)) > 1:
         raise UserError(
-            f"training.precision: the devices suit different types ({', '.join(found)}); name one: "
+            f"training.precision: the ranks chose different types ({', '.join(found)}); set one for all: "
             "--set training.precision=fp32"
         )
 
 
 def _out_of_memory(config: TrainConfig, world: World, device: torch.device, error: torch.OutOfMemoryError) -> str:
     memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 2**63
-    told = after_out_of_memory(shared_out(config, world), memory, processes=world.size)
+    told = after_out_of_memory(with_micro_batch(config, world), memory, processes=world.size)
     return f"out of memory ({first_line(error)})\n{told}\n--resume goes on from the last checkpoint"
 
 
 def dry_run(config: TrainConfig, *, resume: bool) -> bool:
-    """Print the resolved config, the chosen layers, the memory forecast, and what is at hand; touch nothing.
+    """Print the resolved config, the trained layers, the memory forecast, and whether all inputs are there.
 
-    Returns whether all that a start needs is there.
+    It changes nothing. Return whether a run could start.
     """
-    config = settled(config, resume=resume)
+    config = with_precision(config, resume=resume)
     with torch.device("meta"):
         net = build(config.model)
         groups = select(net, config.training.layers)
@@ -69,15 +68,15 @@ def dry_run(config: TrainConfig, *, resume: bool) -> bool:
     print(table(net, groups))
     if config.training.micro_batch == "auto":
         config = expected(config, available_here())
-        print(f"micro-batch: {config.training.micro_batch} would be tried first")
-    print(f"memory forecast per process, without the framework's own:\n{forecast(config).table()}")
-    said = at_hand(config, resume=resume)
+        print(f"micro-batch: a run would try {config.training.micro_batch} first")
+    print(f"memory forecast per process, without the framework's own memory:\n{forecast(config).table()}")
+    said = readiness(config, resume=resume)
     print(said)
     return re.search(r"\bNOT (READY|HERE|THERE)\b", said) is None
 
 
-def at_hand(config: TrainConfig, *, resume: bool) -> str:
-    """Whether shards, weights and run folder are as a start would need them, a line each."""
+def readiness(config: TrainConfig, *, resume: bool) -> str:
+    """Return one line each on whether weights, trackers, shards and run folder are ready."""
     sources = {"generator": config.model.weights}
     if config.losses.gan.weight:
         sources["discriminator"] = config.discriminator.weights
@@ -112,11 +111,11 @@ def _folder(config: TrainConfig, *, resume: bool) -> str:
         return f"NOT READY: {problem}"
     damaged = f"; {len(skipped)} damaged" if skipped else ""
     if saved is None:
-        return f"{folder}: no checkpoint{damaged}, a run would start at step 0"
+        return f"{folder}: no checkpoint{damaged}; a run would start at step 0"
     if not resume:
         return f"NOT READY: {folder} holds a run at step {saved.step}{damaged}; --resume continues it"
     try:
         check_same_run(config, folder, saved)
     except UserError as error:
         return f"NOT READY: {error}"
-    return f"{folder}: would go on at step {saved.step}{damaged}"
+    return f"{folder}: would continue at step {saved.step}{damaged}"

@@ -1,7 +1,7 @@
-"""Choosing the layers to train by name: one convolution, a range of blocks, a pattern, or everything.
+"""Select the layers to train by name: one convolution, a range of blocks, a pattern, or everything.
 
-A name is a module or parameter of the unwrapped network (`body.2.rdb3.conv5`, `conv_last.bias`), a glob
-(`conv_up*`), a range in its last part (`body.20-22`), or `all`.
+A name is a module or parameter of the unwrapped network (`body.2.rdb3.conv5`, `conv_last.bias`), a glob (`conv_up*`), a
+range in one of its parts (`body.20-22`), or `all`.
 """
 
 import fnmatch
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from archsr.config import LayerGroup
-from archsr.errors import UserError, near
+from archsr.errors import UserError, did_you_mean
 from archsr.models.adapters import adapt, adaptable
 from archsr.models.base import Generator
 from archsr.utils.seeds import seeded
@@ -20,9 +20,9 @@ from archsr.utils.seeds import seeded
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters trained at one learning rate. `title` is the selection as written, `parameters` by full name.
+    """Parameters with one learning rate: `title` is the selection as written, `parameters` maps full names.
 
-    `weight_decay`: None for the optimiser's own.
+    With `weight_decay` None the optimiser's own applies.
     """
 
     title: str
@@ -32,10 +32,10 @@ class Group:
 
 
 def select(net: nn.Module, layers: Sequence[str | LayerGroup]) -> list[Group]:
-    """Freeze `net` and unfreeze the chosen layers, before any optimiser or DDP wrapper exists.
+    """Freeze `net` and unfreeze the selected layers. Call it before an optimiser or DDP wrapper exists.
 
     Each string is a group of its own at the stage's learning rate. Raises `UserError` for a name that matches nothing
-    (with near ones) and for a parameter chosen by two groups.
+    (with suggestions) and for a parameter in two groups.
     """
     groups = [LayerGroup(names=(wanted,)) if isinstance(wanted, str) else wanted for wanted in layers]
     matches = [{k: p for name in group.names for k, p in _matching(net, name).items()} for group in groups]
@@ -45,7 +45,7 @@ def select(net: nn.Module, layers: Sequence[str | LayerGroup]) -> list[Group]:
             if key in owner:
                 raise UserError(f"training.layers: {key} is chosen twice, by {owner[key]!r} and by {_title(group)!r}")
             owner[key] = _title(group)
-    # adapters come last: with them, names change
+    # adapters come last, because they change names
     made = [_group(net, group, chosen) for group, chosen in zip(groups, matches, strict=True)]
     trained = {id(p) for group in made for p in group.parameters.values()}
     for parameter in net.parameters():
@@ -86,18 +86,18 @@ def _matching(net: nn.Module, name: str) -> dict[str, nn.Parameter]:
         raise UserError(f"training.layers: no gradient reaches {name!r}, or it holds nothing that can learn")
     if missing or not chosen:
         word = missing[0] if missing else name
-        raise UserError(f"training.layers: no layer {word!r}{near(word, modules) or _outline(net)}")
+        raise UserError(f"training.layers: no layer {word!r}{did_you_mean(word, modules) or _outline(net)}")
     return chosen
 
 
 def _expand(name: str) -> list[str]:
-    """`body.20-22.rdb1` to one name per block; anything else to itself."""
+    """Expand a range such as `body.20-22.rdb1` to one name per block. Other names stay as they are."""
     found = re.search(r"(?:^|\.)(\d+)-(\d+)(?=\.|$)", name)
     if not found:
         return [name]
     low, high = int(found[1]), int(found[2])
     if low > high:
-        raise UserError(f"training.layers: {name!r}: the range {low}-{high} runs backwards")
+        raise UserError(f"training.layers: {name!r}: the range {low}-{high} is descending")
     return [e for n in range(low, high + 1) for e in _expand(f"{name[: found.start(1)]}{n}{name[found.end(2) :]}")]
 
 
@@ -106,7 +106,7 @@ def _outline(net: nn.Module) -> str:
 
 
 def table(net: nn.Module, groups: Sequence[Group]) -> str:
-    """The chosen groups with their parameters, and the share of the network that they are."""
+    """Return a table of the groups, their parameters, and their share of the network."""
     total = sum(p.numel() for p in net.parameters())
     lines = [f"{'layers':44}{'lr ×':>7}{'tensors':>9}{'parameters':>13}"]
     for group in groups:

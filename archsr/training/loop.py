@@ -14,7 +14,7 @@ from archsr.degradation.apply import Pair
 from archsr.errors import UserError
 from archsr.training.faults import health
 from archsr.training.faults.hang import LONG
-from archsr.training.hooks import conclude, log_training, save_run, tell_saved, validate_run
+from archsr.training.hooks import conclude, log_training, report_saved, save_run, validate_run
 from archsr.training.logging import sheets
 from archsr.training.logging.log import Meter, RunLog, SampleKeysFile
 from archsr.training.opening import opened
@@ -39,8 +39,8 @@ def train(
 ) -> Path:
     """Train as `config` says and return the run folder. A collective: every rank calls it.
 
-    With `resume` it goes on from the newest good checkpoint, or starts where there is none. Raises `UserError`, and
-    `Stopped` where `wishes` ended it before its end.
+    With `resume` it continues from the newest good checkpoint, or starts at step 0 if there is none. Raises
+    `UserError`, and `Stopped` if `stop_request` ended the run early.
     """
     with opened(config, accelerator, world, resume=resume, stop_request=stop_request or StopRequest()) as (
         run,
@@ -54,35 +54,35 @@ def train(
 
 
 def _loop(run: Run, progress: Progress, log: RunLog) -> None:
-    """All ranks run every line; only `log` and the snapshots are rank 0's."""
+    """Run the training loop. All ranks run every line; only the log and the snapshots belong to rank 0."""
     config, stages = run.config, run.config.training.stages
     total = total_of(stages, progress.ends)
     run.stop_request.training = True
     if validation_due(progress.step, total, config.validation.every) and progress.scored_at != progress.step:
-        # of the original, so that the curves begin there; later what was given up when the run was stopped
+        # validate the initial model, so that the curves start there, or repeat a validation cancelled by a stop
         run.alarm.set(LONG)
         if not validate_run(run, progress, log):  # all ranks
             _check_owner(run)
             raise Stopped(REASONS[run.stop_request.agreed], progress.step or None)
         total = total_of(stages, progress.ends)
-    meter, begun = Meter(), progress.step
+    meter, first_step = Meter(), progress.step
     keys = SampleKeysFile(run.folder, rank=run.world.rank, active=config.log.keys)
     with Streams(run, progress) as streams, closing(keys):
         while progress.step < total:
-            # --- stage: its learning rate, and its stream from where it stopped
+            # --- stage: its learning rate, and its stream from the current position
             place = place_of(stages, progress.step, progress.ends)
             stream = streams.of(place.stage.subset)
             for optimizer in run.optimizers:
                 set_lr(optimizer, place.lr)
-            # the first line soon, so that a user sees at once how long it will take
-            logged = (progress.step + 1) % config.log.every == 0 or progress.step + 1 in (begun + 1, total)
+            # log the first iteration, so that users see the expected duration at once
+            logged = (progress.step + 1) % config.log.every == 0 or progress.step + 1 in (first_step + 1, total)
             # --- one iteration: read and degrade; forward and backward; update
             with meter.timed():
-                fed = Fed()
-                pairs = _pairs(run, stream, place.stage.subset, fed, meter, log if progress.step == 0 else None)
+                inputs = StepInputs()
+                pairs = _pairs(run, stream, place.stage.subset, inputs, meter, log if progress.step == 0 else None)
                 done = train_step(run, pairs, step=progress.step, count=run.accumulation, norms=logged)  # all ranks
-                del pairs  # the last of them is in the device's memory
-                for origin, terms in zip(fed.origins, done.terms, strict=True):
+                del pairs  # the last pair holds device memory
+                for origin, terms in zip(inputs.origins, done.terms, strict=True):
                     run.recent_batches.add(progress.step + 1, origin, terms)
                 if done.usable:
                     meter.add(done.terms, done.norms)
@@ -92,7 +92,7 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 progress.step += 1
                 name = stream_name(place.stage.subset)
                 progress.taken[name] = progress.taken.get(name, 0) + config.training.global_batch
-            keys.add(progress.step, fed.keys)
+            keys.add(progress.step, inputs.keys)
             run.alarm.set(LONG)
             # --- log
             if logged:
@@ -116,30 +116,32 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
 
 
 @dataclass
-class Fed:
-    """What an iteration was fed with on this rank: the samples' keys, and where each micro-batch's pairs came from."""
+class StepInputs:
+    """Inputs of an iteration on this rank: sample keys, and the origin of each micro-batch's pairs."""
 
     keys: list[str] = field(default_factory=list[str])
     origins: list[Tensor | None] = field(default_factory=list[Tensor | None])
 
 
-def _pairs(run: Run, stream: Stream, subset: float, fed: Fed, meter: Meter, shown: RunLog | None) -> Iterator[Pair]:
-    """The micro-batches of an iteration, each read, degraded and mixed by the pool when it is asked for.
+def _pairs(
+    run: Run, stream: Stream, subset: float, inputs: StepInputs, meter: Meter, log_to: RunLog | None
+) -> Iterator[Pair]:
+    """Yield the micro-batches of an iteration. Each is read, degraded and mixed by the pair pool on demand.
 
-    The first is shown in the log `shown`. `fed` and `meter` note what they were.
+    The first is logged to `log_to`, if given. Keys, origins and times are added to `inputs` and `meter`.
     """
     for part in range(run.accumulation):
         run.alarm.set()
         with meter.waiting():
             batch = stream.next()
         pair, recipe = pair_of(run.config, batch, subset, device=run.accelerator.device)
-        if shown is not None and part == 0:
+        if log_to is not None and part == 0:
             with meter.paused():
-                sheets.show_degradation(run.config, shown, pair, recipe, batch.keys)
+                sheets.show_degradation(run.config, log_to, pair, recipe, batch.keys)
         pair = run.pool.swap(pair, generator(run.config.seed, "pool", stream_name(subset), batch.position))
         meter.samples += len(batch.keys)
-        fed.keys += batch.keys
-        fed.origins.append(pair.origin)
+        inputs.keys += batch.keys
+        inputs.origins.append(pair.origin)
         yield pair
 
 
@@ -149,8 +151,8 @@ def _check_owner(run: Run) -> None:
 
 
 def _stop(run: Run, progress: Progress, log: RunLog) -> None:
-    """End as all ranks agreed to: the checkpoint is complete when this raises `Stopped`."""
+    """End the run as all ranks agreed. The checkpoint is complete when this raises `Stopped`."""
     run.saver.settle()  # all ranks
     run.stop_request.ignore_signals()
-    tell_saved(run, log)
+    report_saved(run, log)
     raise Stopped(REASONS[run.stop_request.agreed], progress.step)

@@ -1,4 +1,4 @@
-"""A run from its config to its first iteration: data, lock, checkpoint, networks, records, and its first words."""
+"""Open a run: dataset, lock, checkpoint, networks, records, and first messages."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from archsr.runs.folders import folder_of
 from archsr.runs.records import read_lines
 from archsr.runs.run_lock import run_lock
 from archsr.training import layers
-from archsr.training.data import as_before, open_on_all_ranks
+from archsr.training.data import dataset_of_run, open_on_all_ranks
 from archsr.training.faults.stop_reason import StopRecorder
 from archsr.training.logging.log import RunLog, cut_keys
 from archsr.training.logging.trackers import Track, Trackers, check_trackers
@@ -31,18 +31,18 @@ from archsr.utils.world import World
 def opened(
     config: TrainConfig, accelerator: Accelerator, world: World, *, resume: bool, stop_request: StopRequest
 ) -> Generator[tuple[Run, Progress, RunLog]]:
-    """A run that is ready to train, or to go on where it stopped; its folder is locked until the end. All ranks.
+    """Open a run that is ready to train or resume, with its folder locked until the end. All ranks.
 
-    Raises `UserError`. How the run ended is recorded, whatever raises inside.
+    Raises `UserError`. If anything raises inside, the reason is recorded in the log.
     """
     folder = folder_of(config)
     stop_request.limit = config.training.seconds
     world.on_all_ranks(lambda: check_trackers(config.log.trackers) if world.rank == 0 else None)  # all ranks
     data = open_on_all_ranks(config, world)  # all ranks
     with run_lock(folder, world, lost=stop_request.lose_lock):  # all ranks
-        saved = _take_up(config, folder, world, resume=resume)
+        saved = _checkpoint_to_resume(config, folder, world, resume=resume)
         if saved is not None:
-            data = as_before(data, saved.state["fingerprint"], config, world)  # all ranks
+            data = dataset_of_run(data, saved.state["fingerprint"], config, world)  # all ranks
         with StopRecorder(folder, active=world.rank == 0) as ending:
             ident = world.broadcast(ident_for(saved))  # all ranks
             run = replace(
@@ -56,7 +56,7 @@ def opened(
 
 @contextmanager
 def _recorded(run: Run, progress: Progress, *, resumed: bool) -> Generator[RunLog]:
-    """The run folder is there, and the log, which begins with what the run says of itself."""
+    """Create or open the run folder and its log, and log the run's description."""
     run.world.on_all_ranks(lambda: _open_folder(run, progress, fresh=not resumed))  # all ranks
     log = RunLog(run.folder, active=run.world.rank == 0, trackers=_trackers(run, progress))
     try:
@@ -67,8 +67,8 @@ def _recorded(run: Run, progress: Progress, *, resumed: bool) -> Generator[RunLo
         log.close()
 
 
-def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -> checkpoint.Loaded | None:
-    """The checkpoint to go on from, all ranks agreeing; a run folder is never continued or overwritten by accident."""
+def _checkpoint_to_resume(config: TrainConfig, folder: Path, world: World, *, resume: bool) -> checkpoint.Loaded | None:
+    """Return the checkpoint to resume from. Raises `UserError` instead of overwriting a run by accident."""
     mirror = config.checkpoint.mirror if resume else ""
     saved, skipped = checkpoint.load_newest(folder, world=world, mirror=mirror, mend=resume)  # all ranks
     if world.rank == 0:
@@ -76,11 +76,13 @@ def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -
             console.say(line)
     if saved and not resume:
         raise UserError(
-            f"{folder}: holds a run already (step {saved.step}); continue it with --resume, or choose another "
+            f"{folder}: already holds a run (step {saved.step}); continue it with --resume, or choose another "
             "name: --set name=..."
         )
     if skipped and not saved:
-        raise UserError(f"{folder}: holds a run, but none of its checkpoints is whole; start anew under another name")
+        raise UserError(
+            f"{folder}: holds a run, but all of its checkpoints are damaged; start a new run under another name"
+        )
     if saved:
         check_same_run(config, folder, saved)
         return saved
@@ -92,34 +94,34 @@ def _take_up(config: TrainConfig, folder: Path, world: World, *, resume: bool) -
 
 
 def _open_folder(run: Run, progress: Progress, *, fresh: bool) -> None:
-    """Rank 0 makes the run folder, or cuts the records back to where the checkpoint stands."""
+    """On rank 0, create the run folder, or cut the records back to the checkpoint's step."""
     if run.world.rank != 0:
         return
     if fresh and (aside := checkpoint.set_aside(run.folder)) is not None:
-        console.say(f"{run.folder}: what an attempt without a checkpoint left is now in {aside}")
+        console.say(f"{run.folder}: moved the files of an attempt without a checkpoint to {aside}")
     checkpoint.start_run(run.folder, config_file.dump(run.config), ident=progress.ident)
     cut_keys(run.folder, progress.step)
 
 
 def _trackers(run: Run, progress: Progress) -> Trackers | None:
-    """Rank 0's; a run that goes on does so in the same curves."""
+    """Return rank 0's trackers. A resumed run continues its curves."""
     if run.world.rank != 0:
         return None
-    told = max((event["step"] for event in read_lines(run.folder)), default=-1)
-    return Trackers(Track(run.config, run.folder, progress.ident, progress.step, told))
+    logged_until = max((event["step"] for event in read_lines(run.folder)), default=-1)
+    return Trackers(Track(run.config, run.folder, progress.ident, progress.step, logged_until))
 
 
 def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> None:
     training = run.config.training
     log.say(layers.table(run.raw_g, run.groups))
-    if log.active:  # it takes a second
+    if log.active:  # only on rank 0: it takes a second
         log.say(f"memory forecast per process:\n{forecast(run.config).table()}")
     log.say(
         f"{run.folder}: {run.world.size} × {run.accelerator.device.type}, {training.precision}, batch "
         f"{training.global_batch} = {run.world.size} × {training.micro_batch} × {run.accumulation} accumulated, "
         f"{run.data.summary()}"
     )
-    for what, mend in run.data.doubts(run.config):
+    for what, mend in run.data.warnings(run.config):
         log.warn(progress.step, f"{what}; {mend}")
     side = run.config.data.gt_size // run.config.model.scale
     if padding := run.raw_g.padding_of(side):
@@ -128,4 +130,4 @@ def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> N
         log.event("resume", progress.step, {"processes": run.world.size, "taken": dict(progress.taken)})
         log.say(f"resumed at step {progress.step}")
         if progress.step >= total_of(training.stages, progress.ends):
-            log.say("it has all its iterations already; for more, raise those of the last of training.stages")
+            log.say("all iterations are done already; for more, increase iterations of the last of training.stages")

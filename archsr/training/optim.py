@@ -1,4 +1,4 @@
-"""Optimisers, their learning rates and their loss scalers, and plain state for checkpoints."""
+"""Optimisers, learning rates, gradient norms, and optimiser state for checkpoints."""
 
 import json
 from collections.abc import Sequence
@@ -8,26 +8,26 @@ import torch
 from torch import Tensor, nn
 
 from archsr.config import OptimizerConfig
-from archsr.errors import UserError, near
+from archsr.errors import UserError, did_you_mean
 from archsr.training.layers import Group
 from archsr.utils.seeds import seeded
 
-_OWN = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}  # timm's of these names, without importing all of timm
-_FUSED = ("adam", "adamw", "sgd", "nesterov", "momentum")  # torch's own, with a kernel for all tensors at once on CUDA
+_OWN = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}  # also in timm, but importing timm takes long
+_FUSED = ("adam", "adamw", "sgd", "nesterov", "momentum")  # torch's own optimisers with a fused CUDA kernel
 
 
 def make_optimizer(groups: Sequence[Group], config: OptimizerConfig, *, lr: float) -> torch.optim.Optimizer:
-    """A parameter group per layer group, or two where vectors have another weight decay than matrices.
+    """Create an optimiser with one parameter group per layer group, or two if vectors have no weight decay.
 
-    Raises `UserError` for a name that timm does not know, and for an optimiser that a trial on one small layer shows
-    not to work, or not to be storable: better now than at the first checkpoint.
+    Raises `UserError` for a name that timm does not have. Also raises if a trial on one small layer fails, or if the
+    state of that trial cannot be stored.
     """
     if config.name not in _OWN:
         from timm.optim import list_optimizers  # pyright: ignore[reportPrivateImportUsage]
 
         known = [str(name) for name in list_optimizers()]
         if config.name not in known:
-            raise UserError(f"training.optimizer.name: no optimiser {config.name!r}{near(config.name, known)}")
+            raise UserError(f"training.optimizer.name: no optimiser {config.name!r}{did_you_mean(config.name, known)}")
     parameters = [p for group in groups for p in _decayed(group, config, lr)]
     try:
         with seeded(0, "optimiser trial"):
@@ -39,13 +39,13 @@ def make_optimizer(groups: Sequence[Group], config: OptimizerConfig, *, lr: floa
         return _create(parameters, config, lr)
     except Exception as error:  # timm's optimisers fail in many ways: unknown settings, GPU only, second derivatives
         raise UserError(
-            f"training.optimizer: {config.name} cannot be used here ({type(error).__name__}: {error}); adam, adamw, "
-            "lion, muon, sgd and most others can"
+            f"training.optimizer: {config.name} cannot be used here ({type(error).__name__}: {error}); use adam, "
+            "adamw, lion, muon, sgd or most others"
         ) from None
 
 
 def _decayed(group: Group, config: OptimizerConfig, lr: float) -> list[dict[str, Any]]:
-    """The parameter groups of a layer group. `lr_scale` stays with them, for `set_lr`."""
+    """Return the parameter groups of a layer group. Each keeps its `lr_scale` for `set_lr`."""
     decay = config.weight_decay if group.weight_decay is None else group.weight_decay
     parameters = list(group.parameters.values())
     parts = {decay: parameters}
@@ -69,14 +69,17 @@ def _create(parameters: list[dict[str, Any]], config: OptimizerConfig, lr: float
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every parameter group its share of `lr`."""
+    """Set the learning rate of every parameter group to `lr` times its `lr_scale`."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]
 
 
 @torch.no_grad()
 def gradient_norms(groups: Sequence[Group]) -> dict[str, Tensor]:
-    """The Euclidean norm of each group's gradient, by title, on its device: nobody waits. None where there is none."""
+    """Return the L2 norm of each group's gradient by title, as tensors on the device, without waiting for it.
+
+    Groups without gradients are left out.
+    """
     found: dict[str, Tensor] = {}
     for group in groups:
         gradients = [p.grad for p in group.parameters.values() if p.grad is not None]
@@ -86,7 +89,7 @@ def gradient_norms(groups: Sequence[Group]) -> dict[str, Tensor]:
 
 
 def pack(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimiser's state as named tensors and plain JSON, so that no pickle is needed to store it."""
+    """Return an optimiser's state as named tensors and plain JSON, so that storing it needs no pickle."""
     state = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
     plain: dict[str, dict[str, Any]] = {}
@@ -100,7 +103,7 @@ def pack(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str,
 
 
 def unpack(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-    """Load what `pack` gave."""
+    """Load the result of `pack`."""
     state: dict[int, dict[str, Any]] = {int(i): dict(entries) for i, entries in plain["state"].items()}
     for key, value in tensors.items():
         index, name = key.split(".", 1)

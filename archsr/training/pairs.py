@@ -1,4 +1,4 @@
-"""Training pairs by their position in the stream: for the loop, and to be made again by previews and replays."""
+"""Training pairs by their position in the stream, for the loop, previews and replays."""
 
 import torch
 from torch import Tensor
@@ -15,12 +15,12 @@ _BILLION = 10**9
 
 
 def stream_name(subset: float) -> str:
-    """Stages on the same subset go on with one stream."""
+    """Return the name of a subset's stream. Stages with the same subset share one stream."""
     return f"{subset:g}"
 
 
 def options_of(config: TrainConfig, data: Data, subset: float) -> StreamOptions:
-    """The stream of a subset of the training split."""
+    """Return the stream options for a subset of the training split."""
     return StreamOptions(
         folder=data.folder,
         shards=data.manifest.splits["train"].shards,
@@ -36,13 +36,13 @@ def options_of(config: TrainConfig, data: Data, subset: float) -> StreamOptions:
 
 
 def recipe_at(config: TrainConfig, subset: float, position: int, batch: int) -> Recipe:
-    """The recipe of the micro-batch at `position`: it depends on nothing else."""
+    """Return the recipe of the micro-batch at `position`, which depends on nothing else."""
     rng = generator(config.seed, "degrade", stream_name(subset), position)
     return draw(config.degrade, rng, batch, scale=config.model.scale, gt_size=config.data.gt_size)
 
 
 def pair_of(config: TrainConfig, batch: Batch, subset: float, *, device: torch.device) -> tuple[Pair, Recipe | None]:
-    """The micro-batch's pair on the device with the recipe of its degradation, or the stored pair and None."""
+    """Return the micro-batch's pair on the device and its recipe, or the stored pair and None."""
     if batch.lq is not None:
         lq, gt = (_moved(p, device) for p in (batch.lq, batch.gt))
         return Pair(lq, gt, origin_of(batch, subset)), None
@@ -51,23 +51,23 @@ def pair_of(config: TrainConfig, batch: Batch, subset: float, *, device: torch.d
 
 
 def degraded(batch: Batch, recipe: Recipe, subset: float, *, device: torch.device) -> Pair:
-    """uint8 crops to a degraded pair on the device, with its origin."""
+    """Turn uint8 crops into a degraded pair on the device, with its origin."""
     pair = apply(_moved(batch.gt, device), recipe)
     return Pair(pair.lq, pair.gt, origin_of(batch, subset))
 
 
 def _moved(pixels: Tensor, device: torch.device) -> Tensor:
-    """uint8 in any memory format to contiguous float32 on the device: results do not depend on how they were read."""
+    """Move uint8 in any memory format to the device as contiguous float32, so that results are independent of it."""
     return to_float(pixels.to(device, non_blocking=True).contiguous())
 
 
 def origin_of(batch: Batch, subset: float) -> Tensor:
-    """(b, 4) int64: position and size of the micro-batch, the row in it, and the stream's subset in billionths."""
+    """Return (b, 4) int64: position and size of the micro-batch, row in it, and the subset in billionths."""
     size = len(batch.keys)
     rows = [[batch.position, size, row, round(subset * _BILLION)] for row in range(size)]
     return torch.tensor(rows, dtype=torch.int64)
 
 
 def subset_of(billionths: int) -> float:
-    """The last column of an origin as a share."""
+    """Convert the last column of an origin to a share."""
     return billionths / _BILLION

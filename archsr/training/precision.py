@@ -1,4 +1,4 @@
-"""`training.precision = "auto"`: 16 bits where they are fast and near to float32 on this device, else float32."""
+"""`training.precision = "auto"`: 16 bits if they are fast and close to float32 on this device, otherwise float32."""
 
 import copy
 import json
@@ -11,7 +11,7 @@ from torch import nn
 from archsr.checkpoint.folder import newest
 from archsr.config import TrainConfig
 from archsr.models.build import build
-from archsr.models.weights import begun
+from archsr.models.weights import initial_generator
 from archsr.runs.folders import folder_of
 from archsr.utils.seeds import generator
 
@@ -19,11 +19,11 @@ Narrow = Literal["bf16", "fp16"]
 _KINDS: dict[Narrow, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def settled(config: TrainConfig, *, resume: bool = False) -> TrainConfig:
-    """The config with a precision in place of "auto": the checkpoint's where a run goes on, else what suits the device.
+def with_precision(config: TrainConfig, *, resume: bool = False) -> TrainConfig:
+    """Return the config with "auto" replaced, by the checkpoint's precision if the run resumes.
 
-    On a CPU bf16 where it has instructions for it, else fp32: without them bf16 is many times slower. On a GPU
-    whichever of its 16-bit types is nearer to float32 in this network.
+    On a CPU with bf16 instructions it is bf16, on other CPUs fp32, because bf16 would be many times slower there. On a
+    GPU it is the 16-bit type whose results are closer to float32 in this network.
     """
     if config.training.precision != "auto":
         return config
@@ -33,7 +33,7 @@ def settled(config: TrainConfig, *, resume: bool = False) -> TrainConfig:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this processor has instructions for bf16 (AVX-512 BF16 or AMX)."""
+    """Return whether this CPU has instructions for bf16 (AVX-512 BF16 or AMX)."""
     asked = (
         getattr(torch.cpu, name, lambda: False) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
@@ -52,7 +52,7 @@ def _on_cpu(config: TrainConfig) -> str:
 
 
 def _on_gpu(config: TrainConfig) -> str:
-    net = begun(config.model, seed=config.seed)
+    net = initial_generator(config.model, seed=config.seed)
     kinds: list[Narrow] = ["fp16"] if "fp16" in net.supported_precisions else []
     if "bf16" in net.supported_precisions and torch.cuda.is_bf16_supported(including_emulation=False):
         kinds.append("bf16")
@@ -62,9 +62,9 @@ def _on_gpu(config: TrainConfig) -> str:
 
 @torch.no_grad()
 def disagreement(net: nn.Module, kind: Narrow, device: torch.device) -> float:
-    """RMS difference in levels of 255 between a network's results in 16 bits and in float32; infinite where not finite.
+    """Return the RMS difference, in levels of 255, between a network's results in 16 bits and in float32.
 
-    On fixed smooth noise of 64 × 64 pixels.
+    The input is fixed smooth noise of 64 × 64 pixels. NaN or Inf gives infinity.
     """
     placed = copy.deepcopy(net).to(device).eval()
     coarse = torch.rand(1, 3, 16, 16, generator=generator(0, "precision"))
@@ -73,4 +73,4 @@ def disagreement(net: nn.Module, kind: Narrow, device: torch.device) -> float:
     with torch.autocast(device.type, dtype=_KINDS[kind]):
         narrow = placed(lq).float()
     error = float((narrow - exact).square().mean().sqrt() * 255)
-    return error if error == error else float("inf")  # NaN is not itself
+    return error if error == error else float("inf")  # true for NaN

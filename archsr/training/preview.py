@@ -1,4 +1,4 @@
-"""`archsr preview`: what a config does to images, as a sheet, histograms and JSON; and bad batches made again."""
+"""`archsr preview`: show what a config does to images, as a sheet, histograms and JSON; rebuild bad batches."""
 
 import json
 import tempfile
@@ -39,12 +39,12 @@ from archsr.utils.atomic import write_bytes
 from archsr.utils.seeds import generator
 
 _SHOWN = 12
-_DRAWN = 3000  # recipes for the histograms: they cost nothing without images
+_DRAWN = 3000  # recipes for the histograms, which are cheap without images
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What of a training or preparation config a preview needs."""
+    """The parts of a training or preparation config that a preview needs."""
 
     name: str
     degrade: DegradeConfig
@@ -55,7 +55,7 @@ class _Plan:
     train: TrainConfig | None
 
     def recipe(self, position: int, size: int) -> Recipe:
-        """The recipe at a position: for a training config the one that its run draws there."""
+        """Return the recipe at a position. For a training config it is the one that the run draws."""
         if self.train is not None:
             return recipe_at(self.train, self.train.training.stages[0].subset, position, size)
         rng = generator(self.seed, "preview", position)
@@ -63,9 +63,9 @@ class _Plan:
 
 
 def preview(config: Path, out: Path, *, overrides: list[str], photos: Path | None = None, samples: int = 48) -> str:
-    """Write sheet.png, parameters.png and recipes.json into `out`; returns words on where and from what.
+    """Write sheet.png, parameters.png and recipes.json into `out`, and return a description.
 
-    Images come from `photos`, else from the config's shards, else they are drawn. Raises `UserError`.
+    Images come from `photos`, else from the config's shards, else they are synthetic. Raises `UserError`.
     """
     plan = _plan(config, overrides)
     out.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def preview(config: Path, out: Path, *, overrides: list[str], photos: Path | Non
     write_bytes(out / "recipes.json", (json.dumps({**about, "batches": stored}, indent=1) + "\n").encode())
     mean = sum(values) / len(values)
     return (
-        f"{len(values)} pairs from {source}: PSNR of the enlarged images {min(values):.1f} to {max(values):.1f} dB, "
+        f"{len(values)} pairs from {source}: PSNR of the upscaled inputs {min(values):.1f} to {max(values):.1f} dB, "
         f"mean {mean:.1f}; see {out / 'sheet.png'}, {out / 'parameters.png'}, {out / 'recipes.json'}"
     )
 
@@ -99,7 +99,7 @@ def _plan(path: Path, overrides: list[str]) -> _Plan:
 
 
 def _degrade(plan: _Plan, batches: Iterable[Batch]) -> tuple[list[Cell], list[float], list[dict[str, Any]]]:
-    """Cells of the first batches, the PSNR of all pairs, and every batch's recipe as JSON."""
+    """Return the first batches' cells, the PSNR of all pairs, and every batch's recipe as JSON."""
     shown: list[Cell] = []
     values: list[float] = []
     stored: list[dict[str, Any]] = []
@@ -116,32 +116,26 @@ def _degrade(plan: _Plan, batches: Iterable[Batch]) -> tuple[list[Cell], list[fl
     return shown, values, stored
 
 
-# ---------------------------------------------------------------- where images come from
-
-
 def _batches(plan: _Plan, photos: Path | None, drawn: Path) -> tuple[Iterator[Batch], str]:
-    """Endless crops, and words on their source."""
+    """Return endless crops and a description of their source."""
     if photos is not None:
         return _from_photos(plan, photos), f"photographs of {photos}"
     if plan.train is not None and _prepared(plan.train.data.shards):
         return _from_shards(plan, plan.train), f"the first training samples of {plan.train.data.shards}"
     draw_photos(drawn, projects=12, views=1, plans=0)
     missing = f"{plan.train.data.shards} holds no dataset" if plan.train else "a preparation config names no images"
-    return _from_photos(plan, drawn), f"drawn, as {missing} (--photos FOLDER takes yours)"
+    return _from_photos(plan, drawn), f"synthetic, as {missing} (use yours with --photos FOLDER)"
 
 
 def _prepared(shards: str) -> bool:
-    """A URL is meant, whether or not it can be reached."""
+    """Return whether there is a dataset. A URL always counts, even if it cannot be reached."""
     return "://" in shards or (current(Path(shards)) / MANIFEST).is_file()
 
 
 def _from_shards(plan: _Plan, train: TrainConfig) -> Iterator[Batch]:
-    """What a run on one process trains on, from its first batch on."""
     data = open_data(train)
     if data.manifest.paired:
-        raise UserError(
-            f"{data.folder}: stored pairs, nothing is degraded; --photos FOLDER shows what would be done to it"
-        )
+        raise UserError(f"{data.folder}: holds stored pairs, which are not degraded; use --photos FOLDER")
     options = options_of(train, data, train.training.stages[0].subset)
     position = 0
     while True:
@@ -163,7 +157,7 @@ def _from_photos(plan: _Plan, folder: Path) -> Iterator[Batch]:
 
 
 def _crops(paths: list[Path], size: int, seed: int) -> Iterator[tuple[torch.Tensor, str]]:
-    """Endless uint8 (1, 3, size, size) crops with names, going round the photographs in an order of their own."""
+    """Yield endless uint8 crops (1, 3, size, size) with names, cycling through the photographs in shuffled order."""
     order = torch.randperm(len(paths), generator=generator(seed, "preview photos")).tolist()
     turn, good = 0, True
     while good:
@@ -172,7 +166,7 @@ def _crops(paths: list[Path], size: int, seed: int) -> Iterator[tuple[torch.Tens
             try:
                 pixels = read_photo(paths[number]).pixels
             except BadImageError as error:
-                print(f"{paths[number]}: left out: {error}")
+                print(f"{paths[number]}: skipped: {error}")
                 continue
             good = True
             image = to_uint8(pixels_to_tensor(pixels))[0]
@@ -182,11 +176,8 @@ def _crops(paths: list[Path], size: int, seed: int) -> Iterator[tuple[torch.Tens
     raise UserError(f"{paths[0].parent}: none of {len(paths)} photographs can be read")
 
 
-# ---------------------------------------------------------------- bad batches
-
-
 def replay(path: Path, out: Path, *, overrides: list[str]) -> str:
-    """Make the batch of RUN/bad_batches/STEP.json again; its sheet and exact lq and gt go into `out` as PNG."""
+    """Rebuild the batch of RUN/bad_batches/STEP.json, and write its sheet and exact lq and gt into `out` as PNG."""
     again = rebuild(path, overrides=overrides)
     out.mkdir(parents=True, exist_ok=True)
     shown: list[Cell] = []
@@ -201,7 +192,6 @@ def replay(path: Path, out: Path, *, overrides: list[str]) -> str:
 
 
 def _cell(pair: Pair, recipe: Recipe, row: int, key: str) -> list[Cell]:
-    """The one cell of row `row` of its batch."""
     one = cells(pair, recipe, [key])[0]
     words = tuple(f"{n}. {line}" for n, line in enumerate(describe(recipe, row), 1))
     return [Cell(one.lq, one.gt, one.title, words)]

@@ -1,4 +1,4 @@
-"""Starting the processes of a run: device, precision, threads, and a refusal of worlds nobody asked for."""
+"""Start the processes of a run: device, precision, threads, and a check of the number of processes."""
 
 import ctypes
 import datetime
@@ -21,9 +21,9 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def begin(config: TrainConfig) -> tuple[Accelerator, World]:
-    """Join the process group that the launcher describes; the precision is settled.
+    """Join the launcher's process group. The config's precision must be final.
 
-    Raises `UserError` where fewer processes came than asked.
+    Raises `UserError` if fewer processes joined than were launched.
     """
     refuse_lost_processes()
     _end_with_launcher()
@@ -31,7 +31,7 @@ def begin(config: TrainConfig) -> tuple[Accelerator, World]:
     on_cpu = not torch.cuda.is_available()
     if on_cpu and precision == "fp16":
         raise UserError("training.precision: fp16 needs a GPU; use bf16 or fp32 on this machine")
-    # its successor does not exist in older torch, nor in accelerate's arguments
+    # deprecated, but its successor is missing in older torch and in accelerate's arguments
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     timeout = datetime.timedelta(minutes=config.training.collective_timeout)
     on_cpu = on_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
@@ -39,7 +39,7 @@ def begin(config: TrainConfig) -> tuple[Accelerator, World]:
     accelerator = Accelerator(
         mixed_precision=precision,
         cpu=on_cpu,
-        # spectral-norm vectors change in every forward and are equal on all ranks: nothing to broadcast
+        # spectral-norm vectors change in every forward and are equal on all ranks, so nothing needs broadcasting
         kwargs_handlers=[
             DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
             InitProcessGroupKwargs(timeout=timeout),
@@ -48,8 +48,8 @@ def begin(config: TrainConfig) -> tuple[Accelerator, World]:
     asked = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != asked:
         raise UserError(
-            f"{asked} processes were launched, but this one is alone (world of {accelerator.num_processes}). Without "
-            f"GPUs start them with: {TWO_ON_CPU.replace('N', str(asked))} archsr/train.py ..."
+            f"{asked} processes were launched, but this one is alone (world size {accelerator.num_processes}). Without "
+            f"GPUs, start them with: {TWO_ON_CPU.replace('N', str(asked))} archsr/train.py ..."
         )
     if accelerator.device.type == "cpu":
         share = max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
@@ -65,9 +65,9 @@ def end() -> None:
 
 
 def _meet_afresh(backend: str, timeout: datetime.timedelta) -> None:
-    """Make the process group of processes that a launcher has started again. A collective.
+    """Create the process group of processes that a launcher restarted. A collective.
 
-    With the static rendezvous, accelerate's default, the launcher's store outlives its processes, and in it would be
+    With the static rendezvous, accelerate's default, the launcher's store survives its processes and would still hold
     the addresses of the dead ones.
     """
     start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -81,11 +81,11 @@ def _meet_afresh(backend: str, timeout: datetime.timedelta) -> None:
 
 
 def _end_with_launcher() -> None:
-    """Have the kernel send SIGTERM when the launcher dies, even of SIGKILL: orphans would go on in the run folder."""
+    """Have the kernel send SIGTERM when the launcher dies, so that no orphan continues in the run folder."""
     if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
         launcher = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != launcher:  # it died in between
+        if os.getppid() != launcher:  # the launcher died in between
             os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""Stopping and going on: what a checkpoint holds of a run, and under which config it goes on."""
+"""Contents of a run's checkpoint, and the check that a resumed config matches it."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -17,7 +17,7 @@ from archsr.training.optim import pack, unpack
 from archsr.training.schedule import changed_at, total_of
 from archsr.training.setup import Progress, Run
 
-# what may differ between a run and its continuation
+# keys that may differ when a run is resumed
 _FREE = (
     "name", "runs", "log.", "validation.every", "validation.images", "checkpoint.", "data.shards", "data.cache",
     "data.retries", "data.workers", "training.micro_batch", "training.max_skipped", "training.gradient_checkpointing",
@@ -26,7 +26,7 @@ _FREE = (
 
 
 def contents(run: Run, progress: Progress) -> checkpoint.Contents:
-    """Everything needed to go on, and nothing that can be derived."""
+    """Return everything needed to resume that cannot be derived."""
     optim_g, plain_g = pack(run.optimizer_g)
     files: dict[str, Mapping[str, Tensor]] = {
         "generator": run.raw_g.state_dict(),
@@ -50,12 +50,12 @@ def contents(run: Run, progress: Progress) -> checkpoint.Contents:
 
 
 def restore(run: Run, saved: checkpoint.Loaded) -> Progress:
-    """Put a checkpoint into a fresh run; the pair pools of another number of ranks are dealt out anew."""
+    """Load a checkpoint into a new run. Pair pools of another number of ranks are redistributed."""
     if saved.state["fingerprint"] != run.data.manifest.fingerprint:
         raise UserError(
-            f"{run.data.folder}: other samples than the run was trained on (fingerprint "
-            f"{run.data.manifest.fingerprint[:16]}, the checkpoint has {saved.state['fingerprint'][:16]}); start a new "
-            "run on them"
+            f"{run.data.folder}: not the dataset that the run was trained on (fingerprint "
+            f"{run.data.manifest.fingerprint[:16]}, expected {saved.state['fingerprint'][:16]}); start a new "
+            "run on it"
         )
     run.raw_g.load_state_dict(saved.files["generator"])
     run.ema.load(saved.files["ema"])
@@ -73,13 +73,13 @@ def restore(run: Run, saved: checkpoint.Loaded) -> Progress:
 
 
 def ident_for(saved: checkpoint.Loaded | None) -> str:
-    """Of the run that a checkpoint is of, or a new one; equal on all ranks only once it is broadcast."""
+    """Return the ident of the checkpoint's run, or a new one. Broadcast it to make it equal on all ranks."""
     known = saved.state["progress"].get("ident") if saved is not None else ""
     return str(known or checkpoint.new_ident())
 
 
 def progress_from(stored: Mapping[str, Any]) -> Progress:
-    """Of a checkpoint, also of earlier versions, which knew one score and no figures: those begin anew."""
+    """Return the progress stored in a checkpoint. Those of earlier versions have one score and no metrics."""
     known = {f.name for f in fields(Progress)}
     found = {name: value for name, value in stored.items() if name in known}
     if "start" not in stored:
@@ -88,22 +88,22 @@ def progress_from(stored: Mapping[str, Any]) -> Progress:
 
 
 def _config_of(saved: checkpoint.Loaded, folder: Path) -> TrainConfig:
-    """The resolved config that a checkpoint was made with; earlier versions had it beside the checkpoints only."""
+    """Return the resolved config of a checkpoint. Earlier versions stored it beside the checkpoints only."""
     if (text := saved.state.get("config")) is not None:
         return config_file.check(TrainConfig, tomli.loads(text), where=f"{saved.folder}/state.json")
     return run_config(folder)
 
 
 def check_same_run(config: TrainConfig, folder: Path, saved: checkpoint.Loaded) -> None:
-    """A checkpoint goes on only under the config it was made with, but for what cannot change the result so far.
+    """Raise `UserError` if the config differs from the checkpoint's in a key that affects past iterations.
 
-    Stages still to come may be changed. Raises `UserError` naming the first key that differs.
+    Later stages may be changed.
     """
     step, ends = saved.step, saved.state["progress"].get("ends", {})
     stages = config.training.stages
     if (total := total_of(stages, ends)) < step:
         raise UserError(
-            f"{folder}: its checkpoint is at step {step}, but training.stages end at {total}; add iterations"
+            f"{folder}: its checkpoint is at step {step}, but training.stages end at {total}; increase iterations"
         )
     stored = _config_of(saved, folder)
     losses = stored.losses.terms().keys() | config.losses.terms().keys()
@@ -117,5 +117,5 @@ def check_same_run(config: TrainConfig, folder: Path, saved: checkpoint.Loaded) 
             f" (and {len(changed) - 1} more: {', '.join(c.split(':')[0] for c in changed[1:])})" if changed[1:] else ""
         )
         raise UserError(
-            f"{folder}: its checkpoint is of another config; {changed[0]}{more}. Use the old values, or a new name"
+            f"{folder}: config differs from the checkpoint's: {changed[0]}{more}. Restore the values, or use a new name"
         )

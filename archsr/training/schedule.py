@@ -1,7 +1,6 @@
-"""Stages and their learning rates: which stage an iteration belongs to, and its rate there.
+"""Stages and learning rates: the stage of an iteration, and its learning rate.
 
-Arithmetic on the config, the iteration, and the ends of stages that a plateau ended early; nothing else, so that a
-resumed run goes on exactly.
+Everything depends only on the config, the iteration, and the stages that a plateau ended, so a resumed run is exact.
 """
 
 import math
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from archsr.config import DiscriminatorConfig, Stage
 
-if TYPE_CHECKING:  # `archsr runs` needs no torch
+if TYPE_CHECKING:  # for types only: `archsr runs` needs no torch
     from archsr.evaluation.selection import Figures, Rule
 
 
 @dataclass(frozen=True)
 class StagePosition:
-    """Where iteration `start` + `done` lies: in `stage`, number `number`, which ends at `end`."""
+    """The position of iteration `start` + `done` in `stage`, number `number`, which ends at `end`."""
 
     number: int
     stage: Stage
@@ -32,10 +31,11 @@ class StagePosition:
 
 
 def lr_at(stage: Stage, done: int) -> float:
-    """The learning rate of a stage's iteration `done` (0, 1, ...).
+    """Return the learning rate of a stage's iteration `done` (0, 1, ...).
 
-    Warm-up rises from lr / warmup to lr. Then `cosine` and `linear` fall towards `lr_end`, which the iteration after
-    the last would have; `multistep` multiplies by `gamma` from each milestone on. As torch.optim.lr_scheduler has it.
+    Warm-up rises from lr / warmup to lr. Then `cosine` and `linear` fall towards `lr_end`, which would be reached one
+    iteration after the last; `multistep` multiplies by `gamma` at each milestone. This matches
+    torch.optim.lr_scheduler.
     """
     if done < stage.warmup:
         return stage.lr * (done + 1) / stage.warmup
@@ -50,9 +50,9 @@ def lr_at(stage: Stage, done: int) -> float:
 
 
 def place_of(stages: Sequence[Stage], step: int, ends: Mapping[str, int]) -> StagePosition:
-    """The place of iteration `step` (0, 1, ...); the end of the last stage beyond the end.
+    """Return the position of iteration `step` (0, 1, ...), or the end of the last stage if `step` is beyond it.
 
-    `ends`: by the number of a stage, the iteration at which a plateau ended it.
+    `ends` maps the number of a stage to the iteration at which a plateau ended it.
     """
     start = 0
     for number, stage in enumerate(stages):
@@ -64,7 +64,7 @@ def place_of(stages: Sequence[Stage], step: int, ends: Mapping[str, int]) -> Sta
 
 
 def total_of(stages: Sequence[Stage], ends: Mapping[str, int]) -> int:
-    """All iterations of a run; with plateaus still to come, at most."""
+    """Return the number of iterations of a run. It is a maximum if plateaus are still possible."""
     total = 0
     for number, stage in enumerate(stages):
         total = ends.get(str(number), total + stage.iterations)
@@ -72,47 +72,51 @@ def total_of(stages: Sequence[Stage], ends: Mapping[str, int]) -> int:
 
 
 def open_end(stages: Sequence[Stage], ends: Mapping[str, int]) -> bool:
-    """Whether a plateau may still end a stage early."""
+    """Return whether a plateau may still end a stage early."""
     return any(stage.until == "plateau" and str(number) not in ends for number, stage in enumerate(stages))
 
 
 def generator_learns(judge: DiscriminatorConfig, step: int) -> bool:
-    """Whether the generator learns in iteration `step` (0, 1, ...): after the warm-up, in every so-manieth."""
+    """Return whether the generator is trained in iteration `step` (0, 1, ...): every n-th after the warm-up."""
     return step >= judge.warmup and (step - judge.warmup) % judge.every == 0
 
 
 def validation_due(step: int, total: int, every: int) -> bool:
-    """Whether one belongs after iteration `step` (1, 2, ...) of `total`; 0 is before the first."""
+    """Return whether to validate after iteration `step` (1, 2, ...) of `total`, or before the first (0)."""
     return step % every == 0 or step == total
 
 
 def seconds_left(step: int, total: int, *, each: float, every: int, validating: float) -> float:
-    """Until `total` from after iteration `step`, which takes `each` seconds, but before a validation that is due there.
+    """Return the seconds from iteration `step` to `total`, at `each` seconds per iteration.
 
-    `validating`: seconds of a validation, one after `every` iterations and one at the end.
+    `validating`: seconds of a validation; there is one every `every` iterations and one at the end. One that is due at
+    `step` is still to come.
     """
     validations = total // every - (max(step, 1) - 1) // every + (total % every > 0)
     return (total - step) * each + validations * validating
 
 
 def validation_share(*, each: float, every: int, validating: float) -> float:
-    """The share of a run's time that validation takes: `validating` seconds after `every` iterations of `each`."""
+    """Return validation's share of a run's time: `validating` seconds after `every` iterations of `each`."""
     return validating / (validating + every * each)
 
 
 @dataclass(frozen=True)
 class Plateau:
-    """Of the stage `number`: figures of its best weights, and how many validations since brought none better."""
+    """The metrics of the best weights in stage `number`, and the number of validations since."""
 
     number: int
     best: "Figures"
     waited: int = 0
 
 
-def judged(
+def updated_plateau(
     plateau: Plateau | None, place: StagePosition, figures: "Figures", *, start: "Figures", rule: "Rule"
 ) -> Plateau:
-    """After another validation. A new stage begins anew; better is what the rule prefers, by at least `min_delta`."""
+    """Update the plateau after a validation. A new stage starts afresh.
+
+    An improvement is what the rule prefers, by at least `min_delta`.
+    """
     if plateau is None or plateau.number != place.number:
         return Plateau(place.number, figures)
     if rule.wins(figures, plateau.best, start, least=place.stage.min_delta):
@@ -121,13 +125,13 @@ def judged(
 
 
 def changed_at(a: Sequence[Stage], b: Sequence[Stage], ends: Mapping[str, int], step: int) -> str:
-    """Where the first `step` iterations have other rates or subsets under the two, in words; empty where nowhere."""
+    """Return the first of `step` iterations with another learning rate or subset, in words, or ""."""
     for n in range(step):
         x, y = place_of(a, n, ends), place_of(b, n, ends)
         if (x.lr, x.stage.subset) != (y.lr, y.stage.subset):
             there, here = (f"lr {p.lr:g}, subset {p.stage.subset:g}" for p in (x, y))
             return (
-                f"training.stages: iteration {n + 1} of the {step} that are done had {there}, and would have had {here}"
-                "; what comes after them can be changed"
+                f"training.stages: iteration {n + 1} of the {step} that are done had {there}, the config gives {here}"
+                "; only later iterations can be changed"
             )
     return ""

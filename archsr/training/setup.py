@@ -1,4 +1,4 @@
-"""Everything a run needs before its first iteration: data, networks and optimisers."""
+"""Build everything a run needs before its first iteration: data, networks and optimisers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from archsr.evaluation.selection import Figures
 from archsr.models.base import Discriminator, Generator
 from archsr.models.build import build_discriminator
 from archsr.models.recompute import recompute_modules
-from archsr.models.weights import begun, load_weights
+from archsr.models.weights import initial_generator, load_weights
 from archsr.runs.folders import folder_of
 from archsr.training.data import Data
 from archsr.training.ema import Ema
@@ -36,13 +36,13 @@ from archsr.utils.world import World
 
 @dataclass
 class Progress:
-    """Where a run stands: iterations done, samples taken from each subset's stream, and what validations found.
+    """The progress of a run: iterations, samples taken from each subset's stream, and validation results.
 
-    `start`, `chosen`: figures of the first validation and of the chosen weights (evaluate/judge.py), `chosen_at` their
-    iteration; `distance`: which perceptual distance is taken. `skipped`: the latest iterations without an update,
-    because a loss was NaN or infinite. `scored`: the iteration of the last validation, and its score, None for weights
-    that may not be chosen. `ends`: where plateaus ended stages; `plateau`: a `schedule.Plateau` as a table. `ident`:
-    what trackers know the run by. `validating`: seconds that the last validation took.
+    `start`, `chosen`: metrics of the first validation and of the chosen weights, `chosen_at` their iteration;
+    `distance`: the perceptual distance in use. `skipped`: recent iterations without an update because a loss was NaN or
+    Inf. `scored`: iteration and score of the last validation, None for weights that may not be chosen. `ends`: where
+    plateaus ended stages; `plateau`: a `schedule.Plateau` as a table. `ident`: the run's identifier for trackers.
+    `validating`: seconds.
     """
 
     step: int = 0
@@ -89,15 +89,15 @@ class Run:
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """The generator's, and the discriminator's where it learns."""
+        """The generator's optimiser, and the discriminator's if it is trained."""
         return [o for o in (self.optimizer_g, self.optimizer_d) if o is not None]
 
 
-def shared_out(config: TrainConfig, world: World) -> TrainConfig:
-    """The config with the micro-batch that `world` takes: the largest that divides a process's share of the batch.
+def with_micro_batch(config: TrainConfig, world: World) -> TrainConfig:
+    """Return the config with the micro-batch for `world`: the largest divisor of a process's share of the batch.
 
-    `training.micro_batch` is the limit, "auto" none. Raises `UserError` where the processes do not divide the global
-    batch.
+    `training.micro_batch` is the upper limit; "auto" means none. Raises `UserError` if the global batch is not
+    divisible by the number of processes.
     """
     training = config.training
     share, rest = divmod(training.global_batch, world.size)
@@ -105,8 +105,8 @@ def shared_out(config: TrainConfig, world: World) -> TrainConfig:
         lower = training.global_batch - rest
         fitting = " or ".join(str(n) for n in (lower, lower + world.size) if n)
         raise UserError(
-            f"training.global_batch ({training.global_batch}) cannot be shared out equally to {world.size} processes; "
-            f"{fitting} can: --set training.global_batch={lower + world.size}"
+            f"training.global_batch ({training.global_batch}) is not divisible by {world.size} processes; "
+            f"use {fitting}: --set training.global_batch={lower + world.size}"
         )
     most = share if training.micro_batch == "auto" else min(share, training.micro_batch)
     micro = max(n for n in range(1, most + 1) if share % n == 0)
@@ -114,14 +114,14 @@ def shared_out(config: TrainConfig, world: World) -> TrainConfig:
 
 
 def generator_for(config: TrainConfig) -> Generator:
-    """The generator with its starting weights."""
-    net = begun(config.model, seed=config.seed)
+    """Return the generator with its initial weights."""
+    net = initial_generator(config.model, seed=config.seed)
     net.check_precision(config.training.precision)
     return net
 
 
 def discriminator_for(config: TrainConfig) -> Discriminator | None:
-    """The discriminator with its starting weights, or None without a GAN loss."""
+    """Return the discriminator with its initial weights, or None without a GAN loss."""
     if config.losses.gan.weight == 0:
         return None
     net = build_discriminator(config.discriminator, seed=config.seed)
@@ -139,13 +139,13 @@ def make_run(
     saved: checkpoint.Loaded | None = None,
     ident: str = "run",
 ) -> Run:
-    """Build networks and optimisers. Layers are chosen before optimisers and wrappers exist.
+    """Build networks and optimisers. Layers are selected before optimisers and wrappers exist.
 
-    Of `saved`, the checkpoint to go on from, only the micro-batch matters here, where it is "auto".
+    From the checkpoint `saved` only the micro-batch is used, if the config has "auto".
     """
     automatic = config.training.micro_batch == "auto"
-    config = shared_out(config, world)
-    # a missing file, or an unreachable site, may be one machine's trouble only
+    config = with_micro_batch(config, world)
+    # a missing file or an unreachable site may affect one machine only
     raw_g, raw_d, features = world.on_all_ranks(
         lambda: (
             generator_for(config),
@@ -173,7 +173,7 @@ def make_run(
         optimizer_d = make_optimizer([own], config.discriminator.optimizer, lr=first.lr)
     elif raw_d is not None:
         raw_d.to(accelerator.device)
-    # stored pairs were never degraded batch by batch: there is nothing to mix
+    # stored pairs were not degraded batch by batch, so there is nothing to mix
     pooled = config.degrade.pool_batches * config.training.global_batch // world.size
     ema = Ema(parameters, config.training.ema)
     fp16 = config.training.precision == "fp16"
@@ -219,7 +219,7 @@ def make_run(
 
 
 def saver_for(config: TrainConfig, world: World, *, ident: str) -> checkpoint.Saver:
-    """The saver of the config's run folder. A collective."""
+    """Return the saver of the config's run folder. A collective."""
     kept = config.checkpoint
     keep = checkpoint.Keep(newest=kept.keep, best=kept.keep_best, hours=kept.keep_hours)
     mirror = checkpoint.Mirror(kept.mirror, keep=keep) if kept.mirror else None

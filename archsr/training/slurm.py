@@ -1,4 +1,4 @@
-"""`archsr submit`: a training job for SLURM, its script kept in the run folder."""
+"""`archsr submit`: submit a SLURM training job and keep its script in the run folder."""
 
 import re
 import shlex
@@ -18,10 +18,10 @@ from archsr.utils.atomic import write_bytes
 
 @dataclass(frozen=True)
 class Resources:
-    """What a job asks for: `gpus` per node (0: that many `processes` on CPUs), `time` as SLURM writes it.
+    """Resources of a job: `gpus` per node (0: that many `processes` on CPUs), `time` in SLURM's format.
 
-    `cpus` per node (None: for each process one, and one for each of its loader's workers). `warning`: seconds before
-    the end at which the run is told to save. `options`: further ones of sbatch, written as in an #SBATCH line.
+    `cpus` is per node (None: one for each process and one for each of its loader's workers). `warning`: seconds before
+    the end at which the run must save. `options`: further sbatch options, as in an #SBATCH line.
     """
 
     nodes: int = 1
@@ -45,14 +45,14 @@ class Resources:
         return self.nodes * self.per_node
 
     def cpus_for(self, config: TrainConfig) -> int:
-        """CPUs of one node."""
+        """Return the CPUs of one node."""
         return self.cpus or self.per_node * (config.data.workers + 1)
 
 
 def submit(config: TrainConfig, resources: Resources, *, dry_run: bool) -> str:
-    """Write script and resolved config to RUN/slurm and hand the script to sbatch; with `dry_run` return the script.
+    """Write script and config to RUN/slurm and pass the script to sbatch. With `dry_run` return the script.
 
-    Returns what to tell the user. Raises `UserError` where there is no sbatch, or it refuses.
+    Return a message for the user. Raises `UserError` if sbatch is missing or refuses the script.
     """
     run = folder_of(config).resolve()
     stem = run / SLURM / time.strftime("%Y%m%d-%H%M%S")
@@ -61,7 +61,7 @@ def submit(config: TrainConfig, resources: Resources, *, dry_run: bool) -> str:
         return script
     if shutil.which("sbatch") is None:
         raise UserError(
-            "sbatch: not found; submit on a login node of a SLURM cluster, or see the script with --dry-run"
+            "sbatch: not found; submit on a login node of a SLURM cluster, or print the script with --dry-run"
         )
     write_bytes(stem.with_suffix(".toml"), config_file.dump(config).encode())
     write_bytes(stem.with_suffix(".sbatch"), script.encode())
@@ -81,7 +81,7 @@ def submit(config: TrainConfig, resources: Resources, *, dry_run: bool) -> str:
 
 
 def script_of(config: TrainConfig, resources: Resources, *, run: Path, stored: Path) -> str:
-    """launch/train.sbatch with these resources in its head, for the config that will be stored at `stored`."""
+    """Return launch/train.sbatch with these resources in its head, for the config stored at `stored`."""
     body = (launch_folder() / "train.sbatch").read_text(encoding="utf-8").split("set -uo pipefail\n", 1)[1]
     lines = [
         "#!/bin/bash",
@@ -117,21 +117,21 @@ def _options(config: TrainConfig, resources: Resources, run: Path) -> list[str]:
 
 
 def _quoted(value: str) -> str:
-    """As sbatch reads it in an #SBATCH line, where `$` means nothing. A backslash in `output` would undo its `%j`."""
+    """Quote a value for an #SBATCH line, where `$` has no meaning. A backslash in `output` would break its `%j`."""
     if "\\" in value:
-        raise UserError(f"{value!r}: sbatch takes no backslash in a name; rename it")
+        raise UserError(f"{value!r}: sbatch does not accept a backslash in a name; rename it")
     plain = re.fullmatch(r"[\w@%+=:,./-]+", _one_line(value))
     return value if plain else '"' + value.replace('"', '\\"') + '"'
 
 
 def _one_line(value: str) -> str:
     if not value.isprintable():
-        raise UserError(f"{value!r}: a line for sbatch can hold no line break and no control character; rename it")
+        raise UserError(f"{value!r}: sbatch does not accept line breaks or control characters in a name; rename it")
     return value
 
 
 def launch_folder() -> Path:
-    """The folder of the scripts: inside the package in an installed wheel, beside it in a checkout."""
+    """Return the folder of the scripts: inside the package in an installed wheel, beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "launch"
     return inside if inside.is_dir() else package.parent / "launch"

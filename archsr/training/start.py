@@ -1,4 +1,4 @@
-"""Starting a training on this machine: `archsr/train.py` by itself, or under accelerate's launcher on several GPUs."""
+"""Start training on this machine: `archsr/train.py` directly, or with accelerate's launcher on several GPUs."""
 
 import os
 import sys
@@ -13,9 +13,10 @@ _TRAIN = str(Path(__file__).parents[1] / "train.py")
 
 
 def start(words: list[str], *, processes: int | None = None) -> NoReturn:
-    """Become `train.py` with these words, in one process for each GPU or in so many. Raises `UserError`.
+    """Replace this process by `train.py` with these arguments: one process per GPU, or `processes`.
 
-    A single process needs no launcher, which would answer Ctrl-C with a traceback while the run is still being saved.
+    A single process runs without a launcher, because the launcher prints a traceback on Ctrl-C while the run is saving.
+    Raises `UserError`.
     """
     if "RANK" in os.environ:
         raise UserError(
@@ -24,17 +25,17 @@ def start(words: list[str], *, processes: int | None = None) -> NoReturn:
     gpus = torch.cuda.device_count()
     wanted = processes or max(1, gpus)
     if gpus and wanted > gpus:
-        raise UserError(f"--processes {wanted}: there are {gpus} GPUs here, and a process needs one of its own")
+        raise UserError(f"--processes {wanted}: this machine has {gpus} GPUs, and each process needs one")
     command, more = command_of(words, wanted, gpus=gpus)
     sys.stdout.flush()
     os.execve(command[0], command, {**os.environ, **more})
 
 
 def command_of(words: list[str], processes: int, *, gpus: int) -> tuple[list[str], dict[str, str]]:
-    """The command, and what is set in its environment."""
+    """Return the command and the changes to its environment."""
     if processes == 1:
         return [sys.executable, _TRAIN, *words], {}
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    more = {} if gpus else {"ACCELERATE_USE_CPU": "true"}  # without it accelerate refuses --multi_gpu
-    return [*launch, _TRAIN, *words], {"PET_SHUTDOWN_TIMEOUT": "600", **more}  # seconds to save in after Ctrl-C
+    more = {} if gpus else {"ACCELERATE_USE_CPU": "true"}  # accelerate needs it for --multi_gpu
+    return [*launch, _TRAIN, *words], {"PET_SHUTDOWN_TIMEOUT": "600", **more}  # seconds for saving after Ctrl-C

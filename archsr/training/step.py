@@ -1,6 +1,6 @@
-"""One iteration as Real-ESRGAN makes it: generator, then discriminator, on the same pairs.
+"""One training iteration as in Real-ESRGAN: generator, then discriminator, on the same pairs.
 
-`train_step` is the whole of it: for runs, for the doctor and for the benchmark. The forecast of memory follows it.
+Runs, the doctor and the benchmark all call `train_step`. The memory forecast follows its order.
 """
 
 import contextlib
@@ -23,17 +23,17 @@ from archsr.training.losses.image_losses import IMAGE_LOSSES, ldl
 from archsr.training.optim import gradient_norms
 from archsr.training.schedule import generator_learns
 
-if TYPE_CHECKING:  # a run holds the parts of its step
+if TYPE_CHECKING:  # for types only: a run contains the parts of its step
     from archsr.training.setup import Run
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The networks of a run. `net_g` and `net_d` are what the launcher wrapped, `raw_d` the discriminator itself.
+    """The networks of a run. `net_g` and `net_d` are wrapped by accelerate, `raw_d` is the bare discriminator.
 
-    `net_d` is None where the discriminator is frozen, `raw_d` where there is none. `averaged` makes images with the
-    moving average of the generator, for the LDL loss. The scalers are enabled for fp16 only, one per optimiser: a
-    shared one would skip both steps when one of them overflows.
+    `net_d` is None if the discriminator is frozen, `raw_d` if there is none. `averaged` runs the generator's moving
+    average, for the LDL loss. The scalers are enabled for fp16 only. There is one per optimiser, because a shared one
+    would skip both updates if one of them overflows.
     """
 
     accelerator: Accelerator
@@ -52,9 +52,9 @@ Terms = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Stepped:
-    """What came of an iteration: detached loss terms, a mapping for each micro-batch, and whether weights were updated.
+    """The result of an iteration: the detached loss terms of each micro-batch, and whether weights were updated.
 
-    `usable` is False on all ranks where a term or a gradient was not finite on one. `norms`: see `train_step`.
+    `usable` is False on all ranks if a term or gradient was NaN or Inf on one. `norms`: see `train_step`.
     """
 
     terms: list[Terms]
@@ -63,11 +63,12 @@ class Stepped:
 
 
 def train_step(run: "Run", pairs: Iterator[Pair], *, step: int, count: int, norms: bool = False) -> Stepped:
-    """Iteration `step` (0, 1, ...): gradients of the next `count` micro-batches, both updates, the average. All ranks.
+    """Run iteration `step` (0, 1, ...): gradients of `count` micro-batches, both updates, the average. All ranks.
 
-    The norm of each network's gradient is limited as the config says. Nothing is updated where anything is not finite;
-    a discriminator that was right too often is not. Sets `run.wishes.agreed`, and waits for the device once. With
-    `norms` those of the generator's layer groups come back, before clipping, where it learns.
+    Gradient norms are clipped as the config says. Nothing is updated if anything is NaN or Inf, and the discriminator
+    is not updated if it was right too often. Sets `run.stop_request.agreed`. Waits for the device once. With `norms`,
+    returns the gradient norms of the generator's layer groups before clipping, if the generator is trained in this
+    iteration.
     """
     learns = run.optimizer_d is None or generator_learns(run.config.discriminator, step)
     terms = accumulate(run.parts, pairs, count=count, learns=learns)
@@ -75,36 +76,36 @@ def train_step(run: "Run", pairs: Iterator[Pair], *, step: int, count: int, norm
     found: dict[str, Tensor] = {}
     if good and learns:
         if norms:
-            scale = run.parts.scaler_g.get_scale()  # now: the update may change it
+            scale = run.parts.scaler_g.get_scale()  # read before the update, which may change it
             found = {name: norm / scale for name, norm in gradient_norms(run.groups).items()}
         update(run.optimizer_g, run.parts.scaler_g, clip=run.config.training.clip)
         run.ema.update(step + 1)
     if good and run.optimizer_d is not None and judged_right <= run.config.discriminator.pause:
         update(run.optimizer_d, run.parts.scaler_d, clip=run.config.discriminator.clip)
-    for optimizer in run.optimizers:  # also of what was not updated
+    for optimizer in run.optimizers:  # also clears gradients that were not used
         optimizer.zero_grad(set_to_none=True)
     return Stepped(terms, good, found)
 
 
 def accumulate(parts: Parts, pairs: Iterator[Pair], *, count: int, learns: bool = True) -> list[Terms]:
-    """Gradients of the mean over the next `count` micro-batches, and the terms of each; weights stay.
+    """Accumulate the mean gradients of `count` micro-batches, without an update. Return the terms of each.
 
-    Without `learns` only the discriminator gets gradients.
+    With `learns` false only the discriminator gets gradients.
     """
-    step = micro_step if learns else judge_step
+    step = micro_step if learns else discriminator_step
     return [step(parts, next(pairs), share=1 / count, last=part == count - 1) for part in range(count)]
 
 
 def _usable(run: "Run", terms: Sequence[Terms]) -> tuple[bool, float]:
-    """Whether every loss term and gradient of the iteration is finite, on every rank; and the discriminator's share.
+    """Return whether all loss terms and gradients are finite on all ranks, and the discriminator's accuracy.
 
-    The share is the least, over ranks and kinds, of what the discriminator was right about, 0 without one. Waits for
-    the device. Asked before the update, so that weights, moments and averages never see such gradients. The same
-    message agrees on whether to stop after this iteration: `run.wishes.agreed`. A collective.
+    The accuracy is the minimum over ranks and kinds, or 0 without a discriminator. Called before the update, so that
+    NaN or Inf never reaches weights, moments and averages. The same all-reduce agrees on whether to stop after this
+    iteration (`run.stop_request.agreed`). Waits for the device. A collective.
     """
     values = torch.stack([value.detach().float() for micro in terms for value in micro.values()])
     wrong = (~values.isfinite()).any().float()
-    if not run.parts.scaler_g.is_enabled():  # with fp16 the scaler looks at them, and skips the update itself
+    if not run.parts.scaler_g.is_enabled():  # with fp16 the scaler checks the gradients and skips the update
         wrong = torch.maximum(wrong, (~_gradients(run).isfinite()).any().float())
     asked = torch.full((), float(run.stop_request.reason()), device=wrong.device)
     shares = [micro[name] for micro in terms for name in ("d_real_accuracy", "d_fake_accuracy") if name in micro]
@@ -117,15 +118,14 @@ def _usable(run: "Run", terms: Sequence[Terms]) -> tuple[bool, float]:
     return not bad, 1 - most_missed
 
 
-def _gradients(run: "Run") -> Tensor:
-    """(n,): the norm of each parameter's gradient, of both networks."""
+def _gradients(run: "Run") -> Tensor:  # (n,): the norm of each parameter's gradient
     parameters = [p for o in run.optimizers for group in o.param_groups for p in group["params"]]
     gradients = [p.grad for p in parameters if p.grad is not None]
     return torch.stack(torch._foreach_norm(gradients))  # pyright: ignore
 
 
 def update(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *, clip: float) -> None:
-    """Step on the gathered gradients, their common norm at most `clip` where it is above 0, and clear them."""
+    """Update with the accumulated gradients and clear them. Clip their joint norm to `clip` if it is above 0."""
     if clip:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
@@ -135,11 +135,11 @@ def update(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *, cl
 
 
 def micro_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:
-    """Forward and backward of both networks on one micro-batch; gradients are added up, weights stay.
+    """Run forward and backward of both networks on one micro-batch. Gradients are accumulated, without an update.
 
-    `share` is 1 / accumulation; gradients travel between processes only on the `last` micro-batch. Returns the
-    detached loss terms. The discriminator learns from the image the generator made before its update, so doing its
-    backward pass here equals the reference, which steps the generator in between.
+    `share` is 1 / accumulation. Gradients are synchronised between processes only on the `last` micro-batch. Returns
+    the detached loss terms. The discriminator learns from the image that the generator made before its update, so
+    running its backward pass here gives the same result as the reference, which updates the generator in between.
     """
     fake, terms = _generator_pass(parts, pair, share, last)
     if parts.net_d is not None:
@@ -147,8 +147,8 @@ def micro_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:
     return terms
 
 
-def judge_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:
-    """As `micro_step`, but only the discriminator learns: while it warms up, and in iterations that are its own."""
+def discriminator_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:
+    """Like `micro_step`, but train only the discriminator, in its warm-up and in its own iterations."""
     with torch.no_grad():
         fake = parts.net_g(pair.lq).float()
     return _discriminator_pass(parts, pair.gt, fake, share, last)
@@ -164,8 +164,8 @@ def _generator_pass(parts: Parts, pair: Pair, share: float, last: bool) -> tuple
         sr = parts.net_g(pair.lq).float()
         seen = sr.detach().requires_grad_()
         terms: Terms = {}
-        # a term at a time with its backward pass down to the image, so that no two networks' activations are held
-        # together; in the order in which autograd would add up their gradients
+        # each term's backward pass stops at the image, so that the activations of two loss networks never exist
+        # together. The order is the one in which autograd would sum their gradients
         for name, term in reversed(wanted.items()):
             value = _term(parts, name, term, seen, pair, targets[term.aims_at_sharpened])
             parts.scaler_g.scale(term.weight * value * share).backward()
@@ -179,7 +179,7 @@ def _generator_pass(parts: Parts, pair: Pair, share: float, last: bool) -> tuple
 
 
 def _term(parts: Parts, name: str, config: Loss, sr: Tensor, pair: Pair, target: Tensor) -> Tensor:
-    """One unweighted term of the generator's objective; `target` is plain or sharpened as the term wants."""
+    """Return one unweighted term of the generator's objective. `target` is already plain or sharpened."""
     if name in IMAGE_LOSSES:
         return IMAGE_LOSSES[name](sr, target, config)
     if name == "ldl":
@@ -188,14 +188,14 @@ def _term(parts: Parts, name: str, config: Loss, sr: Tensor, pair: Pair, target:
             averaged = parts.averaged(pair.lq).float()
         return ldl(sr, target, averaged, parts.losses.ldl)
     if name == "gan":
-        return _judged(parts, sr, target)
+        return _gan_term(parts, sr, target)
     loss = parts.features[name]
     with parts.accelerator.autocast() if loss.autocast else contextlib.nullcontext():
         return loss(sr, target)
 
 
-def _judged(parts: Parts, sr: Tensor, target: Tensor) -> Tensor:
-    """The adversarial term. The real images pass first, as in the reference, where it compares with them."""
+def _gan_term(parts: Parts, sr: Tensor, target: Tensor) -> Tensor:
+    """Return the adversarial term. If the objective compares, real images pass first, as in the reference."""
     assert parts.raw_d is not None
     objective = parts.losses.gan.objective
     with parts.accelerator.autocast():
@@ -210,11 +210,11 @@ def _without_graph(net: nn.Module, image: Tensor) -> Tensor:
 
 
 def _discriminator_pass(parts: Parts, gt: Tensor, fake: Tensor, share: float, last: bool) -> Terms:
-    """Real, then fake, each with a backward pass of its own; gradients travel with the second.
+    """Train on real, then fake images, each with its own backward pass. Gradients are synchronised in the second.
 
-    An objective that compares needs the fake logits before the real pass, and the real logits after it: three passes,
-    so that batch statistics and power iterations move as in the reference. The first goes through the network itself,
-    for it has no gradient to gather.
+    An objective that compares needs the fake logits before the real pass, and the real logits after it. That takes
+    three passes, so that batch statistics and power iterations change as in the reference. The first uses the unwrapped
+    network, because it has no gradients to synchronise.
     """
     assert parts.net_d is not None
     assert parts.raw_d is not None

@@ -1,4 +1,4 @@
-"""The streams that the stages of a run read: stages on the same subset go on with one."""
+"""Streams of a run's stages. Stages with the same subset share one stream."""
 
 from types import TracebackType
 
@@ -10,10 +10,10 @@ from archsr.training.setup import Progress, Run
 
 
 class Streams:
-    """One stream at a time, which begins where `progress` says that the run stopped reading it.
+    """Opens one stream at a time, at the position stored in `progress`.
 
-    As a context it closes the last; and where a worker of it died, which raises `RuntimeError` at whatever line the
-    process is, it raises the reason instead.
+    Used as a context manager, it closes the stream at the end. When a worker dies, torch raises `RuntimeError` at an
+    arbitrary line; this raises the cause instead.
     """
 
     def __init__(self, run: Run, progress: Progress) -> None:
@@ -23,7 +23,7 @@ class Streams:
         self._stream: Stream | None = None
 
     def of(self, subset: float) -> Stream:
-        """The stream of a subset of the samples."""
+        """Return the stream of a subset of the samples."""
         if self._stream is None or self._subset != subset:
             self._close()
             self._stream, self._subset = self._open(subset), subset

@@ -1,4 +1,4 @@
-"""Validation during training: by the function that `archsr evaluate` uses, in float32, so that digits are the same."""
+"""Validation during training, with the function of `archsr evaluate` in float32, so that the numbers are equal."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from archsr.utils.world import World
 
 @dataclass(frozen=True)
 class Validation:
-    """Every value by metric and scene, the same on every rank and on any number of ranks; some of rank 0's images."""
+    """All values by metric and scene, equal on every rank and for any number of ranks; and images of rank 0."""
 
     figures: Figures
     images: int
     seen: list[Seen]
 
     def means(self) -> dict[str, float]:
-        """The mean of each metric over the images."""
+        """Return the mean of each metric over the images."""
         return {name: mean(scenes) for name, scenes in self.figures.items()}
 
 
@@ -42,9 +42,9 @@ def validate(
     world: World,
     given_up: Callable[[], bool] = lambda: False,
 ) -> Validation:
-    """Restore the validation pairs with `net` (plain, in float32) and measure. A collective.
+    """Restore the validation pairs with `net` (unwrapped, in float32) and measure the metrics. A collective.
 
-    Raises `GivenUpError` where `given_up`, asked before every image, said so on any rank.
+    `given_up` is checked before every image. Raises `EvaluationCancelledError` if it is true on any rank.
     """
     seen: list[Seen] = []
 
@@ -58,7 +58,7 @@ def validate(
 
 
 def _seen(pair: TestPair, sr: Tensor) -> Seen:
-    """The input enlarged by repetition, and the middle of each image."""
+    """Return the nearest-neighbour upscaled input, the result and the ground truth, each cropped to its centre."""
     lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
     enlarged = F.interpolate(lq, size=sr.shape[2:], mode="nearest")
     top, left = ((length - min(SIDE, length)) // 2 for length in sr.shape[2:])

@@ -53,7 +53,7 @@ def main():
             plain.append(plainly(contents, Path(folder) / "plain.pth"))
             saver.begin(step, contents)
             saver.settle()
-            still.append(saver.finished[-1].stood_still)
+            still.append(saver.finished[-1].paused)
             whole.append(saver.finished[-1].seconds)
         saver.close()
     print(f"{size / 2**20:.0f} MiB; seconds: median (first)")

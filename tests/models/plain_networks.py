@@ -1,4 +1,4 @@
-"""The networks' formulas in plain operations, for the tests of those that keep less."""
+"""The networks' formulas in plain operations, to compare with the memory-efficient ones."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""What networks say of themselves is so: how far they see, which pieces they have, what they take."""
+"""What networks report is true: receptive field, blocks, and accepted sizes."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ NAMES = [f"{c.arch} x{c.scale}" for c in SMALL]
 
 
 def sight(net):
-    """How many input pixels to the left and right of one the network sees."""
+    """Return how many input pixels to the left and right of one the network sees."""
     net = net.double()
     with torch.no_grad():
         for parameter in net.parameters():  # positive: nothing cancels, no ReLU is shut, and the farthest shows
@@ -102,12 +102,12 @@ def test_own_networks_take_every_precision_and_others_say_which():
         net.check_precision(precision)
     net.supported_precisions = ("fp32", "bf16")
     net.check_precision("bf16")
-    with pytest.raises(UserError, match="does not work in fp16; take fp32 or bf16"):
+    with pytest.raises(UserError, match="does not work in fp16; use fp32 or bf16"):
         net.check_precision("fp16")
 
 
 def test_modules_of_a_network_may_be_called_as_methods_are():
-    """MoESR's body is called `blocks`."""
+    """MoESR has a module called `blocks`."""
     from spandrel.architectures.MoESR import MoESR
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The network out of a wheel is the one that it says, and its distance grows with every kind of damage."""
+"""The network from the wheel is the right one, and its distance grows with every kind of damage."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from archsr.models import imagenet
 from archsr.models.feature_distance import FeatureDistance
 from archsr.models.imagenet import FILE, NETWORK, lite0_state
 
-pytestmark = pytest.mark.skipif(FILE.at_hand() is None, reason="not installed: pip install -e '.[offline]'")
+pytestmark = pytest.mark.skipif(FILE.local_file() is None, reason="not installed: pip install -e '.[offline]'")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def classifier():
 
 def test_the_packages_own_architecture_gives_the_same_logits(classifier):
     package = pytest.importorskip("efficientnet_lite_pytorch", reason="pip install efficientnet-lite-pytorch")
-    theirs = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(FILE.at_hand())).eval()
+    theirs = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(FILE.local_file())).eval()
     x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(classifier(x), theirs(x), atol=1e-4)
@@ -68,7 +68,7 @@ def blurred(x, s):
 
 
 def ringing(x, s):
-    """The edges of a sharp cut in frequency, added."""
+    """Add the edges of a sharp frequency cut-off."""
     cut = torch.fft.rfft2(x)
     cut[..., 40:-40, :] = 0
     cut[..., 40:] = 0
@@ -86,7 +86,7 @@ def wobbling(x, s):
 
 
 def invented(x, s):
-    """A fine grid that was not there."""
+    """Add a fine grid that was not there."""
     y, column = torch.meshgrid(torch.arange(x.shape[2]), torch.arange(x.shape[3]), indexing="ij")
     return x + 0.12 * s * ((y % 4 < 2) ^ (column % 4 < 2)).float() - 0.06 * s
 
@@ -100,7 +100,7 @@ KINDS = [blurred, ringing, noisy, wobbling, invented, tinted]
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
 def test_more_damage_is_farther(distance, kind):
-    """What it hardly sees: a colour cast of 30 levels is no farther than noise of 4 (tests/measure prints them all)."""
+    """A colour cast of 30 levels hardly counts: no more than noise of 4 (tests/measure prints them all)."""
     x = image()
     found = [float(distance(kind(x, s).clamp(0, 1), x)) for s in (0.0, 0.25, 0.5, 1.0)]
     assert found[0] == pytest.approx(0, abs=1e-5)

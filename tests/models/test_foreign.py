@@ -1,4 +1,4 @@
-"""Networks of spandrel's: names, sizes and results are spandrel's own, in both directions."""
+"""Networks of spandrel: names, sizes and results equal spandrel's own, in both directions."""
 
 import copy
 
@@ -204,7 +204,7 @@ def test_where_it_cannot_be_forecast_that_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(SwinIR, "forward", asking)
     found = forecast(wanted)
     assert "SwinIR cannot be run on shapes alone" in found.unknown
-    assert "NOT KNOWN" in found.table()
+    assert "UNKNOWN" in found.table()
 
 
 # ---------------------------------------------------------------- bad files
@@ -224,7 +224,7 @@ def test_files_that_cannot_be_are_refused_in_a_line(tmp_path, capsys):
     (tmp_path / "half.safetensors").write_bytes(b"abc")
     for name, words in {
         "none.pth": "no such weights file",
-        "other.pth": "no network that spandrel knows; its first tensors are a.weight",
+        "other.pth": "not a network that spandrel knows; its first tensors are a.weight",
         "grey.pth": "from 1 to 1 channels",
         "denoise.pth": "SwinIR for Restoration",
         "harm.pth": "only plain tensors are accepted",
@@ -234,13 +234,13 @@ def test_files_that_cannot_be_are_refused_in_a_line(tmp_path, capsys):
             open_trained(str(tmp_path / name), scale=4)
         assert "\n" not in str(error.value)
     assert "harm" not in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"SwinIR enlarges 4 times, but model\.scale is 2"):
+    with pytest.raises(UserError, match=r"SwinIR upscales by 4, but model\.scale is 2"):
         build(SpandrelConfig(arch="spandrel", scale=2, file=str(stored("SwinIR", tmp_path)[0])))
 
 
 def test_precisions_that_an_architecture_cannot_are_refused(tmp_path):
     net, _ = open_model(str(stored("SwinIR", tmp_path)[0]))
-    with pytest.raises(UserError, match="SwinIR does not work in fp16; take fp32 or bf16"):
+    with pytest.raises(UserError, match="SwinIR does not work in fp16; use fp32 or bf16"):
         Upscaler(net, precision="fp16")
 
 
@@ -248,5 +248,5 @@ def test_a_network_that_draws_is_refused(tmp_path, monkeypatch):
     path = stored("SAFMN", tmp_path)[0]
     real = SAFMN.forward
     monkeypatch.setattr(SAFMN, "forward", lambda self, x: real(self, nn.functional.dropout(x, 0.5, self.training)))
-    with pytest.raises(UserError, match="SAFMN draws random numbers in training"):
+    with pytest.raises(UserError, match="SAFMN uses random numbers in training"):
         open_trained(str(path), scale=4)

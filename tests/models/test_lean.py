@@ -1,4 +1,4 @@
-"""Lean convolutions: the values and gradients of the plain ones, and less kept."""
+"""Memory-efficient convolutions have the values and gradients of plain ones, and keep less."""
 
 import itertools
 
@@ -120,7 +120,7 @@ def test_the_other_operations_too(small, usual, kept):
 
 
 def trained(net, x, function):
-    """The result, and the gradients of the trained parameters and of the image, by name."""
+    """Return the result, and the gradients of the trained parameters and of the image, by name."""
     x = x.clone().requires_grad_()
     out = function(net, x)
     total = sum((o * torch.sin(torch.arange(o.numel()).view(o.shape) * 0.7)).sum() for o in out)

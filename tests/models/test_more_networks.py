@@ -1,4 +1,4 @@
-"""SRResNet, the VGG-style and the patch discriminator: sizes known elsewhere, names, laws."""
+"""SRResNet, the VGG-style and the patch discriminator: published sizes, names, laws."""
 
 import pytest
 import torch

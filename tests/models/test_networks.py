@@ -26,7 +26,7 @@ def test_official_parameter_counts(net, count):
 
 
 def filled(net):
-    """Every tensor filled with sines, as the goldens were made."""
+    """Fill every tensor with sines, as when the goldens were made."""
     for name, tensor in net.state_dict().items():
         values = torch.sin(1.3 * torch.arange(1, tensor.numel() + 1, dtype=torch.float64))
         if name.endswith(("_u", "_v")):

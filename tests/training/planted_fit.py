@@ -1,4 +1,4 @@
-"""`archsr/train.py` on whose rank RANK trials of more than SIZE samples run out of memory: RANK SIZE (and flags)"""
+"""Run `archsr/train.py` so that more than SIZE samples run out of memory on rank RANK: RANK SIZE (and flags)"""
 
 import os
 import runpy

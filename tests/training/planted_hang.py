@@ -1,7 +1,4 @@
-"""`archsr/train.py` on which something befalls one rank: python planted_hang.py RANK STEP sleep|kill (and flags)
-
-Inside of iteration STEP it sleeps for ever, or dies of SIGKILL, once: not when a launcher has started it again.
-"""
+"""Run `archsr/train.py` and hang or kill one rank: python planted_hang.py RANK STEP sleep|kill (and flags)"""
 
 import os
 import runpy

@@ -1,4 +1,4 @@
-"""`archsr/train.py` that runs out of memory on one rank in one iteration: planted_memory.py RANK STEP (and flags)"""
+"""Run `archsr/train.py` and run out of memory on one rank in one iteration: RANK STEP (and flags)"""
 
 import os
 import runpy

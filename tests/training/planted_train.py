@@ -1,4 +1,4 @@
-"""`archsr/train.py` with a loss that is no number on one rank: python planted_train.py RANK STEP,STEP (and flags)"""
+"""Run `archsr/train.py` with a NaN loss on one rank: python planted_train.py RANK STEP,STEP (and flags)"""
 
 import math
 import os

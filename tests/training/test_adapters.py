@@ -1,4 +1,4 @@
-"""Low-rank adapters: nothing at first, the formula's gradient, merged snapshots that are the adapted network."""
+"""Low-rank adapters start at zero, have the gradient of the formula, and merge into equivalent snapshots."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def net():
 
 
 def stirred(net):
-    """As after some training."""
+    """Change the network as training would."""
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             if name.endswith("weight.0.up"):
@@ -131,5 +131,5 @@ def test_the_forecast_counts_adapters(tiny_tables):
 
 
 def test_alpha_goes_with_rank(tiny_tables):
-    with pytest.raises(UserError, match="alpha goes with rank"):
+    with pytest.raises(UserError, match="alpha needs rank"):
         check(TrainConfig, with_overrides(tiny_tables, ['training.layers=[{names=["all"], alpha=2.0}]']), where="x")

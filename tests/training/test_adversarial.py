@@ -15,7 +15,7 @@ def logits(seed, shape=(3, 1, 4, 5)):
 
 
 def both(objective, real, fake):
-    """The discriminator's two halves, each knowing the other where the objective compares."""
+    """Return the discriminator's two losses; if the objective compares, each gets the other's logits."""
     other = {True: fake, False: real} if compares(objective) else {True: None, False: None}
     return (
         discriminator_loss(objective, real, real=True, other=other[True]),
@@ -66,7 +66,7 @@ def test_the_relativistic_generator_is_the_discriminator_with_the_roles_exchange
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_sides_pull_against_each_other(objective):
-    """The generator wants logits of fakes higher, the judge wants them lower: here between the labels 0 and 1."""
+    """The generator wants higher logits of fakes, the discriminator lower ones, between the labels 0 and 1."""
     real, fake = (0.5 + 0.4 * logits(s).tanh() for s in (0, 1))
     mine, his = fake.clone().requires_grad_(), fake.clone().requires_grad_()
     generator_loss(objective, mine, real=real).backward()

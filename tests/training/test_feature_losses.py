@@ -1,4 +1,4 @@
-"""Losses in the features of frozen networks: they are what their packages compute, and say what they lack."""
+"""Losses on features of frozen networks equal those of their packages, and report missing weights."""
 
 import pytest
 import timm
@@ -67,7 +67,7 @@ def test_they_are_what_the_packages_compute(losses, images):
 
 
 def test_an_untrained_network_is_torchvisions_but_for_its_numbers():
-    """Kaiming's scale: what comes out of each convolution is about as large as what went in."""
+    """Kaiming's scale keeps the size of the values through each convolution."""
     net, theirs = untrained("vgg16").features, make_layers(cfgs["D"])
     assert [(type(a), getattr(a, "weight", None) is None) for a in net] == [
         (type(a), getattr(a, "weight", None) is None) for a in theirs
@@ -84,7 +84,7 @@ def test_the_same_untrained_networks_every_time(losses):
 
 
 def test_weights_from_files(tmp_path, images):
-    """Whole networks as their makers store them: torchvision's names for LPIPS and DISTS, timm's for features."""
+    """Whole networks as published: torchvision's names for LPIPS and DISTS, timm's for features."""
     torch.manual_seed(5)
     a, b = images
     nets = {"alex": untrained("alexnet"), "vgg16": untrained("vgg16")}
@@ -124,9 +124,9 @@ def test_anothers_weights_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("features", "words"),
     [
-        ({"network": "resnett18"}, ["timm knows no such network", "'resnet18'"]),
+        ({"network": "resnett18"}, ["timm has no such network", "'resnet18'"]),
         ({"network": NET, "layers": {"layer9": 1.0}}, ["no features 'layer9'", "layer4"]),
-        ({"network": "vit_tiny_patch16_224"}, ["takes no images of data.gt_size = 64"]),
+        ({"network": "vit_tiny_patch16_224"}, ["cannot process data.gt_size = 64"]),
     ],
 )
 def test_what_timm_cannot_do_is_said(features, words):

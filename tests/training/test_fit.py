@@ -1,4 +1,4 @@
-"""`micro_batch = "auto"`: what fits is found by trial, all processes take the same, and nothing else changes."""
+"""`micro_batch = "auto"` finds by trial what fits, the same on all processes, and changes nothing else."""
 
 import copy
 import json
@@ -52,7 +52,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
 
 @pytest.fixture
 def planted(monkeypatch):
-    """Forward passes of more than two samples run out of memory; the sizes that were tried."""
+    """Make forward passes of more than two samples run out of memory, and return the sizes that were tried."""
     tried = []
 
     def small_only(parts, pairs, *, count):
@@ -80,13 +80,13 @@ def final(folder):
 
 
 def keys(folder):
-    """The samples of each step; in what pieces they passed does not matter."""
+    """Return the samples of each step, whatever the micro-batches."""
     lines = (folder / "keys" / "rank-00000.jsonl").read_text().splitlines()
     return [json.loads(line)["keys"] for line in lines]
 
 
 def test_a_run_finds_what_fits_and_trains_as_if_it_had_been_told(tiny_tables, planted):
-    """Also the discriminator's power iterations are those of the run that tried nothing."""
+    """The discriminator's power iterations also equal those of a run without a trial."""
     found = run(tiny_tables, "found", "auto")
     assert planted == [4, 2]
     told = run(tiny_tables, "told", 2)
@@ -99,7 +99,7 @@ def test_a_run_finds_what_fits_and_trains_as_if_it_had_been_told(tiny_tables, pl
 
 
 def test_it_goes_on_with_the_micro_batch_it_had(tiny_tables, planted, monkeypatch):
-    """Bit for bit as the unbroken run, though there is room for more by now."""
+    """The resumed run is bit-identical, although more memory is free by then."""
     unbroken = run(tiny_tables, "unbroken", "auto")
     broken = run(tiny_tables, "broken", "auto", iterations=2)
     monkeypatch.setattr(auto_batch, "accumulate", accumulate)
@@ -117,7 +117,7 @@ def test_it_goes_on_with_the_micro_batch_it_had(tiny_tables, planted, monkeypatc
     [(1, 0, "batch 4 = 2 × 1 × 2"), (0, 2, "not even one sample fits")],
 )
 def test_all_processes_take_what_fits_the_smallest(tiny_tables, tmp_path, most, code, words):
-    """Rank 1 alone has little room; and where it has none at all, nobody waits for it."""
+    """Only rank 1 has little memory. If nothing fits there, no other rank waits."""
     training = {**tiny_tables["training"], "micro_batch": "auto"}
     path = tmp_path / "c.toml"
     path.write_text(tomli_w.dumps({**tiny_tables, "training": training}))

@@ -1,4 +1,4 @@
-"""Networks of spandrel's fine-tuned in whole runs on drawn photographs, and read by spandrel again."""
+"""Fine-tune spandrel networks in whole runs on synthetic photographs, and read the results with spandrel."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_ten_steps_and_back_into_spandrel(name, tiny_tables, tmp_path, capsys):
     folder = run(tables(tiny_tables, tmp_path, name, "training.layers=['all']"))
     validated = [e["psnr"] for e in read_log(folder) if e["event"] == "validation"]
     assert validated[-1] > validated[0] + 0.2
-    assert ("SwinIR takes 8 pixels padded to 16" in capsys.readouterr().out) == (name == "SwinIR")
+    assert ("SwinIR pads 8 pixels to 16" in capsys.readouterr().out) == (name == "SwinIR")
     snapshot = folder / "snapshots" / "last.safetensors"
     original = torch.load(tmp_path / f"{name}.pth", weights_only=True)["params"]
     stored = safetensors.torch.load_file(snapshot)

@@ -1,4 +1,4 @@
-"""Gradients in float64 beside those of plain operations: recomputed, channels last, frozen in front, two processes."""
+"""Float64 gradients equal those of plain operations: recomputed, channels last, frozen front, two processes."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def test_two_processes_have_the_gradients_of_the_whole_batch(tmp_path, pieces, l
 @pytest.mark.parametrize("layers", LAYERS[1:4])
 @pytest.mark.parametrize("pieces", ["none", "rrdb", "rdb", 3])
 def test_the_frozen_front_runs_without_a_graph_and_once(layers, pieces):
-    """What comes before the first trained layer is neither kept nor made again."""
+    """The layers before the first trained one are neither kept nor recomputed."""
     net = network(LAYER_SEED)
     select(net, layers)
     net.recompute(pieces)

@@ -1,4 +1,4 @@
-"""A loss that is no number: its iteration is skipped everywhere, and too many of them end the run."""
+"""An iteration with a NaN or Inf loss is skipped on all ranks, and too many of them end the run."""
 
 import json
 import math
@@ -20,7 +20,7 @@ PLANTED = Path(__file__).with_name("planted_train.py")
 
 
 def plant(monkeypatch, bad):
-    """NaN in the term `pixel` and in all gradients of the micro-steps `bad` (1, 2, ...)."""
+    """Put NaN into the term `pixel` and all gradients of the micro-steps `bad` (1, 2, ...)."""
     real, calls = one_step.micro_step, []
 
     def planted(parts, pair, *, share, last):
@@ -66,7 +66,7 @@ def test_a_skipped_iteration_leaves_no_trace_in_the_weights(tiny_tables, monkeyp
 
 
 def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_skipped(tiny_tables, monkeypatch, capsys):
-    """As of a square root at zero. Adam would carry it into every later weight."""
+    """This happens for a square root at zero. Adam would carry it into every later weight."""
     real, calls = one_step.micro_step, []
 
     def planted(parts, pair, *, share, last):
@@ -98,7 +98,7 @@ def test_too_many_end_the_run_with_a_checkpoint_that_goes_on(tiny_tables, monkey
     plant(monkeypatch, {3, 7})  # in the iterations 2 and 4
     with pytest.raises(UserError, match=r"2 of the last 1000 iterations; stopped at step 4 with a good checkpoint"):
         launch.run(config_of(tables), resume=False)
-    assert "step 2: no number: pixel on rank 0. Skipped on all ranks, 1 of at most 2" in capsys.readouterr().out
+    assert "step 2: NaN or Inf in pixel on rank 0. Skipped on all ranks (1 of at most 2 " in capsys.readouterr().out
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step-00000004"]
     assert all(t.isfinite().all() for t in weights(folder).values())
     monkeypatch.undo()
@@ -111,12 +111,12 @@ def two(path, rank, steps):
 
 
 def test_one_rank_of_two_has_no_number(tiny_tables, tmp_path):
-    """Named, skipped on both, and the run goes on to its end with equal weights on both ranks."""
+    """It is reported and skipped on both, and the run ends with equal weights on both ranks."""
     path = tmp_path / "c.toml"
     path.write_text(tomli_w.dumps(tiny_tables))
     done = two(path, 1, "3")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert "step 3: no number: pixel on rank 1. Skipped on all ranks" in done.stdout
+    assert "step 3: NaN or Inf in pixel on rank 1. Skipped on all ranks" in done.stdout
     folder = Path(tiny_tables["runs"]) / "tiny"
     assert [e["step"] for e in events(folder, "skip")] == [3]
     assert (folder / "bad_batches" / "00000003-rank-00001.json").is_file()

@@ -1,4 +1,4 @@
-"""Several processes, killed and resumed on as many and on others; worlds nobody asked for are refused."""
+"""Several processes, killed and resumed with the same and other numbers; wrong numbers are refused."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def environment(**extra):
 
 
 def command(processes, path, *options):
-    """One process as in debugging, or several through accelerate on the CPU."""
+    """Return the command for one process as in debugging, or for several through accelerate on the CPU."""
     launch = [sys.executable]
     if processes > 1:
         launch = [*ACCELERATE, "--multi_gpu", "--num_processes", str(processes), "--num_machines", "1"]
@@ -52,7 +52,7 @@ def launch(processes, path, *options):
 
 
 def kill_at_step(step, processes, path, run, *options):
-    """Start a run and SIGKILL all of it once the log shows `step`."""
+    """Start a run, and SIGKILL all of it when the log shows `step`."""
     started = Ranks(processes, TRAIN, "--config", path, *options, folder=path.parent)
     log, deadline = run / "log.jsonl", time.time() + 120
     while time.time() < deadline:
@@ -80,7 +80,7 @@ def keys(run):
 
 
 def test_killed_and_resumed_on_as_many_and_on_other_numbers_of_processes(tiny_tables, tmp_path):
-    """Bit-identical weights on as many; on others exactly the same samples, and every one once an epoch."""
+    """The same number gives bit-identical weights, another number exactly the same samples, each once an epoch."""
     stages = [{"iterations": 12, "lr": 1e-3}]
     tables = {**tiny_tables, "checkpoint": {"every": 2}, "validation": {"every": 100, "samples": 2}}
     tables["training"] = {**tables["training"], "global_batch": 6, "micro_batch": 3, "stages": stages}
@@ -163,5 +163,10 @@ def test_a_users_error_is_one_line_and_exit_code_2(tmp_path, tiny_tables):
 def test_debug_mode_passes_without_shards_and_weights(tmp_path):
     where = ("--set", f"runs={tmp_path}", "--set", f"data.shards={tmp_path}/none")
     out = train(1, ROOT / "configs" / "last_layer.toml", "--debug", *where, folder=tmp_path)
-    for word in ("stands in", "drawn photographs stand in", "resumed at step 2", "every stage passed on 1 process"):
+    for word in (
+        "using a tiny untrained generator",
+        "using synthetic photographs",
+        "resumed at step 2",
+        "every stage passed on 1 process",
+    ):
         assert word in out

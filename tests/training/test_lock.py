@@ -1,4 +1,4 @@
-"""One run folder, one run: who holds it, when a holder is dead, and that only one of many takes it over."""
+"""The lock of a run folder: its holder, when a holder is dead, and that only one of many takes it over."""
 
 import json
 import os
@@ -21,7 +21,7 @@ FOREVER = "import time; from pathlib import Path; from archsr.runs.run_lock impo
 
 
 def held_elsewhere(folder):
-    """Another process that holds the lock."""
+    """Hold the lock in another process."""
     process = subprocess.Popen([sys.executable, "-c", FOREVER, str(folder)], stdout=subprocess.PIPE, text=True)
     process.stdout.readline()
     return process
@@ -34,14 +34,14 @@ def nothing():
 def test_a_living_process_keeps_it_and_a_killed_one_loses_it(tmp_path):
     other = held_elsewhere(tmp_path)
     try:
-        with pytest.raises(UserError, match=rf"in use by process {other.pid} on .*A second run needs a name"):
+        with pytest.raises(UserError, match=rf"in use by process {other.pid} on .*A second run needs another name"):
             Lock(tmp_path, lost=nothing).take()
     finally:
         other.kill()
         other.communicate()
     mine = Lock(tmp_path, lost=nothing)
     assert f"took over the lock of process {other.pid}" in (word := mine.take())
-    assert "its process is gone" in word
+    assert "its process no longer exists" in word
     mine.release()
     assert not tmp_path.exists(), "an empty run folder goes, too"
 
@@ -49,11 +49,13 @@ def test_a_living_process_keeps_it_and_a_killed_one_loses_it(tmp_path):
 def test_when_a_holder_is_dead():
     me = Holder()
     assert why_dead(me, 0.0, me) == ""
-    assert why_dead(replace(me, process=me.process - 60), 0.0, me) == "its process is gone", "the number was used again"
+    assert why_dead(replace(me, process=me.process - 60), 0.0, me) == "its process no longer exists", (
+        "the number was used again"
+    )
     far = replace(me, machine="another", pid=2**22 + 1)
     assert why_dead(far, run_lock.STALE - 1, me) == ""
-    assert "not heard of" in why_dead(far, run_lock.STALE + 1, me)
-    assert "not heard of" in why_dead(None, run_lock.STALE + 1, me)
+    assert "sent no heartbeat" in why_dead(far, run_lock.STALE + 1, me)
+    assert "sent no heartbeat" in why_dead(None, run_lock.STALE + 1, me)
     job = replace(far, job="7", start="0")
     assert why_dead(job, 0.0, replace(me, job="8", start="0")) == ""
     assert "earlier start" in why_dead(job, 0.0, replace(me, job="7", start="1"))
@@ -114,7 +116,7 @@ def test_two_runs_cannot_use_one_folder(tiny_tables, tmp_path):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_robbed_run_ends_without_saving(tiny_tables, tmp_path, monkeypatch, when):
-    """Whether it is noticed in the first validation or while training."""
+    """The loss is noticed in the first validation or during training."""
     monkeypatch.setattr(run_lock, "BEAT", 0.01)
     folder = tmp_path / "runs" / "tiny"
 

@@ -1,4 +1,4 @@
-"""Losses of two images: laws, and small cases worked out by hand."""
+"""Losses of two images: laws, and small cases computed by hand."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_equal_images_have_a_gradient_of_numbers(name, config):
 
 
 def test_ms_ssim_is_pyiqas():
-    """Five scales, on sides that halve evenly; pyiqa rounds nothing and pads nothing there."""
+    """Five scales on sides that halve evenly, where pyiqa neither rounds nor pads."""
     from pyiqa.archs.ssim_arch import ms_ssim
 
     a, _ = images(2, (3, 192, 208))
@@ -71,7 +71,7 @@ def test_ms_ssim_is_pyiqas():
 
 
 def test_ms_ssim_of_opposites_has_a_gradient_of_numbers():
-    """Where contrast and structure are negative on average, which a power cannot take."""
+    """Contrast and structure are negative on average, so a power would give NaN."""
     a, _ = images()
     sr = (1 - a).float().requires_grad_()
     IMAGE_LOSSES["ms_ssim"](sr, a.float(), MsSsimLoss(scales=2)).backward()

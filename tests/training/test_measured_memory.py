@@ -1,4 +1,4 @@
-"""The forecast of memory beside what torch's hooks and its profiler see of the real networks on this machine."""
+"""Compare the memory forecast with torch's hooks and profiler on real networks."""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ ALL = pytest.param(23, marks=pytest.mark.slow)
 @pytest.mark.parametrize("precision", measure.PRECISIONS)
 @pytest.mark.parametrize("name", [n for n in measure.LAYERS if n != "body.20-22"])
 def test_what_x4plus_keeps(name, precision, blocks):
-    """Every way of recomputing, within 10 %: of five of its blocks, or of all."""
+    """All ways of recomputing, within 10 %, for five of its blocks or all."""
     for pieces in measure.PIECES:
         config = measure.config_for(measure.LAYERS[name], pieces, precision, size=32, blocks=blocks)
         kept = measure.measured_kept(config, 1)
@@ -30,7 +30,7 @@ def test_what_x4plus_keeps(name, precision, blocks):
 
 @pytest.mark.parametrize("pieces", measure.PIECES)
 def test_what_is_kept_is_in_proportion_to_the_batch_and_to_the_pixels(pieces):
-    """So a small image says everything about a large one."""
+    """A small image therefore predicts a large one."""
     one, two, three = (
         measure.measured_kept(measure.config_for(["all"], pieces, "fp32", **SMALL), n) for n in (1, 2, 3)
     )
@@ -41,7 +41,7 @@ def test_what_is_kept_is_in_proportion_to_the_batch_and_to_the_pixels(pieces):
 @pytest.mark.parametrize("layers", [["conv_last"], ["body.1.rdb2.conv3"], ["all"]])
 @pytest.mark.parametrize("pieces", ["none", "rrdb", 2])
 def test_the_peak_is_what_the_allocator_reports(layers, pieces):
-    """Of convolutions as wide as those of x4plus; their work space is an assumption."""
+    """The convolutions are as wide as those of x4plus; their work space is an assumption."""
     config = measure.config_for(layers, pieces, "fp32", blocks=3)
     assert generator_pass(config, 2).peak == pytest.approx(measure.measured_peak(config, 2), rel=0.1)
 

@@ -1,4 +1,4 @@
-"""One rank of two runs out of memory: all end soon, with advice, a good checkpoint, and a run that can go on."""
+"""If one of two ranks runs out of memory, all end soon, with advice and a good checkpoint to resume from."""
 
 from pathlib import Path
 

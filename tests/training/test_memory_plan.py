@@ -1,4 +1,4 @@
-"""What the planner says: known arithmetic, monotone memory, and advice that really fits."""
+"""The memory plan: known FLOPs, monotone memory, and advice that fits."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def config(blocks=23, **training):
 
 
 def test_the_generators_arithmetic_is_that_of_its_convolutions():
-    """All convolutions once forward, and in the backward pass once for weights and once for inputs."""
+    """Each convolution counts once forward, and in the backward pass once for weights and once for inputs."""
     net_flops = 0
     for _, outs, ins, scale in [("first", 64, 3, 1), ("body", 64, 64, 1), ("up1", 64, 64, 2), ("up2", 64, 64, 4),
                                 ("hr", 64, 64, 4), ("last", 3, 64, 4)]:  # fmt: skip
@@ -78,7 +78,7 @@ def test_out_of_memory_says_what_to_change(tiny, monkeypatch):
 
 
 def test_the_whole_generator_at_batch_12_takes_less_than_12_gb():
-    """As configs/full.toml is, with every loss; and as it is written it fits a card of 16 GB."""
+    """As in configs/full.toml, with every loss; as written it fits a card of 16 GB."""
     full = load(TrainConfig, Path("configs/full.toml"))
     assert plan.option(plan.changed(full, micro_batch=12)).memory < 12 * GB
     assert plan.option(full).memory < 16 * GB

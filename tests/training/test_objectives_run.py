@@ -1,4 +1,4 @@
-"""Whole runs of the shipped objectives in small: alone, resumed, and in two processes."""
+"""Small runs of the shipped objectives: alone, resumed, and in two processes."""
 
 from itertools import pairwise, product
 from pathlib import Path
@@ -23,7 +23,9 @@ JUDGES = {"vgg": {"input_size": 128}, "unet": {}, "patch": {"layers": 2}}
 
 
 def tables(name, tiny, *overrides):
-    """A shipped config with tiny networks on the drawn dataset; its objective, judge and degradation stay."""
+    """Return a shipped config with tiny networks on the synthetic dataset, with its objective, discriminator and
+    degradation.
+    """
     shipped = tomli.loads((ROOT / "configs" / f"{name}.toml").read_text())
     for own in ("name", "runs", "validation", "checkpoint", "log"):
         shipped[own] = tiny[own]
@@ -79,7 +81,7 @@ def test_every_objective_with_every_judge(objective, judge, tiny_tables):
 
 
 def test_a_discriminator_warms_up_takes_turns_and_pauses(tiny_tables):
-    """Two iterations of its own, then the generator in every second; above the pause it stays as it is."""
+    """Two iterations alone, then the generator in every second; above `pause` it is not updated."""
     plain = tables("esrgan", tiny_tables, "training.stages=[{iterations=6, lr=1e-3}]", "checkpoint.every=1",
                    "checkpoint.keep=9", "validation.every=6")  # fmt: skip
     judge = {"arch": "patch", "layers": 2, "features": 4, "weights": "scratch", "warmup": 2, "every": 2}
@@ -118,11 +120,7 @@ def test_every_term_at_once(tiny_tables):
 
 @pytest.mark.slow
 def test_two_processes_take_the_steps_of_two_accumulated_micro_batches(tiny_tables, tmp_path, monkeypatch):
-    """The relativistic objective's three passes under DDP: gradients are gathered once, and are the same.
-
-    Plain gradient descent, so that a weight's difference is its gradient's. The second step begins with the rounding
-    errors of the first, which batch normalisation and the kinks of the LDL loss make larger.
-    """
+    """The relativistic objective's three passes under DDP synchronise gradients once, with equal results."""
     steps = ["training.stages=[{iterations=2, lr=1e-3}]", "training.optimizer.name=sgd", "checkpoint.every=1"]
     together = tables("esrgan", tiny_tables, *steps, "name=together", "losses.gan.weight=0.5", "losses.ldl.weight=1.0")
     (tmp_path / "esrgan.toml").write_text(tomli_w.dumps(together))

@@ -1,4 +1,4 @@
-"""A run, the doctor and the benchmark take the same step, and the way from a run to its network is short."""
+"""A run, the doctor and the benchmark use the same step, and few modules are between a run and its network."""
 
 import traceback
 from pathlib import Path
@@ -38,7 +38,7 @@ def timed(config):
 
 @pytest.fixture
 def norms(monkeypatch):
-    """Of the gradients of each network with which an optimiser makes its step, in their order."""
+    """Record the norms of both networks' gradients at each optimiser step, in order."""
     found, real = [], torch.amp.GradScaler.step
 
     def noted(self, optimizer):

@@ -1,4 +1,4 @@
-"""Layers, losses, averages, optimisers and the memory forecast, each by itself."""
+"""Unit tests of layers, losses, averages, optimisers and the memory forecast."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def test_one_name_does_not_match_the_start_of_another(net):
         (["conv_lst"], ["no layer 'conv_lst'", "'conv_last'"]),
         (["body.2.rdb3.conv6"], ["'body.2.rdb3.conv6'", "'body.2.rdb3.conv5'"]),
         (["body.20-25"], ["no layer 'body.23"]),
-        (["body.9-3"], ["runs backwards"]),
+        (["body.9-3"], ["is descending"]),
         (["xyz*"], ["no layer 'xyz*'", "conv_first, body, conv_body"]),
         (["conv_last", "conv_*"], ["chosen twice", "'conv_last'", "'conv_*'"]),
     ],

@@ -1,4 +1,4 @@
-"""`precision = "auto"`: what suits the device, kept for the length of a run."""
+"""`precision = "auto"` chooses by device and stays the same for the whole run."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from archsr.config.config_file import check, with_overrides
 from archsr.errors import UserError
 from archsr.models.build import build
 from archsr.training import launch, precision
-from archsr.training.precision import disagreement, settled
+from archsr.training.precision import disagreement, with_precision
 from archsr.utils.world import World
 
 
@@ -23,8 +23,8 @@ def config(tables, *overrides):
 def test_a_cpu_takes_bf16_only_where_it_has_instructions_for_it(tiny_tables, monkeypatch, able, found):
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: able)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert settled(config(tiny_tables)).training.precision == found
-    assert settled(config(tiny_tables, "training.precision=bf16")).training.precision == "bf16"
+    assert with_precision(config(tiny_tables)).training.precision == found
+    assert with_precision(config(tiny_tables, "training.precision=bf16")).training.precision == "bf16"
 
 
 def test_a_run_goes_on_in_the_precision_it_had(tiny_tables, monkeypatch):
@@ -35,7 +35,7 @@ def test_a_run_goes_on_in_the_precision_it_had(tiny_tables, monkeypatch):
     assert state["precision"] == "fp32"
     assert 'precision = "fp32"' in (folder / "config.toml").read_text()
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
-    assert settled(config(tiny_tables), resume=True).training.precision == "fp32"
+    assert with_precision(config(tiny_tables), resume=True).training.precision == "fp32"
     launch.run(config(tiny_tables), resume=True)
 
 
@@ -44,7 +44,7 @@ def test_ranks_that_settled_for_unlike_types_are_refused(tiny_tables):
         def gather(self, value):
             return [value, "fp32"]
 
-    with pytest.raises(UserError, match="suit different types"):
+    with pytest.raises(UserError, match="chose different types"):
         launch._check_alike(config(tiny_tables, "training.precision=bf16"), Two(0, 2))
 
 

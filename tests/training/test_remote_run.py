@@ -1,4 +1,4 @@
-"""A run on shards at a URL is the run on the same shards in a folder, and so is its evaluation."""
+"""A run and its evaluation on shards at a URL equal those on the same shards in a folder."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A rank that dies is started again by its launcher, one that hangs ends with its stacks; 85 and 2 end the run."""
+"""A launcher restarts a rank that dies; a rank that hangs ends with its stacks; 85 and 2 end the run."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ PLANTED = Path(__file__).with_name("planted_hang.py")
 
 
 def launched(path, *options, plant=(), restarts=0):
-    """The command of two processes under a launcher that starts them again."""
+    """Return the command for two processes under a launcher that restarts them."""
     words = command(2, path, *options)
     at = words.index(str(ROOT / "archsr" / "train.py"))
     script = [str(PLANTED), *map(str, plant)] if plant else words[at : at + 1]
@@ -37,7 +37,7 @@ def done(words, **extra):
 
 @pytest.fixture
 def configured(tiny_tables, tmp_path):
-    """A config file of so many iterations with a checkpoint every fourth, and its run folder."""
+    """Return a config file with a checkpoint every fourth iteration, and its run folder."""
 
     def make(name, iterations, **training):
         training = {**tiny_tables["training"], "stages": [{"iterations": iterations, "lr": 1e-3}], **training}
@@ -125,7 +125,7 @@ def test_a_mistake_of_the_users_is_said_once_whatever_the_restarts(tmp_path):
 
 @pytest.mark.slow
 def test_a_rank_that_hangs_ends_them_all_with_their_stacks(configured):
-    """One of two sleeps for ever inside of an iteration, the other waits for it: both end when the time is over."""
+    """One of two sleeps for ever in an iteration, and the other waits for it. Both end after the timeout."""
     path, run = configured("hanging", 12, collective_timeout=0.25)
     started = time.monotonic()
     ended = done(launched(path, plant=(1, 6, "sleep")))

@@ -1,4 +1,4 @@
-"""Whole runs in one process: resumed equals unbroken, bad input is named, what is written is there."""
+"""Whole runs in one process: a resumed run equals an unbroken one, bad input is reported, and all files are written."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from archsr.errors import UserError
 from archsr.training import launch
 from archsr.training import step as one_step
 from archsr.training.logging.log import read_log
-from archsr.training.setup import shared_out
+from archsr.training.setup import with_micro_batch
 from archsr.utils.world import World
 
 torch.set_num_threads(1)
@@ -62,7 +62,7 @@ def test_a_run_writes_what_it_promises(curves, tiny_tables):
     first = next(e for e in events if e["event"] == "train")
     assert {"pixel", "gan", "d_real", "d_fake", "lr", "images_per_second", "data_wait", "peak_memory"} <= set(first)
     warned = next(e["text"] for e in events if e["event"] == "warning")
-    assert "8 pairs of 2 scenes choose the best weights: few" in warned
+    assert "8 pairs of 2 scenes are few for choosing weights" in warned
 
 
 def test_tags_choose_what_is_trained_on(tiny_tables, capsys):
@@ -74,7 +74,7 @@ def test_tags_choose_what_is_trained_on(tiny_tables, capsys):
     assert f"{len(facades)} samples" in capsys.readouterr().out
     seen = [key for step in keys(Path(tiny_tables["runs"]) / "tiny").values() for key in step]
     assert set(seen) <= facades
-    with pytest.raises(UserError, match=r"another config; data\.tags"):
+    with pytest.raises(UserError, match=r"config differs from the checkpoint's: data\.tags"):
         launch.run(config(tiny_tables, "data.tags.without=['facade']"), resume=True)
 
 
@@ -191,7 +191,7 @@ def test_what_an_attempt_without_a_checkpoint_left_is_not_taken_for_the_next_run
     left = {p.name for p in (folder / "snapshots").iterdir()}
     assert left
     launch.run(config(tiny_tables, "training.stages.0.lr=1e-9"), resume=False)
-    assert "is now in" in capsys.readouterr().out
+    assert "moved the files of an attempt" in capsys.readouterr().out
     assert {p.name for p in (folder / "attempt-1" / "snapshots").iterdir()} == left
     assert [e["step"] for e in read_log(folder) if e["event"] == "validation"] == [0, 3, 6]
     about = [about_snapshot(p) for p in (folder / "snapshots").glob("best*.safetensors")]
@@ -201,7 +201,7 @@ def test_what_an_attempt_without_a_checkpoint_left_is_not_taken_for_the_next_run
 def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(tiny_tables):
     folder = Path(tiny_tables["runs"]) / "tiny"
     refused(tiny_tables, "training.stages=[{iterations=4, lr=1e-3}, {iterations=9, lr=1e30}]", "log.every=100",
-            "validation.every=100", match="no longer numbers at step")  # fmt: skip
+            "validation.every=100", match="contain NaN or Inf at step")  # fmt: skip
     assert all(t.isfinite().all() for files in weights(folder, 4).values() for t in files.values())
     stages = "training.stages=[{iterations=4, lr=1e-3}, {iterations=2, lr=1e-4}]"
     launch.run(config(tiny_tables, stages), resume=True)
@@ -236,7 +236,7 @@ def test_records_that_cannot_be_written_do_not_end_the_training(tiny_tables, mon
 def test_only_damaged_checkpoints_do_not_start_over_in_silence(unbroken, tiny_tables):
     for path in unbroken.glob("checkpoints/*/generator.safetensors"):
         path.write_bytes(b"damaged")
-    refused(tiny_tables, resume=True, match="none of its checkpoints is whole")
+    refused(tiny_tables, resume=True, match="all of its checkpoints are damaged")
 
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.toml")), ids=lambda p: p.stem)
@@ -248,10 +248,10 @@ def test_the_shipped_configs_run_on_usual_numbers_of_processes(path, world):
     small = loaded.training.global_batch % world
     if small:
         with pytest.raises(UserError, match=f"global_batch={loaded.training.global_batch - small + world}"):
-            shared_out(loaded, World(0, world))
+            with_micro_batch(loaded, World(0, world))
         assert world == 8 or loaded.name == "demo", "12 goes to 1, 2, 4; 48 to 8 as well"
         return
-    training = shared_out(loaded, World(0, world)).training
+    training = with_micro_batch(loaded, World(0, world)).training
     assert training.global_batch % (training.micro_batch * world) == 0
     assert training.micro_batch <= loaded.training.micro_batch
 
@@ -272,7 +272,7 @@ def refused(tables, *overrides, resume=False, match):
 
 
 def test_a_run_is_not_overwritten_by_accident(unbroken, tiny_tables):
-    refused(tiny_tables, match=r"holds a run already \(step 6\); continue it with --resume")
+    refused(tiny_tables, match=r"already holds a run \(step 6\); continue it with --resume")
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_a_run_is_not_overwritten_by_accident(unbroken, tiny_tables):
     ],
 )
 def test_a_checkpoint_of_another_config_names_the_key(unbroken, tiny_tables, override, key):
-    refused(tiny_tables, override, resume=True, match=f"of another config; {key}")
+    refused(tiny_tables, override, resume=True, match=f"config differs from the checkpoint's: {key}")
 
 
 def test_log_intervals_and_later_stages_may_change(unbroken, tiny_tables):
@@ -303,11 +303,11 @@ def test_other_samples_are_refused(unbroken, tiny_tables, shards, tmp_path):
     plain = json.loads((copy / mf.NAME).read_text())
     plain["fingerprint"] = "0" * 64
     (copy / mf.NAME).write_text(json.dumps(plain))
-    refused(tiny_tables, f"data.shards={copy}", "training.stages.0.iterations=8", resume=True, match="other samples")
+    refused(tiny_tables, f"data.shards={copy}", "training.stages.0.iterations=8", resume=True, match="not the dataset")
 
 
 def test_a_run_goes_on_with_the_version_that_it_began_on(unbroken, tiny_tables, shards, tmp_path, capsys):
-    """Photographs were added meanwhile: it trains on what the unbroken run would have trained on."""
+    """Photographs were added in between, but it trains on the same samples as the unbroken run."""
     dataset = tmp_path / "dataset"
     shutil.copytree(shards, dataset / "v1")
     make_current(dataset / "v1")
@@ -318,11 +318,11 @@ def test_a_run_goes_on_with_the_version_that_it_began_on(unbroken, tiny_tables, 
     (dataset / "v2" / mf.NAME).write_text(json.dumps({**plain, "fingerprint": "0" * 64}))
     make_current(dataset / "v2")
     launch.run(config(tables), resume=True)
-    assert f"{dataset / 'v1'}: the version that the run began on" in capsys.readouterr().out
+    assert f"{dataset / 'v1'}: the run uses this version" in capsys.readouterr().out
     equal(weights(unbroken), weights(unbroken.with_name("resumed")))
     assert keys(unbroken) == keys(unbroken.with_name("resumed"))
     shutil.rmtree(dataset / "v1")
-    refused(tables, "training.stages.0.iterations=8", resume=True, match="other samples")
+    refused(tables, "training.stages.0.iterations=8", resume=True, match="not the dataset")
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_weights_of_another_network_stop_before_training(unbroken, tiny_tables):
 
 
 def test_weights_that_are_no_numbers_end_the_run(tiny_tables):
-    refused(tiny_tables, "training.stages.0.lr=1e30", "training.ema.warmup=false", match="no longer numbers")
+    refused(tiny_tables, "training.stages.0.lr=1e30", "training.ema.warmup=false", match="contain NaN or Inf")
 
 
 def test_a_truncated_tar_stops_before_training(tiny_tables, shards, tmp_path):
@@ -406,7 +406,7 @@ def test_fewer_iterations_than_done_are_refused(unbroken, tiny_tables):
 def test_a_dry_run_says_what_is_at_hand_and_what_is_not(unbroken, tiny_tables, capsys):
     assert launch.dry_run(config(tiny_tables), resume=True)
     said = capsys.readouterr().out
-    assert "would go on at step 6" in said
+    assert "would continue at step 6" in said
     assert "train" in said.split("shards")[-1]
     assert "random weights" in said
     assert not launch.dry_run(
@@ -432,7 +432,9 @@ def test_sharpened_targets_of_inputs_that_are_not_start_no_run_but_end_an_older_
         before.setattr(TrainConfig, "problem_with_targets", None)
         launch.run(shorter, resume=False)
     silent = config(tiny_tables, "degrade.sharpen_gt=false")
-    with pytest.raises(UserError, match=r"config; losses\.pixel\.sharpened: true there, false here\. Use the old"):
+    with pytest.raises(
+        UserError, match=r"config differs from the checkpoint's: losses\.pixel\.sharpened: true there, false"
+    ):
         launch.run(silent, resume=True)
     launch.run(sharpener, resume=True)
     stored = load(TrainConfig, Path(tiny_tables["runs"]) / "tiny" / "config.toml")

@@ -1,4 +1,4 @@
-"""What `archsr runs` says of runs that finished, stopped, failed, were killed, or are running."""
+"""`archsr runs` on runs that finished, stopped, failed, were killed, or are running."""
 
 import json
 import os
@@ -131,7 +131,7 @@ def test_the_newest_checkpoint_is_that_of_the_highest_step(tiny_tables, tmp_path
 
 
 def test_a_folder_without_runs_is_said(tmp_path):
-    with pytest.raises(UserError, match="holds no run"):
+    with pytest.raises(UserError, match="contains no run"):
         survey(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         survey(tmp_path / "none")

@@ -1,4 +1,4 @@
-"""Learning rates against torch's schedulers, stages that end on a plateau, clipping against torch's."""
+"""Learning rates and clipping against torch's, and stages that end on a plateau."""
 
 import copy
 from pathlib import Path
@@ -21,12 +21,12 @@ from archsr.training.optim import gradient_norms, make_optimizer
 from archsr.training.schedule import (
     Plateau,
     changed_at,
-    judged,
     lr_at,
     open_end,
     place_of,
     seconds_left,
     total_of,
+    updated_plateau,
     validation_due,
 )
 from archsr.training.step import update
@@ -91,10 +91,12 @@ def test_a_plateau_is_patience_without_a_better_score():
     at = lambda value: {"psnr": {"a": [value], "b": [value]}}
     found, waited = None, []
     for score in (20.0, 20.05, 20.2, 20.1, 20.29):  # 20.29 is not better than 20.2 by more than 0.1
-        found = judged(found, place, at(score), start=at(0.0), rule=rule)
+        found = updated_plateau(found, place, at(score), start=at(0.0), rule=rule)
         waited.append(found.waited)
     assert waited == [0, 1, 0, 1, 2]
-    later = judged(Plateau(0, at(99.0), 1), place_of([stage, stage], 100, {}), at(1.0), start=at(0.0), rule=rule)
+    later = updated_plateau(
+        Plateau(0, at(99.0), 1), place_of([stage, stage], 100, {}), at(1.0), start=at(0.0), rule=rule
+    )
     assert later == Plateau(1, at(1.0))
     assert open_end([stage], {})
     assert not open_end([stage], {"0": 7})
@@ -104,7 +106,7 @@ def test_what_is_past_must_be_the_same_and_what_comes_may_differ():
     old = [Stage(iterations=10, lr=1.0), Stage(iterations=10, lr=0.1)]
     assert not changed_at(old, [Stage(iterations=15, lr=1.0)], {}, 10)
     told = changed_at(old, [Stage(iterations=15, lr=1.0)], {}, 11)
-    assert "iteration 11 of the 11 that are done had lr 0.1, subset 1, and would have had lr 1, subset 1" in told
+    assert "iteration 11 of the 11 that are done had lr 0.1, subset 1, the config gives lr 1, subset 1" in told
     assert changed_at(old, [Stage(iterations=20, lr=1.0, schedule="cosine")], {}, 2)
     assert not changed_at(old, [Stage(iterations=90, lr=1.0), Stage(iterations=5, lr=0.1)], {"0": 10}, 12)
 
@@ -113,11 +115,11 @@ def test_what_is_past_must_be_the_same_and_what_comes_may_differ():
     ("settings", "match"),
     [
         ({"warmup": 10}, "warmup"),
-        ({"milestones": [3]}, "go with"),
-        ({"schedule": "multistep"}, "go with"),
+        ({"milestones": [3]}, "set milestones if"),
+        ({"schedule": "multistep"}, "set milestones if"),
         ({"schedule": "multistep", "milestones": [12]}, "below iterations"),
         ({"schedule": "multistep", "milestones": [5, 3]}, "must rise"),
-        ({"lr_end": 0.1}, "goes with"),
+        ({"lr_end": 0.1}, "lr_end needs"),
         ({"schedule": "cosine", "lr_end": 9.0}, "above lr"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The sheet of a validation has the right images under its headings, and finds those of before training again."""
+"""The sheet of a validation has the right images under its headings, and finds the earlier ones again."""
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,7 @@ def flat(value, side=SIDE):
 
 
 def columns(sheet, row, count):
-    """The middle values of a row's images; the text beside them is darker or lighter than these."""
+    """Return the middle values of a row's images; the text beside them is darker or lighter than these."""
     top = 18 + row * (SIDE + 22)
     return [int(sheet[top + 50, c * (SIDE + 4) + 50, 0]) for c in range(count)]
 

@@ -1,4 +1,4 @@
-"""`archsr train`: the processes it starts, and what Ctrl-C does to them."""
+"""`archsr train`: the processes it starts, and how they react to Ctrl-C."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from archsr.training.start import command_of
 
 
 def started(tmp_path, tables, *words):
-    """In a process group of its own, as a shell starts it."""
+    """Start it in its own process group, as a shell does."""
     path = tmp_path / "c.toml"
     path.write_text(tomli_w.dumps(tables))
     return subprocess.Popen(
@@ -73,7 +73,7 @@ def test_more_processes_than_gpus(monkeypatch, capsys):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert main(["train", "--config", "x.toml", "--processes", "3"]) == 2
-    assert "there are 2 GPUs here" in capsys.readouterr().err
+    assert "this machine has 2 GPUs" in capsys.readouterr().err
 
 
 def test_dry_run_of_a_mistake_is_one_line(tmp_path, tiny_tables):

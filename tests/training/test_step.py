@@ -14,7 +14,7 @@ from archsr.models.build import build_discriminator
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
 from archsr.training.losses.feature_losses import Perceptual
-from archsr.training.step import Parts, judge_step, micro_step, update
+from archsr.training.step import Parts, discriminator_step, micro_step, update
 
 LOSSES = LossConfig(
     pixel=PixelLoss(weight=1.0), perceptual=PerceptualLoss(weight=0.5, layers={"conv1_2": 1.0}), gan=GanLoss(weight=0.1)
@@ -90,7 +90,7 @@ def test_iterations_equal_the_references(nets, pair):
 
 
 def test_accumulated_halves_have_the_gradient_of_the_whole(pair):
-    """Without the discriminator: its spectral norm makes one power iteration per forward, so halves see two."""
+    """Without the discriminator, because its spectral norm makes one power iteration per forward."""
     torch.manual_seed(0)
     net = RRDBNet(features=8, blocks=1, growth=4).double()
     doubles = Pair(pair.lq.double(), pair.gt.double())
@@ -112,7 +112,7 @@ def test_accumulated_halves_have_the_gradient_of_the_whole(pair):
 
 
 def test_accumulated_halves_have_the_discriminators_gradient_of_the_whole(pair):
-    """Of one without normalisation, which looks at each sample by itself."""
+    """A discriminator without normalisation handles each sample independently."""
     torch.manual_seed(0)
     net_g = RRDBNet(features=8, blocks=1, growth=4)
     net_d = build_discriminator(PatchConfig(arch="patch", features=4, layers=1, norm="none"))
@@ -131,10 +131,10 @@ def test_accumulated_halves_have_the_discriminators_gradient_of_the_whole(pair):
 
 
 def test_in_an_iteration_of_the_discriminators_own_only_it_learns(nets, pair):
-    """As it would learn beside the generator, which has no gradient and no graph."""
+    """It learns as beside the generator, which has no gradient and no graph."""
     both, alone = [[copy.deepcopy(net) for net in nets] for _ in range(2)]
     micro_step(parts(*both), pair, share=1.0, last=True)
-    terms = judge_step(parts(*alone), pair, share=1.0, last=True)
+    terms = discriminator_step(parts(*alone), pair, share=1.0, last=True)
     assert all(p.grad is None for p in alone[0].parameters())
     assert set(terms) >= {"d_real", "d_fake"}
     assert "pixel" not in terms

@@ -1,4 +1,4 @@
-"""A run that is asked to stop saves on all ranks at one iteration, exits with 85, and goes on bit-identically."""
+"""A graceful stop saves on all ranks at one iteration, exits with 85, and resumes bit-identically."""
 
 import json
 import signal
@@ -34,7 +34,7 @@ def wait_for(condition, seconds=120):
 
 @pytest.fixture
 def started():
-    """Starts training; what a failed test leaves running is ended."""
+    """Start training, and end what a failed test leaves running."""
     running = []
 
     def start(processes, path, *options, **extra):
@@ -56,7 +56,7 @@ def same_files(a, b):
 
 @pytest.fixture
 def long(tiny_tables, tmp_path):
-    """A config file of 24 iterations that saves at its end only, and its run folder."""
+    """Return a config file of 24 iterations that saves only at its end, and its run folder."""
 
     def make(name):
         training = {**tiny_tables["training"], "stages": [{"iterations": 24, "lr": 1e-3}]}
@@ -70,7 +70,7 @@ def long(tiny_tables, tmp_path):
 
 @pytest.mark.slow
 def test_one_of_two_is_told_and_both_save(long, tmp_path, started):
-    """USR1 to rank 1 alone: both save the same iteration, exit 85, and resume to the unbroken run's weights."""
+    """USR1 to rank 1 alone: both save the same iteration, exit with 85, and resume to the unbroken run's weights."""
     whole, unbroken = long("unbroken")
     train(2, whole, folder=tmp_path)
     path, run = long("stopped")
@@ -102,7 +102,7 @@ def test_ctrl_c_once_saves(long, started):
 
 @pytest.mark.parametrize(("look", "step"), [(2, None), (5, 3), (8, 6)])
 def test_stopped_within_a_validation_it_comes_first_in_the_next_start(tiny_tables, look, step):
-    """Validations of two pairs at 0, 3 and 6: three looks at whether to stop in each."""
+    """Validations of two pairs at 0, 3 and 6 check three times each for a stop."""
 
     class Asked(StopRequest):
         looks = 0
@@ -143,7 +143,7 @@ def test_a_second_term_ends_it_at_once(long, started):
 
 @pytest.mark.slow  # it takes the time that it is about; the arithmetic: test_what_is_asked
 def test_the_time_limit_is_kept_save_included(long):
-    """As if the process had begun 1000 seconds ago."""
+    """The process seems to have started 1000 seconds ago."""
     path, run = long("limited")
     stop_request = StopRequest(started=time.time() - 1000)
     stop_request.record_save(0.5)

@@ -1,4 +1,4 @@
-"""Curves and images, read back by the trackers' own readers, over a run that died and went on."""
+"""Curves and images, read back by the trackers' own readers, of a run that died and resumed."""
 
 import importlib.metadata
 import importlib.util
@@ -27,7 +27,7 @@ def needs(name):
 
 
 def died_and_resumed(tables, tmp_path, tracker, *, processes=1, **variables):
-    """Four iterations whose last checkpoint is lost, so that the second process goes on at 2, up to 6."""
+    """Run four iterations and lose the last checkpoint, so that the second process resumes at 2 and ends at 6."""
     path = tmp_path / "tiny.toml"
     for iterations, options in ((4, []), (6, ["--resume"])):
         tables["training"]["stages"][0]["iterations"] = iterations
@@ -150,7 +150,7 @@ def test_a_tracker_that_fails_is_said_once_and_training_goes_on(tiny_tables, tmp
     monkeypatch.setattr(TensorBoardTracker, "log", broken)
     launch.run(tracked(tiny_tables, "tensorboard"), resume=False)
     [line] = [x for x in capsys.readouterr().err.splitlines() if "tensorboard" in x]
-    assert line.endswith("tensorboard fails: ConnectionError: no route; training goes on")
+    assert line.endswith("tensorboard fails: ConnectionError: no route; training continues")
     assert read_log(tmp_path / "runs" / "tiny")[-1]["event"] == "end"
 
 
@@ -160,5 +160,5 @@ def test_a_tracker_that_does_not_start_is_said_and_training_goes_on(tiny_tables,
 
     monkeypatch.setattr(TensorBoardTracker, "start", broken)
     launch.run(tracked(tiny_tables, "tensorboard"), resume=False)
-    assert capsys.readouterr().err.count("tensorboard fails: RuntimeError: no key; training goes on") == 1
+    assert capsys.readouterr().err.count("tensorboard fails: RuntimeError: no key; training continues") == 1
     assert read_log(tmp_path / "runs" / "tiny")[-1]["event"] == "end"

@@ -1,4 +1,4 @@
-"""Validation measures what `archsr evaluate` measures: the same digits, on any number of processes."""
+"""Validation gives the same numbers as `archsr evaluate`, for any number of processes."""
 
 from pathlib import Path
 
@@ -26,13 +26,13 @@ TRAIN = Path(__file__).resolve().parents[2] / "archsr" / "train.py"
 
 
 def flat(figures):
-    """Every value by metric, scene and number."""
+    """Return every value by metric, scene and number."""
     scenes = [(f"{metric} {scene}", values) for metric, each in figures.items() for scene, values in each.items()]
     return {f"{name} {number}": value for name, values in scenes for number, value in enumerate(values)}
 
 
 def start_of(folder):
-    """The figures of the first validation, as the last checkpoint has them."""
+    """Return the metrics of the first validation from the last checkpoint."""
     saved, _ = load_newest(folder, world=World())
     return progress_from(saved.state["progress"]).start
 
@@ -56,7 +56,7 @@ def test_validation_has_evaluates_digits_on_one_process_and_on_two(unbroken, tin
 
 
 def test_a_run_ends_with_the_share_of_its_training_that_the_rule_prefers(tiny_tables):
-    """By PSNR, with a rate that goes too far: less than all of the training is better than all of it."""
+    """The learning rate is too high, so by PSNR partial strength is better than full strength."""
     changes = ["validation.strength=true", "validation.best=psnr", "validation.every=6"]
     changes += ["training.stages=[{iterations=6, lr=5e-3}]", "training.ema.decay=0.0", "losses.gan.weight=0"]
     tables = with_overrides(tiny_tables, changes)

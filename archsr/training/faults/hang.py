@@ -1,4 +1,4 @@
-"""A rank that hangs: all of them write their Python stacks into the run folder and end, instead of waiting for ever."""
+"""End all ranks if one hangs, and write their Python stacks into the run folder."""
 
 import faulthandler
 import traceback
@@ -7,22 +7,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-LONG = 3600.0  # seconds for validation and saving: the slowest rank's disk, and uploads to a mirror
+LONG = 3600.0  # seconds allowed for validation and saving, which include slow disks and uploads to a mirror
 
 
 def stacks_of(folder: Path, rank: int) -> Path:
-    """Where a rank's stacks go."""
+    """Return the file for a rank's stacks."""
     return folder / f"stacks-rank{rank}.txt"
 
 
 @dataclass
 class Alarm:
-    """Ends this process, stacks first, with exit code 1 where it is not set anew within `seconds`.
+    """End this process with exit code 1 if `set` is not called again within `seconds`. Write its stacks first.
 
-    Python's own faulthandler does it, from a thread that needs nothing of the interpreter: a rank that sleeps in a
-    collective, or in a driver, is ended as well. A process alone (`active` false) has nobody to wait for and is left to
-    itself. As a context: fatal signals and torch's errors (a peer is gone) also leave their stacks in the file; where
-    nothing was written, the file is removed.
+    Python's faulthandler does this in a thread that does not need the interpreter, so it also ends a rank that is
+    blocked in a collective or a driver. With `active` false (a single process) it does nothing. Used as a context
+    manager, it also writes the stacks of fatal signals and of torch's errors (a peer died). An empty file is removed at
+    the end.
     """
 
     path: Path
@@ -35,7 +35,7 @@ class Alarm:
         if self.active:
             self._file = self.path.open("a")
             self._enabled = faulthandler.is_enabled()
-            faulthandler.enable(self._file)  # torch aborts a process whose NCCL collective takes too long
+            faulthandler.enable(self._file)  # torch aborts a process whose NCCL collective times out
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -53,6 +53,6 @@ class Alarm:
             self.path.unlink()
 
     def set(self, seconds: float | None = None) -> None:
-        """From now on so long, `seconds` of the alarm itself if not said. 0.1 ms; outside of the context nothing."""
+        """Restart the timeout, with `seconds` or the alarm's own. Takes 0.1 ms; does nothing outside the context."""
         if self._file is not None:
             faulthandler.dump_traceback_later(seconds or self.seconds, exit=True, file=self._file)

@@ -1,19 +1,19 @@
-"""Iterations whose loss is no number: named, kept for a look, skipped on all ranks; too many of them end the run."""
+"""Skip iterations with a NaN or Inf on all ranks, keep their batches, and end the run if there are too many."""
 
 from archsr.training.faults.nonfinite import FOLDER, RecentBatch, save_suspect
 from archsr.training.faults.stop_reason import TooManySkippedError
 from archsr.training.logging.log import RunLog
 from archsr.training.setup import Progress, Run
 
-RECENT = 1000  # iterations in which `training.max_skipped` of them end the run
+RECENT = 1000  # `training.max_skipped` skipped iterations among this many end the run
 REMEDY = (
-    "Divide training.stages at the last good checkpoint's step, give what follows a lower lr, and --resume; with fp16, "
+    "Split training.stages at the last good checkpoint's step, lower lr after it, and --resume. With fp16, "
     "try bf16 or fp32 in a new run"
 )
 
 
 def skip(run: Run, progress: Progress, log: RunLog) -> None:
-    """Count an iteration that was not `usable` (step.py), and say whose fault it was. A collective."""
+    """Count an iteration that was not `usable` (step.py), and report its NaN or Inf terms by rank. A collective."""
     step = progress.step + 1
     reports = run.world.gather(_culprit(run, log))  # all ranks
     wrong = [(rank, names, path) for rank, (names, path) in enumerate(reports) if names]
@@ -22,27 +22,27 @@ def skip(run: Run, progress: Progress, log: RunLog) -> None:
     replay = next((f"; {where_to_look(run, path)}" for _, _, path in wrong if path), "")
     log.event("skip", step, {"terms": [{"rank": rank, "terms": names, "batch": path} for rank, names, path in wrong]})
     log.say(
-        f"step {step}: no number: {who}. Skipped on all ranks, {len(progress.skipped)} of at most "
-        f"{run.config.training.max_skipped} in {RECENT} iterations{replay}"
+        f"step {step}: NaN or Inf in {who}. Skipped on all ranks ({len(progress.skipped)} of at most "
+        f"{run.config.training.max_skipped} in {RECENT} iterations){replay}"
     )
     run.recent_batches.clear()
 
 
 def too_many(run: Run, progress: Progress) -> bool:
-    """Whether this iteration was skipped, and with it so many of late that going on makes no sense."""
+    """Return whether this iteration was skipped and the limit of recent skips is reached."""
     return progress.step in progress.skipped and len(progress.skipped) >= run.config.training.max_skipped
 
 
 def give_up(run: Run, progress: Progress) -> TooManySkippedError:
-    """What to tell the user when there are `too_many`; the checkpoint was just written."""
+    """Return the error for a run with `too_many` skips. The checkpoint was just written."""
     return TooManySkippedError(
-        f"{run.folder}: the loss was no number in {len(progress.skipped)} of the last {RECENT} iterations; stopped at "
+        f"{run.folder}: the loss was NaN or Inf in {len(progress.skipped)} of the last {RECENT} iterations; stopped at "
         f"step {progress.step} with a good checkpoint. The batches are in {run.folder / FOLDER}. {REMEDY}"
     )
 
 
 def _culprit(run: Run, log: RunLog) -> tuple[list[str], str | None]:
-    """This rank's terms that are no numbers and the file its batch was written to."""
+    """Return the names of this rank's terms that are NaN or Inf, and the file with its batch."""
     suspect = run.recent_batches.first(or_newest=False)
     if suspect is None:
         return [], None
@@ -51,14 +51,14 @@ def _culprit(run: Run, log: RunLog) -> tuple[list[str], str | None]:
 
 
 def where_to_look(run: Run, path: str) -> str:
-    """What a user can do with a batch that was kept."""
+    """Return how the user can inspect a stored batch."""
     if run.data.manifest.paired:
         return f"{path} names the samples of the batch"
     return f"see the batch: archsr preview --replay {path}"
 
 
 def batch_kept(run: Run, log: RunLog, suspect: RecentBatch | None) -> str | None:
-    """Write the micro-batch for `archsr preview --replay`; the file's path, or None where there is none to write."""
+    """Write the micro-batch for `archsr preview --replay`. Return its path, or None if nothing could be written."""
     path: str | None = None
     if suspect is not None:
         with log.forgiving(f"{FOLDER}/"):

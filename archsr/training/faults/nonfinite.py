@@ -1,4 +1,4 @@
-"""The batches behind a loss that is no number: kept in mind, written as JSON, and made again from it."""
+"""Store the batch behind a NaN or Inf loss as JSON, and rebuild it from that file."""
 
 import json
 import math
@@ -25,9 +25,9 @@ FOLDER = "bad_batches"
 
 @dataclass(frozen=True)
 class RecentBatch:
-    """A micro-batch as it was trained on: the step, where its pairs came from (see `pairs.origin_of`), loss terms.
+    """A micro-batch: its step, its pairs' origin (see `pairs.origin_of`) and its loss terms.
 
-    `values`: the terms called `names` as one tensor on the device.
+    `values` holds the terms called `names` as one tensor on the device.
     """
 
     step: int
@@ -37,19 +37,19 @@ class RecentBatch:
 
 
 class RecentBatches:
-    """The micro-batches since the last look, without a word from the device until someone looks."""
+    """The micro-batches since the last check. Adding one does not wait for the device."""
 
     def __init__(self) -> None:
         self.seen: list[RecentBatch] = []
 
     def add(self, step: int, origin: Tensor | None, terms: dict[str, Tensor]) -> None:
-        """Remember a micro-batch; pairs of unknown origin cannot be made again and are not kept."""
+        """Remember a micro-batch. Pairs of unknown origin cannot be rebuilt, so they are not kept."""
         if origin is not None:
             values = torch.stack([value.detach().float() for value in terms.values()])
             self.seen.append(RecentBatch(step, origin, tuple(terms), values))
 
     def first(self, *, or_newest: bool) -> RecentBatch | None:
-        """The first micro-batch with a term that is no number; where all are numbers none, or the newest."""
+        """Return the first micro-batch with a NaN or Inf term. If there is none, return None or the newest."""
         if not self.seen:
             return None
         wrong = (~torch.stack([s.values for s in self.seen]).isfinite()).any(1).nonzero()[:, 0].tolist()
@@ -58,18 +58,18 @@ class RecentBatches:
         return self.seen[-1] if or_newest else None
 
     def forget(self) -> None:
-        """After a look that found nothing: only the newest stays."""
+        """Keep only the newest, after a check that found nothing."""
         del self.seen[:-1]
 
     def clear(self) -> None:
-        """After a look that found something."""
+        """Forget all, after a check that found something."""
         self.seen.clear()
 
 
 def save_suspect(
     folder: Path, suspect: RecentBatch, config: TrainConfig, data: Data, *, rank: int, device: str
 ) -> Path:
-    """Write `folder`/bad_batches/STEP.json (STEP-rank-NNNNN.json on other ranks than 0) and return its path."""
+    """Write `folder`/bad_batches/STEP.json (STEP-rank-NNNNN.json on ranks other than 0) and return its path."""
     sources = sorted({(p, size, subset) for p, size, _, subset in suspect.origin.tolist() if size > 0})
     batches = [_source(config, data, position, size, subset_of(subset)) for position, size, subset in sources]
     rows: list[dict[str, Any]] = []
@@ -109,9 +109,9 @@ def _batch(config: TrainConfig, data: Data, position: int, size: int, subset: fl
 
 @dataclass(frozen=True)
 class Replay:
-    """What a file of a bad batch gives back: its pairs, and for each its key and words on where it came from.
+    """A rebuilt bad batch: its pairs, their keys, and a description.
 
-    `sources`: the recipe of each pair's micro-batch and its row there.
+    `sources` holds the recipe of each pair's micro-batch and the pair's row in it.
     """
 
     pair: Pair
@@ -122,21 +122,23 @@ class Replay:
 
 
 def rebuild(path: Path, *, overrides: list[str], device: torch.device | None = None) -> Replay:
-    """The very pairs that `path` describes; on the device of the run (or `device`) bit for bit.
+    """Rebuild the pairs that `path` describes, bit for bit on the run's device type.
 
-    `overrides` change its config, for example data.shards where the dataset has moved. Raises `UserError`.
+    `overrides` change the stored config, for example data.shards if the dataset has moved. Raises `UserError`.
     """
     stored = _read(path)
     config = config_file.check(TrainConfig, config_file.with_overrides(stored["config"], overrides), where=str(path))
     data = open_data(config, trained_on=stored["fingerprint"])
     if data.manifest.fingerprint != stored["fingerprint"]:
-        raise UserError(f"{data.folder}: other samples than {path} has; name its dataset: --set data.shards=FOLDER")
+        raise UserError(f"{data.folder}: is not the dataset of {path}; give the right one: --set data.shards=FOLDER")
     lost = sum(row["batch"] is None for row in stored["rows"])
     if lost:
         raise UserError(f"{path}: {lost} pairs came from a pair pool saved by an older archsr; they cannot be rebuilt")
     device = device or torch.device(stored["device"] if _is_here(stored["device"]) else "cpu")
     if any(b["recipe"] is None for b in stored["batches"]):
-        raise UserError(f"{path}: its pairs were read from disk, nothing was degraded: its keys name the samples")
+        raise UserError(
+            f"{path}: its pairs were read from disk without degradation; look up the samples by the keys in this file"
+        )
     recipes = [from_json(b["recipe"]) for b in stored["batches"]]
     made: list[Pair] = []
     for source, recipe in zip(stored["batches"], recipes, strict=True):
@@ -147,7 +149,7 @@ def rebuild(path: Path, *, overrides: list[str], device: torch.device | None = N
     terms = ", ".join(f"{k} {v if isinstance(v, str) else f'{v:.4g}'}" for k, v in stored["terms"].items())
     about = f"step {stored['step']}, rank {stored['rank']}, {stored['device']}: {terms}"
     if device.type != stored["device"]:
-        about += f". Made again on {device.type}, so not to the last bit"
+        about += f". Rebuilt on {device.type}, so not bit-identical"
     return Replay(pair, [row["key"] for row in stored["rows"]], [(recipes[b], r) for b, r in rows], about, config)
 
 
@@ -161,7 +163,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise UserError(f"{path}: not the file of a bad batch: {error}") from None
+        raise UserError(f"{path}: not a bad batch file: {error}") from None
     if not isinstance(stored, dict) or "rows" not in stored or stored.get("version") != VERSION:
-        raise UserError(f"{path}: not the file of a bad batch of version {VERSION}; they lie in RUN/{FOLDER}")
+        raise UserError(f"{path}: not a bad batch file of version {VERSION}; they are in RUN/{FOLDER}")
     return stored  # pyright: ignore[reportUnknownVariableType]

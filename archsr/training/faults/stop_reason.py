@@ -1,4 +1,4 @@
-"""Why a run ended before its end: a `stop` event in its log, which `archsr runs` shows."""
+"""Record why a run stopped early: a `stop` event in its log, which `archsr runs` shows."""
 
 import contextlib
 from pathlib import Path
@@ -14,13 +14,13 @@ from archsr.utils.stopping import Stopped
 
 
 class TooManySkippedError(UserError):
-    """The loss was no number too often."""
+    """Raised when the loss was NaN or Inf in too many iterations."""
 
 
 class StopRecorder:
-    """Around a run: where it raises, rank 0 (`active`) records the reason at the step that `progress` has reached.
+    """Context manager around a run. If it raises, rank 0 (`active`) logs the reason and the step of `progress`.
 
-    Before the run folder has its config there is no run to speak of, and nothing is recorded.
+    Nothing is recorded before the run folder has its config.
     """
 
     def __init__(self, folder: Path, *, active: bool) -> None:
@@ -43,7 +43,7 @@ class StopRecorder:
 
 
 def reason_of(error: BaseException) -> dict[str, Any]:
-    """What a `stop` event says: `reason`, the error's text, and whether the same command with --resume should go on."""
+    """Return the fields of a `stop` event: `reason`, the error text, and whether --resume should continue the run."""
     if isinstance(error, Stopped):
         return {"reason": error.reason, "requeue": True}
     if isinstance(error, KeyboardInterrupt):

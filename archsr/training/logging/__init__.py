@@ -1,1 +1,1 @@
-"""What a run writes and shows while it trains."""
+"""What a run logs and displays during training."""

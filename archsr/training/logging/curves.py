@@ -1,4 +1,4 @@
-"""The curves of a run as one image."""
+"""Plot the curves of a run as one image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,20 +21,20 @@ _TITLES = {
 
 
 def draw_curves(run: Path) -> Path | None:
-    """Write RUN/curves.png: losses, the validation's scores, and what is watched; None if nothing was logged yet."""
-    from matplotlib.figure import Figure  # late: half a second that the first iteration need not wait for
+    """Write RUN/curves.png: losses, validation metrics and watched values. Return None if nothing was logged yet."""
+    from matplotlib.figure import Figure  # imported late: it takes half a second, which would delay the first iteration
 
     events = read_log(run)
     trained = [e for e in events if e["event"] == "train"]
     validated = [e for e in events if e["event"] == "validation"]
     if not trained or not validated:
         return None
-    # margins by hand: finding good ones took longer than drawing
+    # fixed margins: computing good ones took longer than drawing
     figure = Figure(figsize=(12, 7.2))
     figure.subplots_adjust(left=0.06, right=0.99, bottom=0.07, top=0.95, wspace=0.25, hspace=0.3)
     (losses, *judged), watched = figure.subplots(2, 3)
     most = max(e.get("iterations", 1) for e in trained)
-    # the first line of a start is of one iteration, and so would look like a jump
+    # the first line of a start covers only one iteration and would look like a jump
     means = [e for e in trained if e.get("iterations", 1) > 1 or most == 1]
     for name in _LOSSES:
         _plot(losses, means, name, name)
@@ -69,7 +69,7 @@ def _draw_watched(all_axes: Sequence["Axes"], trained: list[dict[str, Any]], val
 
 
 def _plot_judged(axes: "Axes", validated: Sequence[dict[str, Any]], metric: str) -> None:
-    """A metric over the validations, where it began, and which weights were chosen."""
+    """Plot a metric over the validations, with its initial value and the chosen weights."""
     title, way = _TITLES[metric]
     _plot(axes, validated, metric, "moving average")
     chosen = [e for e in validated if e.get("chosen") and e["step"]]

@@ -1,4 +1,4 @@
-"""What a run tells: lines on the console, JSON lines in the run folder, trackers."""
+"""Logging of a run: console lines, JSON lines in the run folder, trackers."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from archsr.utils.atomic import write_bytes
 
 
 class SampleKeysFile:
-    """`RUN/keys/rank-00000.jsonl`: {"step", "keys"}. Inactive, it does nothing; `close` when done."""
+    """Write `RUN/keys/rank-00000.jsonl`: {"step", "keys"}. If not `active`, it does nothing."""
 
     def __init__(self, run: Path, *, rank: int, active: bool) -> None:
         self.path = run / "keys" / f"rank-{rank:05d}.jsonl"
@@ -32,7 +32,7 @@ class SampleKeysFile:
             self._out = self.path.open("a", encoding="utf-8")
 
     def add(self, step: int, keys: list[str]) -> None:
-        """The keys of this rank at a step. Raises `UserError` if they cannot be written: a record has no holes."""
+        """Write the keys of this rank at a step. Raises `UserError` if that fails, as the record must be complete."""
         if self._out is None:
             return
         try:
@@ -48,19 +48,19 @@ class SampleKeysFile:
 
 
 def cut_keys(run: Path, step: int) -> None:
-    """Forget what was recorded after `step`, also by ranks that are no more: it will be trained again."""
+    """Remove the keys recorded after `step`, for all ranks of earlier starts: these steps will be trained again."""
     for path in sorted((run / "keys").glob("rank-*.jsonl")):
         kept = [line for line in path.read_bytes().splitlines(keepends=True) if _whole_until(line, step)]
         write_bytes(path, b"".join(kept))
 
 
 def _whole_until(line: bytes, step: int) -> bool:
-    """Whether a line is complete (a killed run leaves half of its last) and not after `step`."""
+    """Return whether a line is complete (a killed run leaves half a line) and not after `step`."""
     return line.endswith(b"\n") and json.loads(line)["step"] <= step
 
 
 def _whole_lines(path: Path) -> Path:
-    """End a line that a killed run left torn, so that the next one is not glued to it."""
+    """End the incomplete last line that a killed run left, so that the next line starts on its own."""
     if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
         with path.open("ab") as out:
             out.write(b"\n")
@@ -68,12 +68,12 @@ def _whole_lines(path: Path) -> Path:
 
 
 def sample_of(run: Path, step: int) -> Path:
-    """The sheet of validation images of a step."""
+    """Return the path of a step's sheet of validation images."""
     return run / "samples" / f"step-{step:08d}.png"
 
 
 class RunLog:
-    """Writes for rank 0; on other ranks every method does nothing. `close` at the end, which closes `trackers` too."""
+    """Write the log on rank 0. On other ranks every method does nothing. `close` also closes the trackers."""
 
     def __init__(self, run: Path, *, active: bool, trackers: Trackers | None = None) -> None:
         self.run = run
@@ -83,17 +83,17 @@ class RunLog:
         self._trackers = trackers
 
     def say(self, text: str) -> None:
-        """A line for people."""
+        """Print a line."""
         if self.active:
             console.say(text)
 
     def warn(self, step: int, text: str) -> None:
-        """What looks wrong: a line for people, and one in the log."""
+        """Print a warning and log it."""
         self.say(f"WARNING at {step}: {text}")
         self.event("warning", step, {"text": text})
 
     def event(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """One JSON line, on disk at once: {"event", "step", "time", ...}."""
+        """Append one JSON line to the file at once: {"event", "step", "time", ...}."""
         if self._lines is None:
             return
         plain = {k: round(v, 6) if isinstance(v, float) and math.isfinite(v) else v for k, v in values.items()}
@@ -106,7 +106,7 @@ class RunLog:
             self._trackers.scalars({f"{kind}/{k}": v for k, v in numbers.items()}, step)
 
     def image(self, step: int, pixels: Pixels) -> None:
-        """A sheet of validation images, as a file and in the trackers."""
+        """Save a sheet of validation images and send it to the trackers."""
         if not self.active:
             return
         with self.forgiving("samples/"):
@@ -115,7 +115,7 @@ class RunLog:
             self._trackers.image("validation", pixels, step)
 
     def degradation(self, pixels: Pixels) -> None:
-        """The sheet of the first batch's degraded images, as a file and in the trackers."""
+        """Save the sheet of the first batch's degraded images and send it to the trackers."""
         with self.forgiving("degradation.png"):
             write_image(self.run / "degradation.png", pixels)
         if self._trackers is not None:
@@ -123,12 +123,12 @@ class RunLog:
 
     @contextmanager
     def forgiving(self, what: str) -> Generator[None]:
-        """A record that cannot be written is said, once for each kind, and does not end the training."""
+        """Report a record that cannot be written, once for each kind, and let training continue."""
         try:
             yield
         except OSError as error:
             if what not in self._told:
-                console.warn(f"{self.run / what} cannot be written: {error}; training goes on")
+                console.warn(f"{self.run / what} cannot be written: {error}; training continues")
             self._told.add(what)
 
     def close(self) -> None:
@@ -141,9 +141,9 @@ class RunLog:
 
 
 class Meter:
-    """Sums loss terms on the device between two log lines, so that no step waits for the device.
+    """Sum loss terms on the device between two log lines, so that no step waits for the device.
 
-    `norms`: the gradient norms of the last iteration before a line.
+    `norms` holds the gradient norms of the latest iteration.
     """
 
     def __init__(self) -> None:
@@ -157,27 +157,27 @@ class Meter:
 
     @contextmanager
     def timed(self) -> Generator[None]:
-        """Count the time of an iteration; what happens between iterations does not count as training."""
+        """Measure the time of an iteration. Time between iterations does not count as training."""
         started = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - started
 
     @contextmanager
     def paused(self) -> Generator[None]:
-        """Inside `timed`: what does not count as training."""
+        """Exclude time inside `timed`."""
         started = time.perf_counter()
         yield
         self.seconds -= time.perf_counter() - started
 
     @contextmanager
     def waiting(self) -> Generator[None]:
-        """Count the time of waiting for data."""
+        """Measure the time spent waiting for data."""
         started = time.perf_counter()
         yield
         self.waited += time.perf_counter() - started
 
     def add(self, terms: Sequence[Mapping[str, Tensor]], norms: dict[str, Tensor]) -> None:
-        """Add an iteration's terms, one mapping for each of its micro-batches; its gradient norms replace the last."""
+        """Add an iteration's terms, one mapping per micro-batch. Its gradient norms replace the previous ones."""
         self.norms = norms
         for micro in terms:
             for name, value in micro.items():
@@ -186,11 +186,11 @@ class Meter:
         self.steps += 1
 
     def means(self) -> dict[str, float]:
-        """Means over the micro-batches since the last reset that had the term. Waits for the device."""
+        """Return the mean of each term over the micro-batches that had it. Waits for the device."""
         return {name: float(value) / self.counts[name] for name, value in self.sums.items()}
 
     def speed(self) -> dict[str, float]:
-        """Samples per second of this process, and the share of the time spent waiting for data."""
+        """Return the samples per second of this process and the share of time spent waiting for data."""
         return {
             "images_per_second": self.samples / max(self.seconds, 1e-9),
             "data_wait": self.waited / max(self.seconds, 1e-9),
@@ -198,14 +198,14 @@ class Meter:
 
 
 def peak_memory() -> int:
-    """Bytes: the device's peak where there is one, else the process's own."""
+    """Return the peak memory in bytes, of the GPU if there is one, else of the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux reports kilobytes
 
 
 def clock(seconds: float) -> str:
-    """1:02:03 for 3723 seconds."""
+    """Format seconds: 3723 as 1:02:03."""
     whole = int(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

@@ -1,7 +1,7 @@
-"""What a run watches besides its losses, and says in plain words when it looks wrong.
+"""Warnings about values that a run watches besides its losses.
 
-The limits were set after runs on photographs of architecture from RealESRGAN_x4plus and with the small SRVGG network,
-with and without a discriminator: see the table in configs/README.md for what was seen and where the limits lie.
+The limits come from runs on photographs of architecture, from RealESRGAN_x4plus and with the small SRVGG network, with
+and without a discriminator. The table in configs/README.md has the measured values.
 """
 
 from collections.abc import Mapping
@@ -13,22 +13,22 @@ from torch import Tensor
 
 from archsr.config import Objective
 
-ACCURACY = 0.97  # of a discriminator that is never wrong the generator learns nothing
-DRIFT = 0.05  # mean difference of mean colours in a training batch, of the range [0, 1]
-SEEN = 1.0  # CIEDE2000 beyond the original's: about what can just be seen
-CONSISTENCY = 1.0  # levels of 255 beyond the original's
-VALIDATING = 0.25  # of a run's time: that much for validation leaves too little for training
-VALIDATED = 0.1  # the share that is advised
+ACCURACY = 0.97  # accuracy above which a discriminator gives the generator nothing to learn
+DRIFT = 0.05  # mean absolute difference of mean colours in a training batch, range [0, 1]
+SEEN = 1.0  # CIEDE2000 above the original's: just visible
+CONSISTENCY = 1.0  # levels of 255 above the original's
+VALIDATING = 0.25  # share of a run's time: with more for validation, too little is left for training
+VALIDATED = 0.1  # recommended share
 JUMP = 10.0  # times a group's usual gradient norm
-_HISTORY = 20  # log lines that "usual" is the median of, and at least
+_HISTORY = 20  # log lines of which the usual norm is the median
 _AT_LEAST = 5
 
 
 @torch.no_grad()
 def accuracy(objective: Objective, logits: Tensor, *, real: bool, other: Tensor | None) -> Tensor:
-    """The share of logits on the right side, a scalar on their device.
+    """Return the share of logits on the correct side, as a scalar on their device.
 
-    The side is of 0, of 0.5 for `least_squares`, and of the mean of the `other` kind for `relativistic`.
+    The boundary is 0; it is 0.5 for `least_squares`, and the mean of the `other` kind for `relativistic`.
     """
     middle = other.mean() if other is not None else 0.5 if objective == "least_squares" else 0.0
     return ((logits > middle) if real else (logits < middle)).float().mean()
@@ -36,19 +36,19 @@ def accuracy(objective: Objective, logits: Tensor, *, real: bool, other: Tensor 
 
 @torch.no_grad()
 def colour_drift(sr: Tensor, gt: Tensor) -> Tensor:
-    """Mean difference of the mean colours of images (b, 3, h, w), a scalar on their device."""
+    """Return the mean absolute difference of the mean colours of images (b, 3, h, w), as a scalar on their device."""
     return (sr.float().mean((2, 3)) - gt.mean((2, 3))).abs().mean()
 
 
 @dataclass
 class RunWarnings:
-    """Remembers what was said, so that each warning comes once until it ends, and the usual gradient norms."""
+    """Return each warning once until its condition ends. Keeps recent gradient norms."""
 
     said: set[str] = field(default_factory=set[str])
     norms: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
 
     def of_training(self, values: Mapping[str, float]) -> list[str]:
-        """New warnings after a log line's means."""
+        """Return new warnings for the means of a log line."""
         found = {
             **discriminator_complaint(values), **drift_complaint(values), **share_complaint(values),
             **self._jumps(values),
@@ -56,7 +56,7 @@ class RunWarnings:
         return self._new(found, {"discriminator", "drift", "share"} | {f"norm {n}" for n in self.norms})
 
     def of_validation(self, values: Mapping[str, float], original: Mapping[str, float]) -> list[str]:
-        """New warnings after a validation, held against that of the original."""
+        """Return new warnings for a validation, compared with the original model's."""
         return self._new(validation_complaint(values, original), {"colour", "consistency"})
 
     def _new(self, found: Mapping[str, str], looked_at: set[str]) -> list[str]:
@@ -73,15 +73,15 @@ class RunWarnings:
             known = self.norms.setdefault(group, [])
             if len(known) >= _AT_LEAST and value > JUMP * median(known):
                 found[f"norm {group}"] = (
-                    f"the gradient of {group} is {value / median(known):.0f} times its usual norm; if it stays so, "
-                    f"lower lr or set training.clip={median(known) * 2:.2g}"
+                    f"the gradient norm of {group} is {value / median(known):.0f} times its usual value; if this "
+                    f"persists, lower lr or set training.clip={median(known) * 2:.2g}"
                 )
             self.norms[group] = [*known, value][-_HISTORY:]
         return found
 
 
 def discriminator_complaint(values: Mapping[str, float]) -> dict[str, str]:
-    """Where the discriminator is right nearly always on both kinds."""
+    """Return a warning if the discriminator is almost always right on both kinds."""
     shares = [values.get(f"{kind}_accuracy") for kind in ("d_real", "d_fake")]
     right = [s for s in shares if s is not None]
     if len(right) < 2 or min(right) < ACCURACY:
@@ -94,18 +94,18 @@ def discriminator_complaint(values: Mapping[str, float]) -> dict[str, str]:
 
 
 def drift_complaint(values: Mapping[str, float]) -> dict[str, str]:
-    """Where the results' mean colours leave those of the ground truth."""
+    """Return a warning if the mean colours of the results drift from the ground truth."""
     drift = values.get("colour_drift", 0.0)
     if drift < DRIFT:
         return {}
     return {
-        "drift": f"mean colours are {drift:.3f} of the range off the ground truth's; lower lr, or add "
+        "drift": f"mean colours differ from the ground truth by {drift:.3f} of the range; lower lr, or set "
         "losses.colour.weight=1"
     }
 
 
 def share_complaint(values: Mapping[str, float]) -> dict[str, str]:
-    """Where validation takes a large part of the time, `validation_share`, at one after `validate_every` iterations."""
+    """Return a warning if validation takes too much time: `validation_share` at one every `validate_every` steps."""
     share = values.get("validation_share", 0.0)
     if share <= VALIDATING:
         return {}
@@ -118,17 +118,17 @@ def share_complaint(values: Mapping[str, float]) -> dict[str, str]:
 
 
 def validation_complaint(values: Mapping[str, float], original: Mapping[str, float]) -> dict[str, str]:
-    """Where the model is worse than the original in what PSNR does not tell."""
+    """Return a warning if the model is worse than the original in ways that PSNR does not show."""
     found: dict[str, str] = {}
     if values["colour"] > original["colour"] + SEEN:
         found["colour"] = (
-            f"mean colours are {values['colour']:.1f} (CIEDE2000) off, the original's {original['colour']:.1f}: a cast "
-            "that can be seen; losses.colour.weight=1 holds against it"
+            f"mean colours are off by {values['colour']:.1f} CIEDE2000 (original: {original['colour']:.1f}), a visible "
+            "colour cast; losses.colour.weight=1 counteracts it"
         )
     if values["consistency"] > original["consistency"] + CONSISTENCY:
         found["consistency"] = (
-            f"reduced again, the results agree with their inputs by {values['consistency']:.1f} levels less than the "
-            f"photographs do, the original's by {original['consistency']:.1f}: the model paints over what is there; "
+            f"downsampled again, the results differ from the inputs by {values['consistency']:.1f} levels more than "
+            f"the photographs do (original: {original['consistency']:.1f}): the model replaces content; "
             "raise losses.pixel.weight"
         )
     return found

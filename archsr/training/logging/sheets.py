@@ -1,7 +1,4 @@
-"""The sheet of a validation: what was given, what the model made of it before training, and now, and the truth.
-
-And that of a run's first pairs, with how they were degraded.
-"""
+"""The image sheet of a validation (input, result before training, result now, ground truth), and of the first pairs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,13 +16,13 @@ from archsr.images.pixels import Pixels, pixels_to_tensor, read_photo
 from archsr.metrics.psnr_ssim import psnr
 from archsr.training.logging.log import RunLog
 
-SIDE = 256  # of an image; of larger ones the middle is shown
+SIDE = 256  # pixels; the centre of larger images is shown
 _GAP, _LINE, _EDGE = 4, 18, 4
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A validation pair of a scene: input enlarged, result and photograph, uint8 (h, w, 3), at most SIDE a side."""
+    """A validation pair of a scene: upscaled input, result and ground truth, uint8 (h, w, 3), sides up to SIDE."""
 
     name: str
     scene: str
@@ -35,7 +32,7 @@ class Seen:
 
 
 def draw(rows: Sequence[Seen], step: int, before: Sequence[Pixels] = ()) -> Pixels:
-    """A row for each pair, under headings. `before`: the results before training, which step 0 itself shows as such."""
+    """Draw a row for each pair below headings. `before` holds the results before training (from step 0)."""
     titles = ["input, enlarged", *(["before training"] if before or not step else []), "photograph"]
     if step:
         titles.insert(-1, f"after {step} iterations")
@@ -54,7 +51,6 @@ def draw(rows: Sequence[Seen], step: int, before: Sequence[Pixels] = ()) -> Pixe
 
 
 def _as_large(pixels: Pixels, as_this: Pixels) -> Pixels:
-    """Without the ground of the sheet around a smaller image."""
     return np.ascontiguousarray(pixels[: as_this.shape[0], : as_this.shape[1]])
 
 
@@ -63,7 +59,7 @@ def _of_shown(sr: Pixels, gt: Pixels) -> float:
 
 
 def of_each_scene(found: Sequence[Seen], count: int) -> list[Seen]:
-    """`count` of them, the first of each scene before the second of any."""
+    """Return `count` of the pairs: the first of each scene before the second of any."""
     turns: Counter[str] = Counter()
     order: list[tuple[int, int]] = []
     for number, seen in enumerate(found):
@@ -73,7 +69,7 @@ def of_each_scene(found: Sequence[Seen], count: int) -> list[Seen]:
 
 
 def before_of(sheet: Path, count: int) -> list[Pixels]:
-    """The results before training out of the sheet of step 0; none where it is not there, or shows other images."""
+    """Read the results before training from the sheet of step 0. Return none if it is missing or shows other images."""
     if not sheet.is_file():
         return []
     pixels, left = read_photo(sheet).pixels, SIDE + _GAP
@@ -87,7 +83,7 @@ def _top(row: int) -> int:
 
 
 def show_degradation(config: TrainConfig, log: RunLog, pair: Pair, recipe: Recipe | None, keys: Sequence[str]) -> None:
-    """The first pairs of a run with their recipes in words; stored pairs have none."""
+    """Log the first pairs of a run with their recipes in words. Stored pairs have no recipe."""
     if log.active and recipe is not None:
         header = header_of(recipe, config.name, config.degrade.preset)
         log.degradation(draw_sheet(cells(pair, recipe, keys)[:12], header))

@@ -1,7 +1,7 @@
-"""Where a run's curves and images are followed besides its folder: TensorBoard, Weights & Biases, trackio.
+"""Trackers for a run's curves and images: TensorBoard, Weights & Biases, trackio.
 
-All are accelerate's tracker classes. They are started one by one and not by `Accelerator.init_trackers`, which stops
-at the first that fails: here a tracker that fails is said once, and neither the others nor the training notice.
+All are accelerate's tracker classes. They are started one by one, because `Accelerator.init_trackers` stops at the
+first failure. Here a failing tracker is reported once, and the other trackers and training continue.
 """
 
 import importlib.metadata
@@ -19,37 +19,38 @@ from archsr.errors import UserError, first_line
 from archsr.images.pixels import Pixels
 from archsr.utils import console
 
-LOGIN = 30  # seconds in which a question for the key of an account must be answered
+LOGIN = 30  # seconds to wait for an answer when an account key is requested
 
 
 @dataclass(frozen=True)
 class Track:
-    """The run that is followed. `ident`: its own for ever; `step`: where it begins or goes on.
+    """The tracked run. `ident` identifies it for ever; it starts or resumes at `step`.
 
-    `told`: the last step that an earlier process has told of, -1 for none. Between `step` and `told` a run repeats
-    itself: TensorBoard hides what it has of that, to the others, which cannot take anything back, it is not said again.
+    `logged_until` is the last step that an earlier process has logged, or -1. The run repeats the steps from `step` to
+    there. TensorBoard hides its old values for these steps. The other trackers cannot remove values, so the steps are
+    not logged to them again.
     """
 
     config: TrainConfig
     folder: Path
     ident: str
     step: int = 0
-    told: int = -1
+    logged_until: int = -1
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raises `UserError` where the package of one is not installed."""
+    """Raise `UserError` if a tracker's package is not installed."""
     absent = [name for name in names if not _installed(name)]
     if absent:
         rest = json.dumps([name for name in names if name not in absent])
         raise UserError(
-            f"log.trackers: not installed: {', '.join(absent)}; pip install {' '.join(absent)}, or do without: "
+            f"log.trackers: not installed: {', '.join(absent)}; pip install {' '.join(absent)}, or leave them out: "
             f"--set 'log.trackers={rest}'"
         )
 
 
 def _installed(name: str) -> bool:
-    # not find_spec: wandb's own folder of runs, where it lies, would pass for the package
+    # not find_spec: it would find wandb's folder of runs in the current directory
     try:
         importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -58,7 +59,7 @@ def _installed(name: str) -> bool:
 
 
 class Trackers:
-    """The trackers of a run on rank 0. No method raises. `close` at the end."""
+    """The trackers of a run on rank 0. No method raises. Call `close` at the end."""
 
     def __init__(self, track: Track) -> None:
         self._track = track
@@ -72,37 +73,37 @@ class Trackers:
                 self._all[name] = tracker
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Numbers with their full names."""
+        """Log numbers under their full names."""
         for kind, tracker, at in self._at(step):
             with self._forgiving(kind):
                 tracker.log(dict(values), step=at)
 
     def image(self, name: str, pixels: Pixels, step: int) -> None:
-        """An image (h, w, 3) uint8."""
+        """Log an image (h, w, 3), uint8."""
         for kind, tracker, at in self._at(step):
             with self._forgiving(kind):
                 _IMAGE[kind](tracker, name, pixels, at)
 
     def close(self) -> None:
-        """Write, or send, what is still waiting."""
+        """Write or send everything that is pending."""
         for kind, tracker in self._all.items():
             with self._forgiving(kind):
                 tracker.finish()
 
     def _at(self, step: int) -> Generator[tuple[str, GeneralTracker, int]]:
-        """The trackers to tell about `step`, and as which: a checkpoint of earlier, complete now, counts as now."""
+        """Yield the trackers that log `step`, and the step to log at: the present one for late checkpoints."""
         self._now = max(self._now, step)
         for kind, tracker in self._all.items():
-            if kind == "tensorboard" or step > self._track.told:
+            if kind == "tensorboard" or step > self._track.logged_until:
                 yield kind, tracker, self._now
 
     @contextmanager
     def _forgiving(self, name: str) -> Generator[None]:
         try:
             yield
-        except Exception as error:  # whatever a service or its package may raise
+        except Exception as error:  # a service or its package may raise anything
             if name not in self._told:
-                console.warn(f"{self._track.folder}: {name} fails: {first_line(error, kind=True)}; training goes on")
+                console.warn(f"{self._track.folder}: {name} fails: {first_line(error, kind=True)}; training continues")
             self._told.add(name)
 
 
@@ -120,7 +121,7 @@ def _wandb(track: Track) -> GeneralTracker:
 
 def _trackio(track: Track) -> GeneralTracker:
     log, tables = track.config.log, track.config.model_dump(mode="json")
-    # it knows runs by their names alone
+    # trackio identifies runs by name only
     return TrackioTracker(log.project, name=f"{track.config.name}-{track.ident}", resume="allow", config=tables)
 
 

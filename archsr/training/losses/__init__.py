@@ -1,1 +1,1 @@
-"""The terms of the objective."""
+"""The terms of the training objective."""

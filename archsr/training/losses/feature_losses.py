@@ -1,6 +1,6 @@
-"""Losses in the features of frozen networks: VGG19, any of timm's, LPIPS, DISTS.
+"""Losses on features of frozen networks: VGG19, any timm network, LPIPS, DISTS.
 
-Each is built without weights and then loads them, so that a forecast can build it from shapes alone.
+Each is built without weights and then loads them, so that a memory forecast can build it from shapes alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from archsr.config import SCRATCH, DistsLoss, FeaturesLoss, LossConfig, LpipsLoss, PerceptualLoss
-from archsr.errors import UserError, first_line, near
+from archsr.errors import UserError, did_you_mean, first_line
 from archsr.models.build import load_state
 from archsr.models.feature_distance import stage_distances, unit
 from archsr.models.memory_efficient import l1
@@ -24,12 +24,12 @@ from archsr.utils.seeds import seeded
 
 
 class FeatureLoss(nn.Module):
-    """Scalar loss of two (b, 3, h, w) in [0, 1], the first not clamped. Frozen, always in evaluation mode."""
+    """A scalar loss of two images (b, 3, h, w) in [0, 1]; the first is not clamped. Frozen, in evaluation mode."""
 
     autocast = True  # whether its features may be computed in 16 bits
 
     def recompute(self) -> None:
-        """Make the features again in the backward pass, a stage at a time, instead of keeping them."""
+        """Recompute the features in the backward pass, one stage at a time, instead of keeping them."""
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> "FeatureLoss":  # noqa: ARG002 - frozen whatever the parent does
@@ -38,7 +38,7 @@ class FeatureLoss(nn.Module):
 
 
 class Perceptual(FeatureLoss):
-    """Weighted mean L1 between VGG19 features before ReLU; their differences are float32."""
+    """Weighted mean L1 distance of VGG19 features before ReLU, computed in float32."""
 
     def __init__(self, config: PerceptualLoss) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Perceptual(FeatureLoss):
         self.vgg = VGG19Features(config.layers)
 
     def recompute(self) -> None:
-        """What lies between two poolings at a time."""
+        """Recompute the layers between two poolings at a time."""
         self.vgg.recompute = True
 
     def load(self, config: PerceptualLoss) -> None:
@@ -58,8 +58,9 @@ class Perceptual(FeatureLoss):
             _load_known(self.vgg, read_state(config.weights), config.weights)
 
     def forward(self, sr: Tensor, target: Tensor) -> Tensor:
-        """Scalar."""
-        wanted = self.vgg.each(target)  # side by side with the other, so that no features wait for their counterpart
+        """Return the scalar loss."""
+        # both images advance together, so that no features wait in memory for their counterpart
+        wanted = self.vgg.each(target)
         distances: dict[str, Tensor] = {}
         for name, found in self.vgg.each(sr):
             with torch.no_grad():
@@ -69,7 +70,7 @@ class Perceptual(FeatureLoss):
 
 
 class TimmFeatureLoss(FeatureLoss):
-    """Weighted sum of distances between the features of a network of timm, images normalised as it was trained."""
+    """Weighted sum of feature distances in a timm network, with that network's input normalisation."""
 
     mean: Tensor
     std: Tensor
@@ -81,8 +82,8 @@ class TimmFeatureLoss(FeatureLoss):
         unknown = [name for name in config.layers if name not in names]
         if unknown:
             raise UserError(
-                f"losses.features.layers: {config.network} has no features {unknown[0]!r}{near(unknown[0], names)}; "
-                f"they are {', '.join(names)}"
+                f"losses.features.layers: {config.network} has no features {unknown[0]!r}"
+                f"{did_you_mean(unknown[0], names)}; they are {', '.join(names)}"
             )
         self.weights = [config.layers.get(name, 0.0) if config.layers else 1.0 for name in names]
         self.unit = config.distance == "unit"
@@ -92,28 +93,28 @@ class TimmFeatureLoss(FeatureLoss):
         self.requires_grad_(False).eval()
 
     def load(self, config: FeaturesLoss) -> None:
-        """From timm, or from a file of the whole network, with or without its head."""
+        """Load weights from timm, or from a file of the whole network, with or without its head."""
         if config.weights == SCRATCH:
             return
         state = None if config.weights == "timm" else read_state(config.weights)
         self.net = _timm(config.network, state, download=state is None).requires_grad_(False).eval()
 
     def recompute(self) -> None:
-        """The stages that timm chooses, which leaves out the first."""
+        """Recompute the stages that timm selects, which excludes the first."""
         self.net.set_grad_checkpointing(True)
 
     def check(self, size: int) -> None:
-        """Raise `UserError` if images of `size` pixels cannot be taken."""
+        """Raise `UserError` if the network cannot process images of `size` pixels."""
         image = torch.zeros(1, 3, size, size, device=self.mean.device)
         try:
             self(image, image)
-        except Exception as error:  # transformers take one size, some networks none so small
+        except Exception as error:  # transformers accept one size only, and some networks have a minimum
             raise UserError(
-                f"losses.features.network: takes no images of data.gt_size = {size} ({first_line(error, kind=True)})"
+                f"losses.features.network: cannot process data.gt_size = {size} ({first_line(error, kind=True)})"
             ) from None
 
     def forward(self, sr: Tensor, target: Tensor) -> Tensor:
-        """Scalar."""
+        """Return the scalar loss."""
         with torch.no_grad():
             wanted = self.net((target - self.mean) / self.std)
         found = self.net((sr - self.mean) / self.std)
@@ -122,33 +123,35 @@ class TimmFeatureLoss(FeatureLoss):
 
 
 def _timm(name: str, state: Mapping[str, Tensor] | None, *, download: bool) -> Any:  # noqa: ANN401 - timm is untyped
-    """The network's features; with the tensors of `state`, those that timm fetches, or none. Raises `UserError`."""
+    """Return timm's feature network with the weights of `state`, downloaded ones, or random ones."""
     import timm
 
     where = f"losses.features.network: {name}"
     if not timm.is_model(name):
-        raise UserError(f"{where}: timm knows no such network{near(name.split('.')[0], timm.list_models())}")
+        raise UserError(f"{where}: timm has no such network{did_you_mean(name.split('.')[0], timm.list_models())}")
     overlay: dict[str, Any] = {"pretrained_cfg_overlay": {"state_dict": dict(state)}} if state else {}
     try:
         net: Any = timm.create_model(name, pretrained=download or state is not None, features_only=True, **overlay)
-    except Exception as error:  # no features, no network, another network's file: timm raises many kinds
-        raise UserError(f"{where}: cannot be had ({first_line(error, kind=True)})") from None
+    except Exception as error:  # timm raises many kinds of errors: no features, no network, another network's file
+        raise UserError(f"{where}: cannot be loaded ({first_line(error, kind=True)})") from None
     if state is not None:
         _check_taken(net, state, where)
     return net
 
 
 def _check_taken(net: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """timm passes over what does not fit. It renames `stages.0` to `stages_0`, or puts `model.` in front."""
+    """Raise `UserError` if `state` does not fit, which timm ignores. timm renames `stages.0`, or adds `model.`."""
     given = {name.replace(".", "_"): tensor for name, tensor in state.items()}
     for name, tensor in net.state_dict().items():
         found = given.get(name.removeprefix("model.").replace(".", "_"))
         if found is None or found.shape != tensor.shape or not torch.equal(found.to(tensor), tensor):
-            raise UserError(f"{where}: the file of losses.features.weights is of another network; it lacks {name}")
+            raise UserError(
+                f"{where}: the file of losses.features.weights belongs to another network: it has no {name}"
+            )
 
 
 class Lpips(FeatureLoss):
-    """LPIPS v0.1 (Zhang 2018): the package's network and its own learned weights."""
+    """LPIPS v0.1 (Zhang 2018): the package's network and its learned weights."""
 
     autocast = False
 
@@ -164,17 +167,17 @@ class Lpips(FeatureLoss):
         self.requires_grad_(False).eval()
 
     def recompute(self) -> None:
-        """What the distance is taken between."""
+        """Recompute the features."""
         _recompute_stages(self.net.net, "slice")
 
     def load(self, config: LpipsLoss) -> None:
-        """ImageNet's weights for the features."""
+        """Load ImageNet weights for the features."""
         source = _imagenet(config)
         if source != SCRATCH:
             _load_known(self.net.net, _by_stage(self.net.net, read_state(source)), source)
 
     def forward(self, sr: Tensor, target: Tensor) -> Tensor:
-        """Mean over the batch."""
+        """Return the mean over the batch."""
         with torch.no_grad():
             wanted = [unit(f) for f in self.net.net(self.net.scaling_layer(target * 2 - 1))]
         found = [unit(f) for f in self.net.net(self.net.scaling_layer(sr * 2 - 1))]
@@ -183,7 +186,7 @@ class Lpips(FeatureLoss):
 
 
 class Dists(FeatureLoss):
-    """DISTS (Ding 2020), pyiqa's network."""
+    """DISTS (Ding 2020): pyiqa's network."""
 
     autocast = False
 
@@ -193,11 +196,11 @@ class Dists(FeatureLoss):
         self.requires_grad_(False).eval()
 
     def recompute(self) -> None:
-        """What the similarity is taken between."""
+        """Recompute the features."""
         _recompute_stages(self.net, "stage")
 
     def load(self, config: DistsLoss) -> None:
-        """ImageNet's weights for VGG16, and the balance of structure and texture."""
+        """Load ImageNet weights for VGG16, and the weights of structure and texture."""
         source = _imagenet(config)
         own = self.net.state_dict()
         if source != SCRATCH:
@@ -208,12 +211,12 @@ class Dists(FeatureLoss):
             _load_known(self.net, {**kept, **read_state(config.balance)}, config.balance)
 
     def forward(self, sr: Tensor, target: Tensor) -> Tensor:
-        """Mean over the batch."""
+        """Return the mean over the batch."""
         return self.net(sr, target.detach()).mean()
 
 
 def _dists() -> nn.Module:
-    """pyiqa's module downloads torchvision's VGG16 whenever it is made: here it is given an empty one."""
+    """Build pyiqa's module with an untrained VGG16. By itself it would download torchvision's."""
     from pyiqa.archs import dists_arch
 
     with mock.patch.object(dists_arch, "models", SimpleNamespace(vgg16=partial(_untrained, "vgg16"))):
@@ -231,20 +234,19 @@ def _recompute_stages(net: nn.Module, prefix: str) -> None:
 
 
 def _imagenet(config: LpipsLoss | DistsLoss) -> str:
-    """The source of the features."""
     if config.weights != "imagenet":
         return config.weights
     return "alexnet" if isinstance(config, LpipsLoss) and config.network == "alex" else "vgg16"
 
 
 def _by_stage(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's `features.N.weight` under the names of a network cut into stages, `slice2.N.weight`."""
+    """Map torchvision's `features.N.weight` to a network that is cut into stages: `slice2.N.weight`."""
     wanted = {key: ".".join(key.split(".")[-2:]) for key in net.state_dict() if key.count(".") >= 2}
     return {key: state[f"features.{short}"] for key, short in wanted.items() if f"features.{short}" in state}
 
 
 def _load_known(net: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load what `net` has; the rest of a classifier's file is not needed."""
+    """Load the tensors that `net` has. The rest of a classifier's file is not needed."""
     wanted = net.state_dict()
     load_state(net, {k: v for k, v in state.items() if k in wanted}, where=where)
 
@@ -261,10 +263,10 @@ TITLES = {"perceptual": "VGG19", "features": "timm's network", "lpips": "LPIPS",
 def feature_losses(
     config: LossConfig, *, size: int, weights: bool = True, recompute: bool = False
 ) -> dict[str, FeatureLoss]:
-    """The wanted losses for images of `size` pixels, by name, with their weights; without `weights` as they are made.
+    """Return the losses with a weight above 0, by name, for images of `size` pixels.
 
-    `recompute`: they keep less for the backward pass and make it again.
-    Raises `UserError`, saying what to do, where weights cannot be had.
+    With `weights` false they stay untrained. With `recompute` they keep less memory for the backward pass. Raises
+    `UserError`, with a remedy, if weights are not available.
     """
     found: dict[str, FeatureLoss] = {}
     for name, term in config.terms().items():
@@ -277,7 +279,7 @@ def feature_losses(
                 loss.load(term)
             except UserError as error:
                 raise UserError(
-                    f"losses.{name} needs {TITLES[name]}: {error}. Or point losses.{name}.weights to a local file, "
+                    f"losses.{name} needs {TITLES[name]}: {error}. Or set losses.{name}.weights to a local file, "
                     f"or train without it: --set losses.{name}.weight=0"
                 ) from None
         if isinstance(loss, TimmFeatureLoss):
@@ -289,7 +291,7 @@ def feature_losses(
 
 
 def sources(config: LossConfig) -> dict[str, str]:
-    """Where the wanted losses take their weights from, by title."""
+    """Return the sources of the losses' weights, by title."""
     found: dict[str, str] = {}
     for name, term in config.terms().items():
         if isinstance(term, PerceptualLoss | FeaturesLoss):

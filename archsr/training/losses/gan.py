@@ -1,12 +1,12 @@
-"""The GAN objectives, each with its side of the generator and of the discriminator, on logits of any shape.
+"""GAN objectives for generator and discriminator, on logits of any shape.
 
-- `vanilla`: cross-entropy (Goodfellow 2014), the generator's side not saturating;
-- `relativistic`: whether real looks more real than fake does on average, and fake less (Jolicoeur-Martineau 2018), as
-  in ESRGAN: half of each of two cross-entropies;
-- `hinge` (Lim and Ye 2017): the generator raises its logits without end;
-- `least_squares` (Mao 2017): logits towards 1 and 0.
+- `vanilla`: cross-entropy (Goodfellow 2014), with the non-saturating generator loss;
+- `relativistic`: whether real looks more real than fake on average, and fake less (Jolicoeur-Martineau 2018), as in
+  ESRGAN: half of each of two cross-entropies;
+- `hinge` (Lim and Ye 2017): the generator's loss is unbounded;
+- `least_squares` (Mao 2017): logits go to 1 and 0.
 
-The means of the relativistic objective are of one process and one micro-batch, as in the reference.
+The relativistic means are over one process and one micro-batch, as in the reference.
 """
 
 from collections.abc import Callable
@@ -39,12 +39,12 @@ _JUDGED: dict[Objective, Callable[[Tensor, bool], Tensor]] = {
 
 
 def compares(objective: Objective) -> bool:
-    """Whether a logit is judged against those of the other kind, so that both have to be computed."""
+    """Return whether a logit is compared with those of the other kind, so that both must be computed."""
     return objective == "relativistic"
 
 
 def generator_loss(objective: Objective, fake: Tensor, *, real: Tensor | None) -> Tensor:
-    """Scalar for the generator. `real`: logits of real images without a graph, for an objective that compares."""
+    """Return the generator's scalar loss. `real`: logits of real images without a graph, if the objective compares."""
     if objective == "relativistic":
         assert real is not None
         return (_cross_entropy(real - fake.mean(), False) + _cross_entropy(fake - real.mean(), True)) / 2
@@ -52,9 +52,9 @@ def generator_loss(objective: Objective, fake: Tensor, *, real: Tensor | None) -
 
 
 def discriminator_loss(objective: Objective, logits: Tensor, *, real: bool, other: Tensor | None) -> Tensor:
-    """One of the two scalars for the discriminator: on real or on fake images.
+    """Return one of the discriminator's two scalar losses: on real or on fake images.
 
-    `other`: logits of the other kind without a graph, for an objective that compares.
+    `other`: logits of the other kind without a graph, if the objective compares.
     """
     if objective == "relativistic":
         assert other is not None

@@ -1,6 +1,6 @@
-"""Losses that compare two images without a network: functions of `sr` and `target`, both (b, 3, h, w), to a scalar.
+"""Losses that compare two images without a network: from `sr` and `target`, both (b, 3, h, w), to a scalar.
 
-All in the dtype of the images, which is float32 whatever autocast says; `target` gets no gradient.
+They compute in the images' dtype, which is float32 even under autocast. `target` gets no gradient.
 """
 
 from collections.abc import Callable
@@ -14,28 +14,28 @@ from archsr.config import CharbonnierLoss, ColourLoss, FrequencyLoss, GradientLo
 from archsr.metrics.psnr_ssim import similarity
 from archsr.models.memory_efficient import l1
 
-# a ramp of one per pixel has a gradient of 1
+# scaled so that a ramp of 1 per pixel has a gradient of 1
 _SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
 _LAPLACE = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
-_MS_SSIM = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang 2003, table 1: from the finest scale
+_MS_SSIM = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang 2003, table 1, finest scale first
 _EDGES = {"sobel": torch.stack([_SOBEL, _SOBEL.T]), "laplacian": _LAPLACE[None]}
 
 
 def pixel(sr: Tensor, target: Tensor, _: Loss) -> Tensor:
-    """Mean absolute error."""
+    """Return the mean absolute error."""
     return l1(sr, target)
 
 
 def charbonnier(sr: Tensor, target: Tensor, config: CharbonnierLoss) -> Tensor:
-    """Mean of sqrt(d² + ε²) (Lai 2017). BasicSR writes its `eps` for our ε²."""
+    """Return the mean of sqrt(d² + ε²) (Lai 2017). BasicSR's `eps` is our ε²."""
     return ((sr - target.detach()).square() + config.epsilon**2).sqrt().mean()
 
 
 def frequency(sr: Tensor, target: Tensor, config: FrequencyLoss) -> Tensor:
-    """Of the orthonormal Fourier transform of each channel.
+    """Return a distance between the orthonormal Fourier transforms of the channels.
 
-    `l1`: mean absolute error of real and imaginary parts. `focal` (Jiang 2021): mean of w·|d|², w = |d|^α divided by
-    its largest of the channel, and without a gradient.
+    `l1`: mean absolute error of real and imaginary parts. `focal` (Jiang 2021): mean of w·|d|², where w = |d|^α is
+    divided by its maximum in the channel and gets no gradient.
     """
     difference = torch.view_as_real(torch.fft.fft2(sr - target.detach(), norm="ortho"))  # (b, c, h, w, 2)
     if config.kind == "l1":
@@ -47,22 +47,22 @@ def frequency(sr: Tensor, target: Tensor, config: FrequencyLoss) -> Tensor:
 
 
 def gradient(sr: Tensor, target: Tensor, config: GradientLoss) -> Tensor:
-    """Mean absolute error of the edges of each channel, the outermost pixels left out."""
+    """Return the mean absolute error of each channel's edges, without the outermost pixels."""
     filters = _EDGES[config.kind].to(sr)[:, None]  # (n, 1, 3, 3)
     b, c, h, w = sr.shape
     return F.conv2d((sr - target.detach()).reshape(b * c, 1, h, w), filters).abs().mean()
 
 
 def colour(sr: Tensor, target: Tensor, config: ColourLoss) -> Tensor:
-    """Mean absolute error of the mean colours of squares of `size` pixels; pixels that fill no square are left out."""
+    """Return the mean absolute error of the mean colours of `size` × `size` squares, without incomplete squares."""
     return F.avg_pool2d(sr - target.detach(), config.size).abs().mean()
 
 
 def ms_ssim(sr: Tensor, target: Tensor, config: MsSsimLoss) -> Tensor:
-    """1 - MS-SSIM (Wang 2003) of each image, over RGB, averaged over images.
+    """Return 1 - MS-SSIM (Wang 2003) over RGB, averaged over images.
 
-    The published weights of the finest `scales`, divided by their sum. Contrast with structure that is negative on
-    average counts as almost none, since a root of it has no value.
+    Uses the published weights of the finest `scales`, divided by their sum. A negative average of contrast and
+    structure is clamped to a tiny positive number, because its root is undefined.
     """
     a, b = sr, target.detach()
     weights = torch.tensor(_MS_SSIM[: config.scales], dtype=sr.dtype, device=sr.device)
@@ -76,7 +76,7 @@ def ms_ssim(sr: Tensor, target: Tensor, config: MsSsimLoss) -> Tensor:
 
 
 def ldl(sr: Tensor, target: Tensor, averaged: Tensor, config: LdlLoss) -> Tensor:
-    """Mean of map·|sr - target| (Liang 2022). `averaged`: what the moving average of the generator makes of the lq.
+    """Return the mean of map·|sr - target| (Liang 2022). `averaged` is the averaged generator's result for the same lq.
 
     The map takes part in the gradient, as in the authors' code.
     """
@@ -84,20 +84,23 @@ def ldl(sr: Tensor, target: Tensor, averaged: Tensor, config: LdlLoss) -> Tensor
 
 
 def artefacts(sr: Tensor, target: Tensor, averaged: Tensor, *, window: int) -> Tensor:
-    """(b, 1, h, w): local variance of the residual times the image's to the power 1/5, zero where the averaged
-    generator is further from the target."""
+    """Return LDL's map (b, 1, h, w).
+
+    It is the local variance of the residual times the image's variance to the power 1/5, and zero where the averaged
+    generator is further from the target.
+    """
     target = target.detach()
     residual = (sr - target).abs().sum(1, keepdim=True)
     before = (averaged.detach() - target).abs().sum(1, keepdim=True)
-    # without the tiny number equal images would have no gradient: that of the root is infinite at 0
+    # the tiny number gives equal images a gradient: that of the root is infinite at 0
     whole = (residual.var((1, 2, 3), keepdim=True) + 1e-20) ** 0.2
     padded = F.pad(residual, [window // 2] * 4, mode="reflect")
-    # two passes: mean of squares minus square of the mean would lose what a small variance consists of
+    # two passes: mean of squares minus square of the mean would cancel small variances
     patches = padded.unfold(2, window, 1).unfold(3, window, 1)  # (b, 1, h, w, window, window)
     return torch.where(residual < before, 0.0, whole * patches.var((-1, -2)))
 
 
-# of two images alone; `ldl` needs a third
+# `ldl` is not here, because it needs a third image
 IMAGE_LOSSES: dict[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
     "pixel": pixel,
     "charbonnier": charbonnier,

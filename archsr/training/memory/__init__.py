@@ -1,1 +1,1 @@
-"""How much memory a run takes: forecast, and the largest micro-batch that fits."""
+"""Memory of a run: the forecast, and the largest micro-batch that fits."""

@@ -1,4 +1,4 @@
-"""`training.micro_batch = "auto"`: the largest micro-batch that fits, from the forecast and then by trial."""
+"""`training.micro_batch = "auto"`: find the largest micro-batch that fits, by the forecast and then by trial."""
 
 import dataclasses
 import os
@@ -20,35 +20,35 @@ from archsr.utils.world import World
 
 
 def available(device: torch.device) -> int:
-    """Bytes that this process may fill: what is free on its GPU, or its share of the machine's free memory."""
+    """Return the bytes this process may use: its GPU's free memory, or its share of the machine's free memory."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def available_here() -> int:
-    """The same for the first GPU of this machine, or its processor."""
+    """Return the bytes available on this machine's first GPU, or else to its CPU."""
     return available(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def expected(config: TrainConfig, memory: int, *, processes: int = 1) -> TrainConfig:
-    """`config` with the micro-batch that the forecast lets hope for in place of "auto"; any other as it is."""
+    """Return `config` with the forecast's micro-batch in place of "auto". A number stays as it is."""
     if config.training.micro_batch != "auto":
         return config
     return changed(config, micro_batch=largest_micro_batch(config, memory, processes=processes))
 
 
 def fitted(config: TrainConfig, parts: Parts, raw_g: Generator, world: World, *, last: int | None) -> TrainConfig:
-    """`config` with one micro-batch for all processes: the smallest of those that each found by trial.
+    """Return `config` with one micro-batch for all processes: the smallest that any of them found by trial.
 
-    The trial begins with `last`, that of the run that goes on, so that it goes on bit for bit; else with the forecast.
-    The global batch and the order of samples stay: what is less in a pass is accumulated. Raises `UserError` where not
-    even one sample fits.
+    A resumed run starts the trial with its `last` micro-batch, so that it stays bit-identical; otherwise the trial
+    starts with the forecast. Global batch and sample order do not change: smaller micro-batches are accumulated. Raises
+    `UserError` if not even one sample fits.
     """
     device = parts.accelerator.device
     start = last or largest_micro_batch(config, available(device), processes=world.size)
     share = config.training.global_batch // world.size
-    # without the launcher's wrappers: no process may wait for another that ran out of memory
+    # without DDP wrappers: no process may wait for one that ran out of memory
     alone = dataclasses.replace(parts, net_g=raw_g, net_d=parts.raw_d if parts.net_d else None)
     found = world.on_all_ranks(
         lambda: largest(start, share, lambda size: attempt(config, alone, world, size))
@@ -58,7 +58,7 @@ def fitted(config: TrainConfig, parts: Parts, raw_g: Generator, world: World, *,
 
 
 def largest(start: int, share: int, attempt: Callable[[int], None]) -> int:
-    """The first divisor of `share` from `start` downwards for which `attempt` does not run out of memory."""
+    """Return the largest divisor of `share`, at most `start`, for which `attempt` does not run out of memory."""
     sizes = (n for n in range(min(start, share), 0, -1) if share % n == 0)
 
     def smaller() -> int:
@@ -75,15 +75,16 @@ def largest(start: int, share: int, attempt: Callable[[int], None]) -> int:
         if "reached zero" not in str(error):
             raise
         raise UserError(
-            'training.micro_batch = "auto": not even one sample fits; recompute more (archsr plan says what), or lower '
+            'training.micro_batch = "auto": not even one sample fits; recompute more (see archsr plan), or lower '
             "data.gt_size"
         ) from None
 
 
 def attempt(config: TrainConfig, parts: Parts, world: World, size: int) -> None:
-    """The gradients of one micro-batch of grey images, beside as much memory as optimisers and pool will take.
+    """Compute the gradients of one micro-batch of grey images, with the memory of optimisers and pool allocated.
 
-    Leaves the networks as they were: no gradients, and buffers (power iterations, running statistics) put back.
+    Afterwards the networks are unchanged: gradients are cleared and buffers (power iterations, running statistics)
+    restored.
     """
     device, side = parts.accelerator.device, config.data.gt_size
     kept = _buffers(parts)
@@ -107,6 +108,6 @@ def _buffers(parts: Parts) -> list[tuple[Tensor, Tensor]]:
 
 
 def _to_come(config: TrainConfig, world: World, size: int) -> int:
-    """Bytes of Adam's two moments and of this process's pool, which do not exist before the first iteration."""
+    """Return the bytes of Adam's two moments and this process's pool, which the first iteration allocates."""
     parts = forecast(changed(config, micro_batch=size)).parts
     return sum(v // 2 for k, v in parts.items() if "gradients" in k) + parts[POOL] // world.size

@@ -1,9 +1,9 @@
-"""A forecast of what a run holds in memory, and when most, from shapes alone: no weights, no device, no data.
+"""Forecast a run's memory and the time of its peak from shapes alone: no weights, device or data.
 
 One iteration, `train_step` of `step.py`, is a sequence of moments: the generator's forward pass; each loss, forward and
-at once back to the image, while the generator's activations wait; the generator's backward pass; the discriminator's
-passes, each with its own backward pass; the update. No two losses' activations are held together, so the peak is the
-largest moment and not the sum of all.
+directly back to the image, while the generator's activations are kept; the generator's backward pass; the
+discriminator's passes, each with its own backward pass; the update. The activations of two losses never exist at the
+same time, so the peak is the largest moment and not the sum.
 """
 
 from collections.abc import Callable
@@ -29,9 +29,9 @@ POOL = "pair pool (divided among the processes)"
 
 @dataclass(frozen=True)
 class Passes:
-    """Each network's pass by itself. `losses` by name, the discriminator's judgement of the generator as "gan".
+    """The memory of each network's pass. `losses` maps names; "gan" is the discriminator as a loss.
 
-    `unknown`: why the generator's is not known and counts as nothing.
+    `unknown` is the reason if the generator's pass is not known; it then counts as zero.
     """
 
     generator: Pass
@@ -42,10 +42,10 @@ class Passes:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Bytes per process: `parts` by what they are for, `moments` all that is held at each moment of an iteration.
+    """Bytes per process: `parts` by purpose, `moments` by moment of an iteration.
 
-    Activations among the parts are what waits for the backward pass, not all of it at the same time. `unknown`: why the
-    generator's activations are not among them.
+    The parts contain the activations kept for the backward pass, which do not all exist at the same time. `unknown` is
+    the reason if the generator's activations are missing.
     """
 
     parts: dict[str, int]
@@ -54,29 +54,29 @@ class Forecast:
 
     @property
     def when(self) -> str:
-        """The moment at which most is held."""
+        """The moment of peak memory."""
         return max(self.moments, key=lambda name: self.moments[name])
 
     @property
     def total(self) -> int:
-        """The most at any moment; slack and the framework's own memory (0.5 to 1 GiB on a GPU) come on top."""
+        """The peak in bytes, without slack and the framework's own memory (0.5 to 1 GiB on a GPU)."""
         return self.moments[self.when]
 
     def table(self) -> str:
-        """One line per part, then the moment at which most is held."""
+        """Return a table with one line per part, and the peak."""
         lines = [f"  {name:44}{size / 2**20:>10,.0f} MiB" for name, size in self.parts.items() if size]
         if self.unknown:
-            lines.append(f"  generator: activations: NOT KNOWN and not counted: {self.unknown}")
-        return "\n".join([*lines, f"  {'most at once, ' + self.when:44}{self.total / 2**20:>10,.0f} MiB"])
+            lines.append(f"  generator: activations: UNKNOWN and not counted: {self.unknown}")
+        return "\n".join([*lines, f"  {'peak: ' + self.when:44}{self.total / 2**20:>10,.0f} MiB"])
 
 
 def forecast(config: TrainConfig) -> Forecast:
-    """What one process of `config` holds at its peak, found by running the networks on shapes ("meta" tensors)."""
+    """Forecast the peak memory of one process by running the networks on shapes ("meta" tensors)."""
     return assemble(config, passes_of(config, micro_batch_of(config)))
 
 
 def passes_of(config: TrainConfig, batch: int) -> Passes:
-    """All networks' passes with `batch` images."""
+    """Return the passes of all networks with `batch` images."""
     rest = loss_passes(config, batch), discriminator_pass(config, batch)
     try:
         return Passes(generator_pass(config, batch), *rest)
@@ -85,27 +85,27 @@ def passes_of(config: TrainConfig, batch: int) -> Passes:
 
 
 def micro_batch_of(config: TrainConfig) -> int:
-    """The micro-batch as a number; "auto" is to have been replaced."""
+    """Return the micro-batch as a number. "auto" must have been replaced before."""
     size = config.training.micro_batch
     assert isinstance(size, int)
     return size
 
 
 def assemble(config: TrainConfig, passes: Passes) -> Forecast:
-    """The forecast of `config`, its networks' passes being known."""
+    """Return the forecast of `config` from its networks' passes."""
     size, scale = config.data.gt_size, config.model.scale
     lasting = _lasting(config)
     held = sum(lasting.values())
     lq = 4 * 3 * (size // scale) ** 2 * micro_batch_of(config)
     image = lq * scale**2
-    there = held + lq + 3 * image  # ground truth, sharpened too, and the gradient for the image
+    there = held + lq + 3 * image  # ground truth, also sharpened, and the image's gradient
     moments = {"generator forward": there + passes.generator.forward}
     for name, one in passes.losses.items():
         moments[_title(name)] = there + passes.generator.held + one.peak
     moments["generator backward"] = there + passes.generator.backward
     if passes.discriminator:
         moments["discriminator"] = there + image + passes.discriminator.peak
-    # Adam makes the roots of all second moments at once
+    # Adam computes the roots of all second moments at once
     moments["update"] = held + max(v // 4 for k, v in lasting.items() if "gradients" in k)
     parts = {**lasting, "generator: activations": passes.generator.kept}
     parts |= {f"{_title(name)}: activations": one.kept for name, one in passes.losses.items()}
@@ -120,7 +120,7 @@ def _title(name: str) -> str:
 
 
 def _lasting(config: TrainConfig) -> dict[str, int]:
-    """What is there from the first update to the end."""
+    """Return the bytes that stay allocated from the first update on, by purpose."""
     size, training = config.data.gt_size, config.training
     parts = {
         "generator: weights": 4 * parameters(config),
@@ -138,23 +138,23 @@ def _lasting(config: TrainConfig) -> dict[str, int]:
 
 
 def parameters(config: TrainConfig) -> int:
-    """How many numbers the generator has."""
+    """Return the number of the generator's parameters."""
     return _generator_sizes(_Generator(config.model, config.training.layers))[0]
 
 
 def trained_parameters(config: TrainConfig) -> int:
-    """How many numbers of the generator learn."""
+    """Return the number of the generator's trained parameters."""
     return _generator_sizes(_Generator(config.model, config.training.layers))[1]
 
 
 def trains_blocks(config: TrainConfig) -> bool:
-    """Whether anything in the generator's blocks learns; else nothing of it is kept, and nothing there to recompute."""
+    """Return whether any parameter in the generator's blocks is trained. Otherwise nothing is recomputed."""
     return _generator_sizes(_Generator(config.model, config.training.layers))[2]
 
 
 @dataclass(frozen=True)
 class _Generator:
-    """What the generator's size and pass depend on."""
+    """Cache key: what the generator's size and pass depend on."""
 
     model: ModelConfig
     layers: tuple[str | LayerGroup, ...]
@@ -165,12 +165,12 @@ class _Generator:
 
 
 class _UnknownError(Exception):
-    """A network cannot be run on shapes alone."""
+    """Raised if a network cannot run on shapes alone."""
 
 
 @lru_cache(maxsize=64)
 def _generator_sizes(which: _Generator) -> tuple[int, int, bool]:
-    """How many parameters it has, how many of them learn, and whether any of those is in a block."""
+    """Return the numbers of all and of trained parameters, and whether any trained one is in a block."""
     with torch.device("meta"):
         net = build(which.model)
         groups = select(net, which.layers)
@@ -196,18 +196,15 @@ def _count(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-# ---------------------------------------------------------------- one network at a time
-
-
 def generator_pass(config: TrainConfig, batch: int) -> Pass:
-    """Of `batch` images through the generator to a float32 image."""
+    """Return the pass of `batch` images through the generator to a float32 image."""
     training, side = config.training, config.data.gt_size // config.model.scale
     narrow, shape = _NARROW[training.precision], (batch, 3, side, side)
     pieces, patterns = training.gradient_checkpointing, training.recompute
     return _generator_pass(_Generator(config.model, training.layers, pieces, narrow, shape, patterns))
 
 
-@lru_cache(maxsize=256)  # a second each, and a plan asks for the same ones again and again
+@lru_cache(maxsize=256)  # cached: each takes a second, and a plan repeats the same ones
 def _generator_pass(which: _Generator) -> Pass:
     with torch.device("meta"):
         net = build(which.model)
@@ -216,23 +213,23 @@ def _generator_pass(which: _Generator) -> Pass:
         lq = torch.empty(which.shape)
         if not net.tested:
             return _tried_pass(net, lq)
-    # outside of the block, which would look at each of torch's many calls
+    # outside of the block, which would inspect each of torch's many calls
     net.recompute(which.pieces)
     return one_pass(lambda: net(lq).float(), [net], narrow=which.narrow)
 
 
 def _tried_pass(net: Generator, lq: Tensor) -> Pass:
-    """In full width: under autocast these networks take part of their steps in it anyway."""
+    """Run the pass in float32, because autocast also runs parts of these networks in float32."""
     try:
         return one_pass(lambda: net(lq).float(), [net])
-    except Exception as error:  # an architecture may ask for values, which shapes do not have
+    except Exception as error:  # the architecture may need values, which meta tensors do not have
         reason = f"{net.title} cannot be run on shapes alone ({first_line(error, kind=True)})"
         raise _UnknownError(reason) from None
 
 
 @dataclass(frozen=True)
-class _Judges:
-    """What the losses' and the discriminator's passes depend on; `losses` as JSON, so that it can be looked up."""
+class _LossesAndDiscriminator:
+    """Cache key: what the passes of losses and discriminator depend on. `losses` is JSON, so that it is hashable."""
 
     losses: str
     discriminator: DiscriminatorConfig
@@ -242,9 +239,9 @@ class _Judges:
     recompute_discriminator: bool
 
 
-def _judges(config: TrainConfig, batch: int) -> _Judges:
+def _judges(config: TrainConfig, batch: int) -> _LossesAndDiscriminator:
     size, training = config.data.gt_size, config.training
-    return _Judges(
+    return _LossesAndDiscriminator(
         losses=config.losses.model_dump_json(),
         discriminator=config.discriminator,
         shape=(batch, 3, size, size),
@@ -255,26 +252,26 @@ def _judges(config: TrainConfig, batch: int) -> _Judges:
 
 
 def loss_passes(config: TrainConfig, batch: int) -> dict[str, Pass]:
-    """Of each loss that is asked for, from the image to a scalar and back to the image."""
+    """Return the pass of each active loss, from the image to a scalar and back to the image."""
     return _loss_passes(_judges(config, batch))
 
 
 @lru_cache(maxsize=64)
-def _loss_passes(judges: _Judges) -> dict[str, Pass]:
-    losses, size = LossConfig.model_validate_json(judges.losses), judges.shape[-1]
+def _loss_passes(which: _LossesAndDiscriminator) -> dict[str, Pass]:
+    losses, size = LossConfig.model_validate_json(which.losses), which.shape[-1]
     found: dict[str, Pass] = {}
     with torch.device("meta"):
-        sr, target = (torch.empty(judges.shape) for _ in range(2))
-        networks = feature_losses(losses, size=size, weights=False, recompute=judges.recompute_losses)
+        sr, target = (torch.empty(which.shape) for _ in range(2))
+        networks = feature_losses(losses, size=size, weights=False, recompute=which.recompute_losses)
         for name, term in losses.terms().items():
             net: nn.Module | None = None
-            narrow = judges.narrow
+            narrow = which.narrow
             if name in networks:
                 net = networks[name]
                 narrow = narrow if networks[name].autocast else None
                 loss = partial(networks[name], target=target)
             elif name == "gan":
-                net = _discriminator(judges).requires_grad_(False)
+                net = _discriminator(which).requires_grad_(False)
                 loss = partial(_mean_logit, net)
             elif name == "ldl":
                 narrow, loss = None, partial(ldl, target=target, averaged=target, config=losses.ldl)
@@ -294,20 +291,20 @@ def _mean_logit(net_d: nn.Module, image: Tensor) -> Tensor:
 
 
 def discriminator_pass(config: TrainConfig, batch: int) -> Pass | None:
-    """Of real images, or of fake ones: they pass one after the other. None where it does not learn."""
+    """Return the pass of real or fake images (one after the other), or None if it is not trained."""
     if not (config.losses.gan.weight and config.discriminator.train):
         return None
     return _discriminator_pass(_judges(config, batch))
 
 
 @lru_cache(maxsize=64)
-def _discriminator_pass(judges: _Judges) -> Pass:
+def _discriminator_pass(which: _LossesAndDiscriminator) -> Pass:
     with torch.device("meta"):
-        net_d = _discriminator(judges)
-        return one_pass(partial(_mean_logit, net_d, torch.empty(judges.shape)), [net_d], narrow=judges.narrow)
+        net_d = _discriminator(which)
+        return one_pass(partial(_mean_logit, net_d, torch.empty(which.shape)), [net_d], narrow=which.narrow)
 
 
-def _discriminator(judges: _Judges) -> nn.Module:
-    net_d = build_discriminator(judges.discriminator)
-    net_d.recompute = judges.recompute_discriminator
+def _discriminator(which: _LossesAndDiscriminator) -> nn.Module:
+    net_d = build_discriminator(which.discriminator)
+    net_d.recompute = which.recompute_discriminator
     return net_d

@@ -1,8 +1,8 @@
-"""What one pass forward and backward holds at each moment: every allocation counted, of real or imagined tensors.
+"""Measure the memory of a forward and backward pass by counting every allocation, of real or "meta" tensors.
 
-"Meta" tensors have shapes and no contents. Run on them, autograd keeps and lets go of exactly what it would on a
-device, so the peak of a pass can be known without one. What libraries allocate inside of an operation is not seen; for
-convolutions it is assumed, as oneDNN does it: copies of what they make and of the gradient they are given.
+"Meta" tensors have shapes and no contents. With them autograd keeps and frees exactly what it would on a device, so the
+peak is known without a device. Allocations inside library calls are not visible; for convolutions they are estimated as
+in oneDNN: a copy of the output and of the incoming gradient.
 """
 
 import weakref
@@ -21,10 +21,10 @@ from torch.utils.flop_counter import flop_registry
 
 @dataclass(frozen=True)
 class Pass:
-    """Bytes on top of what was there before, and floating-point operations (a multiplication and an addition are two).
+    """Bytes above the previous level, and floating-point operations (a multiplication and an addition count as two).
 
     `kept`: what autograd saved for the backward pass; `held`: that and the result, after the forward pass; `forward`
-    and `backward`: the most at any moment of each.
+    and `backward`: the peak of each.
     """
 
     kept: float
@@ -35,19 +35,19 @@ class Pass:
 
     @property
     def peak(self) -> float:
-        """The most at any moment."""
+        """The peak in bytes."""
         return max(self.forward, self.backward)
 
     def between(self, other: "Pass", share: float) -> "Pass":
-        """On the straight line from this one to another, `share` of the way."""
+        """Interpolate linearly to another pass, at `share` of the way."""
         a, b = vars(self), vars(other)
         return Pass(**{name: a[name] + share * (b[name] - a[name]) for name in a})
 
 
 def one_pass(forward: Callable[[], Tensor], weights: Iterable[nn.Module], *, narrow: torch.dtype | None = None) -> Pass:
-    """A pass of `forward` and back from its result. `narrow`: what autocast would take; for imagined tensors only.
+    """Measure `forward` and its backward pass. `narrow`: autocast's dtype, for meta tensors only.
 
-    The trained parameters of `weights` have gradients already, as where several passes are added up.
+    The trained parameters of `weights` have gradients already, as in gradient accumulation.
     """
     parameters = [p for net in weights for p in net.parameters()]
     known = {identity(p) for p in parameters}
@@ -60,7 +60,7 @@ def one_pass(forward: Callable[[], Tensor], weights: Iterable[nn.Module], *, nar
             kept[identity(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
-    # anomaly detection would ask imagined numbers whether they are numbers
+    # anomaly detection would check meta tensors for NaN
     anomalies = torch.autograd.set_detect_anomaly(False)
     with anomalies, _narrowed(narrow) as weights_of_autocast, Ledger() as ledger:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
@@ -73,7 +73,7 @@ def one_pass(forward: Callable[[], Tensor], weights: Iterable[nn.Module], *, nar
 
 
 def forward_flops(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> int:
-    """Floating-point operations of a network for an input of `shape`, without a graph."""
+    """Return the floating-point operations of a network for an input of `shape`, without a graph."""
     with torch.device("meta"):
         net, x = make(), torch.empty(shape)
         with torch.no_grad(), Ledger() as ledger:
@@ -82,13 +82,13 @@ def forward_flops(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> int:
 
 
 def saved_bytes(forward: Callable[[], object], net: nn.Module) -> int:
-    """Bytes that autograd keeps for the backward pass of `forward`, each storage once, weights not counted."""
+    """Return the bytes autograd saves for the backward pass of `forward`: each storage once, without weights."""
     weights = {identity(p) for p in net.parameters()}
     seen: dict[int, Tensor] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         if identity(tensor) not in weights:
-            seen[identity(tensor)] = tensor  # keeps it alive, so that its identity is not used again
+            seen[identity(tensor)] = tensor  # kept alive, so that its identity is not reused
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
@@ -98,12 +98,12 @@ def saved_bytes(forward: Callable[[], object], net: nn.Module) -> int:
 
 
 def identity(tensor: Tensor) -> int:
-    """Which storage a tensor looks at; meta tensors have no addresses to compare."""
+    """Return an identifier of a tensor's storage. Meta tensors have no addresses to compare."""
     return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
 
 
 class Ledger(TorchDispatchMode):
-    """Counts the storages made inside of its `with` block for as long as they live, and operations.
+    """Count the storages that operations inside its `with` block allocate, while they live, and FLOPs.
 
     `live`: bytes now; `flops`: of the convolutions and matrix products so far.
     """
@@ -116,12 +116,11 @@ class Ledger(TorchDispatchMode):
         self._open: dict[int, Any] = {}
 
     def take_peak(self) -> int:
-        """The most bytes that lived at once since it was last asked."""
+        """Return the peak bytes since the last call."""
         peak, self._peak = self._peak, self.live
         return peak
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        """Do it, and enter what came out."""
         out = func(*args, **(kwargs or {}))
         given = {identity(t) for t in _tensors((args, kwargs))}
         for tensor in _tensors(out):
@@ -144,8 +143,8 @@ class Ledger(TorchDispatchMode):
         del self._open[key]
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401 - what operations take and give
-    """Those in a value and in its lists, tuples and dictionaries; pytree does the same in several times the time."""
+def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401 - inputs and outputs of operations
+    """Yield the tensors in a value and in nested lists, tuples and dictionaries. pytree takes several times as long."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, list | tuple | dict):
@@ -154,13 +153,13 @@ def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401 - what operations 
 
 
 def _work_space(func: Any, args: Any, out: Any) -> int:  # noqa: ANN401
-    """Bytes that a convolution takes for as long as it works."""
+    """Return the bytes that a convolution allocates while it runs."""
     name = getattr(func, "_overloadpacket", None)
     if name is torch.ops.aten.convolution:
         return out.nbytes
     if name is torch.ops.aten.convolution_backward:
         grad, x = args[:2]
-        # in 16 bits the gradient of the weights takes the input twice more
+        # in 16 bits the weight gradient needs twice the input in addition
         narrow = 2 * x.nbytes if out[1] is not None and x.element_size() == 2 else 0
         return grad.nbytes + (out[0].nbytes if out[0] is not None else 0) + narrow
     return 0
@@ -168,10 +167,10 @@ def _work_space(func: Any, args: Any, out: Any) -> int:  # noqa: ANN401
 
 @contextmanager
 def _narrowed(dtype: torch.dtype | None) -> Generator[dict[Tensor, Tensor]]:
-    """What autocast does to convolutions, linear layers and PReLU; autocast itself does not know meta tensors.
+    """Imitate autocast for convolutions, linear layers and PReLU, because autocast does not support meta tensors.
 
-    Gives what it keeps until its end, the narrow trained weights, so that they can be forgotten. A mode of torch would
-    do the same, were it not taken away for the whole of a backward pass, with what is recomputed.
+    Yields its cache of narrow trained weights, so that the caller can clear it. A torch function mode would be simpler,
+    but torch disables it during the backward pass, including recomputation.
     """
     narrow: dict[Tensor, Tensor] = {}
 

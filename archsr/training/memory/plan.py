@@ -1,4 +1,4 @@
-"""What fits: memory and arithmetic of a config and its alternatives, from shapes alone: no data, weights or GPU."""
+"""Memory and FLOPs of a config and its alternatives, from shapes alone: no data, weights or GPU."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ from archsr.training.memory.forecast import (
 )
 from archsr.training.memory.ledger import Pass, forward_flops
 
-# what the forecast cannot know: CUDA's own memory, the allocator's slack, and the work space of convolutions
+# not in the forecast: CUDA's own memory, the allocator's slack, and the work space of convolutions
 FRAMEWORK = 2**30
 SLACK = 1.1
-# arithmetic that a GPU could have done while it is told of a pass's few thousand small operations: some 30 ms at some
-# 30 TFLOP/s. An assumption, and only the choice between smaller micro-batches and recomputing hangs on it
+# FLOPs that a GPU could do while a pass launches its few thousand small operations: about 30 ms at 30 TFLOP/s. This is
+# an assumption. It only affects the choice between smaller micro-batches and recomputation
 _OVERHEAD = 10**12
 _PIECES: tuple[Recompute, ...] = ("none", "rrdb", 2, 4, 8, "rdb")
 
 
 @dataclass(frozen=True)
 class Option:
-    """One way to train. `memory`: bytes of one process with slack; `flops` of one iteration of one process.
+    """One way to train. `memory`: bytes of one process with slack; `flops`: of one iteration of one process.
 
-    `when`: the moment of most memory; `passes`: how many micro-batches make an iteration.
+    `when`: the moment of peak memory; `passes`: micro-batches per iteration.
     """
 
     config: TrainConfig
@@ -48,17 +48,17 @@ class Option:
 
     @property
     def cost(self) -> int:
-        """Arithmetic, and what each pass costs on top of it."""
+        """FLOPs, including the overhead of each pass."""
         return self.flops + self.passes * _OVERHEAD
 
     @property
     def title(self) -> str:
-        """The layers as written."""
+        """The layers as written in the config."""
         return ", ".join(n if isinstance(n, str) else ", ".join(n.names) for n in self.config.training.layers)
 
     @property
     def recomputed(self) -> str:
-        """What is recomputed, in a word or two."""
+        """A short name for what is recomputed."""
         training = self.config.training
         found = [] if training.gradient_checkpointing == "none" else [str(training.gradient_checkpointing)]
         found += ["losses"] * training.recompute_losses + ["discr."] * training.recompute_discriminator
@@ -66,7 +66,7 @@ class Option:
 
 
 def option(config: TrainConfig, *, processes: int = 1) -> Option:
-    """Memory and arithmetic of `config`, its global batch shared out to `processes`."""
+    """Return memory and FLOPs of `config`, with its global batch divided among `processes`."""
     return _option(config, passes_of(config, micro_batch_of(config)), processes)
 
 
@@ -89,7 +89,7 @@ def _needed(found: Forecast, processes: int) -> int:
 
 
 def alternatives(config: TrainConfig, *, processes: int = 1) -> list[Option]:
-    """The config's layers with every kind of recomputing, then other layers with and without."""
+    """Return the config's layers with every kind of recomputation, and other layers with and without it."""
     own = config.training.layers
     ways = [changed(config, gradient_checkpointing=pieces) for pieces in _possible(config)]
     if others := [a for a in config.model.alternatives() if a != own]:
@@ -105,27 +105,27 @@ def _possible(config: TrainConfig) -> list[Recompute]:
 def fitting(
     config: TrainConfig, memory: int, *, processes: int = 1, progress: Callable[[int], None] | None = None
 ) -> Option | None:
-    """The fastest way to train the config's layers within `memory` bytes: micro-batch and what is recomputed.
+    """Return the fastest way to train the config's layers within `memory` bytes: micro-batch and recomputation.
 
-    None where not even one sample fits. `progress` is told how many more of the `ways` are forecast.
+    Return None if not even one sample fits. `progress` is called with the number of `ways` that were just forecast.
     """
     if memory <= FRAMEWORK:
         return None
     share = config.training.global_batch // processes
     whole = option(_way(config, "none", losses=False, discriminator=False, size=share), processes=processes)
-    if whole.memory <= memory:  # nothing is faster, and the others take a while to find
+    if whole.memory <= memory:  # nothing is faster, and the others take time to forecast
         return whole
     found: list[Option] = []
     for way in ways(config):
         found += [w for w in _sizes(way, share, processes) if w.memory <= memory]
         if progress:
             progress(1)
-    # of ways alike in arithmetic the one with the smallest pieces, which comes first
+    # among equal FLOPs, min() takes the first: the smallest pieces
     return min(found, key=lambda w: w.cost, default=None)
 
 
 def ways(config: TrainConfig) -> Iterator[TrainConfig]:
-    """The config with everything that may be recomputed, one sample at a time."""
+    """Yield the config with every choice of recomputation, at micro-batch 1."""
     learned = any(name in FEATURE_LOSSES for name in config.losses.terms())
     judged = config.losses.gan.weight > 0 and config.discriminator.recomputes
     for pieces, losses, judge in product(_possible(config), (False, True), (False, True)):
@@ -144,10 +144,10 @@ def _way(config: TrainConfig, pieces: Recompute, *, losses: bool, discriminator:
 
 
 def _sizes(config: TrainConfig, share: int, processes: int) -> Iterator[Option]:
-    """The config with every micro-batch that divides `share`, the largest first.
+    """Yield the config with every micro-batch that divides `share`, the largest first.
 
-    Each moment of a pass grows with the batch along a straight line, the largest of them at least as fast: what lies on
-    the line between one sample and all is not too little.
+    The memory of each moment is linear in the batch, and the largest moment grows at least as fast. So interpolating
+    between one sample and all samples does not underestimate.
     """
     one, whole = (passes_of(config, n) for n in (1, share))
     for size in (n for n in range(share, 0, -1) if share % n == 0):
@@ -163,14 +163,14 @@ def _between(one: Passes, whole: Passes, at: float) -> Passes:
 
 
 def largest_micro_batch(config: TrainConfig, memory: int, *, processes: int = 1) -> int:
-    """The largest micro-batch of `config` as it is that should fit `memory` bytes; 1 where none does."""
+    """Return the largest micro-batch of the unchanged `config` that fits `memory` bytes, or 1 if none does."""
     share = config.training.global_batch // processes
     options = list(_sizes(config, share, processes))
     return next((micro_batch_of(o.config) for o in options if o.memory <= memory), 1)
 
 
 def changed(config: TrainConfig, **training: Any) -> TrainConfig:  # noqa: ANN401 - fields of the training table
-    """The config with other values in its `training` table."""
+    """Return the config with other values in its `training` table."""
     return config.model_copy(update={"training": config.training.model_copy(update=training)})
 
 
@@ -178,22 +178,18 @@ _CHOSEN = ("micro_batch", "gradient_checkpointing", "recompute_losses", "recompu
 
 
 def lines_to_change(config: TrainConfig, better: Option) -> list[str]:
-    """The `--set` options that make `config` into `better`."""
+    """Return the `--set` options that turn `config` into `better`."""
     old, new = config.training.model_dump(), better.config.training.model_dump()
     return [f"--set training.{key}={str(new[key]).lower()}" for key in _CHOSEN if new[key] != old[key]]
 
 
-# ---------------------------------------------------------------- arithmetic
-
-
 def generator_flops(config: TrainConfig) -> int:
-    """Floating-point operations of the generator for one sample, forward and backward; a multiplication and an
-    addition are two."""
+    """Return the generator's FLOPs for one sample, forward and backward (a multiply-add counts as two)."""
     return int(generator_pass(config, 1).flops)
 
 
 def loss_flops(config: TrainConfig) -> int:
-    """What the losses' networks and the discriminator, with its own training, add for one sample.
+    """Return the FLOPs of the losses' networks and the discriminator, with its training, for one sample.
 
     Degradation is not counted.
     """
@@ -208,19 +204,16 @@ def _loss_flops(config: TrainConfig, found: Passes, batch: int) -> float:
     if found.discriminator:
         total += 2 * found.discriminator.flops
     if config.losses.gan.weight and compares(config.losses.gan.objective):
-        # real once more for the generator, fake for the discriminator
+        # real images once more for the generator, fake ones for the discriminator
         times = 2 if config.discriminator.train else 1
         total += times * forward_flops(lambda: build_discriminator(config.discriminator), (batch, 3, size, size))
     return total
 
 
-# ---------------------------------------------------------------- for people
-
-
 def report(config: TrainConfig, *, memory: int | None = None, tflops: float | None = None, processes: int = 1) -> str:
-    """A table of the config and its alternatives; with `memory` (bytes) what fits; with `tflops` the time.
+    """Return a table of the config and its alternatives; with `memory` (bytes) whether they fit; with `tflops` times.
 
-    Where the generator's memory cannot be known, that is all it says.
+    If the generator's memory is unknown, return only a line about that.
     """
     if unknown := forecast(config).unknown:
         return f"{config.name}: cannot be planned: {unknown}; begin with a small training.micro_batch"
@@ -230,7 +223,7 @@ def report(config: TrainConfig, *, memory: int | None = None, tflops: float | No
     lines = [
         f"one of {processes} process(es), micro-batch {config.training.micro_batch}, {config.training.precision}, "
         f"gt {config.data.gt_size}; with {FRAMEWORK / 2**30:.0f} GiB for CUDA (or torch) and {SLACK - 1:.0%} slack",
-        "recompute: pieces of the body that are made again in the backward pass (training.gradient_checkpointing)",
+        "recompute: parts of the body recomputed in the backward pass (training.gradient_checkpointing)",
         "",
         head + ("  fits" if memory else ""),
         *(_row(row, memory, tflops) for row in rows),
@@ -258,7 +251,10 @@ def _advice(config: TrainConfig, memory: int, processes: int) -> str:
 
 
 def after_out_of_memory(config: TrainConfig, memory: int, *, processes: int) -> str:
-    """What to change after memory ran out: below what was forecast, for the forecast was wrong or others use memory."""
+    """Return what to change after running out of memory: the forecast was too low, or others use memory.
+
+    The target is therefore below the forecast.
+    """
     if forecast(config).unknown:
         return report(config)
     target = min(memory, int(option(config, processes=processes).memory * 0.8))
