@@ -85,7 +85,7 @@ def readiness(config: TrainConfig, *, resume: bool) -> str:
     lines.append(f"  {'trackers':15}{_trackers(config)}")
     lines.append(f"  {'shards':15}{_shards(config)}")
     lines.append(f"  {'run folder':15}{_folder(config, resume=resume)}")
-    return "\n".join(["at hand:", *lines])
+    return "\n".join(["inputs:", *lines])
 
 
 def _trackers(config: TrainConfig) -> str:
