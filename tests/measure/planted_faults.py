@@ -91,7 +91,7 @@ FAULTS = [
     ("grey scans saved as RGB get a tint", "upscale/image.py", "or is_colourless(source, page=number, max_pixels=wanted.max_pixels)", "", "upscale/test_phone_files.py"),
     ("a damaged file gets another's reason", "upscale/files.py", "why_unreadable(pair[0], error)", "error", "upscale/test_upscale.py"),
     ("pieces of the enlarging part see no neighbours", "models/rrdbnet.py", "_TAIL_HALO = 2", "_TAIL_HALO = 0", "upscale/test_upscale.py"),
-    ("a preflight is answered before the guard", "app/server.py", "    _come_first(blocks.app)\n", "", "app"),
+    ("a preflight is answered before the guard", "app/server.py", "    _put_guard_first(blocks.app)\n", "", "app"),
 ]  # fmt: skip
 
 
