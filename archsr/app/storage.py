@@ -1,12 +1,14 @@
-"""The server's temporary folder: in it, and nowhere else, lie uploads and results, and not for long."""
+"""The server's temporary folder. It holds all uploads and results, and removes them when nobody uses them."""
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 import threading
 import time
 import uuid
+from hashlib import blake2b
 from pathlib import Path
 
 import psutil
@@ -14,88 +16,111 @@ import psutil
 from archsr.errors import UserError
 
 _PREFIX = "archsr-app-"
-_EVERY = 30.0  # seconds between two sweeps
-_UPLOADING = 60.0  # seconds without a byte after which an upload has been broken off
+_SWEEP_EVERY = 30.0  # seconds
+_UPLOAD_TIMEOUT = 60.0  # seconds without a byte after which an upload counts as broken off
 
 
 class Storage:
-    """A folder of its own under the system's temporary one; `close` removes it.
+    """A folder in the system's temporary folder; `close` removes it.
 
-    A thread removes files that were not used for `keep` seconds. What a killed server left goes at the next start.
+    A thread removes files that were not used for `keep_seconds`. A new server removes the folder of one that was
+    killed. Raises `UserError` if the folder cannot be made.
     """
 
-    def __init__(self, *, keep: float, room: int, parent: Path | None = None) -> None:
+    def __init__(self, *, keep_seconds: float, max_bytes: int, parent: Path | None = None) -> None:
         parent = parent or Path(tempfile.gettempdir())
         try:
             _remove_orphans(parent)
             self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent)).resolve()
         except OSError as error:
-            raise UserError(f"{parent}: no temporary folder can be made there: {error.strerror}; set TMPDIR") from None
-        self.keep = keep
-        self.room = room
+            raise UserError(f"{parent}: cannot make a temporary folder there: {error.strerror}; set TMPDIR") from None
+        self.keep_seconds = keep_seconds
+        self.max_bytes = max_bytes
         self._closed = threading.Event()
-        self._sweeper = threading.Thread(target=self._sweep_on, name="sweeper", daemon=True)
+        self._sweeper = threading.Thread(target=self._sweep_regularly, name="sweeper", daemon=True)
         self._sweeper.start()
 
-    def new(self) -> Path:
-        """A folder whose name nobody can guess: who has it may fetch what lies in it."""
+    def new_folder(self) -> Path:
+        """Return a new folder whose name nobody can guess. Whoever knows the name may fetch the files in it."""
         folder = self.folder / "results" / uuid.uuid4().hex
         folder.mkdir(parents=True)
         return folder
 
-    def full(self) -> bool:
-        """Whether the temporary files have taken their room, or the disk has almost none left."""
-        free = shutil.disk_usage(self.folder).free
-        return self.used() > self.room or free < self.room // 16
+    def copy(self, path: Path) -> Path:
+        """Return a copy of a file from elsewhere, so that its own folder stays private.
 
-    def used(self) -> int:
-        """Bytes of all temporary files."""
+        The same copy is returned as long as the file does not change.
+        """
+        stat = path.stat()
+        key = blake2b(f"{path.resolve()} {stat.st_mtime_ns} {stat.st_size} {self.folder}".encode(), digest_size=16)
+        target = self.folder / "results" / key.hexdigest() / path.name
+        if target.is_file():
+            touch(target)
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = self.new_folder() / path.name
+        shutil.copyfile(path, part)
+        part.replace(target)
+        return target
+
+    def is_full(self) -> bool:
+        """Return whether the temporary files have reached their limit, or the disk is almost full."""
+        free = shutil.disk_usage(self.folder).free
+        return self.used_bytes() > self.max_bytes or free < self.max_bytes // 16
+
+    def used_bytes(self) -> int:
+        """Return the size of all temporary files."""
         return sum(size for _, size, _ in _files(self.folder))
 
     def sweep(self, *, now: float | None = None) -> int:
-        """Remove what was not used for `keep` seconds, and uploads that were broken off; how many files went."""
+        """Remove unused files and broken-off uploads, and return how many files were removed."""
         now = time.time() if now is None else now
-        before, broken_off = now - self.keep, now - min(self.keep, _UPLOADING)
-        gone = 0
+        oldest, oldest_upload = now - self.keep_seconds, now - min(self.keep_seconds, _UPLOAD_TIMEOUT)
+        removed = 0
         for path, _, used in _files(self.folder):
-            if used < (broken_off if path.parent == self.folder else before):
+            # gradio writes an upload into the top folder until it is complete
+            if used < (oldest_upload if path.parent == self.folder else oldest):
                 with contextlib.suppress(OSError):
                     path.unlink()
-                    gone += 1
-        _remove_empty(self.folder, before)
-        return gone
+                    removed += 1
+        _remove_empty_folders(self.folder, oldest)
+        return removed
 
     def close(self) -> None:
-        """Remove everything."""
+        """Remove the folder."""
         self._closed.set()
         self._sweeper.join()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _sweep_on(self) -> None:
-        while not self._closed.wait(min(_EVERY, self.keep / 2)):
+    def _sweep_regularly(self) -> None:
+        while not self._closed.wait(min(_SWEEP_EVERY, self.keep_seconds / 2)):
             self.sweep()
 
 
+def is_token(text: str) -> bool:
+    """Return whether `text` has the form of the names that `Storage.new_folder` makes."""
+    return re.fullmatch(r"[0-9a-f]{32}", text) is not None
+
+
 def touch(*paths: Path) -> None:
-    """Say that files are in use; those that are gone stay gone."""
+    """Mark files as used. Files that do not exist are skipped."""
     for path in paths:
         with contextlib.suppress(OSError):
             os.utime(path)
 
 
 def _files(folder: Path) -> list[tuple[Path, int, float]]:
-    """Path, bytes and last use of every file; one that vanishes meanwhile is left out."""
+    """Return path, bytes and last use of every file. Files that vanish in the meantime are skipped."""
     found: list[tuple[Path, int, float]] = []
     for top, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError):
-                about = (Path(top) / name).lstat()
-                found.append((Path(top) / name, about.st_size, about.st_mtime))
+                stat = (Path(top) / name).lstat()
+                found.append((Path(top) / name, stat.st_size, stat.st_mtime))
     return found
 
 
-def _remove_empty(folder: Path, before: float) -> None:
-    """Folders without files that nobody has just made."""
+def _remove_empty_folders(folder: Path, before: float) -> None:
     for top, _, _ in os.walk(folder, topdown=False):
         path = Path(top)
         with contextlib.suppress(OSError):

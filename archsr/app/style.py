@@ -1,9 +1,15 @@
-"""How Compare, Score cards and Runs look, on a wide screen and on a phone."""
+"""How the tabs look: their CSS, on a wide screen and on a phone, and Markdown that shows a text as it is."""
+
+import re
 
 CSS = """
+footer { justify-content: center }
+.plain .html-container { padding: 0 !important }
+.invitation { opacity: 0.75 }
+.invitation p { font-size: 13px !important }
 .secondary-wrap input { padding-right: 28px !important; text-overflow: ellipsis }
-.found { font-size: 17px }
-.said .error, .said .clear-status { display: none }
+.headline { font-size: 17px }
+.message .error, .message .clear-status { display: none }
 .card table { display: block; overflow-x: auto; font-size: 13px }
 .card :is(th, td) { white-space: nowrap; word-break: normal }
 .card :is(th, td):first-child { position: sticky; left: 0; background: var(--background-fill-primary) }
@@ -34,3 +40,8 @@ CSS = """
   .figures { height: 400px !important }
 }
 """
+
+
+def escape_markdown(text: str) -> str:
+    """Return one line of Markdown that shows `text` as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>()#|~$&])", r"\\\1", " ".join(text.split()))

@@ -1,13 +1,13 @@
-"""The comparison: two images of one size and a line between them, as a whole or pixel by pixel."""
+"""The image comparison: two images of one size and a divider between them, as a whole or pixel by pixel."""
 
 import json
 from pathlib import Path
 
 import gradio as gr
 
-from archsr.app.upscale.job import Done, ResultImage
+from archsr.app.upscale.job import PhotoResult, ResultImage
 
-BEFORE = "original"
+ORIGINAL = "original"
 CSS = """
 .viewer .bar { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin-bottom: 6px }
 .viewer .bar button { padding: 6px 12px; border: 1px solid var(--border-color-primary); border-radius: 6px;
@@ -36,32 +36,30 @@ CSS = """
 """
 
 
-def viewer() -> gr.HTML:
-    """Hidden until `shown` says what is to be seen."""
+def comparison_viewer() -> gr.HTML:
+    """Return the component, hidden until `show_comparison` gives it two images."""
     script = Path(__file__).with_name("compare.js").read_text(encoding="utf-8")
     return gr.HTML(
         "", html_template="<div></div>", js_on_load=script, visible="hidden", elem_classes="plain comparison"
     )
 
 
-def shown(one: Done, left: str, right: str) -> gr.HTML:
-    """A photograph's image of two names, each a model or `BEFORE`, at the larger one's size."""
-    images = images_of(one)
+def show_comparison(one: PhotoResult, left: str, right: str) -> gr.HTML:
+    """Return the update that shows two images of a photograph, each a model's or `ORIGINAL`, at the larger size."""
+    images = viewable_images(one)
     chosen = [(name, images.get(name, next(iter(images.values())))) for name in (left, right)]
-    width, height = max((p.size for _, p in chosen), key=lambda size: size[0])
-    if left == right == BEFORE:
-        width, height = next(iter(one.viewed.values())).size
-    first_width = next(iter(one.viewed.values())).size[0]
+    first = next(iter(one.viewable.values())).size
+    width, height = first if left == right == ORIGINAL else max((p.size for _, p in chosen), key=lambda size: size[0])
     value = {
-        "photo": f"{one.name} {images[BEFORE].path.parent.name}",
+        "photo": f"{one.name} {images[ORIGINAL].path.parent.name}",
         "width": width,
         "height": height,
-        "start": [(place + 256) * width / first_width for place in one.corner],
+        "start": [(place + 256) * width / first[0] for place in one.corner],
         **{s: {"name": n, "crop": p.path.parent.name} for s, (n, p) in zip(("left", "right"), chosen, strict=True)},
     }
     return gr.HTML(json.dumps(value), visible=True)
 
 
-def images_of(one: Done) -> dict[str, ResultImage]:
-    """What can be looked at, by name, the photograph first."""
-    return {BEFORE: one.photo, **one.viewed} if one.photo is not None else {}
+def viewable_images(one: PhotoResult) -> dict[str, ResultImage]:
+    """Return the images that have a view, by name, the photograph first."""
+    return {ORIGINAL: one.photo, **one.viewable} if one.photo is not None else {}

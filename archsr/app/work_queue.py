@@ -1,4 +1,4 @@
-"""One worker for everybody: visitors take turns, one piece of work each, whoever has brought how much."""
+"""The one worker thread and its queue, in which visitors take turns, one job each, however many jobs one has."""
 
 import threading
 from collections import deque
@@ -7,79 +7,79 @@ from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
-_FAREWELL = 10.0  # seconds; the thread does not keep the process from ending
+_CLOSE_TIMEOUT = 10.0  # seconds
 
 
 class JobCancelledError(Exception):
-    """The visitor does not wait any more."""
+    """The visitor no longer waits for the job."""
 
 
 class QueuedJob(Generic[T]):
-    """A piece of work: `run` is called with the job itself, and calls `report` as often as it can be interrupted."""
+    """A job. `run` is called with the job itself, and calls `report` wherever it can be interrupted."""
 
     def __init__(self, visitor: str, run: "Callable[[QueuedJob[T]], T]") -> None:
         self.visitor = visitor
         self.future: Future[T] = Future()
         self.share = 0.0
         self._run = run
-        self._given_up = threading.Event()
+        self._cancelled = threading.Event()
 
     def report(self, share: float) -> None:
-        """So much is done. Raises `GivenUpError` where nobody waits for it any more."""
+        """Note the share that is done. Raises `JobCancelledError` if the job was cancelled."""
         self.share = share
-        if self._given_up.is_set():
+        if self._cancelled.is_set():
             raise JobCancelledError
 
-    def give_up(self) -> None:
-        """Nobody waits: it does not begin, or ends at its next report."""
-        self._given_up.set()
+    def cancel(self) -> None:
+        """Keep the job from starting, or end it at its next report."""
+        self._cancelled.set()
         self.future.cancel()
 
     def perform(self) -> None:
-        """Run it, unless it was given up before; the future has the outcome."""
+        """Run the job, unless it was cancelled before, and set the future."""
         if not self.future.set_running_or_notify_cancel():
             return
         try:
             self.future.set_result(self._run(self))
-        except BaseException as error:  # whatever it is, the one who waits is told
+        except BaseException as error:  # the one who waits raises it again
             self.future.set_exception(error)
 
 
 class FairQueue:
-    """Who is next: one job of each visitor in the order in which they came, then again. Not locked."""
+    """A round-robin queue: one job of each visitor in the order of arrival, then the next of each. It has no lock."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[QueuedJob[Any]]] = {}
 
     def put(self, job: QueuedJob[Any]) -> None:
-        """At the end of its visitor's own line; a new visitor comes last."""
+        """Add a job at the end of its visitor's own queue. A new visitor comes last."""
         self._waiting.setdefault(job.visitor, deque()).append(job)
 
     def take(self) -> QueuedJob[Any] | None:
-        """The next job; its visitor goes to the end."""
+        """Remove and return the next job, or None. Its visitor moves to the end."""
         if not self._waiting:
             return None
         visitor = next(iter(self._waiting))
-        line = self._waiting.pop(visitor)
-        job = line.popleft()
-        if line:
-            self._waiting[visitor] = line
+        own = self._waiting.pop(visitor)
+        job = own.popleft()
+        if own:
+            self._waiting[visitor] = own
         return job
 
-    def drop(self, job: QueuedJob[Any]) -> None:
-        """Take a job out; nothing happens if it is not there."""
-        line = self._waiting.get(job.visitor)
-        if line is not None and job in line:
-            line.remove(job)
-            if not line:
+    def remove(self, job: QueuedJob[Any]) -> None:
+        """Remove a job if it is in the queue."""
+        own = self._waiting.get(job.visitor)
+        if own is not None and job in own:
+            own.remove(job)
+            if not own:
                 del self._waiting[job.visitor]
 
-    def ahead(self, job: QueuedJob[Any]) -> int | None:
-        """How many jobs come before this one if nobody else arrives; None if it does not wait."""
-        line = self._waiting.get(job.visitor)
-        if line is None or job not in line:
+    def jobs_ahead(self, job: QueuedJob[Any]) -> int | None:
+        """Return how many jobs come before this one if nobody else arrives; None if it is not in the queue."""
+        own = self._waiting.get(job.visitor)
+        if own is None or job not in own:
             return None
-        place = line.index(job)
+        place = own.index(job)
         count, earlier = place, True
         for visitor, others in self._waiting.items():
             if visitor == job.visitor:
@@ -90,57 +90,57 @@ class FairQueue:
 
 
 class Worker:
-    """A thread that does one job at a time, so that memory is that of one. `close` gives up what waits."""
+    """A thread that runs one job at a time, so that only one needs memory."""
 
     def __init__(self) -> None:
-        self._turns = FairQueue()
+        self._queue = FairQueue()
         self._change = threading.Condition()
         self._current: QueuedJob[Any] | None = None
-        self._over = False
+        self._closing = False
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self._thread.start()
 
     def submit(self, visitor: str, run: Callable[[QueuedJob[T]], T]) -> QueuedJob[T]:
-        """Let `run` be called when it is the visitor's turn."""
+        """Queue a job that calls `run`."""
         job = QueuedJob(visitor, run)
         with self._change:
-            self._turns.put(job)
+            self._queue.put(job)
             self._change.notify()
         return job
 
-    def ahead(self, job: QueuedJob[Any]) -> int:
-        """How many jobs come before this one, that which is being done included; 0 for that itself."""
+    def jobs_ahead(self, job: QueuedJob[Any]) -> int:
+        """Return how many jobs come before this one, including the running one; 0 for that itself."""
         with self._change:
-            before = self._turns.ahead(job)
-            return 0 if before is None else before + (self._current is not None)
+            ahead = self._queue.jobs_ahead(job)
+            return 0 if ahead is None else ahead + (self._current is not None)
 
-    def give_up(self, job: QueuedJob[Any]) -> None:
-        """Nobody waits for it."""
+    def cancel(self, job: QueuedJob[Any]) -> None:
+        """Cancel a job, whether it waits or runs."""
         with self._change:
-            self._turns.drop(job)
-        job.give_up()
+            self._queue.remove(job)
+        job.cancel()
 
     def close(self) -> None:
-        """Give up all jobs, and wait some seconds for the one that is being done to come to its next report."""
+        """Cancel all jobs, and wait some seconds for the running one to reach its next report."""
         with self._change:
-            self._over = True
+            self._closing = True
             if self._current is not None:
-                self._current.give_up()
-            while (job := self._turns.take()) is not None:
-                job.give_up()
+                self._current.cancel()
+            while (job := self._queue.take()) is not None:
+                job.cancel()
             self._change.notify()
-        self._thread.join(_FAREWELL)
+        self._thread.join(_CLOSE_TIMEOUT)
 
     def _work(self) -> None:
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._over or self._take())
+                self._change.wait_for(lambda: self._closing or self._take_next())
                 if self._current is None:
                     return
             self._current.perform()
             with self._change:
                 self._current = None
 
-    def _take(self) -> bool:
-        self._current = self._turns.take()
+    def _take_next(self) -> bool:
+        self._current = self._queue.take()
         return self._current is not None

@@ -225,12 +225,12 @@ def _add_export(verbs: "Verbs") -> None:
 
 def _app(args: argparse.Namespace) -> int:
     from archsr.app.security.upload_limits import Limits
-    from archsr.app.server import Settings, serve_until_told
+    from archsr.app.server import Settings, serve_until_stopped
 
-    limits = Limits(size=args.max_bytes, pixels=args.max_pixels)
+    limits = Limits(max_bytes=args.max_bytes, max_pixels=args.max_pixels)
     password = args.password or os.environ.get("ARCHSR_PASSWORD", "")
     settings = Settings(args.models, args.runs, args.host, args.port, password, args.device, limits, args.allow_host)
-    serve_until_told(settings)
+    serve_until_stopped(settings)
     return 0
 
 

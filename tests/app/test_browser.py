@@ -132,7 +132,7 @@ def test_the_line_follows_the_arrow_keys(page, photo):
     enlarged(page, photo)
     left = page.locator(".viewer .plane.left")
     before = left.get_attribute("style")
-    page.get_by_role("slider", name="Line between left and right, %").focus()
+    page.get_by_role("slider", name="Divider between left and right, %").focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
     sync_api.expect(left).not_to_have_attribute("style", before)
@@ -279,11 +279,11 @@ def test_score_cards_begin_with_the_finding_and_the_images(page):
     tab(page, "Score cards")
     page.get_by_text("on the fixed val pairs").first.wait_for()
     page.locator(".figures:visible img").first.wait_for()
-    tops = [page.locator(name).first.bounding_box()["y"] for name in (".found", ".figures", ".card table")]
+    tops = [page.locator(name).first.bounding_box()["y"] for name in (".headline", ".figures", ".card table")]
     assert tops == sorted(tops)
     assert tops[1] < 600
     assert not page.get_by_text("sign test").first.is_visible(), "folded away"
-    page.get_by_text("How certain it is").click()
+    page.get_by_text("Statistics: intervals").click()
     sync_api.expect(page.get_by_text("sign test").first).to_be_visible()
 
 

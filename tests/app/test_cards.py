@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from archsr.app.cards.tab import card_of
-from archsr.app.compare.tab import table_of
-from archsr.app.compare.trial import Trial, nearest
+from archsr.app.compare.tab import scores_table
+from archsr.app.compare.trial import Trial, summary
+from archsr.app.runs.cards_tab import parse_report
 from archsr.evaluation.metrics import Metric
 
 REPORT = """# a on the fixed val pairs
@@ -48,27 +48,27 @@ Differences are taken image by image.
 
 
 def test_a_card_begins_with_what_was_found_and_ends_with_p_values():
-    card = card_of(REPORT)
-    assert card.found == "**Compared with original, a is truer in colour.**"
-    assert "sign test" not in card.text
-    assert "decibels" not in card.text
-    assert "p = 0.062" in card.certainty
-    assert "decibels" in card.certainty
+    card = parse_report(REPORT)
+    assert card.headline == "**Compared with original, a is truer in colour.**"
+    assert "sign test" not in card.body
+    assert "decibels" not in card.body
+    assert "p = 0.062" in card.statistics
+    assert "decibels" in card.statistics
     kept = {line for line in REPORT.partition("\n## Per image")[0].splitlines() if line}
-    assert kept == {line for line in (card.text + "\n" + card.certainty).splitlines() if line}
-    assert card.text.index("mean of 9") < card.text.index("## By tag")
+    assert kept == {line for line in (card.body + "\n" + card.statistics).splitlines() if line}
+    assert card.body.index("mean of 9") < card.body.index("## By tag")
 
 
 def test_a_finding_for_each_model_and_a_report_of_another_form():
     two = REPORT.replace("a against", "In words: compared with original, b is noisier.\n\na against", 1)
-    assert card_of(two).found.splitlines()[::2] == [
+    assert parse_report(two).headline.splitlines()[::2] == [
         "**Compared with original, a is truer in colour.**",
         "**Compared with original, b is noisier.**",
     ]
-    other = card_of("# Layers\n\nThe tail is best by 0.2 dB.\n\n| layers |\n|---|\n| tail |\n")
-    assert other.found == "The tail is best by 0.2 dB."
-    assert other.certainty == ""
-    assert card_of("# Nothing else\n").found == ""
+    other = parse_report("# Layers\n\nThe tail is best by 0.2 dB.\n\n| layers |\n|---|\n| tail |\n")
+    assert other.headline == "The tail is best by 0.2 dB."
+    assert other.statistics == ""
+    assert parse_report("# Nothing else\n").headline == ""
 
 
 # ---------------------------------------------------------------- compare
@@ -92,12 +92,12 @@ def trial(**scores):
 )
 def test_no_single_metric_is_crowned(scores, said):
     assert (
-        nearest(trial(**scores))
+        summary(trial(**scores))
         == f"Nearest to the ground truth: {said}. No single metric decides; look at the images."
     )
 
 
 def test_the_table_shows_every_figure_and_no_foreign_tags():
-    table = table_of(trial(**{"<b>": (20.126, math.nan, 0.5)}))
+    table = scores_table(trial(**{"<b>": (20.126, math.nan, 0.5)}))
     assert "<td>&lt;b&gt;</td><td>20.13</td><td>–</td><td>0.500</td>" in table
     assert "<th>feature distance ↓</th>" in table

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from archsr.app.runs.run_watcher import CURVES, Look, curve, is_line, words
+from archsr.app.runs.run_watcher import CURVES, RunState, curve, has_line, status_markdown
 from archsr.app.style import CSS
 from archsr.runs.summary import RunSummary
 
@@ -25,7 +25,7 @@ def test_a_curve_has_every_series_and_leaves_out_what_is_no_number():
 
 def test_a_point_alone_is_no_line():
     events = [{"event": "train", "step": n, "total": 1.0, "pixel": 1.0} for n in (1, 2)]
-    assert [is_line(curve(events[:n], "training loss")) for n in (0, 1, 2)] == [False, False, True]
+    assert [has_line(curve(events[:n], "training loss")) for n in (0, 1, 2)] == [False, False, True]
 
 
 # ---------------------------------------------------------------- what is said of a run
@@ -33,13 +33,17 @@ def test_a_point_alone_is_no_line():
 
 @pytest.mark.parametrize("state", ["running", "finished", "stopped", "failed", "died", "unreadable"])
 def test_every_state_is_said_and_has_a_colour_of_its_class(state):
-    assert words(Look(RunSummary("a", state), [])).startswith(f'<span class="state {state}">{state}</span>')
+    assert status_markdown(RunState(RunSummary("a", state), [])).startswith(
+        f'<span class="state {state}">{state}</span>'
+    )
     assert f".{state}" in CSS
 
 
 @pytest.mark.parametrize("state", ["failed", "died", "unreadable"])
 def test_what_went_wrong_is_said_with_its_reason_and_never_sounds_well(state):
-    said = words(Look(RunSummary("a", state, "RuntimeError: out <b>of</b>\nmemory_of *the* device", 3, 9), []))
+    said = status_markdown(
+        RunState(RunSummary("a", state, "RuntimeError: out <b>of</b>\nmemory_of *the* device", 3, 9), [])
+    )
     assert "No warnings" not in said
     _, reason = said.split('<span class="bad">')
     assert "RuntimeError: out " in reason
@@ -49,9 +53,9 @@ def test_what_went_wrong_is_said_with_its_reason_and_never_sounds_well(state):
 
 
 def test_a_run_without_trouble_says_so_and_warnings_are_counted():
-    assert "No warnings." in words(Look(RunSummary("a", "running"), []))
+    assert "No warnings." in status_markdown(RunState(RunSummary("a", "running"), []))
     events = [{"event": "warning", "step": n, "text": f"w{n}"} for n in range(7)]
-    said = words(Look(RunSummary("a", "failed", "why"), events))
+    said = status_markdown(RunState(RunSummary("a", "failed", "why"), events))
     assert "**7 warnings**" in said
     assert "and 2 earlier" in said
     assert "iteration 6: w6" in said

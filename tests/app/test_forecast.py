@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import small_network
 
-from archsr.app.upscale.forecast import Speeds, computed_pixels, seconds_left, shown_share, words_of_time
+from archsr.app.upscale.forecast import Speeds, computed_pixels, displayed_share, format_duration, seconds_left
 from archsr.upscaling.opening import open_model
 from archsr.upscaling.upscaler import Upscaler
 
@@ -27,25 +27,25 @@ def upscaler(tmp_path_factory):
      (7800, "about 2 hours 10 minutes"), (200_000, "about 55 hours")],
 )  # fmt: skip
 def test_time_in_words(seconds, words):
-    assert words_of_time(seconds) == words
+    assert format_duration(seconds) == words
 
 
 @given(SHARES, st.integers(1, 100), SECONDS, SECONDS)
-def test_what_is_shown_lies_between_what_was_told_and_the_next_tile(told, tiles, elapsed, expected):
-    share = shown_share(told, tiles, elapsed=elapsed, expected=expected)
-    assert told <= share <= 1
-    assert share <= told + 1 / tiles
+def test_what_is_shown_lies_between_what_was_told_and_the_next_tile(reported, tiles, elapsed, expected):
+    share = displayed_share(reported, tiles, elapsed=elapsed, expected=expected)
+    assert reported <= share <= 1
+    assert share <= reported + 1 / tiles
 
 
 def test_the_share_moves_before_the_first_tile_is_done():
-    shares = [shown_share(0, 4, elapsed=t, expected=400) for t in (0, 20, 40, 99, 200)]
+    shares = [displayed_share(0, 4, elapsed=t, expected=400) for t in (0, 20, 40, 99, 200)]
     assert shares == pytest.approx([0, 0.05, 0.1, 0.2375, 0.2375])
 
 
 def test_the_time_left_follows_the_pace_of_the_work():
-    assert seconds_left(0, elapsed=10, told_at=0, expected=100) == 90
-    assert seconds_left(0.5, elapsed=10, told_at=8, expected=100) == 6
-    assert seconds_left(0.5, elapsed=30, told_at=8, expected=100) == 0
+    assert seconds_left(0, elapsed=10, reported_at=0, expected=100) == 90
+    assert seconds_left(0.5, elapsed=10, reported_at=8, expected=100) == 6
+    assert seconds_left(0.5, elapsed=30, reported_at=8, expected=100) == 0
 
 
 def test_the_windows_of_a_image_are_those_that_the_network_sees(upscaler, monkeypatch):
@@ -61,11 +61,11 @@ def test_a_model_is_measured_once_and_then_learnt_from_work(upscaler, monkeypatc
     speeds, calls = Speeds(), []
     restore = upscaler.restore
     monkeypatch.setattr(upscaler, "restore", lambda lq: calls.append(lq) or restore(lq))
-    assert speeds.known("small") is None
+    assert speeds.get("small") is None
     speeds.measure("small", upscaler)
-    measured, count = speeds.known("small"), len(calls)
+    measured, count = speeds.get("small"), len(calls)
     assert measured > 0
     speeds.measure("small", upscaler)
-    assert (speeds.known("small"), len(calls)) == (measured, count)
-    speeds.learn("small", 7.0)
-    assert speeds.known("small") == 7.0
+    assert (speeds.get("small"), len(calls)) == (measured, count)
+    speeds.set("small", 7.0)
+    assert speeds.get("small") == 7.0

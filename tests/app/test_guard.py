@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from archsr.app.security.admission import Door
+from archsr.app.security.admission import AccessPolicy
 from archsr.app.security.guard import Guard, _Body
 from archsr.app.security.upload_limits import Limits
 
@@ -22,8 +22,8 @@ async def app(scope, receive, send):
     await PlainTextResponse(f"{len(body)} bytes", status_code=status)(scope, receive, send)
 
 
-def guard(inside=app, door=None, **limits):
-    return Guard(inside, limits=Limits(**limits), full=lambda: False, door=door or Door())
+def guard(inside=app, policy=None, **limits):
+    return Guard(inside, limits=Limits(**limits), is_full=lambda: False, policy=policy or AccessPolicy())
 
 
 def asked(door, *request, **more):
@@ -56,11 +56,11 @@ async def asking(door, method, path, *pieces, client="10.0.0.1", **headers):
 def test_a_foreign_name_and_another_page_are_refused():
     assert asked(guard(), "GET", "/")[:2] == (200, "0 bytes")
     code, text, _ = asked(guard(), "GET", "/", host="evil.example:7860")
-    assert (code, text) == (421, "this page does not go by that name; archsr app --allow-host NAME allows one")
-    assert asked(guard(door=Door(names=("evil.example",))), "GET", "/", host="evil.example:7860")[0] == 200
+    assert (code, text) == (421, "this server does not have that host name; archsr app --allow-host NAME adds one")
+    assert asked(guard(policy=AccessPolicy(names=("evil.example",))), "GET", "/", host="evil.example:7860")[0] == 200
     for headers in ({"origin": "http://evil.example"}, {"sec_fetch_site": "cross-site"}):
         code, text, _ = asked(guard(), "POST", UPLOAD, b"x", **headers)
-        assert (code, text) == (403, "another page sent this; open this page itself")
+        assert (code, text) == (403, "another page sent this request; open this page itself")
 
 
 def test_a_websocket_is_closed():
@@ -74,7 +74,7 @@ def test_a_websocket_is_closed():
 
 
 def test_with_a_password_only_the_login_page_is_open():
-    door = guard(door=Door(password=True))
+    door = guard(policy=AccessPolicy(password=True))
     for path in ("/", "/login", "/theme.css", "/assets/index.js", "/static/fonts/x"):
         assert asked(door, "GET", path)[0] in (200, 400), path
     events = "/gradio_api/startup-events"
@@ -86,7 +86,7 @@ def test_with_a_password_only_the_login_page_is_open():
 
 
 def test_passwords_are_not_guessed_quickly():
-    door = guard(door=Door(password=True))
+    door = guard(policy=AccessPolicy(password=True))
     said = [asked(door, "POST", "/login", b"wrong")[0] for _ in range(6)]
     assert said == [400] * 5 + [429]
     code, text, headers = asked(door, "POST", "/login/", b"right")
@@ -97,12 +97,12 @@ def test_passwords_are_not_guessed_quickly():
 
 
 def test_a_right_password_is_never_delayed():
-    door = guard(door=Door(password=True))
+    door = guard(policy=AccessPolicy(password=True))
     assert [asked(door, "POST", "/login", b"right")[0] for _ in range(20)] == [200] * 20
 
 
 def test_uploads_at_once_are_bounded_and_places_are_given_back():
-    door = guard(uploads=2, uploads_each=1)
+    door = guard(max_uploads=2, max_uploads_per_visitor=1)
 
     async def visits():
         slow = asyncio.create_task(asking(door, "POST", UPLOAD, b"x", None))
@@ -113,16 +113,19 @@ def test_uploads_at_once_are_bounded_and_places_are_given_back():
         await asyncio.wait([slow])
         return second[:2], other[0], (await asking(door, "POST", UPLOAD, b"x"))[0]
 
-    assert asyncio.run(visits()) == ((429, "too many uploads at once; try again in some minutes"), 200, 200)
+    assert asyncio.run(visits()) == ((429, "too many uploads at once; try again in a few minutes"), 200, 200)
 
 
 def test_a_file_that_is_too_large_is_refused_with_the_option():
-    said = "a file may have at most 300 MB; who started the page can allow more: archsr app --max-bytes"
+    said = "a file may have at most 300 MB; whoever started the page can allow more: archsr app --max-bytes"
     assert asked(guard(), "POST", UPLOAD, b"large")[:2] == (413, said)
 
 
 def test_a_body_without_a_length_is_cut_off_with_a_reason():
-    assert asked(guard(), "POST", "/x", bytes(2**20), b"x")[:2] == (413, "too much; at most 1 MB")
+    assert asked(guard(), "POST", "/x", bytes(2**20), b"x")[:2] == (
+        413,
+        "the request is too large; at most 1 MB are allowed",
+    )
 
 
 # ---------------------------------------------------------------- slow bodies
@@ -162,18 +165,21 @@ def test_a_slow_body_ends(size, seconds, total, ends):
 
     asyncio.run(read())
     assert line.now == ends
-    assert body.cut == (408, "too slow; send it again over a faster line")
+    assert body.refusal == (408, "the request was too slow; send it again over a faster connection")
 
 
 def test_a_body_that_stops_coming_is_answered(monkeypatch):
-    monkeypatch.setattr("archsr.app.security.guard.patience", lambda *_, total: 0.01)
+    monkeypatch.setattr("archsr.app.security.guard.seconds_allowed", lambda *_, total: 0.01)
     for path in (UPLOAD, "/x"):
-        assert asked(guard(), "POST", path, b"x", None)[:2] == (408, "too slow; send it again over a faster line")
+        assert asked(guard(), "POST", path, b"x", None)[:2] == (
+            408,
+            "the request was too slow; send it again over a faster connection",
+        )
     assert asked(guard(), "POST", "/x", None, host="evil.example")[0] == 421, "a refused one, too"
 
 
 def test_who_has_sent_everything_may_wait_for_the_answer(monkeypatch):
-    monkeypatch.setattr("archsr.app.security.guard.patience", lambda *_, total: 0.01)
+    monkeypatch.setattr("archsr.app.security.guard.seconds_allowed", lambda *_, total: 0.01)
 
     async def slow(scope, receive, send):
         await receive()

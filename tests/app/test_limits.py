@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from archsr.app.security.upload_limits import Limits, check_count, check_upload, safe_name, words_of
+from archsr.app.security.upload_limits import Limits, check_count, check_upload, format_bytes, safe_name
 from archsr.app.storage import Storage, touch
 from archsr.cli import parser
 from archsr.errors import UserError
@@ -53,11 +53,11 @@ def test_sizes_and_pixels_are_bounded(tmp_path):
     Image.new("RGB", (40, 30)).save(path)
     assert check_upload(path, Limits()) == (30, 40)
     size = path.stat().st_size
-    assert check_upload(path, Limits(size=size, pixels=1200)) == (30, 40)
-    with pytest.raises(BadImageError, match="more than the"):
-        check_upload(path, Limits(size=size - 1))
+    assert check_upload(path, Limits(max_bytes=size, max_pixels=1200)) == (30, 40)
+    with pytest.raises(BadImageError, match="more than the limit of"):
+        check_upload(path, Limits(max_bytes=size - 1))
     with pytest.raises(BadImageError, match="40×30 is more than 1,199 pixels"):
-        check_upload(path, Limits(pixels=1199))
+        check_upload(path, Limits(max_pixels=1199))
     with pytest.raises(BadImageError, match="drop it again"):
         check_upload(tmp_path / "gone.png", Limits())
 
@@ -69,16 +69,16 @@ def test_what_cameras_make_is_welcome_by_default(tmp_path):
     tiff = tmp_path / "45 megapixels, 16 bits.tif"
     pyvips.Image.black(8256, 5504, bands=3).cast("ushort").tiffsave(str(tiff), compression="deflate")
     assert check_upload(tiff, Limits()) == (5504, 8256)
-    assert Limits().size - 2**20 > 8256 * 5504 * 6
+    assert Limits().max_bytes - 2**20 > 8256 * 5504 * 6
     asked = parser().parse_args(["app"])
-    assert (asked.max_bytes, asked.max_pixels) == (Limits().size, Limits().pixels)
+    assert (asked.max_bytes, asked.max_pixels) == (Limits().max_bytes, Limits().max_pixels)
 
 
 def test_a_refusal_names_the_option_that_allows_more(tmp_path):
     path = tmp_path / "photo.png"
     Image.new("RGB", (40, 30)).save(path)
-    for limits, option in ((Limits(size=9), "--max-bytes"), (Limits(pixels=9), "--max-pixels")):
-        with pytest.raises(BadImageError, match=f"who started the page can allow more: archsr app {option}"):
+    for limits, option in ((Limits(max_bytes=9), "--max-bytes"), (Limits(max_pixels=9), "--max-pixels")):
+        with pytest.raises(BadImageError, match=f"whoever started the page can allow more: archsr app {option}"):
             check_upload(path, limits)
 
 
@@ -91,18 +91,18 @@ def test_counts_are_bounded():
 
 
 def test_bytes_in_words():
-    assert [words_of(n) for n in (900, 12 * 2**10, 64 * 2**20, 3 * 2**29)] == ["900 B", "12 kB", "64 MB", "1.5 GB"]
+    assert [format_bytes(n) for n in (900, 12 * 2**10, 64 * 2**20, 3 * 2**29)] == ["900 B", "12 kB", "64 MB", "1.5 GB"]
 
 
 @pytest.fixture
 def storage(tmp_path):
-    made = Storage(keep=1000, room=10_000, parent=tmp_path)
+    made = Storage(keep_seconds=1000, max_bytes=10_000, parent=tmp_path)
     yield made
     made.close()
 
 
 def test_only_what_was_not_used_goes(storage):
-    old, used = storage.new() / "old", storage.new() / "used"
+    old, used = storage.new_folder() / "old", storage.new_folder() / "used"
     for path in (old, used):
         path.write_bytes(b"x")
         os.utime(path, (1, 1))
@@ -115,7 +115,7 @@ def test_only_what_was_not_used_goes(storage):
 
 
 def test_uploads_that_were_broken_off_go_early(storage):
-    part, whole = storage.folder / "tmpabc", storage.new() / "photo.jpg"
+    part, whole = storage.folder / "tmpabc", storage.new_folder() / "photo.jpg"
     for path in (part, whole):
         path.write_bytes(b"x")
     assert storage.sweep(now=time.time() + 30) == 0
@@ -124,9 +124,9 @@ def test_uploads_that_were_broken_off_go_early(storage):
 
 
 def test_the_room_is_bounded(storage):
-    assert not storage.full()
-    (storage.new() / "large").write_bytes(bytes(10_001))
-    assert storage.full()
+    assert not storage.is_full()
+    (storage.new_folder() / "large").write_bytes(bytes(10_001))
+    assert storage.is_full()
 
 
 def test_a_killed_servers_folder_goes_and_a_living_ones_stays(tmp_path):
@@ -136,7 +136,7 @@ def test_a_killed_servers_folder_goes_and_a_living_ones_stays(tmp_path):
     foreign = tmp_path / "archsr-app-notes"
     for folder in (dead, alive, foreign):
         (folder / "results").mkdir(parents=True)
-    storage = Storage(keep=10, room=10, parent=tmp_path)
+    storage = Storage(keep_seconds=10, max_bytes=10, parent=tmp_path)
     assert not dead.exists()
     storage.close()
     assert alive.exists()

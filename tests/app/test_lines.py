@@ -10,7 +10,7 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsr.app.security.uvicorn_limits import ImpatientProtocol, Places, Shortened, shortened
+from archsr.app.security.uvicorn_limits import ConnectionLimit, LimitedProtocol, TruncatingStream, truncate_middle
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -53,7 +53,7 @@ async def looked_at(app, first, second=b""):
     config = uvicorn.Config(app, log_level="critical")
     config.load()
     state = SimpleNamespace(connections=set(), tasks=set(), default_headers=[], total_requests=0)
-    protocol = ImpatientProtocol(config=config, server_state=state, app_state={}, places=Places(9))
+    protocol = LimitedProtocol(config=config, server_state=state, app_state={}, limit=ConnectionLimit(9))
     line = Line()
     own = asyncio.get_running_loop()
     protocol.loop = SimpleNamespace(call_later=line.call_later, create_task=own.create_task, time=own.time)
@@ -62,7 +62,7 @@ async def looked_at(app, first, second=b""):
         if piece:
             protocol.data_received(piece)
         await asyncio.sleep(0.01)
-        _, look, before = next(entry for entry in line.later if entry[1] == protocol.look)
+        _, look, before = next(entry for entry in line.later if entry[1] == protocol.check_idle)
         line.later.clear()
         look(*before)
         if line.closed:
@@ -101,9 +101,9 @@ async def crowded(app, most, *said, newcomers=1, source="127.0.0.2"):
     config = uvicorn.Config(app, log_level="critical")
     config.load()
     state = SimpleNamespace(connections=set(), tasks=set(), default_headers=[], total_requests=0)
-    places = Places(most)
+    limit = ConnectionLimit(most)
     loop = asyncio.get_running_loop()
-    made = partial(ImpatientProtocol, config=config, server_state=state, app_state={}, places=places)
+    made = partial(LimitedProtocol, config=config, server_state=state, app_state={}, limit=limit)
     server = await loop.create_server(made, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     lines = []
@@ -143,11 +143,11 @@ async def hanging_at_posts(scope, receive, send):
 
 def test_who_holds_most_lines_gives_one_up_not_who_was_silent_longest():
     said = [("visitor", True), ("a", True), ("b", True), ("b", True), *[("c", False)] * 3]
-    lines = [SimpleNamespace(who=who, waits=waits) for who, waits in said]
-    newcomer = SimpleNamespace(who="another", waits=True)
-    assert Places(7).crowd(newcomer, [*lines, newcomer]) == lines[2:4]
-    assert Places(8).crowd(newcomer, [*lines, newcomer]) == []
-    assert Places(3).crowd(newcomer, lines[4:]) == lines[4:], "all are being answered"
+    lines = [SimpleNamespace(visitor=visitor, waits_for_client=waits) for visitor, waits in said]
+    newcomer = SimpleNamespace(visitor="another", waits_for_client=True)
+    assert ConnectionLimit(7).candidates(newcomer, [*lines, newcomer]) == lines[2:4]
+    assert ConnectionLimit(8).candidates(newcomer, [*lines, newcomer]) == []
+    assert ConnectionLimit(3).candidates(newcomer, lines[4:]) == lines[4:], "all are being answered"
 
 
 def test_where_all_are_being_answered_the_newcomer_hears_why():
@@ -164,7 +164,7 @@ def test_one_visitor_has_half_of_the_lines():
 
 @given(st.text(), st.integers(2, 50))
 def test_a_long_message_keeps_its_beginning_and_its_end(text, most):
-    short = shortened(text, most)
+    short = truncate_middle(text, most)
     assert len(short) <= most + 60
     assert (short == text) == (len(text) <= most)
     assert short[:1] == text[:1]
@@ -173,8 +173,8 @@ def test_a_long_message_keeps_its_beginning_and_its_end(text, most):
 
 def test_a_stream_is_shortened_message_by_message():
     stream = io.StringIO()
-    print("x" * 900_000, file=Shortened(stream))
-    print("short", file=Shortened(stream))
+    print("x" * 900_000, file=TruncatingStream(stream))
+    print("short", file=TruncatingStream(stream))
     assert len(stream.getvalue()) < 5000
     assert "(896,000 characters left out)" in stream.getvalue()
     assert stream.getvalue().endswith("short\n")

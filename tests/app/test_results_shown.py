@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from archsr.app.pixel_tiles import SIDE, crop, detail, make_view, whole_of
-from archsr.app.upscale.result_names import is_token, result_name, unlike
+from archsr.app.pixel_tiles import SIDE, make_view, preview_path, tile_png, write_crop
+from archsr.app.storage import is_token
+from archsr.app.upscale.job import result_name, unique_name
 
 
 def noise(path, size, mode="RGB", **options):
@@ -20,7 +21,7 @@ def noise(path, size, mode="RGB", **options):
 
 
 def square(folder, size, column, row):
-    return np.array(Image.open(io.BytesIO(crop(folder, size, column, row))))
+    return np.array(Image.open(io.BytesIO(tile_png(folder, size, column, row))))
 
 
 def test_the_squares_of_a_image_are_its_pixels(tmp_path):
@@ -28,7 +29,7 @@ def test_the_squares_of_a_image_are_its_pixels(tmp_path):
     make_view(tmp_path / "a.png", tmp_path)
     rows = [np.concatenate([square(tmp_path, (1100, 700), c, r) for c in range(3)], 1) for r in range(2)]
     assert (np.concatenate(rows) == pixels).all()
-    assert max(Image.open(whole_of(tmp_path)).size) <= 1600
+    assert max(Image.open(preview_path(tmp_path)).size) <= 1600
 
 
 def test_the_original_is_enlarged_by_bicubic_across_the_squares(tmp_path):
@@ -69,20 +70,20 @@ def test_sixteen_bits_and_a_turned_photograph(tmp_path):
 def test_what_is_not_there_is_not_made(size, place, tmp_path):
     noise(tmp_path / "a.png", (70, 50))
     make_view(tmp_path / "a.png", tmp_path)
-    assert crop(tmp_path, size, *place) is None
-    assert crop(tmp_path / "nowhere", (70, 50), 0, 0) is None
+    assert tile_png(tmp_path, size, *place) is None
+    assert tile_png(tmp_path / "nowhere", (70, 50), 0, 0) is None
 
 
 def test_a_detail_has_the_pixels_at_its_corner(tmp_path):
     pixels = noise(tmp_path / "a.png", (900, 700))
     make_view(tmp_path / "a.png", tmp_path)
-    detail(tmp_path, (900, 700), (300, 100), tmp_path / "detail.png")
+    write_crop(tmp_path, (900, 700), (300, 100), tmp_path / "detail.png")
     assert (np.array(Image.open(tmp_path / "detail.png")) == pixels[100:612, 300:812]).all()
 
 
 def test_names_say_how_much_larger_and_of_several_models_which():
     assert result_name("front.jpg", 4) == "front_x4.jpg"
-    assert result_name("front.jpg", 1.5, ending=".png", model="my run") == "front_x1.5_my-run.png"
+    assert result_name("front.jpg", 1.5, suffix=".png", model="my run") == "front_x1.5_my-run.png"
     assert result_name("old.bmp", 2.0) == "old_x2.png"
     assert result_name("IMG_1.HEIC", 4) == "IMG_1_x4.jpg"
 
@@ -90,7 +91,7 @@ def test_names_say_how_much_larger_and_of_several_models_which():
 @given(st.lists(st.sampled_from(["a.jpg", "A.jpg", "a (2).jpg", "b.png", "none"])))
 def test_no_two_names_are_alike(names):
     taken = set()
-    made = [unlike(name, taken) for name in names]
+    made = [unique_name(name, taken) for name in names]
     assert len({name.casefold() for name in made}) == len(names)
 
 

@@ -254,13 +254,13 @@ def test_bodies_are_bounded(server):
     code, text = refused(
         f"{server.url}/gradio_api/queue/join", bytes(2**20 + 1), **{"Content-Type": "application/json"}
     )
-    assert (code, text) == (413, "1 MB are too much; at most 1 MB")
+    assert (code, text) == (413, "the request has 1 MB; at most 1 MB are allowed")
     before = server.files()
     boundary = b"--x\r\nContent-Disposition: form-data; name=files; filename=a.png\r\n\r\n"
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     code, text = refused(f"{server.url}/gradio_api/upload", boundary + bytes(2**20 + 1) + b"\r\n--x--\r\n", **kind)
     assert code == 413, "one file above its limit"
-    assert text == "a file may have at most 1 MB; who started the page can allow more: archsr app --max-bytes"
+    assert text == "a file may have at most 1 MB; whoever started the page can allow more: archsr app --max-bytes"
     with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as line:
         length = 32 * 2**20 + 2**16 + 1
         head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"

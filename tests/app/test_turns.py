@@ -18,18 +18,18 @@ def nothing(job):
 
 
 def filled(visitors):
-    turns, jobs = FairQueue(), []
+    queue, jobs = FairQueue(), []
     for visitor in visitors:
         jobs.append(QueuedJob(visitor, nothing))
-        turns.put(jobs[-1])
-    return turns, jobs
+        queue.put(jobs[-1])
+    return queue, jobs
 
 
 @given(VISITORS)
 def test_every_job_is_taken_once_and_each_visitors_own_stay_in_order(visitors):
-    turns, jobs = filled(visitors)
+    queue, jobs = filled(visitors)
     taken = []
-    while (job := turns.take()) is not None:
+    while (job := queue.take()) is not None:
         taken.append(job)
     assert Counter(map(id, taken)) == Counter(map(id, jobs))
     for visitor in set(visitors):
@@ -38,9 +38,9 @@ def test_every_job_is_taken_once_and_each_visitors_own_stay_in_order(visitors):
 
 @given(VISITORS)
 def test_between_two_turns_of_one_visitor_each_other_has_at_most_one(visitors):
-    turns, _ = filled(visitors)
+    queue, _ = filled(visitors)
     order = []
-    while (job := turns.take()) is not None:
+    while (job := queue.take()) is not None:
         order.append(job.visitor)
     for visitor in set(order):
         places = [n for n, who in enumerate(order) if who == visitor]
@@ -51,24 +51,24 @@ def test_between_two_turns_of_one_visitor_each_other_has_at_most_one(visitors):
 
 @given(VISITORS, st.data())
 def test_the_place_that_is_told_is_the_place_that_comes(visitors, data):
-    turns, jobs = filled(visitors)
+    queue, jobs = filled(visitors)
     for _ in range(data.draw(st.integers(0, len(jobs)))):
-        turns.take()
-    told = {id(job): turns.ahead(job) for job in jobs}
+        queue.take()
+    expected = {id(job): queue.jobs_ahead(job) for job in jobs}
     order = []
-    while (job := turns.take()) is not None:
+    while (job := queue.take()) is not None:
         order.append(job)
     for place, job in enumerate(order):
-        assert told[id(job)] == place
+        assert expected[id(job)] == place
 
 
 @given(VISITORS.filter(bool), st.data())
 def test_what_is_dropped_is_gone_and_nothing_else(visitors, data):
-    turns, jobs = filled(visitors)
+    queue, jobs = filled(visitors)
     gone = data.draw(st.sampled_from(jobs))
-    turns.drop(gone)
+    queue.remove(gone)
     left = []
-    while (job := turns.take()) is not None:
+    while (job := queue.take()) is not None:
         left.append(job)
     assert sorted(map(id, left)) == sorted(id(j) for j in jobs if j is not gone)
 
@@ -102,10 +102,10 @@ def test_who_gives_up_ends_at_the_next_report_and_the_next_is_served():
 
     first, second, third = (worker.submit(v, run) for v, run in (("a", endless), ("b", nothing), ("c", nothing)))
     assert begun.wait(10)
-    assert (worker.ahead(first), worker.ahead(second), worker.ahead(third)) == (0, 1, 2)
-    worker.give_up(second)
-    assert worker.ahead(third) == 1
-    worker.give_up(first)
+    assert (worker.jobs_ahead(first), worker.jobs_ahead(second), worker.jobs_ahead(third)) == (0, 1, 2)
+    worker.cancel(second)
+    assert worker.jobs_ahead(third) == 1
+    worker.cancel(first)
     assert third.future.result(10) is third
     with pytest.raises(JobCancelledError):
         first.future.result(10)

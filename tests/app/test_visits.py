@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 
 from archsr.app.context import AppContext
-from archsr.app.models import Offer, Shelf
-from archsr.app.routes import zipped
+from archsr.app.models import ModelCache, ModelChoice
+from archsr.app.routes import write_zip
 from archsr.app.security.upload_limits import Limits
 from archsr.app.storage import Storage
 from archsr.app.upscale.forecast import Speeds
-from archsr.app.upscale.job import Now, UpscaleRequest
+from archsr.app.upscale.job import JobProgress, UpscaleRequest
 from archsr.app.upscale.service import UpscaleService
-from archsr.app.upscale.uploads import PhotographBox, Upload, photographs
-from archsr.app.visit_words import outlook, results, told
+from archsr.app.upscale.uploads import PhotographBox, Upload, photograph_box
+from archsr.app.visit_html import estimate_progress, results_html, status_html
 from archsr.app.visits import Visit, Visits
 from archsr.app.work_queue import Worker
 from archsr.errors import UserError
@@ -27,20 +27,22 @@ from archsr.errors import UserError
 
 @pytest.fixture
 def context(network, tmp_path):
-    storage, worker = Storage(keep=1000, room=2**28, parent=tmp_path), Worker()
-    shelf = Shelf([Offer("small", str(network)), Offer("twin", str(network))], devices=[torch.device("cpu")], most=2)
-    yield AppContext(Limits(waiting=2), storage, shelf, worker)
+    storage, worker = Storage(keep_seconds=1000, max_bytes=2**28, parent=tmp_path), Worker()
+    models = ModelCache(
+        [ModelChoice("small", str(network)), ModelChoice("twin", str(network))], devices=[torch.device("cpu")], most=2
+    )
+    yield AppContext(Limits(max_queued=2), storage, models, worker)
     worker.close()
     storage.close()
 
 
 @pytest.fixture
-def work(context):
-    return UpscaleService(context, Visits(most=4, keep=100))
+def service(context):
+    return UpscaleService(context, Visits(most=4, keep_seconds=100))
 
 
 def upload(context, name="front.png", size=(60, 40), seed=0):
-    path = context.storage.new() / "sent"
+    path = context.storage.new_folder() / "sent"
     pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path, "PNG")
     made = Upload(path)
@@ -59,46 +61,46 @@ async def finished(visit):
 # ---------------------------------------------------------------- work that goes on
 
 
-def test_work_goes_on_without_anybody_and_the_key_finds_it_again(work, context):
+def test_work_goes_on_without_anybody_and_the_key_finds_it_again(service, context):
     async def leave():
-        visit = work.visits.new()
-        work.begin(visit, order(context, "front.jpg", "front.jpg", "side.png", models=("small", "twin")))
-        assert work.visits.of(visit.key).busy
+        visit = service.visits.create()
+        service.start(visit, order(context, "front.jpg", "front.jpg", "side.png", models=("small", "twin")))
+        assert service.visits.get(visit.key).busy
         await finished(visit)
-        return work.visits.of(visit.key)
+        return service.visits.get(visit.key)
 
     visit = asyncio.run(leave())
     names = [p.name for p in visit.results()]
     assert names == ["front_x4_small.jpg", "front_x4_twin.jpg", "front_x4_small (2).jpg", "front_x4_twin (2).jpg",
                      "side_x4_small.png", "side_x4_twin.png"]  # fmt: skip
     assert not visit.busy
-    page = results(visit)
+    page = results_html(visit)
     assert "60 × 40, " in page
     assert "→ 240 × 160, " in page
     assert f'href="zip/{visit.token}"' in page
 
 
-def test_a_key_that_was_not_made_here_is_nobodys(work):
-    visit = work.visits.new()
+def test_a_key_that_was_not_made_here_is_nobodys(service):
+    visit = service.visits.create()
     for key in ("", "x", visit.key[:-1], visit.key + "x", None, 7, ["x"]):
-        assert work.visits.of(key) is None
-    assert work.visits.of(visit.key) is visit
-    assert work.visits.with_token("") is None
+        assert service.visits.get(key) is None
+    assert service.visits.get(visit.key) is visit
+    assert service.visits.with_token("") is None
     assert len({Visit().key for _ in range(100)}) == 100
 
 
-def test_a_page_that_was_not_told_its_key_yet_begins_one_visit(work):
-    visit = work.visits.at("", "page 1")
-    assert work.visits.at("", "page 1") is visit
-    assert work.visits.at(visit.key, "page 2") is visit
-    assert work.visits.at("", "page 2") is not visit
-    assert work.visits.at("", "") is not work.visits.at("", "")
+def test_a_page_that_was_not_told_its_key_yet_begins_one_visit(service):
+    visit = service.visits.find_or_create("", "page 1")
+    assert service.visits.find_or_create("", "page 1") is visit
+    assert service.visits.find_or_create(visit.key, "page 2") is visit
+    assert service.visits.find_or_create("", "page 2") is not visit
+    assert service.visits.find_or_create("", "") is not service.visits.find_or_create("", "")
 
 
-def test_who_cancels_ends_it_and_keeps_what_is_ready(work, context):
+def test_who_cancels_ends_it_and_keeps_what_is_ready(service, context):
     async def cancel():
-        visit = work.visits.new()
-        work.begin(visit, order(context, *(f"{n}.png" for n in range(30))))
+        visit = service.visits.create()
+        service.start(visit, order(context, *(f"{n}.png" for n in range(30))))
         while not visit.done:
             await asyncio.sleep(0.01)
         visit.task.cancel()
@@ -108,86 +110,90 @@ def test_who_cancels_ends_it_and_keeps_what_is_ready(work, context):
     visit = asyncio.run(cancel())
     assert visit.cancelled
     assert 1 <= len(list(visit.results())) < 30
-    assert "Cancelled" in told(visit, work.speeds)
+    assert "Cancelled" in status_html(visit, service.speeds)
 
 
 def test_work_ends_where_nobody_has_looked_for_long(context):
-    work = UpscaleService(context, Visits(most=4, keep=-1))
+    service = UpscaleService(context, Visits(most=4, keep_seconds=-1))
 
     async def wait():
-        visit = work.visits.new()
-        work.begin(visit, order(context, "a.png", "b.png"))
+        visit = service.visits.create()
+        service.start(visit, order(context, "a.png", "b.png"))
         await finished(visit)
         return visit
 
     assert list(asyncio.run(wait()).results()) == []
 
 
-def test_one_order_at_a_time_and_no_more_than_can_wait(work, context):
+def test_one_order_at_a_time_and_no_more_than_can_wait(service, context):
     async def crowd():
-        visits = [work.visits.new() for _ in range(3)]
+        visits = [service.visits.create() for _ in range(3)]
         for visit in visits[:2]:
-            work.begin(visit, order(context, "a.png"))
+            service.start(visit, order(context, "a.png"))
         with pytest.raises(UserError, match="enlarged already"):
-            work.begin(visits[0], order(context, "a.png"))
+            service.start(visits[0], order(context, "a.png"))
         with pytest.raises(UserError, match="too many orders"):
-            work.begin(visits[2], order(context, "a.png"))
+            service.start(visits[2], order(context, "a.png"))
         with pytest.raises(UserError, match="drop a photograph first"):
-            work.begin(work.visits.new(), order(context))
+            service.start(service.visits.create(), order(context))
         for visit in visits[:2]:
             await finished(visit)
 
     asyncio.run(crowd())
 
 
-def test_what_cannot_be_read_is_told_with_its_name_made_harmless(work, context):
+def test_what_cannot_be_read_is_told_with_its_name_made_harmless(service, context):
     async def bad():
-        visit = work.visits.new()
+        visit = service.visits.create()
         sent = upload(context, "<img src=x onerror=alert(1)>.png")
         Path(sent).write_bytes(b"Dear Sir or Madam,\n" * 40)
-        work.begin(visit, UpscaleRequest([sent], ["small"]))
+        service.start(visit, UpscaleRequest([sent], ["small"]))
         await finished(visit)
         return visit
 
-    said = told(asyncio.run(bad()), work.speeds)
+    said = status_html(asyncio.run(bad()), service.speeds)
     assert "1 could not be enlarged" in said
     assert "a text" in said
     assert "<img" not in said
 
 
 def test_visits_are_bounded_and_those_that_work_stay(context):
-    visits = Visits(most=2, keep=100)
-    first, second, third = visits.new(), visits.new(), visits.new()
-    assert visits.of(first.key) is None
-    assert visits.of(second.key) is second
-    visits.new()
-    assert visits.of(third.key) is None, "the one that was not asked for longest"
+    visits = Visits(most=2, keep_seconds=100)
+    first, second, third = visits.create(), visits.create(), visits.create()
+    assert visits.get(first.key) is None
+    assert visits.get(second.key) is second
+    visits.create()
+    assert visits.get(third.key) is None, "the one that was not asked for longest"
 
 
 # ---------------------------------------------------------------- forecasts
 
 
-def test_a_forecast_before_the_work_and_none_for_what_cannot_be_read(work, context):
+def test_a_forecast_before_the_work_and_none_for_what_cannot_be_read(service, context):
     async def ask():
-        visit = work.visits.new()
+        visit = service.visits.create()
         bad = upload(context, "bad.png")
         Path(bad).write_bytes(b"")
         wanted = order(context, "a.png", "b.png")
-        return visit, await work.forecast(visit, wanted), await work.forecast(visit, UpscaleRequest([bad], ["small"]))
+        return (
+            visit,
+            await service.forecast(visit, wanted),
+            await service.forecast(visit, UpscaleRequest([bad], ["small"])),
+        )
 
     visit, said, of_bad = asyncio.run(ask())
     assert "2 photographs, 0.0048 megapixels: <strong>about 5 seconds</strong> on this machine's CPU" in said
-    assert visit.pieces == {(0, "small"): 2400, (1, "small"): 2400}
+    assert visit.pixels == {(0, "small"): 2400, (1, "small"): 2400}
     assert of_bad == "<p class='bad'><code>bad.png</code>: empty file</p>"
 
 
 def test_the_outlook_counts_all_that_is_still_to_do():
     visit, speeds = Visit(), Speeds()
-    visit.begin(3, ["m"])
-    visit.pieces = {(0, "m"): 1000, (1, "m"): 3000, (2, "m"): 4000}
-    speeds.learn("m", 10.0)
-    now = Now("b.jpg", 1, "m", share=0.5, pixels=3000, tiles=2, began=100.0, told_at=250.0)
-    share, left = outlook(visit, now, speeds, 250.0)
+    visit.reset(3, ["m"])
+    visit.pixels = {(0, "m"): 1000, (1, "m"): 3000, (2, "m"): 4000}
+    speeds.set("m", 10.0)
+    now = JobProgress("b.jpg", 1, "m", share=0.5, pixels=3000, tiles=2, started=100.0, reported=250.0)
+    share, left = estimate_progress(visit, now, speeds, 250.0)
     assert share == pytest.approx(2500 / 8000)
     assert left == pytest.approx(150 + 400)
 
@@ -195,28 +201,28 @@ def test_the_outlook_counts_all_that_is_still_to_do():
 # ---------------------------------------------------------------- taking home
 
 
-def test_a_zip_holds_every_result_as_it_is_and_is_made_once(work, context):
+def test_a_zip_holds_every_result_as_it_is_and_is_made_once(service, context):
     paths = []
     for number in range(3):
-        path = context.storage.new() / f"{number}.png"
+        path = context.storage.new_folder() / f"{number}.png"
         path.write_bytes(bytes([number]) * 5000)
         paths.append(path)
-    made = zipped(paths, context.storage, "0" * 32)
+    made = write_zip(paths, context.storage, "0" * 32)
     with zipfile.ZipFile(made) as archive:
         assert archive.namelist() == ["0.png", "1.png", "2.png"]
         assert {i.compress_type for i in archive.infolist()} == {zipfile.ZIP_STORED}
         assert archive.read("2.png") == b"\2" * 5000
     before = made.stat().st_ino
-    assert zipped(paths, context.storage, "0" * 32).stat().st_ino == before
-    context.storage.room = 100
-    assert zipped(paths[:2], context.storage, "1" * 32) is None
+    assert write_zip(paths, context.storage, "0" * 32).stat().st_ino == before
+    context.storage.max_bytes = 100
+    assert write_zip(paths[:2], context.storage, "1" * 32) is None
 
 
 def test_a_box_that_gradio_makes_anew_takes_nothing_from_other_hosts():
     import gradio as gr
 
     with gr.Blocks():
-        box = photographs("x")
+        box = photograph_box("x")
     again = type(box)(**box.constructor_args)
     assert isinstance(again, PhotographBox)
     assert box.get_block_name() == "file"
@@ -225,11 +231,11 @@ def test_a_box_that_gradio_makes_anew_takes_nothing_from_other_hosts():
     assert not Path("archsr/app/uploads.pyi").exists()
 
 
-def test_looking_keeps_files_and_forgets_what_is_gone(work, context):
-    visit = work.visits.new()
+def test_looking_keeps_files_and_forgets_what_is_gone(service, context):
+    visit = service.visits.create()
     visit.photos = [upload(context, "a.png"), upload(context, "b.png")]
     Path(visit.photos[1]).unlink()
-    seen = visit.seen
+    seen = visit.last_seen
     time.sleep(0.01)
-    assert [p.name for p in work.visits.of(visit.key).photos] == ["a.png"]
-    assert visit.seen > seen
+    assert [p.name for p in service.visits.get(visit.key).photos] == ["a.png"]
+    assert visit.last_seen > seen

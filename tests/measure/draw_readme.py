@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from archsr.app.compare.trial import INPUT, TRUTH, degradation, run_trial
-from archsr.app.models import Shelf, offers_of
+from archsr.app.compare.trial import GROUND_TRUTH, INPUT, degradation_config, run_trial
+from archsr.app.models import ModelCache, model_choices
 
 SIDE, GAP, LINE = 240, 6, 20
 ORIGINAL = "ncnn:realesrgan-x4plus"
@@ -26,20 +26,20 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--degradation", help="a preset, instead of that of the run")
     args = parser.parse_args()
-    offers = offers_of([ORIGINAL, args.run])
-    original, run = (offer.name for offer in offers)
-    shelf = Shelf(offers, devices=[torch.device("cpu")], most=2)
-    config = degradation(args.degradation or f"as {run}", offers)
+    choices = model_choices([ORIGINAL, args.run])
+    original, run = (choice.name for choice in choices)
+    cache = ModelCache(choices, devices=[torch.device("cpu")], most=2)
+    config = degradation_config(args.degradation or f"as {run}", choices)
     nothing = lambda done: None
     options = {"side": SIDE, "seed": args.seed, "max_pixels": 10**8, "on_progress": nothing}
-    trial = run_trial(args.photo, [original, run], config, shelf, **options)
-    decibels = {name: f", {psnr:.2f} dB" for name, psnr, *_ in trial.scores}
+    trial = run_trial(args.photo, [original, run], config, cache, **options)
+    decibels = {name: f", {psnr:.2f} dB" for name, (psnr, *_) in trial.scores.items()}
     shown = {
         INPUT: "low quality",
         "bicubic": "bicubic",
         original: "Real-ESRGAN x4plus",
         run: "fine-tuned",
-        TRUTH: TRUTH,
+        GROUND_TRUTH: GROUND_TRUTH,
     }
     sheet = Image.new("RGB", (len(shown) * (SIDE + GAP) - GAP, SIDE + LINE), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
@@ -48,7 +48,7 @@ def main():
         pen.text((left, 2), title + decibels.get(name, ""), fill="black", font=font)
         sheet.paste(Image.fromarray(trial.images[name]), (left, LINE))
     sheet.save(args.out, quality=85, method=6)
-    print("\n".join([*trial.words, f"{args.out}: {args.out.stat().st_size:,} bytes"]))
+    print("\n".join([*trial.steps, f"{args.out}: {args.out.stat().st_size:,} bytes"]))
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ FAULTS = [
     ("grey scans saved as RGB get a tint", "upscaling/one_image.py", "or is_colourless(source, page=number, max_pixels=wanted.max_pixels)", "", "upscaling/test_phone_files.py"),
     ("a damaged file gets another's reason", "upscaling/files.py", "why_unreadable(pair[0], error)", "error", "upscaling/test_upscale.py"),
     ("pieces of the enlarging part see no neighbours", "models/rrdbnet.py", "_TAIL_HALO = 2", "_TAIL_HALO = 0", "upscaling/test_upscale.py"),
-    ("a preflight is answered before the guard", "app/server.py", "    _come_first(blocks.app)\n", "", "app"),
+    ("a preflight is answered before the guard", "app/server.py", "    _put_guard_first(blocks.app)\n", "", "app"),
 ]  # fmt: skip
 
 

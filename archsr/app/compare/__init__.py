@@ -1,1 +1,1 @@
-"""The page that compares models on a degraded photograph."""
+"""The tab that compares models on a degraded photograph."""

@@ -1,1 +1,1 @@
-"""The page of training runs."""
+"""The tabs of training runs and of their score cards."""

@@ -1,4 +1,4 @@
-"""What a run's files say, read at most every few seconds whoever asks; nothing is ever written into a run."""
+"""Reads runs for the page, at most every few seconds for all visitors, and never writes into them."""
 
 import math
 import threading
@@ -10,16 +10,17 @@ from typing import Any
 
 import pandas as pd
 
-from archsr.app.file_copies import plain
-from archsr.app.security.uvicorn_limits import shortened
+from archsr.app.security.uvicorn_limits import truncate_middle
+from archsr.app.style import escape_markdown
 from archsr.evaluation.selection import PERCEPTUAL
 from archsr.runs.folders import runs_in as runs_of
 from archsr.runs.summary import RunSummary, duration, read_log, row_of
 
-_FRESH = 3.0  # seconds for which an answer serves everybody
-_POINTS = 400  # of a curve
-_LONGEST = 800  # characters of a reason
-BAD = {"failed": "failed", "died": "ended", "unreadable": "cannot be read"}  # the states of what went wrong
+_CACHE_SECONDS = 3.0
+_MAX_POINTS = 400  # of a curve
+_MAX_WARNINGS = 5
+_MAX_REASON = 800  # characters
+_BAD_STATES = {"failed": "failed", "died": "ended", "unreadable": "cannot be read"}
 _LOSSES = ("total", "pixel", "perceptual", "gan", "d_real", "d_fake")
 CURVES: Mapping[str, tuple[str, Sequence[str]]] = {
     "training loss": ("train", _LOSSES),
@@ -30,48 +31,48 @@ CURVES: Mapping[str, tuple[str, Sequence[str]]] = {
 
 
 @dataclass(frozen=True)
-class Look:
-    """A run at a moment: its row in the table of runs and its events."""
+class RunState:
+    """What a run's files say: its row in the table of runs and its events."""
 
     row: RunSummary
     events: list[dict[str, Any]]
 
 
 class RunWatcher:
-    """Looks at runs for all visitors."""
+    """Reads runs and caches the last one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[Path, tuple[float, Look]] = {}
+        self._cache: dict[Path, tuple[float, RunState]] = {}
 
-    def look(self, run: Path) -> Look:
-        """A look that is no older than some seconds."""
+    def read(self, run: Path) -> RunState:
+        """Return the state of a run, which may be a few seconds old."""
         with self._lock:
-            at, held = self._held.get(run, (-math.inf, None))
-            if held is None or time.monotonic() - at > _FRESH:
-                held = Look(row_of(run), read_log(run))
-                self._held = {run: (time.monotonic(), held)}  # logs may be long: one is enough
-            return held
+            at, state = self._cache.get(run, (-math.inf, None))
+            if state is None or time.monotonic() - at > _CACHE_SECONDS:
+                state = RunState(row_of(run), read_log(run))
+                self._cache = {run: (time.monotonic(), state)}  # only one, since a log may be large
+            return state
 
 
 def runs_in(folder: Path, others: Iterable[Path] = ()) -> dict[str, Path]:
-    """The runs of a folder and of the studies in it, and `others`, by name; the newest first."""
+    """Return the runs of a folder and of the studies in it, and `others`, by name; the newest first."""
     found = {run.resolve(): run for place in (folder, *sorted(folder.glob("*/"))) for run in runs_of(place)}
     names = {str(p.relative_to(folder)): run for run, p in found.items()}
     names |= {run.resolve().name: run.resolve() for run in others if run.resolve() not in found}
-    return dict(sorted(names.items(), key=lambda item: -_changed(item[1])))
+    return dict(sorted(names.items(), key=lambda item: -_modified(item[1])))
 
 
-def _changed(run: Path) -> float:
+def _modified(run: Path) -> float:
     try:
         return (run / "log.jsonl").stat().st_mtime
     except OSError:
         return 0.0
 
 
-def words(look: Look) -> str:
-    """State, place, speed, time left, memory, newest checkpoint and best score, as Markdown."""
-    row = look.row
+def status_markdown(state: RunState) -> str:
+    """Return state, iteration, time left, speed, memory, newest checkpoint, best score and warnings as Markdown."""
+    row = state.row
     parts = [f'<span class="state {row.state}">{row.state}</span>']
     if row.total:
         parts.append(f"iteration **{row.step:,}** of {row.total:,}")
@@ -79,34 +80,34 @@ def words(look: Look) -> str:
         parts.append(f"{'at most ' if row.at_most else ''}**{duration(row.left)} left**")
     if row.images_per_second is not None:
         parts.append(f"{row.images_per_second:.3g} images a second")
-    if (peak := _last(look.events, "peak_memory")) is not None:
+    if (peak := _last(state.events, "peak_memory")) is not None:
         parts.append(f"at most {peak / 2**30:.2f} GiB of memory")
     if row.checkpoint is not None and row.age is not None:
         parts.append(f"checkpoint of iteration {row.checkpoint:,}, {duration(row.age)} ago")
     if row.best is not None and row.first is not None:
-        parts.append(f"best {row.metric} {row.best:.4g} ({row.best - row.first:+.3g} since the beginning)")
-    return "\n\n".join(part for part in (" · ".join(parts), _why(row), _warnings(look)) if part)
+        parts.append(f"best {row.metric} {row.best:.4g} ({row.best - row.first:+.3g} since the start)")
+    return "\n\n".join(part for part in (" · ".join(parts), _reason(row), _warnings(state)) if part)
 
 
-def _why(row: RunSummary) -> str:
-    """Why a run is in its state; of one that went wrong, so that nobody overlooks it."""
-    if not row.why or row.state not in BAD:
-        return f"{'Reason: ' if row.why and row.state == 'stopped' else ''}{plain(row.why)}"
-    return f'<span class="bad">**Why it {BAD[row.state]}:** {plain(shortened(row.why, _LONGEST))}</span>'
+def _reason(row: RunSummary) -> str:
+    if not row.why or row.state not in _BAD_STATES:
+        return f"{'Reason: ' if row.why and row.state == 'stopped' else ''}{escape_markdown(row.why)}"
+    reason = escape_markdown(truncate_middle(row.why, _MAX_REASON))
+    return f'<span class="bad">**Why it {_BAD_STATES[row.state]}:** {reason}</span>'
 
 
-def _warnings(look: Look, *, shown: int = 5) -> str:
-    found = [(int(e["step"]), _trouble(e)) for e in look.events if e["event"] in ("warning", "skip")]
-    lines = [f"- iteration {step:,}: {plain(text)}" for step, text in found[-shown:]]
-    more = f"\n- and {len(found) - shown} earlier" if len(found) > shown else ""
-    count = "1 warning" if len(found) == 1 else f"{len(found)} warnings"
-    if not found:  # of one that went wrong, this would sound as if nothing had
-        return "" if look.row.state in BAD else "No warnings."
+def _warnings(state: RunState) -> str:
+    warnings = [(int(e["step"]), _warning(e)) for e in state.events if e["event"] in ("warning", "skip")]
+    lines = [f"- iteration {step:,}: {escape_markdown(text)}" for step, text in warnings[-_MAX_WARNINGS:]]
+    more = f"\n- and {len(warnings) - _MAX_WARNINGS} earlier" if len(warnings) > _MAX_WARNINGS else ""
+    count = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+    if not warnings:  # beside a failure, "No warnings." would sound as if all were well
+        return "" if state.row.state in _BAD_STATES else "No warnings."
     return f"**{count}**\n\n" + "\n".join(lines) + more
 
 
-def _trouble(event: Mapping[str, Any]) -> str:
-    return str(event["text"]) if event["event"] == "warning" else "skipped, the loss was no number"
+def _warning(event: Mapping[str, Any]) -> str:
+    return str(event["text"]) if event["event"] == "warning" else "skipped: the loss was NaN or Inf"
 
 
 def _last(events: Sequence[Mapping[str, Any]], name: str) -> float | None:
@@ -114,33 +115,35 @@ def _last(events: Sequence[Mapping[str, Any]], name: str) -> float | None:
 
 
 def curve(events: Sequence[Mapping[str, Any]], title: str) -> pd.DataFrame:
-    """Columns iteration, value, series of a curve in `CURVES`, thinned to some hundred points."""
+    """Return the columns iteration, value and series of a curve in `CURVES`, thinned to some hundred points."""
     kind, names = CURVES[title]
     rows: list[tuple[int, float, str]] = []
     for name in _series(events, kind, names):
-        points = [(int(e["step"]), float(e[name])) for e in events if e["event"] == kind and _is_number(e.get(name))]
-        step = -(-len(points) // _POINTS) or 1
-        kept = points[::-1][::step][::-1]  # the last is always there
+        points = [(int(e["step"]), float(e[name])) for e in events if e["event"] == kind and _is_finite(e.get(name))]
+        step = -(-len(points) // _MAX_POINTS) or 1
+        kept = points[::-1][::step][::-1]  # keeps the last
         rows += [(at, value, name.removeprefix("grad_norm/")) for at, value in kept]
-    # an empty column would be taken for words, and the axis stays one of words when numbers come
+    # gradio would draw an empty column without a dtype as text, and would keep that axis when numbers come
     return pd.DataFrame(rows, columns=["iteration", "value", "series"]).astype({"iteration": int, "value": float})
 
 
-def is_line(found: pd.DataFrame) -> bool:
-    """Whether a curve can be seen: a point alone cannot."""
-    return len(set(found["iteration"])) > 1
+def has_line(points: pd.DataFrame) -> bool:
+    """Return whether there is a line to draw, which takes two points."""
+    return len(set(points["iteration"])) > 1
 
 
 def _series(events: Sequence[Mapping[str, Any]], kind: str, names: Sequence[str]) -> list[str]:
     known = sorted({key for e in events if e["event"] == kind for key in e})
     found = [key for key in known if key in names or any(n.endswith("/") and key.startswith(n) for n in names)]
-    return sorted(found, key=lambda key: names.index(key) if key in names else len(names))  # one colour in all curves
+    return sorted(
+        found, key=lambda key: names.index(key) if key in names else len(names)
+    )  # keeps the colours of the series
 
 
-def _is_number(value: object) -> bool:
+def _is_finite(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def samples_of(run: Path, *, newest: int = 4) -> list[Path]:
-    """The newest sheets of validation images, the newest first."""
-    return sorted((run / "samples").glob("step-*.png"), reverse=True)[:newest]
+def sample_sheets(run: Path) -> list[Path]:
+    """Return the four newest sheets of validation images, the newest first."""
+    return sorted((run / "samples").glob("step-*.png"), reverse=True)[:4]

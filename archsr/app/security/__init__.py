@@ -1,1 +1,1 @@
-"""Who may come in, with how much, and how often."""
+"""Access checks, rate limits and upload limits of the page."""

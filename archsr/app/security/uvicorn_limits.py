@@ -1,4 +1,4 @@
-"""What uvicorn and gradio leave open: lines without number or end, and a log that says all that was sent."""
+"""Limits that uvicorn and gradio lack: number and idle time of connections, and length of log messages."""
 
 import io
 from collections import Counter
@@ -8,140 +8,143 @@ from typing import Any, TextIO
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from archsr.app.security.admission import visitor
+from archsr.app.security.admission import visitor_address
 
-_LOOK = 30.0  # seconds between two looks at a line
-_LINGER = 2.0  # seconds in which one who is turned away can read why
-_LONGEST = 4000  # characters of one message in the log
-_WHY = b"too many connections just now; try again in a minute"
-_FULL = (
+_CHECK_EVERY = 30.0  # seconds between two checks of a connection
+_LINGER = 2.0  # seconds in which a refused client can read the answer
+_MAX_MESSAGE = 4000  # characters of one message in the log
+_REASON = b"too many connections at the moment; try again in a minute"
+_UNAVAILABLE = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
-    b"Retry-After: 60\r\nConnection: close\r\n\r\n%s" % (len(_WHY), _WHY)
+    b"Retry-After: 60\r\nConnection: close\r\n\r\n%s" % (len(_REASON), _REASON)
 )
 
 
-class Places:
-    """How many lines there are at once: `most`, half of them for one visitor; `lingering` hear why they have none."""
+class ConnectionLimit:
+    """At most `most` connections, half of them from one visitor. `lingering` counts refused ones that still close."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.lingering = 0
 
-    def crowd(self, newcomer: "ImpatientProtocol", lines: Iterable["ImpatientProtocol"]) -> list["ImpatientProtocol"]:
-        """The lines of which one must go for a newcomer, itself not among them; empty where there is room.
+    def candidates(self, new: "LimitedProtocol", connections: Iterable["LimitedProtocol"]) -> list["LimitedProtocol"]:
+        """Return the connections of which one must close for the new one; empty if there is room.
 
-        They are the newcomer's own if these are half of all, else those of who lets the server wait on most lines.
+        They are the visitor's own if these are half of all. Otherwise they belong to the visitor who keeps the server
+        waiting on most connections.
         """
-        others = [line for line in lines if line is not newcomer]
-        own = [line for line in others if line.who == newcomer.who]
+        others = [connection for connection in connections if connection is not new]
+        own = [connection for connection in others if connection.visitor == new.visitor]
         if len(own) >= self.most // 2:
             return own
         if len(others) < self.most:
             return []
-        waiting = Counter(line.who for line in others if line.waits)
-        return [line for line in others if line.who == waiting.most_common(1)[0][0]] if waiting else others
+        waiting = Counter(connection.visitor for connection in others if connection.waits_for_client)
+        if not waiting:
+            return others
+        return [connection for connection in others if connection.visitor == waiting.most_common(1)[0][0]]
 
 
-class ImpatientProtocol(H11Protocol):
-    """A line is closed when nothing was asked for between two looks: who sends half a head holds it no longer.
+class LimitedProtocol(H11Protocol):
+    """Closes a connection that makes no request between two checks, so that half a request head cannot hold it.
 
-    Where a new line has no place, that one makes room on which the server has waited longest for the visitor: to ask,
-    to send on or to take what was asked for. Where all are being answered, the new one hears 503.
+    If there is no room for a new connection, the one closes on which the server has waited longest for the client: for
+    a request, for the rest of a body, or for the client to read. If all are being answered, the new one gets 503.
     """
 
-    def __init__(self, *args: Any, places: Places, **named: Any) -> None:  # noqa: ANN401 - as the base has it
-        super().__init__(*args, **named)
-        self._places = places
-        self._turned_away = False
-        self.heard = 0.0
-        self.who = ""
+    def __init__(self, *args: Any, limit: ConnectionLimit, **options: Any) -> None:  # noqa: ANN401 - as in the base
+        super().__init__(*args, **options)
+        self._limit = limit
+        self._refused = False
+        self.last_activity = 0.0
+        self.visitor = ""
 
     @property
-    def waits(self) -> bool:
-        """Whether the server waits for the visitor, not the visitor for the server."""
+    def waits_for_client(self) -> bool:
+        """Whether the server waits for the client, not the client for the server."""
         return not self.cycle or self.cycle.response_complete or self.cycle.more_body or self.flow.write_paused
 
-    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as the base has it
-        """Find a place and begin to look, or say that there is none."""
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as in the base
+        """Make room and start the checks, or refuse the connection."""
         super().connection_made(transport)
-        self.heard, self.who = self.loop.time(), visitor(self.client)
-        lines: list[Any] = list(self.connections)
-        crowd = self._places.crowd(self, [line for line in lines if isinstance(line, ImpatientProtocol)])
-        longest = min((line for line in crowd if line.waits), key=lambda line: line.heard, default=None)
-        if crowd and longest is None:
-            self._turn_away()
+        self.last_activity, self.visitor = self.loop.time(), visitor_address(self.client)
+        connections: list[Any] = list(self.connections)
+        candidates = self._limit.candidates(self, [c for c in connections if isinstance(c, LimitedProtocol)])
+        longest = min((c for c in candidates if c.waits_for_client), key=lambda c: c.last_activity, default=None)
+        if candidates and longest is None:
+            self._refuse()
             return
         if longest is not None:
-            longest.give_way()
-        self._look_later()
+            longest.abort()
+        self._check_later()
 
     def data_received(self, data: bytes) -> None:
-        """Take it in, unless this line was turned away."""
-        self.heard = self.loop.time()
-        if not self._turned_away:
+        """Handle the data, unless the connection was refused."""
+        self.last_activity = self.loop.time()
+        if not self._refused:
             super().data_received(data)
 
     def resume_writing(self) -> None:
-        """The visitor has taken something."""
-        self.heard = self.loop.time()
+        """Note that the client has read something."""
+        self.last_activity = self.loop.time()
         super().resume_writing()
 
-    def give_way(self) -> None:
-        """Close now, with what was not yet taken."""
+    def abort(self) -> None:
+        """Close now, and drop what the client has not read."""
         self.connections.discard(self)
         self.transport.abort()
 
-    def _turn_away(self) -> None:
-        """Say why, and close a little later: at once, the answer would be lost with what the visitor still sends.
+    def _refuse(self) -> None:
+        """Answer 503 and close later: if it closed at once, what the client still sends would destroy the answer.
 
-        Who finds even the waiting room full hears nothing.
+        If too many connections linger already, close without an answer.
         """
-        self._turned_away = True
+        self._refused = True
         self.connections.discard(self)
-        if self._places.lingering >= self._places.most:
+        if self._limit.lingering >= self._limit.most:
             self.transport.abort()
             return
-        self._places.lingering += 1
-        self.transport.write(_FULL)
+        self._limit.lingering += 1
+        self.transport.write(_UNAVAILABLE)
         self.transport.write_eof()
-        self.loop.call_later(_LINGER, self._leave)
+        self.loop.call_later(_LINGER, self._end_linger)
 
-    def _leave(self) -> None:
-        self._places.lingering -= 1
+    def _end_linger(self) -> None:
+        self._limit.lingering -= 1
         self.transport.abort()
 
-    def look(self, before: object) -> None:
-        """Close the line if it stands idle since the last look, when `before` was the last request; else look again."""
+    def check_idle(self, before: object) -> None:
+        """Close the connection if it is idle and its last request is still `before`, that of the previous check."""
         if self.transport.is_closing():
             return
         idle = self.conn.their_state is h11.IDLE and (not self.cycle or self.cycle.response_complete)
         if idle and self.cycle is before:
             self.transport.close()
         else:
-            self._look_later()
+            self._check_later()
 
-    def _look_later(self) -> None:
-        self.loop.call_later(_LOOK, self.look, self.cycle)
+    def _check_later(self) -> None:
+        self.loop.call_later(_CHECK_EVERY, self.check_idle, self.cycle)
 
 
-class Shortened(io.TextIOBase):
-    """A text stream that passes on the beginning and the end of a long message."""
+class TruncatingStream(io.TextIOBase):
+    """A text stream that leaves out the middle of long messages."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Pass on at most some thousand characters."""
-        self._stream.write(shortened(text))
+        """Write the truncated text."""
+        self._stream.write(truncate_middle(text))
         return len(text)
 
     def flush(self) -> None:
-        """Pass it on."""
+        """Flush the stream below."""
         self._stream.flush()
 
 
-def shortened(text: str, most: int = _LONGEST) -> str:
-    """A text of about `most` characters: its beginning, its end, and how much was left out between them."""
+def truncate_middle(text: str, most: int = _MAX_MESSAGE) -> str:
+    """Return about `most` characters: the start, how many were left out, and the end."""
     if len(text) <= most:
         return text
     half = most // 2

@@ -1,1 +1,1 @@
-"""The page that upscales photographs."""
+"""The tab that upscales photographs."""

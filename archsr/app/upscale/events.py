@@ -1,64 +1,87 @@
-"""The events of the Upscale page: each finds the visit by the key that the browser keeps, and shows what it has."""
+"""The events of the Upscale tab. Each finds the visit by the key that the browser stores."""
 
 import asyncio
 from asyncio import to_thread
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import gradio as gr
 
 from archsr.app.context import AppContext, visitor_of
-from archsr.app.upscale.job import Done
+from archsr.app.upscale.job import PhotoResult, UpscaleRequest
 from archsr.app.upscale.service import UpscaleService
-from archsr.app.upscale.tab import order_of, scales
 from archsr.app.upscale.uploads import Upload
-from archsr.app.viewer import BEFORE, images_of, shown
-from archsr.app.visit_words import results, told
+from archsr.app.viewer import ORIGINAL, show_comparison, viewable_images
+from archsr.app.visit_html import results_html, status_html
 from archsr.app.visits import Visit, Visits
 from archsr.errors import UserError
 
-_VIEWED = 6  # of the outputs show images: the choice with its three lists, the comparison, the gallery
+MODEL_SCALE, SAME_FORMAT, AUTO_TILE = "model's own", "original's", "what memory allows"
+FORMATS = {SAME_FORMAT: "", "PNG": ".png", "JPEG": ".jpg", "WebP": ".webp", "TIFF": ".tif"}
+TILES = (128, 256, 384, 512, 1024)
+_SCALES = ("1", "1.5", "2", "3", "4")
+_IMAGE_OUTPUTS = 6  # the row of choices, its three dropdowns, the comparison, the gallery
 
 
-class Page:
-    """The events of the page's controls."""
+def scale_choices(scales: Iterable[int]) -> list[tuple[str, str]]:
+    """Return the choices of the scale as (label, value). The first label names `scales`, those of the models."""
+    own = " or ".join(f"{scale}×" for scale in sorted(set(scales)))
+    return [(f"{own} ({MODEL_SCALE})" if own else MODEL_SCALE, MODEL_SCALE), *((f"{s}×", s) for s in _SCALES)]
+
+
+def order_from(
+    photos: Sequence[Upload], models: Sequence[str], scale: str, strength: float, tile: str, ending: str
+) -> UpscaleRequest:
+    """Return the order for the values of the controls."""
+    return UpscaleRequest(
+        photos,
+        models,
+        scale=None if scale == MODEL_SCALE else float(scale),
+        strength=strength,
+        tile=None if tile == AUTO_TILE else int(tile),
+        suffix=FORMATS[ending],
+    )
+
+
+class UpscaleEvents:
+    """The events of the tab's controls."""
 
     def __init__(self, context: AppContext, visits: Visits) -> None:
-        self.work = UpscaleService(context, visits)
-        self._visits, self._shelf = visits, context.shelf
+        self.service = UpscaleService(context, visits)
+        self._visits, self._models = visits, context.models
 
-    async def come(self, key: str, request: gr.Request) -> list[Any]:
-        """Everything that the visit has, for a page that has just been opened."""
-        visit = self._visits.found(key, visitor_of(request))
-        return [visit.photos if visit else gr.skip(), *_view(visit or Visit(), "", self.work)]
+    async def load(self, key: str, request: gr.Request) -> list[Any]:
+        """Return the whole visit for a page that was just opened."""
+        visit = self._visits.find(key, visitor_of(request))
+        return [visit.photos if visit else gr.skip(), *_outputs(visit or Visit(), "", self.service)]
 
-    async def keep(self, files: list[Upload], key: str, request: gr.Request) -> Any:  # noqa: ANN401 - or gradio's sign
-        """Remember the photographs in the box; the browser is told the key of a new visit."""
-        if self._visits.of(key) is None and not files:
+    async def set_photos(self, files: list[Upload], key: str, request: gr.Request) -> Any:  # noqa: ANN401 - or gr.skip()
+        """Remember the photographs of the box, and return the key of a new visit to the browser."""
+        if self._visits.get(key) is None and not files:
             return gr.skip()
-        visit = self._visits.at(key, visitor_of(request))
+        visit = self._visits.find_or_create(key, visitor_of(request))
         if [str(f) for f in files] != [str(p) for p in visit.photos]:
-            visit.pieces = {}
+            visit.pixels = {}
         visit.photos = files
         return gr.skip() if visit.key == key else visit.key
 
-    async def forecast(self, *arguments: Any) -> AsyncIterator[str]:  # noqa: ANN401 - as the controls give them
-        """How long it takes, after a word that this is being measured."""
-        order, visit = order_of(*arguments[:-1]), self._visits.of(arguments[-1])
+    async def forecast(self, *arguments: Any) -> AsyncIterator[str]:  # noqa: ANN401 - the values of the controls
+        """Yield how long the order takes, and first that this is being measured."""
+        order, visit = order_from(*arguments[:-1]), self._visits.get(arguments[-1])
         if visit is None or not order.photos:
             yield ""
             return
-        if any(self.work.speeds.known(model) is None for model in order.models):
+        if any(self.service.speeds.get(model) is None for model in order.models):
             yield "<p>Measuring how long it will take …</p>"
         try:
-            yield await self.work.forecast(visit, order)
+            yield await self.service.forecast(visit, order)
         except UserError as error:
             yield f"<p>{error}</p>"
 
-    async def scales(self, models: list[str]) -> gr.Dropdown:
-        """The choice of the scale, with the factors of these models."""
-        factors = await to_thread(lambda: [f for m in models if (f := self._shelf.scale_of(m))])
-        return gr.Dropdown(scales(factors))
+    async def update_scales(self, models: list[str]) -> gr.Dropdown:
+        """Return the choice of the scale, labelled with the scales of these models."""
+        scales = await to_thread(lambda: [s for m in models if (s := self._models.scale_of(m))])
+        return gr.Dropdown(scale_choices(scales))
 
     async def start(
         self,
@@ -71,44 +94,44 @@ class Page:
         key: str,
         request: gr.Request,
     ) -> list[Any]:
-        """Begin; what stands in the way is said where progress would be."""
-        visit = self._visits.at(key, visitor_of(request))
+        """Start an order. The status shows the error if it cannot be started."""
+        visit = self._visits.find_or_create(key, visitor_of(request))
         try:
-            self.work.begin(visit, order_of(files, models, scale, strength, tile, ending))
+            self.service.start(visit, order_from(files, models, scale, strength, tile, ending))
         except UserError as error:
-            visit.failed = str(error)
-        return [visit.key, *_view(visit, "", self.work)]
+            visit.error = str(error)
+        return [visit.key, *_outputs(visit, "", self.service)]
 
     async def cancel(self, key: str, request: gr.Request) -> list[Any]:
-        """End what goes on."""
-        visit = self._visits.found(key, visitor_of(request))
+        """Cancel the running order."""
+        visit = self._visits.find(key, visitor_of(request))
         if visit is not None and visit.task is not None:
             visit.task.cancel()
-            await _ended(visit)
-        return _view(visit or Visit(), "", self.work)
+            await asyncio.wait([visit.task])
+        return _outputs(visit or Visit(), "", self.service)
 
-    async def look(self, key: str, known: str, request: gr.Request) -> list[Any]:
-        """How far it is."""
-        return _view(self._visits.found(key, visitor_of(request)) or Visit(), known, self.work)
+    async def refresh(self, key: str, stamp: str, request: gr.Request) -> list[Any]:
+        """Return the progress and new results. `stamp` says which results the page shows."""
+        return _outputs(self._visits.find(key, visitor_of(request)) or Visit(), stamp, self.service)
 
-    async def choose(self, key: str, number: int | None, left: str, right: str) -> list[Any]:
-        """Another photograph, or others of its images."""
-        visit = self._visits.of(key)
-        if visit is None or number is None or not 0 <= number < len(visit.done) or not visit.done[number].viewed:
+    async def select(self, key: str, number: int | None, left: str, right: str) -> list[Any]:
+        """Show another photograph, or other images of it."""
+        visit = self._visits.get(key)
+        if visit is None or number is None or not 0 <= number < len(visit.done) or not visit.done[number].viewable:
             return [gr.skip()] * 2
         one = visit.done[number]
-        return [shown(one, left, right), _gallery(one)]
+        return [show_comparison(one, left, right), _gallery(one)]
 
 
-def _view(visit: Visit, known: str, work: UpscaleService) -> list[Any]:
-    """All outputs; what the page shows already, as `known` says, stays as the visitor has set it."""
+def _outputs(visit: Visit, shown: str, service: UpscaleService) -> list[Any]:
+    """Return all outputs. Those that the page shows already, by its stamp `shown`, keep what the visitor has set."""
     stamp = f"{visit.token} {len(visit.done)}"
-    same_order = known.split(" ")[0] == visit.token and bool(visit.token)
-    begun = same_order and any(one.viewed for one in visit.done[: int(known.split(" ")[1])])
-    images = [gr.skip()] * _VIEWED if known == stamp else _images(visit, keep=begun)
+    same_order = shown.split(" ")[0] == visit.token and bool(visit.token)
+    has_comparison = same_order and any(one.viewable for one in visit.done[: int(shown.split(" ")[1])])
+    images = [gr.skip()] * _IMAGE_OUTPUTS if shown == stamp else _image_outputs(visit, keep=has_comparison)
     return [
-        told(visit, work.speeds),
-        gr.skip() if known == stamp else results(visit),
+        status_html(visit, service.speeds),
+        gr.skip() if shown == stamp else results_html(visit),
         *images,
         gr.Button(interactive=not visit.busy),
         gr.Button(interactive=visit.busy),
@@ -117,31 +140,26 @@ def _view(visit: Visit, known: str, work: UpscaleService) -> list[Any]:
     ]
 
 
-def _images(visit: Visit, *, keep: bool) -> list[Any]:
-    """The comparison, of the first photograph unless another may have been chosen; hidden where there is none."""
-    choices = [(one.name, number) for number, one in enumerate(visit.done) if one.viewed]
+def _image_outputs(visit: Visit, *, keep: bool) -> list[Any]:
+    """Return the comparison: of the first photograph, or the same as before if `keep`; hidden if there is none."""
+    choices = [(one.name, number) for number, one in enumerate(visit.done) if one.viewable]
     if not choices:
         return [gr.Row(visible=False), *[gr.skip()] * 3, gr.HTML(visible="hidden"), gr.Gallery(visible=False)]
     if keep:
-        return [gr.skip(), gr.Dropdown(choices), *[gr.skip()] * (_VIEWED - 2)]
+        return [gr.skip(), gr.Dropdown(choices), *[gr.skip()] * (_IMAGE_OUTPUTS - 2)]
     one = visit.done[choices[0][1]]
-    names = list(images_of(one))
+    names = list(viewable_images(one))
     return [
         gr.Row(visible=True),
         gr.Dropdown(choices, value=choices[0][1]),
-        gr.Dropdown(names, value=BEFORE),
+        gr.Dropdown(names, value=ORIGINAL),
         gr.Dropdown(names, value=names[-1]),
-        shown(one, BEFORE, names[-1]),
+        show_comparison(one, ORIGINAL, names[-1]),
         _gallery(one),
     ]
 
 
-def _gallery(one: Done) -> gr.Gallery:
-    """More than two images, beside each other."""
-    pairs = [(str(p.detail), name) for name, p in images_of(one).items() if p.detail is not None]
+def _gallery(one: PhotoResult) -> gr.Gallery:
+    """Return the details side by side; hidden for two images, which the comparison shows already."""
+    pairs = [(str(p.detail), name) for name, p in viewable_images(one).items() if p.detail is not None]
     return gr.Gallery(pairs, visible=len(pairs) > 2, columns=min(3, max(1, len(pairs))))
-
-
-async def _ended(visit: Visit) -> None:
-    if visit.task is not None:
-        await asyncio.wait([visit.task])

@@ -1,4 +1,4 @@
-"""How long photographs take on this machine: a short measurement, then what the work itself shows; and words for it."""
+"""How long upscaling takes on this machine: a short measurement, then what finished photographs show."""
 
 import math
 import threading
@@ -14,65 +14,62 @@ _LONG_ENOUGH = 0.3  # seconds of one measurement
 
 
 class Speeds:
-    """Pixels a second by model, each measured once and corrected by what is done."""
+    """Pixels per second by model."""
 
     def __init__(self) -> None:
-        self._known: dict[str, float] = {}
+        self._speeds: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def known(self, model: str) -> float | None:
-        """Pixels a second, or None as long as nobody has measured."""
+    def get(self, model: str) -> float | None:
+        """Return the pixels per second, or None if the model was not measured."""
         with self._lock:
-            return self._known.get(model)
+            return self._speeds.get(model)
 
     def measure(self, model: str, upscaler: Upscaler) -> None:
-        """Find it out, if that has not been done. On the worker's thread."""
-        if self.known(model) is None:
-            self.learn(model, _pixels_a_second(upscaler))
+        """Measure a model that was not measured yet. Only the worker's thread may call it."""
+        if self.get(model) is None:
+            self.set(model, _pixels_per_second(upscaler))
 
-    def learn(self, model: str, pixels_a_second: float) -> None:
-        """What a whole photograph has shown counts for more than a small measurement."""
+    def set(self, model: str, pixels_per_second: float) -> None:
+        """Replace the speed; a whole photograph is more accurate than the short measurement."""
         with self._lock:
-            self._known[model] = pixels_a_second
+            self._speeds[model] = pixels_per_second
 
 
-def _pixels_a_second(upscaler: Upscaler) -> float:
+def _pixels_per_second(upscaler: Upscaler) -> float:
     speed = 0.0
     for side in _SIDES:
         lq = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(side))
-        began = time.perf_counter()
+        started = time.perf_counter()
         upscaler.restore(lq)
-        took = time.perf_counter() - began
-        speed = computed_pixels(upscaler, side, side)[0] / took
-        if side != _SIDES[0] and took > _LONG_ENOUGH:
+        elapsed = time.perf_counter() - started
+        speed = computed_pixels(upscaler, side, side)[0] / elapsed
+        if side != _SIDES[0] and elapsed > _LONG_ENOUGH:
             break
     return speed
 
 
 def computed_pixels(upscaler: Upscaler, height: int, width: int) -> tuple[int, int]:
-    """Pixels of all windows of an image, what overlaps counted as often as it is computed; and how many windows."""
+    """Return the pixels of all tiles of an image, overlaps counted each time, and the number of tiles."""
     rows, columns = upscaler.tile_of(height, width)
     down, across = spans(height, tile=rows, halo=upscaler.halo), spans(width, tile=columns, halo=upscaler.halo)
     return sum(y.end - y.start for y in down) * sum(x.end - x.start for x in across), len(down) * len(across)
 
 
-def shown_share(told: float, tiles: int, *, elapsed: float, expected: float) -> float:
-    """The share that is shown: what was told, and as much of the next tile as the time that passed lets expect.
-
-    Never less than `told`, never as much as the next tile will tell.
-    """
+def displayed_share(reported: float, tiles: int, *, elapsed: float, expected: float) -> float:
+    """Return the share to show: the reported one, moved on by the elapsed time, but not as far as the next tile."""
     by_time = elapsed / expected if expected > 0 else 0.0
-    return min(max(told, by_time), told + 0.95 / max(1, tiles), 1.0)
+    return min(max(reported, by_time), reported + 0.95 / max(1, tiles), 1.0)
 
 
-def seconds_left(told: float, *, elapsed: float, told_at: float, expected: float) -> float:
-    """Seconds until a photograph is done: by its own pace once that is known, before by the forecast."""
-    whole = told_at / told if told > 0 else expected
-    return max(0.0, whole - elapsed)
+def seconds_left(reported: float, *, elapsed: float, reported_at: float, expected: float) -> float:
+    """Return the seconds until a photograph is done: from its own pace if it is known, otherwise from the forecast."""
+    total = reported_at / reported if reported > 0 else expected
+    return max(0.0, total - elapsed)
 
 
-def words_of_time(seconds: float) -> str:
-    """about 5 seconds, about 40 minutes, about 2 hours 10 minutes: as exact as a forecast is."""
+def format_duration(seconds: float) -> str:
+    """Return a rounded time: about 5 seconds, about 40 minutes, about 2 hours 10 minutes."""
     if seconds < 55:
         return f"about {_count(max(5, 5 * math.ceil(seconds / 5)), 'second')}"
     minutes = max(1, round(seconds / 60))

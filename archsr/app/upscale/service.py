@@ -1,4 +1,4 @@
-"""What the Upscale page does when it is asked: for a visit, whose work goes on when a page goes; or for a program."""
+"""Runs orders: for a visit, whose order goes on when its page closes, or for a program."""
 
 import asyncio
 import math
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import gradio as gr
 
-from archsr.app.context import AppContext, tell, visitor_of
+from archsr.app.context import AppContext, show_progress, visitor_of
 from archsr.app.security.upload_limits import check_upload
-from archsr.app.upscale.forecast import Speeds, computed_pixels
-from archsr.app.upscale.job import Done, Now, UpscaleRequest, check_order, enlarged
+from archsr.app.upscale.forecast import Speeds, computed_pixels, format_duration
+from archsr.app.upscale.job import JobProgress, PhotoResult, UpscaleRequest, check_order, upscale_photos
 from archsr.app.upscale.uploads import Upload
-from archsr.app.visit_words import forecasts, refusals, total_of
+from archsr.app.visit_html import error_lines, expected_seconds
 from archsr.app.visits import Visit, Visits
 from archsr.app.work_queue import JobCancelledError, QueuedJob
 from archsr.errors import UserError
@@ -31,24 +31,25 @@ class UpscaleService:
     def __init__(self, context: AppContext, visits: Visits) -> None:
         self.context, self.visits, self.speeds = context, visits, Speeds()
 
-    def begin(self, visit: Visit, order: UpscaleRequest) -> None:
-        """Let the order be done from now on, whoever looks. Raises `UserError` where it cannot be."""
+    def start(self, visit: Visit, order: UpscaleRequest) -> None:
+        """Start an order as a task of its own. Raises `UserError` if it cannot be started."""
         if visit.busy:
             raise UserError("your photographs are being enlarged already; cancel that first")
         check_order(order, self.context)
-        if self.visits.busy() >= self.context.limits.waiting:
-            raise UserError("too many orders at once; try again in some minutes")
-        visit.begin(len(order.photos), order.models)
-        visit.task = asyncio.create_task(self._done(visit, order))
+        if self.visits.busy_count() >= self.context.limits.max_queued:
+            raise UserError("too many orders at once; try again in a few minutes")
+        visit.reset(len(order.photos), order.models)
+        visit.task = asyncio.create_task(self._run(visit, order))
 
-    async def _done(self, visit: Visit, order: UpscaleRequest) -> None:
-        def hear(now: Now) -> None:
-            visit.now = now
-            if self.visits.unseen(visit):
+    async def _run(self, visit: Visit, order: UpscaleRequest) -> None:
+        def on_progress(current: JobProgress) -> None:
+            visit.current = current
+            if self.visits.is_abandoned(visit):
                 raise JobCancelledError
 
+        photos = upscale_photos(order, self.context, self.speeds, visitor=visit.key, on_progress=on_progress)
         try:
-            async for one in enlarged(order, self.context, self.speeds, visitor=visit.key, hear=hear):
+            async for one in photos:
                 visit.done.append(one)
         except asyncio.CancelledError:
             visit.cancelled = True
@@ -57,72 +58,69 @@ class UpscaleService:
             visit.cancelled = True
         except Exception as error:
             traceback.print_exc()
-            visit.failed = f"The server failed ({type(error).__name__}); whoever started it finds more in its terminal."
+            visit.error = f"The server failed ({type(error).__name__}); its terminal shows the details."
 
-    async def for_program(
+    async def run_for_program(
         self, order: UpscaleRequest, request: gr.Request, progress: gr.Progress
     ) -> AsyncIterator[tuple[list[str], str]]:
-        """Paths of the results and words about them, after each photograph. Ends when the program leaves.
+        """Yield the paths of the results and a summary after each photograph. Ends when the program disconnects.
 
-        Raises `gr.Error` where none became anything.
+        Raises `gr.Error` if there is no result.
         """
 
-        def hear(now: Now) -> None:
-            about = f"{now.name} ({now.number + 1} of {len(order.photos)}), {now.model}"
-            tell(progress, about, now.share, now.ahead)
+        def on_progress(current: JobProgress) -> None:
+            text = f"{current.name} ({current.number + 1} of {len(order.photos)}), {current.model}"
+            show_progress(progress, text, current.share, current.ahead)
 
         try:
             check_order(order, self.context)
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from None
-        done: list[Done] = []
+        done: list[PhotoResult] = []
         paths: list[str] = []
-        async for one in enlarged(order, self.context, self.speeds, visitor=visitor_of(request), hear=hear):
+        visitor = visitor_of(request)
+        async for one in upscale_photos(order, self.context, self.speeds, visitor=visitor, on_progress=on_progress):
             done.append(one)
             paths += [str(p.path) for p in one.results.values()]
             if one.results:
-                yield paths, _said(paths, done, left=len(order.photos) - len(done))
+                yield paths, _summary(paths, done, left=len(order.photos) - len(done))
         if not paths:
-            refused = "; ".join(line.removeprefix("- ") for line in refusals(done))
-            raise gr.Error(refused, duration=None, print_exception=False)
-        yield paths, _said(paths, done, left=0)
+            errors = "; ".join(line.removeprefix("- ") for line in error_lines(done))
+            raise gr.Error(errors, duration=None, print_exception=False)
+        yield paths, _summary(paths, done, left=0)
 
     async def forecast(self, visit: Visit, order: UpscaleRequest) -> str:
-        """How long it will take, and what cannot be enlarged; empty where nothing is chosen. HTML."""
-        sizes, bad = await to_thread(_sizes, order.photos, self.context)
+        """Return as HTML how long an order takes and which photographs cannot be used; empty without any."""
+        sizes, bad = await to_thread(_check_photos, order.photos, self.context)
         lines = "".join(f"<p class='bad'>{line}</p>" for line in bad)
         if not sizes or not order.models:
             return lines
-        measuring = partial(self._measured, order, sizes)
-        # in a line of its own: the order need not wait for it
-        pieces = await self.context.done_for(f"{visit.key} forecast", measuring, _unheard)
+        # under another name than the order's, so that the order does not wait for it
+        visitor = f"{visit.key} forecast"
+        pixels = await self.context.run_job(visitor, partial(self._measure, order, sizes), lambda _share, _ahead: None)
         if not bad:
-            visit.pieces = pieces
-        seconds = math.fsum(forecasts(pieces, self.speeds).values())
-        return f"<p>{total_of(sizes, seconds, self._where())}</p>{lines}"
+            visit.pixels = pixels
+        seconds = math.fsum(expected_seconds(pixels, self.speeds).values())
+        megapixels = sum(h * w for h, w in sizes) / 1e6
+        count = f"{len(sizes)} photograph{'s' if len(sizes) > 1 else ''}, {megapixels:.3g} megapixels"
+        device = "GPU" if {device.type for device in self.context.models.devices} == {"cuda"} else "CPU"
+        return f"<p>{count}: <strong>{format_duration(seconds)}</strong> on this machine's {device}</p>{lines}"
 
-    def _measured(
+    def _measure(
         self, order: UpscaleRequest, sizes: Sizes, job: QueuedJob[dict[tuple[int, str], int]]
     ) -> dict[tuple[int, str], int]:
-        pieces: dict[tuple[int, str], int] = {}
+        """Measure the models and return the pixels to compute by number of the photograph and model."""
+        pixels: dict[tuple[int, str], int] = {}
         for model in order.models:
             job.report(0)
-            upscaler = self.context.shelf.get(model, strength=order.strength, tile=order.tile)
+            upscaler = self.context.models.get(model, strength=order.strength, tile=order.tile)
             self.speeds.measure(model, upscaler)
-            pieces |= {(n, model): computed_pixels(upscaler, *size)[0] for n, size in enumerate(sizes)}
-        return pieces
-
-    def _where(self) -> str:
-        kinds = {device.type for device in self.context.shelf.devices}
-        return "GPU" if kinds == {"cuda"} else "CPU"
+            pixels |= {(n, model): computed_pixels(upscaler, *size)[0] for n, size in enumerate(sizes)}
+        return pixels
 
 
-def _unheard(_: float, __: int) -> None:
-    """Nobody is told how far a measurement is."""
-
-
-def _sizes(photos: Sequence[Upload], context: AppContext) -> tuple[Sizes, list[str]]:
-    """Height and width of what can be enlarged, and what is to be said of the others."""
+def _check_photos(photos: Sequence[Upload], context: AppContext) -> tuple[Sizes, list[str]]:
+    """Return height and width of the usable photographs, and an HTML line for each of the others."""
     sizes: Sizes = []
     bad: list[str] = []
     for upload in photos:
@@ -133,7 +131,7 @@ def _sizes(photos: Sequence[Upload], context: AppContext) -> tuple[Sizes, list[s
     return sizes, bad
 
 
-def _said(paths: list[str], done: list[Done], *, left: int) -> str:
-    words = f"**{len(paths)} ready**" + (f", {left} to go" if left else "")
-    lines = refusals(done)
-    return words + (f", {len(lines)} not:\n\n" + "\n".join(lines) if lines else "")
+def _summary(paths: list[str], done: list[PhotoResult], *, left: int) -> str:
+    text = f"**{len(paths)} ready**" + (f", {left} to go" if left else "")
+    lines = error_lines(done)
+    return text + (f", {len(lines)} failed:\n\n" + "\n".join(lines) if lines else "")
