@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
 
-from archsr.api.settings import settled
+from archsr.api.settings import merge_settings
 from archsr.api.tables import Table, as_html, table_of
 from archsr.config import DataConfig, PrepareConfig
 from archsr.data import manifest as mf
@@ -28,7 +28,7 @@ class Prepared:
 
     folder: Path
     manifest: mf.Manifest
-    said: str
+    summary: str
 
     @property
     def report(self) -> Path:
@@ -43,7 +43,7 @@ class Prepared:
         return table_of(rows, index="split")
 
     def __repr__(self) -> str:
-        return self.said
+        return self.summary
 
     def _repr_html_(self) -> str:
         left_out = len(self.manifest.left_out)
@@ -68,7 +68,7 @@ def prepare(
     `if __name__ == "__main__":` around a call with processes. An interrupted call goes on where it was. Raises
     `DataError`, `ConfigError`.
     """
-    settings_given = settled(PrepareConfig, config, settings)
+    settings_given = merge_settings(PrepareConfig, config, settings)
     out = Path(shards)
     if workers is None:  # each process of a pool imports the script that started it, and would call this again
         workers = 0 if hasattr(sys.modules["__main__"], "__file__") else os.cpu_count() or 1

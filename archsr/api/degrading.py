@@ -8,7 +8,7 @@ from typing import Any, Literal, cast, overload
 import numpy as np
 import torch
 
-from archsr.api.kinds import ImageT, Pixels, mapped
+from archsr.api.kinds import ImageT, Pixels, map_image
 from archsr.config import DegradeConfig, PrepareConfig, TrainConfig, config_file
 from archsr.config.presets import PRESETS
 from archsr.degradation.apply import apply_whole
@@ -59,7 +59,7 @@ def degrade(
         recipes.append(recipe)
         return _degraded(pixels, recipe)
 
-    made = mapped(image, change)
+    made = map_image(image, change)
     return (made, recipes) if with_recipe else made
 
 

@@ -15,7 +15,7 @@ _BEYOND = 0.1  # what resampling overshoots is clamped; farther from [0, 1] othe
 _KEPT = ("icc_profile", "exif", "dpi")  # of what a PIL image says of itself
 
 
-def mapped(image: ImageT, change: Callable[[Pixels], Pixels]) -> ImageT:
+def map_image(image: ImageT, change: Callable[[Pixels], Pixels]) -> ImageT:
     """`change` on each image of what is given, as arrays (h, w, c), and the results as the same kind.
 
     Raises `TypeError` and `ValueError` for what is no image.

@@ -7,13 +7,13 @@ import numpy as np
 import pyvips
 import torch
 
-from archsr.api.kinds import ImageT, Pixels, mapped
+from archsr.api.kinds import ImageT, Pixels, map_image
 from archsr.checkpoint import strength_of
 from archsr.config import ModelConfig
-from archsr.evaluation.compared_models import short
+from archsr.evaluation.compared_models import short_name
 from archsr.runs.folders import is_run, run_config
 from archsr.upscaling.devices import Precision, best_device, devices_of
-from archsr.upscaling.one_image import Wanted, upscale_image
+from archsr.upscaling.one_image import OutputOptions, upscale_image
 from archsr.upscaling.opening import open_model
 from archsr.upscaling.resizing import to_size
 from archsr.upscaling.upscaler import Upscaler
@@ -29,7 +29,7 @@ class Model:
 
     def __init__(self, source: str, config: ModelConfig, upscaler: Upscaler, *, strength: float) -> None:
         self.source = source
-        self.name = run_config(source).name if is_run(source) else short(source)
+        self.name = run_config(source).name if is_run(source) else short_name(source)
         self.config = config
         self.scale = upscaler.scale
         self.strength = strength
@@ -47,7 +47,7 @@ class Model:
         factor = self.scale if scale is None else scale
         if not 0 < factor <= 16:
             raise ValueError(f"expected a scale above 0 and at most 16, got {scale}")
-        return mapped(image, lambda pixels: self._enlarged(pixels, factor))
+        return map_image(image, lambda pixels: self._enlarged(pixels, factor))
 
     def upscale_file(
         self,
@@ -63,7 +63,7 @@ class Model:
         The format is that of the target's ending; `quality` is for JPEG and WebP. Returns the target, which is
         complete or absent. Raises `BadImageError` for what is no usable image, OSError where it cannot be written.
         """
-        wanted = Wanted(scale, quality, metadata=metadata)
+        wanted = OutputOptions(scale, quality, metadata=metadata)
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         upscale_image(Path(source), Path(target), self._upscaler, wanted)
         return Path(target)

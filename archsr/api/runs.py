@@ -23,7 +23,7 @@ from archsr.evaluation.photos.card import CROP, PhotoRequest, evaluate_photos
 from archsr.evaluation.report.words import about
 from archsr.evaluation.statistics.verdicts import findings
 from archsr.evaluation.suite import Scores
-from archsr.evaluation.summary import everyone, figure, in_words, mean, rivals
+from archsr.evaluation.summary import compared_networks, figure, in_words, mean, titles_of
 from archsr.exporting import Exported
 from archsr.exporting import export as export_model
 from archsr.runs.folders import folder_of
@@ -117,7 +117,7 @@ class Evaluation:
 
     folder: Path
     scores: Scores
-    said: str
+    summary: str
 
     @property
     def report(self) -> Path:
@@ -127,7 +127,7 @@ class Evaluation:
     @property
     def table(self) -> Table:
         """The mean of each metric: a row for each model, and one for the photographs themselves if they are there."""
-        models = everyone(self.scores).items()
+        models = titles_of(self.scores).items()
         rows = [{"model": title, **{m.name: mean(self.scores, name, m.name) for m in self.scores.metrics}}
                 for name, title in models]  # fmt: skip
         return table_of(rows, index="model")
@@ -151,10 +151,10 @@ class Evaluation:
     @property
     def words(self) -> list[str]:
         """What was found, for people who know none of the metrics."""
-        return [in_words(self.scores, name, self.scores.baseline) for name in rivals(self.scores)]
+        return [in_words(self.scores, name, self.scores.baseline) for name in compared_networks(self.scores)]
 
     def __repr__(self) -> str:
-        return self.said
+        return self.summary
 
     def _repr_html_(self) -> str:
         said = "".join(f"<p>{escape(words)}</p>" for words in self.words)
@@ -202,11 +202,11 @@ def evaluate(
                               CROP if crop is None else crop, Options(which, tile, tuple(blends)))  # fmt: skip
         with joined() as world:
             answer = evaluate_photos(asked, out=target, world=world)  # all ranks
-        return Evaluation(answer.folder, answer.scores, answer.said)
+        return Evaluation(answer.folder, answer.scores, answer.summary)
     if crop is not None:
         raise UserError("crop (--crop) goes with photos (--photos)")
     usual = ["ms_ssim"] if offline else ["ms_ssim", "lpips", "dists"]
-    question = EvaluationRequest(
+    request = EvaluationRequest(
         models=named,
         on=os.fspath(on),
         split=split,
@@ -218,13 +218,13 @@ def evaluate(
         options=Options(which, tile, tuple(blends)),
     )
     with joined() as world:
-        answer = evaluate_models(question, out=target, world=world)  # all ranks
-    return Evaluation(answer.folder, answer.scores, answer.said)
+        answer = evaluate_models(request, out=target, world=world)  # all ranks
+    return Evaluation(answer.folder, answer.scores, answer.summary)
 
 
 def _means_html(scores: Scores) -> str:
     """The table for people: metrics as rows, each with its own digits."""
-    models = everyone(scores).items()
+    models = titles_of(scores).items()
     rows = [
         {"": metric.title + (" ↑" if metric.higher_is_better else " ↓"),
          **{title: figure(mean(scores, name, metric.name), about(metric.name).digits) for name, title in models}}

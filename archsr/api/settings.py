@@ -22,10 +22,10 @@ def load_config(
     A setting is a key (`name="x"`), a table of which only the keys that it names are changed (`data={"workers": 2}`),
     or a dotted key (`**{"data.workers": 2}`). Raises `ConfigError`.
     """
-    return settled(TrainConfig, config, settings)
+    return merge_settings(TrainConfig, config, settings)
 
 
-def settled(
+def merge_settings(
     kind: type[M], config: "str | os.PathLike[str] | Mapping[str, Any] | M | None", settings: Mapping[str, Any]
 ) -> M:
     """`config` with `settings` laid over it, checked. Raises `ConfigError`.
@@ -33,7 +33,7 @@ def settled(
     Settings are as of `load_config`.
 
     >>> from archsr.config import PrepareConfig
-    >>> made = settled(PrepareConfig, {"test": 0.2}, {"tile": 256, "scenes": {"neighbours": "number"}})
+    >>> made = merge_settings(PrepareConfig, {"test": 0.2}, {"tile": 256, "scenes": {"neighbours": "number"}})
     >>> made.test, made.tile, made.scenes.neighbours
     (0.2, 256, 'number')
     """

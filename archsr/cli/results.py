@@ -29,8 +29,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     rest = {"metrics": args.metric, "which": args.weights, "blends": args.blend, "y_channel": args.y}
     rest |= {"photos": args.photos or ""}
     done = evaluate(args.models, on=args.on or "", baseline=args.baseline or "", **same, **rest)
-    if done.said:  # on rank 0
-        print(done.said)
+    if done.summary:  # on rank 0
+        print(done.summary)
     return 0
 
 
@@ -72,15 +72,15 @@ def _add_evaluate(verbs: "Verbs") -> None:
 
 
 def _vote(args: argparse.Namespace) -> int:
-    from archsr.vote.main import VoteRequest, ask, tell
+    from archsr.vote.main import VoteRequest, report_result, run_vote
 
     if args.result is not None:
-        tell(args.result)
+        report_result(args.result)
         return 0
     if args.b is None:
         raise UserError("archsr vote takes two models, or --result FOLDER (archsr vote --help)")
-    question = VoteRequest(args.a, args.b, args.on, args.split, args.limit, args.crop, args.device, args.photos)
-    ask(question, out=args.out, host=args.host, port=args.port)
+    request = VoteRequest(args.a, args.b, args.on, args.split, args.limit, args.crop, args.device, args.photos)
+    run_vote(request, out=args.out, host=args.host, port=args.port)
     return 0
 
 
@@ -134,15 +134,15 @@ def _add_blend(verbs: "Verbs") -> None:
 def _upscale(args: argparse.Namespace) -> int:
     from archsr.checkpoint import strength_of
     from archsr.upscaling.devices import devices_of
-    from archsr.upscaling.files import joined, plan_files, report, staged, upscale_files, without_existing
-    from archsr.upscaling.one_image import Wanted
+    from archsr.upscaling.files import merge_outcomes, plan_files, report, staged_stdin, upscale_files, without_existing
+    from archsr.upscaling.one_image import OutputOptions
     from archsr.upscaling.opening import open_model
     from archsr.upscaling.upscaler import Upscaler
     from archsr.utils.world import joined as joined_world
     from archsr.utils.world import refuse_lost_processes
 
     refuse_lost_processes()
-    with joined_world() as world, staged(args.source, alone=world.size == 1) as sources:
+    with joined_world() as world, staged_stdin(args.source, alone=world.size == 1) as sources:
         plan = plan_files(sources, args.target, ending=f".{args.format}")
         pairs, there = without_existing(plan.pairs, args.existing)
         net, _ = open_model(args.model, strength=args.strength)
@@ -152,9 +152,9 @@ def _upscale(args: argparse.Namespace) -> int:
         upscaler = Upscaler(
             net, devices=devices, tile=args.tile, halo=args.halo, precision=args.precision, compiled=args.compile
         )
-        wanted = Wanted(args.scale, args.quality, args.max_pixels, metadata=not args.no_metadata)
+        wanted = OutputOptions(args.scale, args.quality, args.max_pixels, metadata=not args.no_metadata)
         outcome = upscale_files(pairs[world.rank :: world.size], upscaler, wanted, show=world.rank == 0)
-        whole = joined(world.gather(outcome))  # all ranks
+        whole = merge_outcomes(world.gather(outcome))  # all ranks
         whole.skipped.extend(there)
         if world.rank:
             return 2 if whole.failed else 0
@@ -199,7 +199,7 @@ def _export(args: argparse.Namespace) -> int:
         targets += targets_of(args.model, args.to or ["pth"], scale=scale, precision=args.precision)
     for target in targets:
         done = export(args.model, target, precision=args.precision, strength=args.strength)
-        print(f"{', '.join(map(str, done.files))}: {done.said}")
+        print(f"{', '.join(map(str, done.files))}: {done.summary}")
         if args.push:
             print(push([*done.files, card_path(done.files[0])], args.push, private=not args.public))
     return 0

@@ -24,7 +24,7 @@ INTERPOLATIONS = ("bicubic", "lanczos")
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """A model under its short `name`, with a `title` for people; `restore` maps (1, 3, h, w) to (1, 3, s·h, s·w).
+    """A model under its short_name `name`, with a `title` for people; `restore` maps (1, 3, h, w) to (1, 3, s·h, s·w).
 
     `weights`: the file, the official name or the interpolation behind it; empty for a blend. `between`: the two models
     that it is blended of, as contenders or files are called, and `share` how much of the second.
@@ -79,7 +79,7 @@ def scale_of(sources: Sequence[str]) -> int:
     return next(iter(scales.values()), 4)
 
 
-def contenders_of(sources: Sequence[str], scale: int, options: Options) -> list[ComparedModel]:
+def open_models(sources: Sequence[str], scale: int, options: Options) -> list[ComparedModel]:
     """Bicubic first, then the originals of all runs, each once, then the models as named. Names are unique."""
     found = [bicubic(scale)]
     found += [lanczos(scale)] if "lanczos" in sources else []
@@ -96,7 +96,7 @@ def contenders_of(sources: Sequence[str], scale: int, options: Options) -> list[
         elif source not in INTERPOLATIONS:
             weights = checkpoint.weights_of(source)
             ends, share = _blended_of(Path(weights))
-            found.append(_model(short(source), short(source), open_model(source)[0], options, weights=weights,
+            found.append(_model(short_name(source), short_name(source), open_model(source)[0], options, weights=weights,
                                 between=ends, share=share))  # fmt: skip
     names = [c.name for c in found]
     if doubled := {n for n in names if names.count(n) > 1}:
@@ -134,7 +134,7 @@ def _originals(runs: Sequence[str]) -> dict[str, str]:
         by_weights.setdefault(_start(run), run)
     if len(by_weights) == 1:
         return {"original": next(iter(by_weights.values()))}
-    return {f"original {short(weights)}": run for weights, run in by_weights.items()}
+    return {f"original {short_name(weights)}": run for weights, run in by_weights.items()}
 
 
 def _of_run(run: str, options: Options, *, original: str, alone: bool) -> list[ComparedModel]:
@@ -201,6 +201,6 @@ def _device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def short(source: str) -> str:
+def short_name(source: str) -> str:
     """What a file or a name is called in a report."""
     return Path(source).name.removesuffix(".safetensors").removesuffix(".pth").removesuffix(".fp16")

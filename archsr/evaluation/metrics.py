@@ -91,7 +91,7 @@ def check_names(names: Sequence[str]) -> None:
             raise UserError(f"--metric {name}: no such metric{near(name, known)} (pyiqa's names)")
 
 
-def is_here(name: str) -> bool:
+def is_cached(name: str) -> bool:
     """Whether the file of one of `NO_REFERENCE` is on this machine."""
     return (Path(torch.hub.get_dir()) / NO_REFERENCE[name]).is_file()
 

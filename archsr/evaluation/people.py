@@ -17,8 +17,8 @@ from archsr.utils import console
 from archsr.utils.atomic import sha256
 
 RESULT = "result.json"
-HOME = Path("vote")  # where `archsr vote` has its folders by default
-IN_RUN = "votes"  # where in a run folder they may lie as well
+VOTES_FOLDER = Path("vote")  # where `archsr vote` has its folders by default
+VOTES_IN_RUN = "votes"  # where in a run folder they may lie as well
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def fingerprint_of(pairs: Pairs | ClientPhotos) -> str:
     return digest.hexdigest()
 
 
-def asked_people(
+def vote_sentences(
     folders: Sequence[Path], compared_models: Sequence[ComparedModel], pairs: Pairs | ClientPhotos
 ) -> list[str]:
     """A sentence for each result in `folders`, or in folders of theirs, about two of the models on these images."""

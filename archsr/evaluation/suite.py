@@ -1,4 +1,4 @@
-"""Every model on the same fixed pixels: restored once, measured, and the figures of all processes put together."""
+"""Every model on the same fixed pixels: restored once, measure_pair, and the figures of all processes put together."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,8 +41,8 @@ class Scores:
     """The whole evaluation in the order of the set. Every model but the `baseline` is compared with it.
 
     `missing`: metrics that could not be taken, and why. `primary`: the metric on which verdicts hang, fixed before
-    anything was measured. `unjudged`: models about which no verdict is given, each with the sentence that says why.
-    `unit`: what is measured, "crops" or "images". `paths`: models along each line of blends, from one end to the other.
+    anything was measure_pair. `unjudged`: models about which no verdict is given, each with the sentence that says why.
+    `unit`: what is measure_pair, "crops" or "images". `paths`: models along each line of blends, from one end to the other.
     `truth`: whether rows have the model `gt`, ground truth.
     """
 
@@ -69,7 +69,7 @@ R = TypeVar("R", bound=ImageScores)
 
 
 class Images(Protocol[T_co]):
-    """What can be measured: numbers, and the images with these numbers."""
+    """What can be measure_pair: numbers, and the images with these numbers."""
 
     def numbers(self) -> list[int]:
         """Which are taken."""
@@ -84,7 +84,7 @@ class EvaluationCancelledError(Exception):
     """The evaluation was not finished, because somebody asked for its end."""
 
 
-def _no_look(pair: TestPair, made: Mapping[str, Tensor]) -> None:
+def _ignore_images(pair: TestPair, made: Mapping[str, Tensor]) -> None:
     """Nobody wants to see the images."""
 
 
@@ -100,36 +100,36 @@ def evaluate(
     baseline: str = "",
     world: World | None = None,
     brief: bool = False,
-    look: Callable[[TestPair, Mapping[str, Tensor]], None] = _no_look,
-    given_up: Callable[[], bool] = _never,
+    on_images: Callable[[TestPair, Mapping[str, Tensor]], None] = _ignore_images,
+    is_cancelled: Callable[[], bool] = _never,
 ) -> Scores:
     """Restore and measure every pair. A collective: each process takes every n-th image, all get all figures.
 
     Each image is restored by itself, so that the number of processes changes no digit. `baseline`: the name of the
-    model that the others are compared with, the last but one by default. `look` is shown each pair and what the models
+    model that the others are compared with, the last but one by default. `on_images` is shown each pair and what the models
     made of it. `brief`: a validation: only a terminal shows its bar, and its rows have no strength and no difficulty.
-    Raises `GivenUpError` on all ranks where `given_up`, asked before each image, said so on any.
+    Raises `GivenUpError` on all ranks where `is_cancelled`, asked before each image, said so on any.
     """
 
     def of(pair: TestPair) -> ImageScores:
-        return measured(pair, compared_models, metrics, scale=None if brief else pairs.scale, look=look)
+        return measure_pair(pair, compared_models, metrics, scale=None if brief else pairs.scale, on_images=on_images)
 
-    rows = rows_of(pairs, of, world=world or World(), brief=brief, given_up=given_up)  # all ranks
+    rows = measure_all(pairs, of, world=world or World(), brief=brief, is_cancelled=is_cancelled)  # all ranks
     titles = [(c.name, c.title) for c in compared_models]
     chosen = baseline or titles[max(0, len(titles) - 2)][0]
     return Scores(rows, titles, list(metrics), chosen)
 
 
-def rows_of(
+def measure_all(
     images: Images[T],
     of: Callable[[T], R],
     *,
     world: World,
     brief: bool = False,
-    given_up: Callable[[], bool] = _never,
+    is_cancelled: Callable[[], bool] = _never,
 ) -> list[R]:
     """What `of` makes of each of the images, by number, with a bar. A collective: each process takes every n-th image,
-    all get all rows. `brief` and `given_up` as of `evaluate`."""
+    all get all rows. `brief` and `is_cancelled` as of `evaluate`."""
     numbers = images.numbers()
     rows: list[R] = []
     terminal = console.watched()
@@ -139,11 +139,11 @@ def rows_of(
         part = numbers[start : start + _TOGETHER * world.size]
         own: list[R] = []
         for image in images.read(part[world.rank :: world.size]):
-            if given_up():
+            if is_cancelled():
                 break
             own.append(of(image))
             bar.update(world.size)
-        shares = world.gather(None if given_up() else own)  # all ranks
+        shares = world.gather(None if is_cancelled() else own)  # all ranks
         if any(share is None for share in shares):
             bar.close()
             raise EvaluationCancelledError
@@ -152,18 +152,18 @@ def rows_of(
     return sorted(rows, key=lambda row: row.number)
 
 
-def measured(
+def measure_pair(
     pair: TestPair,
     compared_models: Sequence[ComparedModel],
     metrics: Sequence[Metric],
     *,
     scale: int | None,
-    look: Callable[[TestPair, Mapping[str, Tensor]], None] = _no_look,
+    on_images: Callable[[TestPair, Mapping[str, Tensor]], None] = _ignore_images,
 ) -> ImageScores:
     """One image restored by every model; without a scale its strength and difficulty are not taken."""
     lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
     made = {c.name: quantised(c.restore(lq)) for c in compared_models}
-    look(pair, made)
+    on_images(pair, made)
     values = {name: _figures(sr, gt, lq, metrics) for name, sr in made.items()}
     values["gt"] = {m.name: NAN if m.needs_gt else m.of(gt, gt, lq) for m in metrics}
     row = ImageScores(pair.number, pair.key, pair.scene, values, pair.tags)

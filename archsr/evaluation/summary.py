@@ -10,7 +10,14 @@ from archsr.evaluation.metrics import Metric
 from archsr.evaluation.report.words import GROUND_TRUTH, about, listed
 from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES, INCONCLUSIVE, Difference, paired
 from archsr.evaluation.statistics.strata import DIFFICULTY, STRENGTH, thirds
-from archsr.evaluation.statistics.verdicts import NONE, NOT_TESTED, MetricFinding, by_scene, findings, why_none
+from archsr.evaluation.statistics.verdicts import (
+    NO_VERDICT,
+    NOT_TESTED,
+    MetricFinding,
+    by_scene,
+    findings,
+    why_no_verdicts,
+)
 from archsr.evaluation.suite import ImageScores, Scores
 
 _UNTAGGED = "(no tag)"
@@ -18,7 +25,7 @@ _TENDENCY = 0.8  # of the images: what is said of so many that prove nothing
 _TRUTH = "photographs"  # their own values, beside the models': "original" is the model that a run began with
 
 
-def everyone(scores: Scores) -> dict[str, str]:
+def titles_of(scores: Scores) -> dict[str, str]:
     """By name the title of all that has figures: the models, and the photographs themselves where they are there."""
     return {**dict(scores.compared_models), **({"gt": GROUND_TRUTH} if scores.truth else {})}
 
@@ -40,9 +47,9 @@ def sentence(scores: Scores, new: str, old: str) -> str:
     """What the figures say about two models, in one sentence."""
     titles = dict(scores.compared_models)
     names = f"{titles[new]} against {titles[old]}"
-    of = f"{len(scores.rows)} {scores.unit} of {scenes_told(scores)}"
-    if reason := why_none(scores, new, old):
-        return f"{names}: **{NONE}** ({of}). {reason}"
+    of = f"{len(scores.rows)} {scores.unit} of {scene_count(scores)}"
+    if reason := why_no_verdicts(scores, new, old):
+        return f"{names}: **{NO_VERDICT}** ({of}). {reason}"
     said = {"better": [], "worse": [], INCONCLUSIVE: [], NOT_TESTED: []}
     for name, found in findings(scores, new, old).items():
         said[found.verdict].append(short_title(scores, name) + (" (primary)" if name == scores.primary else ""))
@@ -59,7 +66,7 @@ def short_title(scores: Scores, name: str) -> str:
     return next(m.title for m in scores.metrics if m.name == name).split(",")[0]
 
 
-def scenes_told(scores: Scores) -> str:
+def scene_count(scores: Scores) -> str:
     """`10 scenes`."""
     count = len({row.scene for row in scores.rows})
     return f"{count} scene{'s' * (count != 1)}"
@@ -67,7 +74,7 @@ def scenes_told(scores: Scores) -> str:
 
 def in_words(scores: Scores, new: str, old: str) -> str:
     """The same for people who know none of the metrics: what is certain, else what these images show."""
-    reason = why_none(scores, new, old)
+    reason = why_no_verdicts(scores, new, old)
     found = findings(scores, new, old)
     first = found.get(scores.primary)
     if reason or first is None:
@@ -96,7 +103,7 @@ def _uncertain(scores: Scores, first: MetricFinding, new: str, old: str) -> str:
         why = f": fewer than {FEWEST_SCENES} scenes prove nothing"
     else:
         why = f"; they would have shown a difference of {figure(first.smallest, digits)} four times in five"
-    of = f"{len(scores.rows)} {scores.unit} of {scenes_told(scores)}"
+    of = f"{len(scores.rows)} {scores.unit} of {scene_count(scores)}"
     return f"{of} are inconclusive about {new} and {old} by the primary metric, {title}{why}."
 
 
@@ -142,20 +149,20 @@ def meanings(scores: Scores) -> list[tuple[str, str]]:
     return [*found, *([(f"− {_TRUTH}'", "how far from the photographs' own value")] if blind else [])]
 
 
-def foremost(scores: Scores) -> str:
+def main_model(scores: Scores) -> str:
     """The model that the page is about: the last network with verdicts, else the last network or interpolation."""
-    names = told_first(scores) or [scores.baseline]
+    names = main_models(scores) or [scores.baseline]
     return names[-1]
 
 
-def rivals(scores: Scores) -> list[str]:
+def compared_networks(scores: Scores) -> list[str]:
     """The networks that are compared with the baseline."""
     return [name for name in scores.challengers if name not in INTERPOLATIONS]
 
 
-def told_first(scores: Scores) -> list[str]:
+def main_models(scores: Scores) -> list[str]:
     """The models that a report begins with: networks that have verdicts; where there are none, what else there is."""
-    networks = rivals(scores) or scores.challengers
+    networks = compared_networks(scores) or scores.challengers
     return [name for name in networks if name not in scores.unjudged] or networks
 
 
@@ -193,7 +200,7 @@ def _of(scores: Scores, parts: Mapping[str, list[ImageScores]]) -> dict[str, Sco
     return {name: replace(scores, rows=rows) for name, rows in parts.items() if rows}
 
 
-def parts_table(parts: Mapping[str, Scores], new: str, old: str) -> tuple[list[str], list[list[str]]]:
+def groups_table(parts: Mapping[str, Scores], new: str, old: str) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: each group's images and scenes, and of each metric both means and the difference."""
     metrics = next(iter(parts.values())).metrics
     rows = [
@@ -208,7 +215,7 @@ def parts_table(parts: Mapping[str, Scores], new: str, old: str) -> tuple[list[s
     return ["group", next(iter(parts.values())).unit, "scenes", *(m.title for m in metrics)], rows
 
 
-def parts_told(new: str, old: str) -> str:
+def groups_note(new: str, old: str) -> str:
     """What the table of groups shows."""
     return f"Means of {old} → {new} and their difference. This is descriptive: groups have no verdicts."
 
@@ -224,7 +231,7 @@ def _change(part: Scores, metric: Metric, new: str, old: str) -> str:
 
 def means_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: for each metric its title and the mean of each model and of the photographs themselves."""
-    names = list(everyone(scores))
+    names = list(titles_of(scores))
     heads = [GROUND_TRUTH if name == "gt" else name for name in names]
     rows: list[list[str]] = []
     for metric in scores.metrics:

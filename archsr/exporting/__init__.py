@@ -86,7 +86,7 @@ class Exported:
     """A file that was written (ncnn: two), and how it was compared."""
 
     files: tuple[Path, ...]
-    said: str
+    summary: str
 
 
 def export(source: str, target: Path, *, precision: str = "fp32", strength: float | None = None) -> Exported:

@@ -35,11 +35,11 @@ def psnr(a: Tensor, b: Tensor) -> float:
     return math.inf if error == 0 else -10 * math.log10(error)
 
 
-def agreement(found: list[Tensor], expected: list[Tensor], *, who: str, precision: str) -> str:
-    """The least agreement of `found` with torch in words. Raises `UserError` where it is not enough."""
+def check_agreement(found: list[Tensor], expected: list[Tensor], *, tool: str, precision: str) -> str:
+    """The least check_agreement of `found` with torch in words. Raises `UserError` where it is not enough."""
     worst = min(psnr(a, b) for a, b in zip(found, expected, strict=True))
     if not worst >= LEAST[precision]:  # NaN fails as well
         raise UserError(
-            f"{who} gives {worst:.1f} dB against torch, expected {LEAST[precision]:.0f} or more; nothing written"
+            f"{tool} gives {worst:.1f} dB against torch, expected {LEAST[precision]:.0f} or more; nothing written"
         )
     return f"{worst:.1f} dB against torch in fp32" if math.isfinite(worst) else "equal to torch in fp32, bit for bit"

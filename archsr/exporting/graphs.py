@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archsr.errors import UserError, first_line
-from archsr.exporting.check import agreement, image, probes
+from archsr.exporting.check import check_agreement, image, probes
 from archsr.models.base import Generator as Network
 from archsr.models.build import official_state
 
@@ -50,7 +50,9 @@ def write_onnx(net: Network, path: Path, precision: str) -> str:
         _record_apart(net, path, precision)
     _name_dimensions(path)
     found = _run_onnx(path, [p for p, _ in tried], precision)
-    return f"onnx in {precision}, {agreement(found, [e for _, e in tried], who='onnxruntime', precision=precision)}"
+    return (
+        f"onnx in {precision}, {check_agreement(found, [e for _, e in tried], tool='onnxruntime', precision=precision)}"
+    )
 
 
 def _record(net: nn.Module, path: Path, width: torch.dtype) -> None:
@@ -134,7 +136,7 @@ def write_torchscript(net: Network, path: Path, precision: str) -> str:
     loaded = torch.jit.load(str(path))
     with torch.inference_mode():
         found = [loaded(p) for p, _ in tried]
-    return f"TorchScript, {agreement(found, [e for _, e in tried], who='TorchScript', precision=precision)}"
+    return f"TorchScript, {check_agreement(found, [e for _, e in tried], tool='TorchScript', precision=precision)}"
 
 
 def _trace(net: nn.Module, path: Path) -> None:
@@ -153,7 +155,7 @@ def write_ncnn(net: Network, path: Path, precision: str) -> str:
             _trace(net, work / "net.pt")
         param, weights = _convert(work, precision)
         found = _run_ncnn(param, weights, [p for p, _ in tried])
-        said = agreement(found, [e for _, e in tried], who="ncnn", precision=precision)
+        said = check_agreement(found, [e for _, e in tried], tool="ncnn", precision=precision)
         shutil.copyfile(param, path)
         shutil.copyfile(weights, path.with_suffix(".bin"))
     return f"ncnn with weights in {precision}, {said}"

@@ -1,4 +1,4 @@
-"""Where tiles are computed: devices, their memory, and networks placed on them."""
+"""Where tiles are computed: devices, their memory, and networks place_network on them."""
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
@@ -40,7 +40,7 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def settled(net: Generator, precision: Precision, devices: list[torch.device]) -> Precision:
+def resolve_precision(net: Generator, precision: Precision, devices: list[torch.device]) -> Precision:
     """The precision meant by "auto". Raises `UserError` for one that the network or a device cannot do."""
     if precision == "auto":
         able = "fp16" in net.supported_precisions
@@ -51,7 +51,7 @@ def settled(net: Generator, precision: Precision, devices: list[torch.device]) -
     return precision
 
 
-def placed(net: Generator, device: torch.device, precision: Precision, *, alone: bool) -> Generator:
+def place_network(net: Generator, device: torch.device, precision: Precision, *, alone: bool) -> Generator:
     """The caller's own network where it can be used as it is, else a copy."""
     if not net.converts:
         return (net if alone else copy.deepcopy(net)).to(device)
@@ -64,7 +64,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
-def budget(device: torch.device) -> float:
+def memory_budget(device: torch.device) -> float:
     """Bytes that one pass may take, of what is free now."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -72,7 +72,7 @@ def budget(device: torch.device) -> float:
     return min(_MOST_ON_CPU, _SHARE["cpu"] * psutil.virtual_memory().available)
 
 
-def is_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether torch, on any device, says that memory has run out."""
     text = str(error).lower()
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or ("memory" in text and "alloc" in text)

@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 
 from archsr.errors import UserError
 from archsr.images.image_files import READ, WRITTEN, BadImageError, is_image
-from archsr.upscaling.left_out import kinds_of
-from archsr.upscaling.one_image import Wanted, restore_image
+from archsr.upscaling.left_out import describe_kinds
+from archsr.upscaling.one_image import OutputOptions, restore_image
 from archsr.upscaling.source import why_unreadable
 from archsr.upscaling.upscaler import Upscaler
 from archsr.utils import console
@@ -49,7 +49,7 @@ class Plan:
 
 
 @contextlib.contextmanager
-def staged(sources: Sequence[Path], *, alone: bool = True) -> Generator[list[Path]]:
+def staged_stdin(sources: Sequence[Path], *, alone: bool = True) -> Generator[list[Path]]:
     """The sources; for `-`, a file with what standard input gives, which is gone afterwards.
 
     Raises `UserError` where `-` is not the only source, several processes would read it (not `alone`), or it is a
@@ -109,7 +109,7 @@ def _listed(source: Path, target: Path) -> tuple[list[Pair], list[Path]]:
         raise UserError(f"{source}: no such image or folder")
     images = [(p, p.relative_to(root)) for p in files if is_image(p)]
     if not images:
-        instead = "".join(f"; {kind}" for kind in kinds_of(files))
+        instead = "".join(f"; {kind}" for kind in describe_kinds(files))
         raise UserError(f"{source}: no images found (looked for {', '.join(READ)}){instead}")
     return images, [p for p in files if not is_image(p)]
 
@@ -158,25 +158,25 @@ def _refuse_collisions(pairs: Iterable[Pair]) -> list[Pair]:
 
 def without_existing(pairs: Sequence[Pair], existing: Existing) -> tuple[list[Pair], list[Path]]:
     """What is to be made, and the outputs that are there and stay. Raises `UserError` for them with "refuse"."""
-    there = [target for _, target in pairs if target.exists()] if existing != "overwrite" else []
-    if there and existing == "refuse":
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UserError(f"{there[0]}{more}: already there; nothing was written (--existing skip or overwrite)")
-    stay = set(there)
-    return [p for p in pairs if p[1] not in stay], there
+    existing_files = [target for _, target in pairs if target.exists()] if existing != "overwrite" else []
+    if existing_files and existing == "refuse":
+        more = f" and {len(existing_files) - 1} more" if len(existing_files) > 1 else ""
+        raise UserError(f"{existing_files[0]}{more}: already there; nothing was written (--existing skip or overwrite)")
+    stay = set(existing_files)
+    return [p for p in pairs if p[1] not in stay], existing_files
 
 
 # ---------------------------------------------------------------- doing
 
 
 def upscale_files(
-    pairs: Sequence[Pair], upscaler: Upscaler, wanted: Wanted | None = None, *, show: bool = True
+    pairs: Sequence[Pair], upscaler: Upscaler, options: OutputOptions | None = None, *, show: bool = True
 ) -> UpscaleOutcome:
     """Restore each input into its output. A bad image is noted and the others go on.
 
     While one image is written, the next is restored.
     """
-    outcome = UpscaleOutcome()
+    outcome, options = UpscaleOutcome(), options or OutputOptions()
     waiting: deque[tuple[Pair, Future[None]]] = deque()
     hidden = not (show and console.watched())
     form = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}]"
@@ -185,7 +185,11 @@ def upscale_files(
         for number, pair in enumerate(pairs):
             try:
                 future = restore_image(
-                    *pair, upscaler, wanted or Wanted(), writers, on_progress=lambda s, n=number: _show(bar, n + s)
+                    *pair,
+                    upscaler,
+                    options,
+                    writers,
+                    on_progress=lambda s, n=number: _show(bar, n + s),
                 )
                 waiting.append((pair, future))
             except BadImageError as error:
@@ -224,7 +228,7 @@ def _cause(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def joined(outcomes: Iterable[UpscaleOutcome]) -> UpscaleOutcome:
+def merge_outcomes(outcomes: Iterable[UpscaleOutcome]) -> UpscaleOutcome:
     """What several processes did, as one."""
     total = UpscaleOutcome()
     for one in outcomes:
@@ -244,6 +248,6 @@ def report(outcome: UpscaleOutcome, passed_over: Sequence[Path] = ()) -> int:
         print(f"archsr: {path}: {reason}", file=sys.stderr)
     if passed_over:
         print(f"archsr: {len(passed_over)} file{'s' * (len(passed_over) > 1)} left out:", file=sys.stderr)
-        for kind in kinds_of(passed_over):
+        for kind in describe_kinds(passed_over):
             print(f"  {kind}", file=sys.stderr)
     return 2 if outcome.failed else 0

@@ -27,7 +27,7 @@ _SYSTEM = ("file of the operating system", "files of the operating system")
 _UNKNOWN = ("file of no kind that is read", "files of no kind that is read")
 
 
-def kinds_of(files: Sequence[Path]) -> list[str]:
+def describe_kinds(files: Sequence[Path]) -> list[str]:
     """Phrases like "5 videos: a.mov, b.mov, c.mov and 2 more", the most numerous kind first."""
     groups: dict[tuple[str, str], list[str]] = {}
     for file in files:

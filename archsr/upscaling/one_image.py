@@ -24,7 +24,7 @@ _NARROW = (".jpg", ".jpeg", ".webp")  # 8 bits
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputOptions:
     """How an image shall come out: its `scale` (None: the network's), `quality` of JPEG and WebP (WebP 100: lossless).
 
     `metadata` False leaves out EXIF, XMP and IPTC; the colour profile always stays.
@@ -44,7 +44,7 @@ def upscale_image(
     source: Path,
     target: Path,
     upscaler: Upscaler,
-    wanted: Wanted | None = None,
+    options: OutputOptions | None = None,
     *,
     on_progress: Callable[[float], None] = _silent,
 ) -> None:
@@ -54,27 +54,27 @@ def upscale_image(
     `BadImageError` for what is no usable image or too large for the format, OSError where it cannot be written.
     """
     with ThreadPoolExecutor(1) as writer:
-        restore_image(source, target, upscaler, wanted or Wanted(), writer, on_progress=on_progress).result()
+        restore_image(source, target, upscaler, options or OutputOptions(), writer, on_progress=on_progress).result()
 
 
 def restore_image(
     source: Path,
     target: Path,
     upscaler: Upscaler,
-    wanted: Wanted,
+    options: OutputOptions,
     writer: ThreadPoolExecutor,
     *,
     on_progress: Callable[[float], None],
 ) -> Future[None]:
     """As `upscale_image`, but the last rows may still be on their way to disk: so says the future."""
-    pages = _pages(source, target, wanted.max_pixels)
-    sizes = [_size(p, upscaler.scale, wanted.scale) for p in pages]
+    pages = _pages(source, target, options.max_pixels)
+    sizes = [_size(p, upscaler.scale, options.scale) for p in pages]
     _check_size(target, sum(h for h, _ in sizes), max(w for _, w in sizes))
     pipes = [Pipe(p.size[0] * upscaler.scale, p.size[1] * upscaler.scale, p.image.bands, bits=p.bits) for p in pages]
-    written = writer.submit(_write, pages, pipes, sizes, target, wanted)
+    written = writer.submit(_write, pages, pipes, sizes, target, options)
     try:
         for number, (page, pipe) in enumerate(zip(pages, pipes, strict=True)):
-            grey = page.image.bands == 1 or is_colourless(source, page=number, max_pixels=wanted.max_pixels)
+            grey = page.image.bands == 1 or is_colourless(source, page=number, max_pixels=options.max_pixels)
             _restore(page, pipe, upscaler, lambda s, n=number: on_progress((n + s) / len(pages)), grey=grey)
     except StoppedError:
         written.result()  # raises what the writer met
@@ -134,7 +134,7 @@ def _grey(strip: Depth) -> Depth:
 
 
 def _write(
-    pages: list[ImageSource], pipes: list[Pipe], sizes: list[tuple[int, int]], target: Path, wanted: Wanted
+    pages: list[ImageSource], pipes: list[Pipe], sizes: list[tuple[int, int]], target: Path, options: OutputOptions
 ) -> None:
     try:
         images = [_finished(p, q.image(), s) for p, q, s in zip(pages, pipes, sizes, strict=True)]
@@ -143,9 +143,9 @@ def _write(
             image = pyvips.Image.arrayjoin(images, across=1)
             image = image.copy()
             image.set_type(pyvips.GValue.gint_type, "page-height", sizes[0][0])
-        image = _carrying(image, pages[0].image, metadata=wanted.metadata)
+        image = _carrying(image, pages[0].image, metadata=options.metadata)
         with replacing(target) as temporary:
-            _save(image, temporary, wanted.quality)
+            _save(image, temporary, options.quality)
             if target.suffix.lower() in (".tif", ".tiff") and image.get_typeof("exif-data"):
                 _with_exif(temporary, cast(bytes, image.get("exif-data")))
     except pyvips.Error as error:

@@ -62,6 +62,6 @@ def ramp(span: TileSpan, *, feather: int, side: int, scale: int) -> NDArray[np.f
     return weight
 
 
-def fitting(wanted: int, spans_of_both_sides: list[TileSpan]) -> int:
+def fitting_feather(wanted: int, spans_of_both_sides: list[TileSpan]) -> int:
     """`wanted` pixels of fading, or as many as the narrowest core has room for with a neighbour on each side."""
     return min(wanted, *(max(1, s.core_end - s.core_start) // 2 for s in spans_of_both_sides))

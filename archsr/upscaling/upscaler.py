@@ -11,10 +11,19 @@ from torch import Tensor
 
 from archsr.images.pixels import Pixels
 from archsr.models.base import Generator as Network
-from archsr.upscaling.devices import DTYPES, Precision, autocast, best_device, budget, is_memory, placed, settled
+from archsr.upscaling.devices import (
+    DTYPES,
+    Precision,
+    autocast,
+    best_device,
+    is_out_of_memory,
+    memory_budget,
+    place_network,
+    resolve_precision,
+)
 from archsr.upscaling.opening import open_model
 from archsr.upscaling.passes import bytes_per_pixel, forward
-from archsr.upscaling.tiles import TileSpan, fitting, ramp, spans
+from archsr.upscaling.tiles import TileSpan, fitting_feather, ramp, spans
 
 __all__ = ["Precision", "Upscaler", "open_model"]
 Depth = NDArray[np.uint8 | np.uint16]
@@ -53,13 +62,13 @@ class Upscaler:
     ) -> None:
         self.device = devices[0] if devices else device or best_device()
         self.devices = list(devices) or [self.device]
-        self.precision = precision = settled(net, precision, self.devices)
+        self.precision = precision = resolve_precision(net, precision, self.devices)
         self.scale = net.scale
         self.tile = tile
         self.halo = net.halo() if halo is None else halo
         self.feather = min(feather, self.halo // 4)
         self._dtype = DTYPES[precision]
-        self._nets = [placed(net, d, precision, alone=len(self.devices) == 1) for d in self.devices]
+        self._nets = [place_network(net, d, precision, alone=len(self.devices) == 1) for d in self.devices]
         self._run = cast(Callable[[Network, Tensor], Tensor], torch.compile(forward) if compiled else forward)
         self._per_pixel = 0.0
         self._fits = 0  # pixels a window may have after one did not fit; 0: any
@@ -111,7 +120,7 @@ class Upscaler:
         if self.tile is not None:
             return min(self.tile, low), self.tile
         self._per_pixel = self._per_pixel or bytes_per_pixel(self._nets[0], self._dtype)
-        fits = int(min(budget(d) for d in self.devices) / self._per_pixel)
+        fits = int(min(memory_budget(d) for d in self.devices) / self._per_pixel)
         if self._fits:
             fits = min(fits, self._fits)
         if height * width <= fits and height <= low:
@@ -135,7 +144,7 @@ class Upscaler:
         """
         rows, columns = self.tile_of(height, width)
         down, across = spans(height, tile=rows, halo=self.halo), spans(width, tile=columns, halo=self.halo)
-        feather = fitting(self.feather, [*across, *down]) if len(across) + len(down) > 2 else 0
+        feather = fitting_feather(self.feather, [*across, *down]) if len(across) + len(down) > 2 else 0
         fading = 2 * feather * self.scale
         done, total = 0, len(across) * len(down)
         held = _Rows(fetch)
@@ -201,7 +210,7 @@ class Upscaler:
                     :, :, top * self.scale : bottom * self.scale, left * self.scale : right * self.scale
                 ]
             except (RuntimeError, MemoryError) as error:
-                if not is_memory(error) or max(bottom - top, right - left) < _DIVISIBLE:
+                if not is_out_of_memory(error) or max(bottom - top, right - left) < _DIVISIBLE:
                     raise
                 self._fits = max(1, pixels // 2)
         if window.device.type == "cuda":

@@ -7,13 +7,13 @@ import torch
 
 from archsr.checkpoint import weights_of
 from archsr.errors import UserError
-from archsr.evaluation import compared_models as who
+from archsr.evaluation import compared_models
 from archsr.evaluation.people import identity_of
 from archsr.runs.folders import check_run, is_run, run_config
 from archsr.upscaling.upscaler import Upscaler, open_model
 
 ORIGINAL = "original"
-_INTERPOLATIONS = {"bicubic": who.bicubic, "lanczos": who.lanczos}
+_INTERPOLATIONS = {"bicubic": compared_models.bicubic, "lanczos": compared_models.lanczos}
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class VoteModel:
     weights: str
     identity: str
 
-    def restore(self, scale: int, devices: Sequence[torch.device]) -> who.Restore:
+    def restore(self, scale: int, devices: Sequence[torch.device]) -> compared_models.Restore:
         """How it restores (1, 3, h, w)."""
         if self.weights in _INTERPOLATIONS:
             return _INTERPOLATIONS[self.weights](scale).restore
@@ -46,7 +46,7 @@ def models_of(a: str, b: str) -> tuple[VoteModel, VoteModel]:
 
 def scale_of(a: str, b: str) -> int:
     """The scale that both have. Raises `UserError` where they differ."""
-    return who.scale_of([source for source in (a, b) if source != ORIGINAL])
+    return compared_models.scale_of([source for source in (a, b) if source != ORIGINAL])
 
 
 def _model(source: str, *, other: str) -> VoteModel:
@@ -56,7 +56,7 @@ def _model(source: str, *, other: str) -> VoteModel:
         return _known(ORIGINAL, weights_of(other, which="initial"))
     weights = weights_of(source)  # refuses a folder without any
     check_run(source)
-    return _known(run_config(source).name if is_run(source) else who.short(source), weights)
+    return _known(run_config(source).name if is_run(source) else compared_models.short_name(source), weights)
 
 
 def _known(name: str, weights: str) -> VoteModel:

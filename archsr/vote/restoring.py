@@ -14,12 +14,12 @@ from archsr.evaluation.compared_models import Restore
 from archsr.evaluation.pairs import Pairs, TestPair
 from archsr.evaluation.photos.photos import ClientPhoto, ClientPhotos
 from archsr.images.pixels import tensor_to_pixels, to_float, write_image
-from archsr.vote.study import JudgedImage, Kind, Study, image_file, store
+from archsr.vote.study import Kind, Study, VoteImage, image_file, store
 
 _SURROUNDINGS = 16  # input pixels around a crop that the networks see as well
 
 
-def restored(
+def restore_all(
     folder: Path, study: Study, pairs: Pairs | ClientPhotos, devices: list[torch.device], *, show: bool | None = None
 ) -> Study:
     """The study with all its images in `folder`; what lies there is not made again. Raises `UserError`.
@@ -30,14 +30,14 @@ def restored(
         return study
     restores: dict[Kind, Restore] = {"A": study.asking.a.restore(pairs.scale, devices),
                                      "B": study.asking.b.restore(pairs.scale, devices)}  # fmt: skip
-    numbers, images = pairs.numbers(), list[JudgedImage]()
+    numbers, images = pairs.numbers(), list[VoteImage]()
     every = 0.1 if sys.stderr.isatty() else 30
     try:
         with tqdm(total=len(numbers), desc="restoring", unit="image", mininterval=every, disable=show is False) as bar:
             for pair in pairs.read(numbers):
                 if not _is_whole(folder, study, pair.number):
                     _write(folder, study, pair, restores, scale=pairs.scale)
-                images.append(JudgedImage(pair.number, pair.key, pair.scene))
+                images.append(VoteImage(pair.number, pair.key, pair.scene))
                 bar.update()
         whole = replace(study, images=tuple(images))
         store(folder, whole)

@@ -18,7 +18,7 @@ from archsr.vote.votes import Vote, Votes
 
 
 @dataclass(frozen=True)
-class Counted:
+class VoterCounts:
     """One voter's votes: for each model, for neither, for whatever was on the left; `seconds`: the median of a vote."""
 
     voter: str
@@ -48,7 +48,7 @@ class Result:
     names: tuple[str, str]
     about: str
     asked: PeopleVerdict
-    voters: tuple[Counted, ...]
+    voters: tuple[VoterCounts, ...]
     agreement: VoterAgreement | None
     word: str
 
@@ -100,10 +100,10 @@ def _by_scene(votes: Sequence[Vote]) -> dict[str, list[float]]:
     return found
 
 
-def _counted(voter: str, votes: Sequence[Vote]) -> Counted:
+def _counted(voter: str, votes: Sequence[Vote]) -> VoterCounts:
     values = Counter(vote.value for vote in votes)
     left = sum(vote.choice == "left" for vote in votes)
-    return Counted(voter, values[-1], values[1], values[0], left, statistics.median(v.seconds for v in votes))
+    return VoterCounts(voter, values[-1], values[1], values[0], left, statistics.median(v.seconds for v in votes))
 
 
 def _agreement(by_voter: Sequence[Sequence[Vote]]) -> VoterAgreement | None:

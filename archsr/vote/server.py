@@ -37,7 +37,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
         self.local = is_loopback(str(self.server_address[0]))
         self.folder = folder
-        self.booth = Ballot(folder, study)
+        self.ballot = Ballot(folder, study)
         self.page = _PAGE.read_bytes()
 
     def server_bind(self) -> None:
@@ -74,15 +74,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """A voter's state, a vote, or the last one taken back."""
-        booth = self.server.booth
-        actions = {"/state": booth.state, "/vote": booth.vote, "/back": booth.take_back}
+        ballot = self.server.ballot
+        actions = {"/state": ballot.state, "/vote": ballot.vote, "/back": ballot.take_back}
         if not self._is_welcome() or not self._is_from_the_page():
             self._refuse(403, "this page is for this machine only")
         elif (action := actions.get(self.path)) is None:
             self._refuse(404, "not here")
-        elif (asked := self._body()) is not None:
+        elif (request := self._body()) is not None:
             try:
-                self._answer(200, json.dumps(action(asked)).encode(), "application/json")
+                self._answer(200, json.dumps(action(request)).encode(), "application/json")
             except RefusedError as error:
                 self._refuse(400, str(error))
             except OSError as error:
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: a line for each image would hide what matters."""
 
     def _is_welcome(self) -> bool:
-        """On loopback: asked for by a loopback name. A foreign one is a page elsewhere that had its name led here."""
+        """On loopback: request for by a loopback name. A foreign one is a page elsewhere that had its name led here."""
         hosts = self.headers.get_all("Host", [])
         return not self.server.local or (len(hosts) == 1 and is_loopback(host_of(f"//{hosts[0]}")))
 
@@ -111,11 +111,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(413, f"at most {_MOST} bytes")
         else:
             try:
-                asked = json.loads(self.rfile.read(int(length)))
+                request = json.loads(self.rfile.read(int(length)))
             except (ValueError, RecursionError):
-                asked = None
-            if isinstance(asked, dict):
-                return asked
+                request = None
+            if isinstance(request, dict):
+                return request
             self._refuse(400, "a JSON object is expected")
         return None
 
@@ -137,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path, study: Study, *, host: str, port: int) -> Generator[str]:
+def serve(folder: Path, study: Study, *, host: str, port: int) -> Generator[str]:
     """The page at the address that is yielded, until the block ends. Raises `UserError`. Port 0: any that is free."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

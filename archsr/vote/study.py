@@ -27,7 +27,7 @@ KINDS: tuple[Kind, ...] = ("A", "B", "input", "photograph")
 
 
 @dataclass(frozen=True)
-class JudgedImage:
+class VoteImage:
     """An image that is judged: its number, key and scene in the dataset."""
 
     number: int
@@ -36,7 +36,7 @@ class JudgedImage:
 
 
 @dataclass(frozen=True)
-class Asking:
+class VoteQuestion:
     """What is asked: two models on images of a dataset, of which at most `limit`, cut to `crop` pixels a side.
 
     `truth`: whether voters can look at the photograph that an image was made from.
@@ -65,15 +65,15 @@ class Asking:
 class Study:
     """A question with the `secret` of its names and orders, and its images; none before all are restored."""
 
-    asking: Asking
+    asking: VoteQuestion
     secret: str
-    images: tuple[JudgedImage, ...] = ()
+    images: tuple[VoteImage, ...] = ()
 
     def token(self, number: int, kind: Kind) -> str:
         """The name of an image's file without its ending."""
         return hmac.digest(self.secret.encode(), f"{number} {kind}".encode(), "sha256").hex()[:32]
 
-    def order(self, voter: str) -> list[JudgedImage]:
+    def order(self, voter: str) -> list[VoteImage]:
         """The images in the order in which a voter sees them, the same each time."""
         return sorted(self.images, key=lambda one: seed_of(0, self.secret, "order", voter, one.number))
 
@@ -91,8 +91,8 @@ def image_file(folder: Path, token: str) -> Path:
     return folder / "images" / f"{token}.png"
 
 
-def begun(folder: Path, asking: Asking) -> Study:
-    """The study of this question in `folder`, as it is there, else begun.
+def open_study(folder: Path, asking: VoteQuestion) -> Study:
+    """The study of this question in `folder`, as it is there, else open_study.
 
     Raises `UserError` where the folder has another question, or cannot be written.
     """
@@ -125,7 +125,7 @@ def store(folder: Path, study: Study) -> None:
     write_bytes(folder / NAME, (json.dumps(asdict(study), indent=1) + "\n").encode())
 
 
-def _unlike(old: Asking, new: Asking) -> str | None:
+def _unlike(old: VoteQuestion, new: VoteQuestion) -> str | None:
     """In what two questions differ; names and paths of models may, their identities may not."""
     if (old.a.identity, old.b.identity) != (new.a.identity, new.b.identity):
         return f"{old.a.name} against {old.b.name}, or earlier weights of them"

@@ -89,7 +89,7 @@ def read(folder: Path, keys: Collection[str]) -> Votes:
 
 
 def append(folder: Path, entry: Vote | TakenBack) -> None:
-    """Add a line; it is on the disk when this returns. The caller holds the folder (`held`)."""
+    """Add a line; it is on the disk when this returns. The caller holds the folder (`locked`)."""
     path = folder / NAME
     with path.open("ab+") as out:
         if out.seek(0, os.SEEK_END) and not _ends_a_line(out):  # the last writer was cut off
@@ -100,7 +100,7 @@ def append(folder: Path, entry: Vote | TakenBack) -> None:
 
 
 @contextmanager
-def held(folder: Path) -> Generator[None]:
+def locked(folder: Path) -> Generator[None]:
     """Nobody else, of this page or of another one on the same folder, looks and adds meanwhile."""
     with FileLock(folder / ".votes.lock", thread_local=False):
         yield

@@ -20,7 +20,7 @@ from archsr.app.upscale.uploads import Upload
 from archsr.app.work_queue import QueuedJob
 from archsr.errors import UserError
 from archsr.images.image_files import BadImageError
-from archsr.upscaling.one_image import Wanted, upscale_image
+from archsr.upscaling.one_image import OutputOptions, upscale_image
 from archsr.upscaling.source import open_source
 
 MODELS = 4  # of one order
@@ -153,7 +153,7 @@ def _enlarge(
         model = now.model if len(order.models) > 1 else ""
         name = result_name(one.name, order.scale or upscaler.scale, ending=order.ending, model=model)
         target = context.storage.new() / unlike(name, taken)
-        wanted = Wanted(order.scale, max_pixels=context.limits.pixels)
+        wanted = OutputOptions(order.scale, max_pixels=context.limits.pixels)
         upscale_image(photo, target, upscaler, wanted, on_progress=partial(_heard, now, job))
     except BadImageError:
         photo.unlink(missing_ok=True)

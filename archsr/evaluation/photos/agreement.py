@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from archsr.evaluation.metrics import NO_REFERENCE, Metric, extra, is_here, standard
+from archsr.evaluation.metrics import NO_REFERENCE, Metric, extra, is_cached, standard
 from archsr.evaluation.pairs import reduced
 from archsr.images.pixels import pixels_to_tensor, sharpness, tensor_to_pixels
 from archsr.metrics.colour import local_drift
@@ -21,22 +21,22 @@ _PERFECT = 100.0  # dB: what is more is said to be so much
 _NOT_HERE = "its weights are not on this machine, and nothing is downloaded unasked (`--metric {name}` asks for it)"
 
 
-def without_truth(border: int, asked: tuple[str, ...] = ()) -> tuple[list[Metric], dict[str, str]]:
+def metrics_without_truth(border: int, names: tuple[str, ...] = ()) -> tuple[list[Metric], dict[str, str]]:
     """The metrics, and by name those that could not be taken, and why. `border`: cropped before NIQE.
 
     `asked`: further ones of pyiqa's, which may be downloaded; those of `NO_REFERENCE` are taken where they are here.
     """
-    seen = _Seen()
+    result = _ResultMetrics()
     ours = [
-        Metric("agreement", "agreement with the input, dB", True, lambda sr, _, lq: seen.agreement(sr, lq), False),
-        Metric("agreement_worst", "agreement where it is worst, dB", True, lambda sr, _, lq: seen.worst(sr, lq)[0],
+        Metric("agreement", "agreement with the input, dB", True, lambda sr, _, lq: result.agreement(sr, lq), False),
+        Metric("agreement_worst", "agreement where it is worst, dB", True, lambda sr, _, lq: result.worst(sr, lq)[0],
                 False),
-        Metric("agreement_colour", "colour drift from the input, ΔE00", False, lambda sr, _, lq: seen.colour(sr, lq),
+        Metric("agreement_colour", "colour drift from the input, ΔE00", False, lambda sr, _, lq: result.colour(sr, lq),
                 False),
         *(m for m in standard(border) if m.name == "niqe"),
         Metric("sharpness", "sharpness, levels", True, lambda sr, _, __: _sharpness(sr), False),
     ]  # fmt: skip
-    wanted = dict.fromkeys([*asked, *(name for name in NO_REFERENCE if is_here(name))])
+    wanted = dict.fromkeys([*names, *(name for name in NO_REFERENCE if is_cached(name))])
     more, missing = extra(list(wanted))
     for metric in more:
         if metric.needs_gt:
@@ -45,7 +45,7 @@ def without_truth(border: int, asked: tuple[str, ...] = ()) -> tuple[list[Metric
     return [*ours, *(m for m in more if not m.needs_gt)], {**missing, **absent}
 
 
-class _Seen:
+class _ResultMetrics:
     """Remembers the last result reduced again, of which three figures are wanted."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class _Seen:
 
     def _reduced(self, sr: Tensor, lq: Tensor) -> Tensor:
         if self._last is None or self._last[0] is not sr:
-            self._last = sr, reduced_again(sr, lq)
+            self._last = sr, downsampled(sr, lq)
         return self._last[1]
 
     def agreement(self, sr: Tensor, lq: Tensor) -> float:
@@ -66,7 +66,7 @@ class _Seen:
         return float(local_drift(self._reduced(sr, lq).double(), lq.double()))
 
 
-def reduced_again(sr: Tensor, lq: Tensor) -> Tensor:
+def downsampled(sr: Tensor, lq: Tensor) -> Tensor:
     """(1, 3, s·h, s·w) to the size of `lq` (1, 3, h, w), by MATLAB's bicubic with antialiasing, in 8 bits, on a CPU."""
     return pixels_to_tensor(reduced(tensor_to_pixels(sr), sr.shape[2] // lq.shape[2]))
 

@@ -17,7 +17,7 @@ _MOST = 4  # photographs that are shown for how much the models differ in them
 _Wanted = tuple[str, int, int]  # why, and top and left of the square in the result
 
 
-def show_photos(
+def photo_crops(
     rows: Sequence[PhotoRow],
     photos: ClientPhotos,
     compared_models: Sequence[ComparedModel],
@@ -60,7 +60,7 @@ def _chosen(rows: Sequence[PhotoRow], new: str, *, scale: int) -> list[tuple[int
     return [*chosen, (least.number, (why, square.top * scale, square.left * scale))]
 
 
-def told(new: str, old: str) -> str:
+def selection_note(new: str, old: str) -> str:
     """By what rule the crops were chosen."""
     return (
         f"Chosen by rule: the squares of {SIDE} pixels in which {new} and {old} differ most, of each scene one, and "

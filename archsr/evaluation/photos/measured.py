@@ -11,7 +11,7 @@ from archsr.errors import UserError
 from archsr.evaluation.compared_models import ComparedModel
 from archsr.evaluation.metrics import Metric
 from archsr.evaluation.people import identity_of
-from archsr.evaluation.photos.agreement import reduced_again, worst_square
+from archsr.evaluation.photos.agreement import downsampled, worst_square
 from archsr.evaluation.photos.photos import ClientPhoto
 from archsr.evaluation.report.figures import most_changed
 from archsr.evaluation.suite import ImageScores, quantised
@@ -44,7 +44,7 @@ class PhotoRow(ImageScores):
     worst: dict[str, Square] = field(default_factory=dict[str, Square])
 
 
-def measured_photo(
+def measure_photo(
     photo: ClientPhoto, compared_models: Sequence[ComparedModel], metrics: Sequence[Metric], *, baseline: str
 ) -> PhotoRow:
     """One photograph restored by every model. Besides the baseline's, one result is held at a time."""
@@ -57,7 +57,7 @@ def measured_photo(
     for each in compared_models:
         sr = start if each is first else quantised(each.restore(lq)).cpu()
         values[each.name] = {m.name: m.of(sr, sr, lq) for m in metrics}
-        worst[each.name] = Square(*worst_square(reduced_again(sr, lq), lq))
+        worst[each.name] = Square(*worst_square(downsampled(sr, lq), lq))
         if each is not first:
             value, top, left = most_changed(sr, start)
             changed[each.name] = Square(value * 255, top, left)
@@ -66,7 +66,7 @@ def measured_photo(
     )
 
 
-class Kept:
+class MeasurementCache:
     """What was measured before, a line a photograph, in a file that is only added to; a broken line is left out.
 
     A line counts for the same pixels, models, baseline and metrics, under whatever name the photograph has now.

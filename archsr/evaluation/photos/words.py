@@ -7,7 +7,7 @@ from archsr.evaluation.report.words import about
 from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES
 from archsr.evaluation.statistics.verdicts import findings
 from archsr.evaluation.suite import Scores
-from archsr.evaluation.summary import everyone, figure, mean, meanings, means_table, scenes_told, short_title
+from archsr.evaluation.summary import figure, mean, meanings, means_table, scene_count, short_title, titles_of
 
 NO_TRUTH = "Without ground truth nothing here says which result is truer, so there are no verdicts."
 HOW_TO_READ = (
@@ -28,7 +28,7 @@ HEADS = ["metric", "difference", "95 % interval", "higher in", "p"]
 def first_line(scores: Scores) -> str:
     """What was measured, in plain words."""
     count = len(scores.rows)
-    of = f"{count} {scores.unit.removesuffix('s')}{'s' * (count != 1)} of {scenes_told(scores)}"
+    of = f"{count} {scores.unit.removesuffix('s')}{'s' * (count != 1)} of {scene_count(scores)}"
     return (
         f"Measured on {of} without ground truth: how far each result agrees with the photograph it was made from, and "
         "how natural (NIQE) and how sharp it looks"
@@ -81,13 +81,13 @@ def _row(scores: Scores, name: str, new: str, old: str) -> list[str]:
             f"{of.permutation_p:.4f}"]  # fmt: skip
 
 
-def photo_markdown(scores: Scores, *, title: str, protocol: str, vote: str, asked: Sequence[str]) -> str:
+def photo_markdown(scores: Scores, *, title: str, protocol: str, vote: str, notes: Sequence[str]) -> str:
     """The report as Markdown."""
     lines = [f"# {first_line(scores)}", "", f"{NO_TRUTH} {vote}", "", title, ""]
-    lines += [line for said in [*as_lines(scores), *asked] for line in (said, "")]
+    lines += [line for said in [*as_lines(scores), *notes] for line in (said, "")]
     for name in scores.challengers:
         heads, rows = difference_rows(scores, name, scores.baseline)
-        lines += [f"## {everyone(scores)[name]} against {scores.baseline}", "", *_table(heads, rows), ""]
+        lines += [f"## {titles_of(scores)[name]} against {scores.baseline}", "", *_table(heads, rows), ""]
     lines += ["## Means", "", *_table(*means_table(scores)), "", HOW_TO_READ, "", HOW, "", f"*{protocol}*", ""]
     lines += [f"- {name} could not be computed: {reason}" for name, reason in scores.missing.items()]
     lines += ["", "## What the metrics mean", ""]

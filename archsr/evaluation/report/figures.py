@@ -22,13 +22,13 @@ from archsr.images.pixels import Pixels, tensor_to_pixels, to_float
 from archsr.utils.atomic import replacing
 
 SIDE = 128  # of a crop in pixels of the ground truth
-_NEAR = 5  # images near the median among which the most telling is looked for
+_NEAR = 5  # images near the median among which the most representative_image is looked for
 _TAGS = 4  # at most so many sub-domains get a row of their own
 _BRIGHT = 98  # per cent of all values in the maps of differences are below the brightest shade
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenImage:
     """An image that is shown, and by what rule it was chosen."""
 
     number: int
@@ -55,7 +55,7 @@ class FigureCrop:
         return {name: p[top : top + side, left : left + side] for name, p in self.images.items()}
 
 
-def choose(scores: Scores, metric: Metric, new: str) -> list[Chosen]:
+def choose_images(scores: Scores, metric: Metric, new: str) -> list[ChosenImage]:
     """The images that gained most, least and the median by `measure`, and the median one of each sub-domain.
 
     Nobody chooses by hand, and what got worse is shown beside what got better.
@@ -73,18 +73,24 @@ def choose(scores: Scores, metric: Metric, new: str) -> list[Chosen]:
     for why, (gain, number) in picks:
         text = f"{why}, {metric.title.split(',')[0]} {gain if metric.higher_is_better else -gain:+.3g}"
         chosen.setdefault(number, text)
-    return [Chosen(number, why) for number, why in chosen.items()]
+    return [ChosenImage(number, why) for number, why in chosen.items()]
 
 
-def telling(
-    scores: Scores, metric: Metric, pairs: Pairs, compared_models: Sequence[ComparedModel], *, new: str, seen: str
-) -> list[Chosen]:
+def representative_image(
+    scores: Scores,
+    metric: Metric,
+    pairs: Pairs,
+    compared_models: Sequence[ComparedModel],
+    *,
+    new: str,
+    shown_model: str,
+) -> list[ChosenImage]:
     """The image that stands for a comparison, or none: of the few nearest the median difference by `measure`, the one
     in which some square of the results differs most. `seen`: the model that is restored for `new`."""
     gains = _gains(scores.rows, metric, new, scores.baseline)
     median = gains[len(gains) // 2][0] if gains else math.nan
     near = sorted(gains, key=lambda gain: abs(gain[0] - median))[:_NEAR]
-    two = [c for c in compared_models if c.name in (seen, scores.baseline)]
+    two = [c for c in compared_models if c.name in (shown_model, scores.baseline)]
     found: dict[int, float] = {}
     for pair in pairs.read(sorted(number for _, number in near)):
         made = [quantised(c.restore(to_float(pair.lq)[None])) for c in two]
@@ -97,7 +103,7 @@ def telling(
     why = (
         f"of the {len(found)} nearest the median by {metric.title.split(',')[0]}" if len(found) > 1 else "the only one"
     )
-    return [Chosen(best, f"{why}, the one in which the two differ most ({change:+.3g})")]
+    return [ChosenImage(best, f"{why}, the one in which the two differ most ({change:+.3g})")]
 
 
 def _gains(rows: Sequence[ImageScores], metric: Metric, new: str, old: str) -> list[tuple[float, int]]:
@@ -107,8 +113,8 @@ def _gains(rows: Sequence[ImageScores], metric: Metric, new: str, old: str) -> l
     return sorted(c for c in changes if not math.isnan(c[0]))
 
 
-def show(
-    chosen: Sequence[Chosen], pairs: Pairs, compared_models: Sequence[ComparedModel], scores: Scores, *, new: str
+def figure_crops(
+    chosen: Sequence[ChosenImage], pairs: Pairs, compared_models: Sequence[ComparedModel], scores: Scores, *, new: str
 ) -> list[FigureCrop]:
     """The chosen images restored once more; each crop is where `new` and the baseline differ most."""
     rows = {row.number: row for row in scores.rows}
@@ -147,14 +153,14 @@ def _caption(row: ImageScores, name: str, metrics: Sequence[Metric]) -> str:
     values = row.values.get(name, {})
     shown = [f"{values[m.name]:.2f} dB" if "dB" in m.title else f"{m.title} {values[m.name]:.3f}"
              for m in metrics if not math.isnan(values.get(m.name, math.nan))]  # fmt: skip
-    return ", ".join(shown)
+    return ", ".join(crops)
 
 
-def write_figures(folder: Path, shown: Sequence[FigureCrop], *, truth: bool = True) -> list[str]:
+def write_figures(folder: Path, crops: Sequence[FigureCrop], *, truth: bool = True) -> list[str]:
     """`comparison` and, where there is a ground `truth`, `differences` from it, each as PNG, PDF and SVG; the names of
     the PNG files."""
     with mpl.rc_context({"font.size": 7, "font.family": "DejaVu Sans", "svg.hashsalt": "archsr"}):
-        made = {"comparison": _comparison(shown), **({"differences": _maps(shown)} if truth else {})}
+        made = {"comparison": _comparison(crops), **({"differences": _maps(crops)} if truth else {})}
         for name, figure in made.items():
             for ending in ("png", "pdf", "svg"):
                 with replacing(folder / f"{name}.{ending}") as temporary:
@@ -173,10 +179,10 @@ def _grid(rows: int, columns: int) -> tuple[Figure, NDArray[Any]]:
     return figure, axes
 
 
-def _comparison(shown: Sequence[FigureCrop]) -> Figure:
-    names = list(shown[0].images)
-    figure, axes = _grid(len(shown), len(names) + 1)
-    for row, (one, line) in enumerate(zip(shown, axes, strict=True)):
+def _comparison(crops: Sequence[FigureCrop]) -> Figure:
+    names = list(crops[0].images)
+    figure, axes = _grid(len(crops), len(names) + 1)
+    for row, (one, line) in enumerate(zip(crops, axes, strict=True)):
         side = min(SIDE, *one.whole.shape[:2])
         line[0].imshow(one.whole)
         line[0].add_patch(Rectangle((one.left, one.top), side, side, fill=False, edgecolor="red", linewidth=1))
@@ -190,14 +196,14 @@ def _comparison(shown: Sequence[FigureCrop]) -> Figure:
     return figure
 
 
-def _maps(shown: Sequence[FigureCrop]) -> Figure:
-    names = [n for n in shown[0].images if n not in ("input", "ground truth")]
-    errors = [[np.abs(one.images[n].astype(np.float32) - one.whole).mean(2) for n in names] for one in shown]
+def _maps(crops: Sequence[FigureCrop]) -> Figure:
+    names = [n for n in crops[0].images if n not in ("input", "ground truth")]
+    errors = [[np.abs(one.images[n].astype(np.float32) - one.whole).mean(2) for n in names] for one in crops]
     values = np.concatenate([error.ravel() for line in errors for error in line])
     brightest = max(1.0, float(np.percentile(values, _BRIGHT)))
-    figure, axes = _grid(len(shown), len(names) + 1)
+    figure, axes = _grid(len(crops), len(names) + 1)
     image = None
-    for row, (one, line) in enumerate(zip(shown, axes, strict=True)):
+    for row, (one, line) in enumerate(zip(crops, axes, strict=True)):
         line[0].imshow(one.whole)
         line[0].set_xlabel(_shortened(one.key))
         for name, error, axis in zip(names, errors[row], line[1:], strict=True):

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from archsr.evaluation.report.words import about, listed
 from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES, INCONCLUSIVE
-from archsr.evaluation.statistics.verdicts import NONE, MetricFinding, findings
+from archsr.evaluation.statistics.verdicts import NO_VERDICT, MetricFinding, findings
 from archsr.evaluation.suite import Scores
-from archsr.evaluation.summary import figure, mean, scenes_told, short_title
+from archsr.evaluation.summary import figure, mean, scene_count, short_title
 
 _OPPOSITE = {"better": "worse", "worse": "better"}
 _NAMED = 2  # metrics that pull the other way; further ones are counted
@@ -19,20 +19,20 @@ def headline(scores: Scores, new: str, old: str) -> str:
         found.pop("niqe", None)  # the distance speaks for both: a higher NIQE may be a more natural one
     first = found.get(scores.primary)
     if first is None:
-        return f"{NONE}: the primary metric could not be taken; {scenes_told(scores)}"
-    if first.verdict in (NONE, INCONCLUSIVE):
-        return f"{first.verdict}: {_values(scores, scores.primary, new, old)}{_why(first)}; {scenes_told(scores)}"
+        return f"{NO_VERDICT}: the primary metric could not be taken; {scene_count(scores)}"
+    if first.verdict in (NO_VERDICT, INCONCLUSIVE):
+        return f"{first.verdict}: {_values(scores, scores.primary, new, old)}{_why(first)}; {scene_count(scores)}"
     against = [n for n, each in found.items() if each.verdict == _OPPOSITE[first.verdict]]
     strongest = sorted(against, key=lambda n: found[n].difference.permutation_p)
     named = [_change(scores, n, found[n], new, old) for n in strongest[:_NAMED]]
     named += [f"{len(against) - _NAMED} more"] if len(against) > _NAMED else []
     rest = f", but {listed(named)}" if named else _agreement(found, first)
-    return f"{_change(scores, scores.primary, first, new, old)}{rest}; {scenes_told(scores)}"
+    return f"{_change(scores, scores.primary, first, new, old)}{rest}; {scene_count(scores)}"
 
 
 def _why(first: MetricFinding) -> str:
     """What an inconclusive result would have needed."""
-    if first.verdict == NONE:
+    if first.verdict == NO_VERDICT:
         return ""
     if first.difference.scenes < FEWEST_SCENES:
         return f" (fewer than {FEWEST_SCENES} scenes prove nothing)"

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from archsr.evaluation.statistics.verdicts import findings
 from archsr.evaluation.suite import Scores
-from archsr.evaluation.summary import everyone
+from archsr.evaluation.summary import titles_of
 from archsr.utils.atomic import replacing
 
 _TEXT, _REAL, _WHOLE = pa.string(), pa.float64(), pa.int64()
@@ -28,7 +28,7 @@ _VERDICTS: dict[str, Any] = {
 
 def write_images(path: Path, scores: Scores) -> None:
     """A row an image and model, and a column a metric, NaN where it was not taken; the model `gt` is the photograph."""
-    titles = everyone(scores)
+    titles = titles_of(scores)
     rows: list[dict[str, Any]] = [
         {"image": row.key, "scene": row.scene, "tags": list(row.tags), "strength": row.strength,
          "difficulty": row.difficulty, "model": name, "title": titles[name], **values}

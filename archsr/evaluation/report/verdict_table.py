@@ -62,8 +62,8 @@ def _verdict_row(title: str, name: str, found: MetricFinding) -> list[str]:
     if of.scenes < FEWEST_SCENES:
         span = f"{of.scenes} scene{'s' if of.scenes > 1 else ''}; fewer than {FEWEST_SCENES} show nothing"
     alone = "–"
-    if found.left_out is not None:
-        ends = (figure(v, digits, signed=True) for v in (found.left_out.least, found.left_out.most))
+    if found.leave_one_out is not None:
+        ends = (figure(v, digits, signed=True) for v in (found.leave_one_out.least, found.leave_one_out.most))
         alone = "; ".join([" to ".join(ends), *found.warnings])
     ties = f", {of.ties} tie{'s' * (of.ties > 1)}" if of.ties else ""
     tested = not math.isnan(found.level)

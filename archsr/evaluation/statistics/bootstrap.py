@@ -190,12 +190,12 @@ def pooled(by_seed: Sequence[Mapping[str, Sequence[float]]], *, seed: int = 0) -
 
 def _resampled(sums: NDArray[np.float64], counts: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
     """(..., resamples): the mean over images of each resample of the scenes."""
-    often = _how_often(sums.shape[-1], seed).T
+    often = _resample_counts(sums.shape[-1], seed).T
     return (sums @ often) / (counts @ often)
 
 
 @lru_cache(maxsize=2)
-def _how_often(scenes: int, seed: int) -> NDArray[np.float64]:
+def _resample_counts(scenes: int, seed: int) -> NDArray[np.float64]:
     """(resamples, scenes): how often each resample has each scene. The same for every metric of a report."""
     rng = np.random.default_rng(seed_of(seed, "bootstrap"))
     return rng.multinomial(scenes, np.full(scenes, 1 / scenes), _RESAMPLES).astype(np.float64)

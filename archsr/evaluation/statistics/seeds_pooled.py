@@ -58,7 +58,7 @@ def _with_mean(row: ImageScores, name: str, seeds: Sequence[str]) -> ImageScores
     return replace(row, values={**row.values, name: means})
 
 
-def seeds_told(scores: Scores, groups: dict[str, list[str]]) -> list[str]:
+def seed_sentences(scores: Scores, groups: dict[str, list[str]]) -> list[str]:
     """For each group a sentence: the primary metric of every seed, and an interval for other scenes and other seeds."""
     metric = next((m for m in scores.metrics if m.name == scores.primary), None)
     said: list[str] = []

@@ -31,10 +31,10 @@ EXPLORATORY = (
 )
 
 
-def unjudged(compared_models: Sequence[ComparedModel], pairs: Pairs) -> dict[str, str]:
+def without_verdicts(compared_models: Sequence[ComparedModel], pairs: Pairs) -> dict[str, str]:
     """By name of a model, the sentence that says why it has no verdicts."""
     found = {c.name: EXPLORATORY for c in compared_models if not c.weights}
-    chosen = [c.name for c in compared_models if c.weights and chose_by(c.weights, pairs)]
+    chosen = [c.name for c in compared_models if c.weights and was_chosen_on(c.weights, pairs)]
     return found | {name: _chosen(name) for name in chosen}
 
 
@@ -45,7 +45,7 @@ def _chosen(name: str) -> str:
     )
 
 
-def chose_by(weights: str, pairs: Pairs) -> bool:
+def was_chosen_on(weights: str, pairs: Pairs) -> bool:
     """Whether the weights of a file, or the share of a fine-tuning in it, were chosen by these validation images."""
     file = Path(weights)
     if not isinstance(pairs, ShardPairs) or pairs.split != "val" or not file.is_file():
@@ -77,7 +77,7 @@ class LeaveOneOut:
     changed: tuple[str, str] | None
 
 
-def left_out(
+def leave_one_out(
     differences: Mapping[str, Sequence[float]], *, higher_is_better: bool, level: float = LEVEL
 ) -> LeaveOneOut:
     """Per-image differences by scene, two scenes or more, without each of them in turn."""
@@ -102,7 +102,7 @@ def left_out(
 
 
 NOT_TESTED = "not tested"  # the primary metric is inconclusive
-NONE = "no verdict"  # the comparison has none: `why_none` says why
+NO_VERDICT = "no verdict"  # the comparison has none: `why_no_verdicts` says why
 _HALF = 0.5  # of the mean: a scene that carries more is named
 
 
@@ -117,13 +117,13 @@ class MetricFinding:
     verdict: str
     level: float
     smallest: float
-    left_out: LeaveOneOut | None
+    leave_one_out: LeaveOneOut | None
 
     @property
     def warnings(self) -> list[str]:
         """Where what was found rests on one scene."""
-        rest = self.left_out
-        if rest is None or self.verdict in (NOT_TESTED, NONE):
+        rest = self.leave_one_out
+        if rest is None or self.verdict in (NOT_TESTED, NO_VERDICT):
             return []
         clear = self.verdict != INCONCLUSIVE
         said = [f"{rest.scene} alone carries {_share(rest.share)}"] if clear and rest.share > _HALF else []
@@ -131,7 +131,7 @@ class MetricFinding:
 
     def plain(self) -> dict[str, Any]:
         """For programs: the schema is in configs/README.md."""
-        of, rest = self.difference, self.left_out
+        of, rest = self.difference, self.leave_one_out
         mean, low, high = of.standardised
         return {
             **vars(of),
@@ -159,7 +159,7 @@ def by_scene(scores: Scores, metric: Metric, new: str, old: str) -> dict[str, li
     return found
 
 
-def why_none(scores: Scores, new: str, old: str) -> str:
+def why_no_verdicts(scores: Scores, new: str, old: str) -> str:
     """Why the comparison of two models has no verdicts, as a sentence; empty where it has."""
     for name in (new, old):
         if name in scores.unjudged:
@@ -176,23 +176,27 @@ def findings(scores: Scores, new: str, old: str) -> Mapping[str, MetricFinding]:
     first = sorted(scores.metrics, key=lambda m: m.name != scores.primary)
     found = {m: changes for m in first if (changes := by_scene(scores, m, new, old))}
     pairs = {m: paired(changes, higher_is_better=m.higher_is_better) for m, changes in found.items()}
-    if why_none(scores, new, old):
-        return MappingProxyType({m.name: MetricFinding(d, NONE, math.nan, math.nan, None) for m, d in pairs.items()})
+    if why_no_verdicts(scores, new, old):
+        return MappingProxyType(
+            {m.name: MetricFinding(d, NO_VERDICT, math.nan, math.nan, None) for m, d in pairs.items()}
+        )
     p = np.array([d.permutation_p for d in pairs.values()])
     clear = np.array([d.low > 0 or d.high < 0 for d in pairs.values()])
-    levels, called = judged(p, clear)
+    levels, called = levels_and_verdicts(p, clear)
     result: dict[str, MetricFinding] = {}
     for n, (metric, difference) in enumerate(pairs.items()):
         level, up = float(levels[n]), metric.higher_is_better
         verdict = difference.verdict(higher_is_better=up, level=level)
         if n and not called[0]:
             verdict = NOT_TESTED
-        rest = left_out(found[metric], higher_is_better=up, level=level) if difference.scenes > 1 else None
+        rest = leave_one_out(found[metric], higher_is_better=up, level=level) if difference.scenes > 1 else None
         result[metric.name] = MetricFinding(difference, verdict, level, difference.smallest(level), rest)
     return MappingProxyType(result)
 
 
-def judged(p: NDArray[np.float64], clear: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def levels_and_verdicts(
+    p: NDArray[np.float64], clear: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Levels and whether there is a verdict, both (..., metrics), the primary metric first.
 
     `p`: of the tests by changes of sign; `clear`: whether the 95 % interval leaves out zero.
