@@ -1,4 +1,4 @@
-"""`archsr evaluate`: models on the same fixed pixels, what the figures say, and images to look at."""
+"""`archsr evaluate`: measure models on the same fixed images and write the report."""
 
 import math
 from collections.abc import Sequence
@@ -40,10 +40,11 @@ from archsr.utils.world import World
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What is asked: `models` (runs, files, official names, interpolations) on `on` (default: the run's dataset).
+    """What to evaluate: `models` on the images `on` (default: the first run's dataset).
 
-    `metrics`: metrics besides ours, by lpips and pyiqa. `channel`: "rgb", or "y" as benchmarks are measured;
-    `border`: pixels cropped, the scale by default. `baseline`: the model that the others are compared with.
+    `models` are run folders, files, official names or interpolations. `metrics` are further ones of lpips and pyiqa.
+    `channel` is "rgb", or "y" as in tables of benchmarks. `border` is the number of pixels cropped, by default the
+    scale. The other models are compared with `baseline`.
     """
 
     models: tuple[str, ...]
@@ -59,8 +60,10 @@ class EvaluationRequest:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What was written into `folder`, the `scores`, and what the command says; nothing is written and said but on
-    rank 0."""
+    """The report's `folder`, the `scores`, and the `summary` that the command prints.
+
+    Only rank 0 writes the report and has a summary.
+    """
 
     folder: Path
     scores: Scores
@@ -72,7 +75,7 @@ def evaluate_models(
 ) -> EvaluationResult:
     """Write the report, figures and per-image scores. A collective: every rank calls it.
 
-    Raises `UserError` where models or pairs are missing or do not fit each other.
+    Raises `UserError` if models or pairs are missing or do not fit each other.
     """
     world = world or World()
     scale, pairs, compared_models = world.on_all_ranks(lambda: _opened(request))  # all ranks
@@ -109,14 +112,14 @@ def _opened(request: EvaluationRequest) -> tuple[int, Pairs, list[ComparedModel]
     runs = [s for s in request.models if is_run(s)]
     scale = scale_of(request.models)
     if not request.on and not runs:
-        raise UserError("--on SHARDS|FOLDER: which images? Only a run has a dataset of its own")
+        raise UserError("no images to evaluate on: only a run has its own dataset; give --on SHARDS or --on FOLDER")
     data = run_config(runs[0]).data if runs else DataConfig()
     pairs = open_pairs(request.on or data.shards, data, split=request.split, scale=scale, limit=request.limit)
     return scale, pairs, open_models(request.models, scale, request.options)
 
 
 def _folder(request: EvaluationRequest) -> Path:
-    """Another request does not overwrite the answer to the plain one."""
+    """Return the default output folder. Its name holds all options, so that it does not overwrite another report."""
     runs = [s for s in request.models if is_run(s)]
     parts = [request.split if not request.on else f"on-{Path(request.on).name}-{request.split}"]
     parts += [request.options.which] if request.options.which != "chosen" else []
@@ -129,7 +132,7 @@ def _folder(request: EvaluationRequest) -> Path:
 
 
 def _primary(request: EvaluationRequest) -> str:
-    """What the first run's config fixed before it was trained; the default's where there is no run."""
+    """Return the primary metric of the first run's config, which was set before training, else the default."""
     runs = [s for s in request.models if is_run(s)]
     return run_config(runs[0]).primary if runs else PRIMARY
 
@@ -184,7 +187,8 @@ def _write(
         crops = figure_crops(chosen, pairs, compared_models, scores, new=slider_model)
         figures = write_figures(folder, crops) if crops else []
         html = page(scores, title=title, protocol=protocol, crops=crops, figures=[folder / f for f in figures],
-                    extras=_curves(request), config=_config(request), notes=notes, slider_model=slider_model)  # fmt: skip
+                    extras=_curves(request), config=_config(request), notes=notes,
+                    slider_model=slider_model)  # fmt: skip
         write_bytes(folder / "report.html", html.encode())
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
@@ -200,7 +204,7 @@ def _curves(request: EvaluationRequest) -> dict[str, Path]:
 
 
 def _dataset_warnings(request: EvaluationRequest, pairs: Pairs) -> list[str]:
-    """Runs that were trained on an earlier state of the dataset of `pairs`, in words."""
+    """Return a warning for each run that was trained on an earlier version of the dataset of `pairs`."""
     warnings: list[str] = []
     for source in filter(is_run, request.models):
         data = run_config(source).data
@@ -210,7 +214,7 @@ def _dataset_warnings(request: EvaluationRequest, pairs: Pairs) -> list[str]:
             if trained not in (None, now):
                 warnings.append(
                     f"WARNING: {source} was trained on an earlier {data.shards} (fingerprint {trained[:16]}, now "
-                    f"{now[:16]}): it may have been trained on what is a test image now"
+                    f"{now[:16]}): its training images may include current test images"
                 )
     return warnings
 

@@ -1,4 +1,4 @@
-"""Every model on the same fixed pixels: restored once, measure_pair, and the figures of all processes put together."""
+"""Restore every image with every model, measure the results, and gather the scores of all processes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,15 +16,16 @@ from archsr.images.pixels import to_float
 from archsr.utils import console
 from archsr.utils.world import World
 
-PRIMARY = "features"  # the primary metric where no run has fixed one
-_TOGETHER = 16  # images of each process between two meetings: no process is ever far ahead of another
+PRIMARY = "features"  # the primary metric if no run's config names one
+_TOGETHER = 16  # images of each process between collectives, so that no process runs far ahead
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """One image: its number, key, scene and tags, and `values[model][measure]`; the model `gt` is the original.
+    """One image: its number, key, scene and tags, and `values[model][metric]`; the model `gt` is the ground truth.
 
-    `strength`: how much its recipe degrades, in levels; `difficulty`: PSNR of a bicubic enlargement, in dB (strata.py).
+    `strength` is how much its recipe degrades, in levels; `difficulty` is the PSNR of bicubic upscaling in dB
+    (strata.py).
     """
 
     number: int
@@ -36,14 +37,14 @@ class ImageScores:
     difficulty: float = NAN
 
 
-@dataclass(frozen=True, eq=False)  # by identity, so that what follows from it is computed once
+@dataclass(frozen=True, eq=False)  # compared by identity, as a cache key
 class Scores:
-    """The whole evaluation in the order of the set. Every model but the `baseline` is compared with it.
+    """The whole evaluation, in the order of the images. Every model except `baseline` is compared with it.
 
-    `missing`: metrics that could not be taken, and why. `primary`: the metric on which verdicts hang, fixed before
-    anything was measure_pair. `unjudged`: models about which no verdict is given, each with the sentence that says why.
-    `unit`: what is measure_pair, "crops" or "images". `paths`: models along each line of blends, from one end to the other.
-    `truth`: whether rows have the model `gt`, ground truth.
+    `missing` gives the reason for each metric that could not be computed. `primary` is the metric that decides
+    verdicts, set before the evaluation. `unjudged` gives the reason for each model without verdicts. `unit` is "crops",
+    "images" or "photographs". `paths` are the lines of blends, from one end to the other. `truth`: rows have the model
+    `gt`.
     """
 
     rows: list[ImageScores]
@@ -69,23 +70,23 @@ R = TypeVar("R", bound=ImageScores)
 
 
 class Images(Protocol[T_co]):
-    """What can be measure_pair: numbers, and the images with these numbers."""
+    """A source of images, read by number."""
 
     def numbers(self) -> list[int]:
-        """Which are taken."""
+        """Return the numbers of the images to measure."""
         ...
 
     def read(self, numbers: list[int]) -> Iterable[T_co]:
-        """Those with these numbers."""
+        """Yield the images with these numbers."""
         ...
 
 
 class EvaluationCancelledError(Exception):
-    """The evaluation was not finished, because somebody asked for its end."""
+    """The evaluation was cancelled before its end."""
 
 
 def _ignore_images(pair: TestPair, made: Mapping[str, Tensor]) -> None:
-    """Nobody wants to see the images."""
+    """Do nothing."""
 
 
 def _never() -> bool:
@@ -103,12 +104,12 @@ def evaluate(
     on_images: Callable[[TestPair, Mapping[str, Tensor]], None] = _ignore_images,
     is_cancelled: Callable[[], bool] = _never,
 ) -> Scores:
-    """Restore and measure every pair. A collective: each process takes every n-th image, all get all figures.
+    """Restore and measure every pair. A collective: each process takes every n-th image, all get all scores.
 
-    Each image is restored by itself, so that the number of processes changes no digit. `baseline`: the name of the
-    model that the others are compared with, the last but one by default. `on_images` is shown each pair and what the models
-    made of it. `brief`: a validation: only a terminal shows its bar, and its rows have no strength and no difficulty.
-    Raises `GivenUpError` on all ranks where `is_cancelled`, asked before each image, said so on any.
+    Images are restored one at a time, so the number of processes changes no digit. `baseline` is the model that the
+    others are compared with, by default the last but one. `on_images` receives each pair and its results. `brief` is
+    for validation: the bar only shows on a terminal, and rows have no strength and difficulty. Raises
+    `EvaluationCancelledError` on all ranks if `is_cancelled`, called before each image, is true on any.
     """
 
     def of(pair: TestPair) -> ImageScores:
@@ -128,8 +129,11 @@ def measure_all(
     brief: bool = False,
     is_cancelled: Callable[[], bool] = _never,
 ) -> list[R]:
-    """What `of` makes of each of the images, by number, with a bar. A collective: each process takes every n-th image,
-    all get all rows. `brief` and `is_cancelled` as of `evaluate`."""
+    """Return what `of` makes of each image, by number, and show a bar.
+
+    A collective: each process takes every n-th image, all get all rows. `brief` and `is_cancelled` are as in
+    `evaluate`.
+    """
     numbers = images.numbers()
     rows: list[R] = []
     terminal = console.watched()
@@ -160,7 +164,7 @@ def measure_pair(
     scale: int | None,
     on_images: Callable[[TestPair, Mapping[str, Tensor]], None] = _ignore_images,
 ) -> ImageScores:
-    """One image restored by every model; without a scale its strength and difficulty are not taken."""
+    """Measure one image restored by every model. Without a scale, skip strength and difficulty."""
     lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
     made = {c.name: quantised(c.restore(lq)) for c in compared_models}
     on_images(pair, made)
@@ -178,5 +182,5 @@ def _figures(sr: Tensor, gt: Tensor, lq: Tensor, metrics: Sequence[Metric]) -> d
 
 
 def quantised(image: Tensor) -> Tensor:
-    """What a file would hold: 8 bits."""
+    """Round to 8 bits, as in a file."""
     return (image.clamp(0, 1) * 255).round().div(255).to(torch.float32)

@@ -1,6 +1,6 @@
-"""What a voter's browser asks for, without HTTP: where he or she is, a vote, the last one taken back.
+"""What a voter's browser can request, without HTTP: the state, a vote, and taking back the last vote.
 
-Everything is read from the folder each time, so that two pages on one folder, a reload and another day are all alike.
+Everything is read from the folder each time, so two pages on one folder, a reload and another day all work the same.
 """
 
 import math
@@ -18,11 +18,11 @@ _CHOICES: tuple[Choice, ...] = ("left", "right", "none")
 
 
 class RefusedError(Exception):
-    """A request that makes no sense; the text says why."""
+    """An invalid request; the text says why."""
 
 
 class Ballot:
-    """The voting in a folder. Each answer is a voter's state: `done`, `of`, and the image that is next, if any."""
+    """The voting in a folder. Each answer is a voter's state: `done`, `of`, and the `next` image, if any."""
 
     def __init__(self, folder: Path, study: Study) -> None:
         self._folder = folder
@@ -30,11 +30,11 @@ class Ballot:
         self._scenes = study.scenes()
 
     def state(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Where a voter is."""
+        """Return a voter's state."""
         return self._state(voter_of(request))
 
     def vote(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Store a vote on the voter's next image. One on another image (sent twice, a second window) is left out."""
+        """Store a vote on the voter's next image. A vote on another image (sent twice, a second window) is ignored."""
         voter, choice, seconds = voter_of(request), _choice_of(request), _seconds_of(request)
         with locked(self._folder):
             one = self._next(voter)
@@ -44,7 +44,7 @@ class Ballot:
         return self._state(voter)
 
     def take_back(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The voter's last vote does not count, and its image comes again."""
+        """Cancel the voter's last vote, so that its image comes again."""
         voter = voter_of(request)
         with locked(self._folder):
             if own := read(self._folder, self._scenes).of(voter):
@@ -72,7 +72,7 @@ class Ballot:
 
 
 def voter_of(request: dict[str, Any]) -> str:
-    """The name in a request, with single spaces. Raises `RefusedError`."""
+    """Return the name in a request, with single spaces. Raises `RefusedError`."""
     said = request.get("voter")
     name = unicodedata.normalize("NFC", " ".join(said.split())) if isinstance(said, str) else ""
     if not name or len(name) > _LONGEST or not name.isprintable():

@@ -1,4 +1,4 @@
-"""`archsr vote`: restore once, serve the page until it is ended, and say what people said."""
+"""`archsr vote`: restore the images once, serve the page until it is stopped, and report the result."""
 
 import re
 import sys
@@ -25,7 +25,7 @@ from archsr.vote.server import serve
 class VoteRequest:
     """Which of the models `a` and `b` is better `on` images (default: those of the first run's dataset).
 
-    `photos`: instead, a folder of photographs as they are, without ground truth.
+    `photos` is a folder of photographs without ground truth, to use instead.
     """
 
     a: str
@@ -39,25 +39,25 @@ class VoteRequest:
 
 
 def prepare_vote(request: VoteRequest, out: Path | None) -> tuple[Path, st.Study]:
-    """The folder of a request, with all that is shown in it. Raises `UserError`."""
+    """Return the vote's folder, with all images in it, and the study. Raises `UserError`."""
     a, b = models_of(request.a, request.b)
     pairs = _pairs(request)
     if request.crop < pairs.scale:
-        raise UserError(f"--crop {request.crop}: at least {pairs.scale} pixels, which is one of the input")
+        raise UserError(f"--crop {request.crop}: expected at least {pairs.scale} pixels, which is one input pixel")
     folder = out or VOTES_FOLDER / re.sub(r"[^\w.+-]", "-", f"{a.name}-{b.name}")
     truth = not request.photos
     asking = st.VoteQuestion(a, b, fingerprint_of(pairs), pairs.name, request.limit, request.crop, truth)
     study = restore_all(folder, st.open_study(folder, asking), pairs, devices_of(request.device))
     if not study.images:
-        raise UserError(f"{pairs.name}: no images there")
+        raise UserError(f"{pairs.name}: contains no images")
     return folder, study
 
 
 def run_vote(request: VoteRequest, *, out: Path | None, host: str, port: int) -> None:
-    """Serve the page, end with SIGINT or SIGTERM, and report_result the result. Raises `UserError`."""
+    """Serve the page until SIGINT or SIGTERM, then report the result. Raises `UserError`."""
     folder, study = prepare_vote(request, out)
     with told_to_end() as over, serve(folder, study, host=host, port=port) as address:
-        print(f"archsr vote: {address} ({len(study.images)} images; Ctrl-C ends it and tells the result)", flush=True)
+        print(f"archsr vote: {address} ({len(study.images)} images; Ctrl-C stops it and prints the result)", flush=True)
         if not is_loopback(host):
             print("archsr: anybody who can reach this machine can see the images and vote", file=sys.stderr)
         over.wait()
@@ -65,14 +65,14 @@ def run_vote(request: VoteRequest, *, out: Path | None, host: str, port: int) ->
 
 
 def report_result(folder: Path) -> None:
-    """Print the result so far and write it into the folder. Raises `UserError` where nobody is asked there."""
+    """Print the result so far and write it into the folder. Raises `UserError` if the folder has no vote."""
     study = st.read(folder)
     votes = vt.read(folder, study.scenes())
     if votes.damaged:
-        print(f"archsr: {votes.word()}", file=sys.stderr)
+        print(f"archsr: {votes.warning()}", file=sys.stderr)
     result = result_of(study, votes)
     if result is None:
-        for name in (RESULT, "result.md"):  # of votes that were taken back
+        for name in (RESULT, "result.md"):  # all votes were taken back
             (folder / name).unlink(missing_ok=True)
         print(f"{folder}: no votes yet")
         return
@@ -84,11 +84,11 @@ def report_result(folder: Path) -> None:
 def _pairs(request: VoteRequest) -> Pairs | ClientPhotos:
     if request.photos:
         if request.on:
-            raise UserError("--on has ground truth and --photos has none; give one of them")
+            raise UserError("--on (with ground truth) and --photos (without) exclude each other")
         return open_photos(request.photos, scale=scale_of(request.a, request.b), limit=request.limit)
     runs = [source for source in (request.a, request.b) if is_run(source)]
     if not request.on and not runs:
-        raise UserError("--on SHARDS|FOLDER: which images? Only a run has a dataset of its own")
+        raise UserError("no images to vote on: only a run has its own dataset; give --on SHARDS or --on FOLDER")
     data = run_config(runs[0]).data if runs else DataConfig()
     scale = scale_of(request.a, request.b)
     return open_pairs(request.on or data.shards, data, split=request.split, scale=scale, limit=request.limit)

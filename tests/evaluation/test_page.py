@@ -224,7 +224,7 @@ def test_the_page_goes_from_what_was_found_to_what_it_rests_on():
 
 def test_a_report_computes_each_difference_once(monkeypatch):
     scores = tagged(scores_of({"psnr": CLEAR, "ssim": CLEAR}))
-    notes = []
+    asked = []
     resampled = bootstrap.intervals
     monkeypatch.setattr(bootstrap, "intervals", lambda *a, **k: asked.append(1) or resampled(*a, **k))
     as_json(scores, protocol="P", judged={})

@@ -1,7 +1,7 @@
-"""What can be measured of a result without ground truth: how natural, how sharp, and how true to its input it is.
+"""Metrics without ground truth: natural looks, sharpness and agreement with the input.
 
-A result that is reduced again should be its input. Where it is not, something was changed: noise removed, or detail
-invented; which of the two, no figure says.
+Downsampling a result should give its input. If it does not, the model removed noise or invented detail; no metric tells
+which.
 """
 
 import sys
@@ -16,15 +16,16 @@ from archsr.images.pixels import pixels_to_tensor, sharpness, tensor_to_pixels
 from archsr.metrics.colour import local_drift
 from archsr.metrics.psnr_ssim import luma, psnr
 
-SQUARE = 32  # pixels of the input: a side of the squares of which the worst counts
-_PERFECT = 100.0  # dB: what is more is said to be so much
-_NOT_HERE = "its weights are not on this machine, and nothing is downloaded unasked (`--metric {name}` asks for it)"
+SQUARE = 32  # pixels: side of the squares of the input of which the worst counts
+_PERFECT = 100.0  # dB: the maximum that is reported
+_NOT_HERE = "its weights are not on this machine (`--metric {name}` downloads them)"
 
 
 def metrics_without_truth(border: int, names: tuple[str, ...] = ()) -> tuple[list[Metric], dict[str, str]]:
-    """The metrics, and by name those that could not be taken, and why. `border`: cropped before NIQE.
+    """Return the metrics, and the reasons for those that are not available.
 
-    `asked`: further ones of pyiqa's, which may be downloaded; those of `NO_REFERENCE` are taken where they are here.
+    `border` pixels are cropped before NIQE. `names` are further metrics of pyiqa, which may be downloaded; those of
+    `NO_REFERENCE` are added if their files are on this machine.
     """
     result = _ResultMetrics()
     ours = [
@@ -40,13 +41,13 @@ def metrics_without_truth(border: int, names: tuple[str, ...] = ()) -> tuple[lis
     more, missing = extra(list(wanted))
     for metric in more:
         if metric.needs_gt:
-            missing[metric.name] = "it compares with ground truth, and there is none"
+            missing[metric.name] = "it needs ground truth, which photographs do not have"
     absent = {name: _NOT_HERE.format(name=name) for name in NO_REFERENCE if name not in wanted}
     return [*ours, *(m for m in more if not m.needs_gt)], {**missing, **absent}
 
 
 class _ResultMetrics:
-    """Remembers the last result reduced again, of which three figures are wanted."""
+    """Keeps the last downsampled result, which three metrics use."""
 
     def __init__(self) -> None:
         self._last: tuple[Tensor, Tensor] | None = None
@@ -67,14 +68,14 @@ class _ResultMetrics:
 
 
 def downsampled(sr: Tensor, lq: Tensor) -> Tensor:
-    """(1, 3, s·h, s·w) to the size of `lq` (1, 3, h, w), by MATLAB's bicubic with antialiasing, in 8 bits, on a CPU."""
+    """Downsample (1, 3, s·h, s·w) to the size of `lq` (1, 3, h, w) by MATLAB's bicubic, in 8 bits, on the CPU."""
     return pixels_to_tensor(reduced(tensor_to_pixels(sr), sr.shape[2] // lq.shape[2]))
 
 
 def worst_square(found: Tensor, lq: Tensor) -> tuple[float, int, int]:
-    """The lowest PSNR on Y of a square of `SQUARE` pixels, half a square apart, in dB, and its top and left.
+    """Return the lowest PSNR on Y of a square of `SQUARE` pixels in dB, and its top and left.
 
-    Both (1, 3, h, w) in [0, 1]; an image that is smaller is one square.
+    Both images are (1, 3, h, w) in [0, 1]. Squares are half a side apart; a smaller image is one square.
     """
     error = (luma(found) - luma(lq)).square()
     sides = [min(SQUARE, side) for side in lq.shape[2:]]

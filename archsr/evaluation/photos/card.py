@@ -1,4 +1,4 @@
-"""`archsr evaluate --photos`: models on photographs without ground truth, and what can be said of that honestly."""
+"""`archsr evaluate --photos`: measure models on photographs without ground truth, without verdicts."""
 
 import shlex
 from collections.abc import Sequence
@@ -34,15 +34,15 @@ from archsr.runs.folders import is_run
 from archsr.utils.atomic import write_bytes
 from archsr.utils.world import World
 
-CROP = 512  # pixels of a photograph's side that are measured by default: a result of 2048² is
+CROP = 512  # default side of the measured crop in pixels; at scale 4 the result is 2048²
 
 
 @dataclass(frozen=True)
 class PhotoRequest:
-    """What is asked: `models`, as of the score card, on the photographs in the folder `photos`, as they are.
+    """What to evaluate: `models`, as for the score card, on the photographs in the folder `photos`.
 
-    `crop`: of each photograph the middle, at most so many pixels a side; 0: the whole. `metrics`: further ones of
-    pyiqa's. `border`: pixels of the result cropped before NIQE, the scale by default.
+    `crop` is the side of the measured middle of each photograph, 0 for the whole. `metrics` are further ones of pyiqa.
+    `border` is the number of pixels of the result cropped before NIQE, by default the scale.
     """
 
     models: tuple[str, ...]
@@ -58,8 +58,8 @@ class PhotoRequest:
 def evaluate_photos(request: PhotoRequest, *, out: Path | None = None, world: World | None = None) -> EvaluationResult:
     """Write the report, figures and per-photograph scores. A collective: every rank calls it.
 
-    What was measured into the same folder before is not measured again. Raises `UserError` where models or photographs
-    are missing, or a photograph cannot be read.
+    Measurements that the folder already has are reused. Raises `UserError` if models or photographs are missing, or a
+    photograph cannot be read.
     """
     world = world or World()
     folder = out or _folder(request)
@@ -90,12 +90,12 @@ def _opened(request: PhotoRequest, folder: Path) -> tuple[ClientPhotos, list[Com
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    options = replace(request.options, tile=request.options.tile or None)  # whole photographs are large
+    options = replace(request.options, tile=request.options.tile or None)  # whole photographs may be large
     return photos, open_models(request.models, scale, options)
 
 
 def _folder(request: PhotoRequest) -> Path:
-    """Another request does not overwrite the answer to the plain one."""
+    """Return the default output folder. Its name holds all options, so that it does not overwrite another report."""
     runs = [s for s in request.models if is_run(s)]
     parts = [f"photos-{Path(request.photos).resolve().name}"]
     parts += [request.options.which] if request.options.which != "chosen" else []
@@ -111,7 +111,9 @@ def _protocol(request: PhotoRequest, photos: ClientPhotos, rows: Sequence[PhotoR
     cut = sum(row.window[2:] != row.size for row in rows)
     some = f" ({cut} of {len(rows)} are larger)" if request.crop else ""
     left_out = (
-        f" Left out, as no photographs by their endings: {', '.join(photos.left_out)}." if photos.left_out else ""
+        f" Left out, because their endings are not those of images: {', '.join(photos.left_out)}."
+        if photos.left_out
+        else ""
     )
     return (
         f"Protocol: {photos.name} as they are, {which}{some}; every model enlarges the same pixels {photos.scale} "
@@ -158,7 +160,7 @@ def _write(
 
 
 def _vote(request: PhotoRequest) -> str:
-    """How people are asked about these photographs."""
+    """Return the command for a vote on these photographs."""
     runs = [s for s in request.models if is_run(s)]
     named = [s for s in request.models if s not in INTERPOLATIONS]
     pair = ["original", runs[0]] if runs else ["bicubic", *named][-2:]

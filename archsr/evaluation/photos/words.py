@@ -1,4 +1,4 @@
-"""What figures without ground truth say in words and tables: what was measured and how far it moved, never "better"."""
+"""Sentences and tables for results without ground truth: values and changes, never "better"."""
 
 import math
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ HOW = (
     "resampled 10,000 times, and the percentiles widened for few scenes; fewer than six scenes have none. p is that of "
     "the test by changes of sign over scenes, not corrected for the number of metrics."
 )
-_TOLD = ("agreement", "agreement_colour", "niqe", "sharpness")  # in the line of a model
+_HEADLINE = ("agreement", "agreement_colour", "niqe", "sharpness")  # metrics in the line of a model
 HEADS = ["metric", "difference", "95 % interval", "higher in", "p"]
 
 
 def first_line(scores: Scores) -> str:
-    """What was measured, in plain words."""
+    """Return what was measured, in plain words."""
     count = len(scores.rows)
     of = f"{count} {scores.unit.removesuffix('s')}{'s' * (count != 1)} of {scene_count(scores)}"
     return (
@@ -36,9 +36,9 @@ def first_line(scores: Scores) -> str:
 
 
 def photo_headline(scores: Scores, new: str, old: str) -> str:
-    """For example `agreement with the input 36.20 → 35.10 dB (−1.50 to −0.70); NIQE 4.21 → 3.80 (…)`."""
+    """Return e.g. `agreement with the input 36.20 → 35.10 dB (−1.50 to −0.70); NIQE 4.21 → 3.80 (…)`."""
     found, parts = findings(scores, new, old), list[str]()
-    for name in _TOLD:
+    for name in _HEADLINE:
         if name not in found:
             continue
         digits = about(name).digits
@@ -56,13 +56,13 @@ def _difference(scores: Scores, new: str, old: str, name: str) -> str:
 
 
 def as_lines(scores: Scores) -> list[str]:
-    """A line a model that is compared with the baseline."""
+    """Return a line per model that is compared with the baseline."""
     old = scores.baseline
     return [f"{name} against {old}: {photo_headline(scores, name, old)}" for name in scores.challengers]
 
 
 def difference_rows(scores: Scores, new: str, old: str) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows: for each metric both means, the difference with its interval, and in how many it is higher."""
+    """Return heads and rows: for each metric both means, the difference, its interval, and where it is higher."""
     found = findings(scores, new, old)
     rows = [_row(scores, metric.name, new, old) for metric in scores.metrics if metric.name in found]
     absent = [m.title for m in scores.metrics if m.name not in found]
@@ -82,7 +82,7 @@ def _row(scores: Scores, name: str, new: str, old: str) -> list[str]:
 
 
 def photo_markdown(scores: Scores, *, title: str, protocol: str, vote: str, notes: Sequence[str]) -> str:
-    """The report as Markdown."""
+    """Return the report as Markdown."""
     lines = [f"# {first_line(scores)}", "", f"{NO_TRUTH} {vote}", "", title, ""]
     lines += [line for said in [*as_lines(scores), *notes] for line in (said, "")]
     for name in scores.challengers:

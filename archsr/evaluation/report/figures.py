@@ -1,4 +1,4 @@
-"""Figures for a paper: the same crops across models, chosen by a rule, with a box in the whole image and captions."""
+"""Figures for papers: the same crops across models, chosen by a rule, with captions and a box in the whole image."""
 
 import math
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ from archsr.evaluation.suite import ImageScores, Scores, quantised
 from archsr.images.pixels import Pixels, tensor_to_pixels, to_float
 from archsr.utils.atomic import replacing
 
-SIDE = 128  # of a crop in pixels of the ground truth
-_NEAR = 5  # images near the median among which the most representative_image is looked for
-_TAGS = 4  # at most so many sub-domains get a row of their own
-_BRIGHT = 98  # per cent of all values in the maps of differences are below the brightest shade
+SIDE = 128  # side of a crop in pixels of the ground truth
+_NEAR = 5  # images near the median that `representative_image` considers
+_TAGS = 4  # most tags that get a row
+_BRIGHT = 98  # percentile of the differences that gets the brightest shade
 
 
 @dataclass(frozen=True)
 class ChosenImage:
-    """An image that is shown, and by what rule it was chosen."""
+    """An image to show, and the rule that chose it."""
 
     number: int
     why: str
@@ -37,7 +37,7 @@ class ChosenImage:
 
 @dataclass(frozen=True)
 class FigureCrop:
-    """A chosen image: whole, where its crop lies (top, left), and every column's pixels of it."""
+    """A chosen image: the whole, the position of its crop (top, left), and the pixels of every column."""
 
     why: str
     key: str
@@ -48,7 +48,7 @@ class FigureCrop:
     captions: dict[str, str]
 
     def around(self, side: int) -> dict[str, Pixels]:
-        """Every column's square of `side` about the crop, or as much as there is of it, not scaled."""
+        """Return a square of `side` around the crop from every column, smaller if the image is, not scaled."""
         height, width = self.whole.shape[:2]
         half = min(SIDE, height, width) // 2 - side // 2
         top, left = (max(0, min(at + half, size - side)) for at, size in ((self.top, height), (self.left, width)))
@@ -56,9 +56,9 @@ class FigureCrop:
 
 
 def choose_images(scores: Scores, metric: Metric, new: str) -> list[ChosenImage]:
-    """The images that gained most, least and the median by `measure`, and the median one of each sub-domain.
+    """Return the images with the largest, the median and the smallest gain, and the median image of each tag.
 
-    Nobody chooses by hand, and what got worse is shown beside what got better.
+    The rule leaves no choice by hand, and shows what got worse next to what got better.
     """
     gains = _gains(scores.rows, metric, new, scores.baseline)
     if not gains:
@@ -85,8 +85,10 @@ def representative_image(
     new: str,
     shown_model: str,
 ) -> list[ChosenImage]:
-    """The image that stands for a comparison, or none: of the few nearest the median difference by `measure`, the one
-    in which some square of the results differs most. `seen`: the model that is restored for `new`."""
+    """Return at most one image: of the few nearest to the median difference, the one that changed most.
+
+    Changes are measured in the square that differs most. `shown_model` is the model that is restored for `new`.
+    """
     gains = _gains(scores.rows, metric, new, scores.baseline)
     median = gains[len(gains) // 2][0] if gains else math.nan
     near = sorted(gains, key=lambda gain: abs(gain[0] - median))[:_NEAR]
@@ -107,7 +109,7 @@ def representative_image(
 
 
 def _gains(rows: Sequence[ImageScores], metric: Metric, new: str, old: str) -> list[tuple[float, int]]:
-    """Gain (higher is better) and number of each image, smallest gain first."""
+    """Return gain (positive is better) and number of each image, smallest gain first."""
     sign = 1 if metric.higher_is_better else -1
     changes = [(sign * (r.values[new][metric.name] - r.values[old][metric.name]), r.number) for r in rows]
     return sorted(c for c in changes if not math.isnan(c[0]))
@@ -116,9 +118,9 @@ def _gains(rows: Sequence[ImageScores], metric: Metric, new: str, old: str) -> l
 def figure_crops(
     chosen: Sequence[ChosenImage], pairs: Pairs, compared_models: Sequence[ComparedModel], scores: Scores, *, new: str
 ) -> list[FigureCrop]:
-    """The chosen images restored once more; each crop is where `new` and the baseline differ most."""
+    """Restore the chosen images again; each crop is where `new` and the baseline differ most."""
     rows = {row.number: row for row in scores.rows}
-    whys = {c.number: c.why for c in reversed(chosen)}  # the first word about an image counts
+    whys = {c.number: c.why for c in reversed(chosen)}  # the first reason for an image wins
     found: dict[int, FigureCrop] = {}
     for pair in pairs.read(sorted(whys)):
         lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
@@ -138,9 +140,9 @@ def figure_crops(
 
 
 def most_changed(new: Tensor, old: Tensor) -> tuple[float, int, int]:
-    """The most that two images differ in a square of `SIDE` (or of what there is of it), and its top and left.
+    """Return the largest mean absolute difference of two images in a square of `SIDE`, and its top and left.
 
-    Squares lie a quarter of a side apart; what is said is the mean absolute difference in them.
+    Squares are a quarter of a side apart. A smaller image is one square.
     """
     side = min(SIDE, *new.shape[2:])
     step = max(1, side // 4)
@@ -153,18 +155,17 @@ def _caption(row: ImageScores, name: str, metrics: Sequence[Metric]) -> str:
     values = row.values.get(name, {})
     shown = [f"{values[m.name]:.2f} dB" if "dB" in m.title else f"{m.title} {values[m.name]:.3f}"
              for m in metrics if not math.isnan(values.get(m.name, math.nan))]  # fmt: skip
-    return ", ".join(crops)
+    return ", ".join(shown)
 
 
 def write_figures(folder: Path, crops: Sequence[FigureCrop], *, truth: bool = True) -> list[str]:
-    """`comparison` and, where there is a ground `truth`, `differences` from it, each as PNG, PDF and SVG; the names of
-    the PNG files."""
+    """Write `comparison` and, with ground `truth`, `differences` as PNG, PDF and SVG; return the PNG names."""
     with mpl.rc_context({"font.size": 7, "font.family": "DejaVu Sans", "svg.hashsalt": "archsr"}):
         made = {"comparison": _comparison(crops), **({"differences": _maps(crops)} if truth else {})}
         for name, figure in made.items():
             for ending in ("png", "pdf", "svg"):
                 with replacing(folder / f"{name}.{ending}") as temporary:
-                    # no date: the same evaluation gives the same files
+                    # without a date, the same evaluation gives the same files
                     about = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[ending]
                     figure.savefig(temporary, dpi=200, bbox_inches="tight", metadata=cast(Any, about), format=ending)
     return [f"{name}.png" for name in made]

@@ -1,6 +1,6 @@
-"""The score card as one HTML file: nothing beside it, nothing from elsewhere.
+"""The score card as one self-contained HTML file.
 
-What was found comes first, in one line; what it rests on after it; what few will ask for is folded.
+The result comes first, in one line, then the evidence. Details are folded.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from archsr.evaluation.summary import (
 )
 
 _EXPLAINED = "<a href='#metrics'>What the metrics mean</a>; ↑ higher is better, ↓ lower."
-_CROP = 340  # pixels: what a phone shows at 100 %
+_CROP = 340  # pixels: the width of a phone at 100 %
 
 
 def page(
@@ -43,8 +43,12 @@ def page(
     notes: Sequence[str] = (),
     slider_model: str = "",
 ) -> str:
-    """The page. `shown`: the most telling image first. `figures`: PNG files; `extras`: further ones under their
-    headings; `config`: TOML; `asked`: what people said, and seeds. `seen`: the model in the sliders."""
+    """Return the page.
+
+    `crops`: the most representative image first. `figures`: PNG files. `extras`: further PNG files by heading.
+    `config`: TOML. `notes`: sentences about votes and seeds. `slider_model`: the model in the sliders, by default the
+    main model.
+    """
     titles, old, new = dict(scores.compared_models), scores.baseline, main_model(scores)
     slider_model = slider_model or new
     parts = [*_first(scores, title, notes), *_differences(scores, new, old)]
@@ -58,7 +62,9 @@ def page(
     parts += [folded(f"{titles[name]} against {old}", *_differences(scores, name, old, heading=False),
                      *_verdicts(scores, name, old)) for name in scores.challengers if name != new]  # fmt: skip
     if crops[1:]:
-        parts.append("<h2>Further images</h2><p class=small>Chosen by rule: what got worse beside what got better.</p>")
+        parts.append(
+            "<h2>Further images</h2><p class=small>Chosen by a rule that shows what got worse and what got better.</p>"
+        )
         parts += [slider(one, titles, before=old, after=slider_model) for one in crops[1:]]
     parts += [figure_of(FIGURES[path.stem], path) for path in figures]
     parts += ["<h2 id=metrics>What the metrics mean</h2>", _meanings(scores),
@@ -73,7 +79,7 @@ def page(
 
 
 def _first(scores: Scores, title: str, notes: Sequence[str]) -> list[str]:
-    """A line a model, the one that the page is about on top; then the same in words, and what people said."""
+    """Return the headlines, the main model's on top, then the summaries and notes."""
     names, old, new = main_models(scores), scores.baseline, main_model(scores)
     said = {name: headline(scores, name, old) for name in names}
     parts = [f"<p class=who>{escape(new)} against {escape(old)}</p>"] if new in said else []
@@ -89,10 +95,10 @@ def _differences(scores: Scores, new: str, old: str, *, heading: bool = True) ->
     if new == old:
         return []
     caption = (
-        "Mean difference of each metric over the standard deviation of scenes, with its 95 % interval: what lies right "
-        "of the line is better, whatever the metric. The primary metric, on which all verdicts hang, stands first. "
-        "What has a colour has a verdict; a grey interval beside the line fell short of what is asked of one metric "
-        "among many. On the right stands the difference in the metric's own unit."
+        "Mean difference of each metric divided by the standard deviation of scenes, with its 95 % interval. Right "
+        "of the line is better for every metric. The primary metric, which decides all verdicts, is first. "
+        "Coloured metrics have a verdict. A grey interval beside the line is not significant for one metric "
+        "among many. On the right is the difference in the metric's unit."
     )
     parts = ["<h2>What changed</h2>"] if heading else []
     return [*parts, f"<figure>{forest(scores, new, old)}<figcaption>{caption}</figcaption></figure>"]
@@ -103,7 +109,7 @@ def _verdicts(scores: Scores, new: str, old: str) -> list[str]:
         return []
     reason = why_no_verdicts(scores, new, old)
     return [*([f"<p>{escape(reason)}</p>"] if reason else []), table(*short_verdicts(scores, new, old)),
-            folded("p-values, and how verdicts come about", table(VERDICT_HEADS, verdict_rows(scores, new, old)),
+            folded("p-values and the rule for verdicts", table(VERDICT_HEADS, verdict_rows(scores, new, old)),
                    f"<p class=small>{bold(HOW)}</p>")]  # fmt: skip
 
 
@@ -114,7 +120,7 @@ def _plane(scores: Scores) -> str:
     line = " The dashed line joins blends of two models." if scores.paths else ""
     caption = (
         f"Up and right is better. Bars are 95 % intervals of the difference from {scores.baseline} (the ring).{line} "
-        "Between models that are good at one of the two it is a choice, not a ranking."
+        "Models that are good at one of the two are a choice, not a ranking."
     )
     return f"<h2>Fidelity and perception</h2><figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
 

@@ -1,4 +1,4 @@
-"""The score card as Markdown and JSON."""
+"""Write the score card as Markdown and JSON."""
 
 import json
 import math
@@ -36,7 +36,7 @@ _LISTED = 200  # images that the Markdown lists one by one; all are in scores.pa
 
 
 def markdown(scores: Scores, *, title: str, protocol: str, notes: Sequence[str] = ()) -> str:
-    """The whole report: means, what they say, how they were taken, and the images. `asked`: what people said."""
+    """Return the whole report: means, verdicts, protocol and images. `notes`: sentences about votes and seeds."""
     old, new = scores.baseline, main_model(scores)
     lines = [f"# {title}", ""]
     lines += [
@@ -81,7 +81,7 @@ def _verdicts(scores: Scores, new: str, old: str) -> list[str]:
 
 
 def _images(scores: Scores) -> list[str]:
-    """The first metrics; all of them are in the page and in scores.parquet."""
+    """Return the first metrics of each image; the page and scores.parquet have all."""
     metrics = scores.metrics[:_FIRST]
     names = [f"{name} {m.title}" for m in metrics for name, _ in [*scores.compared_models]]
     lines = [f"| {scores.unit.removesuffix('s')} | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
@@ -98,10 +98,10 @@ def _images(scores: Scores) -> list[str]:
 def as_json(
     scores: Scores, *, protocol: str, judged: Mapping[str, str], headlines: Mapping[str, str] | None = None
 ) -> str:
-    """Everything in the report for programs, by the schema of configs/README.md; what could not be taken is null.
+    """Return the whole report as JSON, by the schema of configs/README.md; missing values are null.
 
-    `judged`: what each model is known by (`asked.identity_of`), but for blends. `headlines`: by model, the finding in
-    one line (by default the verdicts').
+    `judged` is the identity of each model except blends (`people.identity_of`). `headlines` are the results in one line
+    by model, by default of the verdicts.
     """
     if headlines is None:
         headlines = {name: headline(scores, name, scores.baseline) for name in scores.challengers}
@@ -136,7 +136,7 @@ def _findings(scores: Scores, new: str) -> dict[str, Any]:
 
 
 def _summary(scores: Scores) -> dict[str, Any]:
-    """Of a group, which has no verdicts."""
+    """Return the results of a group, which has no verdicts."""
     return {
         "means": _means_of(scores),
         "differences": {name: _differences(scores, name) for name in scores.challengers},
