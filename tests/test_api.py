@@ -327,7 +327,7 @@ def test_an_evaluation(unbroken, tmp_path, monkeypatch, capsys):
     assert len(card.images) == 2 * 5
     assert set(card.verdicts.columns) >= {"model", "metric", "verdict", "difference"}
     assert "<table" in card._repr_html_()
-    assert "PSNR, dB" in card.said == repr(card)
+    assert "PSNR, dB" in card.summary == repr(card)
     assert "PSNR, dB" not in capsys.readouterr().out  # the command prints it
 
 

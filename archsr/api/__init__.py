@@ -1,1 +1,1 @@
-"""What `import archsr` offers in Python: each function does what the command of its name does, and returns objects."""
+"""The Python interface of `import archsr`: functions named like the commands, which return objects."""

@@ -1,4 +1,4 @@
-"""Photographs become a dataset, and a dataset's samples."""
+"""Prepare photographs as a dataset, and read a dataset's samples."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
 
-from archsr.api.settings import settled
+from archsr.api.settings import merge_settings
 from archsr.api.tables import Table, as_html, table_of
 from archsr.config import DataConfig, PrepareConfig
 from archsr.data import manifest as mf
@@ -24,11 +24,11 @@ from archsr.images.pixels import Pixels
 
 @dataclass(frozen=True)
 class Prepared:
-    """A dataset that was prepared: its version's `folder`, its `manifest`, and `said`, the summary."""
+    """A prepared dataset: its version's `folder`, its `manifest`, and the `summary`."""
 
     folder: Path
     manifest: mf.Manifest
-    said: str
+    summary: str
 
     @property
     def report(self) -> Path:
@@ -37,13 +37,13 @@ class Prepared:
 
     @property
     def table(self) -> Table:
-        """Scenes, photographs and samples of each split."""
+        """The number of scenes, photographs and samples of each split."""
         splits = self.manifest.splits.items()
         rows = [{"split": n, "scenes": s.scenes, "photos": s.photos, "samples": s.samples} for n, s in splits]
         return table_of(rows, index="split")
 
     def __repr__(self) -> str:
-        return self.said
+        return self.summary
 
     def _repr_html_(self) -> str:
         left_out = len(self.manifest.left_out)
@@ -60,29 +60,29 @@ def prepare(
     reread: bool = False,
     **settings: Any,  # noqa: ANN401 - keys of PrepareConfig
 ) -> Prepared:
-    """Photographs become a dataset in the folder `shards`, as by `archsr prepare`; earlier versions stay.
+    """Prepare photographs as a dataset in the folder `shards`, like `archsr prepare`; earlier versions are kept.
 
-    `photos`: a folder with a folder for each project, an archive, a Parquet file, or "hf:NAME". `settings` are keys of
-    `configs/prepare.toml` (`test=0.35`, `scenes={"neighbours": "number"}`), laid over `config`. `workers`: processes
-    (0: this one). None is one for each core in a notebook and at a prompt, and 0 in a script, which needs
-    `if __name__ == "__main__":` around a call with processes. An interrupted call goes on where it was. Raises
-    `DataError`, `ConfigError`.
+    `photos` is a folder with a sub-folder per project, an archive, a Parquet file, or "hf:NAME". `settings` are keys of
+    `configs/prepare.toml` (`test=0.35`, `scenes={"neighbours": "number"}`) that override `config`. `workers` is the
+    number of processes (0: this one). By default it is one per core in a notebook or at a prompt, and 0 in a script,
+    which needs `if __name__ == "__main__":` around a call with processes. An interrupted call continues where it
+    stopped. Raises `DataError`, `ConfigError`.
     """
-    settings_given = settled(PrepareConfig, config, settings)
+    settings_given = merge_settings(PrepareConfig, config, settings)
     out = Path(shards)
-    if workers is None:  # each process of a pool imports the script that started it, and would call this again
+    if workers is None:  # worker processes import the script, and would call this again
         workers = 0 if hasattr(sys.modules["__main__"], "__file__") else os.cpu_count() or 1
     made = prepare_photos(os.fspath(photos), out, settings_given, workers=workers, restart=restart, reread=reread)
-    assert made is not None  # only a task makes none
+    assert made is not None  # only a task returns None
     folder = current(out)
     return Prepared(folder, made, "\n".join([summary(made, folder), *tag_table(folder, made)]))
 
 
 @dataclass(frozen=True)
 class ShardSample:
-    """One sample: `gt` uint8 (h, w, 3), and `lq`, where the dataset stores one: fixed pairs of val and test do.
+    """One sample: `gt` uint8 (h, w, 3), and `lq` if the dataset stores it, as for val and test.
 
-    `photo`: the file that it was cut from, at `box` (left, top, width, height). `recipe`: how `lq` was degraded.
+    `photo` is the file it was cut from, at `box` (left, top, width, height). `recipe` is the degradation of `lq`.
     """
 
     key: str
@@ -96,13 +96,13 @@ class ShardSample:
 
 
 class Shards(Sequence[ShardSample]):
-    """The samples of a split in the order in which they are stored; each is read and verified when it is asked for."""
+    """The samples of a split in stored order; each is read and verified when it is accessed."""
 
     def __init__(self, place: Place, split: str) -> None:
         self.place = place
         self.manifest = mf.load(place)
         if split not in self.manifest.splits:
-            raise DataError(f"{place}: has no split {split!r}; there are {', '.join(self.manifest.splits)}")
+            raise DataError(f"{place}: no split {split!r}; choose one of {', '.join(self.manifest.splits)}")
         self.split = split
         self.scale = self.manifest.scale
         shards = self.manifest.splits[split].shards
@@ -145,9 +145,9 @@ class Shards(Sequence[ShardSample]):
 
 
 def open_shards(path: str | os.PathLike[str], split: str = "train") -> Shards:
-    """The samples of a prepared dataset, by its folder (the current version of it) or its URL.
+    """Open the samples of a prepared dataset by its folder (its current version) or URL.
 
-    `len`, indices, slices and iteration work as on a list. Raises `DataError` where there is no dataset or no such
-    split, and at a sample that is damaged.
+    `len`, indices, slices and iteration work as for a list. Raises `DataError` if there is no such dataset or split, or
+    a sample is damaged.
     """
     return Shards(place_of(os.fspath(path), DataConfig()), split)

@@ -1,4 +1,4 @@
-"""Degraded copies of sharp images, as training makes them."""
+"""Degrade sharp images as training does."""
 
 import os
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any, Literal, cast, overload
 import numpy as np
 import torch
 
-from archsr.api.kinds import ImageT, Pixels, mapped
+from archsr.api.kinds import ImageT, Pixels, map_image
 from archsr.config import DegradeConfig, PrepareConfig, TrainConfig, config_file
 from archsr.config.presets import PRESETS
 from archsr.degradation.apply import apply_whole
@@ -35,13 +35,13 @@ def degrade(
     scale: int = 4,
     with_recipe: bool = False,
 ) -> ImageT | tuple[ImageT, list[Recipe]]:
-    """A small, degraded copy of a sharp image, of the same kind: 1/`scale` of its height and width.
+    """Return a degraded copy of an image, of the same kind, with 1/`scale` of its height and width.
 
-    `image`: a PIL image, an array (h, w) or (h, w, 3), or a tensor (b, 3, h, w), as of `Model`. `config`: a preset
+    `image` is a PIL image, an array (h, w) or (h, w, 3), or a tensor (b, 3, h, w), as for `Model`. `config` is a preset
     (realesrgan, realesrnet, bsrgan, camera, web, bicubic), a config file with a table `degrade`, such a table, or a
-    config. The same seed degrades in the same way; each image of a batch gets a recipe of its own. What is left over of
-    sides that are no multiples of the scale is cut off. `with_recipe`: the recipes, too, one for each image
-    (`archsr.degradation.words.describe(recipe, 0)` tells them). Results have 8 bits in any type. Raises `ConfigError`.
+    config. The same seed gives the same degradation; each image of a batch gets its own recipe. Sides are cropped
+    to multiples of the scale. `with_recipe` also returns the recipes, one per image
+    (`archsr.degradation.words.describe(recipe, 0)` explains one). Results have 8 bits. Raises `ConfigError`.
 
     >>> import numpy as np
     >>> sharp = np.random.default_rng(0).integers(0, 256, (64, 98, 3), dtype=np.uint8)
@@ -59,7 +59,7 @@ def degrade(
         recipes.append(recipe)
         return _degraded(pixels, recipe)
 
-    made = mapped(image, change)
+    made = map_image(image, change)
     return (made, recipes) if with_recipe else made
 
 
@@ -90,7 +90,7 @@ def _settings(config: Degradation) -> DegradeConfig:
     if name in PRESETS:
         return DegradeConfig(preset=name)
     if Path(name).suffix != ".toml":
-        meant = did_you_mean(name, PRESETS) or f"; there are {', '.join(PRESETS)}"
+        meant = did_you_mean(name, PRESETS) or f"; choose one of {', '.join(PRESETS)}"
         raise ConfigError(f"{name}: no such preset{meant}")
     table = cast(dict[str, Any], config_file.read(Path(name)).get("degrade", {}))
     return config_file.check(DegradeConfig, table, where=name)

@@ -1,4 +1,4 @@
-"""Images as Python programs have them, PIL's, arrays and tensors, as plain arrays and back."""
+"""Convert PIL images, numpy arrays and tensors to plain arrays and back."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,14 +11,14 @@ from torch import Tensor
 
 Pixels = NDArray[Any]  # (h, w, c), c from 1 to 4: grey, grey and alpha, RGB, RGB and alpha
 ImageT = TypeVar("ImageT", Image.Image, NDArray[Any], Tensor)
-_BEYOND = 0.1  # what resampling overshoots is clamped; farther from [0, 1] other units are meant
-_KEPT = ("icc_profile", "exif", "dpi")  # of what a PIL image says of itself
+_BEYOND = 0.1  # overshoot of resampling that is clamped; beyond it, the pixels are not in [0, 1]
+_KEPT = ("icc_profile", "exif", "dpi")  # metadata of a PIL image that is kept
 
 
-def mapped(image: ImageT, change: Callable[[Pixels], Pixels]) -> ImageT:
-    """`change` on each image of what is given, as arrays (h, w, c), and the results as the same kind.
+def map_image(image: ImageT, change: Callable[[Pixels], Pixels]) -> ImageT:
+    """Apply `change` to each image as an array (h, w, c), and return the results as the same kind.
 
-    Raises `TypeError` and `ValueError` for what is no image.
+    Raises `TypeError` and `ValueError` for anything else.
     """
     if isinstance(image, Tensor):
         return _tensor(image, change)
@@ -58,7 +58,7 @@ def _pil(image: Image.Image, change: Callable[[Pixels], Pixels]) -> Image.Image:
     upright = ImageOps.exif_transpose(image)
     about = {key: upright.info[key] for key in _KEPT if key in upright.info}
     if image.mode == "CMYK":
-        about.pop("icc_profile", None)  # it is one of CMYK
+        about.pop("icc_profile", None)  # it is a CMYK profile
     plain = upright if upright.mode.startswith("I;16") else upright.convert(_mode(upright))
     pixels = np.asarray(plain)
     made = change(pixels[:, :, None] if pixels.ndim == 2 else pixels)
@@ -68,9 +68,11 @@ def _pil(image: Image.Image, change: Callable[[Pixels], Pixels]) -> Image.Image:
 
 
 def _mode(image: Image.Image) -> str:
-    """What an image is computed in and comes back as; of 8 bits."""
+    """Return the 8-bit mode in which an image is processed and returned."""
     if image.mode in ("I", "F"):
-        raise TypeError(f"PIL images of mode {image.mode} have no fixed white; give an array of uint16 or float")
+        raise TypeError(
+            f"PIL images of mode {image.mode} have no defined white level; pass an array of uint16 or float"
+        )
     if image.mode in ("L", "1"):
         return "LA" if "transparency" in image.info else "L"
     if image.mode in ("LA", "La"):

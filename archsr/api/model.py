@@ -1,4 +1,4 @@
-"""A model that enlarges images."""
+"""A model that upscales images."""
 
 import os
 from pathlib import Path
@@ -7,29 +7,28 @@ import numpy as np
 import pyvips
 import torch
 
-from archsr.api.kinds import ImageT, Pixels, mapped
+from archsr.api.kinds import ImageT, Pixels, map_image
 from archsr.checkpoint import strength_of
 from archsr.config import ModelConfig
-from archsr.evaluation.compared_models import short
+from archsr.evaluation.compared_models import short_name
 from archsr.runs.folders import is_run, run_config
 from archsr.upscaling.devices import Precision, best_device, devices_of
-from archsr.upscaling.one_image import Wanted, upscale_image
+from archsr.upscaling.one_image import OutputOptions, upscale_image
 from archsr.upscaling.opening import open_model
 from archsr.upscaling.resizing import to_size
 from archsr.upscaling.upscaler import Upscaler
 
 
 class Model:
-    """A generator, ready to enlarge images. `load_model` makes it.
+    """A generator that upscales images; `load_model` returns it.
 
-    `source`: what it was loaded from. `name`: for people. `scale`: how many times larger its results are. `strength`:
-    how much of a run's fine-tuning is in it (1 of all else). `precision`, `devices`: how and where it computes.
-    `config`: its network.
+    `source` is what it was loaded from, `name` a name for people, `scale` the upscaling factor, `strength` the share of
+    a run's fine-tuning (1 without a run), `precision` and `devices` how and where it runs, `config` its network.
     """
 
     def __init__(self, source: str, config: ModelConfig, upscaler: Upscaler, *, strength: float) -> None:
         self.source = source
-        self.name = run_config(source).name if is_run(source) else short(source)
+        self.name = run_config(source).name if is_run(source) else short_name(source)
         self.config = config
         self.scale = upscaler.scale
         self.strength = strength
@@ -38,16 +37,16 @@ class Model:
         self._upscaler = upscaler
 
     def __call__(self, image: ImageT, scale: float | None = None) -> ImageT:
-        """The enlarged image, of the kind that was given, `scale` times as large (also 1.5; the model's own scale).
+        """Return the upscaled image, of the same kind, `scale` times as large (also 1.5; default: the model's).
 
-        PIL images come back upright, with their alpha, colour profile and EXIF; arrays are (h, w), (h, w, 3) or
-        (h, w, 4) of uint8, uint16, or float in [0, 1]; tensors (b, 3, h, w), float in [0, 1], come back on their
-        device. Raises `TypeError` and `ValueError` for anything else.
+        PIL images come back upright, with alpha, colour profile and EXIF. Arrays are (h, w), (h, w, 3) or (h, w, 4) of
+        uint8, uint16, or float in [0, 1]. Tensors (b, 3, h, w), float in [0, 1], stay on their device. Raises
+        `TypeError` and `ValueError` for anything else.
         """
         factor = self.scale if scale is None else scale
         if not 0 < factor <= 16:
             raise ValueError(f"expected a scale above 0 and at most 16, got {scale}")
-        return mapped(image, lambda pixels: self._enlarged(pixels, factor))
+        return map_image(image, lambda pixels: self._enlarged(pixels, factor))
 
     def upscale_file(
         self,
@@ -58,12 +57,12 @@ class Model:
         quality: int = 95,
         metadata: bool = True,
     ) -> Path:
-        """Enlarge an image file into another, as `archsr upscale` does: in strips, so that it may be of any size.
+        """Upscale an image file of any size into another, like `archsr upscale`, and return the target.
 
-        The format is that of the target's ending; `quality` is for JPEG and WebP. Returns the target, which is
-        complete or absent. Raises `BadImageError` for what is no usable image, OSError where it cannot be written.
+        The target's ending is the format; `quality` is for JPEG and WebP. The target is complete or absent. Raises
+        `BadImageError` for an unusable image, OSError if writing fails.
         """
-        wanted = Wanted(scale, quality, metadata=metadata)
+        wanted = OutputOptions(scale, quality, metadata=metadata)
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         upscale_image(Path(source), Path(target), self._upscaler, wanted)
         return Path(target)
@@ -77,7 +76,7 @@ class Model:
         size = tuple(max(1, round(side * factor)) for side in pixels.shape[:2])
         colours = pixels if pixels.shape[2] in (1, 3) else pixels[:, :, :-1]
         large = self._restored(colours.repeat(3, axis=2) if colours.shape[2] == 1 else colours)
-        if (colours == colours[:, :, :1]).all():  # what has no colour gets none
+        if (colours == colours[:, :, :1]).all():  # grey stays grey
             grey = large.mean(2, keepdims=True, dtype=np.float64)
             large = (grey if pixels.dtype.kind == "f" else np.rint(grey)).astype(large.dtype)
             large = large.repeat(colours.shape[2], axis=2)
@@ -85,7 +84,7 @@ class Model:
         return np.concatenate([_to_size(part, size) for part in parts], axis=2).astype(pixels.dtype)
 
     def _restored(self, pixels: Pixels) -> Pixels:
-        """(h, w, 3) to (scale·h, scale·w, 3) of the same depth."""
+        """Restore (h, w, 3) to (scale·h, scale·w, 3) of the same depth."""
         height, width = pixels.shape[:2]
         if pixels.dtype.kind == "f":
             lq = torch.from_numpy(np.ascontiguousarray(pixels, np.float32)).permute(2, 0, 1)[None]
@@ -110,12 +109,12 @@ def load_model(
     strength: float | None = None,
     tile: int | None = None,
 ) -> Model:
-    """The model of a run's folder, a `.pth` or `.safetensors` file, or an official name (`archsr weights` lists them).
+    """Load a model from a run folder, a `.pth` or `.safetensors` file, or by an official name (see `archsr weights`).
 
-    `device`: "auto" is the first GPU, or the CPU; "all" every GPU; or "cpu", "cuda:1", "cuda:0,cuda:1". `precision`:
-    "fp32", "bf16", "fp16"; "auto" is fp16 on GPUs and fp32 on CPUs. `strength`: from the model that a run began with
-    (0) to the fine-tuned one (1); None is what the run found best. `tile`: as of `archsr upscale`. Raises
-    `WeightsError`, and `UserError` for a device or a precision that is not there.
+    `device` "auto" is the first GPU or the CPU, "all" every GPU; or give "cpu", "cuda:1", "cuda:0,cuda:1".
+    `precision` is "fp32", "bf16" or "fp16"; "auto" is fp16 on GPUs and fp32 on CPUs. `strength` goes from a run's initial model
+    (0) to the fine-tuned one (1); None is the run's best. `tile` is as for `archsr upscale`. Raises
+    `WeightsError`, and `UserError` for a device or precision that is not available.
 
     >>> model = load_model("ncnn:realesr-animevideov3-x4", device="cpu")
     >>> model

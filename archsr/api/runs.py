@@ -1,4 +1,4 @@
-"""Training, evaluating and exporting, with results to look at."""
+"""Train, evaluate and export, with results for notebooks."""
 
 import os
 import threading
@@ -23,7 +23,7 @@ from archsr.evaluation.photos.card import CROP, PhotoRequest, evaluate_photos
 from archsr.evaluation.report.words import about
 from archsr.evaluation.statistics.verdicts import findings
 from archsr.evaluation.suite import Scores
-from archsr.evaluation.summary import everyone, figure, in_words, mean, rivals
+from archsr.evaluation.summary import compared_networks, figure, in_words, mean, titles_of
 from archsr.exporting import Exported
 from archsr.exporting import export as export_model
 from archsr.runs.folders import folder_of
@@ -37,7 +37,7 @@ _KINDS = ("train", "validation")
 
 @dataclass(frozen=True)
 class Trained:
-    """A training: its run's `folder`, the `step` it came to, and `stopped`, why it ended early ("" if it did not)."""
+    """A training: its run's `folder`, the last `step`, and `stopped`, the reason for an early stop (else "")."""
 
     folder: Path
     step: int
@@ -45,30 +45,30 @@ class Trained:
 
     @property
     def best_step(self) -> int | None:
-        """The step whose weights were chosen: 0 where nothing was better than the start, None before a validation."""
+        """The step of the chosen weights: 0 if nothing was better than the start, None before a validation."""
         chosen = [int(event["step"]) for event in read_log(self.folder) if event.get("chosen") is True]
         return chosen[-1] if chosen else None
 
     @property
     def strength(self) -> float:
-        """The share of the fine-tuning that the run found best."""
+        """The share of the fine-tuning that the run chose."""
         return strength_of(str(self.folder))
 
     @property
     def history(self) -> Table:
-        """What was logged: a row for each logged iteration and validation, a column for each figure."""
+        """The log: a row per logged iteration and validation, a column per value."""
         return table_of([event for event in read_log(self.folder) if event["event"] in _KINDS])
 
     @property
     def validations(self) -> Table:
-        """The validations alone, by their step, without the times of day."""
+        """The validations, by step, without times."""
         found = [event for event in read_log(self.folder) if event["event"] == "validation"]
         return table_of([{k: v for k, v in e.items() if k not in ("event", "time")} for e in found], index="step")
 
     def load_model(
         self, *, device: str = "auto", precision: Precision = "auto", strength: float | None = None
     ) -> Model:
-        """The model with the weights that the run chose; its last ones where nothing was better than the start."""
+        """Load the model with the weights that the run chose, or the last ones if none was better than the start."""
         return load_model(self.folder, device=device, precision=precision, strength=strength)
 
     def __repr__(self) -> str:
@@ -88,16 +88,16 @@ def train(
 ) -> Trained:
     """Train in this process, on one device; `archsr train` and `accelerate launch` use several.
 
-    `config`: a TOML file, its tables, or a `TrainConfig`; `settings` are laid over it, as by `load_config`
-    (`data={"shards": "shards/photos"}`, `training={"global_batch": 4}`). With `resume` it goes on from the newest
-    checkpoint, or begins where there is none. Interrupting the kernel (Ctrl-C) ends it after the iteration, saved.
-    Raises `UserError`: `ConfigError`, `DataError` or `WeightsError` where it is one of theirs.
+    `config` is a TOML file, its tables, or a `TrainConfig`; `settings` override it, as in `load_config`
+    (`data={"shards": "shards/photos"}`, `training={"global_batch": 4}`). `resume` continues from the newest checkpoint,
+    if there is one. Interrupting the kernel (Ctrl-C) stops after the iteration and saves. Raises `UserError`, also as
+    `ConfigError`, `DataError` or `WeightsError`.
     """
-    from archsr.training import launch  # late: it brings accelerate and all of training
+    from archsr.training import launch  # late: it imports accelerate and all of training
 
     given = load_config(config, **settings)
     stop_request = StopRequest(started=time.time())  # `training.time_limit` counts from this call
-    at_home = threading.current_thread() is threading.main_thread()  # elsewhere no signal can be caught
+    at_home = threading.current_thread() is threading.main_thread()  # other threads cannot catch signals
     stopped = ""
     try:
         with handling_signals(stop_request) if at_home else nullcontext():
@@ -113,34 +113,34 @@ def train(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation: its `folder`, the `scores` of every image, and `said`, the report as the command prints it."""
+    """An evaluation: its `folder`, the `scores` of every image, and the `summary` that the command prints."""
 
     folder: Path
     scores: Scores
-    said: str
+    summary: str
 
     @property
     def report(self) -> Path:
-        """The whole report, with every image and a slider."""
+        """The page with the whole report."""
         return self.folder / "report.html"
 
     @property
     def table(self) -> Table:
-        """The mean of each metric: a row for each model, and one for the photographs themselves if they are there."""
-        models = everyone(self.scores).items()
+        """The mean of each metric: a row per model, and one for the photographs if there is ground truth."""
+        models = titles_of(self.scores).items()
         rows = [{"model": title, **{m.name: mean(self.scores, name, m.name) for m in self.scores.metrics}}
                 for name, title in models]  # fmt: skip
         return table_of(rows, index="model")
 
     @property
     def images(self) -> Table:
-        """Every figure: a row for each image and model."""
+        """All values: a row per image and model."""
         return table_of([{"image": row.key, "scene": row.scene, "model": name, **values}
                          for row in self.scores.rows for name, values in row.values.items()])  # fmt: skip
 
     @property
     def verdicts(self) -> Table:
-        """Each model against the baseline by each metric: verdict, mean difference, and its 95 % interval."""
+        """Each model against the baseline by each metric: verdict, mean difference, 95 % interval."""
         old = self.scores.baseline
         return table_of([
             {"model": new, "metric": name, "verdict": found.verdict, "difference": found.difference.mean,
@@ -150,11 +150,11 @@ class Evaluation:
 
     @property
     def words(self) -> list[str]:
-        """What was found, for people who know none of the metrics."""
-        return [in_words(self.scores, name, self.scores.baseline) for name in rivals(self.scores)]
+        """The result in words, without knowledge of the metrics."""
+        return [in_words(self.scores, name, self.scores.baseline) for name in compared_networks(self.scores)]
 
     def __repr__(self) -> str:
-        return self.said
+        return self.summary
 
     def _repr_html_(self) -> str:
         said = "".join(f"<p>{escape(words)}</p>" for words in self.words)
@@ -180,14 +180,13 @@ def evaluate(
     tile: int = 0,
     out: str | os.PathLike[str] | None = None,
 ) -> Evaluation:
-    """Models on the same fixed images, as by `archsr evaluate`, which explains the rest of the settings.
+    """Evaluate models on the same fixed images, like `archsr evaluate`, which explains the other options.
 
-    `models`: run folders, weights files, official names, "lanczos", or what `load_model` and `train` gave. `on`: a
-    dataset, a benchmark's folder, or a folder of photographs (the first run's dataset). `photos`: instead, a folder of
-    small photographs without ground truth, of each of which the middle `crop` pixels are measured (512; 0: the whole);
-    there are no verdicts then. `metrics`: pyiqa's, besides
-    ours, or "all"; `offline` does without LPIPS and DISTS, which need downloads. Raises `DataError`, `WeightsError`,
-    `UserError`.
+    `models` are run folders, weights files, official names, "lanczos", or results of `load_model` and `train`. `on` is
+    a dataset, a benchmark's folder, or a folder of photographs (default: the first run's dataset). `photos` is instead
+    a folder of small photographs without ground truth, whose middle `crop` pixels are measured (512; 0: the whole),
+    without verdicts. `metrics` are further ones of pyiqa, or "all". `offline` skips LPIPS and DISTS, which need
+    downloads. Raises `DataError`, `WeightsError`, `UserError`.
     """
     several = [models] if isinstance(models, str | os.PathLike | Model | Trained) else models
     named = tuple(_source(model) for model in several)
@@ -196,17 +195,17 @@ def evaluate(
     if photos:
         if on or y_channel or split != "test":
             raise UserError(
-                "photos have no ground truth: neither on (--on), nor split, nor y_channel (--y) goes with them"
+                "photos have no ground truth: on (--on), split and y_channel (--y) cannot be used with them"
             )
         asked = PhotoRequest(named, os.fspath(photos), limit, tuple(dict.fromkeys(more)), border, baseline,
                               CROP if crop is None else crop, Options(which, tile, tuple(blends)))  # fmt: skip
         with launched_world() as world:
             answer = evaluate_photos(asked, out=target, world=world)  # all ranks
-        return Evaluation(answer.folder, answer.scores, answer.said)
+        return Evaluation(answer.folder, answer.scores, answer.summary)
     if crop is not None:
-        raise UserError("crop (--crop) goes with photos (--photos)")
+        raise UserError("crop (--crop) needs photos (--photos)")
     usual = ["ms_ssim"] if offline else ["ms_ssim", "lpips", "dists"]
-    question = EvaluationRequest(
+    request = EvaluationRequest(
         models=named,
         on=os.fspath(on),
         split=split,
@@ -218,13 +217,13 @@ def evaluate(
         options=Options(which, tile, tuple(blends)),
     )
     with launched_world() as world:
-        answer = evaluate_models(question, out=target, world=world)  # all ranks
-    return Evaluation(answer.folder, answer.scores, answer.said)
+        answer = evaluate_models(request, out=target, world=world)  # all ranks
+    return Evaluation(answer.folder, answer.scores, answer.summary)
 
 
 def _means_html(scores: Scores) -> str:
-    """The table for people: metrics as rows, each with its own digits."""
-    models = everyone(scores).items()
+    """Return the table of means for people: metrics are rows, each with its own digits."""
+    models = titles_of(scores).items()
     rows = [
         {"": metric.title + (" ↑" if metric.higher_is_better else " ↓"),
          **{title: figure(mean(scores, name, metric.name), about(metric.name).digits) for name, title in models}}
@@ -240,10 +239,10 @@ def export(
     precision: str = "fp32",
     strength: float | None = None,
 ) -> Exported:
-    """A model as a file for other tools, compared with the model before it takes its place, and a card beside it.
+    """Export a model as a file for other tools, compared with the model, with a model card beside it.
 
-    The ending of `target` says which kind: .pth, .safetensors, .onnx, .param (ncnn) or .pt (TorchScript). `precision`:
-    "fp32" or "fp16". `strength`: as of `load_model`; that of a loaded model. Raises `UserError`.
+    The ending of `target` is the format: .pth, .safetensors, .onnx, .param (ncnn) or .pt (TorchScript). `precision` is
+    "fp32" or "fp16". `strength` is as in `load_model`, by default that of a loaded model. Raises `UserError`.
     """
     if strength is None and isinstance(model, Model) and model.strength != strength_of(model.source):
         strength = model.strength

@@ -1,4 +1,4 @@
-"""Configs as a program gives them: a file, plain tables or a config, and single keys beside."""
+"""Load configs from files, plain tables or configs, with single keys overridden."""
 
 import os
 from collections.abc import Mapping
@@ -17,23 +17,23 @@ def load_config(
     config: str | os.PathLike[str] | Mapping[str, Any] | TrainConfig,
     **settings: Any,  # noqa: ANN401 - keys of TrainConfig
 ) -> TrainConfig:
-    """A training's config from a TOML file, its tables or another config, with `settings` laid over it, checked.
+    """Load a training config from a TOML file, its tables or another config, and override it by `settings`.
 
-    A setting is a key (`name="x"`), a table of which only the keys that it names are changed (`data={"workers": 2}`),
-    or a dotted key (`**{"data.workers": 2}`). Raises `ConfigError`.
+    A setting is a key (`name="x"`), a table that only changes the keys it has (`data={"workers": 2}`), or a dotted key
+    (`**{"data.workers": 2}`). Raises `ConfigError`.
     """
-    return settled(TrainConfig, config, settings)
+    return merge_settings(TrainConfig, config, settings)
 
 
-def settled(
+def merge_settings(
     kind: type[M], config: "str | os.PathLike[str] | Mapping[str, Any] | M | None", settings: Mapping[str, Any]
 ) -> M:
-    """`config` with `settings` laid over it, checked. Raises `ConfigError`.
+    """Override `config` by `settings`, as in `load_config`, and validate it. Raises `ConfigError`.
 
-    Settings are as of `load_config`.
+
 
     >>> from archsr.config import PrepareConfig
-    >>> made = settled(PrepareConfig, {"test": 0.2}, {"tile": 256, "scenes": {"neighbours": "number"}})
+    >>> made = merge_settings(PrepareConfig, {"test": 0.2}, {"tile": 256, "scenes": {"neighbours": "number"}})
     >>> made.test, made.tile, made.scenes.neighbours
     (0.2, 256, 'number')
     """

@@ -1,4 +1,4 @@
-"""Tables for notebooks: pandas where it is installed, else lists of dictionaries; and HTML of either."""
+"""Tables for notebooks: pandas if it is installed, else lists of dictionaries; and both as HTML."""
 
 import base64
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ Table = Any  # a pandas.DataFrame, or list[dict[str, Any]] where there is no pan
 
 
 def table_of(rows: Sequence[dict[str, Any]], *, index: str = "") -> Table:
-    """The rows as a DataFrame, with the column `index` as its index; as they are where there is no pandas."""
+    """Return the rows as a DataFrame with the column `index` as its index, or unchanged without pandas."""
     try:
         import pandas as pd
     except ImportError:
@@ -20,7 +20,7 @@ def table_of(rows: Sequence[dict[str, Any]], *, index: str = "") -> Table:
 
 
 def as_html(table: Table) -> str:
-    """A table of HTML."""
+    """Return an HTML table."""
     if hasattr(table, "to_html"):
         return table.to_html(float_format="{:.4g}".format, na_rep="–", border=0)
     heads = list(dict.fromkeys(key for row in table for key in row))
@@ -34,7 +34,7 @@ def _cell(value: object) -> str:
 
 
 def image_html(path: Path) -> str:
-    """A PNG within the page; nothing where there is none."""
+    """Return a PNG embedded in HTML, or an empty string if it does not exist."""
     if not path.is_file():
         return ""
     return f'<img style="max-width: 100%" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'

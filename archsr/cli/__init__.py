@@ -1,4 +1,4 @@
-"""The `archsr` command: a short function per verb beside its flags, no logic."""
+"""The `archsr` command: a short function per verb next to its flags, without logic."""
 
 import os
 import signal
@@ -19,28 +19,28 @@ The usual way: init, prepare, doctor, train, evaluate, upscale, export.
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a verb. Exit code 2 and one line on stderr for what the user can mend."""
+    """Run a verb. An error that the user can fix gives one line on stderr and exit code 2."""
     reuse_large_blocks()
-    os.environ["MPLBACKEND"] = "agg"  # started from a notebook, its kernel's would have to be installed here, too
+    os.environ["MPLBACKEND"] = "agg"  # a notebook kernel's backend may not be installed here
     try:
         args = parsed(parser(), (sys.argv[1:] if words is None else words) or ["--help"])
         code = args.verb(args)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # who read the output has seen enough, as head has
+    except BrokenPipeError:  # e.g. `head` closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UserError as error:
         print_error(error)
         return 2
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only break into the farewell
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # ignore further Ctrl-C while exiting
         print("archsr: stopped", file=sys.stderr)
         return 130
 
 
 def parser() -> Parser:
-    """The whole command, verbs in the order in which they are usually needed."""
+    """Return the whole command, with verbs in the order in which they are usually needed."""
     examples = ["archsr demo", "archsr init photos", "accelerate launch archsr/train.py --config archsr.toml"]
     made = Parser(prog="archsr", description=_DESCRIPTION, examples=examples)
     made.add_argument("--version", action="version", version=f"archsr {__version__}")

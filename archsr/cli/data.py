@@ -1,4 +1,4 @@
-"""Verbs of photographs: a config for them, shards of them, what is in those, how they are degraded."""
+"""Verbs for photographs: create a config, prepare and inspect shards, preview degradations."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add(verbs: "Verbs") -> None:
-    """Add all of them."""
+    """Add all verbs of this module."""
     _add_init(verbs)
     _add_config(verbs)
     _add_prepare(verbs)
@@ -23,7 +23,7 @@ def add(verbs: "Verbs") -> None:
 
 
 def _init(args: argparse.Namespace) -> int:
-    # before the imports, which take seconds
+    # printed before the imports, which take seconds
     print(f"archsr: looking at the photographs in {args.photos} and at this machine", file=sys.stderr, flush=True)
     from archsr.init import init
 
@@ -33,13 +33,13 @@ def _init(args: argparse.Namespace) -> int:
 
 def _add_init(verbs: "Verbs") -> None:
     examples = ["archsr init photos", "archsr init photos --memory 16GB --dry-run"]
-    p = a.verb(verbs, "init", "a config for your photographs and your machine", examples, _init)
-    p.add_argument("photos", type=Path, help="a folder with a folder per project")
+    p = a.verb(verbs, "init", "write a config for your photographs and your machine", examples, _init)
+    p.add_argument("photos", type=Path, help="a folder with a sub-folder per project")
     p.add_argument("--out", type=Path, default=Path("archsr.toml"), help="the config to write (archsr.toml)")
     p.add_argument("--shards", default="shards/photos", help="where the shards will be (shards/photos)")
-    p.add_argument("--memory", type=a.size, help="of the GPU, as 16GB (default: what is free on this machine)")
+    p.add_argument("--memory", type=a.size, help="GPU memory, e.g. 16GB (default: what is free on this machine)")
     p.add_argument("--force", action="store_true", help="overwrite the config")
-    p.add_argument("--dry-run", action="store_true", help="print it, and write nothing")
+    p.add_argument("--dry-run", action="store_true", help="print the config, and write nothing")
 
 
 def _config(args: argparse.Namespace) -> int:
@@ -64,19 +64,19 @@ def _add_config(verbs: "Verbs") -> None:
         "archsr config --preset web",
         "archsr config --schema > archsr.schema.json",
     ]
-    p = a.verb(verbs, "config", "what can be set: all tables, one table, or one key", examples, _config)
+    p = a.verb(verbs, "config", "explain config keys: all tables, one table, or one key", examples, _config)
     p = p.add_mutually_exclusive_group()
     p.add_argument("key", nargs="?", help="a key or a table, as in --set (default: list the tables)")
-    p.add_argument("--preset", metavar="NAME", help="every value that a preset of [degrade] means")
+    p.add_argument("--preset", metavar="NAME", help="print every value of a preset of [degrade]")
     p.add_argument(
         "--reference", nargs="?", const="train", choices=("train", "prepare"),
-        help="a config with every key of a training (or a preparation) at its default, explained",
+        help="print a config with every key of a training (or a preparation) at its default, explained",
     )  # fmt: skip
     p.add_argument(
         "--schema", nargs="?", const="train", choices=("train", "prepare", "study"),
-        help="the JSON schema of a training config (or of a preparation's, a study's), for editors",
+        help="print the JSON schema of a training config (or a preparation's, a study's), for editors",
     )  # fmt: skip
-    p.add_argument("--write", action="store_true", help="write reference and schemas among the shipped configs again")
+    p.add_argument("--write", action="store_true", help="update the references and schemas in configs/")
 
 
 def _prepare(args: argparse.Namespace) -> int:
@@ -95,7 +95,7 @@ def _prepare(args: argparse.Namespace) -> int:
         made = prepare(args.photos, args.out, config, workers=args.workers, task=task, **how)
     if made is None:
         number, of = args.task
-        print(f"task {number} of {of} is done; when all are: archsr prepare {args.photos} {args.out} --join")
+        print(f"task {number} of {of} is done; when all are done, run: archsr prepare {args.photos} {args.out} --join")
     else:
         folder = current(args.out)
         print("\n".join([summary(made, folder), *tag_table(folder, made)]))
@@ -108,18 +108,18 @@ def _add_prepare(verbs: "Verbs") -> None:
         "archsr prepare photos.zip shards/photos --set test=0.25 --set min_side=512",
         "archsr prepare photos shards/photos --task 2/4    # on four machines, then --join on one",
     ]
-    p = a.verb(verbs, "prepare", "a folder of photographs becomes shards", examples, _prepare)
+    p = a.verb(verbs, "prepare", "turn a folder of photographs into shards", examples, _prepare)
     p.add_argument(
         "photos", help="a folder (one sub-folder per project), a .zip or .tar, a .parquet file, or hf:NAME[@SPLIT]"
     )
-    p.add_argument("out", type=Path, help="the dataset's folder; what it has of unchanged photographs is taken over")
-    p.add_argument("--config", type=Path, help="a TOML file as configs/prepare.toml; without it, defaults")
+    p.add_argument("out", type=Path, help="the dataset's folder; its crops of unchanged photographs are reused")
+    p.add_argument("--config", type=Path, help="a TOML file like configs/prepare.toml (default: the defaults)")
     a.add_overrides(p)
     p.add_argument("--workers", type=a.count, default=os.cpu_count() or 1, help="processes (default: all cores)")
     p.add_argument("--task", type=a.task, metavar="I/N", help="survey only part I of N; run --join when all are done")
-    p.add_argument("--join", action="store_true", help="put the dataset together from the parts of all tasks")
-    p.add_argument("--restart", action="store_true", help="drop what an unfinished preparation left, and begin anew")
-    p.add_argument("--reread", action="store_true", help="read every photograph, also those that have not changed")
+    p.add_argument("--join", action="store_true", help="merge the parts of all tasks into the dataset")
+    p.add_argument("--restart", action="store_true", help="discard an unfinished preparation and start again")
+    p.add_argument("--reread", action="store_true", help="read every photograph again, also unchanged ones")
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -127,16 +127,16 @@ def _inspect(args: argparse.Namespace) -> int:
     from archsr.data.versions import remove_old
 
     print(inspect_dataset(args.shards, check=not args.no_check))
-    if args.remove_old and (removed := remove_old(args.shards)):  # the one that stays is sound
+    if args.remove_old and (removed := remove_old(args.shards)):  # the current version was verified
         print(f"removed: {', '.join(removed)}")
     return 0
 
 
 def _add_inspect(verbs: "Verbs") -> None:
     examples = ["archsr inspect shards/photos", "archsr inspect shards/photos --remove-old"]
-    p = a.verb(verbs, "inspect", "what a dataset holds, every hash verified", examples, _inspect)
+    p = a.verb(verbs, "inspect", "describe a dataset and verify every hash", examples, _inspect)
     p.add_argument("shards", type=Path, help="a dataset's folder")
-    p.add_argument("--no-check", action="store_true", help="do not read the shards, only say what they are")
+    p.add_argument("--no-check", action="store_true", help="do not read the shards, only describe them")
     p.add_argument("--remove-old", action="store_true", help="remove all versions but the current one")
 
 
@@ -158,10 +158,10 @@ def _add_preview(verbs: "Verbs") -> None:
         "archsr preview configs/full.toml --photos photos --set degrade.preset=camera",
         "archsr preview --replay runs/full/bad_batches/1200.json",
     ]
-    p = a.verb(verbs, "preview", "see a config's degradation before training", examples, _preview)
+    p = a.verb(verbs, "preview", "show a config's degradation before training", examples, _preview)
     p.add_argument("config", type=Path, nargs="?", help="a config of a training or of a preparation")
     p.add_argument("--out", type=Path, default=Path("preview"), help="where to write (default: preview)")
     p.add_argument("--photos", type=Path, help="degrade photographs of this folder (default: the config's shards)")
     a.add_overrides(p)
-    p.add_argument("--samples", type=a.positive, default=48, help="so many pairs for the PSNR, 12 on the sheet (48)")
+    p.add_argument("--samples", type=a.positive, default=48, help="pairs for the PSNR; the sheet shows 12 (48)")
     p.add_argument("--replay", type=Path, metavar="FILE", help="instead of a config: RUN/bad_batches/STEP.json")

@@ -1,4 +1,4 @@
-"""Verbs of the machine: a trial of everything, official weights, how fast it is, completion in the shell."""
+"""Verbs for the machine: demo, official weights, benchmark, shell completion."""
 
 import argparse
 from pathlib import Path
@@ -10,19 +10,19 @@ from archsr.cli import arguments as a
 
 
 def completion(parser: argparse.ArgumentParser, shell: str) -> str:
-    """The script that a shell (`bash`, `zsh` or `tcsh`) reads to complete what `parser` takes, with files by name."""
+    """Return the script for a shell (`bash`, `zsh` or `tcsh`) that completes the arguments of `parser`."""
     _prepare(parser)
     return shtab.complete(parser, shell=shell)
 
 
 def _prepare(parser: argparse.ArgumentParser) -> None:
-    """Text and paths complete as files: what is no path there (an override, an official name) loses nothing by it."""
+    """Complete text and paths as files; that does no harm for text that is not a path."""
     for action in parser._actions:  # pyright: ignore[reportPrivateUsage] - argparse has no other way to them
         if isinstance(action, argparse._SubParsersAction):  # pyright: ignore[reportPrivateUsage]
             for verb in set(action.choices.values()):
                 _prepare(verb)
         elif action.choices is not None:
-            # an empty list among them is how argparse takes none of `nargs="*"`; shells cannot
+            # argparse adds an empty list for none of `nargs="*"`, which shells do not support
             action.choices = [choice for choice in action.choices if isinstance(choice, str)]
         elif action.nargs != 0 and action.type in (None, Path):
             vars(action)["complete"] = shtab.FILE
@@ -35,7 +35,7 @@ _STAGES = ("decode", "stream", "degrade", "train", "upscale")
 
 
 def add(verbs: "Verbs") -> None:
-    """Add all of them."""
+    """Add all verbs of this module."""
     _add_demo(verbs)
     _add_weights(verbs)
     _add_bench(verbs)
@@ -49,9 +49,9 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _add_demo(verbs: "Verbs") -> None:
-    p = a.verb(verbs, "demo", "the whole path on drawn photographs, in minutes", ["archsr demo"], _demo)
+    p = a.verb(verbs, "demo", "run everything on synthetic photographs, in minutes", ["archsr demo"], _demo)
     p.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to write (default: demo)")
-    p.add_argument("--seed", type=a.count, default=0, help="of the drawn photographs and the training (0)")
+    p.add_argument("--seed", type=a.count, default=0, help="random seed of the photographs and the training (0)")
 
 
 def _weights(args: argparse.Namespace) -> int:
@@ -63,8 +63,8 @@ def _weights(args: argparse.Namespace) -> int:
 
 def _add_weights(verbs: "Verbs") -> None:
     examples = ["archsr weights", "archsr weights RealESRGAN_x4plus"]
-    p = a.verb(verbs, "weights", "list official weights, or fetch one", examples, _weights)
-    p.add_argument("name", nargs="?", help="fetch this one to the cache and print its path")
+    p = a.verb(verbs, "weights", "list official weights, or download one", examples, _weights)
+    p.add_argument("name", nargs="?", help="download these into the cache and print their path")
 
 
 def _bench(args: argparse.Namespace) -> int:
@@ -86,16 +86,20 @@ def _add_bench(verbs: "Verbs") -> None:
         "archsr bench --against realesrgan",
         "archsr bench --compare mine.json theirs.json",
     ]
-    p = a.verb(verbs, "bench", "how fast this machine is, stage by stage", examples, _bench)
+    p = a.verb(verbs, "bench", "measure the speed of this machine, stage by stage", examples, _bench)
     p.add_argument(
         "stages", nargs="*", metavar="STAGE", choices=(*_STAGES, "all"), default="all",
         help=f"{', '.join(_STAGES)} (all)",
     )  # fmt: skip
-    p.add_argument("--seconds", type=a.above_zero, default=5.0, help="for each figure, at least three rounds (5)")
-    p.add_argument("--small", action="store_true", help="tiny networks: a trial of the command, compares with nothing")
-    p.add_argument("--against", choices=("realesrgan",), help="the same work in turns with the PyPI release")
-    p.add_argument("--json", type=Path, help="store every round there")
-    p.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two stored ones, nothing is measured")
+    p.add_argument(
+        "--seconds", type=a.above_zero, default=5.0, help="seconds per measurement, at least three rounds (5)"
+    )
+    p.add_argument("--small", action="store_true", help="tiny networks, only to try the command")
+    p.add_argument("--against", choices=("realesrgan",), help="alternate with the PyPI release on the same work")
+    p.add_argument("--json", type=Path, help="write every round to this file")
+    p.add_argument(
+        "--compare", type=Path, nargs=2, metavar=("A", "B"), help="compare two such files, without measuring"
+    )
 
 
 def _completion(args: argparse.Namespace) -> int:
@@ -108,5 +112,5 @@ def _completion(args: argparse.Namespace) -> int:
 
 def _add_completion(verbs: "Verbs") -> None:
     examples = ['eval "$(archsr completion bash)"', "archsr completion zsh > ~/.zfunc/_archsr"]
-    p = a.verb(verbs, "completion", "words to complete by Tab in the shell", examples, _completion)
+    p = a.verb(verbs, "completion", "print a script for Tab completion in the shell", examples, _completion)
     p.add_argument("shell", choices=("bash", "zsh", "tcsh"))

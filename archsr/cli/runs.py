@@ -1,4 +1,4 @@
-"""Verbs of training: what would stop it, what fits, how it is started, what became of it, which layers are worth it."""
+"""Verbs for training: check, plan, start, list and submit runs, and study layers."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add(verbs: "Verbs") -> None:
-    """Add all of them."""
+    """Add all verbs of this module."""
     _add_doctor(verbs)
     _add_plan(verbs)
     _add_train(verbs)
@@ -31,13 +31,13 @@ def _doctor(args: argparse.Namespace) -> int:
 
     config = config_file.load(TrainConfig, args.config, overrides=args.set) if args.config else None
     if args.launch and config is None:
-        raise UserError("doctor --launch: needs a config, for the step of training")
-    told = launch(config) if args.launch and config else []  # all ranks
+        raise UserError("doctor --launch needs a config, for its training step")
+    launched = launch(config) if args.launch and config else []  # all ranks
     if int(os.environ.get("RANK", "0")):
         return 0
     processes = int(os.environ.get("WORLD_SIZE", str(args.processes)))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", str(processes)))
-    lines = [*examine(config, processes=processes, here=here, every=args.verify), *told]
+    lines = [*examine(config, processes=processes, here=here, every=args.verify), *launched]
     print(table(lines))
     return 1 if any(line.state == "wrong" for line in lines) else 0
 
@@ -48,12 +48,14 @@ def _add_doctor(verbs: "Verbs") -> None:
         "archsr doctor configs/last_layer.toml --verify",
         "accelerate launch --module archsr doctor configs/full.toml --launch",
     ]
-    p = a.verb(verbs, "doctor", "what would stop a run, and what mends it", examples, _doctor)
-    p.add_argument("config", type=Path, nargs="?", help="a training config: its weights and shards are checked, too")
+    p = a.verb(verbs, "doctor", "find what would stop a run, and how to fix it", examples, _doctor)
+    p.add_argument("config", type=Path, nargs="?", help="a training config, to check its weights and shards")
     a.add_overrides(p)
-    p.add_argument("--processes", type=a.positive, default=1, help="for how many samples shall be shared out (1)")
+    p.add_argument("--processes", type=a.positive, default=1, help="processes that will share the batch (1)")
     p.add_argument("--verify", action="store_true", help="hash all shards, however many")
-    p.add_argument("--launch", action="store_true", help="sums and a training step on all processes of the launcher")
+    p.add_argument(
+        "--launch", action="store_true", help="test collectives and a training step on all processes of the launcher"
+    )
 
 
 def _plan(args: argparse.Namespace) -> int:
@@ -75,12 +77,16 @@ def _add_plan(verbs: "Verbs") -> None:
         "archsr plan configs/full.toml --memory 16GB",
         "archsr plan configs/full.toml --processes 4 --tflops 60",
     ]
-    p = a.verb(verbs, "plan", "what fits in memory, without a GPU", examples, _plan)
+    p = a.verb(verbs, "plan", "predict memory and time, without a GPU", examples, _plan)
     p.add_argument("config", type=Path, help="a training config")
     a.add_overrides(p)
-    p.add_argument("--memory", type=a.size, help="of one GPU: 16GB (what is free on this machine)")
-    p.add_argument("--processes", type=a.positive, default=1, help="that share the global batch (1)")
-    p.add_argument("--tflops", type=a.above_zero, help="what the GPU sustains, 1e12 operations a second: adds the time")
+    p.add_argument("--memory", type=a.size, help="memory of one GPU, e.g. 16GB (what is free on this machine)")
+    p.add_argument("--processes", type=a.positive, default=1, help="processes that share the global batch (1)")
+    p.add_argument(
+        "--tflops",
+        type=a.above_zero,
+        help="sustained speed of the GPU in 1e12 operations a second, to predict the time",
+    )
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -99,7 +105,9 @@ def _add_train(verbs: "Verbs") -> None:
     ]
     p = a.verb(verbs, "train", "train on all GPUs of this machine", examples, _train)
     a.add_training(p)
-    p.add_argument("--processes", type=a.positive, help="so many, on CPUs where there are no GPUs (one for each GPU)")
+    p.add_argument(
+        "--processes", type=a.positive, help="number of processes, on CPUs if there are no GPUs (one per GPU)"
+    )
 
 
 def _runs(args: argparse.Namespace) -> int:
@@ -115,9 +123,11 @@ def _runs(args: argparse.Namespace) -> int:
 
 def _add_runs(verbs: "Verbs") -> None:
     examples = ["archsr runs", "archsr runs runs/tail --json"]
-    p = a.verb(verbs, "runs", "what has become of every run", examples, _runs)
-    p.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="of runs, or one run (default: runs)")
-    p.add_argument("--json", action="store_true", help="every figure, for programs")
+    p = a.verb(verbs, "runs", "list the state of every run", examples, _runs)
+    p.add_argument(
+        "folder", type=Path, nargs="?", default=Path("runs"), help="a folder of runs, or one run (default: runs)"
+    )
+    p.add_argument("--json", action="store_true", help="print all values as JSON")
 
 
 def _submit(args: argparse.Namespace) -> int:
@@ -142,15 +152,19 @@ def _add_submit(verbs: "Verbs") -> None:
     p = a.verb(verbs, "submit", "train on SLURM", examples, _submit)
     p.add_argument("config", type=Path, help="a training config")
     a.add_overrides(p)
-    p.add_argument("--nodes", type=a.positive, default=1, help="(1)")
-    p.add_argument("--gpus", type=a.count, default=1, help="per node; 0 for CPUs (1)")
-    p.add_argument("--cpus", type=a.positive, help="per node (for each process one, and one for each of its workers)")
-    p.add_argument("--processes", type=a.positive, default=1, help="per node with --gpus 0 (1)")
-    p.add_argument("--time", default="24:00:00", help="limit as SLURM writes it; then it is queued again (24:00:00)")
-    p.add_argument("--partition", default="", help="default: the cluster's own")
-    p.add_argument("--account", default="", help="default: the user's own")
-    p.add_argument("--warning", type=a.positive, default=300, help="seconds before the limit to save in (300)")
-    p.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="further: --sbatch=--mem=64G")
+    p.add_argument("--nodes", type=a.positive, default=1, help="number of nodes (1)")
+    p.add_argument("--gpus", type=a.count, default=1, help="GPUs per node; 0 for CPUs (1)")
+    p.add_argument("--cpus", type=a.positive, help="CPUs per node (one per process, and one per data worker)")
+    p.add_argument("--processes", type=a.positive, default=1, help="processes per node with --gpus 0 (1)")
+    p.add_argument(
+        "--time", default="24:00:00", help="time limit in SLURM's format, after which the job is requeued (24:00:00)"
+    )
+    p.add_argument("--partition", default="", help="default: the cluster's")
+    p.add_argument("--account", default="", help="default: the user's")
+    p.add_argument("--warning", type=a.positive, default=300, help="seconds before the limit to start saving (300)")
+    p.add_argument(
+        "--sbatch", action="append", default=[], metavar="OPTION", help="a further option of sbatch: --sbatch=--mem=64G"
+    )
     p.add_argument("--dry-run", action="store_true", help="print the script, and submit nothing")
 
 
@@ -161,7 +175,7 @@ def _study(args: argparse.Namespace) -> int:
     try:
         study(args.config, overrides=args.set, task=args.task, join=args.join, launch=args.launch, dry=args.dry_run)
     except Stopped:
-        print("archsr: stopped; the same command goes on", file=sys.stderr)
+        print("archsr: stopped; run the same command to continue", file=sys.stderr)
         return REQUEUE
     return 0
 
@@ -172,10 +186,14 @@ def _add_study(verbs: "Verbs") -> None:
         "archsr study configs/layer_study.toml --task 3/18",
         "archsr study configs/layer_study.toml --join",
     ]
-    p = a.verb(verbs, "study", "which layers should be trained?", examples, _study)
-    p.add_argument("config", type=Path, help="a TOML file as configs/layer_study.toml")
+    p = a.verb(verbs, "study", "compare which layers to train", examples, _study)
+    p.add_argument("config", type=Path, help="a TOML file like configs/layer_study.toml")
     a.add_overrides(p)
-    p.add_argument("--task", type=a.task, metavar="I/N", help="only part I of N of the runs; --join when all are done")
-    p.add_argument("--join", action="store_true", help="train nothing, only put together what is done")
-    p.add_argument("--launch", default="", metavar="WORDS", help="what starts train.py, e.g. 'accelerate launch'")
-    p.add_argument("--dry-run", action="store_true", help="say which runs there would be, and stop")
+    p.add_argument(
+        "--task", type=a.task, metavar="I/N", help="only part I of N of the runs; run --join when all are done"
+    )
+    p.add_argument("--join", action="store_true", help="train nothing, only merge finished results")
+    p.add_argument(
+        "--launch", default="", metavar="WORDS", help="command that starts train.py, e.g. 'accelerate launch'"
+    )
+    p.add_argument("--dry-run", action="store_true", help="list the runs, and stop")

@@ -1,1 +1,1 @@
-"""Measuring models on fixed pixels: score cards and images."""
+"""Measure models on fixed images: score cards, verdicts and reports."""

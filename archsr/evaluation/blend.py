@@ -1,4 +1,4 @@
-"""`archsr blend`: how much of a fine-tuning is used, given or chosen on validation pairs."""
+"""`archsr blend`: interpolate between two models, with a given alpha or the best one on validation pairs."""
 
 from pathlib import Path
 
@@ -23,16 +23,15 @@ def blend(
 ) -> float:  # fmt: skip
     """Write the blend and return its alpha; without one, the best of 0, 0.1, ... 1 on the validation pairs.
 
-    `choose`: "balance" or a metric, as a run chooses its weights (judge.py).
-
-    Raises `UserError` for models that do not fit each other.
+    `choose` is "balance" or a metric, as in a run's config (`evaluation.selection`). Raises `UserError` if the models
+    do not fit each other.
     """
     if out.suffix != ".safetensors":
-        raise UserError(f"{out}: a blend is written as .safetensors")
+        raise UserError(f"{out}: expected a name that ends in .safetensors")
     start, _ = open_model(first)
     end, _ = open_model(second)
     ends = start.state_dict(), end.state_dict()
-    blended(*ends, 0.5)  # before the work begins: do they fit?
+    blended(*ends, 0.5)  # raises early if the models do not fit
     weights = Path(checkpoint.weights_of(second))
     chosen_on = about_snapshot(weights).get("fingerprint", "") if weights.is_file() else ""
     if alpha is None:
@@ -44,10 +43,10 @@ def blend(
 
 
 def _best(first: str, second: str, choose: str, on: str | None, limit: int | None) -> tuple[float, str]:
-    """The best share, and what the dataset of the validation pairs is known by."""
+    """Return the best alpha, and the fingerprint of the dataset of the validation pairs."""
     config = run_config(second) if is_run(second) else None
     if on is None and config is None:
-        raise UserError("--alpha, or --on SHARDS whose validation pairs choose it: the second model is no run")
+        raise UserError("the second model is not a run folder, so alpha cannot be chosen; give --alpha, or --on SHARDS")
     net, kind = open_model(first)
     data = config.data if config else DataConfig()
     pairs = open_pairs(on or data.shards, data, split="val", scale=kind.scale, limit=limit)
@@ -60,14 +59,14 @@ def _best(first: str, second: str, choose: str, on: str | None, limit: int | Non
     metrics = metrics_of(kind.scale, distance_for(choose))
     floor = config.validation.fidelity_floor if config else 0.0
     rule = Rule.of(choose, floor, metrics)
-    taken = evaluate(pairs, compared_models, metrics)
-    found = {step: figures_of(taken, f"{step:g}") for step in STEPS}
-    leading = next(m for m in metrics if m.name == rule.leading(found[0.0]))
-    for step, figures in found.items():
-        said = "; ".join(rule.objections(figures, found[0.0]))
-        print(f"alpha {step:.1f}: {leading.title} {mean(figures[leading.name]):.4f}{f' ({said})' if said else ''}")
+    scores = evaluate(pairs, compared_models, metrics)
+    candidates = {step: figures_of(scores, f"{step:g}") for step in STEPS}
+    leading = next(m for m in metrics if m.name == rule.leading(candidates[0.0]))
+    for step, figures in candidates.items():
+        why = "; ".join(rule.objections(figures, candidates[0.0]))
+        print(f"alpha {step:.1f}: {leading.title} {mean(figures[leading.name]):.4f}{f' ({why})' if why else ''}")
     fingerprint = pairs.fingerprint if isinstance(pairs, ShardPairs) else ""
-    return rule.best(found, found[0.0]) or 0.0, fingerprint  # 0 itself is always allowed
+    return rule.best(candidates, candidates[0.0]) or 0.0, fingerprint  # 0 is always allowed
 
 
 def _name(source: str) -> str:

@@ -1,4 +1,4 @@
-"""`archsr evaluate`: models on the same fixed pixels, what the figures say, and images to look at."""
+"""`archsr evaluate`: measure models on the same fixed images and write the report."""
 
 import math
 from collections.abc import Sequence
@@ -9,21 +9,29 @@ from archsr.checkpoint import about_snapshot, weights_of
 from archsr.config import DataConfig
 from archsr.data.remote import place_of
 from archsr.errors import UserError
-from archsr.evaluation import compared_models as who
 from archsr.evaluation.architecture import architecture
+from archsr.evaluation.compared_models import (
+    ComparedModel,
+    Options,
+    baseline_of,
+    check_sources,
+    open_models,
+    paths_of,
+    scale_of,
+)
 from archsr.evaluation.metrics import check_names, extra, perceptual, standard
 from archsr.evaluation.pairs import Pairs, ShardPairs, open_pairs
-from archsr.evaluation.people import HOME, IN_RUN, asked_people, identity_of
-from archsr.evaluation.report.figures import choose, show, telling, write_figures
+from archsr.evaluation.people import VOTES_FOLDER, VOTES_IN_RUN, identity_of, vote_sentences
+from archsr.evaluation.report.figures import choose_images, figure_crops, representative_image, write_figures
 from archsr.evaluation.report.html import page
 from archsr.evaluation.report.markdown import as_json, markdown
 from archsr.evaluation.report.parquet import write_images, write_verdicts
 from archsr.evaluation.report.verdict_table import HOW
-from archsr.evaluation.statistics.seeds_pooled import groups_of, seeds_told, with_pooled
+from archsr.evaluation.statistics.seeds_pooled import groups_of, seed_sentences, with_pooled
 from archsr.evaluation.statistics.strata import NO_RECIPE
-from archsr.evaluation.statistics.verdicts import unjudged
+from archsr.evaluation.statistics.verdicts import without_verdicts
 from archsr.evaluation.suite import PRIMARY, Scores, evaluate
-from archsr.evaluation.summary import foremost, in_words, told_first
+from archsr.evaluation.summary import in_words, main_model, main_models
 from archsr.runs.folders import CONFIG, is_run, run_config
 from archsr.utils import console
 from archsr.utils.atomic import write_bytes
@@ -32,10 +40,11 @@ from archsr.utils.world import World
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What is asked: `models` (runs, files, official names, interpolations) on `on` (default: the run's dataset).
+    """What to evaluate: `models` on the images `on` (default: the first run's dataset).
 
-    `metrics`: metrics besides ours, by lpips and pyiqa. `channel`: "rgb", or "y" as benchmarks are measured;
-    `border`: pixels cropped, the scale by default. `baseline`: the model that the others are compared with.
+    `models` are run folders, files, official names or interpolations. `metrics` are further ones of lpips and pyiqa.
+    `channel` is "rgb", or "y" as in tables of benchmarks. `border` is the number of pixels cropped, by default the
+    scale. The other models are compared with `baseline`.
     """
 
     models: tuple[str, ...]
@@ -46,84 +55,91 @@ class EvaluationRequest:
     channel: str = "rgb"
     border: int | None = None
     baseline: str = ""
-    options: who.Options = field(default_factory=who.Options)
+    options: Options = field(default_factory=Options)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What was written into `folder`, the `scores`, and what the command says; nothing is written and said but on
-    rank 0."""
+class EvaluationResult:
+    """The report's `folder`, the `scores`, and the `summary` that the command prints.
+
+    Only rank 0 writes the report and has a summary.
+    """
 
     folder: Path
     scores: Scores
-    said: str = ""
+    summary: str = ""
 
 
-def evaluate_models(question: EvaluationRequest, *, out: Path | None = None, world: World | None = None) -> Answer:
+def evaluate_models(
+    request: EvaluationRequest, *, out: Path | None = None, world: World | None = None
+) -> EvaluationResult:
     """Write the report, figures and per-image scores. A collective: every rank calls it.
 
-    Raises `UserError` where models or pairs are missing or do not fit each other.
+    Raises `UserError` if models or pairs are missing or do not fit each other.
     """
     world = world or World()
-    scale, pairs, compared_models = world.on_all_ranks(lambda: _opened(question))  # all ranks
-    baseline = who.baseline_of(compared_models, question.baseline)
-    border = scale if question.border is None else question.border
-    check_names(question.metrics)
-    found, missing = extra(question.metrics)
+    scale, pairs, compared_models = world.on_all_ranks(lambda: _opened(request))  # all ranks
+    baseline = baseline_of(compared_models, request.baseline)
+    border = scale if request.border is None else request.border
+    check_names(request.metrics)
+    found, missing = extra(request.metrics)
     try:
-        seen = perceptual()
+        features = perceptual()
     except UserError as error:
-        seen, missing["features"] = [], str(error)
-    metrics = [*standard(border, channel=question.channel), *found, *seen, *architecture()]
+        features, missing["features"] = [], str(error)
+    metrics = [*standard(border, channel=request.channel), *found, *features, *architecture()]
     scores = evaluate(pairs, compared_models, metrics, baseline=baseline, world=world)  # all ranks
     if isinstance(pairs, ShardPairs) and all(math.isnan(row.strength) for row in scores.rows):
         missing["strength of the degradation"] = NO_RECIPE
-    scores = replace(scores, missing=missing, primary=_primary(question), unit=pairs.unit,
-                     unjudged=unjudged(compared_models, pairs), paths=who.paths_of(compared_models))  # fmt: skip
-    groups = groups_of(question.models)
+    scores = replace(scores, missing=missing, primary=_primary(request), unit=pairs.unit,
+                     unjudged=without_verdicts(compared_models, pairs), paths=paths_of(compared_models))  # fmt: skip
+    groups = groups_of(request.models)
     scores = with_pooled(scores, groups)
-    folder = out or _folder(question)
+    folder = out or _folder(request)
     if world.rank != 0:
-        return Answer(folder, scores)
-    told = seeds_told(scores, groups)
-    seen = groups.get(new := foremost(scores), [new])[0]  # of several seeds the first is looked at
-    said = _write(folder, question, scores, pairs, compared_models, border=border, told=told, seen=seen)
-    return Answer(folder, scores, said)
+        return EvaluationResult(folder, scores)
+    seed_notes = seed_sentences(scores, groups)
+    new = main_model(scores)
+    slider_model = groups.get(new, [new])[0]  # with several seeds, the first is shown
+    summary = _write(
+        folder, request, scores, pairs, compared_models, border=border, seed_notes=seed_notes, slider_model=slider_model
+    )
+    return EvaluationResult(folder, scores, summary)
 
 
-def _opened(question: EvaluationRequest) -> tuple[int, Pairs, list[who.ComparedModel]]:
-    who.check_sources(question.models)
-    runs = [s for s in question.models if is_run(s)]
-    scale = who.scale_of(question.models)
-    if not question.on and not runs:
-        raise UserError("--on SHARDS|FOLDER: which images? Only a run has a dataset of its own")
+def _opened(request: EvaluationRequest) -> tuple[int, Pairs, list[ComparedModel]]:
+    check_sources(request.models)
+    runs = [s for s in request.models if is_run(s)]
+    scale = scale_of(request.models)
+    if not request.on and not runs:
+        raise UserError("no images to evaluate on: only a run has its own dataset; give --on SHARDS or --on FOLDER")
     data = run_config(runs[0]).data if runs else DataConfig()
-    pairs = open_pairs(question.on or data.shards, data, split=question.split, scale=scale, limit=question.limit)
-    return scale, pairs, who.contenders_of(question.models, scale, question.options)
+    pairs = open_pairs(request.on or data.shards, data, split=request.split, scale=scale, limit=request.limit)
+    return scale, pairs, open_models(request.models, scale, request.options)
 
 
-def _folder(question: EvaluationRequest) -> Path:
-    """Another question does not overwrite the answer to the plain one."""
-    runs = [s for s in question.models if is_run(s)]
-    parts = [question.split if not question.on else f"on-{Path(question.on).name}-{question.split}"]
-    parts += [question.options.which] if question.options.which != "chosen" else []
-    parts += ["y"] if question.channel == "y" else []
-    parts += ["blends"] if question.options.blends else []
-    parts += [f"first-{question.limit}"] if question.limit is not None else []
-    parts += [Path(m).stem for m in question.models if m not in runs[:1]]
+def _folder(request: EvaluationRequest) -> Path:
+    """Return the default output folder. Its name holds all options, so that it does not overwrite another report."""
+    runs = [s for s in request.models if is_run(s)]
+    parts = [request.split if not request.on else f"on-{Path(request.on).name}-{request.split}"]
+    parts += [request.options.which] if request.options.which != "chosen" else []
+    parts += ["y"] if request.channel == "y" else []
+    parts += ["blends"] if request.options.blends else []
+    parts += [f"first-{request.limit}"] if request.limit is not None else []
+    parts += [Path(m).stem for m in request.models if m not in runs[:1]]
     home = Path(runs[0]) / "evaluation" if runs else Path("evaluation")
     return home / "-".join(parts)
 
 
-def _primary(question: EvaluationRequest) -> str:
-    """What the first run's config fixed before it was trained; the default's where there is no run."""
-    runs = [s for s in question.models if is_run(s)]
+def _primary(request: EvaluationRequest) -> str:
+    """Return the primary metric of the first run's config, which was set before training, else the default."""
+    runs = [s for s in request.models if is_run(s)]
     return run_config(runs[0]).primary if runs else PRIMARY
 
 
-def _protocol(question: EvaluationRequest, pairs: Pairs, scores: Scores, *, border: int) -> str:
-    some = f" (only {len(pairs.numbers())} of them: --limit)" if question.limit is not None else ""
-    channel = "MATLAB's Y of" if question.channel == "y" else "RGB of"
+def _protocol(request: EvaluationRequest, pairs: Pairs, scores: Scores, *, border: int) -> str:
+    some = f" (only {len(pairs.numbers())} of them: --limit)" if request.limit is not None else ""
+    channel = "MATLAB's Y of" if request.channel == "y" else "RGB of"
     unit = scores.unit
     inner = f"the {unit} without {border} pixels of border" if border else f"the whole {unit}"
     similar = f"MS-SSIM on Y of the whole {unit}; " if any(m.name == "ms_ssim" for m in scores.metrics) else ""
@@ -138,27 +154,25 @@ def _protocol(question: EvaluationRequest, pairs: Pairs, scores: Scores, *, bord
 
 def _write(
     folder: Path,
-    question: EvaluationRequest,
+    request: EvaluationRequest,
     scores: Scores,
     pairs: Pairs,
-    compared_models: Sequence[who.ComparedModel],
+    compared_models: Sequence[ComparedModel],
     *,
     border: int,
-    told: Sequence[str],
-    seen: str,
+    seed_notes: Sequence[str],
+    slider_model: str,
 ) -> str:
-    unlike = _unlike(question, pairs)
-    for line in unlike:
+    warnings = _dataset_warnings(request, pairs)
+    for line in warnings:
         console.warn(line)
-    protocol = " ".join([*unlike, _protocol(question, pairs, scores, border=border)])
-    title = f"{', '.join(Path(m).name for m in question.models)} on {pairs.name}"
-    new = foremost(scores)
-    asked = [
-        *told,
-        *asked_people([Path(s) / IN_RUN for s in question.models if is_run(s)] + [HOME], compared_models, pairs),
-    ]
+    protocol = " ".join([*warnings, _protocol(request, pairs, scores, border=border)])
+    title = f"{', '.join(Path(m).name for m in request.models)} on {pairs.name}"
+    new = main_model(scores)
+    vote_folders = [Path(s) / VOTES_IN_RUN for s in request.models if is_run(s)] + [VOTES_FOLDER]
+    notes = [*seed_notes, *vote_sentences(vote_folders, compared_models, pairs)]
     judged = {c.name: identity_of(c.weights) for c in compared_models if c.weights}
-    text = markdown(scores, title=title, protocol=protocol, asked=asked)
+    text = markdown(scores, title=title, protocol=protocol, notes=notes)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / "report.md", text.encode())
@@ -166,41 +180,45 @@ def _write(
         write_images(folder / "scores.parquet", scores)
         write_verdicts(folder / "verdicts.parquet", scores)
         metric = next((m for m in scores.metrics if m.name == scores.primary), scores.metrics[0])
-        chosen = [*telling(scores, metric, pairs, compared_models, new=new, seen=seen), *choose(scores, metric, new)]
-        shown = show(chosen, pairs, compared_models, scores, new=seen)
-        figures = write_figures(folder, shown) if shown else []
-        html = page(scores, title=title, protocol=protocol, shown=shown, figures=[folder / f for f in figures],
-                    extras=_curves(question), config=_config(question), asked=asked, seen=seen)  # fmt: skip
+        chosen = [
+            *representative_image(scores, metric, pairs, compared_models, new=new, shown_model=slider_model),
+            *choose_images(scores, metric, new),
+        ]
+        crops = figure_crops(chosen, pairs, compared_models, scores, new=slider_model)
+        figures = write_figures(folder, crops) if crops else []
+        html = page(scores, title=title, protocol=protocol, crops=crops, figures=[folder / f for f in figures],
+                    extras=_curves(request), config=_config(request), notes=notes,
+                    slider_model=slider_model)  # fmt: skip
         write_bytes(folder / "report.html", html.encode())
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
     lines = [text.split(f"\n{HOW}")[0].strip(), ""]
-    lines += [in_words(scores, name, scores.baseline) for name in told_first(scores)]
+    lines += [in_words(scores, name, scores.baseline) for name in main_models(scores)]
     files = "report.html, report.md, scores.json, scores.parquet, verdicts.parquet"
     return "\n".join([*lines, f"written: {folder}/{files}, comparison and differences (png, pdf, svg)"])
 
 
-def _curves(question: EvaluationRequest) -> dict[str, Path]:
-    runs = [Path(s) for s in question.models if is_run(s)]
+def _curves(request: EvaluationRequest) -> dict[str, Path]:
+    runs = [Path(s) for s in request.models if is_run(s)]
     return {f"Training of {run.name}": run / "curves.png" for run in runs if (run / "curves.png").is_file()}
 
 
-def _unlike(question: EvaluationRequest, pairs: Pairs) -> list[str]:
-    """Runs that were trained on an earlier state of the dataset of `pairs`, in words."""
-    said: list[str] = []
-    for source in filter(is_run, question.models):
+def _dataset_warnings(request: EvaluationRequest, pairs: Pairs) -> list[str]:
+    """Return a warning for each run that was trained on an earlier version of the dataset of `pairs`."""
+    warnings: list[str] = []
+    for source in filter(is_run, request.models):
         data = run_config(source).data
-        trained = about_snapshot(Path(weights_of(source, which=question.options.which))).get("fingerprint")
+        trained = about_snapshot(Path(weights_of(source, which=request.options.which))).get("fingerprint")
         if isinstance(pairs, ShardPairs) and place_of(data.shards, data) == pairs.place:
             now = pairs.fingerprint
             if trained not in (None, now):
-                said.append(
+                warnings.append(
                     f"WARNING: {source} was trained on an earlier {data.shards} (fingerprint {trained[:16]}, now "
-                    f"{now[:16]}): it may have been trained on what is a test image now"
+                    f"{now[:16]}): its training images may include current test images"
                 )
-    return said
+    return warnings
 
 
-def _config(question: EvaluationRequest) -> str:
-    runs = [Path(s) for s in question.models if is_run(s)]
+def _config(request: EvaluationRequest) -> str:
+    runs = [Path(s) for s in request.models if is_run(s)]
     return "\n".join((run / CONFIG).read_text() for run in runs)

@@ -1,4 +1,4 @@
-"""Who is compared: interpolations, originals, runs, files, and blends between an original and its run."""
+"""The models that are compared: interpolations, original models, runs, files, and blends of an original and its run."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -24,10 +24,10 @@ INTERPOLATIONS = ("bicubic", "lanczos")
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """A model under its short `name`, with a `title` for people; `restore` maps (1, 3, h, w) to (1, 3, s·h, s·w).
+    """A model with a short `name` and a longer `title`; `restore` maps (1, 3, h, w) to (1, 3, s·h, s·w).
 
-    `weights`: the file, the official name or the interpolation behind it; empty for a blend. `between`: the two models
-    that it is blended of, as contenders or files are called, and `share` how much of the second.
+    `weights` is its file, official name or interpolation, empty for a blend. For a blend, `between` holds the names of
+    the two models and `share` is the share of the second.
     """
 
     name: str
@@ -40,8 +40,11 @@ class ComparedModel:
 
 @dataclass(frozen=True)
 class Options:
-    """How models are opened: which of a run's snapshots, tiles (None: as memory allows), and shares of fine-tuning
-    between 0 and 1 as well."""
+    """How to open models.
+
+    `which` is the snapshot of a run, `tile` the tile size (None: as memory allows), `blends` further shares of the
+    fine-tuning between 0 and 1.
+    """
 
     which: str = "chosen"
     tile: int | None = 0
@@ -49,7 +52,7 @@ class Options:
 
 
 def bicubic(scale: int) -> ComparedModel:
-    """MATLAB's bicubic enlargement, the field's baseline."""
+    """Return MATLAB's bicubic upscaling, the field's baseline."""
 
     def restore(lq: Tensor) -> Tensor:
         pixels = tensor_to_pixels(lq).astype(np.float64) / 255
@@ -60,7 +63,7 @@ def bicubic(scale: int) -> ComparedModel:
 
 
 def lanczos(scale: int) -> ComparedModel:
-    """Lanczos with three lobes, by PIL."""
+    """Return PIL's Lanczos upscaling with three lobes."""
 
     def restore(lq: Tensor) -> Tensor:
         image = Image.fromarray(tensor_to_pixels(lq))
@@ -71,7 +74,7 @@ def lanczos(scale: int) -> ComparedModel:
 
 
 def scale_of(sources: Sequence[str]) -> int:
-    """The scale that all models have; 4 where there are only interpolations. Raises `UserError` where they differ."""
+    """Return the scale of all models, 4 if there are only interpolations. Raises `UserError` if they differ."""
     scales = {s: run_config(s).model.scale if is_run(s) else open_model(s)[0].scale
               for s in sources if s not in INTERPOLATIONS}  # fmt: skip
     if len(set(scales.values())) > 1:
@@ -79,8 +82,8 @@ def scale_of(sources: Sequence[str]) -> int:
     return next(iter(scales.values()), 4)
 
 
-def contenders_of(sources: Sequence[str], scale: int, options: Options) -> list[ComparedModel]:
-    """Bicubic first, then the originals of all runs, each once, then the models as named. Names are unique."""
+def open_models(sources: Sequence[str], scale: int, options: Options) -> list[ComparedModel]:
+    """Open bicubic, the originals of all runs (each once) and the given models, in this order, with unique names."""
     found = [bicubic(scale)]
     found += [lanczos(scale)] if "lanczos" in sources else []
     runs = [s for s in sources if is_run(s)]
@@ -96,30 +99,30 @@ def contenders_of(sources: Sequence[str], scale: int, options: Options) -> list[
         elif source not in INTERPOLATIONS:
             weights = checkpoint.weights_of(source)
             ends, share = _blended_of(Path(weights))
-            found.append(_model(short(source), short(source), open_model(source)[0], options, weights=weights,
+            found.append(_model(short_name(source), short_name(source), open_model(source)[0], options, weights=weights,
                                 between=ends, share=share))  # fmt: skip
     names = [c.name for c in found]
     if doubled := {n for n in names if names.count(n) > 1}:
-        raise UserError(f"two models are called {sorted(doubled)[0]}; rename a file or a run")
+        raise UserError(f"two models are named {sorted(doubled)[0]}; rename a file or a run")
     return found
 
 
 def check_sources(sources: Sequence[str]) -> None:
-    """Raise `UserError` for a folder that is no run, or has no weights."""
+    """Raise `UserError` for a folder that is not a run, or has no weights."""
     for source in sources:
-        checkpoint.weights_of(source)  # refuses a folder without any
+        checkpoint.weights_of(source)  # raises for a folder without weights
         if Path(source).is_dir() and not is_run(source):
-            raise UserError(f"{source}: no run folder: it has no config.toml")
+            raise UserError(f"{source}: not a run folder: it has no config.toml")
 
 
 def baseline_of(compared_models: Sequence[ComparedModel], named: str) -> str:
-    """The model of that name; without a name the first original, else the first model, or the first of all.
+    """Return the model called `named`; without a name the first original, else the first model, else the first.
 
-    Raises `UserError` for a name that no model has.
+    Raises `UserError` if no model has that name.
     """
     names = [c.name for c in compared_models]
     if named and named not in names:
-        raise UserError(f"--baseline {named}: no such model; there are {', '.join(names)}")
+        raise UserError(f"--baseline {named}: no such model; choose one of {', '.join(names)}")
     if named:
         return named
     originals = [n for n in names if n.startswith("original")]
@@ -128,13 +131,13 @@ def baseline_of(compared_models: Sequence[ComparedModel], named: str) -> str:
 
 
 def _originals(runs: Sequence[str]) -> dict[str, str]:
-    """A name for each different starting point, and a run that has it."""
+    """Return a name for each distinct original, and a run that began with it."""
     by_weights: dict[str, str] = {}
     for run in runs:
         by_weights.setdefault(_start(run), run)
     if len(by_weights) == 1:
         return {"original": next(iter(by_weights.values()))}
-    return {f"original {short(weights)}": run for weights, run in by_weights.items()}
+    return {f"original {short_name(weights)}": run for weights, run in by_weights.items()}
 
 
 def _of_run(run: str, options: Options, *, original: str, alone: bool) -> list[ComparedModel]:
@@ -164,13 +167,13 @@ def _start(run: str) -> str:
 
 
 def _blended_of(weights: Path) -> tuple[tuple[str, str] | None, float]:
-    """Of a file that `archsr blend` wrote: the names of its two models, and how much of the second it is."""
+    """Return the names of the two models of a file that `archsr blend` wrote, and the share of the second."""
     about = checkpoint.about_snapshot(weights).get("blend") if weights.is_file() else None
     return ((about["first"], about["second"]), about["alpha"]) if about else (None, 1.0)
 
 
 def paths_of(compared_models: Sequence[ComparedModel]) -> tuple[tuple[str, ...], ...]:
-    """Names along each line of blends of two models, from one end to the other; a line has three models or more."""
+    """Return the names along each line of blends, from one end to the other; a line has three models or more."""
     found: list[tuple[str, ...]] = []
     for ends in dict.fromkeys(c.between for c in compared_models if c.between):
         inner = {c.name: c.share for c in compared_models if c.between == ends}
@@ -181,7 +184,7 @@ def paths_of(compared_models: Sequence[ComparedModel]) -> tuple[tuple[str, ...],
 
 
 def _names(compared_model: ComparedModel) -> set[str]:
-    """What a model is called: in a report, as a file, as a run."""
+    """Return all names of a model: in a report, as a file, as a run."""
     file = Path(compared_model.weights)
     of_run = file.parent.name == "snapshots" and file.stem != "initial"
     return {compared_model.name, file.name, *([file.parent.parent.name] if of_run else [])}
@@ -201,6 +204,6 @@ def _device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def short(source: str) -> str:
-    """What a file or a name is called in a report."""
+def short_name(source: str) -> str:
+    """Return the name of a file or official model in a report."""
     return Path(source).name.removesuffix(".safetensors").removesuffix(".pth").removesuffix(".fp16")

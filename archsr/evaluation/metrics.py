@@ -1,4 +1,4 @@
-"""The figures of a score card: ours work offline; those of lpips and pyiqa where their files can be had."""
+"""Metrics of a score card. Ours work offline; those of lpips and pyiqa need their weights."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from archsr.errors import UserError, did_you_mean, first_line
-from archsr.evaluation.recent import Recent
 from archsr.images.pixels import tensor_to_pixels
 from archsr.metrics.niqe import SMALLEST, niqe
 from archsr.metrics.psnr_ssim import luma, psnr, ssim
 
 NAN = float("nan")
-# sides below which a metric cannot be taken: MS-SSIM halves four times under a window of 11
+# smallest side for a metric: MS-SSIM downsamples four times and then needs a window of 11
 _SMALLEST = {"ms_ssim": 162}
-# those of pyiqa's that need no ground truth, and the file that each downloads, in torch.hub's folder
+# pyiqa's metrics without ground truth, and the file that each downloads into torch.hub's folder
 NO_REFERENCE = {
     "brisque": "pyiqa/brisque_svm_weights.pth",
     "musiq": "pyiqa/musiq_koniq_ckpt-e95806b9.pth",
@@ -33,7 +32,7 @@ Figure = Callable[[Tensor, Tensor, Tensor], float]
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of one restored image: `of(sr, gt, lq)` on (1, 3, h, w) in [0, 1]; NaN where it cannot be taken."""
+    """A metric of one restored image: `of(sr, gt, lq)` on (1, 3, h, w) in [0, 1], NaN if it cannot be computed."""
 
     name: str
     title: str
@@ -43,13 +42,13 @@ class Metric:
 
 
 def standard(border: int, *, channel: str = "rgb") -> list[Metric]:
-    """PSNR, SSIM and NIQE with `border` pixels cropped, without any download.
+    """Return PSNR, SSIM and NIQE with `border` pixels cropped. They need no download.
 
-    `channel`: "rgb", or "y" for MATLAB's luma, not rounded, as the field's tables of benchmarks have it.
+    `channel` is "rgb", or "y" for MATLAB's luma, not rounded, as in the field's tables of benchmarks.
     """
     of = luma if channel == "y" else _same
     suffix = " on Y" if channel == "y" else ""
-    natural = Recent(partial(_niqe, border=border))  # a photograph is asked about once for every model
+    natural = lru_cache(maxsize=4)(partial(_niqe, border=border))  # tensors are equal by identity
     return [
         Metric("psnr", f"PSNR{suffix}, dB", True, lambda sr, gt, _: float(psnr(of(sr), of(gt), border=border))),
         Metric("ssim", f"SSIM{suffix}", True, lambda sr, gt, _: float(ssim(of(sr), of(gt), border=border))),
@@ -59,7 +58,7 @@ def standard(border: int, *, channel: str = "rgb") -> list[Metric]:
 
 
 def perceptual() -> list[Metric]:
-    """The distance in the features of EfficientNet-Lite0, which needs no download. Raises `UserError` without it."""
+    """Return the distance in features of EfficientNet-Lite0. Raises `UserError` if its weights are missing."""
     net = _feature_distance()
     return [Metric("features", "feature distance", False, lambda sr, gt, _: float(net(sr.cpu(), gt.cpu())))]
 
@@ -82,7 +81,7 @@ def _niqe(sr: Tensor, *, border: int) -> float:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise `UserError` for a metric that nobody knows, before the work begins."""
+    """Raise `UserError` for an unknown metric, before anything is measured."""
     import pyiqa
 
     known = ["lpips", *map(str, pyiqa.list_models())]
@@ -91,21 +90,21 @@ def check_names(names: Sequence[str]) -> None:
             raise UserError(f"--metric {name}: no such metric{did_you_mean(name, known)} (pyiqa's names)")
 
 
-def is_here(name: str) -> bool:
-    """Whether the file of one of `NO_REFERENCE` is on this machine."""
+def is_cached(name: str) -> bool:
+    """Return whether the file of a metric of `NO_REFERENCE` is on this machine."""
     return (Path(torch.hub.get_dir()) / NO_REFERENCE[name]).is_file()
 
 
 def extra(names: Sequence[str]) -> tuple[list[Metric], dict[str, str]]:
-    """The wanted learned metrics, and for those that cannot be had, why."""
+    """Return the requested learned metrics, and the reasons for those that are not available."""
     found: list[Metric] = []
     missing: dict[str, str] = {}
     for name in names:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # lpips still uses torchvision's old arguments
+                warnings.simplefilter("ignore")  # lpips uses deprecated arguments of torchvision
                 found.append(_lpips() if name == "lpips" else _from_pyiqa(name))
-        except Exception as error:  # their downloads and checkpoints fail in many ways; the reason is reported
+        except Exception as error:  # downloads and checkpoints fail in many ways; the reason is reported
             reason = first_line(error, kind=True)
             unreachable = isinstance(error, URLError)
             missing[name] = f"{_no_files()} ({reason})" if unreachable else reason
@@ -114,11 +113,11 @@ def extra(names: Sequence[str]) -> tuple[list[Metric], dict[str, str]]:
 
 def _no_files() -> str:
     folder = f"{torch.hub.get_dir()}/checkpoints"
-    return f"its files are not here and cannot be downloaded; copy {folder} from a machine where the metric works"
+    return f"its files are missing and cannot be downloaded; copy {folder} from a machine where the metric works"
 
 
 def _lpips() -> Metric:
-    """LPIPS v0.1 with AlexNet, RGB in [-1, 1]. Its linear weights are in the package, AlexNet is downloaded."""
+    """Open LPIPS v0.1 with AlexNet, RGB in [-1, 1]. Its linear weights are in the package, AlexNet is downloaded."""
     import lpips
 
     net = cast(Any, lpips.LPIPS(net="alex", verbose=False)).eval()

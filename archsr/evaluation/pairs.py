@@ -1,4 +1,6 @@
-"""What is evaluated on: fixed pairs of a dataset, a benchmark's folders, or photographs reduced by MATLAB's bicubic."""
+"""Image pairs to evaluate on: a dataset's fixed pairs, a benchmark's folders, or photographs and their downsampled
+copies.
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +22,7 @@ from archsr.images.image_files import BadImageError, is_image
 from archsr.images.pixels import Pixels, read_photo
 from archsr.metrics.niqe import imresize
 
-# names under which the field's benchmarks come, e.g. Set5/GTmod12 and Set5/LRbicx4, or Urban100/HR and Urban100/LR/X4
+# folder names of the field's benchmarks, e.g. Set5/GTmod12 and Set5/LRbicx4, or Urban100/HR and Urban100/LR/X4
 _GT = ("hr", "gt", "gtmod12", "gtmod4", "gt_mod12", "original", "high", "target")
 _LQ = ("lr", "lq", "lr_bicubic", "low", "input")
 _MARKS = re.compile(r"([_-]?(SRF_?\d|x\d|hr|lr|gt|lq|bicubic))+$", re.IGNORECASE)
@@ -30,7 +32,7 @@ _MARKS = re.compile(r"([_-]?(SRF_?\d|x\d|hr|lr|gt|lq|bicubic))+$", re.IGNORECASE
 class TestPair:
     """One image: `lq` and `gt` uint8 (3, h, w), its number in the whole set, key, scene and tags.
 
-    `recipe`: by which it was degraded, as stored; None where there is none.
+    `recipe` is the stored degradation, None if there is none.
     """
 
     number: int
@@ -56,46 +58,46 @@ class ShardPairs:
 
     @property
     def scale(self) -> int:
-        """Side of `gt` over side of `lq`."""
+        """The ratio of the sides of `gt` and `lq`."""
         return self._manifest.scale
 
     @property
     def name(self) -> str:
-        """For people."""
+        """A description for people."""
         return f"the fixed {self.split} pairs of {self.place}"
 
     @property
     def unit(self) -> str:
-        """What a pair is: pairs of datasets are cut from photographs."""
+        """The word for a pair: a dataset's pairs are cut from photographs."""
         return "crops"
 
     @property
     def fingerprint(self) -> str:
-        """What the whole dataset is known by."""
+        """The fingerprint of the whole dataset."""
         return self._manifest.fingerprint
 
     def numbers(self) -> list[int]:
-        """Which pairs of the split are taken."""
+        """Return the numbers of the pairs to evaluate."""
         split = self._manifest.splits[self.split]
         if self.limit is None or self.limit >= split.samples:
             return list(range(split.samples))
         return of_each([s.scene for shard in split.shards for s in mf.read_index(self.place, shard)], self.limit)
 
     def read(self, numbers: list[int]) -> Iterator[TestPair]:
-        """The pairs with these numbers."""
+        """Yield the pairs with these numbers."""
         for pair in pairs_at(self.place, self._manifest.splits[self.split], numbers):
             yield TestPair(pair.number, pair.sample.key, pair.sample.scene, pair.sample.tags, pair.lq, pair.gt,
                        pair.recipe)  # fmt: skip
 
     def check(self) -> None:
-        """Raise `UserError` where the split has no fixed pairs or a tar is cut short."""
+        """Raise `UserError` if the split has no fixed pairs or a tar file is truncated."""
         if self.split not in self._manifest.splits or self.split == "train":
-            raise DataError(f"{self.place}: no fixed pairs in split {self.split!r}; choose val or test")
+            raise DataError(f"{self.place}: split {self.split!r} has no fixed pairs; choose val or test")
         mf.check_sizes(self.place, self._manifest.splits[self.split].shards)
 
 
 def of_each(scenes: Sequence[str], limit: int) -> list[int]:
-    """At most `limit` numbers of `scenes`, as many of each scene as of another while there are, evenly spread in it."""
+    """Return at most `limit` indices into `scenes`, shared equally between scenes and evenly spread within each."""
     groups: dict[str, list[int]] = {}
     for number, scene in enumerate(scenes):
         groups.setdefault(scene, []).append(number)
@@ -110,9 +112,9 @@ def of_each(scenes: Sequence[str], limit: int) -> list[int]:
 
 @dataclass(frozen=True)
 class FolderPairs:
-    """Images of a folder with their reductions: files of another folder, or made by MATLAB's bicubic where None.
+    """Images of a folder and their low-resolution files, or copies downsampled by MATLAB's bicubic where None.
 
-    A scene is a sub-folder; images that lie in none are a scene each, as those of benchmarks are.
+    A scene is a sub-folder. Images outside of sub-folders, as in benchmarks, are a scene each.
     """
 
     name: str
@@ -123,15 +125,15 @@ class FolderPairs:
 
     @property
     def unit(self) -> str:
-        """What a pair is: a whole file."""
+        """The word for a pair: a whole file."""
         return "images"
 
     def numbers(self) -> list[int]:
-        """Which of the files are taken."""
+        """Return the numbers of the files to evaluate."""
         return spread(len(self.files), self.limit)
 
     def read(self, numbers: list[int]) -> Iterator[TestPair]:
-        """The pairs with these numbers."""
+        """Yield the pairs with these numbers."""
         for number in numbers:
             gt_file, lq_file = self.files[number]
             gt = _pixels(gt_file)
@@ -147,20 +149,22 @@ class FolderPairs:
             yield TestPair(number, inside.as_posix(), scene, (), _tensor(lq), _tensor(gt))
 
     def check(self) -> None:
-        """Nothing to check before they are read."""
+        """Do nothing: files are checked when they are read."""
 
 
 Pairs = ShardPairs | FolderPairs
 
 
 def reduced(gt: Pixels, scale: int) -> Pixels:
-    """1/scale of uint8 (h, w, 3) by MATLAB's bicubic with antialiasing, rounded: how the field makes its test sets."""
+    """Downsample uint8 (h, w, 3) to 1/scale by MATLAB's bicubic with antialiasing, rounded, as for the field's test
+    sets.
+    """
     small = np.clip(imresize(gt.astype(np.float64) / 255, scale=1 / scale), 0, 1)
     return np.round(small * 255).astype(np.uint8)
 
 
 def open_pairs(on: str, data: DataConfig, *, split: str, scale: int, limit: int | None = None) -> Pairs:
-    """What `--on` names: shards (a folder or a URL), a benchmark's folder, or a folder of photographs."""
+    """Open what `--on` names: shards (a folder or a URL), a benchmark's folder, or a folder of photographs."""
     place = place_of(on, data)
     if isinstance(place, Remote) or (place / mf.NAME).exists():
         pairs: Pairs = ShardPairs(place, split, limit)
@@ -169,7 +173,7 @@ def open_pairs(on: str, data: DataConfig, *, split: str, scale: int, limit: int 
     else:
         pairs = _folder_pairs(place, scale, limit)
     if pairs.scale != scale:
-        raise DataError(f"{on}: pairs of scale {pairs.scale}, but the model is one of scale {scale}")
+        raise DataError(f"{on}: the pairs have scale {pairs.scale}, but the model has scale {scale}")
     pairs.check()
     return pairs
 
@@ -182,19 +186,19 @@ def _folder_pairs(root: Path, scale: int, limit: int | None) -> FolderPairs:
         return FolderPairs(f"{root.name} ({lq.relative_to(root)})", scale, tuple(_matched(gt, lq)), gt, limit)
     files = _images(gt or root)
     by_end = {p.stem[-3:].lower() for p in files}
-    if {"_hr", "_lr"} <= by_end:  # both in one folder: img_001_SRF_4_HR.png beside img_001_SRF_4_LR.png
+    if {"_hr", "_lr"} <= by_end:  # one folder holds img_001_SRF_4_HR.png and img_001_SRF_4_LR.png
         both = [(p, _without_marks(p), p.stem.lower().endswith("_hr")) for p in files]
         low = {key: p for p, key, high in both if not high}
         pairs = [(p, low[key]) for p, key, high in both if high and key in low]
         return FolderPairs(root.name, scale, tuple(pairs), root, limit)
     if not files:
-        raise DataError(f"{root}: no images there")
+        raise DataError(f"{root}: contains no images")
     made = f"the photographs of {root.name}, reduced by MATLAB's bicubic"
     return FolderPairs(made, scale, tuple((p, None) for p in files), gt or root, limit)
 
 
 def _reductions(folders: Mapping[str, Path], scale: int) -> Path | None:
-    """The folder of `lq`: by its name with or without the scale, or a sub-folder X4 of it."""
+    """Find the folder of `lq`, by its name with or without the scale, or its sub-folder X4."""
     for name, path in folders.items():
         base = re.sub(r"[_-]?(bic(ubic)?)?[_-]?x\d$", "", name)
         stated = re.search(r"x(\d)$", name)
@@ -205,15 +209,15 @@ def _reductions(folders: Mapping[str, Path], scale: int) -> Path | None:
 
 
 def _matched(gt: Path, lq: Path) -> list[tuple[Path, Path | None]]:
-    """Files of both folders whose names agree but for marks like x4, _HR, _LR. Raises `UserError` for one without."""
+    """Pair the files of both folders, ignoring marks like x4, _HR, _LR. Raises `UserError` for a missing one."""
     small = {_without_marks(p): p for p in _images(lq)}
     pairs: list[tuple[Path, Path | None]] = []
     for path in _images(gt):
         if _without_marks(path) not in small:
-            raise DataError(f"{path}: no image of that name in {lq}")
+            raise DataError(f"{path}: {lq} has no image of that name")
         pairs.append((path, small[_without_marks(path)]))
     if not pairs:
-        raise DataError(f"{gt}: no images there")
+        raise DataError(f"{gt}: contains no images")
     return pairs
 
 

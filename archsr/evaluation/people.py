@@ -1,4 +1,4 @@
-"""What people said of two models (`archsr vote`), where it is about models and images of this report."""
+"""Results of `archsr vote` about the models and images of a report."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,15 +17,16 @@ from archsr.utils import console
 from archsr.utils.atomic import sha256
 
 RESULT = "result.json"
-HOME = Path("vote")  # where `archsr vote` has its folders by default
-IN_RUN = "votes"  # where in a run folder they may lie as well
+VOTES_FOLDER = Path("vote")  # where `archsr vote` has its folders by default
+VOTES_IN_RUN = "votes"  # where in a run folder they may lie as well
 
 
 @dataclass(frozen=True)
 class PeopleVerdict:
-    """The result of asking people. `a`, `b`: `identity_of` each model; `share`: of the votes for B, ties counted half.
+    """The result of a vote. `share` is the share of votes for B, where a tie is half a vote.
 
-    `dataset`: `fingerprint_of` the images; `low` and `high`: the 95 % interval of `share`, None where there is none.
+    `a` and `b` identify the models (`identity_of`), `dataset` the images (`fingerprint_of`). `low` and `high` are the
+    95 % interval of `share`, None if there are too few scenes.
     """
 
     a: str
@@ -40,7 +41,7 @@ class PeopleVerdict:
     scenes: int
 
     def sentence(self, a: str, b: str) -> str:
-        """What people said, with names for the models."""
+        """Return the result in words, with these names for the models."""
         of = f"{_many(self.images, 'image')} of {_many(self.scenes, 'scene')}"
         said = (
             f"Asked people: {b} got {self.share:.0%} of {_many(self.votes, 'vote')} against {a} (a tie is half a vote "
@@ -51,24 +52,24 @@ class PeopleVerdict:
 
     def _verdict(self, a: str, b: str) -> str:
         if self.low is None or self.high is None:
-            return f"Fewer than {FEWEST_SCENES} scenes give no interval: this says nothing about other images."
+            return f"Fewer than {FEWEST_SCENES} scenes give no interval, so this says nothing about other images."
         span = f"The 95 % interval is {self.low:.0%} to {self.high:.0%}"
-        if self.low == self.high:  # a resample of equal values has no other mean
+        if self.low == self.high:  # resampling equal values gives the same mean
             span += " (all votes are alike, which makes it too narrow)"
         if self.low > 0.5:
             return f"{span}: {b} is preferred."
-        return f"{span}: {a} is preferred." if self.high < 0.5 else f"{span}: a preference cannot be told."
+        return f"{span}: {a} is preferred." if self.high < 0.5 else f"{span}: there is no clear preference."
 
 
 def identity_of(weights: str) -> str:
-    """What a model is known by: the SHA-256 of its weights file, or the name of an interpolation."""
+    """Return the SHA-256 of a model's weights file, or the name of an interpolation."""
     if weights in INTERPOLATIONS:
         return weights
     return sha256(ncnn_file(weights).verified() if weights in NCNN else locate(weights))
 
 
 def fingerprint_of(pairs: Pairs | ClientPhotos) -> str:
-    """What a set of pairs is known by, however many of them are taken: of a dataset with its split, or of files."""
+    """Return the fingerprint of a set of images, whatever part of it is used: of a dataset and split, or of files."""
     if isinstance(pairs, ClientPhotos):
         return pairs.fingerprint
     if isinstance(pairs, ShardPairs):
@@ -79,10 +80,10 @@ def fingerprint_of(pairs: Pairs | ClientPhotos) -> str:
     return digest.hexdigest()
 
 
-def asked_people(
+def vote_sentences(
     folders: Sequence[Path], compared_models: Sequence[ComparedModel], pairs: Pairs | ClientPhotos
 ) -> list[str]:
-    """A sentence for each result in `folders`, or in folders of theirs, about two of the models on these images."""
+    """Return a sentence for each vote in `folders` or their sub-folders about two of the models on these images."""
     files = [f for folder in folders for f in sorted([*folder.glob(RESULT), *folder.glob(f"*/{RESULT}")])]
     found = [one for file in files if (one := _read(file)) is not None]
     if not found:
@@ -97,8 +98,8 @@ def _read(file: Path) -> PeopleVerdict | None:
     try:
         return TypeAdapter(PeopleVerdict).validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "damaged, or of another kind"
-        console.warn(f"{file}: left out of the report: {reason}")
+        reason = error.strerror if isinstance(error, OSError) else "damaged, or not a vote's result"
+        console.warn(f"{file}: ignored in the report: {reason}")
         return None
 
 

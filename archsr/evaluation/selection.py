@@ -1,10 +1,10 @@
-"""The one rule by which weights are chosen: during training, for the share of fine-tuning, in studies, in blends.
+"""The rule that chooses weights: in training, for the share of fine-tuning, in studies and in blends.
 
-"balance": among what is not less faithful than the start (its PSNR at most `floor` dB lower) and not less natural (its
-NIQE not farther from the photographs' own), the smallest perceptual distance; of two whose distances are alike, the one
-whose NIQE is nearer to the photographs'. Something new must win by more than the noise, the standard error of the
-paired difference over scenes; "not farther" and "alike" mean so, too, and "nearer" by twice as much. Any other name is
-a metric, whose better mean wins by more than its noise. Every value that is compared belongs to the same images.
+"balance" first drops candidates that are less faithful than the start (PSNR more than `floor` dB lower) or less natural
+(NIQE farther from the photographs'). Of the rest it takes the smallest perceptual distance; at a tie, the one whose
+NIQE is nearer to the photographs'. A newer candidate must win by more than the noise: the standard error of the paired
+difference over scenes. "Farther" and ties use the same noise, "nearer" twice as much. Any other name is a metric, whose
+mean must improve by more than its noise. All compared values come from the same images.
 """
 
 import math
@@ -21,18 +21,18 @@ from archsr.evaluation.suite import Scores
 from archsr.models.download import cached
 
 BALANCE = "balance"
-PERCEPTUAL = ("lpips", "dists", "features")  # the first that was taken is the perceptual distance
+PERCEPTUAL = ("lpips", "dists", "features")  # the first one that was measured is the perceptual distance
 _NATURAL = "niqe_distance"
-_WATCHED = ("colour", "false_texture", "consistency")  # of architecture's; lines take seconds
-_FILES = {"lpips": ("alexnet",), "dists": ("vgg16", "dists")}  # what must be here for a distance to be taken unasked
+_WATCHED = ("colour", "false_texture", "consistency")  # without lines, which take seconds
+_FILES = {"lpips": ("alexnet",), "dists": ("vgg16", "dists")}  # files needed for a distance to be the default
 K = TypeVar("K")
-Scenes = dict[str, list[float]]  # the values of a scene's images
-Figures = dict[str, Scenes]  # by metric; every image of every metric, in one order
+Scenes = dict[str, list[float]]  # by scene, the values of its images
+Figures = dict[str, Scenes]  # by metric; images are in the same order for all metrics
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`best_by`: "balance" or a metric. `floor`: dB that PSNR may fall. `higher`: metrics better when higher."""
+    """`best_by` is "balance" or a metric; PSNR may fall by `floor` dB; `higher` says which metrics should be high."""
 
     best_by: str
     floor: float
@@ -40,17 +40,17 @@ class Rule:
 
     @classmethod
     def of(cls, best: str, floor: float, metrics: Sequence[Metric]) -> "Rule":
-        """The rule over these metrics."""
+        """Return the rule for these metrics."""
         return cls(best, floor, {m.name: m.higher_is_better for m in metrics})
 
     def leading(self, figures: Figures) -> str:
-        """The metric that decides among what is allowed."""
+        """Return the metric that decides between allowed candidates."""
         if self.best_by != BALANCE:
             return self.best_by
         return next(name for name in PERCEPTUAL if name in figures)
 
     def objections(self, new: Figures, start: Figures) -> list[str]:
-        """Why `new` may not be chosen, in words; nothing where it may."""
+        """Return the reasons why `new` may not be chosen; empty if it may."""
         if self.best_by != BALANCE:
             return []
         found: list[str] = []
@@ -64,7 +64,7 @@ class Rule:
         return found
 
     def score(self, new: Figures, start: Figures) -> float | None:
-        """The mean of the leading metric, negated where lower is better; None for what may not be chosen."""
+        """Return the mean of the leading metric, negated if lower is better; None if `new` may not be chosen."""
         if self.objections(new, start):
             return None
         name = self.leading(new)
@@ -72,7 +72,7 @@ class Rule:
         return value if self.higher[name] else -value
 
     def wins(self, new: Figures, old: Figures | None, start: Figures, *, least: float = 0.0) -> bool:
-        """Whether `new` takes the place of `old` (None: nothing was chosen yet), by more than `least` and the noise."""
+        """Return whether `new` replaces `old` (None: nothing was chosen yet), by more than `least` and the noise."""
         if self.objections(new, start):
             return False
         if old is None:
@@ -81,7 +81,7 @@ class Rule:
         return gain.mean > max(least, gain.noise) or (abs(gain.mean) <= gain.noise and self._is_nearer(new, old))
 
     def best(self, found: Mapping[K, Figures], start: Figures) -> K | None:
-        """Which of several is chosen, whatever their order; None where none may be."""
+        """Return the best candidate, whatever their order; None if none is allowed."""
         scores = {key: self.score(figures, start) for key, figures in found.items()}
         marks = {key: score for key, score in scores.items() if score is not None}
         if not marks:
@@ -93,13 +93,12 @@ class Rule:
         return min(nearer, key=lambda key: mean(found[key][_NATURAL]), default=first)
 
     def _gain(self, new: Figures, old: Figures) -> "Change":
-        """Of the leading metric, positive where `new` is better."""
         name = self.leading(new)
         found = change(new, old, name)
         return found if self.higher[name] else Change(-found.mean, found.noise)
 
     def _is_nearer(self, new: Figures, old: Figures) -> bool:
-        """Whether balance finds `new` more natural than `old`: by twice the noise, for it is asked only at a tie."""
+        """Return whether `new` is more natural than `old` by twice the noise. This only decides ties of "balance"."""
         if self.best_by != BALANCE or _NATURAL not in new:
             return False
         farther = change(new, old, _NATURAL)
@@ -107,18 +106,18 @@ class Rule:
 
 
 def best_perceptual() -> str:
-    """LPIPS or DISTS where their files are on this machine, else the distance that needs no download."""
+    """Return LPIPS or DISTS if its files are on this machine, else the distance that needs no download."""
     return next((name for name, files in _FILES.items() if all(cached(f) for f in files)), "features")
 
 
 def distance_for(best: str, named: str = "auto") -> str:
-    """The perceptual distance that is taken: `best` where it is one, else `named`; "auto": the best that is here."""
+    """Return the perceptual distance: `best` if it is one, else `named`; "auto" is the best available one."""
     wanted = best if best in PERCEPTUAL else named
     return best_perceptual() if wanted == "auto" else wanted
 
 
 def metrics_of(scale: int, distance: str) -> list[Metric]:
-    """What weights are judged by, `distance` being the perceptual one. Raises `UserError` where it cannot be had."""
+    """Return the metrics for choosing weights. Raises `UserError` if the perceptual `distance` is not available."""
     if distance == "features":
         found = perceptual()
     else:
@@ -129,7 +128,7 @@ def metrics_of(scale: int, distance: str) -> list[Metric]:
 
 
 def figures_of(scores: Scores, model: str) -> Figures:
-    """Every value of a model by metric and scene."""
+    """Return all values of a model by metric and scene."""
     figures: Figures = {m.name: {} for m in scores.metrics}
     for row in scores.rows:
         for name, scenes in figures.items():
@@ -139,14 +138,14 @@ def figures_of(scores: Scores, model: str) -> Figures:
 
 @dataclass(frozen=True)
 class Change:
-    """The mean paired difference over images, and its standard error over scenes (0 where there is one scene)."""
+    """The mean paired difference over images, and its standard error over scenes (0 for one scene)."""
 
     mean: float
     noise: float
 
 
 def change(new: Figures, old: Figures, name: str) -> Change:
-    """Of a metric, `new` minus `old`; images without a value in either are left out."""
+    """Return `new` minus `old` for a metric; images without a value in either are left out."""
     pairs = [list(zip(new[name][scene], old[name][scene], strict=True)) for scene in old[name]]
     groups = [np.array([a - b for a, b in scene if not math.isnan(a - b)]) for scene in pairs]
     groups = [g for g in groups if len(g)]
@@ -161,13 +160,13 @@ def change(new: Figures, old: Figures, name: str) -> Change:
 
 
 def mean(scenes: Scenes) -> float:
-    """Over all images that have a value."""
+    """Return the mean over all images that have a value."""
     values = [v for scene in scenes.values() for v in scene if not math.isnan(v)]
     return math.fsum(values) / len(values) if values else math.nan
 
 
 def changes_in_words(new: Figures, start: Figures, metrics: Sequence[Metric]) -> str:
-    """What got better and what worse by more than twice the noise, with figures; never one metric alone."""
+    """Say which metrics got better and which worse by more than twice the noise, with values."""
     better: list[str] = []
     worse: list[str] = []
     alike: list[str] = []

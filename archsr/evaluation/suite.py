@@ -1,4 +1,4 @@
-"""Every model on the same fixed pixels: restored once, measured, and the figures of all processes put together."""
+"""Restore every image with every model, measure the results, and gather the scores of all processes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,15 +16,16 @@ from archsr.images.pixels import to_float
 from archsr.utils import console
 from archsr.utils.world import World
 
-PRIMARY = "features"  # the primary metric where no run has fixed one
-_TOGETHER = 16  # images of each process between two meetings: no process is ever far ahead of another
+PRIMARY = "features"  # the primary metric if no run's config names one
+_TOGETHER = 16  # images of each process between collectives, so that no process runs far ahead
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """One image: its number, key, scene and tags, and `values[model][measure]`; the model `gt` is the original.
+    """One image: its number, key, scene and tags, and `values[model][metric]`; the model `gt` is the ground truth.
 
-    `strength`: how much its recipe degrades, in levels; `difficulty`: PSNR of a bicubic enlargement, in dB (strata.py).
+    `strength` is how much its recipe degrades, in levels; `difficulty` is the PSNR of bicubic upscaling in dB
+    (strata.py).
     """
 
     number: int
@@ -36,14 +37,14 @@ class ImageScores:
     difficulty: float = NAN
 
 
-@dataclass(frozen=True, eq=False)  # by identity, so that what follows from it is computed once
+@dataclass(frozen=True, eq=False)  # compared by identity, as a cache key
 class Scores:
-    """The whole evaluation in the order of the set. Every model but the `baseline` is compared with it.
+    """The whole evaluation, in the order of the images. Every model except `baseline` is compared with it.
 
-    `missing`: metrics that could not be taken, and why. `primary`: the metric on which verdicts hang, fixed before
-    anything was measured. `unjudged`: models about which no verdict is given, each with the sentence that says why.
-    `unit`: what is measured, "crops" or "images". `paths`: models along each line of blends, from one end to the other.
-    `truth`: whether rows have the model `gt`, ground truth.
+    `missing` gives the reason for each metric that could not be computed. `primary` is the metric that decides
+    verdicts, set before the evaluation. `unjudged` gives the reason for each model without verdicts. `unit` is "crops",
+    "images" or "photographs". `paths` are the lines of blends, from one end to the other. `truth`: rows have the model
+    `gt`.
     """
 
     rows: list[ImageScores]
@@ -69,23 +70,23 @@ R = TypeVar("R", bound=ImageScores)
 
 
 class Images(Protocol[T_co]):
-    """What can be measured: numbers, and the images with these numbers."""
+    """A source of images, read by number."""
 
     def numbers(self) -> list[int]:
-        """Which are taken."""
+        """Return the numbers of the images to measure."""
         ...
 
     def read(self, numbers: list[int]) -> Iterable[T_co]:
-        """Those with these numbers."""
+        """Yield the images with these numbers."""
         ...
 
 
 class EvaluationCancelledError(Exception):
-    """The evaluation was not finished, because somebody asked for its end."""
+    """The evaluation was cancelled before its end."""
 
 
-def _no_look(pair: TestPair, made: Mapping[str, Tensor]) -> None:
-    """Nobody wants to see the images."""
+def _ignore_images(pair: TestPair, made: Mapping[str, Tensor]) -> None:
+    """Do nothing."""
 
 
 def _never() -> bool:
@@ -100,36 +101,39 @@ def evaluate(
     baseline: str = "",
     world: World | None = None,
     brief: bool = False,
-    look: Callable[[TestPair, Mapping[str, Tensor]], None] = _no_look,
-    given_up: Callable[[], bool] = _never,
+    on_images: Callable[[TestPair, Mapping[str, Tensor]], None] = _ignore_images,
+    is_cancelled: Callable[[], bool] = _never,
 ) -> Scores:
-    """Restore and measure every pair. A collective: each process takes every n-th image, all get all figures.
+    """Restore and measure every pair. A collective: each process takes every n-th image, all get all scores.
 
-    Each image is restored by itself, so that the number of processes changes no digit. `baseline`: the name of the
-    model that the others are compared with, the last but one by default. `look` is shown each pair and what the models
-    made of it. `brief`: a validation: only a terminal shows its bar, and its rows have no strength and no difficulty.
-    Raises `GivenUpError` on all ranks where `given_up`, asked before each image, said so on any.
+    Images are restored one at a time, so the number of processes changes no digit. `baseline` is the model that the
+    others are compared with, by default the last but one. `on_images` receives each pair and its results. `brief` is
+    for validation: the bar only shows on a terminal, and rows have no strength and difficulty. Raises
+    `EvaluationCancelledError` on all ranks if `is_cancelled`, called before each image, is true on any.
     """
 
     def of(pair: TestPair) -> ImageScores:
-        return measured(pair, compared_models, metrics, scale=None if brief else pairs.scale, look=look)
+        return measure_pair(pair, compared_models, metrics, scale=None if brief else pairs.scale, on_images=on_images)
 
-    rows = rows_of(pairs, of, world=world or World(), brief=brief, given_up=given_up)  # all ranks
+    rows = measure_all(pairs, of, world=world or World(), brief=brief, is_cancelled=is_cancelled)  # all ranks
     titles = [(c.name, c.title) for c in compared_models]
     chosen = baseline or titles[max(0, len(titles) - 2)][0]
     return Scores(rows, titles, list(metrics), chosen)
 
 
-def rows_of(
+def measure_all(
     images: Images[T],
     of: Callable[[T], R],
     *,
     world: World,
     brief: bool = False,
-    given_up: Callable[[], bool] = _never,
+    is_cancelled: Callable[[], bool] = _never,
 ) -> list[R]:
-    """What `of` makes of each of the images, by number, with a bar. A collective: each process takes every n-th image,
-    all get all rows. `brief` and `given_up` as of `evaluate`."""
+    """Return what `of` makes of each image, by number, and show a bar.
+
+    A collective: each process takes every n-th image, all get all rows. `brief` and `is_cancelled` are as in
+    `evaluate`.
+    """
     numbers = images.numbers()
     rows: list[R] = []
     terminal = console.is_interactive()
@@ -139,11 +143,11 @@ def rows_of(
         part = numbers[start : start + _TOGETHER * world.size]
         own: list[R] = []
         for image in images.read(part[world.rank :: world.size]):
-            if given_up():
+            if is_cancelled():
                 break
             own.append(of(image))
             bar.update(world.size)
-        shares = world.gather(None if given_up() else own)  # all ranks
+        shares = world.gather(None if is_cancelled() else own)  # all ranks
         if any(share is None for share in shares):
             bar.close()
             raise EvaluationCancelledError
@@ -152,18 +156,18 @@ def rows_of(
     return sorted(rows, key=lambda row: row.number)
 
 
-def measured(
+def measure_pair(
     pair: TestPair,
     compared_models: Sequence[ComparedModel],
     metrics: Sequence[Metric],
     *,
     scale: int | None,
-    look: Callable[[TestPair, Mapping[str, Tensor]], None] = _no_look,
+    on_images: Callable[[TestPair, Mapping[str, Tensor]], None] = _ignore_images,
 ) -> ImageScores:
-    """One image restored by every model; without a scale its strength and difficulty are not taken."""
+    """Measure one image restored by every model. Without a scale, skip strength and difficulty."""
     lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
     made = {c.name: quantised(c.restore(lq)) for c in compared_models}
-    look(pair, made)
+    on_images(pair, made)
     values = {name: _figures(sr, gt, lq, metrics) for name, sr in made.items()}
     values["gt"] = {m.name: NAN if m.needs_gt else m.of(gt, gt, lq) for m in metrics}
     row = ImageScores(pair.number, pair.key, pair.scene, values, pair.tags)
@@ -178,5 +182,5 @@ def _figures(sr: Tensor, gt: Tensor, lq: Tensor, metrics: Sequence[Metric]) -> d
 
 
 def quantised(image: Tensor) -> Tensor:
-    """What a file would hold: 8 bits."""
+    """Round to 8 bits, as in a file."""
     return (image.clamp(0, 1) * 255).round().div(255).to(torch.float32)

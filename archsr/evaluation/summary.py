@@ -1,4 +1,4 @@
-"""What the figures say: means, differences with verdicts, groups, and both as rows of tables and in words."""
+"""Tables and sentences of a report: means, differences with verdicts, and groups of images."""
 
 import math
 from collections.abc import Mapping
@@ -10,39 +10,46 @@ from archsr.evaluation.metrics import Metric
 from archsr.evaluation.report.words import GROUND_TRUTH, about, listed
 from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES, INCONCLUSIVE, Difference, paired
 from archsr.evaluation.statistics.strata import DIFFICULTY, STRENGTH, thirds
-from archsr.evaluation.statistics.verdicts import NONE, NOT_TESTED, MetricFinding, by_scene, findings, why_none
+from archsr.evaluation.statistics.verdicts import (
+    NO_VERDICT,
+    NOT_TESTED,
+    MetricFinding,
+    by_scene,
+    findings,
+    why_no_verdicts,
+)
 from archsr.evaluation.suite import ImageScores, Scores
 
 _UNTAGGED = "(no tag)"
-_TENDENCY = 0.8  # of the images: what is said of so many that prove nothing
-_TRUTH = "photographs"  # their own values, beside the models': "original" is the model that a run began with
+_TENDENCY = 0.8  # share of the images from which a tendency is reported without a verdict
+_TRUTH = "photographs"  # the ground truth; "original" is the model that a run began with
 
 
-def everyone(scores: Scores) -> dict[str, str]:
-    """By name the title of all that has figures: the models, and the photographs themselves where they are there."""
+def titles_of(scores: Scores) -> dict[str, str]:
+    """Return the titles of all models by name, and of the ground truth if there is one."""
     return {**dict(scores.compared_models), **({"gt": GROUND_TRUTH} if scores.truth else {})}
 
 
 def mean(scores: Scores, name: str, metric: str) -> float:
-    """Mean over the images in which the figure could be taken; NaN if there is none."""
+    """Return the mean over the images that have a value; NaN if none has."""
     values = [v for row in scores.rows if not math.isnan(v := row.values[name][metric])]
     return math.fsum(values) / len(values) if values else math.nan
 
 
 @lru_cache(maxsize=1024)
 def difference(scores: Scores, metric: Metric, new: str, old: str) -> Difference | None:
-    """Paired difference new − old of a metric; None if no image has both."""
+    """Return the paired difference new − old of a metric; None if no image has both."""
     changes = by_scene(scores, metric, new, old)
     return paired(changes, higher_is_better=metric.higher_is_better) if changes else None
 
 
 def sentence(scores: Scores, new: str, old: str) -> str:
-    """What the figures say about two models, in one sentence."""
+    """Return the verdicts about two models in one sentence."""
     titles = dict(scores.compared_models)
     names = f"{titles[new]} against {titles[old]}"
-    of = f"{len(scores.rows)} {scores.unit} of {scenes_told(scores)}"
-    if reason := why_none(scores, new, old):
-        return f"{names}: **{NONE}** ({of}). {reason}"
+    of = f"{len(scores.rows)} {scores.unit} of {scene_count(scores)}"
+    if reason := why_no_verdicts(scores, new, old):
+        return f"{names}: **{NO_VERDICT}** ({of}). {reason}"
     said = {"better": [], "worse": [], INCONCLUSIVE: [], NOT_TESTED: []}
     for name, found in findings(scores, new, old).items():
         said[found.verdict].append(short_title(scores, name) + (" (primary)" if name == scores.primary else ""))
@@ -55,19 +62,19 @@ _NOT_TESTED = "Not tested, as the primary metric is inconclusive"
 
 
 def short_title(scores: Scores, name: str) -> str:
-    """A metric's title without its unit."""
+    """Return a metric's title without its unit."""
     return next(m.title for m in scores.metrics if m.name == name).split(",")[0]
 
 
-def scenes_told(scores: Scores) -> str:
-    """`10 scenes`."""
+def scene_count(scores: Scores) -> str:
+    """Return the number of scenes in words: `10 scenes`."""
     count = len({row.scene for row in scores.rows})
     return f"{count} scene{'s' * (count != 1)}"
 
 
 def in_words(scores: Scores, new: str, old: str) -> str:
-    """The same for people who know none of the metrics: what is certain, else what these images show."""
-    reason = why_none(scores, new, old)
+    """Summarise the verdicts without names of metrics; if they are inconclusive, describe these images."""
+    reason = why_no_verdicts(scores, new, old)
     found = findings(scores, new, old)
     first = found.get(scores.primary)
     if reason or first is None:
@@ -96,12 +103,12 @@ def _uncertain(scores: Scores, first: MetricFinding, new: str, old: str) -> str:
         why = f": fewer than {FEWEST_SCENES} scenes prove nothing"
     else:
         why = f"; they would have shown a difference of {figure(first.smallest, digits)} four times in five"
-    of = f"{len(scores.rows)} {scores.unit} of {scenes_told(scores)}"
+    of = f"{len(scores.rows)} {scores.unit} of {scene_count(scores)}"
     return f"{of} are inconclusive about {new} and {old} by the primary metric, {title}{why}."
 
 
 def _seen(scores: Scores, found: Mapping[str, MetricFinding], new: str, old: str) -> str:
-    """In how many of these images `new` is better or worse, where it is in most."""
+    """Say in how many of these images `new` is better or worse, where it is in most."""
     tendencies: list[str] = []
     for metric in scores.metrics:
         words = about(metric.name)
@@ -115,14 +122,14 @@ def _seen(scores: Scores, found: Mapping[str, MetricFinding], new: str, old: str
 
 
 def _counted(scores: Scores, metric: Metric, new: str, old: str) -> tuple[int, int]:
-    """In how many images `new` is better and worse than `old`; equal ones and those without a figure are neither."""
+    """Return in how many images `new` is better and worse than `old`. Ties and missing values count as neither."""
     changes = [row.values[new][metric.name] - row.values[old][metric.name] for row in scores.rows]
     up, down = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
     return (up, down) if metric.higher_is_better else (down, up)
 
 
 def _blurred(scores: Scores, new: str) -> str:
-    """A caution where plain interpolation has the better PSNR."""
+    """Return a caution if plain interpolation has the better PSNR."""
     names = [name for name, _ in scores.compared_models]
     if "bicubic" not in names or all(m.name != "psnr" for m in scores.metrics) or new == "bicubic":
         return ""
@@ -136,31 +143,31 @@ def _blurred(scores: Scores, new: str) -> str:
 
 
 def meanings(scores: Scores) -> list[tuple[str, str]]:
-    """Title and meaning of each metric of which there are words, and of the columns beside them."""
+    """Return title and meaning of each metric that has an explanation, and of the columns beside them."""
     found = [(m.title, about(m.name).meaning) for m in scores.metrics if about(m.name).meaning]
     blind = scores.truth and any(not m.needs_gt for m in scores.metrics)
     return [*found, *([(f"− {_TRUTH}'", "how far from the photographs' own value")] if blind else [])]
 
 
-def foremost(scores: Scores) -> str:
-    """The model that the page is about: the last network with verdicts, else the last network or interpolation."""
-    names = told_first(scores) or [scores.baseline]
+def main_model(scores: Scores) -> str:
+    """Return the model that the page is about: the last of `main_models`, else the baseline."""
+    names = main_models(scores) or [scores.baseline]
     return names[-1]
 
 
-def rivals(scores: Scores) -> list[str]:
-    """The networks that are compared with the baseline."""
+def compared_networks(scores: Scores) -> list[str]:
+    """Return the networks that are compared with the baseline."""
     return [name for name in scores.challengers if name not in INTERPOLATIONS]
 
 
-def told_first(scores: Scores) -> list[str]:
-    """The models that a report begins with: networks that have verdicts; where there are none, what else there is."""
-    networks = rivals(scores) or scores.challengers
+def main_models(scores: Scores) -> list[str]:
+    """Return the models for the top of a report: networks with verdicts, else all compared models."""
+    networks = compared_networks(scores) or scores.challengers
     return [name for name in networks if name not in scores.unjudged] or networks
 
 
 def breakdowns(scores: Scores) -> list[tuple[str, Mapping[str, Scores]]]:
-    """By what the images fall into more than one group, and the groups."""
+    """Return the ways to group the images that give more than one group."""
     found = [("tag", by_tag(scores)), ("strength of the degradation (from the recipe)", by_strength(scores)),
              ("difficulty (from the photograph)", by_difficulty(scores))]  # fmt: skip
     return [(head, parts) for head, parts in found if len(parts) > 1]
@@ -168,7 +175,7 @@ def breakdowns(scores: Scores) -> list[tuple[str, Mapping[str, Scores]]]:
 
 @lru_cache(maxsize=8)
 def by_tag(scores: Scores) -> Mapping[str, Scores]:
-    """The images with each tag, and those with none, as evaluations of their own. An image may be in several."""
+    """Group the images by tag, with one group for those without. An image may be in several."""
     tags = sorted({tag for row in scores.rows for tag in row.tags})
     parts = {tag: [row for row in scores.rows if tag in row.tags] for tag in tags}
     rest = [row for row in scores.rows if not row.tags]
@@ -179,13 +186,13 @@ def by_tag(scores: Scores) -> Mapping[str, Scores]:
 
 @lru_cache(maxsize=8)
 def by_strength(scores: Scores) -> Mapping[str, Scores]:
-    """The images by how much their recipes degrade; none where no recipe is stored."""
+    """Group the images by how much their recipes degrade; empty if no recipe is stored."""
     return _of(scores, thirds(scores.rows, lambda row: row.strength, STRENGTH))
 
 
 @lru_cache(maxsize=8)
 def by_difficulty(scores: Scores) -> Mapping[str, Scores]:
-    """The images by how well bicubic interpolation does on a clean reduction of them."""
+    """Group the images by the PSNR of bicubic upscaling after clean downsampling."""
     return _of(scores, thirds(scores.rows, lambda row: row.difficulty, DIFFICULTY))
 
 
@@ -193,8 +200,8 @@ def _of(scores: Scores, parts: Mapping[str, list[ImageScores]]) -> dict[str, Sco
     return {name: replace(scores, rows=rows) for name, rows in parts.items() if rows}
 
 
-def parts_table(parts: Mapping[str, Scores], new: str, old: str) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows: each group's images and scenes, and of each metric both means and the difference."""
+def groups_table(parts: Mapping[str, Scores], new: str, old: str) -> tuple[list[str], list[list[str]]]:
+    """Return heads and rows: each group's images and scenes, and both means and the difference of each metric."""
     metrics = next(iter(parts.values())).metrics
     rows = [
         [
@@ -208,8 +215,8 @@ def parts_table(parts: Mapping[str, Scores], new: str, old: str) -> tuple[list[s
     return ["group", next(iter(parts.values())).unit, "scenes", *(m.title for m in metrics)], rows
 
 
-def parts_told(new: str, old: str) -> str:
-    """What the table of groups shows."""
+def groups_note(new: str, old: str) -> str:
+    """Explain the table of groups."""
     return f"Means of {old} → {new} and their difference. This is descriptive: groups have no verdicts."
 
 
@@ -223,8 +230,8 @@ def _change(part: Scores, metric: Metric, new: str, old: str) -> str:
 
 
 def means_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows: for each metric its title and the mean of each model and of the photographs themselves."""
-    names = list(everyone(scores))
+    """Return heads and rows: for each metric its title and the mean of each model and of the photographs."""
+    names = list(titles_of(scores))
     heads = [GROUND_TRUTH if name == "gt" else name for name in names]
     rows: list[list[str]] = []
     for metric in scores.metrics:
@@ -237,7 +244,7 @@ def means_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
 
 
 def figure(value: float, digits: int = 4, *, signed: bool = False) -> str:
-    """A number of a table, – where there is none."""
+    """Format a number for a table, – for NaN."""
     if math.isnan(value):
         return "–"
     return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"

@@ -1,4 +1,4 @@
-"""A model as a file for other tools, compared with the model before it is there, and with a card beside it."""
+"""Export a model for other tools: the file is compared with the model first, and gets a model card."""
 
 import re
 import shutil
@@ -33,7 +33,7 @@ def _tensors(net: Generator, precision: str) -> dict[str, Tensor]:
 
 
 def write_pth(net: Generator, path: Path, precision: str) -> str:
-    """`{"params_ema": tensors}`, the form of the official releases."""
+    """Write `{"params_ema": tensors}`, the form of the official releases."""
     state = _tensors(net, precision)
     torch.save({"params_ema": state}, path)
     _refuse_other(torch.load(path, weights_only=True)["params_ema"], state)
@@ -41,7 +41,7 @@ def write_pth(net: Generator, path: Path, precision: str) -> str:
 
 
 def write_safetensors(net: Generator, path: Path, precision: str) -> str:
-    """The same tensors, with nothing around them."""
+    """Write the tensors alone."""
     state = _tensors(net, precision)
     safetensors.torch.save_file(state, path)
     _refuse_other(safetensors.torch.load_file(path), state)
@@ -50,16 +50,16 @@ def write_safetensors(net: Generator, path: Path, precision: str) -> str:
 
 def _refuse_other(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     if found.keys() != wanted.keys() or not all(torch.equal(v, found[k]) for k, v in wanted.items()):
-        raise UserError("what was written is not what was to be written; is the disk sound?")
+        raise UserError("the file that was read back differs from the model; check the disk")
 
 
 def push(files: Sequence[Path], repository: str, *, private: bool = True) -> str:
-    """Make OWNER/NAME if it is not there and put the files into it; the card becomes its README.
+    """Create OWNER/NAME if needed and upload the files; the card becomes its README. Return the page's address.
 
-    Needs a token (`hf auth login`, or HF_TOKEN). Returns the page's address. Raises `UserError` where it cannot be.
+    Needs a token (`hf auth login`, or HF_TOKEN). Raises `UserError` on failure.
     """
     if get_token() is None:
-        raise UserError(f"{repository}: no token of a hub; run hf auth login, or set HF_TOKEN")
+        raise UserError(f"{repository}: no Hugging Face token; run hf auth login, or set HF_TOKEN")
     api = HfApi()
     try:
         page = str(api.create_repo(repository, private=private, exist_ok=True))
@@ -67,7 +67,7 @@ def push(files: Sequence[Path], repository: str, *, private: bool = True) -> str
             name = "README.md" if file.suffix == ".md" else file.name
             api.upload_file(path_or_fileobj=file, path_in_repo=name, repo_id=repository)
     except (HfHubHTTPError, RequestException, OSError, ValueError) as error:
-        raise UserError(f"{repository}: the hub did not take it: {first_line(error)}") from None
+        raise UserError(f"{repository}: upload failed: {first_line(error)}") from None
     return page
 
 
@@ -83,24 +83,24 @@ _WRITERS: dict[str, Callable[[Generator, Path, str], str]] = {
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written (ncnn: two), and how it was compared."""
+    """The files that were written (ncnn: two), and how they were compared."""
 
     files: tuple[Path, ...]
-    said: str
+    summary: str
 
 
 def export(source: str, target: Path, *, precision: str = "fp32", strength: float | None = None) -> Exported:
-    """Write the model of a run folder, a weights file or an official name as the ending of `target` says.
+    """Export the model of a run folder, a weights file or an official name in the format of `target`'s ending.
 
-    `.pth` is `{"params_ema": tensors}`; it and `.safetensors` have the official names, or those of the file that the
-    model was fine-tuned from. `.onnx`, `.pt` (TorchScript) and `.param` (ncnn, with `.bin`) take any height and width.
-    A card, `NAME.ENDING.md`, says what it is. Raises `UserError` where the model cannot be read or written, the file
-    does not give torch's results, or `target` has another ending.
+    `.pth` is `{"params_ema": tensors}`; it and `.safetensors` have the official names, or those of the original file.
+    `.onnx`, `.pt` (TorchScript) and `.param` (ncnn, with `.bin`) take any height and width. A model card,
+    `NAME.ENDING.md`, is written beside. Raises `UserError` if the model cannot be read or written, if the file's
+    results differ from torch's, or for another ending.
     """
     if target.suffix not in _WRITERS:
         raise UserError(f"{target}: got the ending {target.suffix or '(none)'}, expected {', '.join(_WRITERS)}")
     if "fp16" in target.stem.lower() and precision != "fp16":
-        raise UserError(f"{target}: the name says fp16, the file would hold {precision}; add --precision fp16")
+        raise UserError(f"{target}: the name says fp16, the precision is {precision}; add --precision fp16")
     require(target.suffix)
     net, config = open_model(source, strength=strength)
     try:
@@ -112,7 +112,7 @@ def export(source: str, target: Path, *, precision: str = "fp32", strength: floa
 
 
 def _write(net: Generator, target: Path, precision: str) -> tuple[str, tuple[Path, ...]]:
-    """All files of a format are written and compared elsewhere first; only then do they take their places."""
+    """Write and compare all files in a temporary folder, then move them into place."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}-") as folder:
         said = _WRITERS[target.suffix](net, Path(folder) / target.name, precision)
@@ -125,9 +125,9 @@ def _write(net: Generator, target: Path, precision: str) -> tuple[str, tuple[Pat
 
 
 def targets_of(source: str, formats: Sequence[str], *, scale: int, precision: str = "fp32") -> list[Path]:
-    """Where the files go if only formats are named: RUN/export/RUN-x4.onnx, or beside nothing else here.
+    """Return the default paths for formats: RUN/export/RUN-x4.onnx, or the current folder without a run.
 
-    Names say fp16 where the tensors are, and only there.
+    Names contain fp16 if the tensors are fp16.
     """
     run = Path(source)
     folder = run / "export" if is_run(run) else Path()

@@ -1,4 +1,4 @@
-"""The card beside an exported model: what it is, from what, how good, and under whose terms."""
+"""The model card beside an exported model: what it is, its origin, quality and licence."""
 
 import datetime
 import importlib.metadata
@@ -16,8 +16,8 @@ from archsr.runs.folders import CONFIG, is_run
 from archsr.utils.atomic import sha256, write_bytes
 
 _HOW = {
-    ".pth": "Real-ESRGAN's own scripts, chaiNNer, ComfyUI and what else reads by spandrel: into their models' folder.",
-    ".safetensors": "ComfyUI, chaiNNer and whatever reads by spandrel; `archsr upscale --model` too.",
+    ".pth": "Real-ESRGAN's own scripts, chaiNNer, ComfyUI and other tools with spandrel: into their models' folder.",
+    ".safetensors": "ComfyUI, chaiNNer and other tools with spandrel; `archsr upscale --model` too.",
     ".onnx": "onnxruntime and others: input `lq` (batch, 3, height, width), RGB in [0, 1]; output `sr`, to be clamped.",
     ".pt": "`torch.jit.load`: (1, 3, h, w), RGB in [0, 1], to the same form, to be clamped.",
     ".param": "Upscayl (folder of custom models; both files named alike) and realesrgan-ncnn-vulkan (`-n NAME`).",
@@ -25,30 +25,30 @@ _HOW = {
 }
 _OFFICIAL = "Real-ESRGAN's weights are under the BSD 3-Clause licence (Copyright (c) 2021, Xintao Wang)."
 _OWNER = (
-    "That of this model is for whoever trained it to say, in accordance with the licence of the weights that the "
+    "Whoever trained this model chooses its licence, in accordance with the licence of the weights that the "
     "training began with and with the rights in the photographs."
 )
-_UNKNOWN = "archsr does not know under which licence the file was published: whoever published it says so."
+_UNKNOWN = "archsr does not know the licence of the file; ask whoever published it."
 
 
 def write_card(
     source: str, net: Generator, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float | None
 ) -> Path:
-    """Write NAME.ENDING.md beside the first of `files`, with what the run folder knows. Returns its path."""
+    """Write NAME.ENDING.md beside the first of `files` and return its path."""
     card = card_path(files[0])
     write_bytes(card, card_of(source, net, config, files, said=said, strength=strength).encode())
     return card
 
 
 def card_path(file: Path) -> Path:
-    """Where the card of an exported file is: NAME.onnx.md."""
+    """Return the path of an exported file's card: NAME.onnx.md."""
     return file.with_name(f"{file.name}.md")
 
 
 def card_of(
     source: str, net: Generator, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float | None
 ) -> str:
-    """The card as Markdown, with the head that model hubs read."""
+    """Return the card as Markdown, with the metadata that model hubs read."""
     run = Path(source)
     about = _about(source)
     licence, terms = _terms(source, about)
@@ -74,7 +74,7 @@ def _about(source: str) -> dict[str, Any]:
 
 
 def _terms(source: str, about: dict[str, Any]) -> tuple[str, str]:
-    """The licence as hubs write it, and in words."""
+    """Return the licence as hubs write it, and in words."""
     if "run" in about:
         began = str(about.get("model", {}).get("weights", ""))
         return "other", f"{_OFFICIAL} {_OWNER}" if _is_official(began) else _OWNER
@@ -82,7 +82,7 @@ def _terms(source: str, about: dict[str, Any]) -> tuple[str, str]:
 
 
 def _is_official(weights: str) -> bool:
-    """Whether these are Real-ESRGAN's own, by their name or by their hash."""
+    """Return whether these are Real-ESRGAN's own weights, by name or hash."""
     path = Path(weights)
     if weights in OFFICIAL or weights in NCNN or not path.is_file():
         return weights in OFFICIAL or weights in NCNN
@@ -100,10 +100,10 @@ def _line(file: Path) -> str:
 
 
 def _origin(source: str, about: dict[str, Any], strength: float | None) -> list[str]:
-    """Where it comes from, a line each."""
+    """Return the origin, as lines of a list."""
     lines: list[str] = []
     if "run" not in about:
-        lines.append(f"- {Path(source).name}, as it was: nothing was trained")
+        lines.append(f"- {Path(source).name}, unchanged: nothing was trained")
     else:
         lines.append(
             f"- Fine-tuned from: {Path(str(about['model'].get('weights') or about['model'].get('file'))).name}"
@@ -111,7 +111,7 @@ def _origin(source: str, about: dict[str, Any], strength: float | None) -> list[
         lines.append(f"- Run: {about['run']}, step {about.get('step', '?')}, {about.get('weights', '')} weights")
     used = strength_of(source) if strength is None else strength
     if used != 1:
-        lines.append(f"- Strength {used:g}: so much of the way from the original to the fine-tuned weights")
+        lines.append(f"- Strength {used:g}: between the original (0) and the fine-tuned weights (1)")
     file = Path(weights_of(source, which="chosen" if strength is None else "best"))
     if file.is_file():
         lines.append(f"- Exported from: {file.name}, SHA-256 `{sha256(file)}`")
@@ -119,7 +119,7 @@ def _origin(source: str, about: dict[str, Any], strength: float | None) -> list[
 
 
 def _data(run: Path) -> list[str]:
-    """What it was trained on, from the checkpoints' own record of the dataset."""
+    """Return the training dataset, as recorded in the checkpoint."""
     about = _about(str(run))
     if "fingerprint" not in about:
         return []
@@ -127,14 +127,14 @@ def _data(run: Path) -> list[str]:
 
 
 def _score(run: Path, strength: float | None) -> list[str]:
-    """Verdicts of the newest score card on the test split, if it judged the very weights that are exported."""
+    """Return the verdicts of the run's score card on the test split, if it evaluated the exported weights."""
     file = run / "evaluation" / "test" / "scores.json"
     if not file.is_file():
         return ["## Score\n\nNot evaluated yet (`archsr evaluate`)."]
     scores = json.loads(file.read_text(encoding="utf-8"))
     exported = Path(weights_of(str(run), which="chosen" if strength is None else "best"))
     if strength not in (None, 1) or scores.get("judged", {}).get("fine-tuned") != sha256(exported):
-        return ["## Score\n\nThese weights were not evaluated: the run's score card is of others (`archsr evaluate`)."]
+        return ["## Score\n\nThese weights were not evaluated: the score card is about others (`archsr evaluate`)."]
     baseline = scores["models"][scores["baseline"]]
     titles = scores.get("titles", {})
     rows = [
@@ -148,11 +148,11 @@ def _score(run: Path, strength: float | None) -> list[str]:
 
 
 def _interval(found: dict[str, Any]) -> str:
-    """The score card has null where there are too few scenes for one."""
+    """Format the interval; the score card has null if there are too few scenes."""
     low, high = found["low"], found["high"]
     return f"too few scenes ({found['scenes']})" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
 
 
 def _signed(figure: float | None) -> str:
-    """A mean that is no number, as where an image is perfect, is null."""
+    """Format a mean; null means NaN or Inf, as for a perfect image."""
     return "–" if figure is None else f"{figure:+.4f}"

@@ -1,4 +1,4 @@
-"""Networks as graphs that need no Python of ours: ONNX, TorchScript, ncnn. All take any height and width."""
+"""Export networks as graphs that do not need our Python: ONNX, TorchScript, ncnn. All take any height and width."""
 
 import contextlib
 import importlib.util
@@ -20,17 +20,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archsr.errors import UserError, first_line
-from archsr.exporting.check import agreement, image, probes
+from archsr.exporting.check import check_agreement, image, probes
 from archsr.models.base import Generator as Network
 from archsr.models.build import official_state
 
 _NEEDED = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".param": ("pnnx", "ncnn")}
 _NO_END = 1e30
-_RECORDED = (32, 48), (40, 80)  # sizes that graphs are recorded with
+_RECORDED = (32, 48), (40, 80)  # sizes at which graphs are traced
 
 
 def require(ending: str) -> None:
-    """Raise `UserError` where the libraries for a format are not installed."""
+    """Raise `UserError` if the libraries for a format are not installed."""
     missing = [name for name in _NEEDED.get(ending, ()) if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"an {ending} file needs {' and '.join(missing)}: pip install 'archsr[export]'")
@@ -41,7 +41,7 @@ def _type(precision: str) -> torch.dtype:
 
 
 def write_onnx(net: Network, path: Path, precision: str) -> str:
-    """A graph from `lq` (b, 3, h, w) to `sr` (b, 3, scale·h, scale·w), both in `precision`, not clamped."""
+    """Write a graph from `lq` (b, 3, h, w) to `sr` (b, 3, scale·h, scale·w), both in `precision`, not clamped."""
     net.check_precision(precision)
     tried = probes(net)
     if net.tested:
@@ -50,17 +50,19 @@ def write_onnx(net: Network, path: Path, precision: str) -> str:
         _record_apart(net, path, precision)
     _name_dimensions(path)
     found = _run_onnx(path, [p for p, _ in tried], precision)
-    return f"onnx in {precision}, {agreement(found, [e for _, e in tried], who='onnxruntime', precision=precision)}"
+    return (
+        f"onnx in {precision}, {check_agreement(found, [e for _, e in tried], tool='onnxruntime', precision=precision)}"
+    )
 
 
 def _record(net: nn.Module, path: Path, width: torch.dtype) -> None:
-    """Draw the network's graph into one file, weights included."""
+    """Export the network as one ONNX file, weights included."""
     free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the exporter's own inside
+        warnings.simplefilter("ignore")  # of the exporter itself
         torch.onnx.export(
             net.to(width),
-            (torch.cat([image(*_RECORDED[0])] * 2).to(width),),  # a batch of 1 would stay 1
+            (torch.cat([image(*_RECORDED[0])] * 2).to(width),),  # a batch of 1 would become fixed
             str(path),
             input_names=["lq"],
             output_names=["sr"],
@@ -72,7 +74,7 @@ def _record(net: nn.Module, path: Path, width: torch.dtype) -> None:
 
 
 def _record_apart(net: Network, path: Path, precision: str) -> None:
-    """As `_record`, in a process of its own: torch's exporter can end its process at a network that it cannot draw."""
+    """Run `_record` in another process, because torch's exporter can crash on unknown networks."""
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "net.safetensors"
         safetensors.torch.save_file({k: v.contiguous() for k, v in official_state(net).items()}, weights)
@@ -82,11 +84,11 @@ def _record_apart(net: Network, path: Path, precision: str) -> None:
         )  # fmt: skip
     if done.returncode < 0:
         raise UserError(
-            f"{net.title} cannot be drawn as an ONNX graph: torch's exporter ended with signal {-done.returncode}"
+            f"{net.title} cannot be exported to ONNX: torch's exporter ended with signal {-done.returncode}"
         )
     if done.returncode:
         why = done.stderr.strip().splitlines() or ["no reason given"]
-        raise UserError(f"{net.title} cannot be drawn as an ONNX graph: {why[-1]}")
+        raise UserError(f"{net.title} cannot be exported to ONNX: {why[-1]}")
 
 
 _RECORD = """
@@ -99,7 +101,7 @@ _record(open_foreign(sys.argv[1]).eval().requires_grad_(False), Path(sys.argv[2]
 
 
 def _name_dimensions(path: Path) -> None:
-    """Call the free dimensions `batch`, `height` and `width`, in the results too (`4*height`)."""
+    """Name the dynamic dimensions `batch`, `height` and `width`, in outputs too (`4*height`)."""
     import onnx  # pyright: ignore[reportMissingImports]
 
     model = cast(Any, onnx).load(str(path))
@@ -119,14 +121,12 @@ def _run_onnx(path: Path, images: list[Tensor], precision: str) -> list[Tensor]:
     try:
         session = cast(Any, onnxruntime).InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
         return [torch.from_numpy(session.run(None, {"lq": p.to(width).numpy()})[0]) for p in images]
-    except Exception as error:  # its errors have no common ancestor but this
-        raise UserError(
-            f"onnxruntime cannot run the graph that torch drew of this network: {first_line(error)}"
-        ) from None
+    except Exception as error:  # its exceptions have no other common base
+        raise UserError(f"onnxruntime cannot run the exported graph: {first_line(error)}") from None
 
 
 def write_torchscript(net: Network, path: Path, precision: str) -> str:
-    """A traced module in float32 for `torch.jit.load`; its first argument is (1, 3, h, w)."""
+    """Write a traced module in float32 for `torch.jit.load`; its argument is (1, 3, h, w)."""
     if precision != "fp32":
         raise UserError(f"{path.suffix}: TorchScript is written in fp32; call .half() on what torch.jit.load returns")
     tried = probes(net)
@@ -134,7 +134,7 @@ def write_torchscript(net: Network, path: Path, precision: str) -> str:
     loaded = torch.jit.load(str(path))
     with torch.inference_mode():
         found = [loaded(p) for p, _ in tried]
-    return f"TorchScript, {agreement(found, [e for _, e in tried], who='TorchScript', precision=precision)}"
+    return f"TorchScript, {check_agreement(found, [e for _, e in tried], tool='TorchScript', precision=precision)}"
 
 
 def _trace(net: nn.Module, path: Path) -> None:
@@ -145,7 +145,7 @@ def _trace(net: nn.Module, path: Path) -> None:
 
 
 def write_ncnn(net: Network, path: Path, precision: str) -> str:
-    """`.param` and, beside it, `.bin`, with blobs `data` and `output` as Upscayl and its kin ask."""
+    """Write `.param` and `.bin`, with blobs `data` and `output` as Upscayl expects."""
     tried = probes(net)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -153,7 +153,7 @@ def write_ncnn(net: Network, path: Path, precision: str) -> str:
             _trace(net, work / "net.pt")
         param, weights = _convert(work, precision)
         found = _run_ncnn(param, weights, [p for p, _ in tried])
-        said = agreement(found, [e for _, e in tried], who="ncnn", precision=precision)
+        said = check_agreement(found, [e for _, e in tried], tool="ncnn", precision=precision)
         shutil.copyfile(param, path)
         shutil.copyfile(weights, path.with_suffix(".bin"))
     return f"ncnn with weights in {precision}, {said}"
@@ -161,9 +161,9 @@ def write_ncnn(net: Network, path: Path, precision: str) -> str:
 
 @contextlib.contextmanager
 def _kept_apart(net: Network) -> Generator[None]:
-    """A mark after every residual block, a clamp that clamps nothing.
+    """Insert a clamp without effect after every residual block.
 
-    pnnx joins sums of sums into expressions and writes a shared part again for each of its users: 2^23 times in x4plus.
+    pnnx merges nested sums into expressions and repeats a shared part for each of its users: 2^23 times in x4plus.
     """
 
     def mark(module: nn.Module, args: object, out: Tensor) -> Tensor:  # noqa: ARG001 - torch's signature
@@ -178,7 +178,7 @@ def _kept_apart(net: Network) -> Generator[None]:
 
 
 def _without_marks(lines: list[str]) -> list[str]:
-    """A `.param` file's lines without those clamps: what they made takes the name of what they were given."""
+    """Remove those clamps from the lines of a `.param` file."""
     magic, _, *layers = lines
     renamed: dict[str, str] = {}
     kept: list[list[str]] = []
@@ -214,7 +214,7 @@ def _convert(work: Path, precision: str) -> tuple[Path, Path]:
 
 
 def _run_ncnn(param: Path, weights: Path, images: list[Tensor]) -> list[Tensor]:
-    """By the ncnn library in a process of its own: it and torch bring different OpenMP libraries."""
+    """Run the ncnn library in another process, because it and torch bring different OpenMP libraries."""
     inputs = weights.with_name("inputs.npz")
     cast(Any, np).savez(inputs, **{str(n): p[0].numpy() for n, p in enumerate(images)})
     outputs = weights.with_name("outputs.npz")
@@ -238,7 +238,7 @@ assert net.load_param(sys.argv[1]) == 0 and net.load_model(sys.argv[2]) == 0
 out = {}
 with np.load(sys.argv[3]) as images:
     for name in images.files:
-        image = np.ascontiguousarray(images[name])  # ncnn looks at it and keeps no reference
+        image = np.ascontiguousarray(images[name])  # ncnn keeps no reference to it
         run = net.create_extractor()
         run.input("data", ncnn.Mat(image))
         code, mat = run.extract("output")

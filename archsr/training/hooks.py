@@ -159,7 +159,7 @@ def _validated(run: Run, metrics: Sequence[Metric], *, images: int) -> Validatio
     net.load_state_dict(merged_state(run.raw_g))
     return validate(
         net.requires_grad_(False).eval(), pairs_of(run), metrics, images=images, device=run.accelerator.device,
-        world=run.world, given_up=run.stop_request.requested,
+        world=run.world, is_cancelled=run.stop_request.requested,
     )  # fmt: skip
 
 

@@ -40,11 +40,11 @@ def validate(
     images: int,
     device: torch.device,
     world: World,
-    given_up: Callable[[], bool] = lambda: False,
+    is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Validation:
     """Restore the validation pairs with `net` (unwrapped, in float32) and measure the metrics. A collective.
 
-    `given_up` is checked before every image. Raises `EvaluationCancelledError` if it is true on any rank.
+    Raises `EvaluationCancelledError` if `is_cancelled`, called before every image, is true on any rank.
     """
     seen: list[Seen] = []
 
@@ -53,7 +53,7 @@ def validate(
             seen[:] = of_each_scene([*seen, _seen(pair, made["now"])], images)
 
     now = ComparedModel("now", "now", Upscaler(net, device=device, tile=0).restore)
-    scores = evaluate(pairs, [now], metrics, world=world, brief=True, look=look, given_up=given_up)
+    scores = evaluate(pairs, [now], metrics, world=world, brief=True, on_images=look, is_cancelled=is_cancelled)
     return Validation(figures_of(scores, "now"), len(scores.rows), seen)
 
 

@@ -1,1 +1,1 @@
-"""A model on whole images, in tiles."""
+"""Run a model on whole images, in tiles."""

@@ -1,4 +1,4 @@
-"""Where tiles are computed: devices, their memory, and networks placed on them."""
+"""Devices for tiles: their memory and precision, and networks placed on them."""
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
@@ -12,14 +12,14 @@ from archsr.models.base import Generator
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_MOST_ON_CPU = 1.5 * 2**30  # bytes for one pass: larger windows are not faster there
-_SHARE = {"cpu": 0.5, "cuda": 0.75}  # of the free memory for one pass
+_MOST_ON_CPU = 1.5 * 2**30  # bytes for one pass: larger windows are not faster on a CPU
+_SHARE = {"cpu": 0.5, "cuda": 0.75}  # share of the free memory for one pass
 
 
 def devices_of(wanted: str, *, rank: int = 0, size: int = 1) -> list[torch.device]:
-    """The devices named `wanted`: "all" GPUs, or the CPU where there is none. Of several processes each has its own.
+    """Return the devices called `wanted`: "all" means all GPUs, or the CPU if there is none.
 
-    Raises `UserError` for names that torch does not know and GPUs that are not there.
+    With several processes, each gets its own GPU. Raises `UserError` for unknown names and missing GPUs.
     """
     if wanted == "all":
         count = torch.cuda.device_count()
@@ -28,7 +28,7 @@ def devices_of(wanted: str, *, rank: int = 0, size: int = 1) -> list[torch.devic
     try:
         devices = [torch.device(name) for name in wanted.split(",")]
     except RuntimeError as error:
-        raise UserError(f"--device {wanted}: {first_line(error)}; say all, cpu or cuda:0") from None
+        raise UserError(f"--device {wanted}: {first_line(error)}; expected all, cpu or e.g. cuda:0") from None
     for device in devices:
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise UserError(f"--device {device}: this machine has {torch.cuda.device_count()} GPUs that torch can use")
@@ -36,12 +36,12 @@ def devices_of(wanted: str, *, rank: int = 0, size: int = 1) -> list[torch.devic
 
 
 def best_device() -> torch.device:
-    """The first GPU, or the CPU."""
+    """Return the first GPU, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def settled(net: Generator, precision: Precision, devices: list[torch.device]) -> Precision:
-    """The precision meant by "auto". Raises `UserError` for one that the network or a device cannot do."""
+def resolve_precision(net: Generator, precision: Precision, devices: list[torch.device]) -> Precision:
+    """Return the precision, resolving "auto". Raises `UserError` if the network or a device does not support it."""
     if precision == "auto":
         able = "fp16" in net.supported_precisions
         precision = "fp16" if able and all(d.type == "cuda" for d in devices) else "fp32"
@@ -51,8 +51,8 @@ def settled(net: Generator, precision: Precision, devices: list[torch.device]) -
     return precision
 
 
-def placed(net: Generator, device: torch.device, precision: Precision, *, alone: bool) -> Generator:
-    """The caller's own network where it can be used as it is, else a copy."""
+def place_network(net: Generator, device: torch.device, precision: Precision, *, alone: bool) -> Generator:
+    """Move the network, or a copy unless it is used alone in fp32, to the device."""
     if not net.converts:
         return (net if alone else copy.deepcopy(net)).to(device)
     own = net if alone and precision == "fp32" else copy.deepcopy(net)
@@ -60,19 +60,19 @@ def placed(net: Generator, device: torch.device, precision: Precision, *, alone:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Mixed precision; nothing for float32."""
+    """Return a context of mixed precision; without effect for float32."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
-def budget(device: torch.device) -> float:
-    """Bytes that one pass may take, of what is free now."""
+def memory_budget(device: torch.device) -> float:
+    """Return the bytes that one pass may use of the memory that is free now."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return _SHARE["cuda"] * free
     return min(_MOST_ON_CPU, _SHARE["cpu"] * psutil.virtual_memory().available)
 
 
-def is_memory(error: Exception) -> bool:
-    """Whether torch, on any device, says that memory has run out."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether torch ran out of memory on any device."""
     text = str(error).lower()
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or ("memory" in text and "alloc" in text)

@@ -1,4 +1,4 @@
-"""Images and folders in, images and folders out: every output file is complete or absent."""
+"""Upscale images and folders. Every output file is complete or absent."""
 
 import contextlib
 import glob
@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 
 from archsr.errors import UserError
 from archsr.images.image_files import READ, WRITTEN, BadImageError, is_image
-from archsr.upscaling.left_out import kinds_of
-from archsr.upscaling.one_image import Wanted, restore_image
+from archsr.upscaling.left_out import describe_kinds
+from archsr.upscaling.one_image import OutputOptions, restore_image
 from archsr.upscaling.source import why_unreadable
 from archsr.upscaling.upscaler import Upscaler
 from archsr.utils import console
@@ -30,7 +30,7 @@ Pair = tuple[Path, Path]
 
 @dataclass(frozen=True)
 class UpscaleOutcome:
-    """What became of the files: written, skipped because they were there, and failed with the reason."""
+    """The files that were written, skipped because they exist, and failed with the reason."""
 
     written: list[Path] = field(default_factory=list[Path])
     skipped: list[Path] = field(default_factory=list[Path])
@@ -39,21 +39,21 @@ class UpscaleOutcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """(input, output) pairs, and the files beside the inputs that are passed over, outside the output folder."""
+    """Pairs of input and output, and the ignored files beside the inputs."""
 
     pairs: list[Pair]
     left_out: list[Path]
 
 
-# ---------------------------------------------------------------- which
+# ---------------------------------------------------------------- planning
 
 
 @contextlib.contextmanager
-def staged(sources: Sequence[Path], *, alone: bool = True) -> Generator[list[Path]]:
-    """The sources; for `-`, a file with what standard input gives, which is gone afterwards.
+def staged_stdin(sources: Sequence[Path], *, alone: bool = True) -> Generator[list[Path]]:
+    """Yield the sources, with `-` replaced by a temporary file that holds standard input.
 
-    Raises `UserError` where `-` is not the only source, several processes would read it (not `alone`), or it is a
-    terminal or empty.
+    Raises `UserError` if `-` is not the only source, if several processes would read it (not `alone`), or if standard
+    input is a terminal or empty.
     """
     if Path("-") not in sources:
         yield list(sources)
@@ -72,11 +72,11 @@ def staged(sources: Sequence[Path], *, alone: bool = True) -> Generator[list[Pat
 
 
 def plan_files(sources: Sequence[Path], target: Path, *, ending: str) -> Plan:
-    """One image to a file or into a folder, many into a folder, a folder's tree to the same. Lists each folder once.
+    """Plan one image to a file or into a folder, many into a folder, a folder's tree to the same tree.
 
     A source may be a pattern (`photos/*.jpg`, `**` for sub-folders), whose ending matches in any case; the tree below
-    its fixed part is kept. Outputs keep their names and get `ending`. Raises `UserError` for missing inputs and outputs
-    that collide.
+    its fixed part is kept. Outputs keep their names and get `ending`. Each folder is listed once. Raises `UserError`
+    for missing inputs and colliding outputs.
     """
     listed = [_listed(source, target) for source in sources]
     found = [entry for images, _ in listed for entry in images]
@@ -96,7 +96,7 @@ def plan_files(sources: Sequence[Path], target: Path, *, ending: str) -> Plan:
 
 
 def _listed(source: Path, target: Path) -> tuple[list[Pair], list[Path]]:
-    """The images that a source names, each with its place in the output folder, and the files that are none."""
+    """Return the images of a source with their paths in the output folder, and its other files."""
     if source.is_dir():
         if source.resolve() == target.resolve():
             raise UserError(f"{target}: is the input folder; choose another output")
@@ -109,13 +109,13 @@ def _listed(source: Path, target: Path) -> tuple[list[Pair], list[Path]]:
         raise UserError(f"{source}: no such image or folder")
     images = [(p, p.relative_to(root)) for p in files if is_image(p)]
     if not images:
-        instead = "".join(f"; {kind}" for kind in kinds_of(files))
+        instead = "".join(f"; {kind}" for kind in describe_kinds(files))
         raise UserError(f"{source}: no images found (looked for {', '.join(READ)}){instead}")
     return images, [p for p in files if not is_image(p)]
 
 
 def _files(folder: Path, target: Path) -> list[Path]:
-    """All files below a folder, but for the results."""
+    """Return all files below a folder, without the outputs."""
     return _outside(sorted(p for p in folder.rglob("*") if p.is_file()), target)
 
 
@@ -157,26 +157,28 @@ def _refuse_collisions(pairs: Iterable[Pair]) -> list[Pair]:
 
 
 def without_existing(pairs: Sequence[Pair], existing: Existing) -> tuple[list[Pair], list[Path]]:
-    """What is to be made, and the outputs that are there and stay. Raises `UserError` for them with "refuse"."""
-    there = [target for _, target in pairs if target.exists()] if existing != "overwrite" else []
-    if there and existing == "refuse":
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UserError(f"{there[0]}{more}: already there; nothing was written (--existing skip or overwrite)")
-    stay = set(there)
-    return [p for p in pairs if p[1] not in stay], there
+    """Return the pairs to process, and the existing outputs. With "refuse", raises `UserError` if any exists."""
+    existing_files = [target for _, target in pairs if target.exists()] if existing != "overwrite" else []
+    if existing_files and existing == "refuse":
+        more = f" and {len(existing_files) - 1} more" if len(existing_files) > 1 else ""
+        raise UserError(
+            f"{existing_files[0]}{more}: already exists; nothing was written (use --existing skip or overwrite)"
+        )
+    stay = set(existing_files)
+    return [p for p in pairs if p[1] not in stay], existing_files
 
 
-# ---------------------------------------------------------------- doing
+# ---------------------------------------------------------------- processing
 
 
 def upscale_files(
-    pairs: Sequence[Pair], upscaler: Upscaler, wanted: Wanted | None = None, *, show: bool = True
+    pairs: Sequence[Pair], upscaler: Upscaler, options: OutputOptions | None = None, *, show: bool = True
 ) -> UpscaleOutcome:
-    """Restore each input into its output. A bad image is noted and the others go on.
+    """Restore each input into its output; continue after a bad image.
 
-    While one image is written, the next is restored.
+    The next image is restored while the last one is being written.
     """
-    outcome = UpscaleOutcome()
+    outcome, options = UpscaleOutcome(), options or OutputOptions()
     waiting: deque[tuple[Pair, Future[None]]] = deque()
     hidden = not (show and console.is_interactive())
     form = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}]"
@@ -185,7 +187,11 @@ def upscale_files(
         for number, pair in enumerate(pairs):
             try:
                 future = restore_image(
-                    *pair, upscaler, wanted or Wanted(), writers, on_progress=lambda s, n=number: _show(bar, n + s)
+                    *pair,
+                    upscaler,
+                    options,
+                    writers,
+                    on_progress=lambda s, n=number: _show(bar, n + s),
                 )
                 waiting.append((pair, future))
             except BadImageError as error:
@@ -224,8 +230,8 @@ def _cause(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def joined(outcomes: Iterable[UpscaleOutcome]) -> UpscaleOutcome:
-    """What several processes did, as one."""
+def merge_outcomes(outcomes: Iterable[UpscaleOutcome]) -> UpscaleOutcome:
+    """Merge the outcomes of several processes."""
     total = UpscaleOutcome()
     for one in outcomes:
         total.written.extend(one.written)
@@ -235,15 +241,15 @@ def joined(outcomes: Iterable[UpscaleOutcome]) -> UpscaleOutcome:
 
 
 def report(outcome: UpscaleOutcome, passed_over: Sequence[Path] = ()) -> int:
-    """Print what became of the files, and those left out; the exit code is 2 if any failed."""
-    why = " (already there; --existing overwrite replaces them)" if outcome.skipped else ""
+    """Print the outcome and the ignored files. Return the exit code, 2 if any file failed."""
+    why = " (already exist; --existing overwrite replaces them)" if outcome.skipped else ""
     print(f"{len(outcome.written)} written, {len(outcome.skipped)} skipped{why}, {len(outcome.failed)} failed")
     if outcome.written:
-        print(os.path.commonpath(outcome.written))  # the file, or the folder that has all of them
+        print(os.path.commonpath(outcome.written))  # the file, or the common folder
     for path, reason in outcome.failed:
         print(f"archsr: {path}: {reason}", file=sys.stderr)
     if passed_over:
-        print(f"archsr: {len(passed_over)} file{'s' * (len(passed_over) > 1)} left out:", file=sys.stderr)
-        for kind in kinds_of(passed_over):
+        print(f"archsr: {len(passed_over)} file{'s' * (len(passed_over) > 1)} ignored:", file=sys.stderr)
+        for kind in describe_kinds(passed_over):
             print(f"  {kind}", file=sys.stderr)
     return 2 if outcome.failed else 0

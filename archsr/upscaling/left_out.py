@@ -1,4 +1,4 @@
-"""Files beside the images that are not enlarged: how many, which, and why, by their endings."""
+"""Describe the ignored files beside the images by kind, from their endings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from archsr.images.image_files import is_litter
 from archsr.images.raw_files import RAW_ENDINGS
 
-_NAMED = 3  # files of a kind
-# one, several, and their endings
+_NAMED = 3  # files of a kind that are named
+# singular, plural, and the endings
 _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("video", "videos", (".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".mts", ".3gp", ".wmv")),
     (
@@ -24,11 +24,11 @@ _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("sound", "sounds", (".mp3", ".wav", ".aac", ".m4a", ".flac", ".ogg", ".aif", ".aiff")),
 )  # fmt: skip
 _SYSTEM = ("file of the operating system", "files of the operating system")
-_UNKNOWN = ("file of no kind that is read", "files of no kind that is read")
+_UNKNOWN = ("file of an unsupported kind", "files of unsupported kinds")
 
 
-def kinds_of(files: Sequence[Path]) -> list[str]:
-    """Phrases like "5 videos: a.mov, b.mov, c.mov and 2 more", the most numerous kind first."""
+def describe_kinds(files: Sequence[Path]) -> list[str]:
+    """Return phrases like "5 videos: a.mov, b.mov, c.mov and 2 more", the most frequent kind first."""
     groups: dict[tuple[str, str], list[str]] = {}
     for file in files:
         groups.setdefault(_kind(file), []).append(file.name)

@@ -1,4 +1,4 @@
-"""Metadata in the fields in which libvips keeps it, for images that libvips did not read it from."""
+"""Copy metadata into the fields that libvips uses, for images that libvips did not read itself."""
 
 import io
 from typing import Any
@@ -10,19 +10,19 @@ FIELDS = ("exif-data", "xmp-data", "iptc-data", "icc-profile-data", "resolution-
 
 
 def is_carried(name: str) -> bool:
-    """Whether a field of libvips's is metadata; not those of the thumbnail, ifd1, nor the orientation."""
+    """Return whether a libvips field is metadata to keep: not of the thumbnail (ifd1), not the orientation."""
     return name in FIELDS or (
         name.startswith(("exif-ifd0", "exif-ifd2", "exif-ifd3")) and not name.endswith("-Orientation")
     )
 
 
 def with_exif(image: pyvips.Image, exif: bytes) -> pyvips.Image:
-    """With an EXIF block, of which libvips saves only what is also in fields of their own; its own reader fills them.
+    """Add an EXIF block. libvips only saves EXIF from separate fields, which its own reader fills here.
 
-    A block that cannot be read is left out.
+    A block that cannot be read is ignored.
     """
     small = io.BytesIO()
-    block: Any = exif  # PIL takes bytes, though its types do not say so
+    block: Any = exif  # PIL accepts bytes, but its types do not say so
     try:
         Image.new("L", (1, 1)).save(small, "PNG", exif=block)
         carrier = pyvips.Image.new_from_buffer(small.getvalue(), "")
@@ -36,7 +36,7 @@ def with_exif(image: pyvips.Image, exif: bytes) -> pyvips.Image:
 
 
 def with_block(image: pyvips.Image, name: str, data: bytes) -> pyvips.Image:
-    """With a block of bytes, such as `icc-profile-data` or `xmp-data`."""
+    """Add a block of bytes, such as `icc-profile-data` or `xmp-data`."""
     image = image.copy()
     block: Any = data
     image.set_type(pyvips.GValue.blob_type, name, block)

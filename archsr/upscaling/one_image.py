@@ -1,4 +1,4 @@
-"""One image from file to file: what it carries is kept, and the result is complete or absent."""
+"""Upscale one image file into another. Metadata is kept, and the result is complete or absent."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,14 +20,14 @@ from archsr.utils.atomic import replacing
 
 _LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}  # libwebp's and libjpeg's limits, pixels
 _OPTIMISED = 2**25  # pixels
-_NARROW = (".jpg", ".jpeg", ".webp")  # 8 bits
+_NARROW = (".jpg", ".jpeg", ".webp")  # formats with 8 bits only
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """How an image shall come out: its `scale` (None: the network's), `quality` of JPEG and WebP (WebP 100: lossless).
+class OutputOptions:
+    """Options of the result: `scale` (None: the network's) and `quality` of JPEG and WebP (WebP 100: lossless).
 
-    `metadata` False leaves out EXIF, XMP and IPTC; the colour profile always stays.
+    Without `metadata` EXIF, XMP and IPTC are dropped; the colour profile is always kept.
     """
 
     scale: float | None = None
@@ -37,51 +37,51 @@ class Wanted:
 
 
 def _silent(_: float) -> None:
-    """Nobody wants to know how far it is."""
+    """Do nothing."""
 
 
 def upscale_image(
     source: Path,
     target: Path,
     upscaler: Upscaler,
-    wanted: Wanted | None = None,
+    options: OutputOptions | None = None,
     *,
     on_progress: Callable[[float], None] = _silent,
 ) -> None:
-    """Restore `source` into `target`, in the format of its suffix, complete or not at all.
+    """Restore `source` into `target`, in the format of its suffix, completely or not at all.
 
-    `on_progress` is told the share that is done; what it raises ends the work and leaves nothing behind. Raises
-    `BadImageError` for what is no usable image or too large for the format, OSError where it cannot be written.
+    `on_progress` receives the share that is done; an exception from it stops the work and leaves nothing behind. Raises
+    `BadImageError` for an unusable image or one too large for the format, OSError if writing fails.
     """
     with ThreadPoolExecutor(1) as writer:
-        restore_image(source, target, upscaler, wanted or Wanted(), writer, on_progress=on_progress).result()
+        restore_image(source, target, upscaler, options or OutputOptions(), writer, on_progress=on_progress).result()
 
 
 def restore_image(
     source: Path,
     target: Path,
     upscaler: Upscaler,
-    wanted: Wanted,
+    options: OutputOptions,
     writer: ThreadPoolExecutor,
     *,
     on_progress: Callable[[float], None],
 ) -> Future[None]:
-    """As `upscale_image`, but the last rows may still be on their way to disk: so says the future."""
-    pages = _pages(source, target, wanted.max_pixels)
-    sizes = [_size(p, upscaler.scale, wanted.scale) for p in pages]
+    """Like `upscale_image`, but the last rows may still be unwritten until the future is done."""
+    pages = _pages(source, target, options.max_pixels)
+    sizes = [_size(p, upscaler.scale, options.scale) for p in pages]
     _check_size(target, sum(h for h, _ in sizes), max(w for _, w in sizes))
     pipes = [Pipe(p.size[0] * upscaler.scale, p.size[1] * upscaler.scale, p.image.bands, bits=p.bits) for p in pages]
-    written = writer.submit(_write, pages, pipes, sizes, target, wanted)
+    written = writer.submit(_write, pages, pipes, sizes, target, options)
     try:
         for number, (page, pipe) in enumerate(zip(pages, pipes, strict=True)):
-            grey = page.image.bands == 1 or is_colourless(source, page=number, max_pixels=wanted.max_pixels)
+            grey = page.image.bands == 1 or is_colourless(source, page=number, max_pixels=options.max_pixels)
             _restore(page, pipe, upscaler, lambda s, n=number: on_progress((n + s) / len(pages)), grey=grey)
     except StoppedError:
-        written.result()  # raises what the writer met
+        written.result()  # raises the writer's exception
         raise
     except BaseException:
         for pipe in pipes:
-            pipe.close()  # what waits for rows gets none, and removes its file
+            pipe.close()  # the writer stops waiting, and removes its file
         written.exception()
         raise
     return written
@@ -92,7 +92,7 @@ def _pages(path: Path, target: Path, max_pixels: int) -> list[ImageSource]:
     if first.pages == 1:
         return [first]
     if target.suffix.lower() not in (".tif", ".tiff"):
-        raise BadImageError(f"{first.pages} pages; write tiff, which holds them all")
+        raise BadImageError(f"{first.pages} pages; use tiff, which supports several pages")
     if first.size[0] * first.size[1] * first.pages > max_pixels:
         raise BadImageError(f"{first.pages} pages of {first.size[1]}×{first.size[0]}: more than {max_pixels:,} pixels")
     pages = [open_source(path, page=n, max_pixels=max_pixels) for n in range(first.pages)]
@@ -103,7 +103,7 @@ def _pages(path: Path, target: Path, max_pixels: int) -> list[ImageSource]:
 
 
 def _size(page: ImageSource, scale: int, wanted: float | None) -> tuple[int, int]:
-    """Height and width of the result."""
+    """Return height and width of the result."""
     factor = wanted or scale
     return max(1, round(page.size[0] * factor)), max(1, round(page.size[1] * factor))
 
@@ -112,7 +112,7 @@ def _check_size(target: Path, height: int, width: int) -> None:
     most = _LONGEST.get(target.suffix.lower())
     if most is not None and max(height, width) > most:
         raise BadImageError(
-            f"{width}×{height} would be too large for {target.suffix} (at most {most} a side); write png instead"
+            f"{width}×{height} is too large for {target.suffix} (at most {most} a side); use png instead"
         )
 
 
@@ -134,7 +134,7 @@ def _grey(strip: Depth) -> Depth:
 
 
 def _write(
-    pages: list[ImageSource], pipes: list[Pipe], sizes: list[tuple[int, int]], target: Path, wanted: Wanted
+    pages: list[ImageSource], pipes: list[Pipe], sizes: list[tuple[int, int]], target: Path, options: OutputOptions
 ) -> None:
     try:
         images = [_finished(p, q.image(), s) for p, q, s in zip(pages, pipes, sizes, strict=True)]
@@ -143,9 +143,9 @@ def _write(
             image = pyvips.Image.arrayjoin(images, across=1)
             image = image.copy()
             image.set_type(pyvips.GValue.gint_type, "page-height", sizes[0][0])
-        image = _carrying(image, pages[0].image, metadata=wanted.metadata)
+        image = _carrying(image, pages[0].image, metadata=options.metadata)
         with replacing(target) as temporary:
-            _save(image, temporary, wanted.quality)
+            _save(image, temporary, options.quality)
             if target.suffix.lower() in (".tif", ".tiff") and image.get_typeof("exif-data"):
                 _with_exif(temporary, cast(bytes, image.get("exif-data")))
     except pyvips.Error as error:
@@ -161,13 +161,13 @@ def _with_exif(path: Path, exif: bytes) -> None:
 
 
 def _finished(page: ImageSource, image: pyvips.Image, size: tuple[int, int]) -> pyvips.Image:
-    """At its final size, with its transparency."""
+    """Return the image at its final size, with its transparency."""
     image = to_size(image, *size)
     return image if page.alpha is None else image.bandjoin(to_size(page.alpha, *size))
 
 
 def _carrying(image: pyvips.Image, source: pyvips.Image, *, metadata: bool) -> pyvips.Image:
-    """With the metadata of the source, but for its thumbnail and what was done to it."""
+    """Copy the source's metadata, without thumbnail and orientation."""
     image = image.copy(xres=source.xres, yres=source.yres)
     for name in source.get_fields():
         if name == "icc-profile-data" or (metadata and is_carried(name)):
@@ -183,7 +183,7 @@ def _save(image: pyvips.Image, path: Path, quality: int) -> None:
         image = (image / 257).rint().cast("uchar").copy(interpretation="srgb" if image.bands > 2 else "b-w")
     if ending in (".jpg", ".jpeg"):
         flat: Any = image.flatten(background=[255]) if image.hasalpha() else image
-        small = flat.width * flat.height <= _OPTIMISED  # tables made for the image need all of it in memory
+        small = flat.width * flat.height <= _OPTIMISED  # optimised tables need the whole image in memory
         flat.jpegsave(str(path), Q=quality, subsample_mode="off", optimize_coding=small)
     elif ending == ".webp":
         image.webpsave(str(path), Q=quality, lossless=quality == 100, effort=4, smart_subsample=True)

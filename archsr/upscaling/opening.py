@@ -1,4 +1,4 @@
-"""Models by name: run folders, weights files of any kind, official releases."""
+"""Open models by name: run folders, weights files of any kind, official releases."""
 
 from pathlib import Path
 
@@ -15,11 +15,10 @@ from archsr.runs.folders import is_run
 
 
 def open_model(source: str, *, strength: float | None = None) -> tuple[Generator, ModelConfig]:
-    """A generator from a run folder, a weights file or an official name, its kind told from the tensors.
+    """Open a generator from a run folder, a weights file or an official name; its tensors determine its kind.
 
-    Files that are of none of our own networks are read by spandrel. `strength` goes so far from the model that a run
-    began with (0) to the fine-tuned one (1), None as far as the run found best; only runs have both. Raises
-    `UserError`.
+    Files of networks that are not ours are opened by spandrel. `strength` interpolates between a run's initial model
+    (0) and the fine-tuned one (1); None is the run's best. Only runs support it. Raises `UserError`.
     """
     weights = weights_of(source, which="chosen" if strength is None else "best")
     if weights in NCNN:
@@ -37,13 +36,15 @@ def open_model(source: str, *, strength: float | None = None) -> tuple[Generator
 
 def _weaken(net: Generator, run: str, strength: float) -> None:
     if not is_run(run):
-        raise UserError(f"{run}: strength {strength:g} is between a run's beginning and its end; give a run folder")
+        raise UserError(
+            f"{run}: strength {strength:g} needs a run folder, whose initial and fine-tuned weights it mixes"
+        )
     start, _ = open_model(weights_of(run, which="initial"))
     net.load_state_dict(blended(start.state_dict(), net.state_dict(), strength))
 
 
 def _says_spandrel(path: Path) -> bool:
-    """Whether a snapshot says so; it may have tensors like one of our own networks."""
+    """Return whether a snapshot was made with spandrel; its tensors may look like one of our networks."""
     return path.is_file() and about_snapshot(path).get("model", {}).get("arch") == "spandrel"
 
 

@@ -1,4 +1,4 @@
-"""One pass of a generator over a window, in little memory, and how much that is."""
+"""Run a generator over a window in little memory, and predict how much."""
 
 import copy
 from typing import Any
@@ -16,7 +16,7 @@ _WORKSPACE = 1.25  # what convolutions allocate besides their results
 
 
 def forward(net: Generator, x: Tensor) -> Tensor:
-    """(b, 3, h, w) to (b, 3, scale·h, scale·w), not clamped; sides need be no multiples of `net.unshuffle`."""
+    """Run (b, 3, h, w) to (b, 3, scale·h, scale·w), not clamped; sides need not be multiples of `net.unshuffle`."""
     height, width = x.shape[2:]
     if height % net.unshuffle or width % net.unshuffle:
         x = F.pad(x, (0, -width % net.unshuffle, 0, -height % net.unshuffle), mode="replicate")
@@ -27,11 +27,11 @@ def forward(net: Generator, x: Tensor) -> Tensor:
 
 
 def bytes_per_pixel(net: Generator, dtype: torch.dtype) -> float:
-    """Memory that a pass needs at its highest, per pixel of a large window.
+    """Return the peak memory of a pass per pixel of a large window, counted on a copy without data.
 
-    Counted on a copy without values. Networks that may fail so are taken for wide ones.
+    Untested networks, which may fail here, get the value of a wide network.
     """
-    side, small = 192, 96  # two sizes: what does not grow with the window is not counted
+    side, small = 192, 96  # two sizes, so that what does not grow with the window is not counted
     if not net.tested:
         return 24_000 * dtype.itemsize / 4
     with torch.device("meta"):
@@ -52,7 +52,7 @@ def _peak(net: Generator, side: int, dtype: torch.dtype) -> int:
 
 
 class Counter(TorchDispatchMode):
-    """Bytes of all results that are alive, at their highest."""
+    """Counts the peak bytes of all living tensors."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Rows of an image that is still being made, for a writer that pulls them: an uncompressed PNG as it grows."""
+"""Stream rows of an image to a reader while they are made, as an uncompressed PNG."""
 
 import contextlib
 import queue
@@ -11,19 +11,19 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
-_WAITING = 8 * 2**20  # bytes that are packed at a time
-_AT_ONCE = 2  # packages that may wait for the writer
+_WAITING = 8 * 2**20  # bytes packed at a time
+_AT_ONCE = 2  # packages that may wait for the reader
 _CHUNK = 4 * 2**20
 _COLOURS = {1: 0, 3: 2}  # PNG's colour types
 Depth = NDArray[np.uint8 | np.uint16]
 
 
 class StoppedError(Exception):
-    """The other side of a pipe has ended before the image was complete."""
+    """The other side of a pipe stopped before the image was complete."""
 
 
 class Pipe:
-    """`put` strips (rows, w, 1 or 3), uint8 or uint16, on one thread; read `image()` on another."""
+    """`put` strips (rows, w, 1 or 3), uint8 or uint16, in one thread; read `image()` in another."""
 
     def __init__(self, height: int, width: int, bands: int, *, bits: int) -> None:
         self._strips: queue.Queue[bytes | None] = queue.Queue(_AT_ONCE)
@@ -35,34 +35,34 @@ class Pipe:
         self._source.on_read(self._read)
 
     def image(self) -> pyvips.Image:
-        """The image, to be read once from top to bottom. Reading waits for strips."""
+        """Return the image, to be read once from top to bottom. Reading waits for strips."""
         return pyvips.Image.new_from_source(self._source, "", access="sequential", fail_on="truncated")
 
     def put(self, strip: Depth) -> None:
-        """Append rows. Raises `StoppedError` where the reader has ended."""
+        """Append rows. Raises `StoppedError` if the reader stopped."""
         at_once = max(1, _WAITING // max(1, strip[0].nbytes))
         for first in range(0, len(strip), at_once):
             self._put(strip[first : first + at_once])
 
     def _put(self, strip: Depth) -> None:
         self._missing -= len(strip)
-        # a 0 in front of each row: not filtered
+        # each row starts with a 0: no filter
         rows = np.ascontiguousarray(strip, dtype=">u2").view(np.uint8) if strip.dtype == np.uint16 else strip
         lines = np.zeros((len(rows), rows[0].size + 1), np.uint8)
         lines[:, 1:] = rows.reshape(len(rows), -1)
         data = self._packer.compress(lines.data) + (b"" if self._missing else self._packer.flush())
-        if data:  # few pixels wait in the packer, and nothing at all would be taken for the end
+        if data:  # the packer may hold back few pixels, and an empty package would mean the end
             self._give(b"".join(_chunk(b"IDAT", part) for part in _parts(data)) + (b"" if self._missing else _END))
         if not self._missing:
-            self.close()  # a reader may ask for more than a small image has
+            self.close()  # a reader may request more than a small image has
 
     def close(self) -> None:
-        """From the writing side, and after the last row: nothing more comes. A reader of less gets an error."""
+        """Stop writing, also after the last row. A reader of an incomplete image gets an error."""
         with contextlib.suppress(StoppedError):
             self._give(None)
 
     def abandon(self) -> None:
-        """From the reading side: nothing more is wanted."""
+        """Stop reading."""
         self._closed.set()
 
     def _give(self, data: bytes | None) -> None:
@@ -77,7 +77,7 @@ class Pipe:
         if not self._rest:
             got = self._strips.get()
             if got is None:
-                self._strips.put(None)  # it may ask again
+                self._strips.put(None)  # the reader may call again
                 return b""
             self._rest = memoryview(got)
         out, self._rest = self._rest[:size], self._rest[size:]

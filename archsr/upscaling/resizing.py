@@ -1,13 +1,12 @@
-"""Images at another size, with the middles of pixels where a network has them."""
+"""Resize images with pixel centres aligned as networks align them."""
 
 import pyvips
 
 
 def to_size(image: pyvips.Image, height: int, width: int) -> pyvips.Image:
-    """Reduced by Lanczos, enlarged by bicubic interpolation.
+    """Downsample by Lanczos or upsample by bicubic interpolation.
 
-    libvips's own `resize` moves what it enlarges by half a pixel of the result, so that transparency would not lie
-    over its image.
+    libvips's own `resize` shifts upsampled images by half an output pixel, so transparency would not match its image.
     """
     if (image.height, image.width) == (height, width):
         return image

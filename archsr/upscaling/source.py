@@ -1,7 +1,7 @@
-"""Image files for enlarging, row by row: as deep and as wide in colour as they are, upright, with all they carry.
+"""Read image files for upscaling row by row, upright, with their bit depth, colours and metadata.
 
-Unlike `archsr.images.pixels.read_photo`, which makes 8-bit sRGB of everything, nothing is given up here. Decoding is
-libvips's, in a stream, so that a gigapixel image needs no gigabytes.
+Unlike `archsr.images.pixels.read_photo`, which converts everything to 8-bit sRGB, nothing is lost here. libvips decodes
+as a stream, so a gigapixel image needs no gigabytes.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from archsr.upscaling.metadata import with_block, with_exif
 from archsr.upscaling.tiff_exif import exif_of_tiff
 
 MAX_PIXELS = 2_000_000_000
-# decoders made for hostile files; libvips has others that are not
+# only decoders that are hardened against hostile files
 pyvips.operation_block_set("VipsForeignLoad", True)
 for _name in ("Jpeg", "Png", "Webp", "Tiff", "Nsgif", "Heif"):
     pyvips.operation_block_set(f"VipsForeignLoad{_name}", False)
@@ -33,7 +33,7 @@ _AT_ONCE = 64  # rows
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A page of an image file: `image` has 1 or 3 bands of 8 or 16 bits and is to be read from top to bottom once."""
+    """A page of an image file: `image` has 1 or 3 bands of 8 or 16 bits, to be read once from top to bottom."""
 
     image: pyvips.Image
     alpha: pyvips.Image | None
@@ -41,7 +41,7 @@ class ImageSource:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width, in pixels."""
+        """Height and width in pixels."""
         return self.image.height, self.image.width
 
     @property
@@ -50,12 +50,12 @@ class ImageSource:
         return 16 if self.image.format == "ushort" else 8
 
     def reader(self) -> "Reader":
-        """Rows for the network."""
+        """Return a reader of rows for the network."""
         return Reader(self.image)
 
 
 class Reader:
-    """Rows (n, w, 3) of an image, asked for from top to bottom; grey three times. Raises `BadImageError`."""
+    """Reads rows (n, w, 3) of an image from top to bottom; grey is repeated. Raises `BadImageError`."""
 
     def __init__(self, image: pyvips.Image) -> None:
         self._region = pyvips.Region.new(image)
@@ -63,7 +63,7 @@ class Reader:
         self._type: Any = np.uint16 if image.format == "ushort" else np.uint8
 
     def __call__(self, top: int, bottom: int) -> NDArray[Any]:
-        """Rows `top` to `bottom` (exclusive)."""
+        """Return rows `top` to `bottom` (exclusive)."""
         try:
             data = self._region.fetch(0, top, self._width, bottom - top)
         except pyvips.Error as error:
@@ -73,10 +73,10 @@ class Reader:
 
 
 def open_source(path: Path, *, page: int = 0, max_pixels: int = MAX_PIXELS) -> ImageSource:
-    """Page `page` of an image file, upright.
+    """Open page `page` of an image file, upright.
 
-    RGB and grey keep their depth and profile; palettes become RGB, CMYK and others sRGB. Raises `BadImageError` for
-    what is no image, raw, animated, larger than `max_pixels`, or neither 8 nor 16 bits deep.
+    RGB and grey keep depth and profile; palettes become RGB, CMYK and others sRGB. Raises `BadImageError` for files
+    that are not images, raw, animated, larger than `max_pixels`, or neither 8 nor 16 bits deep.
     """
     try:
         with path.open("rb") as file:
@@ -91,11 +91,11 @@ def open_source(path: Path, *, page: int = 0, max_pixels: int = MAX_PIXELS) -> I
     try:
         return _by_vips(path, head, page, max_pixels)
     except pyvips.Error as error:
-        if "bad labq format" in str(error):  # libvips does not read all 8-bit CIELab
+        if "bad labq format" in str(error):  # libvips cannot read all 8-bit CIELab
             source, exif = _by_pil(path, max_pixels), exif_of_tiff(path)
             return replace(source, image=with_exif(source.image, exif)) if exif else source
         if "is not a known file format" in str(error):
-            raise BadImageError(f"not an image that can be read{looks_like(head)}") from None
+            raise BadImageError(f"not a supported image{looks_like(head)}") from None
         raise BadImageError(f"damaged: {reason(error)}") from None
 
 
@@ -113,7 +113,7 @@ def _by_vips(path: Path, start: bytes, page: int, max_pixels: int) -> ImageSourc
     if animated or (pages > 1 and not tiff):
         raise BadImageError("animated: more than one frame")
     turned = bool(head.get_typeof("orientation")) and cast(int, head.get("orientation")) > 1
-    # pixels that must be turned are decoded first, beyond 100 MB into a temporary file
+    # rotated images are decoded first, into a temporary file above 100 MB
     access = "random" if turned else "sequential"
 
     def again() -> pyvips.Image:
@@ -122,7 +122,7 @@ def _by_vips(path: Path, start: bytes, page: int, max_pixels: int) -> ImageSourc
 
     image, alpha = again(), None
     if image.hasalpha():
-        alpha = again()[image.bands - 1]  # decoded a second time: one reader a stream
+        alpha = again()[image.bands - 1]  # decoded twice, because a stream has one reader
         image = image[: image.bands - 1]
     image = _in_rgb_or_grey(image)
     if tiff and not page and not image.get_typeof("exif-data") and (exif := exif_of_tiff(path)):
@@ -135,13 +135,13 @@ def _check(image: pyvips.Image, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise TooManyPixelsError(f"{width}×{height} is more than {max_pixels:,} pixels")
     if image.format in ("float", "double"):
-        raise BadImageError("floating-point pixels, which have no fixed white")
+        raise BadImageError("floating-point pixels; expected 8 or 16 bits")
     if image.format not in _DEPTHS:
-        raise BadImageError(f"{image.format} pixels; expected 8 or 16 bits without sign")
+        raise BadImageError(f"{image.format} pixels; expected unsigned 8 or 16 bits")
 
 
 def _check_end(path: Path, shrink: int, max_pixels: int) -> None:
-    """Refuse a JPEG with fewer rows than it says, which libvips fills with grey: a grey lower edge is looked into."""
+    """Refuse a truncated JPEG, which libvips fills with grey: a grey lower edge is checked by a full decode."""
     small = pyvips.Image.new_from_file(str(path), access="sequential", shrink=shrink)
     edge = small.crop(0, small.height - 1, small.width, 1).numpy()
     if ((edge == 127) | (edge == 128)).all():
@@ -151,7 +151,7 @@ def _check_end(path: Path, shrink: int, max_pixels: int) -> None:
 def _in_rgb_or_grey(image: pyvips.Image) -> pyvips.Image:
     if image.interpretation == "cmyk":
         depth = 16 if image.format == "ushort" else 8
-        # without a profile in the file: that of libvips for CMYK
+        # without a profile in the file, libvips's CMYK profile is used
         return image.icc_transform(
             "srgb", embedded=True, input_profile="cmyk", depth=depth, black_point_compensation=True
         )
@@ -169,7 +169,7 @@ def _by_pil(path: Path, max_pixels: int) -> ImageSource:
 
 
 def _by_heif(path: Path, max_pixels: int) -> ImageSource:
-    """The main image of a HEIC file, which its reader turns upright; more than 8 bits become 16."""
+    """Read the main image of a HEIC file. The library turns it upright; more than 8 bits become 16."""
     library = heif_library()
     try:
         file = library.open_heif(str(path), convert_hdr_to_8bit=False)
@@ -181,10 +181,10 @@ def _by_heif(path: Path, max_pixels: int) -> ImageSource:
         pixels: NDArray[Any] = np.ascontiguousarray(file)
     except BadImageError:
         raise
-    except Exception as error:  # its decoders raise several kinds; the reason is passed on
+    except Exception as error:  # its decoders raise several kinds of exceptions
         raise BadImageError(f"damaged: {error}") from None
     if pixels.dtype == np.uint16:
-        pixels = pixels | (pixels >> int(info.get("bit_depth", 10)))  # white is 65535, not 65472
+        pixels = pixels | (pixels >> int(info.get("bit_depth", 10)))  # white becomes 65535, not 65472
     image = pyvips.Image.new_from_array(pixels)
     deep = image.format == "ushort"
     alpha = image[image.bands - 1] if image.bands in (2, 4) else None
@@ -200,9 +200,9 @@ def _by_heif(path: Path, max_pixels: int) -> ImageSource:
 
 
 def is_colourless(path: Path, *, page: int, max_pixels: int) -> bool:
-    """Whether an RGB page has red, green and blue alike everywhere, as grey scans have that were saved as RGB.
+    """Return whether red, green and blue are equal everywhere, as in grey scans saved as RGB.
 
-    It is decoded from the top as far as the first colour.
+    The page is decoded from the top until the first colour.
     """
     source = open_source(path, page=page, max_pixels=max_pixels)
     return all((rows == rows[:, :, :1]).all() for rows in _in_chunks(source))
@@ -214,9 +214,9 @@ def _in_chunks(source: ImageSource) -> Iterator[NDArray[Any]]:
 
 
 def why_unreadable(path: Path, first: BadImageError) -> BadImageError:
-    """What is wrong with a file that was damaged, decoded once more while nothing else is; else the `first` reason.
+    """Decode a damaged file again, alone, to get its own error; else return the `first` one.
 
-    libvips has one list of errors for all threads, so that of two files at a time one may get the other's.
+    libvips has one error list for all threads, so with two files one may get the other's error.
     """
     if not str(first).startswith("damaged"):
         return first
@@ -231,7 +231,7 @@ def why_unreadable(path: Path, first: BadImageError) -> BadImageError:
 
 
 def reason(error: pyvips.Error) -> str:
-    """What libvips says of the cause: the system's word, such as that a disk is full, or the last line."""
+    """Return the cause in libvips's message: the system error, such as a full disk, or the last line."""
     lines = [line.strip() for line in str(error.detail or error.message).splitlines() if line.strip()]
     causes = [line.removeprefix("system error: ") for line in lines if line.startswith("system error: ")]
     known = [cause for cause in causes if not cause.startswith("Unknown error")]

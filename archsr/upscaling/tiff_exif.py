@@ -9,22 +9,22 @@ import tifftools
 
 from archsr.images.tiff_tags import SIZES, Head, Tag, read_folder, read_head
 
-_EXIF, _GPS = 34665, 34853  # to the folders of EXIF and GPS
+_EXIF, _GPS = 34665, 34853  # offsets of the EXIF and GPS directories
 _POINTERS = (_EXIF, _GPS)
 _DESCRIPTION = 270
 _TEXTS = {_DESCRIPTION, 271, 272, 305, 306, 315, 33432}  # maker, model, software, date, artist, copyright
 _OWN = {*_TEXTS, *_POINTERS}
-_SIZE = {0xA002, 0xA003}  # of the image before it was enlarged
-_OFFSETS = {0xA005}  # to a folder that is not taken along
-# descriptions by programs, true of the old pixels
+_SIZE = {0xA002, 0xA003}  # image size before upscaling
+_OFFSETS = {0xA005}  # offset of a directory that is not copied
+# descriptions that programs write, which only hold for the old pixels
 _OF_PIXELS = (b'{"shape"', b"shape=(", b"ImageJ=", b"<?xml", b"<OME")
-_LONGEST = 32768  # bytes of a value: a JPEG holds 65533 of EXIF
+_LONGEST = 32768  # bytes of a value; a JPEG holds 65533 of EXIF
 
 
 def exif_of_tiff(path: Path) -> bytes:
-    """An EXIF block with what a TIFF says of camera, author, date and place; empty where it says nothing.
+    """Return an EXIF block with a TIFF's camera, author, date and place; empty if it has none.
 
-    Sizes in pixels, orientation and thumbnails are left out, and so is what cannot be read.
+    Pixel sizes, orientation, thumbnails and unreadable tags are left out.
     """
     try:
         with path.open("rb") as file:
@@ -55,7 +55,7 @@ def _folder(file: BinaryIO, head: Head, pointer: Tag) -> dict[int, Tag]:
 
 
 def _block(order: str, texts: dict[int, Tag], folders: dict[int, dict[int, Tag]]) -> bytes:
-    """A small TIFF of tags alone, with the mark of EXIF."""
+    """Return an EXIF block: a small TIFF with tags only."""
 
     def first() -> bytes:
         pointers = {n: Tag(4, 1, struct.pack(order + "I", place)) for n, place in places.items()}
@@ -72,7 +72,7 @@ def _block(order: str, texts: dict[int, Tag], folders: dict[int, dict[int, Tag]]
 
 
 def _packed(order: str, tags: dict[int, Tag], place: int) -> bytes:
-    """A folder at `place`, and after it the values that do not fit into it."""
+    """Return a directory at `place`, followed by the values that do not fit into it."""
     entries, values = [struct.pack(order + "H", len(tags))], b""
     end = place + 2 + 12 * len(tags) + 4
     for number, tag in sorted(tags.items()):
@@ -87,9 +87,9 @@ def _packed(order: str, tags: dict[int, Tag], place: int) -> bytes:
 
 
 def add_exif(path: Path, blob: bytes, target: Path) -> None:
-    """Write the TIFF of `path` with the tags of an EXIF block to `target`; pixels are copied as they are.
+    """Copy the TIFF at `path` to `target`, with the tags of an EXIF block and unchanged pixels.
 
-    What the TIFF says itself stays. A block that cannot be read is left out.
+    Tags of the TIFF itself are kept. An unreadable block is ignored.
     """
     info = cast(Any, tifftools).read_tiff(str(path))
     try:

@@ -1,8 +1,8 @@
-"""Cutting an image into tiles of one shape that overlap: geometry only.
+"""Cut an image into overlapping tiles of one shape: geometry only.
 
-A tile is a `window` to look at and the `core` in its middle that is used of it. All windows of an image have the same
-shape, so that they can be batched and compiled, and are placed evenly, so that no more is computed than the halos ask
-for. Where cores meet they overlap by `feather` pixels to each side, over which one fades into the other.
+A tile is a `window` that the network sees, and the `core` in its middle that is used. All windows of an image have the
+same shape, so that they can be compiled, and are placed evenly. Neighbouring cores overlap by `feather` pixels on each
+side of the seam, where one fades into the other.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class TileSpan:
-    """One side of a tile in input pixels, ends exclusive: the window, and its core without the fading."""
+    """One side of a tile in input pixels, ends exclusive: the window, and its core without the feather."""
 
     start: int
     end: int
@@ -22,7 +22,7 @@ class TileSpan:
     core_end: int
 
     def used(self, feather: int, side: int) -> tuple[int, int]:
-        """What is used of the window: the core, and `feather` pixels more towards each neighbour."""
+        """Return the used part of the window: the core, and `feather` pixels more towards each neighbour."""
         return (
             self.core_start - feather if self.core_start else 0,
             self.core_end + feather if self.core_end < side else side,
@@ -30,7 +30,7 @@ class TileSpan:
 
 
 def spans(side: int, *, tile: int, halo: int) -> list[TileSpan]:
-    """Windows of at most `tile` + 2·`halo` pixels over a side; every core has `halo` pixels around it, or the edge.
+    """Cover a side by windows of at most `tile` + 2·`halo` pixels; every core has `halo` pixels around it, or the edge.
 
     `tile` 0 is one window. Cores partition the side. Raises ValueError for negative sizes.
     """
@@ -42,13 +42,13 @@ def spans(side: int, *, tile: int, halo: int) -> list[TileSpan]:
     count = -(-(side - 2 * halo) // tile)
     window = -(-(side + 2 * halo * (count - 1)) // count)
     starts = [(side - window) * i // (count - 1) for i in range(count)]
-    # a seam in the middle of each overlap
+    # seams are in the middle of the overlaps
     seams = [0, *((after + before + window) // 2 for before, after in pairwise(starts)), side]
     return [TileSpan(s, s + window, a, b) for s, (a, b) in zip(starts, pairwise(seams), strict=True)]
 
 
 def ramp(span: TileSpan, *, feather: int, side: int, scale: int) -> NDArray[np.float32]:
-    """The weight of every output pixel of what is used of a span: 1 in the middle, fading linearly across its seams.
+    """Return the weight of each output pixel of a span's used part: 1 in the middle, fading linearly across seams.
 
     The weights of all spans add up to 1 everywhere.
     """
@@ -62,6 +62,6 @@ def ramp(span: TileSpan, *, feather: int, side: int, scale: int) -> NDArray[np.f
     return weight
 
 
-def fitting(wanted: int, spans_of_both_sides: list[TileSpan]) -> int:
-    """`wanted` pixels of fading, or as many as the narrowest core has room for with a neighbour on each side."""
+def fitting_feather(wanted: int, spans_of_both_sides: list[TileSpan]) -> int:
+    """Return `wanted`, or the largest feather for which the narrowest core has room on both sides."""
     return min(wanted, *(max(1, s.core_end - s.core_start) // 2 for s in spans_of_both_sides))

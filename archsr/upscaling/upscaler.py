@@ -1,4 +1,4 @@
-"""A trained generator applied to whole images, in tiles that leave no seam, from top to bottom in bounded memory."""
+"""Apply a generator to whole images in tiles without seams, from top to bottom in bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -11,32 +11,41 @@ from torch import Tensor
 
 from archsr.images.pixels import Pixels
 from archsr.models.base import Generator as Network
-from archsr.upscaling.devices import DTYPES, Precision, autocast, best_device, budget, is_memory, placed, settled
+from archsr.upscaling.devices import (
+    DTYPES,
+    Precision,
+    autocast,
+    best_device,
+    is_out_of_memory,
+    memory_budget,
+    place_network,
+    resolve_precision,
+)
 from archsr.upscaling.opening import open_model
 from archsr.upscaling.passes import bytes_per_pixel, forward
-from archsr.upscaling.tiles import TileSpan, fitting, ramp, spans
+from archsr.upscaling.tiles import TileSpan, fitting_feather, ramp, spans
 
 __all__ = ["Precision", "Upscaler", "open_model"]
 Depth = NDArray[np.uint8 | np.uint16]
-Fetch = Callable[[int, int], Depth]  # rows from, to: (rows, w, 3); asked from top to bottom, each row once
+Fetch = Callable[[int, int], Depth]  # (first, end) to (rows, w, 3); called from top to bottom, once per row
 
-FEATHER = 8  # input pixels to each side of a seam
+FEATHER = 8  # input pixels on each side of a seam
 _STRIP = 192 * 2**20  # bytes of output held at a time
-_LEAST = 32  # pixels a side of a tile chosen by memory
-_DIVISIBLE = 32  # pixels a side of what can still be divided
+_LEAST = 32  # smallest side in pixels of an automatic tile
+_DIVISIBLE = 32  # smallest side in pixels that is still divided
 
 
 def _silent(_: float) -> None:
-    """Nobody wants to know how far it is."""
+    """Do nothing."""
 
 
 class Upscaler:
     """Runs a generator over images.
 
-    `tile` is the side of a tile in input pixels without its surroundings (None: what the memory allows, 0: the whole
-    image at once), `halo` the pixels around it that the network sees as well (None: enough for this network),
-    `precision` "auto" is fp16 on GPUs, fp32 on CPUs,
-    `devices` those which take the tiles in turn. A tile that does not fit into memory is divided, and later ones too.
+    `tile` is the side of a tile in input pixels without its halo (None: as memory allows, 0: the whole image at once).
+    `halo` are the pixels around it that the network sees as well (None: enough for this network). `precision` "auto" is
+    fp16 on GPUs, fp32 on CPUs. `devices` process the tiles in turn. A tile that does not fit into memory is divided,
+    and later ones too.
     """
 
     def __init__(
@@ -53,35 +62,36 @@ class Upscaler:
     ) -> None:
         self.device = devices[0] if devices else device or best_device()
         self.devices = list(devices) or [self.device]
-        self.precision = precision = settled(net, precision, self.devices)
+        self.precision = precision = resolve_precision(net, precision, self.devices)
         self.scale = net.scale
         self.tile = tile
         self.halo = net.halo() if halo is None else halo
         self.feather = min(feather, self.halo // 4)
         self._dtype = DTYPES[precision]
-        self._nets = [placed(net, d, precision, alone=len(self.devices) == 1) for d in self.devices]
+        self._nets = [place_network(net, d, precision, alone=len(self.devices) == 1) for d in self.devices]
         self._run = cast(Callable[[Network, Tensor], Tensor], torch.compile(forward) if compiled else forward)
         self._per_pixel = 0.0
-        self._fits = 0  # pixels a window may have after one did not fit; 0: any
+        self._fits = 0  # largest window in pixels after one did not fit; 0: no limit
 
     def restore(self, lq: Tensor) -> Tensor:
-        """(1, 3, h, w) in [0, 1] to (1, 3, scale·h, scale·w) in [0, 1], float32, on the input's device."""
+        """Restore (1, 3, h, w) in [0, 1] to (1, 3, scale·h, scale·w) in [0, 1], float32, on the input's device."""
         height, width = lq.shape[2:]
         with torch.inference_mode():
             strips = list(self._strips(lambda a, b: lq[:, :, a:b], height, width, depth=lambda: np.dtype(np.float32)))
             return torch.from_numpy(np.concatenate(strips)).permute(2, 0, 1)[None].contiguous().to(lq.device)
 
     def pixels(self, image: Pixels) -> Pixels:
-        """uint8 (h, w, 3) to uint8 (scale·h, scale·w, 3)."""
+        """Restore uint8 (h, w, 3) to uint8 (scale·h, scale·w, 3)."""
         height, width = image.shape[:2]
         return cast(Pixels, np.concatenate(list(self.rows(lambda a, b: image[a:b], height, width))))
 
     def rows(
         self, fetch: Fetch, height: int, width: int, *, on_tile: Callable[[float], None] = _silent
     ) -> Iterator[Depth]:
-        """The image whose rows `fetch` gives, from top to bottom in strips (rows, scale·w, 3) of the same depth.
+        """Restore the image whose rows `fetch` returns; yields strips (rows, scale·w, 3) of the same depth.
 
-        One strip of the image is held at a time. `on_tile` is told the share of tiles that are done.
+        Strips come from top to bottom, and one is in memory at a time. `on_tile` receives the share of tiles that are
+        done.
         """
         depth: list[np.dtype[Any]] = []
 
@@ -91,7 +101,7 @@ class Upscaler:
             full = np.iinfo(got.dtype).max
             return torch.from_numpy(got.astype(np.float32)).div_(full).permute(2, 0, 1)[None]
 
-        # not as one block: inference mode must not stay on in the caller while this generator rests
+        # inference mode must not stay on in the caller while this generator is suspended
         strips = self._strips(floats, height, width, depth=lambda: depth[0], on_tile=on_tile)
         while True:
             with torch.inference_mode():
@@ -103,15 +113,16 @@ class Upscaler:
     # ------------------------------------------------------------ tiles
 
     def tile_of(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the tiles for an image of this size: as given, or as much as the free memory allows.
+        """Return the tiles' height and width for an image: as configured, or as free memory allows; 0 is the whole
+        side.
 
-        0 is the whole side. Wide images have low tiles, so that a strip of results stays small.
+        0 is the whole side. Wide images get low tiles, so that a strip of results stays small.
         """
         low = max(_LEAST, _STRIP // (3 * width * self.scale**2))
         if self.tile is not None:
             return min(self.tile, low), self.tile
         self._per_pixel = self._per_pixel or bytes_per_pixel(self._nets[0], self._dtype)
-        fits = int(min(budget(d) for d in self.devices) / self._per_pixel)
+        fits = int(min(memory_budget(d) for d in self.devices) / self._per_pixel)
         if self._fits:
             fits = min(fits, self._fits)
         if height * width <= fits and height <= low:
@@ -129,17 +140,17 @@ class Upscaler:
         depth: Callable[[], np.dtype[Any]],
         on_tile: Callable[[float], None] = _silent,
     ) -> Generator[NDArray[Any]]:
-        """(rows, scale·w, 3), one for each row of tiles, of the `depth` that is known once rows have been fetched.
+        """Yield (rows, scale·w, 3) per row of tiles, of the `depth` that is known once rows have been fetched.
 
-        Results are at that depth as soon as they can be; float32 is kept where tiles fade into each other.
+        Results are converted as soon as possible; float32 is only kept where tiles fade into each other.
         """
         rows, columns = self.tile_of(height, width)
         down, across = spans(height, tile=rows, halo=self.halo), spans(width, tile=columns, halo=self.halo)
-        feather = fitting(self.feather, [*across, *down]) if len(across) + len(down) > 2 else 0
+        feather = fitting_feather(self.feather, [*across, *down]) if len(across) + len(down) > 2 else 0
         fading = 2 * feather * self.scale
         done, total = 0, len(across) * len(down)
         held = _Rows(fetch)
-        above = np.zeros((3, 0, width * self.scale), np.float32)  # of the strip above: where it fades into this one
+        above = np.zeros((3, 0, width * self.scale), np.float32)  # the strip above, where it fades into this one
         for y in down:
             rows_read = held.between(y.start, y.end)
             first, last = (place * self.scale for place in y.used(feather, height))
@@ -159,9 +170,9 @@ class Upscaler:
     def _joined(
         self, rows: Tensor, y: TileSpan, across: list[TileSpan], size: tuple[int, int], feather: int
     ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-        """From and to in output columns, and what stands there (3, rows, columns), once its neighbours are in it."""
+        """Yield first and end output column, and the pixels (3, rows, columns) with the fading done."""
         fading = 2 * feather * self.scale
-        before = np.zeros((3, 0, 0), np.float32)  # of the tile to the left: where it fades into this one
+        before = np.zeros((3, 0, 0), np.float32)  # the left tile, where it fades into this one
         for x, core in self._restored(rows, y, across, size, feather):
             left, right = (place * self.scale for place in x.used(feather, size[1]))
             piece = core[0].numpy()
@@ -176,7 +187,7 @@ class Upscaler:
     def _restored(
         self, rows: Tensor, y: TileSpan, across: Iterable[TileSpan], size: tuple[int, int], feather: int
     ) -> Iterator[tuple[TileSpan, Tensor]]:
-        """What is used of each tile of a row, on the CPU. The devices work while results of others are fetched."""
+        """Yield the used part of each tile of a row, on the CPU. Devices work while others' results are copied."""
         height, width = size
         top, bottom = (place - y.start for place in y.used(feather, height))
         waiting: deque[tuple[TileSpan, Tensor]] = deque()
@@ -192,7 +203,7 @@ class Upscaler:
             yield span, core.float().cpu()
 
     def _window(self, net: Network, window: Tensor, used: tuple[int, int, int, int]) -> Tensor:
-        """The used part (top, bottom, left, right, in input pixels) of a window, restored; divided if memory ends."""
+        """Restore the used part (top, bottom, left, right, in input pixels); divide it if memory runs out."""
         top, bottom, left, right = used
         pixels = window.shape[2] * window.shape[3]
         if not self._fits or pixels <= self._fits:
@@ -201,7 +212,7 @@ class Upscaler:
                     :, :, top * self.scale : bottom * self.scale, left * self.scale : right * self.scale
                 ]
             except (RuntimeError, MemoryError) as error:
-                if not is_memory(error) or max(bottom - top, right - left) < _DIVISIBLE:
+                if not is_out_of_memory(error) or max(bottom - top, right - left) < _DIVISIBLE:
                     raise
                 self._fits = max(1, pixels // 2)
         if window.device.type == "cuda":
@@ -209,10 +220,10 @@ class Upscaler:
         return self._in_halves(net, window, used)
 
     def _in_halves(self, net: Network, window: Tensor, used: tuple[int, int, int, int]) -> Tensor:
-        """The longer side cut in two; each part still has its halo."""
+        """Divide the longer side in two; each part keeps its halo."""
         top, bottom, left, right = used
         if max(bottom - top, right - left) < _DIVISIBLE:
-            self._fits = 0  # nothing left to divide: try it, and say so if it fails
+            self._fits = 0  # too small to divide, so try it and fail if it does not fit
             return self._window(net, window, used)
         if bottom - top >= right - left:
             middle = (top + bottom) // 2
@@ -244,7 +255,7 @@ class Upscaler:
 
 
 def _store(sr: NDArray[np.float32], strip: NDArray[Any]) -> None:
-    """Into `strip` (rows, columns, 3) at its depth; `sr` (3, rows, columns) in about [0, 1] is changed on the way."""
+    """Convert `sr` (3, rows, columns) in about [0, 1] into `strip` (rows, columns, 3) at its depth; changes `sr`."""
     np.clip(sr, 0, 1, out=sr)
     if strip.dtype != np.float32:
         sr *= np.iinfo(strip.dtype).max
@@ -253,7 +264,7 @@ def _store(sr: NDArray[np.float32], strip: NDArray[Any]) -> None:
 
 
 class _Rows:
-    """Rows asked for in overlapping pieces from top to bottom, fetched once each."""
+    """Fetches rows once each, for overlapping requests from top to bottom."""
 
     def __init__(self, fetch: Callable[[int, int], Tensor]) -> None:
         self._fetch = fetch
@@ -261,7 +272,7 @@ class _Rows:
         self._held: Tensor | None = None
 
     def between(self, top: int, bottom: int) -> Tensor:
-        """Rows `top` to `bottom` (exclusive)."""
+        """Return rows `top` to `bottom` (exclusive)."""
         kept = [] if self._held is None or top >= self._bottom else [self._held[:, :, top - self._top :]]
         if bottom > self._bottom:
             kept.append(self._fetch(self._bottom, bottom))

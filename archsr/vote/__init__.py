@@ -1,1 +1,1 @@
-"""Asking people which of two models they prefer: `archsr vote`."""
+"""`archsr vote`: let people vote on which of two models they prefer."""

@@ -1,6 +1,6 @@
-"""What a voter's browser asks for, without HTTP: where he or she is, a vote, the last one taken back.
+"""What a voter's browser can request, without HTTP: the state, a vote, and taking back the last vote.
 
-Everything is read from the folder each time, so that two pages on one folder, a reload and another day are all alike.
+Everything is read from the folder each time, so two pages on one folder, a reload and another day all work the same.
 """
 
 import math
@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from archsr.vote.study import JudgedImage, Study
-from archsr.vote.votes import Choice, TakenBack, Vote, append, held, read
+from archsr.vote.study import Study, VoteImage
+from archsr.vote.votes import Choice, TakenBack, Vote, append, locked, read
 
 _LONGEST = 60  # characters of a name
 _MOST_SECONDS = 86_400.0
@@ -18,44 +18,44 @@ _CHOICES: tuple[Choice, ...] = ("left", "right", "none")
 
 
 class RefusedError(Exception):
-    """A request that makes no sense; the text says why."""
+    """An invalid request; the text says why."""
 
 
 class Ballot:
-    """The voting in a folder. Each answer is a voter's state: `done`, `of`, and the image that is next, if any."""
+    """The voting in a folder. Each answer is a voter's state: `done`, `of`, and the `next` image, if any."""
 
     def __init__(self, folder: Path, study: Study) -> None:
         self._folder = folder
         self._study = study
         self._scenes = study.scenes()
 
-    def state(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Where a voter is."""
-        return self._state(voter_of(asked))
+    def state(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return a voter's state."""
+        return self._state(voter_of(request))
 
-    def vote(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Store a vote on the voter's next image. One on another image (sent twice, a second window) is left out."""
-        voter, choice, seconds = voter_of(asked), _choice_of(asked), _seconds_of(asked)
-        with held(self._folder):
+    def vote(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Store a vote on the voter's next image. A vote on another image (sent twice, a second window) is ignored."""
+        voter, choice, seconds = voter_of(request), _choice_of(request), _seconds_of(request)
+        with locked(self._folder):
             one = self._next(voter)
-            if one is not None and asked.get("image") == one.number:
+            if one is not None and request.get("image") == one.number:
                 left = self._study.left(voter, one.number)
                 append(self._folder, Vote(voter, one.key, one.scene, left, choice, seconds, _now()))
         return self._state(voter)
 
-    def take_back(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """The voter's last vote does not count, and its image comes again."""
-        voter = voter_of(asked)
-        with held(self._folder):
+    def take_back(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Cancel the voter's last vote, so that its image comes again."""
+        voter = voter_of(request)
+        with locked(self._folder):
             if own := read(self._folder, self._scenes).of(voter):
                 append(self._folder, TakenBack(voter, own[-1].key, _now()))
         return self._state(voter)
 
-    def _left_over(self, voter: str) -> list[JudgedImage]:
+    def _left_over(self, voter: str) -> list[VoteImage]:
         judged = {vote.key for vote in read(self._folder, self._scenes).of(voter)}
         return [one for one in self._study.order(voter) if one.key not in judged]
 
-    def _next(self, voter: str) -> JudgedImage | None:
+    def _next(self, voter: str) -> VoteImage | None:
         return next(iter(self._left_over(voter)), None)
 
     def _state(self, voter: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Ballot:
         shown = self._shown(voter, left_over[0]) if left_over else None
         return {"voter": voter, "done": of - len(left_over), "of": of, "next": shown}
 
-    def _shown(self, voter: str, one: JudgedImage) -> dict[str, Any]:
+    def _shown(self, voter: str, one: VoteImage) -> dict[str, Any]:
         left = self._study.left(voter, one.number)
         kinds = {"left": left, "right": "B" if left == "A" else "A", "input": "input", "photograph": "photograph"}
         files = {side: f"/images/{self._study.token(one.number, cast(Any, kind))}.png"
@@ -71,24 +71,24 @@ class Ballot:
         return {"image": one.number, **files}
 
 
-def voter_of(asked: dict[str, Any]) -> str:
-    """The name in a request, with single spaces. Raises `RefusedError`."""
-    said = asked.get("voter")
+def voter_of(request: dict[str, Any]) -> str:
+    """Return the name in a request, with single spaces. Raises `RefusedError`."""
+    said = request.get("voter")
     name = unicodedata.normalize("NFC", " ".join(said.split())) if isinstance(said, str) else ""
     if not name or len(name) > _LONGEST or not name.isprintable():
         raise RefusedError(f"a name has 1 to {_LONGEST} characters")
     return name
 
 
-def _choice_of(asked: dict[str, Any]) -> Choice:
+def _choice_of(request: dict[str, Any]) -> Choice:
     for choice in _CHOICES:
-        if asked.get("choice") == choice:
+        if request.get("choice") == choice:
             return choice
     raise RefusedError(f"a choice is one of {', '.join(_CHOICES)}")
 
 
-def _seconds_of(asked: dict[str, Any]) -> float:
-    said = asked.get("seconds")
+def _seconds_of(request: dict[str, Any]) -> float:
+    said = request.get("seconds")
     if isinstance(said, bool) or not isinstance(said, int | float) or not math.isfinite(said) or said < 0:
         raise RefusedError("seconds are a number from 0")
     return round(min(float(said), _MOST_SECONDS), 2)

@@ -1,4 +1,4 @@
-"""Everything that is shown, made once: what both models make of each input, the input, and the photograph."""
+"""Make all images of a vote: both models' results, the input, and the photograph."""
 
 import sys
 from collections.abc import Mapping
@@ -14,30 +14,30 @@ from archsr.evaluation.compared_models import Restore
 from archsr.evaluation.pairs import Pairs, TestPair
 from archsr.evaluation.photos.photos import ClientPhoto, ClientPhotos
 from archsr.images.pixels import tensor_to_pixels, to_float, write_image
-from archsr.vote.study import JudgedImage, Kind, Study, image_file, store
+from archsr.vote.study import Kind, Study, VoteImage, image_file, store
 
-_SURROUNDINGS = 16  # input pixels around a crop that the networks see as well
+_SURROUNDINGS = 16  # input pixels around a crop that the networks also see
 
 
-def restored(
+def restore_all(
     folder: Path, study: Study, pairs: Pairs | ClientPhotos, devices: list[torch.device], *, show: bool | None = None
 ) -> Study:
-    """The study with all its images in `folder`; what lies there is not made again. Raises `UserError`.
+    """Restore all images of the study into `folder`, except those that exist. Raises `UserError`.
 
-    `show`: whether progress is shown where stderr is no terminal, too.
+    `show` forces the progress bar on or off; None: as `tqdm` decides.
     """
     if study.images and all(_is_whole(folder, study, one.number) for one in study.images):
         return study
     restores: dict[Kind, Restore] = {"A": study.asking.a.restore(pairs.scale, devices),
                                      "B": study.asking.b.restore(pairs.scale, devices)}  # fmt: skip
-    numbers, images = pairs.numbers(), list[JudgedImage]()
+    numbers, images = pairs.numbers(), list[VoteImage]()
     every = 0.1 if sys.stderr.isatty() else 30
     try:
         with tqdm(total=len(numbers), desc="restoring", unit="image", mininterval=every, disable=show is False) as bar:
             for pair in pairs.read(numbers):
                 if not _is_whole(folder, study, pair.number):
                     _write(folder, study, pair, restores, scale=pairs.scale)
-                images.append(JudgedImage(pair.number, pair.key, pair.scene))
+                images.append(VoteImage(pair.number, pair.key, pair.scene))
                 bar.update()
         whole = replace(study, images=tuple(images))
         store(folder, whole)
@@ -55,16 +55,16 @@ def _write(
 ) -> None:
     crops = crops_of(pair, restores, scale=scale, crop=study.asking.crop)
     named = {study.token(pair.number, kind): pixels for kind, pixels in crops.items()}
-    for token in sorted(named):  # times of files tell nothing, either
+    for token in sorted(named):  # so that file times do not reveal the models
         write_image(image_file(folder, token), tensor_to_pixels(named[token]))
 
 
 def crops_of(
     pair: TestPair | ClientPhoto, restores: Mapping[Kind, Restore], *, scale: int, crop: int
 ) -> dict[Kind, Tensor]:
-    """The middle of each kind of image, (1, 3, h, w) in [0, 1], at most `crop` pixels a side (the input: 1/scale).
+    """Return the middle of each kind of image, (1, 3, h, w) in [0, 1], at most `crop` pixels a side (input: 1/scale).
 
-    No "photograph" where there is no ground truth.
+    There is no "photograph" without ground truth.
     """
     lq = to_float(pair.lq)[None]
     (top, bottom), (left, right) = (_middle(side, crop // scale) for side in lq.shape[2:])

@@ -1,4 +1,4 @@
-"""What the votes say: a share with an interval over scenes and voters, each voter's counts, how far they agree."""
+"""The result of a vote: a share with an interval over scenes and voters, counts per voter, and their agreement."""
 
 import json
 import math
@@ -18,8 +18,8 @@ from archsr.vote.votes import Vote, Votes
 
 
 @dataclass(frozen=True)
-class Counted:
-    """One voter's votes: for each model, for neither, for whatever was on the left; `seconds`: the median of a vote."""
+class VoterCounts:
+    """One voter's votes: for each model, ties, and for the left side; `seconds` is the median time of a vote."""
 
     voter: str
     for_a: int
@@ -31,9 +31,9 @@ class Counted:
 
 @dataclass(frozen=True)
 class VoterAgreement:
-    """`same` of `compared` judgements of two voters on one image are the same; `by_chance`: the share luck would give.
+    """In how many (`same`) of the `compared` images with votes of two voters both votes are the same.
 
-    What luck would give: two votes drawn from all of them.
+    `by_chance` is the share for two votes drawn at random from all votes.
     """
 
     compared: int
@@ -43,23 +43,23 @@ class VoterAgreement:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything that is told. `agreement` is None where no image was judged by two."""
+    """The whole result. `agreement` is None if no image has votes of two voters."""
 
     names: tuple[str, str]
     about: str
     asked: PeopleVerdict
-    voters: tuple[Counted, ...]
+    voters: tuple[VoterCounts, ...]
     agreement: VoterAgreement | None
-    word: str
+    warning: str
 
     @property
     def sentence(self) -> str:
-        """What people said."""
+        """The result in one sentence."""
         return self.asked.sentence(*self.names)
 
 
 def result_of(study: Study, votes: Votes) -> Result | None:
-    """The result; None where there is no vote."""
+    """Return the result; None if there are no votes."""
     if not votes.votes:
         return None
     by_voter: dict[str, list[Vote]] = {}
@@ -72,7 +72,7 @@ def result_of(study: Study, votes: Votes) -> Result | None:
         asked=_asked(study, list(by_voter.values())),
         voters=tuple(_counted(voter, own) for voter, own in by_voter.items()),
         agreement=_agreement(list(by_voter.values())),
-        word=votes.word(),
+        warning=votes.warning(),
     )
 
 
@@ -100,10 +100,10 @@ def _by_scene(votes: Sequence[Vote]) -> dict[str, list[float]]:
     return found
 
 
-def _counted(voter: str, votes: Sequence[Vote]) -> Counted:
+def _counted(voter: str, votes: Sequence[Vote]) -> VoterCounts:
     values = Counter(vote.value for vote in votes)
     left = sum(vote.choice == "left" for vote in votes)
-    return Counted(voter, values[-1], values[1], values[0], left, statistics.median(v.seconds for v in votes))
+    return VoterCounts(voter, values[-1], values[1], values[0], left, statistics.median(v.seconds for v in votes))
 
 
 def _agreement(by_voter: Sequence[Sequence[Vote]]) -> VoterAgreement | None:
@@ -120,7 +120,7 @@ def _agreement(by_voter: Sequence[Sequence[Vote]]) -> VoterAgreement | None:
 
 
 def markdown(result: Result) -> str:
-    """The result as a page of Markdown."""
+    """Return the result as Markdown."""
     a, b = (_cell(name) for name in result.names)
     lines = [f"# Which of two models people prefer: {a} or {b}", "", result.sentence, "", f"About {result.about}.", ""]
     lines += [f"| voter | votes | for {a} | for {b} | no difference | left chosen | seconds a vote |"]
@@ -130,31 +130,31 @@ def markdown(result: Result) -> str:
         figures = [count, one.for_a, one.for_b, one.ties, one.left]
         lines.append(f"| {_cell(one.voter)} | {' | '.join(map(str, figures))} | {one.seconds:.1f} |")
     lines += ["", _agreed(result.agreement), "", _HOW]
-    return "\n".join([*lines, *(["", f"{result.word}."] if result.word else [])]) + "\n"
+    return "\n".join([*lines, *(["", f"{result.warning}."] if result.warning else [])]) + "\n"
 
 
 _HOW = (
-    "Which model was on which side was drawn for each voter and image. The interval is one for other scenes and other "
+    "The sides of the models were random for each voter and image. The interval is for other scenes and other "
     "voters: both are resampled 10,000 times, scenes as a whole."
 )
 
 
 def _agreed(found: VoterAgreement | None) -> str:
     if found is None:
-        return "No image was judged by two voters, so nothing can be said of their agreement."
+        return "No image has votes of two voters, so their agreement is unknown."
     return (
-        f"Two voters said the same of an image in {found.same / found.compared:.0%} of {found.compared} comparisons; "
-        f"luck alone would give {found.by_chance:.0%}."
+        f"Two voters agreed about an image in {found.same / found.compared:.0%} of {found.compared} comparisons; "
+        f"chance would give {found.by_chance:.0%}."
     )
 
 
 def _cell(text: str) -> str:
-    """Text that Markdown takes for nothing else."""
+    """Escape text for a Markdown table."""
     return text.replace("|", "/").replace("<", "‹").replace(">", "›")
 
 
 def write(folder: Path, result: Result) -> None:
-    """Write result.json, which `archsr evaluate` reads as well, and result.md. Raises `UserError`."""
+    """Write result.json, which `archsr evaluate` also reads, and result.md. Raises `UserError`."""
     plain = {
         **asdict(result.asked),
         "models": dict(zip("AB", result.names, strict=True)),

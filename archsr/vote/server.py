@@ -1,4 +1,4 @@
-"""The page over HTTP, by the standard library: loopback unless told otherwise, small requests only."""
+"""Serve the voting page by the standard library's HTTP server, on loopback by default, with small requests only."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from archsr.vote.study import Study, image_file
 
 _PAGE = Path(__file__).with_name("page.html")
 _MOST = 4096  # bytes of a request's body
-_IDLE = 60.0  # seconds until a line on which nothing comes is closed
+_IDLE = 60.0  # seconds until an idle connection is closed
 _IMAGE = re.compile(r"/images/([0-9a-f]{32})\.png")
 _POLICY = (
     "default-src 'none'; img-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -28,7 +28,7 @@ _POLICY = (
 
 
 class _Server(ThreadingHTTPServer):
-    """`local`: bound to loopback, so that only requests that name it so are answered."""
+    """`local`: bound to loopback, so that only requests with a loopback host are answered."""
 
     daemon_threads = True
 
@@ -37,15 +37,15 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
         self.local = is_loopback(str(self.server_address[0]))
         self.folder = folder
-        self.booth = Ballot(folder, study)
+        self.ballot = Ballot(folder, study)
         self.page = _PAGE.read_bytes()
 
     def server_bind(self) -> None:
-        """Without the question to DNS that the standard library asks."""
+        """Bind without the standard library's DNS lookup."""
         socketserver.TCPServer.server_bind(self)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as the base has it
-        """A visitor who leaves in the middle is no error."""
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base's signature
+        """Ignore visitors who disconnect."""
         if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _IDLE
 
     def do_GET(self) -> None:
-        """The page, or an image."""
+        """Send the page or an image."""
         path = self.path.partition("?")[0]
         if not self._is_welcome():
             self._refuse(403, "this page is for this machine only")
@@ -70,57 +70,57 @@ class _Handler(BaseHTTPRequestHandler):
         elif (found := _IMAGE.fullmatch(path)) and (file := image_file(self.server.folder, found[1])).is_file():
             self._answer(200, file.read_bytes(), "image/png", cache="private, max-age=86400, immutable")
         else:
-            self._refuse(404, "not here")
+            self._refuse(404, "not found")
 
     def do_POST(self) -> None:
-        """A voter's state, a vote, or the last one taken back."""
-        booth = self.server.booth
-        actions = {"/state": booth.state, "/vote": booth.vote, "/back": booth.take_back}
+        """Answer with a voter's state, after a vote or taking one back if requested."""
+        ballot = self.server.ballot
+        actions = {"/state": ballot.state, "/vote": ballot.vote, "/back": ballot.take_back}
         if not self._is_welcome() or not self._is_from_the_page():
             self._refuse(403, "this page is for this machine only")
         elif (action := actions.get(self.path)) is None:
-            self._refuse(404, "not here")
-        elif (asked := self._body()) is not None:
+            self._refuse(404, "not found")
+        elif (request := self._body()) is not None:
             try:
-                self._answer(200, json.dumps(action(asked)).encode(), "application/json")
+                self._answer(200, json.dumps(action(request)).encode(), "application/json")
             except RefusedError as error:
                 self._refuse(400, str(error))
             except OSError as error:
                 self._refuse(507, f"the vote could not be stored: {error.strerror or error}")
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401 - as the base has it
-        """Nothing: a line for each image would hide what matters."""
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401 - the base's signature
+        """Print nothing: a line per image would hide what matters."""
 
     def _is_welcome(self) -> bool:
-        """On loopback: asked for by a loopback name. A foreign one is a page elsewhere that had its name led here."""
+        """Return whether the host is allowed. On loopback a foreign host is a DNS rebinding attack."""
         hosts = self.headers.get_all("Host", [])
         return not self.server.local or (len(hosts) == 1 and is_loopback(host_of(f"//{hosts[0]}")))
 
     def _is_from_the_page(self) -> bool:
-        """Another page may send a form, but neither JSON nor our origin."""
+        """Return whether our page sent this. Other pages can send forms, but neither JSON nor our origin."""
         origin, host = self.headers.get("Origin"), self.headers.get("Host", "")
         kind = self.headers.get_content_type()
         return kind == "application/json" and (origin is None or origin.partition("://")[2] == host)
 
     def _body(self) -> dict[str, Any] | None:
-        """The object in the request; None where it was refused."""
+        """Return the object in the request, or None after refusing it."""
         length = self.headers.get("Content-Length", "")
         if "Transfer-Encoding" in self.headers or not re.fullmatch(r"[0-9]{1,9}", length):
-            self._refuse(411, "say how long it is")
+            self._refuse(411, "Content-Length is missing")
         elif int(length) > _MOST:
             self._refuse(413, f"at most {_MOST} bytes")
         else:
             try:
-                asked = json.loads(self.rfile.read(int(length)))
+                request = json.loads(self.rfile.read(int(length)))
             except (ValueError, RecursionError):
-                asked = None
-            if isinstance(asked, dict):
-                return asked
+                request = None
+            if isinstance(request, dict):
+                return request
             self._refuse(400, "a JSON object is expected")
         return None
 
     def _refuse(self, status: int, why: str) -> None:
-        """The line is closed: what else was sent on it is not read."""
+        """Answer with an error and close the connection, because the rest of the request is not read."""
         self.close_connection = True
         self._answer(status, json.dumps({"error": why}).encode(), "application/json")
 
@@ -137,8 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path, study: Study, *, host: str, port: int) -> Generator[str]:
-    """The page at the address that is yielded, until the block ends. Raises `UserError`. Port 0: any that is free."""
+def serve(folder: Path, study: Study, *, host: str, port: int) -> Generator[str]:
+    """Serve the page until the block ends; yields its address. Port 0 is any free one. Raises `UserError`."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         server = _Server(address, family, folder, study)

@@ -1,7 +1,7 @@
-"""What is asked in a folder: FOLDER/study.json says which models and images, FOLDER/images/ holds what is shown.
+"""A vote's folder: study.json holds models and images, images/ the files that are shown.
 
-The files have names that tell nothing: a keyed digest of an image's number and of what made it. The key lies in
-study.json, which no visitor is given.
+File names reveal nothing: they are a keyed digest of the image's number and of what made it. The key is in study.json,
+which no visitor can read.
 """
 
 import hmac
@@ -27,8 +27,8 @@ KINDS: tuple[Kind, ...] = ("A", "B", "input", "photograph")
 
 
 @dataclass(frozen=True)
-class JudgedImage:
-    """An image that is judged: its number, key and scene in the dataset."""
+class VoteImage:
+    """An image of a vote: its number, key and scene in the dataset."""
 
     number: int
     key: str
@@ -36,10 +36,10 @@ class JudgedImage:
 
 
 @dataclass(frozen=True)
-class Asking:
-    """What is asked: two models on images of a dataset, of which at most `limit`, cut to `crop` pixels a side.
+class VoteQuestion:
+    """Two models on images of a dataset, at most `limit`, cropped to `crop` pixels a side.
 
-    `truth`: whether voters can look at the photograph that an image was made from.
+    `truth`: voters can look at the photograph that an image was made from.
     """
 
     a: VoteModel
@@ -52,81 +52,81 @@ class Asking:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """What is shown of an image."""
+        """The kinds of images that are shown."""
         return KINDS if self.truth else tuple(kind for kind in KINDS if kind != "photograph")
 
     @property
     def names(self) -> dict[Letter, str]:
-        """What the models are called."""
+        """The names of the models."""
         return {"A": self.a.name, "B": self.b.name}
 
 
 @dataclass(frozen=True)
 class Study:
-    """A question with the `secret` of its names and orders, and its images; none before all are restored."""
+    """A question, the `secret` for file names and orders, and its images; empty until all are restored."""
 
-    asking: Asking
+    asking: VoteQuestion
     secret: str
-    images: tuple[JudgedImage, ...] = ()
+    images: tuple[VoteImage, ...] = ()
 
     def token(self, number: int, kind: Kind) -> str:
-        """The name of an image's file without its ending."""
+        """Return the name of an image's file without its ending."""
         return hmac.digest(self.secret.encode(), f"{number} {kind}".encode(), "sha256").hex()[:32]
 
-    def order(self, voter: str) -> list[JudgedImage]:
-        """The images in the order in which a voter sees them, the same each time."""
+    def order(self, voter: str) -> list[VoteImage]:
+        """Return the images in the order for a voter, the same each time."""
         return sorted(self.images, key=lambda one: seed_of(0, self.secret, "order", voter, one.number))
 
     def left(self, voter: str, number: int) -> Letter:
-        """Which model a voter sees on the left."""
+        """Return the model that a voter sees on the left."""
         return "A" if seed_of(0, self.secret, "side", voter, number) % 2 else "B"
 
     def scenes(self) -> Mapping[str, str]:
-        """The scene of each key."""
+        """Return the scene of each key."""
         return {one.key: one.scene for one in self.images}
 
 
 def image_file(folder: Path, token: str) -> Path:
-    """Where an image lies."""
+    """Return the path of an image."""
     return folder / "images" / f"{token}.png"
 
 
-def begun(folder: Path, asking: Asking) -> Study:
-    """The study of this question in `folder`, as it is there, else begun.
+def open_study(folder: Path, asking: VoteQuestion) -> Study:
+    """Open the study of this question in `folder`, or create it.
 
-    Raises `UserError` where the folder has another question, or cannot be written.
+    Raises `UserError` if the folder has another question, or cannot be written.
     """
     try:
         (folder / "images").mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".study.lock"):  # two may start in the same folder at once
+        with FileLock(folder / ".study.lock"):  # two processes may start in the same folder
             if not (folder / NAME).exists():
                 store(folder, Study(asking, secrets.token_hex(16)))
             study = read(folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    if (unlike := _unlike(study.asking, asking)) is not None:
-        raise UserError(f"{folder}: people are asked something else there: {unlike}; choose another folder by --out")
+    if (other := _difference(study.asking, asking)) is not None:
+        raise UserError(f"{folder}: holds another vote: {other}; choose another folder with --out")
     return study
 
 
 def read(folder: Path) -> Study:
-    """The study of a folder. Raises `UserError` where there is none."""
+    """Read the study of a folder. Raises `UserError` if there is none."""
     try:
         return TypeAdapter(Study).validate_json((folder / NAME).read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{folder}: nobody is asked there: it has no {NAME}") from None
+        raise UserError(f"{folder}: not a vote's folder: it has no {NAME}") from None
     except (OSError, ValidationError) as error:
         reason = error.strerror if isinstance(error, OSError) else "damaged, or of another version of archsr"
-        raise UserError(f"{folder / NAME}: cannot be read: {reason}; choose another folder by --out") from None
+        raise UserError(f"{folder / NAME}: cannot be read: {reason}; choose another folder with --out") from None
 
 
 def store(folder: Path, study: Study) -> None:
-    """Write it, complete or not at all."""
+    """Write the study atomically."""
     write_bytes(folder / NAME, (json.dumps(asdict(study), indent=1) + "\n").encode())
 
 
-def _unlike(old: Asking, new: Asking) -> str | None:
-    """In what two questions differ; names and paths of models may, their identities may not."""
+def _difference(old: VoteQuestion, new: VoteQuestion) -> str | None:
+    """Describe the difference of two questions; names and paths of models may differ, identities may not."""
     if (old.a.identity, old.b.identity) != (new.a.identity, new.b.identity):
         return f"{old.a.name} against {old.b.name}, or earlier weights of them"
     same = replace(new, a=old.a, b=old.b, about=old.about)

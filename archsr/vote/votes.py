@@ -1,4 +1,4 @@
-"""What people said: FOLDER/votes.jsonl, a line for each vote, flushed before it is answered, only ever added to."""
+"""The votes: votes.jsonl is append-only, with a line per vote, flushed before the voter gets an answer."""
 
 import json
 import os
@@ -19,7 +19,7 @@ Choice = Literal["left", "right", "none"]
 
 @dataclass(frozen=True)
 class Vote:
-    """A judgement: `left` is the model that was on the left, `choice` which side is better; `seconds` it took."""
+    """A vote: `left` is the model on the left, `choice` the better side, `seconds` the time it took."""
 
     voter: str
     key: str
@@ -39,7 +39,7 @@ class Vote:
 
 @dataclass(frozen=True)
 class TakenBack:
-    """A voter's vote on `key` does not count."""
+    """Cancels a voter's vote on the image `back`."""
 
     voter: str
     back: str
@@ -48,28 +48,28 @@ class TakenBack:
 
 @dataclass(frozen=True)
 class Votes:
-    """The votes that count, in order, and the numbers of the lines that could not be read."""
+    """The valid votes, in order, and the numbers of lines that could not be read."""
 
     votes: tuple[Vote, ...]
     damaged: tuple[int, ...] = ()
 
     def of(self, voter: str) -> list[Vote]:
-        """One voter's, in order."""
+        """Return one voter's votes, in order."""
         return [vote for vote in self.votes if vote.voter == voter]
 
-    def word(self) -> str:
-        """What to tell of damaged lines, or an empty string."""
+    def warning(self) -> str:
+        """Return a warning about damaged lines, or an empty string."""
         if not self.damaged:
             return ""
         lines = f"line{'s' * (len(self.damaged) > 1)} {', '.join(map(str, self.damaged))}"
-        return f"{NAME}: {lines} left out: damaged, or about an image that is not asked about"
+        return f"{NAME}: {lines} ignored: damaged, or about an unknown image"
 
 
 _ADAPTER: TypeAdapter[Vote | TakenBack] = TypeAdapter(Vote | TakenBack)
 
 
 def read(folder: Path, keys: Collection[str]) -> Votes:
-    """The votes of a folder on the images with these keys. A vote that was given again counts once, as given last."""
+    """Read a folder's votes on the images with these keys. The last vote of a voter on an image counts."""
     votes: dict[tuple[str, str], Vote] = {}
     damaged: list[int] = []
     for number, line in enumerate(_lines(folder / NAME), 1):
@@ -89,10 +89,10 @@ def read(folder: Path, keys: Collection[str]) -> Votes:
 
 
 def append(folder: Path, entry: Vote | TakenBack) -> None:
-    """Add a line; it is on the disk when this returns. The caller holds the folder (`held`)."""
+    """Append a line and flush it to disk. The caller holds the lock (`locked`)."""
     path = folder / NAME
     with path.open("ab+") as out:
-        if out.seek(0, os.SEEK_END) and not _ends_a_line(out):  # the last writer was cut off
+        if out.seek(0, os.SEEK_END) and not _ends_a_line(out):  # the last writer was killed
             out.write(b"\n")
         out.write(json.dumps(asdict(entry)).encode() + b"\n")
         out.flush()
@@ -100,8 +100,8 @@ def append(folder: Path, entry: Vote | TakenBack) -> None:
 
 
 @contextmanager
-def held(folder: Path) -> Generator[None]:
-    """Nobody else, of this page or of another one on the same folder, looks and adds meanwhile."""
+def locked(folder: Path) -> Generator[None]:
+    """Lock the votes against other threads and processes."""
     with FileLock(folder / ".votes.lock", thread_local=False):
         yield
 

@@ -20,7 +20,7 @@ from archsr.evaluation.card import EvaluationRequest, evaluate_models
 from archsr.evaluation.compared_models import Options
 from archsr.evaluation.pairs import ShardPairs
 from archsr.evaluation.statistics.seeds_pooled import groups_of
-from archsr.evaluation.statistics.verdicts import chose_by
+from archsr.evaluation.statistics.verdicts import was_chosen_on
 from archsr.models.blend import blended
 from archsr.training import launch
 from archsr.upscaling.upscaler import open_model
@@ -81,8 +81,8 @@ def test_a_run_on_photographs_without_ground_truth_is_compared_with_its_original
     assert list(plain["models"]) == ["bicubic", "original", "fine-tuned"]
     assert plain["baseline"] == "original"
     assert all(max(image["window"][2:]) == 60 for image in plain["images"])
-    assert f"archsr vote original {run} --photos {photos} --limit 6" in card.said
-    assert card.said.splitlines()[3].startswith("fine-tuned against original: agreement with the input ")
+    assert f"archsr vote original {run} --photos {photos} --limit 6" in card.summary
+    assert card.summary.splitlines()[3].startswith("fine-tuned against original: agreement with the input ")
 
 
 def test_a_run_against_itself_cannot_be_told(run, tmp_path):
@@ -165,8 +165,8 @@ def test_weights_have_no_verdicts_on_the_images_that_chose_them(run, shards, tmp
     shutil.copy(chosen, copied)
     blend(initial, str(run), alpha=None, out=tmp_path / "blend.safetensors", limit=2)
     asked = [chosen, str(copied), str(tmp_path / "blend.safetensors"), last, initial, "bicubic"]
-    assert [chose_by(weights, val) for weights in asked] == [True, True, True, False, False, False]
-    assert not any(chose_by(weights, test) for weights in asked)
+    assert [was_chosen_on(weights, val) for weights in asked] == [True, True, True, False, False, False]
+    assert not any(was_chosen_on(weights, test) for weights in asked)
 
 
 def test_what_is_cropped_and_what_is_not_is_said(run, tmp_path):

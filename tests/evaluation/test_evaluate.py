@@ -273,7 +273,7 @@ def test_a_runs_card(unbroken):
     assert list(plain["models"]) == ["bicubic", "original", "fine-tuned"]
     assert "step 6" in plain["models"]["fine-tuned"] or "step 3" in plain["models"]["fine-tuned"]
     assert "against original" in (folder / "report.md").read_text()
-    assert "PSNR, dB" in answer.said
+    assert "PSNR, dB" in answer.summary
     again = evaluate_models(EvaluationRequest((str(run),)), out=run / "again").folder
     assert (again / "scores.json").read_bytes() == (folder / "scores.json").read_bytes()
 

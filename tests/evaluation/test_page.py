@@ -16,14 +16,14 @@ from test_verdicts import CLEAR, METRICS, scores_of
 from archsr.evaluation.compared_models import ComparedModel, paths_of
 from archsr.evaluation.metrics import Metric
 from archsr.evaluation.pairs import TestPair
-from archsr.evaluation.report.figures import FigureCrop, choose, telling
+from archsr.evaluation.report.figures import FigureCrop, choose_images, representative_image
 from archsr.evaluation.report.headline import headline
 from archsr.evaluation.report.html import page
 from archsr.evaluation.report.markdown import as_json, markdown
 from archsr.evaluation.report.parquet import write_images, write_verdicts
 from archsr.evaluation.report.plots import forest, plane
 from archsr.evaluation.statistics import bootstrap
-from archsr.evaluation.summary import by_tag, foremost, told_first
+from archsr.evaluation.summary import by_tag, main_model, main_models
 
 DISTANCE = Metric("features", "feature distance", False, lambda *_: 0.0)
 
@@ -67,7 +67,7 @@ def test_the_first_line_is_the_primary_metrics_verdict_then_what_pulls_the_other
 
 def test_the_page_is_about_the_last_network_that_has_verdicts():
     scores = scores_of({"psnr": CLEAR}, models=("bicubic", "a", "b", "a × 0.5"), unjudged={"a × 0.5": "why"})
-    assert (told_first(scores), foremost(scores)) == (["a", "b"], "b")
+    assert (main_models(scores), main_model(scores)) == (["a", "b"], "b")
     html = html_of(scores)
     assert re.search(r"<p class=who>b against old</p>\s*<h1>truer by 1.00 dB", html)
     assert "<p class=first>a against old: truer by 1.00 dB" in html
@@ -168,11 +168,11 @@ def test_the_most_telling_image_is_one_near_the_median_in_which_the_models_diffe
 
     scores = scores_of({"psnr": np.arange(12) / 10})
     models = [ComparedModel("old", "old", lambda lq: lq), ComparedModel("new", "new", new)]
-    [found] = telling(scores, METRICS[0], Few(), models, new="new", seen="new")
+    [found] = representative_image(scores, METRICS[0], Few(), models, new="new", shown_model="new")
     assert found.number == 5, "number 0 differs more, but is not near the median"
     assert "of the 5 nearest the median by PSNR" in found.why
-    assert telling(replace(scores, rows=[]), METRICS[0], Few(), models, new="new", seen="new") == []
-    assert len(choose(scores, METRICS[0], "new")) == 3
+    assert representative_image(replace(scores, rows=[]), METRICS[0], Few(), models, new="new", shown_model="new") == []
+    assert len(choose_images(scores, METRICS[0], "new")) == 3
 
 
 @pytest.mark.parametrize(("size", "at"), [((500, 700), (0, 572)), ((300, 400), (100, 200)), ((90, 60), (0, 0))])
@@ -192,7 +192,7 @@ def test_the_crop_at_100_per_cent_holds_what_differs_and_is_not_scaled(size, at)
 
 
 def html_of(scores, **more):
-    return page(scores, title="T", protocol="P", shown=[], figures=[], extras={}, **more)
+    return page(scores, title="T", protocol="P", crops=[], figures=[], extras={}, **more)
 
 
 def shown(number):
@@ -207,8 +207,8 @@ def tagged(scores):
 
 def test_the_page_goes_from_what_was_found_to_what_it_rests_on():
     scores = tagged(with_distance(scores_of({"psnr": CLEAR}), new=0.5))
-    made = page(scores, title="T", protocol="P", shown=[shown(0), shown(1)], figures=[], extras={},
-                asked=["Asked people: yes."])  # fmt: skip
+    made = page(scores, title="T", protocol="P", crops=[shown(0), shown(1)], figures=[], extras={},
+                notes=["Asked people: yes."])  # fmt: skip
     order = ["<h1>truer by 1.00 dB", "Asked people: yes.", "differences of new from old", "why 0", "<h2>Verdicts",
              "p-values", "PSNR, dB against feature distance", "By tag",
              "By strength of the degradation (from the recipe)",

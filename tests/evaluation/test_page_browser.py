@@ -34,7 +34,7 @@ def test_nothing_sticks_out_nothing_is_loaded_and_one_image_is_at_100_per_cent(b
     long = "fine-tuned_with_a_rather_long_name_of_a_run_and_its_file.safetensors"
     scores = tagged(with_distance(scores_of({"psnr": CLEAR, "colour": np.linspace(-1, 2, 12)}), new=0.5))
     scores = replace(scores, compared_models=[("old", long), ("new", long)])
-    made = page(scores, title=long, protocol=long, shown=[shown(0), shown(1)], figures=[], extras={}, config=long * 9)
+    made = page(scores, title=long, protocol=long, crops=[shown(0), shown(1)], figures=[], extras={}, config=long * 9)
     (tmp_path / "report.html").write_text(made, encoding="utf-8")
     tab = browser.new_page(viewport={"width": width, "height": 844})
     asked, broken = [], []

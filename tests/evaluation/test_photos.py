@@ -17,16 +17,16 @@ from archsr.config import RRDBNetConfig
 from archsr.errors import UserError
 from archsr.evaluation.compared_models import ComparedModel
 from archsr.evaluation.photos import measured
-from archsr.evaluation.photos.agreement import reduced_again, without_truth, worst_square
+from archsr.evaluation.photos.agreement import downsampled, metrics_without_truth, worst_square
 from archsr.evaluation.photos.card import PhotoRequest, evaluate_photos
-from archsr.evaluation.photos.figures import show_photos
-from archsr.evaluation.photos.measured import NAME, measured_photo
+from archsr.evaluation.photos.figures import photo_crops
+from archsr.evaluation.photos.measured import NAME, measure_photo
 from archsr.evaluation.photos.photos import ClientPhoto, open_photos
 from archsr.evaluation.suite import Scores
 from archsr.images.pixels import pixels_to_tensor, read_photo, tensor_to_pixels, to_uint8
 from archsr.models.build import build
 from archsr.vote.ballot import Ballot
-from archsr.vote.main import VoteRequest, prepared, tell
+from archsr.vote.main import VoteRequest, prepare_vote, report_result
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,10 @@ def town(tmp_path):
 def facade_and(change, amount, true=None):
     """Values of a drawn façade, and of it changed, as results from the façade reduced."""
     true = facade() if true is None else true
-    lq = reduced_again(true, torch.zeros(1, 3, true.shape[2] // 4, true.shape[3] // 4))
+    lq = downsampled(true, torch.zeros(1, 3, true.shape[2] // 4, true.shape[3] // 4))
     photo = ClientPhoto(0, "a.png", "a.png", to_uint8(lq[0]), (0, 0, *lq.shape[2:]), (lq.shape[2], lq.shape[3]))
     models = [ComparedModel(n, n, lambda _, p=p: p) for n, p in (("true", true), ("changed", change(true, amount)))]
-    return measured_photo(photo, models, without_truth(4)[0], baseline="true")
+    return measure_photo(photo, models, metrics_without_truth(4)[0], baseline="true")
 
 
 # ---------------------------------------------------------------- what the figures see
@@ -119,14 +119,14 @@ def test_the_worst_square_of_a_small_image_is_all_of_it():
 
 def test_further_metrics_are_named_where_their_weights_are_not_here(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    metrics, missing = without_truth(4)
+    metrics, missing = metrics_without_truth(4)
     assert [m.name for m in metrics] == ["agreement", "agreement_worst", "agreement_colour", "niqe", "sharpness"]
     assert set(missing) == {"brisque", "musiq", "maniqa", "clipiqa"}
     assert all("not on this machine" in why for why in missing.values())
 
 
 def test_a_metric_that_compares_with_ground_truth_is_refused_by_name():
-    metrics, missing = without_truth(4, ("ms_ssim",))
+    metrics, missing = metrics_without_truth(4, ("ms_ssim",))
     assert "there is none" in missing["ms_ssim"]
     assert "ms_ssim" not in [m.name for m in metrics]
 
@@ -230,7 +230,7 @@ def test_what_was_measured_is_not_measured_again(town, networks, tmp_path, monke
     (tmp_path / "card" / NAME).write_text(text[:-20])  # killed while it wrote the last
     Image.fromarray(np.zeros((64, 72, 3), np.uint8)).save(town / "house2" / "one.png")
     counted = []
-    true = measured_photo
+    true = measure_photo
     monkeypatch.setattr("archsr.evaluation.photos.card.measured_photo",
                         lambda photo, *a, **k: counted.append(photo.key) or true(photo, *a, **k))  # fmt: skip
     after = evaluate_photos(asked, out=tmp_path / "card").scores.rows
@@ -245,7 +245,9 @@ def test_what_was_measured_is_not_measured_again(town, networks, tmp_path, monke
 
 def test_people_are_asked_about_these_photographs_and_the_card_repeats_it(town, networks, tmp_path, monkeypatch):
     """Voters see both results and the input; there is no photograph to look at."""
-    folder, study = prepared(VoteRequest(*networks, photos=str(town), crop=128, device="cpu"), tmp_path / "votes" / "a")
+    folder, study = prepare_vote(
+        VoteRequest(*networks, photos=str(town), crop=128, device="cpu"), tmp_path / "votes" / "a"
+    )
     assert len(study.images) == len(list((folder / "images").iterdir())) / 3 == 7
     booth = Ballot(folder, study)
     state = booth.state({"voter": "x"})
@@ -254,7 +256,7 @@ def test_people_are_asked_about_these_photographs_and_the_card_repeats_it(town, 
         assert left.size == (128, 128)
     while state["next"]:
         state = booth.vote({"voter": "x", "image": state["next"]["image"], "choice": "left", "seconds": 1})
-    tell(folder)
+    report_result(folder)
     monkeypatch.setattr("archsr.evaluation.photos.card.HOME", tmp_path / "votes")
     card = evaluate_photos(PhotoRequest(networks, str(town)), out=tmp_path / "card").folder
     assert "Asked people: new got" in (card / "report.html").read_text()
@@ -270,10 +272,10 @@ def test_the_crops_shown_are_those_that_differ_most(town, networks):
         return made
 
     old = ComparedModel("old", "old", lambda lq: torch.nn.functional.interpolate(lq, scale_factor=4, mode="nearest"))
-    models, metrics = [old, ComparedModel("new", "new", marked)], without_truth(4)[0]
-    rows = [measured_photo(p, models, metrics, baseline="old") for p in photos.read(photos.numbers())]
+    models, metrics = [old, ComparedModel("new", "new", marked)], metrics_without_truth(4)[0]
+    rows = [measure_photo(p, models, metrics, baseline="old") for p in photos.read(photos.numbers())]
     scores = Scores(list(rows), [("old", "old"), ("new", "new")], metrics, "old", truth=False)
-    shown = show_photos(rows, photos, models, scores, new="new")
+    shown = photo_crops(rows, photos, models, scores, new="new")
     changes = {row.key: row.changed["new"].value for row in rows}
     assert [one.key for one in shown[:4]] == sorted(changes, key=changes.__getitem__, reverse=True)[:4]
     for one in shown:

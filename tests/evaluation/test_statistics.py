@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES, holm_levels, paired, pooled
-from archsr.evaluation.statistics.verdicts import left_out
+from archsr.evaluation.statistics.verdicts import leave_one_out
 
 
 def drawn(rng, scenes, shift, *, between=0.5, within=0.3, most=6):
@@ -103,24 +103,24 @@ def test_holm_goes_on_as_long_as_each_is_small_enough():
 
 def test_one_scene_that_carries_a_verdict_is_named():
     calm = {"a": [0.1], "b": [0.12], "c": [0.08], "d": [0.11], "e": [0.09, 0.1], "f": [0.1], "g": [0.1]}
-    found = left_out({**calm, "tower": [2.0]}, higher_is_better=True)
+    found = leave_one_out({**calm, "tower": [2.0]}, higher_is_better=True)
     assert (found.scene, found.changed) == ("tower", None)
     assert found.share == pytest.approx(2.0 / 2.8)
     assert (found.least, found.most) == (pytest.approx(0.1), pytest.approx(2.61 / 7))
-    assert left_out(calm, higher_is_better=True).share < 0.5
+    assert leave_one_out(calm, higher_is_better=True).share < 0.5
 
 
 def test_a_verdict_that_hangs_on_one_scene_says_on_which():
     blocked = {**alone([0.5, 0.4, 0.6, 0.3, 0.5, 0.4, 0.45]), "odd": [-2.0]}
     assert paired(blocked, higher_is_better=True).verdict(higher_is_better=True) == "inconclusive"
-    assert left_out(blocked, higher_is_better=True).changed == ("odd", "better")
+    assert leave_one_out(blocked, higher_is_better=True).changed == ("odd", "better")
     scarce = alone([0.5, 0.4, 0.6, 0.3, 0.5, 0.4, -0.25])
     assert paired(scarce, higher_is_better=True).verdict(higher_is_better=True) == "better"
-    assert left_out(scarce, higher_is_better=True).changed == ("2", "inconclusive")
+    assert leave_one_out(scarce, higher_is_better=True).changed == ("2", "inconclusive")
 
 
 def test_where_one_scene_fewer_could_show_nothing_it_is_not_asked():
-    assert left_out(alone([1.0, 1.1, 0.9, 1.2, 1.0, 1.1]), higher_is_better=True).changed is None
+    assert leave_one_out(alone([1.0, 1.1, 0.9, 1.2, 1.0, 1.1]), higher_is_better=True).changed is None
 
 
 def theirs_of(by_scene):

@@ -14,7 +14,7 @@ from archsr.degradation.recipe import draw, to_json
 from archsr.evaluation.compared_models import bicubic
 from archsr.evaluation.pairs import open_pairs
 from archsr.evaluation.statistics.strata import DIFFICULTY, STRENGTH, difficulty_of, strength_of, thirds
-from archsr.evaluation.suite import measured
+from archsr.evaluation.suite import measure_pair
 from archsr.utils.seeds import generator
 
 
@@ -50,9 +50,9 @@ def test_pairs_of_a_dataset_have_their_stored_recipe(shards):
         stored = json.load(archive.extractfile(f"{pair.key}.json"))
     assert pair.recipe == stored["recipe"]
     other = replace(pair, gt=255 - pair.gt, lq=torch.zeros_like(pair.lq))
-    rows = [measured(p, [bicubic(pairs.scale)], [], scale=pairs.scale) for p in (pair, other)]
+    rows = [measure_pair(p, [bicubic(pairs.scale)], [], scale=pairs.scale) for p in (pair, other)]
     assert rows[0].strength == rows[1].strength == strength_of(stored["recipe"])
-    assert measured(replace(pair, recipe=None), [], [], scale=pairs.scale).strength != rows[0].strength  # NaN
+    assert measure_pair(replace(pair, recipe=None), [], [], scale=pairs.scale).strength != rows[0].strength  # NaN
 
 
 def test_fine_detail_is_hard_and_degradation_has_no_part_in_it():

@@ -16,8 +16,8 @@ from archsr.evaluation.report.html import page
 from archsr.evaluation.report.markdown import as_json, markdown
 from archsr.evaluation.report.verdict_table import VERDICT_HEADS, verdict_rows
 from archsr.evaluation.statistics.bootstrap import pooled
-from archsr.evaluation.statistics.seeds_pooled import seeds_told, with_pooled
-from archsr.evaluation.statistics.verdicts import by_scene, findings, judged
+from archsr.evaluation.statistics.seeds_pooled import seed_sentences, with_pooled
+from archsr.evaluation.statistics.verdicts import by_scene, findings, levels_and_verdicts
 from archsr.evaluation.suite import ImageScores, Scores
 from archsr.evaluation.summary import in_words, sentence
 
@@ -108,7 +108,7 @@ def test_what_rests_on_one_scene_stands_beside_the_verdict():
 
 
 def test_the_page_shows_no_asterisks():
-    html = page(scores_of({"psnr": CLEAR}), title="T", protocol="P", shown=[], figures=[], extras={})
+    html = page(scores_of({"psnr": CLEAR}), title="T", protocol="P", crops=[], figures=[], extras={})
     assert "*" not in html.split("<body>")[1].split("<script>")[0]
 
 
@@ -126,10 +126,10 @@ def test_of_equal_models_at_most_five_reports_in_a_hundred_hold_a_verdict():
     means = rng.normal(size=(4000, 1, 10)) * 0.7 + rng.normal(size=(4000, 16, 10))
     error = means.std(-1, ddof=1) / np.sqrt(10)
     p = 2 * stats.t.sf(np.abs(means.mean(-1) / error), 9)
-    assert judged(p, p < 0.05)[1].any(-1).mean() <= 0.058  # 0.05, and 2.3 standard errors of 4,000 reports
+    assert levels_and_verdicts(p, p < 0.05)[1].any(-1).mean() <= 0.058  # 0.05, and 2.3 standard errors of 4,000 reports
     assert (p < 0.05).any(-1).mean() > 0.2, "uncorrected"
     p[:, 0] = 0
-    assert judged(p, p < 0.05)[1][:, 1:].any(-1).mean() <= 0.058
+    assert levels_and_verdicts(p, p < 0.05)[1][:, 1:].any(-1).mean() <= 0.058
 
 
 # ---------------------------------------------------------------- seeds of one config
@@ -158,7 +158,7 @@ def test_seeds_are_one_model_and_scenes_are_not_counted_thrice():
     assert found.difference.mean == pytest.approx(np.mean([v for one in changes for [v] in one.values()]))
     assert (found.difference.scenes, found.difference.images, found.verdict) == (12, 12, "better")
     assert set(verdicts(together, "a").values()) == {"no verdict"}
-    [said] = seeds_told(together, {"3 seeds": ["a", "b", "c"]})
+    [said] = seed_sentences(together, {"3 seeds": ["a", "b", "c"]})
     wider = pooled(changes)
     assert f"{wider.low:+.3f} to {wider.high:+.3f}" in said
     assert wider.high - wider.low > found.difference.high - found.difference.low

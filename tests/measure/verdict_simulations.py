@@ -17,7 +17,7 @@ import numpy as np
 from archsr.evaluation.architecture import architecture
 from archsr.evaluation.metrics import standard
 from archsr.evaluation.statistics.bootstrap import intervals, permutation_p
-from archsr.evaluation.statistics.verdicts import INCONCLUSIVE, NOT_TESTED, findings, judged
+from archsr.evaluation.statistics.verdicts import INCONCLUSIVE, NOT_TESTED, findings, levels_and_verdicts
 from archsr.evaluation.suite import ImageScores, Scores
 
 SCENES = (6, 10, 30)
@@ -93,9 +93,9 @@ def of_reports(rng, draw, scenes, sets):
     def part(number):
         effects = family(rng, draw, number, scenes)
         p, clear = tested(rng, effects * rng.choice((-1.0, 1.0), (number, 1, scenes)))
-        none, zero = judged(p, clear)[1], judged(*tested(rng, effects))[1]
+        none, zero = levels_and_verdicts(p, clear)[1], levels_and_verdicts(*tested(rng, effects))[1]
         p[:, 0], clear[:, 0] = 0.0, True
-        return [none.any(-1).mean(), zero.any(-1).mean(), judged(p, clear)[1][:, 1:].any(-1).mean()]
+        return [none.any(-1).mean(), zero.any(-1).mean(), levels_and_verdicts(p, clear)[1][:, 1:].any(-1).mean()]
 
     return in_parts(sets, part)
 

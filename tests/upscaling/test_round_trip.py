@@ -22,7 +22,7 @@ from archsr.images.image_files import BadImageError
 from archsr.images.pixels import read_photo
 from archsr.models.base import Generator
 from archsr.upscaling.files import plan_files, upscale_files
-from archsr.upscaling.one_image import Wanted, upscale_image
+from archsr.upscaling.one_image import OutputOptions, upscale_image
 from archsr.upscaling.opening import open_model
 from archsr.upscaling.source import open_source
 from archsr.upscaling.upscaler import Upscaler
@@ -77,7 +77,7 @@ def test_transparency_and_other_scales_stay_in_their_place(tmp_path, upscaler, s
     off = []
     for ramp in (rising, rising[:, ::-1]):
         Image.merge("LA", [Image.fromarray(ramp)] * 2).save(tmp_path / "a.png")
-        upscale_image(tmp_path / "a.png", tmp_path / "b.png", upscaler, Wanted(scale))
+        upscale_image(tmp_path / "a.png", tmp_path / "b.png", upscaler, OutputOptions(scale))
         got = Image.open(tmp_path / "b.png")
         expected = np.asarray(Image.fromarray(ramp).resize(got.size, Image.Resampling.BICUBIC)).astype(float)
         off.append([(np.asarray(band).astype(float) - expected)[:, 8:-8].mean() for band in got.split()])
@@ -123,7 +123,7 @@ def read_deep_png(path):
 def test_sixteen_bits_become_eight_where_the_format_has_no_more(tmp_path, upscaler):
     pixels = smooth((40, 52, 3), top=65535, dtype=np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
-    upscale_image(tmp_path / "a.tif", tmp_path / "b.webp", upscaler, Wanted(quality=100))
+    upscale_image(tmp_path / "a.tif", tmp_path / "b.webp", upscaler, OutputOptions(quality=100))
     assert np.array_equal(np.array(Image.open(tmp_path / "b.webp")), doubled(np.rint(pixels / 257).astype(np.uint8)))
 
 
@@ -200,7 +200,7 @@ def test_without_metadata_only_the_profile_stays(tmp_path, upscaler):
     exif = Image.Exif()
     exif[0x010F] = "Camera works"
     Image.fromarray(smooth((30, 44, 3))).save(tmp_path / "a.jpg", exif=exif, icc_profile=wide_profile())
-    upscale_image(tmp_path / "a.jpg", tmp_path / "b.jpg", upscaler, Wanted(metadata=False))
+    upscale_image(tmp_path / "a.jpg", tmp_path / "b.jpg", upscaler, OutputOptions(metadata=False))
     got = Image.open(tmp_path / "b.jpg")
     assert 0x010F not in got.getexif()
     assert got.info["icc_profile"] == wide_profile()
@@ -224,7 +224,7 @@ def test_pages_of_a_tiff_stay_pages(tmp_path, upscaler):
 def test_any_output_scale(tmp_path, upscaler, scale):
     image = Image.fromarray(smooth((41, 53, 4)))
     image.save(tmp_path / "a.png")
-    upscale_image(tmp_path / "a.png", tmp_path / "b.png", upscaler, Wanted(scale=scale))
+    upscale_image(tmp_path / "a.png", tmp_path / "b.png", upscaler, OutputOptions(scale=scale))
     got = Image.open(tmp_path / "b.png")
     assert got.size == (round(53 * scale), round(41 * scale))
     expected = np.asarray(image.resize(got.size, Image.Resampling.LANCZOS)).astype(int)

@@ -22,7 +22,7 @@ from archsr.models.rrdbnet import RRDBNet
 from archsr.models.weights import local_file
 from archsr.upscaling.files import plan_files, upscale_files
 from archsr.upscaling.passes import Counter, bytes_per_pixel, forward
-from archsr.upscaling.tiles import fitting, ramp, spans
+from archsr.upscaling.tiles import fitting_feather, ramp, spans
 from archsr.upscaling.upscaler import Upscaler, open_model
 
 SMALL = RRDBNetConfig(features=8, blocks=1, growth=4)
@@ -71,7 +71,7 @@ def test_cores_partition_a_side_and_see_their_halo(side, tile, halo, feather):
 @given(*SIDES)
 def test_what_fades_adds_up_to_one_inside_the_windows(side, tile, halo, wanted):
     found = spans(side, tile=tile, halo=halo)
-    feather = fitting(min(wanted, halo), found)
+    feather = fitting_feather(min(wanted, halo), found)
     total = np.zeros(3 * side)
     for s in found:
         first, last = s.used(feather, side)

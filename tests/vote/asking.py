@@ -10,15 +10,15 @@ import numpy as np
 from PIL import Image
 
 from archsr.vote.models import VoteModel
-from archsr.vote.server import served
-from archsr.vote.study import KINDS, Asking, JudgedImage, Study, image_file, store
+from archsr.vote.server import serve
+from archsr.vote.study import KINDS, Study, VoteImage, VoteQuestion, image_file, store
 
 A, B = VoteModel("oak", "oak.pth", "aa" * 32), VoteModel("elm", "elm.pth", "bb" * 32)
 
 
 def study_of(scenes=6, each=2, secret="s" * 32):
-    images = [JudgedImage(n, f"scene{n // each}/{n}", f"scene{n // each}") for n in range(scenes * each)]
-    return Study(Asking(A, B, "set test", "some images", None, 512), secret, tuple(images))
+    images = [VoteImage(n, f"scene{n // each}/{n}", f"scene{n // each}") for n in range(scenes * each)]
+    return Study(VoteQuestion(A, B, "set test", "some images", None, 512), secret, tuple(images))
 
 
 def folder_of(folder, study):
@@ -34,7 +34,7 @@ def folder_of(folder, study):
 
 @contextlib.contextmanager
 def page_of(folder, study):
-    with served(folder, study, host="127.0.0.1", port=0) as url:
+    with serve(folder, study, host="127.0.0.1", port=0) as url:
         yield Visitor(url)
 
 

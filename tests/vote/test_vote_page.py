@@ -16,7 +16,7 @@ from PIL import Image
 from archsr import vote as package
 from archsr.errors import UserError
 from archsr.vote import votes as vt
-from archsr.vote.server import served
+from archsr.vote.server import serve
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_a_damaged_line_is_left_out_and_said(page, folder, study):
     counted = vt.read(folder, study.scenes())
     assert [v.choice for v in counted.votes] == ["left", "right"]
     assert counted.damaged == (2,)
-    assert counted.word().startswith("votes.jsonl: line 2 left out")
+    assert counted.warning().startswith("votes.jsonl: line 2 left out")
     assert page.state("Anna")["done"] == 2
 
 
@@ -228,6 +228,6 @@ def test_a_port_that_is_taken_is_one_line(folder, study):
         port = taken.getsockname()[1]
         with (
             pytest.raises(UserError, match="cannot listen there.*--port"),
-            served(folder, study, host="127.0.0.1", port=port),
+            serve(folder, study, host="127.0.0.1", port=port),
         ):
             pass

@@ -10,7 +10,7 @@ from asking import folder_of, study_of
 from archsr.evaluation.people import PeopleVerdict
 from archsr.evaluation.statistics.bootstrap import pooled
 from archsr.vote import votes as vt
-from archsr.vote.main import tell
+from archsr.vote.main import report_result
 from archsr.vote.result import markdown, result_of
 from archsr.vote.votes import Vote
 
@@ -106,7 +106,7 @@ def test_one_voter_is_said_to_be_one():
 def test_the_result_is_told_and_written(tmp_path, capsys):
     study = study_of()
     folder = folder_of(tmp_path / "vote", study)
-    tell(folder)
+    report_result(folder)
     assert "no votes yet" in capsys.readouterr().out
     votes = votes_of(study, **{"A|nna <b>": [1] * 9 + [0] * 3, "Ben": [1] * 12}).votes
     with vt.held(folder):
@@ -114,7 +114,7 @@ def test_the_result_is_told_and_written(tmp_path, capsys):
             vt.append(folder, vote)
     with (folder / vt.NAME).open("a") as out:
         out.write('{"voter": "Ben", "back": "scene0/0", "time": ""}\nrubbish\n')
-    tell(folder)
+    report_result(folder)
     said = capsys.readouterr()
     assert "line 26 left out" in said.err
     plain = json.loads((folder / "result.json").read_text())
@@ -127,5 +127,5 @@ def test_the_result_is_told_and_written(tmp_path, capsys):
     assert "| A/nna ‹b› | 12 | 0 | 9 | 3 |" in text
     with (folder / vt.NAME).open("a") as out:  # everybody takes back everything
         out.writelines(json.dumps({"voter": v.voter, "back": v.key, "time": ""}) + "\n" for v in votes)
-    tell(folder)
+    report_result(folder)
     assert not (folder / "result.json").exists(), "no result of votes that do not count any more"

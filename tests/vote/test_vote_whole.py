@@ -21,15 +21,15 @@ from archsr.config import DataConfig, RRDBNetConfig, config_file
 from archsr.errors import UserError
 from archsr.evaluation.card import EvaluationRequest as Card
 from archsr.evaluation.card import evaluate_models
-from archsr.evaluation.compared_models import Options, bicubic, contenders_of
+from archsr.evaluation.compared_models import Options, bicubic, open_models
 from archsr.evaluation.pairs import TestPair, open_pairs
-from archsr.evaluation.people import asked_people
+from archsr.evaluation.people import vote_sentences
 from archsr.images.pixels import tensor_to_pixels, to_float
 from archsr.models.build import build
 from archsr.upscaling.upscaler import Upscaler, open_model
 from archsr.utils.atomic import sha256
 from archsr.vote import votes as vt
-from archsr.vote.main import VoteRequest, prepared, tell
+from archsr.vote.main import VoteRequest, prepare_vote, report_result
 from archsr.vote.models import models_of
 from archsr.vote.restoring import crops_of
 from archsr.vote.study import image_file
@@ -62,7 +62,7 @@ def question(networks, shards, **more):
 
 
 def test_what_is_shown_is_what_each_model_makes(networks, shards, tmp_path):
-    folder, study = prepared(question(networks, shards), tmp_path / "vote")
+    folder, study = prepare_vote(question(networks, shards), tmp_path / "vote")
     pairs = open_pairs(str(shards), DataConfig(), split="val", scale=4, limit=3)
     assert [one.number for one in study.images] == pairs.numbers()
     for pair in pairs.read(pairs.numbers()):
@@ -78,31 +78,33 @@ def test_what_is_shown_is_what_each_model_makes(networks, shards, tmp_path):
 
 
 def test_nothing_is_restored_twice(networks, shards, tmp_path, monkeypatch):
-    folder, study = prepared(question(networks, shards), tmp_path / "vote")
+    folder, study = prepare_vote(question(networks, shards), tmp_path / "vote")
     files = sorted((folder / "images").iterdir())
     assert len(files) == 12
     times = {f: f.stat().st_mtime_ns for f in files}
     gone = image_file(folder, study.token(study.images[1].number, "B"))
     content = gone.read_bytes()
     gone.unlink()
-    assert prepared(question(networks, shards), folder)[1] == study
+    assert prepare_vote(question(networks, shards), folder)[1] == study
     assert gone.read_bytes() == content
     own = {image_file(folder, study.token(study.images[1].number, k)) for k in ("A", "B", "input", "photograph")}
     assert {f for f in files if f.stat().st_mtime_ns != times[f]} == own
     monkeypatch.setattr("archsr.vote.models.open_model", None)  # all there: no network is even opened
-    assert prepared(question(networks, shards), folder)[1] == study
+    assert prepare_vote(question(networks, shards), folder)[1] == study
 
 
 def test_a_folder_has_one_question(networks, shards, tmp_path):
-    folder, _ = prepared(question(networks, shards), tmp_path / "vote")
+    folder, _ = prepare_vote(question(networks, shards), tmp_path / "vote")
     for other in ({"limit": 2}, {"crop": 32}, {"split": "test", "limit": 3}):
         with pytest.raises(UserError, match="asked something else there.*--out"):
-            prepared(question(networks, shards, **other), folder)
+            prepare_vote(question(networks, shards, **other), folder)
     with pytest.raises(UserError, match="old against new.*--out"):
-        prepared(VoteRequest(str(networks / "old.safetensors"), "bicubic", str(shards), "val", 3, device="cpu"), folder)
+        prepare_vote(
+            VoteRequest(str(networks / "old.safetensors"), "bicubic", str(shards), "val", 3, device="cpu"), folder
+        )
     (folder / "study.json").write_text("{}")
     with pytest.raises(UserError, match="damaged"):
-        prepared(question(networks, shards), folder)
+        prepare_vote(question(networks, shards), folder)
 
 
 @pytest.mark.parametrize(("a", "b", "on", "said"), [
@@ -115,7 +117,7 @@ def test_a_folder_has_one_question(networks, shards, tmp_path):
 def test_questions_that_cannot_be_asked(networks, shards, tmp_path, a, b, on, said):
     files = {"OLD": str(networks / "old.safetensors"), "NEW": str(networks / "new.safetensors"), "SHARDS": str(shards)}
     with pytest.raises(UserError, match=said.replace("|", r"\|")):
-        prepared(VoteRequest(files.get(a, a), files.get(b, b), files.get(on, on)), tmp_path / "vote")
+        prepare_vote(VoteRequest(files.get(a, a), files.get(b, b), files.get(on, on)), tmp_path / "vote")
 
 
 def test_a_crop_is_the_middle_of_the_whole_result():
@@ -182,10 +184,10 @@ def test_a_result_without_serving_and_words_that_are_missing(tmp_path, capsys):
 
 def judged(networks, on, folder, **more):
     """A folder in which somebody prefers the new model throughout."""
-    folder, study = prepared(question(networks, on, **more), folder)
+    folder, study = prepare_vote(question(networks, on, **more), folder)
     for one in study.images:
         vt.append(folder, vt.Vote("Anna", one.key, one.scene, "B", "left", 1.0, ""))
-    tell(folder)
+    report_result(folder)
 
 
 def test_the_score_card_repeats_what_people_said(networks, shards, tmp_path, monkeypatch):
@@ -208,7 +210,7 @@ def test_only_what_was_asked_of_these_models_and_images_is_repeated(networks, sh
     def said(on, *, split="val", limit=None, second="new.safetensors"):
         models = [str(networks / "old.safetensors"), str(networks / second)]
         pairs = open_pairs(str(on), DataConfig(), split=split, scale=4, limit=limit)
-        return asked_people(folders, contenders_of(models, 4, Options()), pairs)
+        return vote_sentences(folders, open_models(models, 4, Options()), pairs)
 
     [of_shards], [of_town] = said(shards, limit=1), said(town)
     assert "by 1 voter on 3 images of" in of_shards
@@ -232,5 +234,5 @@ def test_original_is_what_the_other_one_began_with(networks, tiny, tmp_path):
     assert (a.name, b.name) == ("original", "tiny")
     assert (a.identity, b.identity) == tuple(sha256(networks / f"{name}.safetensors") for name in ("old", "new"))
     assert models_of(str(run), "original") == (b, a)
-    _, study = prepared(VoteRequest("original", str(run), split="val", limit=1, device="cpu"), tmp_path / "vote")
+    _, study = prepare_vote(VoteRequest("original", str(run), split="val", limit=1, device="cpu"), tmp_path / "vote")
     assert study.asking.about == f"the fixed val pairs of {tiny.data.shards}", "the run's own dataset"

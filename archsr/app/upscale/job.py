@@ -19,7 +19,7 @@ from archsr.app.upscale.uploads import Upload
 from archsr.app.work_queue import QueuedJob
 from archsr.errors import UserError
 from archsr.images.image_files import HEIC_ENDINGS, WRITTEN, BadImageError
-from archsr.upscaling.one_image import Wanted, upscale_image
+from archsr.upscaling.one_image import OutputOptions, upscale_image
 from archsr.upscaling.source import open_source
 
 MAX_MODELS = 4  # of one order
@@ -176,7 +176,7 @@ def _upscale(
         model = current.model if len(order.models) > 1 else ""
         name = result_name(one.name, order.scale or upscaler.scale, suffix=order.suffix, model=model)
         target = context.storage.new_folder() / unique_name(name, taken)
-        wanted = Wanted(order.scale, max_pixels=context.limits.max_pixels)
+        wanted = OutputOptions(order.scale, max_pixels=context.limits.max_pixels)
         upscale_image(photo, target, upscaler, wanted, on_progress=partial(_report, current, job))
     except BadImageError:
         photo.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""The score card of photographs without ground truth."""
+"""The score card for photographs without ground truth."""

@@ -1,7 +1,7 @@
-"""What can be measured of a result without ground truth: how natural, how sharp, and how true to its input it is.
+"""Metrics without ground truth: natural looks, sharpness and agreement with the input.
 
-A result that is reduced again should be its input. Where it is not, something was changed: noise removed, or detail
-invented; which of the two, no figure says.
+Downsampling a result should give its input. If it does not, the model removed noise or invented detail; no metric tells
+which.
 """
 
 import sys
@@ -10,50 +10,51 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from archsr.evaluation.metrics import NO_REFERENCE, Metric, extra, is_here, standard
+from archsr.evaluation.metrics import NO_REFERENCE, Metric, extra, is_cached, standard
 from archsr.evaluation.pairs import reduced
 from archsr.images.pixels import pixels_to_tensor, sharpness, tensor_to_pixels
 from archsr.metrics.colour import local_drift
 from archsr.metrics.psnr_ssim import luma, psnr
 
-SQUARE = 32  # pixels of the input: a side of the squares of which the worst counts
-_PERFECT = 100.0  # dB: what is more is said to be so much
-_NOT_HERE = "its weights are not on this machine, and nothing is downloaded unasked (`--metric {name}` asks for it)"
+SQUARE = 32  # pixels: side of the squares of the input of which the worst counts
+_PERFECT = 100.0  # dB: the maximum that is reported
+_NOT_HERE = "its weights are not on this machine (`--metric {name}` downloads them)"
 
 
-def without_truth(border: int, asked: tuple[str, ...] = ()) -> tuple[list[Metric], dict[str, str]]:
-    """The metrics, and by name those that could not be taken, and why. `border`: cropped before NIQE.
+def metrics_without_truth(border: int, names: tuple[str, ...] = ()) -> tuple[list[Metric], dict[str, str]]:
+    """Return the metrics, and the reasons for those that are not available.
 
-    `asked`: further ones of pyiqa's, which may be downloaded; those of `NO_REFERENCE` are taken where they are here.
+    `border` pixels are cropped before NIQE. `names` are further metrics of pyiqa, which may be downloaded; those of
+    `NO_REFERENCE` are added if their files are on this machine.
     """
-    seen = _Seen()
+    result = _ResultMetrics()
     ours = [
-        Metric("agreement", "agreement with the input, dB", True, lambda sr, _, lq: seen.agreement(sr, lq), False),
-        Metric("agreement_worst", "agreement where it is worst, dB", True, lambda sr, _, lq: seen.worst(sr, lq)[0],
+        Metric("agreement", "agreement with the input, dB", True, lambda sr, _, lq: result.agreement(sr, lq), False),
+        Metric("agreement_worst", "agreement where it is worst, dB", True, lambda sr, _, lq: result.worst(sr, lq)[0],
                 False),
-        Metric("agreement_colour", "colour drift from the input, ΔE00", False, lambda sr, _, lq: seen.colour(sr, lq),
+        Metric("agreement_colour", "colour drift from the input, ΔE00", False, lambda sr, _, lq: result.colour(sr, lq),
                 False),
         *(m for m in standard(border) if m.name == "niqe"),
         Metric("sharpness", "sharpness, levels", True, lambda sr, _, __: _sharpness(sr), False),
     ]  # fmt: skip
-    wanted = dict.fromkeys([*asked, *(name for name in NO_REFERENCE if is_here(name))])
+    wanted = dict.fromkeys([*names, *(name for name in NO_REFERENCE if is_cached(name))])
     more, missing = extra(list(wanted))
     for metric in more:
         if metric.needs_gt:
-            missing[metric.name] = "it compares with ground truth, and there is none"
+            missing[metric.name] = "it needs ground truth, which photographs do not have"
     absent = {name: _NOT_HERE.format(name=name) for name in NO_REFERENCE if name not in wanted}
     return [*ours, *(m for m in more if not m.needs_gt)], {**missing, **absent}
 
 
-class _Seen:
-    """Remembers the last result reduced again, of which three figures are wanted."""
+class _ResultMetrics:
+    """Keeps the last downsampled result, which three metrics use."""
 
     def __init__(self) -> None:
         self._last: tuple[Tensor, Tensor] | None = None
 
     def _reduced(self, sr: Tensor, lq: Tensor) -> Tensor:
         if self._last is None or self._last[0] is not sr:
-            self._last = sr, reduced_again(sr, lq)
+            self._last = sr, downsampled(sr, lq)
         return self._last[1]
 
     def agreement(self, sr: Tensor, lq: Tensor) -> float:
@@ -66,15 +67,15 @@ class _Seen:
         return float(local_drift(self._reduced(sr, lq).double(), lq.double()))
 
 
-def reduced_again(sr: Tensor, lq: Tensor) -> Tensor:
-    """(1, 3, s·h, s·w) to the size of `lq` (1, 3, h, w), by MATLAB's bicubic with antialiasing, in 8 bits, on a CPU."""
+def downsampled(sr: Tensor, lq: Tensor) -> Tensor:
+    """Downsample (1, 3, s·h, s·w) to the size of `lq` (1, 3, h, w) by MATLAB's bicubic, in 8 bits, on the CPU."""
     return pixels_to_tensor(reduced(tensor_to_pixels(sr), sr.shape[2] // lq.shape[2]))
 
 
 def worst_square(found: Tensor, lq: Tensor) -> tuple[float, int, int]:
-    """The lowest PSNR on Y of a square of `SQUARE` pixels, half a square apart, in dB, and its top and left.
+    """Return the lowest PSNR on Y of a square of `SQUARE` pixels in dB, and its top and left.
 
-    Both (1, 3, h, w) in [0, 1]; an image that is smaller is one square.
+    Both images are (1, 3, h, w) in [0, 1]. Squares are half a side apart; a smaller image is one square.
     """
     error = (luma(found) - luma(lq)).square()
     sides = [min(SQUARE, side) for side in lq.shape[2:]]

@@ -1,4 +1,4 @@
-"""`archsr evaluate --photos`: models on photographs without ground truth, and what can be said of that honestly."""
+"""`archsr evaluate --photos`: measure models on photographs without ground truth, without verdicts."""
 
 import shlex
 from collections.abc import Sequence
@@ -6,34 +6,43 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from archsr.errors import UserError
-from archsr.evaluation import compared_models as who
-from archsr.evaluation.card import Answer
+from archsr.evaluation.card import EvaluationResult
+from archsr.evaluation.compared_models import (
+    INTERPOLATIONS,
+    ComparedModel,
+    Options,
+    baseline_of,
+    check_sources,
+    open_models,
+    paths_of,
+    scale_of,
+)
 from archsr.evaluation.metrics import check_names
-from archsr.evaluation.people import HOME, IN_RUN, asked_people, identity_of
-from archsr.evaluation.photos.agreement import without_truth
-from archsr.evaluation.photos.figures import show_photos
-from archsr.evaluation.photos.measured import NAME, Kept, PhotoRow, measured_photo
+from archsr.evaluation.people import VOTES_FOLDER, VOTES_IN_RUN, identity_of, vote_sentences
+from archsr.evaluation.photos.agreement import metrics_without_truth
+from archsr.evaluation.photos.figures import photo_crops
+from archsr.evaluation.photos.measured import NAME, MeasurementCache, PhotoRow, measure_photo
 from archsr.evaluation.photos.page import photo_page
 from archsr.evaluation.photos.photos import ClientPhotos, open_photos
 from archsr.evaluation.photos.words import NO_TRUTH, as_lines, first_line, photo_headline, photo_markdown
 from archsr.evaluation.report.figures import write_figures
 from archsr.evaluation.report.markdown import as_json
 from archsr.evaluation.report.parquet import write_images, write_verdicts
-from archsr.evaluation.suite import Scores, rows_of
-from archsr.evaluation.summary import foremost
+from archsr.evaluation.suite import Scores, measure_all
+from archsr.evaluation.summary import main_model
 from archsr.runs.folders import is_run
 from archsr.utils.atomic import write_bytes
 from archsr.utils.world import World
 
-CROP = 512  # pixels of a photograph's side that are measured by default: a result of 2048² is
+CROP = 512  # default side of the measured crop in pixels; at scale 4 the result is 2048²
 
 
 @dataclass(frozen=True)
 class PhotoRequest:
-    """What is asked: `models`, as of the score card, on the photographs in the folder `photos`, as they are.
+    """What to evaluate: `models`, as for the score card, on the photographs in the folder `photos`.
 
-    `crop`: of each photograph the middle, at most so many pixels a side; 0: the whole. `metrics`: further ones of
-    pyiqa's. `border`: pixels of the result cropped before NIQE, the scale by default.
+    `crop` is the side of the measured middle of each photograph, 0 for the whole. `metrics` are further ones of pyiqa.
+    `border` is the number of pixels of the result cropped before NIQE, by default the scale.
     """
 
     models: tuple[str, ...]
@@ -43,66 +52,68 @@ class PhotoRequest:
     border: int | None = None
     baseline: str = ""
     crop: int = CROP
-    options: who.Options = field(default_factory=who.Options)
+    options: Options = field(default_factory=Options)
 
 
-def evaluate_photos(question: PhotoRequest, *, out: Path | None = None, world: World | None = None) -> Answer:
+def evaluate_photos(request: PhotoRequest, *, out: Path | None = None, world: World | None = None) -> EvaluationResult:
     """Write the report, figures and per-photograph scores. A collective: every rank calls it.
 
-    What was measured into the same folder before is not measured again. Raises `UserError` where models or photographs
-    are missing, or a photograph cannot be read.
+    Measurements that the folder already has are reused. Raises `UserError` if models or photographs are missing, or a
+    photograph cannot be read.
     """
     world = world or World()
-    folder = out or _folder(question)
-    photos, compared_models = world.on_all_ranks(lambda: _opened(question, folder))  # all ranks
-    baseline = who.baseline_of(compared_models, question.baseline)
-    border = photos.scale if question.border is None else question.border
-    metrics, missing = without_truth(border, question.metrics)
-    kept = Kept(folder / NAME, compared_models, metrics, border=border, baseline=baseline)
-    rows = rows_of(
+    folder = out or _folder(request)
+    photos, compared_models = world.on_all_ranks(lambda: _opened(request, folder))  # all ranks
+    baseline = baseline_of(compared_models, request.baseline)
+    border = photos.scale if request.border is None else request.border
+    metrics, missing = metrics_without_truth(border, request.metrics)
+    kept = MeasurementCache(folder / NAME, compared_models, metrics, border=border, baseline=baseline)
+    rows = measure_all(
         photos,
-        lambda photo: kept.of(photo, lambda one: measured_photo(one, compared_models, metrics, baseline=baseline)),
+        lambda photo: kept.of(photo, lambda one: measure_photo(one, compared_models, metrics, baseline=baseline)),
         world=world,
     )  # all ranks
     names = [c.name for c in compared_models]
     scores = Scores(list(rows), [(c.name, c.title) for c in compared_models], metrics, baseline, missing=missing,
                     primary="", unjudged=dict.fromkeys(names, NO_TRUTH), unit=photos.unit,
-                    paths=who.paths_of(compared_models), truth=False)  # fmt: skip
-    said = _write(folder, question, scores, rows, photos, compared_models, border=border) if world.rank == 0 else ""
-    return Answer(folder, scores, said)
+                    paths=paths_of(compared_models), truth=False)  # fmt: skip
+    summary = _write(folder, request, scores, rows, photos, compared_models, border=border) if world.rank == 0 else ""
+    return EvaluationResult(folder, scores, summary)
 
 
-def _opened(question: PhotoRequest, folder: Path) -> tuple[ClientPhotos, list[who.ComparedModel]]:
-    who.check_sources(question.models)
-    check_names(question.metrics)
-    scale = who.scale_of(question.models)
-    photos = open_photos(question.photos, scale=scale, crop=question.crop, limit=question.limit)
+def _opened(request: PhotoRequest, folder: Path) -> tuple[ClientPhotos, list[ComparedModel]]:
+    check_sources(request.models)
+    check_names(request.metrics)
+    scale = scale_of(request.models)
+    photos = open_photos(request.photos, scale=scale, crop=request.crop, limit=request.limit)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    options = replace(question.options, tile=question.options.tile or None)  # whole photographs are large
-    return photos, who.contenders_of(question.models, scale, options)
+    options = replace(request.options, tile=request.options.tile or None)  # whole photographs may be large
+    return photos, open_models(request.models, scale, options)
 
 
-def _folder(question: PhotoRequest) -> Path:
-    """Another question does not overwrite the answer to the plain one."""
-    runs = [s for s in question.models if is_run(s)]
-    parts = [f"photos-{Path(question.photos).resolve().name}"]
-    parts += [question.options.which] if question.options.which != "chosen" else []
-    parts += [f"crop-{question.crop}"] if question.crop != CROP else []
-    parts += ["blends"] if question.options.blends else []
-    parts += [f"first-{question.limit}"] if question.limit is not None else []
-    parts += [Path(m).stem for m in question.models if m not in runs[:1]]
+def _folder(request: PhotoRequest) -> Path:
+    """Return the default output folder. Its name holds all options, so that it does not overwrite another report."""
+    runs = [s for s in request.models if is_run(s)]
+    parts = [f"photos-{Path(request.photos).resolve().name}"]
+    parts += [request.options.which] if request.options.which != "chosen" else []
+    parts += [f"crop-{request.crop}"] if request.crop != CROP else []
+    parts += ["blends"] if request.options.blends else []
+    parts += [f"first-{request.limit}"] if request.limit is not None else []
+    parts += [Path(m).stem for m in request.models if m not in runs[:1]]
     return (Path(runs[0]) / "evaluation" if runs else Path("evaluation")) / "-".join(parts)
 
 
-def _protocol(question: PhotoRequest, photos: ClientPhotos, rows: Sequence[PhotoRow], *, border: int) -> str:
-    which = f"of each the middle, at most {question.crop} pixels a side" if question.crop else "each whole"
+def _protocol(request: PhotoRequest, photos: ClientPhotos, rows: Sequence[PhotoRow], *, border: int) -> str:
+    which = f"of each the middle, at most {request.crop} pixels a side" if request.crop else "each whole"
     cut = sum(row.window[2:] != row.size for row in rows)
-    some = f" ({cut} of {len(rows)} are larger)" if question.crop else ""
+    some = f" ({cut} of {len(rows)} are larger)" if request.crop else ""
     left_out = (
-        f" Left out, as no photographs by their endings: {', '.join(photos.left_out)}." if photos.left_out else ""
+        f" Left out, because their endings are not those of images: {', '.join(photos.left_out)}."
+        if photos.left_out
+        else ""
     )
     return (
         f"Protocol: {photos.name} as they are, {which}{some}; every model enlarges the same pixels {photos.scale} "
@@ -115,43 +126,43 @@ def _protocol(question: PhotoRequest, photos: ClientPhotos, rows: Sequence[Photo
 
 def _write(
     folder: Path,
-    question: PhotoRequest,
+    request: PhotoRequest,
     scores: Scores,
     rows: Sequence[PhotoRow],
     photos: ClientPhotos,
-    compared_models: Sequence[who.ComparedModel],
+    compared_models: Sequence[ComparedModel],
     *,
     border: int,
 ) -> str:
-    protocol = _protocol(question, photos, rows, border=border)
-    title = f"{', '.join(Path(m).name for m in question.models)} on {photos.name}"
-    votes = [Path(s) / IN_RUN for s in question.models if is_run(s)]
-    asked = asked_people([*votes, HOME], compared_models, photos)
+    protocol = _protocol(request, photos, rows, border=border)
+    title = f"{', '.join(Path(m).name for m in request.models)} on {photos.name}"
+    votes = [Path(s) / VOTES_IN_RUN for s in request.models if is_run(s)]
+    notes = vote_sentences([*votes, VOTES_FOLDER], compared_models, photos)
     judged = {c.name: identity_of(c.weights) for c in compared_models if c.weights}
     lines = {name: photo_headline(scores, name, scores.baseline) for name in scores.challengers}
     try:
-        text = photo_markdown(scores, title=title, protocol=protocol, vote=_vote(question), asked=asked)
+        text = photo_markdown(scores, title=title, protocol=protocol, vote=_vote(request), notes=notes)
         write_bytes(folder / "report.md", text.encode())
         plain = as_json(scores, protocol=protocol, judged=judged, headlines=lines)
         write_bytes(folder / "scores.json", plain.encode())
         write_images(folder / "scores.parquet", scores)
         write_verdicts(folder / "verdicts.parquet", scores)
-        shown = show_photos(rows, photos, compared_models, scores, new=foremost(scores))
-        figures = write_figures(folder, shown, truth=False) if shown else []
-        html = photo_page(scores, title=title, protocol=protocol, shown=shown, figures=[folder / f for f in figures],
-                          vote=_vote(question), asked=asked)  # fmt: skip
+        crops = photo_crops(rows, photos, compared_models, scores, new=main_model(scores))
+        figures = write_figures(folder, crops, truth=False) if crops else []
+        html = photo_page(scores, title=title, protocol=protocol, crops=crops, figures=[folder / f for f in figures],
+                          vote=_vote(request), notes=notes)  # fmt: skip
         write_bytes(folder / "report.html", html.encode())
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
     files = "report.html, report.md, scores.json, scores.parquet, verdicts.parquet, comparison (png, pdf, svg)"
-    said = [first_line(scores), "", *as_lines(scores), "", f"{NO_TRUTH} {_vote(question)}"]
+    said = [first_line(scores), "", *as_lines(scores), "", f"{NO_TRUTH} {_vote(request)}"]
     return "\n".join([*said, f"written: {folder}/{files}"])
 
 
-def _vote(question: PhotoRequest) -> str:
-    """How people are asked about these photographs."""
-    runs = [s for s in question.models if is_run(s)]
-    named = [s for s in question.models if s not in who.INTERPOLATIONS]
+def _vote(request: PhotoRequest) -> str:
+    """Return the command for a vote on these photographs."""
+    runs = [s for s in request.models if is_run(s)]
+    named = [s for s in request.models if s not in INTERPOLATIONS]
     pair = ["original", runs[0]] if runs else ["bicubic", *named][-2:]
-    limit = [] if question.limit is None else ["--limit", str(question.limit)]
-    return f"Ask people: `{shlex.join(['archsr', 'vote', *pair, '--photos', question.photos, *limit])}`."
+    limit = [] if request.limit is None else ["--limit", str(request.limit)]
+    return f"Ask people: `{shlex.join(['archsr', 'vote', *pair, '--photos', request.photos, *limit])}`."

@@ -1,4 +1,4 @@
-"""Crops of photographs without ground truth, chosen by rule: where two models differ most, and where one is worst."""
+"""Crops of photographs without ground truth: where models differ most, and where one agrees least with its input."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ from archsr.evaluation.suite import Scores, quantised
 from archsr.evaluation.summary import figure
 from archsr.images.pixels import tensor_to_pixels, to_float
 
-_MOST = 4  # photographs that are shown for how much the models differ in them
-_Wanted = tuple[str, int, int]  # why, and top and left of the square in the result
+_MOST = 4  # photographs shown because the models differ
+_Wanted = tuple[str, int, int]  # reason, and top and left of the square in the result
 
 
-def show_photos(
+def photo_crops(
     rows: Sequence[PhotoRow],
     photos: ClientPhotos,
     compared_models: Sequence[ComparedModel],
@@ -25,7 +25,7 @@ def show_photos(
     *,
     new: str,
 ) -> list[FigureCrop]:
-    """The chosen photographs restored once more, the most different first. Nothing where there is one model."""
+    """Restore the chosen photographs again, the most different first. Return nothing if there is only one model."""
     if new == scores.baseline:
         return []
     chosen = _chosen(rows, new, scale=photos.scale)
@@ -46,7 +46,7 @@ def show_photos(
 
 
 def _chosen(rows: Sequence[PhotoRow], new: str, *, scale: int) -> list[tuple[int, _Wanted]]:
-    """The number of each photograph that is shown, and the place: first of each scene the one that differs most."""
+    """Return number and square of each photograph to show, starting with the most different one of each scene."""
     by_change = sorted(rows, key=lambda row: -row.changed[new].value)
     first = list({row.scene: row for row in reversed(by_change)}.values())
     order = sorted(by_change, key=lambda row: row not in first)  # each part stays in its order
@@ -60,8 +60,8 @@ def _chosen(rows: Sequence[PhotoRow], new: str, *, scale: int) -> list[tuple[int
     return [*chosen, (least.number, (why, square.top * scale, square.left * scale))]
 
 
-def told(new: str, old: str) -> str:
-    """By what rule the crops were chosen."""
+def selection_note(new: str, old: str) -> str:
+    """Explain the rule that chose the crops."""
     return (
         f"Chosen by rule: the squares of {SIDE} pixels in which {new} and {old} differ most, of each scene one, and "
         f"the square in which {new} is least like its input."

@@ -1,4 +1,4 @@
-"""Photographs measured without ground truth: one restored by every model, and what was measured before, kept."""
+"""Measure photographs without ground truth, and keep the measurements for the next evaluation."""
 
 import hashlib
 import json
@@ -11,19 +11,19 @@ from archsr.errors import UserError
 from archsr.evaluation.compared_models import ComparedModel
 from archsr.evaluation.metrics import Metric
 from archsr.evaluation.people import identity_of
-from archsr.evaluation.photos.agreement import reduced_again, worst_square
+from archsr.evaluation.photos.agreement import downsampled, worst_square
 from archsr.evaluation.photos.photos import ClientPhoto
 from archsr.evaluation.report.figures import most_changed
 from archsr.evaluation.suite import ImageScores, quantised
 from archsr.images.pixels import to_float
 
 NAME = "measured.jsonl"
-_VERSION = 1  # of the lines: another one is measured again
+_VERSION = 1  # of the file's lines; lines of another version are not used
 
 
 @dataclass(frozen=True)
 class Square:
-    """A square of a result: how much is found in it, and its top and left in pixels."""
+    """A square of a result: its value, and its top and left in pixels."""
 
     value: float
     top: int
@@ -32,10 +32,10 @@ class Square:
 
 @dataclass(frozen=True)
 class PhotoRow(ImageScores):
-    """A photograph: its `size`, height and width, and the `window` of it that was measured: top, left, height, width.
+    """A photograph: its `size` (height, width) and the measured `window` (top, left, height, width).
 
-    `changed`: by model, the square of its result that differs most from the baseline's, in levels of 255. `worst`: by
-    model, the square of the input with which the result agrees least, in dB, in pixels of `window`.
+    `changed` is by model the square that differs most from the baseline's result, in levels of 255. `worst` is by model
+    the square of the input with which the result agrees least, in dB, in pixels of `window`.
     """
 
     size: tuple[int, int] = (0, 0)
@@ -44,10 +44,10 @@ class PhotoRow(ImageScores):
     worst: dict[str, Square] = field(default_factory=dict[str, Square])
 
 
-def measured_photo(
+def measure_photo(
     photo: ClientPhoto, compared_models: Sequence[ComparedModel], metrics: Sequence[Metric], *, baseline: str
 ) -> PhotoRow:
-    """One photograph restored by every model. Besides the baseline's, one result is held at a time."""
+    """Measure one photograph restored by every model. Holds the baseline's result and one other at a time."""
     lq = to_float(photo.lq)[None]
     first = next(c for c in compared_models if c.name == baseline)
     start = quantised(first.restore(lq)).cpu()
@@ -57,7 +57,7 @@ def measured_photo(
     for each in compared_models:
         sr = start if each is first else quantised(each.restore(lq)).cpu()
         values[each.name] = {m.name: m.of(sr, sr, lq) for m in metrics}
-        worst[each.name] = Square(*worst_square(reduced_again(sr, lq), lq))
+        worst[each.name] = Square(*worst_square(downsampled(sr, lq), lq))
         if each is not first:
             value, top, left = most_changed(sr, start)
             changed[each.name] = Square(value * 255, top, left)
@@ -66,10 +66,10 @@ def measured_photo(
     )
 
 
-class Kept:
-    """What was measured before, a line a photograph, in a file that is only added to; a broken line is left out.
+class MeasurementCache:
+    """Measurements in an append-only file, a line per photograph. Broken lines are ignored.
 
-    A line counts for the same pixels, models, baseline and metrics, under whatever name the photograph has now.
+    A line is valid for the same pixels, models, baseline and metrics, whatever the photograph's name.
     """
 
     def __init__(
@@ -87,15 +87,17 @@ class Kept:
         self._rows = _read(path)
 
     def of(self, photo: ClientPhoto, metric: Callable[[ClientPhoto], PhotoRow]) -> PhotoRow:
-        """The row of a photograph: as it is kept, else measured and kept. Raises `UserError`."""
+        """Return the row of a photograph, measured and stored if it is new. Raises `UserError`."""
         key = hashlib.sha256(self._asked.encode() + photo.lq.numpy().tobytes() + repr(photo.lq.shape).encode())
         known = self._rows.get(key.hexdigest())
         if known is not None:
             return _row(known, photo)
         row = metric(photo)
-        line = "\n" + json.dumps({"of": key.hexdigest(), "row": asdict(row)})  # a broken one before it stays alone
+        line = "\n" + json.dumps(
+            {"of": key.hexdigest(), "row": asdict(row)}
+        )  # the line break first, in case the last line is broken
         try:
-            with self._path.open("a", encoding="utf-8") as file:  # lines of several processes stay whole
+            with self._path.open("a", encoding="utf-8") as file:  # appended lines of several processes do not mix
                 file.write(line)
         except OSError as error:
             raise UserError(f"{self._path}: cannot be written: {error.strerror or error}") from None
@@ -110,7 +112,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         try:
             one = json.loads(line)
             found[one["of"]] = one["row"]
-        except (ValueError, TypeError, KeyError):  # the process was killed while it wrote
+        except (ValueError, TypeError, KeyError):  # broken because the process was killed
             continue
     return found
 

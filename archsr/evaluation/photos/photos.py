@@ -1,4 +1,4 @@
-"""Photographs without ground truth: which files are measured, and which pixels of each."""
+"""Photographs without ground truth: which files and which pixels of each are measured."""
 
 import hashlib
 from collections import Counter
@@ -20,10 +20,10 @@ from archsr.utils import console
 
 @dataclass(frozen=True)
 class ClientPhoto:
-    """A photograph: `lq` uint8 (3, h, w) is what is measured of it, `window` where that lies: top, left, height, width.
+    """A photograph: `lq` uint8 (3, h, w) are the measured pixels, `window` is their top, left, height, width.
 
-    `size`: height and width of the whole. `key` is its path in the folder, `scene` its sub-folder, or itself where it
-    lies in none.
+    `size` is the whole's height and width. `key` is the path in the folder. `scene` is the sub-folder, or the file
+    outside of sub-folders.
     """
 
     number: int
@@ -36,9 +36,10 @@ class ClientPhoto:
 
 @dataclass(frozen=True)
 class ClientPhotos:
-    """The photographs of a folder. Of each the middle is measured, at most `crop` pixels a side; 0: the whole.
+    """The photographs of a folder, of each of which the middle is measured.
 
-    `left_out`: the names of files there that are no images by their endings.
+    `crop` is the largest side of the middle, 0 for the whole. `left_out` are the names of files without an image's
+    ending.
     """
 
     root: Path
@@ -50,21 +51,21 @@ class ClientPhotos:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """A description for people."""
         return f"the photographs of {self.root.resolve().name}"
 
     @property
     def unit(self) -> str:
-        """What is measured."""
+        """The word for what is measured."""
         return "photographs"
 
     def numbers(self) -> list[int]:
-        """Which of the files are taken: with a limit as many of each scene as of another."""
+        """Return the numbers of the files to measure; a limit is shared equally between scenes."""
         every = list(range(len(self.files)))
         return every if self.limit is None else of_each([self._scene(file) for file in self.files], self.limit)
 
     def read(self, numbers: list[int]) -> Iterator[ClientPhoto]:
-        """The photographs with these numbers. Raises `UserError` for a file that cannot be read."""
+        """Yield the photographs with these numbers. Raises `UserError` for a file that cannot be read."""
         for number in numbers:
             file = self.files[number]
             pixels = _pixels(file)
@@ -77,7 +78,7 @@ class ClientPhotos:
 
     @property
     def fingerprint(self) -> str:
-        """What the folder is known by, however much of it is taken."""
+        """The fingerprint of the whole folder."""
         digest = hashlib.sha256(f"photographs as they are, enlarged {self.scale} times".encode())
         for file in self.files:
             name = file.relative_to(self.root).as_posix()
@@ -85,7 +86,7 @@ class ClientPhotos:
         return digest.hexdigest()
 
     def check(self) -> None:
-        """Decode what is taken, so that a damaged file is named before the work begins. Raises `UserError`."""
+        """Decode the files to measure, so that a damaged one is reported early. Raises `UserError`."""
         numbers = self.numbers()
         every = 0.1 if console.is_interactive() else 30
         for number in tqdm(numbers, desc="reading", unit="photograph", leave=False, mininterval=every):
@@ -96,7 +97,7 @@ class ClientPhotos:
 
 
 def open_photos(folder: str, *, scale: int, crop: int = 0, limit: int | None = None) -> ClientPhotos:
-    """The photographs in a folder and its sub-folders, all of which can be read. Raises `UserError`."""
+    """Open the photographs in a folder and its sub-folders. Raises `UserError` if one cannot be read."""
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"{folder}: no such folder; --photos takes a folder of photographs")
@@ -104,7 +105,7 @@ def open_photos(folder: str, *, scale: int, crop: int = 0, limit: int | None = N
     files = tuple(p for p in there if is_image(p))
     left_out = tuple(p.relative_to(root).as_posix() for p in there if not is_image(p))
     if not files:
-        raise DataError(f"{folder}: no photographs there ({_told(left_out)}); expected {', '.join(READ)}")
+        raise DataError(f"{folder}: contains no photographs ({_told(left_out)}); expected {', '.join(READ)}")
     photos = ClientPhotos(root, files, scale, crop, limit, left_out)
     photos.check()
     return photos
@@ -119,7 +120,7 @@ def _pixels(file: Path) -> Pixels:
     try:
         return read_photo(file).pixels
     except BadImageError as error:
-        raise DataError(f"{file}: {error}; mend it or take it out of the folder") from None
+        raise DataError(f"{file}: {error}; repair or remove it") from None
 
 
 def _middle(pixels: Pixels, crop: int) -> tuple[int, int, int, int]:

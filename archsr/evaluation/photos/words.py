@@ -1,4 +1,4 @@
-"""What figures without ground truth say in words and tables: what was measured and how far it moved, never "better"."""
+"""Sentences and tables for results without ground truth: values and changes, never "better"."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from archsr.evaluation.report.words import about
 from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES
 from archsr.evaluation.statistics.verdicts import findings
 from archsr.evaluation.suite import Scores
-from archsr.evaluation.summary import everyone, figure, mean, meanings, means_table, scenes_told, short_title
+from archsr.evaluation.summary import figure, mean, meanings, means_table, scene_count, short_title, titles_of
 
 NO_TRUTH = "Without ground truth nothing here says which result is truer, so there are no verdicts."
 HOW_TO_READ = (
@@ -21,14 +21,14 @@ HOW = (
     "resampled 10,000 times, and the percentiles widened for few scenes; fewer than six scenes have none. p is that of "
     "the test by changes of sign over scenes, not corrected for the number of metrics."
 )
-_TOLD = ("agreement", "agreement_colour", "niqe", "sharpness")  # in the line of a model
+_HEADLINE = ("agreement", "agreement_colour", "niqe", "sharpness")  # metrics in the line of a model
 HEADS = ["metric", "difference", "95 % interval", "higher in", "p"]
 
 
 def first_line(scores: Scores) -> str:
-    """What was measured, in plain words."""
+    """Return what was measured, in plain words."""
     count = len(scores.rows)
-    of = f"{count} {scores.unit.removesuffix('s')}{'s' * (count != 1)} of {scenes_told(scores)}"
+    of = f"{count} {scores.unit.removesuffix('s')}{'s' * (count != 1)} of {scene_count(scores)}"
     return (
         f"Measured on {of} without ground truth: how far each result agrees with the photograph it was made from, and "
         "how natural (NIQE) and how sharp it looks"
@@ -36,9 +36,9 @@ def first_line(scores: Scores) -> str:
 
 
 def photo_headline(scores: Scores, new: str, old: str) -> str:
-    """For example `agreement with the input 36.20 → 35.10 dB (−1.50 to −0.70); NIQE 4.21 → 3.80 (…)`."""
+    """Return e.g. `agreement with the input 36.20 → 35.10 dB (−1.50 to −0.70); NIQE 4.21 → 3.80 (…)`."""
     found, parts = findings(scores, new, old), list[str]()
-    for name in _TOLD:
+    for name in _HEADLINE:
         if name not in found:
             continue
         digits = about(name).digits
@@ -56,13 +56,13 @@ def _difference(scores: Scores, new: str, old: str, name: str) -> str:
 
 
 def as_lines(scores: Scores) -> list[str]:
-    """A line a model that is compared with the baseline."""
+    """Return a line per model that is compared with the baseline."""
     old = scores.baseline
     return [f"{name} against {old}: {photo_headline(scores, name, old)}" for name in scores.challengers]
 
 
 def difference_rows(scores: Scores, new: str, old: str) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows: for each metric both means, the difference with its interval, and in how many it is higher."""
+    """Return heads and rows: for each metric both means, the difference, its interval, and where it is higher."""
     found = findings(scores, new, old)
     rows = [_row(scores, metric.name, new, old) for metric in scores.metrics if metric.name in found]
     absent = [m.title for m in scores.metrics if m.name not in found]
@@ -81,13 +81,13 @@ def _row(scores: Scores, name: str, new: str, old: str) -> list[str]:
             f"{of.permutation_p:.4f}"]  # fmt: skip
 
 
-def photo_markdown(scores: Scores, *, title: str, protocol: str, vote: str, asked: Sequence[str]) -> str:
-    """The report as Markdown."""
+def photo_markdown(scores: Scores, *, title: str, protocol: str, vote: str, notes: Sequence[str]) -> str:
+    """Return the report as Markdown."""
     lines = [f"# {first_line(scores)}", "", f"{NO_TRUTH} {vote}", "", title, ""]
-    lines += [line for said in [*as_lines(scores), *asked] for line in (said, "")]
+    lines += [line for said in [*as_lines(scores), *notes] for line in (said, "")]
     for name in scores.challengers:
         heads, rows = difference_rows(scores, name, scores.baseline)
-        lines += [f"## {everyone(scores)[name]} against {scores.baseline}", "", *_table(heads, rows), ""]
+        lines += [f"## {titles_of(scores)[name]} against {scores.baseline}", "", *_table(heads, rows), ""]
     lines += ["## Means", "", *_table(*means_table(scores)), "", HOW_TO_READ, "", HOW, "", f"*{protocol}*", ""]
     lines += [f"- {name} could not be computed: {reason}" for name, reason in scores.missing.items()]
     lines += ["", "## What the metrics mean", ""]

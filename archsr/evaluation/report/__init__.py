@@ -1,1 +1,1 @@
-"""The score card as HTML, Markdown, JSON, Parquet and figures."""
+"""Write the score card as HTML, Markdown, JSON, Parquet and figures."""

@@ -1,4 +1,4 @@
-"""Figures for a paper: the same crops across models, chosen by a rule, with a box in the whole image and captions."""
+"""Figures for papers: the same crops across models, chosen by a rule, with captions and a box in the whole image."""
 
 import math
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ from archsr.evaluation.suite import ImageScores, Scores, quantised
 from archsr.images.pixels import Pixels, tensor_to_pixels, to_float
 from archsr.utils.atomic import replacing
 
-SIDE = 128  # of a crop in pixels of the ground truth
-_NEAR = 5  # images near the median among which the most telling is looked for
-_TAGS = 4  # at most so many sub-domains get a row of their own
-_BRIGHT = 98  # per cent of all values in the maps of differences are below the brightest shade
+SIDE = 128  # side of a crop in pixels of the ground truth
+_NEAR = 5  # images near the median that `representative_image` considers
+_TAGS = 4  # most tags that get a row
+_BRIGHT = 98  # percentile of the differences that gets the brightest shade
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """An image that is shown, and by what rule it was chosen."""
+class ChosenImage:
+    """An image to show, and the rule that chose it."""
 
     number: int
     why: str
@@ -37,7 +37,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class FigureCrop:
-    """A chosen image: whole, where its crop lies (top, left), and every column's pixels of it."""
+    """A chosen image: the whole, the position of its crop (top, left), and the pixels of every column."""
 
     why: str
     key: str
@@ -48,17 +48,17 @@ class FigureCrop:
     captions: dict[str, str]
 
     def around(self, side: int) -> dict[str, Pixels]:
-        """Every column's square of `side` about the crop, or as much as there is of it, not scaled."""
+        """Return a square of `side` around the crop from every column, smaller if the image is, not scaled."""
         height, width = self.whole.shape[:2]
         half = min(SIDE, height, width) // 2 - side // 2
         top, left = (max(0, min(at + half, size - side)) for at, size in ((self.top, height), (self.left, width)))
         return {name: p[top : top + side, left : left + side] for name, p in self.images.items()}
 
 
-def choose(scores: Scores, metric: Metric, new: str) -> list[Chosen]:
-    """The images that gained most, least and the median by `measure`, and the median one of each sub-domain.
+def choose_images(scores: Scores, metric: Metric, new: str) -> list[ChosenImage]:
+    """Return the images with the largest, the median and the smallest gain, and the median image of each tag.
 
-    Nobody chooses by hand, and what got worse is shown beside what got better.
+    The rule leaves no choice by hand, and shows what got worse next to what got better.
     """
     gains = _gains(scores.rows, metric, new, scores.baseline)
     if not gains:
@@ -73,18 +73,26 @@ def choose(scores: Scores, metric: Metric, new: str) -> list[Chosen]:
     for why, (gain, number) in picks:
         text = f"{why}, {metric.title.split(',')[0]} {gain if metric.higher_is_better else -gain:+.3g}"
         chosen.setdefault(number, text)
-    return [Chosen(number, why) for number, why in chosen.items()]
+    return [ChosenImage(number, why) for number, why in chosen.items()]
 
 
-def telling(
-    scores: Scores, metric: Metric, pairs: Pairs, compared_models: Sequence[ComparedModel], *, new: str, seen: str
-) -> list[Chosen]:
-    """The image that stands for a comparison, or none: of the few nearest the median difference by `measure`, the one
-    in which some square of the results differs most. `seen`: the model that is restored for `new`."""
+def representative_image(
+    scores: Scores,
+    metric: Metric,
+    pairs: Pairs,
+    compared_models: Sequence[ComparedModel],
+    *,
+    new: str,
+    shown_model: str,
+) -> list[ChosenImage]:
+    """Return at most one image: of the few nearest to the median difference, the one that changed most.
+
+    Changes are measured in the square that differs most. `shown_model` is the model that is restored for `new`.
+    """
     gains = _gains(scores.rows, metric, new, scores.baseline)
     median = gains[len(gains) // 2][0] if gains else math.nan
     near = sorted(gains, key=lambda gain: abs(gain[0] - median))[:_NEAR]
-    two = [c for c in compared_models if c.name in (seen, scores.baseline)]
+    two = [c for c in compared_models if c.name in (shown_model, scores.baseline)]
     found: dict[int, float] = {}
     for pair in pairs.read(sorted(number for _, number in near)):
         made = [quantised(c.restore(to_float(pair.lq)[None])) for c in two]
@@ -97,22 +105,22 @@ def telling(
     why = (
         f"of the {len(found)} nearest the median by {metric.title.split(',')[0]}" if len(found) > 1 else "the only one"
     )
-    return [Chosen(best, f"{why}, the one in which the two differ most ({change:+.3g})")]
+    return [ChosenImage(best, f"{why}, the one in which the two differ most ({change:+.3g})")]
 
 
 def _gains(rows: Sequence[ImageScores], metric: Metric, new: str, old: str) -> list[tuple[float, int]]:
-    """Gain (higher is better) and number of each image, smallest gain first."""
+    """Return gain (positive is better) and number of each image, smallest gain first."""
     sign = 1 if metric.higher_is_better else -1
     changes = [(sign * (r.values[new][metric.name] - r.values[old][metric.name]), r.number) for r in rows]
     return sorted(c for c in changes if not math.isnan(c[0]))
 
 
-def show(
-    chosen: Sequence[Chosen], pairs: Pairs, compared_models: Sequence[ComparedModel], scores: Scores, *, new: str
+def figure_crops(
+    chosen: Sequence[ChosenImage], pairs: Pairs, compared_models: Sequence[ComparedModel], scores: Scores, *, new: str
 ) -> list[FigureCrop]:
-    """The chosen images restored once more; each crop is where `new` and the baseline differ most."""
+    """Restore the chosen images again; each crop is where `new` and the baseline differ most."""
     rows = {row.number: row for row in scores.rows}
-    whys = {c.number: c.why for c in reversed(chosen)}  # the first word about an image counts
+    whys = {c.number: c.why for c in reversed(chosen)}  # the first reason for an image wins
     found: dict[int, FigureCrop] = {}
     for pair in pairs.read(sorted(whys)):
         lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
@@ -132,9 +140,9 @@ def show(
 
 
 def most_changed(new: Tensor, old: Tensor) -> tuple[float, int, int]:
-    """The most that two images differ in a square of `SIDE` (or of what there is of it), and its top and left.
+    """Return the largest mean absolute difference of two images in a square of `SIDE`, and its top and left.
 
-    Squares lie a quarter of a side apart; what is said is the mean absolute difference in them.
+    Squares are a quarter of a side apart. A smaller image is one square.
     """
     side = min(SIDE, *new.shape[2:])
     step = max(1, side // 4)
@@ -150,15 +158,14 @@ def _caption(row: ImageScores, name: str, metrics: Sequence[Metric]) -> str:
     return ", ".join(shown)
 
 
-def write_figures(folder: Path, shown: Sequence[FigureCrop], *, truth: bool = True) -> list[str]:
-    """`comparison` and, where there is a ground `truth`, `differences` from it, each as PNG, PDF and SVG; the names of
-    the PNG files."""
+def write_figures(folder: Path, crops: Sequence[FigureCrop], *, truth: bool = True) -> list[str]:
+    """Write `comparison` and, with ground `truth`, `differences` as PNG, PDF and SVG; return the PNG names."""
     with mpl.rc_context({"font.size": 7, "font.family": "DejaVu Sans", "svg.hashsalt": "archsr"}):
-        made = {"comparison": _comparison(shown), **({"differences": _maps(shown)} if truth else {})}
+        made = {"comparison": _comparison(crops), **({"differences": _maps(crops)} if truth else {})}
         for name, figure in made.items():
             for ending in ("png", "pdf", "svg"):
                 with replacing(folder / f"{name}.{ending}") as temporary:
-                    # no date: the same evaluation gives the same files
+                    # without a date, the same evaluation gives the same files
                     about = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[ending]
                     figure.savefig(temporary, dpi=200, bbox_inches="tight", metadata=cast(Any, about), format=ending)
     return [f"{name}.png" for name in made]
@@ -173,10 +180,10 @@ def _grid(rows: int, columns: int) -> tuple[Figure, NDArray[Any]]:
     return figure, axes
 
 
-def _comparison(shown: Sequence[FigureCrop]) -> Figure:
-    names = list(shown[0].images)
-    figure, axes = _grid(len(shown), len(names) + 1)
-    for row, (one, line) in enumerate(zip(shown, axes, strict=True)):
+def _comparison(crops: Sequence[FigureCrop]) -> Figure:
+    names = list(crops[0].images)
+    figure, axes = _grid(len(crops), len(names) + 1)
+    for row, (one, line) in enumerate(zip(crops, axes, strict=True)):
         side = min(SIDE, *one.whole.shape[:2])
         line[0].imshow(one.whole)
         line[0].add_patch(Rectangle((one.left, one.top), side, side, fill=False, edgecolor="red", linewidth=1))
@@ -190,14 +197,14 @@ def _comparison(shown: Sequence[FigureCrop]) -> Figure:
     return figure
 
 
-def _maps(shown: Sequence[FigureCrop]) -> Figure:
-    names = [n for n in shown[0].images if n not in ("input", "ground truth")]
-    errors = [[np.abs(one.images[n].astype(np.float32) - one.whole).mean(2) for n in names] for one in shown]
+def _maps(crops: Sequence[FigureCrop]) -> Figure:
+    names = [n for n in crops[0].images if n not in ("input", "ground truth")]
+    errors = [[np.abs(one.images[n].astype(np.float32) - one.whole).mean(2) for n in names] for one in crops]
     values = np.concatenate([error.ravel() for line in errors for error in line])
     brightest = max(1.0, float(np.percentile(values, _BRIGHT)))
-    figure, axes = _grid(len(shown), len(names) + 1)
+    figure, axes = _grid(len(crops), len(names) + 1)
     image = None
-    for row, (one, line) in enumerate(zip(shown, axes, strict=True)):
+    for row, (one, line) in enumerate(zip(crops, axes, strict=True)):
         line[0].imshow(one.whole)
         line[0].set_xlabel(_shortened(one.key))
         for name, error, axis in zip(names, errors[row], line[1:], strict=True):

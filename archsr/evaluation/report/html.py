@@ -1,6 +1,6 @@
-"""The score card as one HTML file: nothing beside it, nothing from elsewhere.
+"""The score card as one self-contained HTML file.
 
-What was found comes first, in one line; what it rests on after it; what few will ask for is folded.
+The result comes first, in one line, then the evidence. Details are folded.
 """
 
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from archsr.evaluation.report.html_parts import bold, document, figure_of, folde
 from archsr.evaluation.report.plots import forest, perceptual_distance, plane
 from archsr.evaluation.report.verdict_table import HOW, VERDICT_HEADS, short_verdicts, verdict_rows
 from archsr.evaluation.report.words import FIGURES
-from archsr.evaluation.statistics.verdicts import why_none
+from archsr.evaluation.statistics.verdicts import why_no_verdicts
 from archsr.evaluation.suite import Scores
 from archsr.evaluation.summary import (
     breakdowns,
-    foremost,
+    groups_note,
+    groups_table,
     in_words,
+    main_model,
+    main_models,
     meanings,
     means_table,
-    parts_table,
-    parts_told,
-    scenes_told,
-    told_first,
+    scene_count,
 )
 
 _EXPLAINED = "<a href='#metrics'>What the metrics mean</a>; ↑ higher is better, ↓ lower."
-_CROP = 340  # pixels: what a phone shows at 100 %
+_CROP = 340  # pixels: the width of a phone at 100 %
 
 
 def page(
@@ -36,30 +36,36 @@ def page(
     *,
     title: str,
     protocol: str,
-    shown: Sequence[FigureCrop],
+    crops: Sequence[FigureCrop],
     figures: Sequence[Path],
     extras: dict[str, Path],
     config: str = "",
-    asked: Sequence[str] = (),
-    seen: str = "",
+    notes: Sequence[str] = (),
+    slider_model: str = "",
 ) -> str:
-    """The page. `shown`: the most telling image first. `figures`: PNG files; `extras`: further ones under their
-    headings; `config`: TOML; `asked`: what people said, and seeds. `seen`: the model in the sliders."""
-    titles, old, new = dict(scores.compared_models), scores.baseline, foremost(scores)
-    seen = seen or new
-    parts = [*_first(scores, title, asked), *_differences(scores, new, old)]
-    if shown:
+    """Return the page.
+
+    `crops`: the most representative image first. `figures`: PNG files. `extras`: further PNG files by heading.
+    `config`: TOML. `notes`: sentences about votes and seeds. `slider_model`: the model in the sliders, by default the
+    main model.
+    """
+    titles, old, new = dict(scores.compared_models), scores.baseline, main_model(scores)
+    slider_model = slider_model or new
+    parts = [*_first(scores, title, notes), *_differences(scores, new, old)]
+    if crops:
         parts += ["<h2>Look</h2><p class=small>Drag, or use the arrow keys. Every pixel is as the model made it.</p>",
-                  slider(shown[0], titles, before=old, after=seen, crop=_CROP)]  # fmt: skip
+                  slider(crops[0], titles, before=old, after=slider_model, crop=_CROP)]  # fmt: skip
     parts += [f"<h2>Verdicts</h2><p class=small>{escape(titles[new])} against {escape(titles[old])}. {_EXPLAINED}</p>",
               *_verdicts(scores, new, old), _plane(scores),
               folded("Means of all models", table(*means_table(scores)))]  # fmt: skip
     parts += _groups(scores, new, old)
     parts += [folded(f"{titles[name]} against {old}", *_differences(scores, name, old, heading=False),
                      *_verdicts(scores, name, old)) for name in scores.challengers if name != new]  # fmt: skip
-    if shown[1:]:
-        parts.append("<h2>Further images</h2><p class=small>Chosen by rule: what got worse beside what got better.</p>")
-        parts += [slider(one, titles, before=old, after=seen) for one in shown[1:]]
+    if crops[1:]:
+        parts.append(
+            "<h2>Further images</h2><p class=small>Chosen by a rule that shows what got worse and what got better.</p>"
+        )
+        parts += [slider(one, titles, before=old, after=slider_model) for one in crops[1:]]
     parts += [figure_of(FIGURES[path.stem], path) for path in figures]
     parts += ["<h2 id=metrics>What the metrics mean</h2>", _meanings(scores),
               f"<h2>How it was measured</h2><p class=small>{escape(protocol)}</p>"]  # fmt: skip
@@ -72,38 +78,38 @@ def page(
     return document(title, "\n".join(parts))
 
 
-def _first(scores: Scores, title: str, asked: Sequence[str]) -> list[str]:
-    """A line a model, the one that the page is about on top; then the same in words, and what people said."""
-    names, old, new = told_first(scores), scores.baseline, foremost(scores)
+def _first(scores: Scores, title: str, notes: Sequence[str]) -> list[str]:
+    """Return the headlines, the main model's on top, then the summaries and notes."""
+    names, old, new = main_models(scores), scores.baseline, main_model(scores)
     said = {name: headline(scores, name, old) for name in names}
     parts = [f"<p class=who>{escape(new)} against {escape(old)}</p>"] if new in said else []
     parts.append(f"<h1>{escape(said.get(new, title))}</h1>")
     others = [f"{name} against {old}: {line}" for name, line in said.items() if name != new]
     parts += [f"<p class=first>{escape(line)}</p>" for line in others]
-    parts.append(f"<p class=small>{escape(title)}, {len(scores.rows)} {scores.unit} of {scenes_told(scores)}</p>")
+    parts.append(f"<p class=small>{escape(title)}, {len(scores.rows)} {scores.unit} of {scene_count(scores)}</p>")
     parts += [f"<p class=said>{escape(in_words(scores, name, old))}</p>" for name in names]
-    return parts + [f"<p class=said>{escape(line)}</p>" for line in asked]
+    return parts + [f"<p class=said>{escape(line)}</p>" for line in notes]
 
 
 def _differences(scores: Scores, new: str, old: str, *, heading: bool = True) -> list[str]:
     if new == old:
         return []
-    told = (
-        "Mean difference of each metric over the standard deviation of scenes, with its 95 % interval: what lies right "
-        "of the line is better, whatever the metric. The primary metric, on which all verdicts hang, stands first. "
-        "What has a colour has a verdict; a grey interval beside the line fell short of what is asked of one metric "
-        "among many. On the right stands the difference in the metric's own unit."
+    caption = (
+        "Mean difference of each metric divided by the standard deviation of scenes, with its 95 % interval. Right "
+        "of the line is better for every metric. The primary metric, which decides all verdicts, is first. "
+        "Coloured metrics have a verdict. A grey interval beside the line is not significant for one metric "
+        "among many. On the right is the difference in the metric's unit."
     )
     parts = ["<h2>What changed</h2>"] if heading else []
-    return [*parts, f"<figure>{forest(scores, new, old)}<figcaption>{told}</figcaption></figure>"]
+    return [*parts, f"<figure>{forest(scores, new, old)}<figcaption>{caption}</figcaption></figure>"]
 
 
 def _verdicts(scores: Scores, new: str, old: str) -> list[str]:
     if new == old:
         return []
-    reason = why_none(scores, new, old)
+    reason = why_no_verdicts(scores, new, old)
     return [*([f"<p>{escape(reason)}</p>"] if reason else []), table(*short_verdicts(scores, new, old)),
-            folded("p-values, and how verdicts come about", table(VERDICT_HEADS, verdict_rows(scores, new, old)),
+            folded("p-values and the rule for verdicts", table(VERDICT_HEADS, verdict_rows(scores, new, old)),
                    f"<p class=small>{bold(HOW)}</p>")]  # fmt: skip
 
 
@@ -112,16 +118,16 @@ def _plane(scores: Scores) -> str:
     if not drawn or distance is None:
         return ""
     line = " The dashed line joins blends of two models." if scores.paths else ""
-    told = (
+    caption = (
         f"Up and right is better. Bars are 95 % intervals of the difference from {scores.baseline} (the ring).{line} "
-        "Between models that are good at one of the two it is a choice, not a ranking."
+        "Models that are good at one of the two are a choice, not a ranking."
     )
-    return f"<h2>Fidelity and perception</h2><figure>{drawn}<figcaption>{escape(told)}</figcaption></figure>"
+    return f"<h2>Fidelity and perception</h2><figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _groups(scores: Scores, new: str, old: str) -> list[str]:
-    return [folded(f"By {head}", f"<p class=small>{escape(parts_told(new, old))}</p>",
-                   table(*parts_table(groups, new, old))) for head, groups in breakdowns(scores)]  # fmt: skip
+    return [folded(f"By {head}", f"<p class=small>{escape(groups_note(new, old))}</p>",
+                   table(*groups_table(groups, new, old))) for head, groups in breakdowns(scores)]  # fmt: skip
 
 
 def _meanings(scores: Scores) -> str:

@@ -1,4 +1,4 @@
-"""Pieces of the page: tables, sliders, images and what is folded."""
+"""Parts of the HTML pages: tables, sliders, images and folded sections."""
 
 import base64
 import io
@@ -16,35 +16,35 @@ from archsr.evaluation.suite import Scores
 from archsr.evaluation.summary import figure
 from archsr.images.pixels import Pixels
 
-_WIDEST = 768  # of a whole image in a slider; a small one is at most doubled
+_WIDEST = 768  # pixels of a whole image in a slider; a small one is at most doubled
 _LARGEST = 1200  # side of an image in the page
 
 
 def document(title: str, body: str) -> str:
-    """The whole file."""
+    """Return the whole HTML file."""
     head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{escape(title)}</title>"
     style, script = f"<style>{STYLE}</style>", f"<script>{SCRIPT}</script>"
     return f"<!doctype html><html lang=en><head>{head}{style}</head><body>\n{body}\n{script}</body></html>\n"
 
 
 def figure_of(heading: str, path: Path) -> str:
-    """A PNG file under a heading."""
+    """Return a PNG file under a heading."""
     return f"<h2>{escape(heading)}</h2><figure><img src='{_file(path)}' alt='{escape(heading)}'></figure>"
 
 
 def bold(markdown: str) -> str:
-    """Escaped, with what stands between pairs of asterisks in bold."""
+    """Escape text, and set what is between pairs of asterisks in bold."""
     pieces = escape(markdown).split("**")
     return "".join(f"<b>{p}</b>" if n % 2 else p for n, p in enumerate(pieces))
 
 
 def folded(heading: str, *parts: str) -> str:
-    """What opens by a click."""
+    """Return a section that opens on a click."""
     return f"<details><summary>{escape(heading)}</summary>{''.join(parts)}</details>"
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, sortable: bool = False) -> str:
-    """It scrolls by itself where it is wider than the page."""
+    """Return a table that scrolls if it is wider than the page."""
     shown = [f"<th><button>{escape(t)}</button></th>" if sortable else f"<th>{escape(t)}</th>" for t in titles]
     lines = ["<tr>" + "".join(_cell(c) for c in row) + "</tr>" for row in rows]
     kind = " class=sortable" if sortable else ""
@@ -58,7 +58,7 @@ def _cell(text: str) -> str:
 
 
 def images_table(scores: Scores) -> str:
-    """A row an image, sorted by a click."""
+    """Return a sortable table with a row per image."""
     names = [name for name, _ in scores.compared_models]
     titles = [scores.unit.removesuffix("s"), "scene", *[f"{name} {m.title}" for m in scores.metrics for name in names]]
     rows = [
@@ -73,7 +73,7 @@ def images_table(scores: Scores) -> str:
 
 
 def slider(one: FigureCrop, titles: dict[str, str], *, before: str, after: str, crop: int = 0) -> str:
-    """Two models over each other. `crop`: of this side, around where they differ most, every pixel as it is."""
+    """Return a slider between two models. `crop`: only show a square of this side, where they differ most."""
     shown = one.around(crop) if crop else one.images
     sources = {name: _lossless(pixels) if crop else _embedded(pixels) for name, pixels in shown.items()}
     menus = "".join(

@@ -1,4 +1,4 @@
-"""The score card as Markdown and JSON."""
+"""Write the score card as Markdown and JSON."""
 
 import json
 import math
@@ -9,42 +9,44 @@ from typing import Any
 from archsr.evaluation.report.headline import headline
 from archsr.evaluation.report.verdict_table import HOW, VERDICT_HEADS, verdict_rows
 from archsr.evaluation.report.words import about
-from archsr.evaluation.statistics.verdicts import NONE, findings
+from archsr.evaluation.statistics.verdicts import NO_VERDICT, findings
 from archsr.evaluation.suite import Scores
 from archsr.evaluation.summary import (
     breakdowns,
     by_difficulty,
     by_strength,
     by_tag,
+    compared_networks,
     difference,
-    everyone,
     figure,
-    foremost,
+    groups_note,
+    groups_table,
     in_words,
+    main_model,
+    main_models,
     mean,
     meanings,
     means_table,
-    parts_table,
-    parts_told,
-    rivals,
     sentence,
-    told_first,
+    titles_of,
 )
 
 _FIRST = 3  # metrics that the Markdown lists for each image
 _LISTED = 200  # images that the Markdown lists one by one; all are in scores.parquet
 
 
-def markdown(scores: Scores, *, title: str, protocol: str, asked: Sequence[str] = ()) -> str:
-    """The whole report: means, what they say, how they were taken, and the images. `asked`: what people said."""
-    old, new = scores.baseline, foremost(scores)
+def markdown(scores: Scores, *, title: str, protocol: str, notes: Sequence[str] = ()) -> str:
+    """Return the whole report: means, verdicts, protocol and images. `notes`: sentences about votes and seeds."""
+    old, new = scores.baseline, main_model(scores)
     lines = [f"# {title}", ""]
     lines += [
-        line for name in told_first(scores) for line in (f"**{name} against {old}: {headline(scores, name, old)}**", "")
+        line
+        for name in main_models(scores)
+        for line in (f"**{name} against {old}: {headline(scores, name, old)}**", "")
     ]
-    lines += [line for name in rivals(scores)
+    lines += [line for name in compared_networks(scores)
               for line in (in_words(scores, name, old), "", sentence(scores, name, old), "")]  # fmt: skip
-    lines += [line for said in asked for line in (said, "")]
+    lines += [line for note in notes for line in (note, "")]
     lines += [*_means(scores), "", f"*{protocol}*", ""]
     lines += [f"- {name} could not be computed: {reason}" for name, reason in scores.missing.items()]
     for name in scores.challengers:
@@ -60,8 +62,8 @@ def markdown(scores: Scores, *, title: str, protocol: str, asked: Sequence[str] 
 
 
 def _parts(parts: Mapping[str, Scores], new: str, old: str) -> list[str]:
-    titles, rows = parts_table(parts, new, old)
-    lines = [parts_told(new, old), "", f"| {' | '.join(titles)} |", "|---|---:|---:|" + "---|" * (len(titles) - 3)]
+    titles, rows = groups_table(parts, new, old)
+    lines = [groups_note(new, old), "", f"| {' | '.join(titles)} |", "|---|---:|---:|" + "---|" * (len(titles) - 3)]
     return lines + [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
 
 
@@ -79,7 +81,7 @@ def _verdicts(scores: Scores, new: str, old: str) -> list[str]:
 
 
 def _images(scores: Scores) -> list[str]:
-    """The first metrics; all of them are in the page and in scores.parquet."""
+    """Return the first metrics of each image; the page and scores.parquet have all."""
     metrics = scores.metrics[:_FIRST]
     names = [f"{name} {m.title}" for m in metrics for name, _ in [*scores.compared_models]]
     lines = [f"| {scores.unit.removesuffix('s')} | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
@@ -96,10 +98,10 @@ def _images(scores: Scores) -> list[str]:
 def as_json(
     scores: Scores, *, protocol: str, judged: Mapping[str, str], headlines: Mapping[str, str] | None = None
 ) -> str:
-    """Everything in the report for programs, by the schema of configs/README.md; what could not be taken is null.
+    """Return the whole report as JSON, by the schema of configs/README.md; missing values are null.
 
-    `judged`: what each model is known by (`asked.identity_of`), but for blends. `headlines`: by model, the finding in
-    one line (by default the verdicts').
+    `judged` is the identity of each model except blends (`people.identity_of`). `headlines` are the results in one line
+    by model, by default of the verdicts.
     """
     if headlines is None:
         headlines = {name: headline(scores, name, scores.baseline) for name in scores.challengers}
@@ -125,7 +127,7 @@ def as_json(
 
 
 def _means_of(scores: Scores) -> dict[str, dict[str, float]]:
-    return {name: {m.name: mean(scores, name, m.name) for m in scores.metrics} for name in everyone(scores)}
+    return {name: {m.name: mean(scores, name, m.name) for m in scores.metrics} for name in titles_of(scores)}
 
 
 def _findings(scores: Scores, new: str) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def _findings(scores: Scores, new: str) -> dict[str, Any]:
 
 
 def _summary(scores: Scores) -> dict[str, Any]:
-    """Of a group, which has no verdicts."""
+    """Return the results of a group, which has no verdicts."""
     return {
         "means": _means_of(scores),
         "differences": {name: _differences(scores, name) for name in scores.challengers},
@@ -143,7 +145,7 @@ def _summary(scores: Scores) -> dict[str, Any]:
 
 def _differences(scores: Scores, new: str) -> dict[str, Any]:
     found = {m.name: difference(scores, m, new, scores.baseline) for m in scores.metrics}
-    return {name: {**vars(d), "verdict": NONE} for name, d in found.items() if d is not None}
+    return {name: {**vars(d), "verdict": NO_VERDICT} for name, d in found.items() if d is not None}
 
 
 def _without_nan(value: Any) -> Any:  # noqa: ANN401 - plain JSON data

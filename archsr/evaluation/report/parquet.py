@@ -1,4 +1,4 @@
-"""The figures as Parquet files, by the schema that configs/README.md documents."""
+"""Write the scores as Parquet files, by the schema in configs/README.md."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from archsr.evaluation.statistics.verdicts import findings
 from archsr.evaluation.suite import Scores
-from archsr.evaluation.summary import everyone
+from archsr.evaluation.summary import titles_of
 from archsr.utils.atomic import replacing
 
 _TEXT, _REAL, _WHOLE = pa.string(), pa.float64(), pa.int64()
@@ -27,8 +27,8 @@ _VERDICTS: dict[str, Any] = {
 
 
 def write_images(path: Path, scores: Scores) -> None:
-    """A row an image and model, and a column a metric, NaN where it was not taken; the model `gt` is the photograph."""
-    titles = everyone(scores)
+    """Write a row per image and model, a column per metric, NaN if missing; the model `gt` is the photograph."""
+    titles = titles_of(scores)
     rows: list[dict[str, Any]] = [
         {"image": row.key, "scene": row.scene, "tags": list(row.tags), "strength": row.strength,
          "difficulty": row.difficulty, "model": name, "title": titles[name], **values}
@@ -38,7 +38,7 @@ def write_images(path: Path, scores: Scores) -> None:
 
 
 def write_verdicts(path: Path, scores: Scores) -> None:
-    """A row a model (but the baseline) and metric that could be taken."""
+    """Write a row per compared model and metric that could be computed."""
     metrics = {m.name: m for m in scores.metrics}
     rows: list[dict[str, Any]] = [
         {"model": model, "baseline": scores.baseline, "metric": name, "title": metrics[name].title,

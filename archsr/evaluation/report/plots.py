@@ -1,4 +1,4 @@
-"""Plots of the page as inline SVG: text of one size and lengths in per cent, so that a phone reads them, too."""
+"""Plots of the page as inline SVG. Text has one size and lengths are in per cent, so that phones show them well."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from archsr.evaluation.statistics.verdicts import MetricFinding, findings
 from archsr.evaluation.suite import Scores
 from archsr.evaluation.summary import difference, figure, mean, short_title
 
-_ROW = 38  # pixels of a metric
-_FARTHEST = 5.0  # standard deviations at which the axis ends; what is farther has an arrow
-_HEIGHT, _TOP, _LINE = 330, 24, 15  # of the plane: pixels in all, above its points, and of a label
+_ROW = 38  # pixels per metric
+_FARTHEST = 5.0  # standard deviations at the end of the axis; an arrow marks larger values
+_HEIGHT, _TOP, _LINE = 330, 24, 15  # plane, pixels: height, top margin, height of a label
 
 
 def forest(scores: Scores, new: str, old: str) -> str:
-    """Differences in standard deviations over scenes, better to the right, the primary metric on top; as SVG."""
+    """Return an SVG of differences in standard deviations over scenes, right is better, the primary metric on top."""
     metrics = {m.name: m for m in scores.metrics}
     found = findings(scores, new, old)
     rows = [_PlotRow.of(each, metrics[name], short_title(scores, name)) for name, each in found.items()]
@@ -39,7 +39,7 @@ def forest(scores: Scores, new: str, old: str) -> str:
 
 @dataclass(frozen=True)
 class _PlotRow:
-    """`mean`, `low` and `high` in standard deviations, better when higher; `change` as the metric has it."""
+    """`mean`, `low` and `high` in standard deviations, positive is better; `change` in the metric's unit."""
 
     title: str
     verdict: str
@@ -82,19 +82,19 @@ def _forest_row(row: _PlotRow, y: int, limit: float, *, first: bool) -> str:
 
 
 def _place(value: float, limit: float) -> str:
-    """Where on the axis, in per cent of the width."""
+    """Return the position on the axis, in per cent of the width."""
     return f"{50 + 47 * min(1.0, max(-1.0, value / limit)):.2f}%"
 
 
 def perceptual_distance(scores: Scores) -> Metric | None:
-    """The metric on the plane's second axis: the first of the perceptual distances that was taken."""
+    """Return the metric of the plane's second axis: the first perceptual distance that was measured."""
     taken = {m.name: m for m in scores.metrics}
     return next((taken[name] for name in PERCEPTUAL if name in taken), None)
 
 
 @dataclass(frozen=True)
 class _Point:
-    """A model on the plane; `spans`: ends of both intervals, of x and of y."""
+    """A model on the plane; `spans` are the ends of both intervals, of x and of y."""
 
     name: str
     x: float
@@ -103,9 +103,9 @@ class _Point:
 
 
 def plane(scores: Scores) -> str:
-    """PSNR against the perceptual distance, which grows downwards: up and right is better; empty without either.
+    """Plot PSNR against the perceptual distance, so that up and right is better; empty if one is missing.
 
-    A bar is the 95 % interval of the model's difference from the baseline. Blends of two models are joined by a line.
+    A bar is the 95 % interval of the difference from the baseline. Blends of two models are joined by a line.
     """
     distance = perceptual_distance(scores)
     fidelity = next((m for m in scores.metrics if m.name == "psnr"), None)
@@ -117,7 +117,7 @@ def plane(scores: Scores) -> str:
         return ""
     axes = _Axis.over([(p.x, *p.spans[0]) for p in points]), _Axis.over([(p.y, *p.spans[1]) for p in points])
     parts = [*_grid(axes, fidelity, distance), *_paths(scores, points, axes)]
-    ring = scores.baseline  # last, so that a blend of nothing does not hide it
+    ring = scores.baseline  # drawn last, so that a blend with share 0 does not hide it
     parts += [_mark(p, axes, first=p.name == ring) for p in sorted(points, key=lambda p: p.name == ring)]
     parts += _labels(points, axes, {name for path in scores.paths for name in path})
     return _svg(parts, _HEIGHT, f"{fidelity.title} against {distance.title}, a point a model")
@@ -141,7 +141,7 @@ class _Axis:
 
     @classmethod
     def over(cls, values: Sequence[Sequence[float]]) -> "_Axis":
-        """With a step of 1, 2 or 5 times a power of ten, at most five of them."""
+        """Return an axis with a step of 1, 2 or 5 times a power of ten, and at most five steps."""
         known = [v for each in values for v in each if math.isfinite(v)]
         span = max(known) - min(known) or abs(known[0]) or 1.0
         power = 10.0 ** math.floor(math.log10(span / 5))
@@ -198,7 +198,7 @@ def _mark(point: _Point, axes: _Axes, *, first: bool) -> str:
 
 
 def _labels(points: Sequence[_Point], axes: _Axes, on_paths: set[str]) -> list[str]:
-    """Names beside the points, on the side with room; moved down where they would touch. Of a blend only its share."""
+    """Place names beside the points, moved down where they would touch. Blends only show their share."""
     parts: list[str] = []
     taken: dict[str, float] = {}
     for point in sorted(points, key=lambda p: _y(p.y, axes)):

@@ -1,4 +1,4 @@
-"""The table of verdicts of two models, and how they come about."""
+"""The table of verdicts of two models, and the rule for verdicts."""
 
 import math
 
@@ -9,14 +9,14 @@ from archsr.evaluation.suite import Scores
 from archsr.evaluation.summary import figure, mean
 
 HOW = (
-    "Differences are taken image by image. The 95 % interval is of the mean difference: whole scenes are resampled "
-    "10,000 times, and the percentiles widened for few scenes. It contains the mean of other scenes about 95 times in "
-    "100 where effects are symmetric, less often where they are skewed or one scene is unlike the rest; the column "
+    "Differences are computed image by image. For the 95 % interval of the mean difference, whole scenes are resampled "
+    "10,000 times, and the percentiles are widened for few scenes. It contains the mean of other scenes about 95 times "
+    "in 100 if effects are symmetric, less often if they are skewed or one scene is an outlier; the column "
     "without one scene shows how far the mean then moves. A verdict needs both an interval without zero and a small p "
-    "of the test by changes of sign over scenes: at most 0.05 for the primary metric, which was fixed before training, "
-    "and by Holm's correction for the others, which are tested only where the primary metric has a verdict. So of 100 "
-    "comparisons of equal models at most 5 hold a false verdict; each comparison counts by itself. Could have shown: "
-    "the difference that these scenes would have shown four times in five at that level. A tie is half a win."
+    "of the permutation test over scenes (sign changes): at most 0.05 for the primary metric, which was set before "
+    "training, and by Holm's correction for the others, which are tested only where the primary metric has a verdict. "
+    "So of 100 comparisons of equal models at most 5 contain a false verdict. Could have shown: the difference that "
+    "these scenes would show four times in five at that level. A tie is half a win."
 )
 
 
@@ -35,7 +35,7 @@ VERDICT_HEADS = [
 
 
 def verdict_rows(scores: Scores, new: str, old: str) -> list[list[str]]:
-    """For each metric, the primary one first, a row under `VERDICT_HEADS`."""
+    """Return a row under `VERDICT_HEADS` for each metric, the primary one first."""
     titles = {m.name: m.title for m in scores.metrics}
     found = findings(scores, new, old)
     rows = [_verdict_row(titles[n] + " (primary)" * (n == scores.primary), n, each) for n, each in found.items()]
@@ -44,7 +44,7 @@ def verdict_rows(scores: Scores, new: str, old: str) -> list[list[str]]:
 
 
 def short_verdicts(scores: Scores, new: str, old: str) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of what most want to know: verdict, both means, difference, interval, and without one scene."""
+    """Return heads and rows of the main columns: verdict, both means, difference, interval, without one scene."""
     names = {m.name: f"{m.title}{' ↑' if m.higher_is_better else ' ↓'}" for m in scores.metrics}
     found = findings(scores, new, old)
     rows: list[list[str]] = []
@@ -60,10 +60,10 @@ def _verdict_row(title: str, name: str, found: MetricFinding) -> list[str]:
     digits, of = about(name).digits + 1, found.difference
     span = f"{figure(of.low, digits, signed=True)} to {figure(of.high, digits, signed=True)}"
     if of.scenes < FEWEST_SCENES:
-        span = f"{of.scenes} scene{'s' if of.scenes > 1 else ''}; fewer than {FEWEST_SCENES} show nothing"
+        span = f"{of.scenes} scene{'s' if of.scenes > 1 else ''}; fewer than {FEWEST_SCENES} prove nothing"
     alone = "–"
-    if found.left_out is not None:
-        ends = (figure(v, digits, signed=True) for v in (found.left_out.least, found.left_out.most))
+    if found.leave_one_out is not None:
+        ends = (figure(v, digits, signed=True) for v in (found.leave_one_out.least, found.leave_one_out.most))
         alone = "; ".join([" to ".join(ends), *found.warnings])
     ties = f", {of.ties} tie{'s' * (of.ties > 1)}" if of.ties else ""
     tested = not math.isnan(found.level)

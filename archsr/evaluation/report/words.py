@@ -1,14 +1,14 @@
-"""What the metrics mean, for people: in a report, with how many digits, and what better and worse are called."""
+"""The meaning of each metric in words, its number of digits, and the words for better and worse."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class About:
-    """A metric in words. `digits` after the point in tables, one more for differences; `better` and `worse`: what a
-    model then does, and `short` what it then is, in a word or two.
+    """A metric in words. `digits` are decimals in tables, one more for differences.
 
-    An empty `better` keeps a metric out of the summary in words, where another says the same.
+    `better` and `worse` say what a model does, `short` what it is, in a word or two. An empty `better` leaves the
+    metric out of the summary in words, because another metric says the same.
     """
 
     meaning: str
@@ -117,10 +117,10 @@ _ABOUT = {
 
 
 def about(name: str) -> About:
-    """What is known of a metric; of pyiqa's further ones nothing."""
+    """Return the description of a metric, empty for pyiqa's further metrics."""
     return _ABOUT.get(name, About(""))
 
 
 def listed(words: list[str]) -> str:
-    """`a, b and c`."""
+    """Join words: `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)

@@ -1,1 +1,1 @@
-"""Which differences of two models are more than luck."""
+"""Decide which differences between two models are significant."""

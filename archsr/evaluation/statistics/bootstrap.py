@@ -1,4 +1,4 @@
-"""Whether a difference between two models is more than luck: paired, over scenes."""
+"""Test whether a difference between two models is significant: paired, with scenes as units."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,22 +15,22 @@ from archsr.config.prepare import FEWEST_SCENES as FEWEST_SCENES
 from archsr.utils.seeds import seed_of
 
 _RESAMPLES = 10_000
-_EXACT = 12  # scenes up to which all 2ⁿ changes of sign are looked at
+_EXACT = 12  # scenes up to which the permutation test uses all 2ⁿ sign changes
 POWER = 0.8
 LEVEL = 0.05
 INCONCLUSIVE = "inconclusive"
-_FINE = 10  # scenes above which p-values are so many that Student's t says what they need
-_TRIALS = 1000  # drawn sets by which it is found what few scenes could show
+_FINE = 10  # scenes above which p-values are fine enough for Student's t
+_TRIALS = 1000  # simulated sets for the smallest detectable difference of few scenes
 
 
 @dataclass(frozen=True)
 class Difference:
     """Mean paired difference over images with a 95 % interval from resampled scenes.
 
-    `wins`: the share of images in which the new model is better, `ties` (a number of images) counted half. `low` and
-    `high` are NaN below `FEWEST_SCENES`, which show no difference at the 5 % level whatever they say. `error`: the
-    standard error of the mean over scenes, NaN for one scene. `sign_p` and `permutation_p`: two-sided p-values of the
-    sign test and of the test by changes of sign, over the means of scenes.
+    `wins` is the share of images in which the new model is better; each of the `ties` counts half. `low` and `high` are
+    NaN below `FEWEST_SCENES`, which can show nothing at the 5 % level. `error` is the standard error of the mean over
+    scenes, NaN for one scene. `sign_p` and `permutation_p` are two-sided p-values of the sign test and of the
+    permutation test by sign changes, over the means of scenes.
     """
 
     mean: float
@@ -45,9 +45,10 @@ class Difference:
     permutation_p: float
 
     def verdict(self, *, higher_is_better: bool, level: float = LEVEL) -> str:
-        """`better`, `worse` or `inconclusive`: the interval and the test by changes of sign have to agree.
+        """Return `better`, `worse` or `inconclusive`: interval and permutation test must agree.
 
-        With six scenes and no difference the interval alone leaves out zero 5.6 times in 100, both together 2.5 times.
+        With six scenes and no true difference, the interval alone excludes zero 5.6 times in 100, both together 2.5
+        times.
         """
         if self.permutation_p > level:
             return INCONCLUSIVE
@@ -55,16 +56,16 @@ class Difference:
 
     @property
     def standardised(self) -> tuple[float, float, float]:
-        """Mean and ends of the interval, in standard deviations over scenes; NaN where scenes do not differ."""
+        """Mean and ends of the interval in standard deviations over scenes; NaN if scenes do not differ."""
         deviation = self.error * math.sqrt(self.scenes)
         if not deviation > 0:
             return math.nan, math.nan, math.nan
         return self.mean / deviation, self.low / deviation, self.high / deviation
 
     def smallest(self, level: float = LEVEL) -> float:
-        """The true difference that so many scenes, as unlike as these, would have shown four times in five at `level`.
+        """Return the true difference that these scenes would show four times in five at `level`.
 
-        It does not depend on the difference that was found. NaN where they could not have shown any.
+        It depends on their number and variation, not on the observed difference. NaN if they cannot show any.
         """
         return self.error * _errors_needed(self.scenes, level)
 
@@ -72,9 +73,9 @@ class Difference:
 def paired(differences: Mapping[str, Sequence[float]], *, higher_is_better: bool, seed: int = 0) -> Difference:
     """Summarise per-image differences (new minus old) given by scene.
 
-    Images of one scene are not independent, so scenes are resampled whole: cluster bootstrap. Its percentile interval
-    is too narrow for few scenes; the percentiles are moved outwards as Hesterberg (2015, "What teachers should know
-    about the bootstrap", section 5.3) describes.
+    Images of one scene are not independent, so whole scenes are resampled (cluster bootstrap). The percentile interval
+    is too narrow for few scenes; it is widened as in Hesterberg (2015, "What teachers should know about the bootstrap",
+    section 5.3).
     """
     groups = [np.asarray(d, dtype=np.float64) for d in differences.values() if len(d)]
     flat = np.concatenate(groups)
@@ -99,9 +100,9 @@ def paired(differences: Mapping[str, Sequence[float]], *, higher_is_better: bool
 def intervals(
     sums: NDArray[np.float64], counts: NDArray[np.int64], *, seed: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Ends of the 95 % intervals of means over images, (...), from sums and numbers of images by scene, (..., scenes).
+    """Return the ends of 95 % intervals of means over images, (...), NaN below `FEWEST_SCENES`.
 
-    NaN below `FEWEST_SCENES`.
+    `sums` and `counts` are the sums and numbers of images by scene, (..., scenes).
     """
     scenes = sums.shape[-1]
     if scenes < FEWEST_SCENES:
@@ -112,7 +113,7 @@ def intervals(
 
 
 def permutation_p(means: NDArray[np.float64], *, seed: int = 0) -> NDArray[np.float64]:
-    """How often changing signs at random moves the mean of the scenes, (..., scenes), as far from zero: (...)."""
+    """Return how often random sign changes move the mean of `means`, (..., scenes), as far from zero: (...)."""
     scenes = means.shape[-1]
     signs = _signs(scenes, seed)
     others = int(scenes > _EXACT)  # the observed signs are one of the draws
@@ -121,11 +122,11 @@ def permutation_p(means: NDArray[np.float64], *, seed: int = 0) -> NDArray[np.fl
 
 
 def holm_levels(p: NDArray[np.float64], *, level: float = LEVEL) -> NDArray[np.float64]:
-    """The level at which each of several p-values, (..., tests), is compared by Holm (1979).
+    """Return the level for each of several p-values, (..., tests), by Holm's correction (1979).
 
-    The smallest is compared with `level` over their number, the next with `level` over one fewer, as long as each is
-    at most that; all others with the level at which the first of them fell short. So at most `level` of all families
-    hold a false verdict, however the tests hang together.
+    The smallest p-value is compared with `level` divided by the number of tests, the next with `level` divided by one
+    fewer, and so on until one fails; the others are compared with that level. So at most `level` of all families
+    contain a false verdict, however the tests are correlated.
     """
     number = p.shape[-1]
     order = np.argsort(p, axis=-1)
@@ -139,9 +140,9 @@ def holm_levels(p: NDArray[np.float64], *, level: float = LEVEL) -> NDArray[np.f
 
 @dataclass(frozen=True)
 class Pooled:
-    """Mean paired difference over seeds and images, a 95 % interval for other scenes and seeds, and what makes it wide.
+    """Mean paired difference over seeds and images, with a 95 % interval for other scenes and seeds.
 
-    `of_seeds`: the mean difference of each seed (or person). `low` and `high` are NaN below `FEWEST_SCENES`.
+    `of_seeds` is the mean difference of each seed (or person). `low` and `high` are NaN below `FEWEST_SCENES`.
     """
 
     mean: float
@@ -151,12 +152,12 @@ class Pooled:
     scenes: int
 
     def verdict(self, *, higher_is_better: bool) -> str:
-        """`better`, `worse` or `inconclusive`."""
+        """Return `better`, `worse` or `inconclusive`."""
         return _verdict(self.low, self.high, higher_is_better=higher_is_better)
 
 
 def _verdict(low: float, high: float, *, higher_is_better: bool) -> str:
-    """What an interval of differences says; NaN says nothing."""
+    """Return the verdict of an interval of differences; NaN is inconclusive."""
     if low > 0:
         return "better" if higher_is_better else "worse"
     if high < 0:
@@ -165,11 +166,11 @@ def _verdict(low: float, high: float, *, higher_is_better: bool) -> str:
 
 
 def pooled(by_seed: Sequence[Mapping[str, Sequence[float]]], *, seed: int = 0) -> Pooled:
-    """Per-image differences by scene, of several seeds, or judgements of several people, who need not share all images.
+    """Pool per-image differences by scene of several seeds, or votes of several people, who may share only some images.
 
-    Scenes and seeds are resampled, each by itself; the seeds' deviations from their mean are first scaled by
-    √(n / (n − 1)), as a resample of few spreads too little. A seed counts by its number of images, none may have none.
-    One seed says nothing about others.
+    Scenes and seeds are resampled independently. The seeds' deviations from their mean are first scaled by √(n / (n −
+    1)), because a resample of few varies too little. A seed is weighted by its number of images, which must not be
+    zero. One seed gives no variation between seeds.
     """
     scenes = list(dict.fromkeys(s for one in by_seed for s in one))
     counts = np.array([[len(one.get(s, ())) for s in scenes] for one in by_seed])  # (seeds, scenes)
@@ -189,21 +190,21 @@ def pooled(by_seed: Sequence[Mapping[str, Sequence[float]]], *, seed: int = 0) -
 
 
 def _resampled(sums: NDArray[np.float64], counts: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """(..., resamples): the mean over images of each resample of the scenes."""
-    often = _how_often(sums.shape[-1], seed).T
+    """Return the mean over images of each resample of the scenes, (..., resamples)."""
+    often = _resample_counts(sums.shape[-1], seed).T
     return (sums @ often) / (counts @ often)
 
 
 @lru_cache(maxsize=2)
-def _how_often(scenes: int, seed: int) -> NDArray[np.float64]:
-    """(resamples, scenes): how often each resample has each scene. The same for every metric of a report."""
+def _resample_counts(scenes: int, seed: int) -> NDArray[np.float64]:
+    """Return how often each resample contains each scene, (resamples, scenes)."""
     rng = np.random.default_rng(seed_of(seed, "bootstrap"))
     return rng.multinomial(scenes, np.full(scenes, 1 / scenes), _RESAMPLES).astype(np.float64)
 
 
 @lru_cache(maxsize=2)
 def _signs(scenes: int, seed: int) -> NDArray[np.float64]:
-    """(changes, scenes) of 1 and −1: all there are, or so many at random."""
+    """Return sign changes, (changes, scenes) of 1 and −1: all possible ones, or a random sample."""
     if scenes <= _EXACT:
         return np.array(list(product((-1.0, 1.0), repeat=scenes)))
     return np.random.default_rng(seed_of(seed, "signs")).choice((-1.0, 1.0), (_RESAMPLES, scenes))
@@ -216,13 +217,13 @@ def _percentiles(scenes: int) -> tuple[float, float]:
 
 
 def _sign_p(means: NDArray[np.float64]) -> float:
-    """Of the sign test; ties are left out."""
+    """Return the p-value of the sign test; ties are left out."""
     moved = means[means != 0]
     return 1.0 if len(moved) == 0 else float(stats.binomtest(int((moved > 0).sum()), len(moved)).pvalue)
 
 
 def _error(mean: float, sums: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
-    """Standard error of a mean over images, as of a ratio of two sums over scenes."""
+    """Return the standard error of a mean over images, as a ratio of two sums over scenes."""
     if len(counts) < 2:
         return math.nan
     return float(np.std((sums - mean * counts) / counts.mean(), ddof=1)) / math.sqrt(len(counts))
@@ -230,9 +231,9 @@ def _error(mean: float, sums: NDArray[np.float64], counts: NDArray[np.int64]) ->
 
 @lru_cache(maxsize=256)
 def _errors_needed(scenes: int, level: float) -> float:
-    """Of how many standard errors a true difference is seen four times in five; NaN where none could be.
+    """Return how many standard errors a true difference needs to be seen four times in five; NaN if none is.
 
-    Few scenes can only have few p-values, by which more is needed than Student's t says; so it is tried on normal ones.
+    With few scenes p-values are coarse and need more than Student's t says, so normal data is simulated.
     """
     if scenes < FEWEST_SCENES or 2.0 ** (1 - scenes) > level:
         return math.nan

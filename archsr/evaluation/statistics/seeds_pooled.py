@@ -1,4 +1,4 @@
-"""Runs of one config that differ in nothing but their seed, put together: one model, the mean of them all."""
+"""Pool runs of one config that differ only in their seed into one model: their mean."""
 
 import math
 import statistics
@@ -13,11 +13,11 @@ from archsr.evaluation.suite import ImageScores, Scores
 from archsr.evaluation.summary import figure
 from archsr.runs.folders import is_run, run_config
 
-_OWN = {"name", "runs", "seed", "log"}  # what may differ
+_OWN = {"name", "runs", "seed", "log"}  # keys that may differ
 
 
 def groups_of(models: Sequence[str]) -> dict[str, list[str]]:
-    """The names of runs of one config with seeds of their own, two or more, under a name for them together."""
+    """Return the names of two or more runs of one config with different seeds, by a name for the group."""
     configs = [run_config(source) for source in models if is_run(source)]
     alike: list[list[TrainConfig]] = []
     for config in configs:
@@ -35,17 +35,19 @@ def _common(config: TrainConfig) -> dict[str, object]:
 
 
 def with_pooled(scores: Scores, groups: dict[str, list[str]]) -> Scores:
-    """The same with a model for each group, whose figure of an image is the mean over its seeds.
+    """Add a model for each group, whose values are the means over its seeds.
 
-    Scenes, not seeds times scenes, are what its interval counts. The seeds themselves have no verdicts then: one
-    question is asked once.
+    Its interval counts scenes, not seeds times scenes. The seeds themselves get no verdicts, so that the same question
+    is not tested several times.
     """
     for name, seeds in groups.items():
         title = f"{name} of one config, mean of {', '.join(seeds)}"
         place = 1 + [n for n, _ in scores.compared_models].index(scores.baseline)
         compared_models = [*scores.compared_models[:place], (name, title), *scores.compared_models[place:]]
         known = [scores.unjudged[s] for s in seeds if s in scores.unjudged]
-        told = {s: f"{s} is judged together with the others of its config: {name}." for s in seeds}
+        told = {
+            s: f"{s} has no verdict of its own; the runs of its config are evaluated together: {name}." for s in seeds
+        }
         unjudged = {**scores.unjudged, **({name: known[0]} if known else told)}
         rows = [_with_mean(row, name, seeds) for row in scores.rows]
         scores = replace(scores, rows=rows, compared_models=compared_models, unjudged=unjudged)
@@ -58,8 +60,8 @@ def _with_mean(row: ImageScores, name: str, seeds: Sequence[str]) -> ImageScores
     return replace(row, values={**row.values, name: means})
 
 
-def seeds_told(scores: Scores, groups: dict[str, list[str]]) -> list[str]:
-    """For each group a sentence: the primary metric of every seed, and an interval for other scenes and other seeds."""
+def seed_sentences(scores: Scores, groups: dict[str, list[str]]) -> list[str]:
+    """Return a sentence per group: each seed's primary metric, and an interval for other scenes and seeds."""
     metric = next((m for m in scores.metrics if m.name == scores.primary), None)
     said: list[str] = []
     for name, seeds in groups.items():

@@ -1,6 +1,6 @@
-"""Two kinds of groups of images: by how much they were degraded, and by how hard they are to enlarge.
+"""Group images by the strength of their degradation, and by their difficulty.
 
-The first is of the recipe alone, the second of the photograph alone: neither says anything about the other.
+Strength depends only on the recipe, difficulty only on the photograph.
 """
 
 import statistics
@@ -20,9 +20,9 @@ from archsr.images.pixels import Pixels, pixels_to_tensor
 from archsr.metrics.niqe import imresize
 from archsr.utils.seeds import generator
 
-_SIDE = 240  # pixels of the fixed image, before it is cut to a multiple of the scale
+_SIDE = 240  # pixels of the fixed image, before cropping to a multiple of the scale
 _LEAVES = 4000
-_PERFECT = 100.0  # dB: what is more is said to be so much
+_PERFECT = 100.0  # dB: the maximum that is reported
 
 R = TypeVar("R")
 
@@ -31,7 +31,7 @@ NO_RECIPE = "no recipe is stored with these pairs"
 
 @dataclass(frozen=True)
 class Strata:
-    """How thirds are made of one figure: the names from its lowest to its highest, and its unit."""
+    """Names of the thirds from the lowest to the highest value, and the unit."""
 
     names: tuple[str, str, str]
     unit: str
@@ -42,11 +42,11 @@ DIFFICULTY = Strata(("hard", "middle", "easy"), "dB")
 
 
 def strength_of(recipe: Mapping[str, Any]) -> float:
-    """How much a stored recipe degrades: RMS in levels of 255 between what it makes of one fixed image and the image
-    reduced by MATLAB's bicubic. A pure function of the recipe: the image it was drawn for has no part in it.
+    """Return how much a stored recipe degrades: RMS in levels of 255 on one fixed image.
 
-    The image is made of dead leaves (Lee, Mumford and Huang 2001): overlapping rectangles of colours and sizes as
-    scale-free as those of photographs.
+    The degraded image is compared with one downsampled by MATLAB's bicubic. The result depends only on the recipe, not
+    on the image it was drawn for. The fixed image is made of dead leaves (Lee, Mumford and Huang 2001): overlapping
+    rectangles whose colours and sizes are as scale-free as those of photographs.
     """
     drawn = from_json(dict(recipe))
     side = _SIDE // drawn.scale * drawn.scale
@@ -58,7 +58,7 @@ def strength_of(recipe: Mapping[str, Any]) -> float:
 
 @lru_cache(maxsize=1)
 def dead_leaves() -> Pixels:
-    """(240, 240, 3): the fixed image. Sides from 3 to 120 pixels, the number above a size as its inverse square."""
+    """Return the fixed image, (240, 240, 3). Sides are 3 to 120 pixels, distributed by their inverse square."""
     rng = generator(0, "dead leaves")
     image = np.full((_SIDE, _SIDE, 3), 128, dtype=np.uint8)
     for _ in range(_LEAVES):
@@ -67,13 +67,13 @@ def dead_leaves() -> Pixels:
         width = height * 2 ** (2 * wide - 1)
         y, x = (int(place * (_SIDE + size) - size) for place, size in ((top, height), (left, width)))
         rows, columns = slice(max(0, y), max(0, int(y + height))), slice(max(0, x), max(0, int(x + width)))
-        # half of the range, and mostly grey, as photographs are
+        # half of the range and mostly grey, like photographs
         image[rows, columns] = [round(128 + 255 * 0.5 * (0.3 * part + 0.7 * colour[0] - 0.5)) for part in colour]
     return image
 
 
 def difficulty_of(gt: Tensor, scale: int) -> float:
-    """PSNR in dB of MATLAB's bicubic enlargement of the clean reduction of `gt` (3, h, w) uint8: low is hard."""
+    """Return the PSNR in dB of bicubic upscaling of downsampled `gt` (3, h, w) uint8; low is hard."""
     pixels = gt.permute(1, 2, 0).numpy()
     enlarged = np.clip(imresize(reduced(pixels, scale).astype(np.float64) / 255, scale=scale), 0, 1)
     error = float(((np.round(enlarged * 255) - pixels) ** 2).mean())
@@ -81,7 +81,7 @@ def difficulty_of(gt: Tensor, scale: int) -> float:
 
 
 def thirds(rows: Sequence[R], of: Callable[[R], float], strata: Strata) -> dict[str, list[R]]:
-    """Three groups of equal size by a figure; none where fewer than six images have it or nearly all are alike."""
+    """Split into three equal groups by a value; empty if fewer than six images have it or nearly all are equal."""
     known = [r for r in rows if of(r) == of(r)]
     if len(known) < 6 or len({of(r) for r in known}) < 3:
         return {}

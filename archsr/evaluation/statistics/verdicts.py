@@ -1,7 +1,7 @@
-"""Which differences of two models are verdicts: a primary metric at 5 %, Holm's correction over all the others.
+"""Decide verdicts: the primary metric at 5 %, the others by Holm's correction.
 
-The others get verdicts only where the primary metric has one. So of a hundred comparisons of equal models at most five
-hold a false verdict, however many metrics there are and however they hang together:
+The others are only tested if the primary metric has a verdict. So of a hundred comparisons of equal models at most five
+contain a false verdict, however many metrics there are and however they correlate:
 tests/measure/verdict_simulations.py.
 """
 
@@ -26,33 +26,33 @@ from archsr.evaluation.suite import Scores
 from archsr.runs.folders import is_run, run_config
 
 EXPLORATORY = (
-    "This share of the fine-tuning was not chosen before the images were seen, so its figures are exploratory and have "
+    "This share of the fine-tuning was not chosen before the evaluation, so its results are exploratory and have "
     "no verdicts; `archsr blend` chooses a share on the validation images."
 )
 
 
-def unjudged(compared_models: Sequence[ComparedModel], pairs: Pairs) -> dict[str, str]:
-    """By name of a model, the sentence that says why it has no verdicts."""
+def without_verdicts(compared_models: Sequence[ComparedModel], pairs: Pairs) -> dict[str, str]:
+    """Return the models that get no verdicts, each with the reason as a sentence."""
     found = {c.name: EXPLORATORY for c in compared_models if not c.weights}
-    chosen = [c.name for c in compared_models if c.weights and chose_by(c.weights, pairs)]
+    chosen = [c.name for c in compared_models if c.weights and was_chosen_on(c.weights, pairs)]
     return found | {name: _chosen(name) for name in chosen}
 
 
 def _chosen(name: str) -> str:
     return (
-        f"{name} was chosen by these validation images, so its figures on them flatter it and have no verdicts; the "
-        "test images (`--split test`) give them."
+        f"{name} was chosen on these validation images, so its results on them are too good and have no verdicts; the "
+        "test images (`--split test`) give verdicts."
     )
 
 
-def chose_by(weights: str, pairs: Pairs) -> bool:
-    """Whether the weights of a file, or the share of a fine-tuning in it, were chosen by these validation images."""
+def was_chosen_on(weights: str, pairs: Pairs) -> bool:
+    """Return whether these validation images chose the weights of a file, or the share of fine-tuning in it."""
     file = Path(weights)
     if not isinstance(pairs, ShardPairs) or pairs.split != "val" or not file.is_file():
         return False
     about = about_snapshot(file)
     if not about.get("step", 1):
-        return False  # what a run began with
+        return False  # the initial weights of a run
     run = str(file.parent.parent)
     if file.parent.name != "snapshots" or not is_run(run):
         return pairs.fingerprint in (about.get("fingerprint"), about.get("blend", {}).get("chosen_on"))
@@ -64,10 +64,10 @@ def chose_by(weights: str, pairs: Pairs) -> bool:
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """What becomes of a difference without one scene: the means between which it moves, and what it rests on.
+    """How a difference changes without one scene: `least` and `most` are the extreme means.
 
-    `share`: how much of the mean the `scene` carries that carries most of it, 1 for all. `changed`: the scene without
-    which the verdict is another, and that verdict; None where it stands, or where one scene fewer could show nothing.
+    `scene` contributes most to the mean, a `share` of it (1 is all). `changed` is a scene whose removal changes the
+    verdict, and the new verdict; None if there is none, or if one scene fewer could show nothing.
     """
 
     least: float
@@ -77,10 +77,10 @@ class LeaveOneOut:
     changed: tuple[str, str] | None
 
 
-def left_out(
+def leave_one_out(
     differences: Mapping[str, Sequence[float]], *, higher_is_better: bool, level: float = LEVEL
 ) -> LeaveOneOut:
-    """Per-image differences by scene, two scenes or more, without each of them in turn."""
+    """Leave out each scene in turn. `differences` are per image, by scene, of two scenes or more."""
     groups = {name: d for name, d in differences.items() if len(d)}
     names, sums = list(groups), np.array([np.sum(d) for d in groups.values()])
     counts = np.array([len(d) for d in groups.values()])
@@ -92,7 +92,7 @@ def left_out(
         before = paired(groups, higher_is_better=higher_is_better).verdict(
             higher_is_better=higher_is_better, level=level
         )
-        # the two that pull the mean farthest up and down: without any other less changes
+        # only the two scenes that change the mean most need testing
         for index in (int(np.argmin(means)), int(np.argmax(means))):
             rest = {name: d for name, d in groups.items() if name != names[index]}
             found = paired(rest, higher_is_better=higher_is_better)
@@ -101,37 +101,37 @@ def left_out(
     return LeaveOneOut(float(means.min()), float(means.max()), names[heaviest], float(shares[heaviest]), changed)
 
 
-NOT_TESTED = "not tested"  # the primary metric is inconclusive
-NONE = "no verdict"  # the comparison has none: `why_none` says why
-_HALF = 0.5  # of the mean: a scene that carries more is named
+NOT_TESTED = "not tested"  # because the primary metric is inconclusive
+NO_VERDICT = "no verdict"  # for the reason that `why_no_verdicts` gives
+_HALF = 0.5  # of the mean: a scene that contributes more is reported
 
 
 @dataclass(frozen=True)
 class MetricFinding:
-    """A metric's difference and what it says. `level`: at which it was tested; NaN where there are no verdicts.
+    """A metric's difference and verdict. `level` is the significance level, NaN if there are no verdicts.
 
-    `smallest`: the true difference that these scenes would have shown four times in five at that level.
+    `smallest` is the true difference that these scenes would show four times in five at that level.
     """
 
     difference: Difference
     verdict: str
     level: float
     smallest: float
-    left_out: LeaveOneOut | None
+    leave_one_out: LeaveOneOut | None
 
     @property
     def warnings(self) -> list[str]:
-        """Where what was found rests on one scene."""
-        rest = self.left_out
-        if rest is None or self.verdict in (NOT_TESTED, NONE):
+        """Say if the result depends on one scene."""
+        rest = self.leave_one_out
+        if rest is None or self.verdict in (NOT_TESTED, NO_VERDICT):
             return []
         clear = self.verdict != INCONCLUSIVE
-        said = [f"{rest.scene} alone carries {_share(rest.share)}"] if clear and rest.share > _HALF else []
+        said = [f"{rest.scene} alone contributes {_share(rest.share)}"] if clear and rest.share > _HALF else []
         return said + ([f"without {rest.changed[0]} {rest.changed[1]}"] if rest.changed else [])
 
     def plain(self) -> dict[str, Any]:
-        """For programs: the schema is in configs/README.md."""
-        of, rest = self.difference, self.left_out
+        """Return plain data for JSON; the schema is in configs/README.md."""
+        of, rest = self.difference, self.leave_one_out
         mean, low, high = of.standardised
         return {
             **vars(of),
@@ -150,7 +150,7 @@ def _share(share: float) -> str:
 
 
 def by_scene(scores: Scores, metric: Metric, new: str, old: str) -> dict[str, list[float]]:
-    """Differences new − old of the images in which both have the metric."""
+    """Return the differences new − old by scene, of images that have the metric for both."""
     found: dict[str, list[float]] = {}
     for row in scores.rows:
         change = row.values[new][metric.name] - row.values[old][metric.name]
@@ -159,43 +159,47 @@ def by_scene(scores: Scores, metric: Metric, new: str, old: str) -> dict[str, li
     return found
 
 
-def why_none(scores: Scores, new: str, old: str) -> str:
-    """Why the comparison of two models has no verdicts, as a sentence; empty where it has."""
+def why_no_verdicts(scores: Scores, new: str, old: str) -> str:
+    """Return the reason why a comparison of two models has no verdicts, or an empty string."""
     for name in (new, old):
         if name in scores.unjudged:
             return scores.unjudged[name]
     taken = {m.name for m in scores.metrics if by_scene(scores, m, new, old)}
     if scores.primary not in taken:
-        return f"The primary metric, {scores.primary}, could not be taken, so there are no verdicts."
+        return f"The primary metric, {scores.primary}, could not be computed, so there are no verdicts."
     return ""
 
 
-@lru_cache(maxsize=64)  # asked for by every part of a report
+@lru_cache(maxsize=64)  # all parts of a report use it
 def findings(scores: Scores, new: str, old: str) -> Mapping[str, MetricFinding]:
-    """By metric, of those that could be taken; the primary metric first."""
+    """Return the result of each metric that could be computed, the primary metric first."""
     first = sorted(scores.metrics, key=lambda m: m.name != scores.primary)
     found = {m: changes for m in first if (changes := by_scene(scores, m, new, old))}
     pairs = {m: paired(changes, higher_is_better=m.higher_is_better) for m, changes in found.items()}
-    if why_none(scores, new, old):
-        return MappingProxyType({m.name: MetricFinding(d, NONE, math.nan, math.nan, None) for m, d in pairs.items()})
+    if why_no_verdicts(scores, new, old):
+        return MappingProxyType(
+            {m.name: MetricFinding(d, NO_VERDICT, math.nan, math.nan, None) for m, d in pairs.items()}
+        )
     p = np.array([d.permutation_p for d in pairs.values()])
     clear = np.array([d.low > 0 or d.high < 0 for d in pairs.values()])
-    levels, called = judged(p, clear)
+    levels, called = levels_and_verdicts(p, clear)
     result: dict[str, MetricFinding] = {}
     for n, (metric, difference) in enumerate(pairs.items()):
         level, up = float(levels[n]), metric.higher_is_better
         verdict = difference.verdict(higher_is_better=up, level=level)
         if n and not called[0]:
             verdict = NOT_TESTED
-        rest = left_out(found[metric], higher_is_better=up, level=level) if difference.scenes > 1 else None
+        rest = leave_one_out(found[metric], higher_is_better=up, level=level) if difference.scenes > 1 else None
         result[metric.name] = MetricFinding(difference, verdict, level, difference.smallest(level), rest)
     return MappingProxyType(result)
 
 
-def judged(p: NDArray[np.float64], clear: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Levels and whether there is a verdict, both (..., metrics), the primary metric first.
+def levels_and_verdicts(
+    p: NDArray[np.float64], clear: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return levels and whether there is a verdict, both (..., metrics), the primary metric first.
 
-    `p`: of the tests by changes of sign; `clear`: whether the 95 % interval leaves out zero.
+    `p` are the p-values of permutation tests; `clear` says whether the 95 % interval excludes zero.
     """
     first = np.full((*p.shape[:-1], 1), LEVEL)
     levels = np.concatenate([first, holm_levels(p[..., 1:])], axis=-1) if p.shape[-1] > 1 else first
