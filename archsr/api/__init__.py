@@ -1,1 +1,1 @@
-"""The Python interface of `import archsr`: each function does what the command of its name does, and returns objects."""
+"""The functions of `import archsr`: each does what the command of its name does, and returns objects."""
