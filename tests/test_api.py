@@ -1,4 +1,4 @@
-"""`import archsr`: light until it is used, every kind of image in and out, and results that a notebook can show."""
+"""`import archsr`: it imports quickly, takes every kind of image, and its results show in notebooks."""
 
 import doctest
 import importlib
@@ -29,7 +29,7 @@ FIRST, WHOLE = blocks(TEXTS["README.md"].split("### In Python")[1].split("\n### 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A network of two layers, as a file."""
+    """Write a network of two layers."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = build(SRVGGConfig(arch="srvgg", features=8, convs=2))

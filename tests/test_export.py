@@ -1,4 +1,4 @@
-"""Exported files: what other libraries make of them is what torch makes of the model."""
+"""Exported files give the same results in other libraries as the model in torch."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from archsr.upscaling.upscaler import open_model
 
 @pytest.fixture
 def tiny(tmp_path):
-    """A ×2 network, which folds pixels first, with results as large as images."""
+    """Return a ×2 network, which unshuffles pixels first, with results in the range of images."""
     torch.manual_seed(0)
     net = RRDBNet(scale=2, features=8, growth=4, blocks=1)
     with torch.no_grad():
@@ -113,7 +113,7 @@ def test_a_graph_that_onnxruntime_cannot_run_is_one_line(tiny, tmp_path, monkeyp
     pytest.importorskip("onnx", reason="the extra `export` is not installed")
     monkeypatch.setattr(module, "_record", lambda net, path, width: path.write_bytes(b"no graph"))
     monkeypatch.setattr(module, "_name_dimensions", lambda path: None)
-    with pytest.raises(UserError, match="onnxruntime cannot run the graph that torch drew"):
+    with pytest.raises(UserError, match="onnxruntime cannot run the exported graph"):
         export(tiny, tmp_path / "x.onnx")
 
 
@@ -155,7 +155,7 @@ def test_what_cannot_be_written_is_said(tiny, tmp_path, monkeypatch):
 
 
 def of_ncnn(param, x):
-    """By the library itself, not by the code that the export checks itself with."""
+    """Run the ncnn library itself, not the code with which the export checks itself."""
     ncnn = pytest.importorskip("ncnn", reason="the extra `export` is not installed")
     net = ncnn.Net()
     net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = net.opt.use_fp16_packed = False
@@ -179,7 +179,7 @@ def test_ncnn_gives_torchs_results(tiny, tmp_path, precision, least):
 
 
 def test_a_deep_network_becomes_no_larger_than_it_is(tmp_path):
-    """pnnx would write sums of sums again for every user: twice as much with each block."""
+    """pnnx would repeat sums of sums for every user: twice as much with each block."""
     pytest.importorskip("pnnx", reason="the extra `export` is not installed")
     torch.manual_seed(0)
     net = RRDBNet(scale=4, features=8, growth=4, blocks=8)
@@ -214,7 +214,7 @@ def test_the_card_says_what_it_is_and_its_hash(tiny, tmp_path):
 
 @pytest.fixture
 def judged_run(tiny, tmp_path):
-    """A run whose chosen weights, of strength 0.5, were evaluated on few scenes."""
+    """Write a run whose chosen weights, of strength 0.5, were evaluated on few scenes."""
     run = tmp_path / "run"
     (run / "snapshots").mkdir(parents=True)
     (run / "evaluation" / "test").mkdir(parents=True)
@@ -319,7 +319,7 @@ def test_pushed_files_arrive_and_the_card_is_the_readme(tiny, tmp_path, monkeypa
 def test_without_a_token_nothing_is_pushed(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("archsr.exporting.get_token", lambda: None)
     assert main(["export", tiny, str(tmp_path / "x.pth"), "--push", "me/model"]) == 2
-    assert "no token of a hub" in capsys.readouterr().err
+    assert "no Hugging Face token" in capsys.readouterr().err
 
 
 def test_a_hub_that_says_nothing_is_told_by_its_error(tiny, tmp_path, monkeypatch, capsys):

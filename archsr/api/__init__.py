@@ -1,1 +1,1 @@
-"""The Python interface of `import archsr`: functions named like the commands, which return objects."""
+"""The functions of `import archsr`: each does what the command of its name does, and returns objects."""

@@ -111,8 +111,8 @@ def load_model(
 ) -> Model:
     """Load a model from a run folder, a `.pth` or `.safetensors` file, or by an official name (see `archsr weights`).
 
-    `device` "auto" is the first GPU or the CPU, "all" every GPU; or give "cpu", "cuda:1", "cuda:0,cuda:1".
-    `precision` is "fp32", "bf16" or "fp16"; "auto" is fp16 on GPUs and fp32 on CPUs. `strength` goes from a run's initial model
+    `device` "auto" is the first GPU or the CPU, "all" every GPU; or give "cpu", "cuda:1", "cuda:0,cuda:1". `precision`
+    is "fp32", "bf16" or "fp16"; "auto" is fp16 on GPUs and fp32 on CPUs. `strength` goes from a run's initial model
     (0) to the fine-tuned one (1); None is the run's best. `tile` is as for `archsr upscale`. Raises
     `WeightsError`, and `UserError` for a device or precision that is not available.
 

@@ -30,8 +30,6 @@ def merge_settings(
 ) -> M:
     """Override `config` by `settings`, as in `load_config`, and validate it. Raises `ConfigError`.
 
-
-
     >>> from archsr.config import PrepareConfig
     >>> made = merge_settings(PrepareConfig, {"test": 0.2}, {"tile": 256, "scenes": {"neighbours": "number"}})
     >>> made.test, made.tile, made.scenes.neighbours

@@ -1,6 +1,7 @@
 """Tiled copies of images on disk, so that the page decodes and sends only the tiles that a visitor looks at."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyvips
@@ -46,13 +47,11 @@ def make_view(path: Path, folder: Path) -> None:
     Raises `pyvips.Error` if the colour profile cannot be applied.
     """
     image = _to_srgb(open_source(path))
-    target = str(folder / _VIEW)
+    options: dict[str, Any] = {"compression": "jpeg", "Q": 95}
     if image.width * image.height <= _MAX_LOSSLESS:
-        image.tiffsave(target, tile=True, tile_width=_TIFF_TILE, tile_height=_TIFF_TILE, bigtiff=True,
-                       keep=_NO_METADATA, compression="deflate", predictor="horizontal", level=1)  # fmt: skip
-    else:
-        image.tiffsave(target, tile=True, tile_width=_TIFF_TILE, tile_height=_TIFF_TILE, bigtiff=True,
-                       keep=_NO_METADATA, compression="jpeg", Q=95)  # fmt: skip
+        options = {"compression": "deflate", "predictor": "horizontal", "level": 1}
+    options |= {"tile": True, "tile_width": _TIFF_TILE, "tile_height": _TIFF_TILE}
+    image.tiffsave(str(folder / _VIEW), bigtiff=True, keep=_NO_METADATA, **options)
     view = _open(folder)
     preview = view.resize(min(1.0, PREVIEW_SIDE / max(view.width, view.height)), kernel="lanczos3")
     preview.jpegsave(str(folder / _PREVIEW), Q=90, keep=_NO_METADATA)

@@ -95,7 +95,7 @@ def open_source(path: Path, *, page: int = 0, max_pixels: int = MAX_PIXELS) -> I
             source, exif = _by_pil(path, max_pixels), exif_of_tiff(path)
             return replace(source, image=with_exif(source.image, exif)) if exif else source
         if "is not a known file format" in str(error):
-            raise BadImageError(f"not a supported image{looks_like(head)}") from None
+            raise BadImageError(f"not an image that can be read{looks_like(head)}") from None
         raise BadImageError(f"damaged: {reason(error)}") from None
 
 

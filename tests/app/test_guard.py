@@ -169,7 +169,7 @@ def test_a_slow_body_ends(size, seconds, total, ends):
 
 
 def test_a_body_that_stops_coming_is_answered(monkeypatch):
-    monkeypatch.setattr("archsr.app.security.guard.seconds_allowed", lambda *_, total: 0.01)
+    monkeypatch.setattr("archsr.app.security.rate_limits.seconds_allowed", lambda *_, total: 0.01)
     for path in (UPLOAD, "/x"):
         assert asked(guard(), "POST", path, b"x", None)[:2] == (
             408,
@@ -179,7 +179,7 @@ def test_a_body_that_stops_coming_is_answered(monkeypatch):
 
 
 def test_who_has_sent_everything_may_wait_for_the_answer(monkeypatch):
-    monkeypatch.setattr("archsr.app.security.guard.seconds_allowed", lambda *_, total: 0.01)
+    monkeypatch.setattr("archsr.app.security.rate_limits.seconds_allowed", lambda *_, total: 0.01)
 
     async def slow(scope, receive, send):
         await receive()

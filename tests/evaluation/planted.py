@@ -1,4 +1,4 @@
-"""A drawn façade, and distortions of one kind each, growing with their amount; each by 0 leaves what it is given."""
+"""A drawn façade and distortions of one kind each, with growing amounts; amount 0 changes nothing."""
 
 import io
 import math
@@ -14,7 +14,7 @@ PERIOD = 48  # pixels between windows
 
 
 def facade(height=384, width=480):
-    """(1, 3, h, w): a plain wall with rows of alike windows, a cornice and a slanted roof line."""
+    """Return (1, 3, h, w): a plain wall with rows of equal windows, a cornice and a slanted roof line."""
     y, x = np.mgrid[:height, :width].astype(float)
     image = np.full((height, width, 3), (196.0, 178.0, 152.0))
     wall = (y > 70) & (y < height - 40)
@@ -34,7 +34,7 @@ def _rng(seed=0):
 
 
 def _warped(gt, dx, dy):
-    """`gt` taken from (x + dx, y + dy), bicubic: bilinear sampling would blur it as well."""
+    """Sample `gt` at (x + dx, y + dy), bicubic, because bilinear sampling would also blur it."""
     height, width = gt.shape[2:]
     y, x = torch.meshgrid(torch.arange(height).float(), torch.arange(width).float(), indexing="ij")
     grid = torch.stack([(x + dx(x, y)) / (width - 1) * 2 - 1, (y + dy(x, y)) / (height - 1) * 2 - 1], -1)[None]
@@ -42,25 +42,25 @@ def _warped(gt, dx, dy):
 
 
 def wobbled(gt, pixels):
-    """Lines wave by `pixels` to both sides, alike windows alike."""
+    """Bend lines by `pixels` to both sides, equal windows equally."""
     return _warped(gt, lambda _, y: pixels * torch.sin(torch.pi * 2 / PERIOD * y),
                    lambda x, _: pixels * torch.sin(torch.pi * 2 / PERIOD * x))  # fmt: skip
 
 
 def shifted(gt, pixels):
-    """All of it moved to the right and down."""
+    """Shift the image to the right and down."""
     return _warped(gt, lambda *_: -pixels, lambda *_: -pixels)
 
 
 def turned(gt, degrees):
-    """All of it turned about its middle."""
+    """Rotate the image about its centre."""
     cos, sin = math.cos(math.radians(degrees)) - 1, math.sin(math.radians(degrees))
     cy, cx = gt.shape[2] / 2, gt.shape[3] / 2
     return _warped(gt, lambda x, y: cos * (x - cx) - sin * (y - cy), lambda x, y: sin * (x - cx) + cos * (y - cy))
 
 
 def blurred(gt, sigma):
-    """A Gaussian blur; `sigma` in pixels."""
+    """Blur by a Gaussian; `sigma` in pixels."""
     reach = math.ceil(4 * sigma)
     taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
     taps = (taps / taps.sum()).expand(3, 1, 1, -1)
@@ -69,29 +69,29 @@ def blurred(gt, sigma):
 
 
 def sharpened(gt, amount):
-    """Unsharp masking with a Gaussian of one pixel."""
+    """Sharpen by unsharp masking with a Gaussian of one pixel."""
     return (gt + amount * (gt - blurred(gt, 1.0))).clamp(0, 1)
 
 
 def flattened(gt, share):
-    """So much of the contrast about middle grey is lost."""
+    """Reduce the contrast around middle grey."""
     return gt + share * (0.5 - gt)
 
 
 def brighter(gt, levels):
-    """All channels up."""
+    """Brighten all channels."""
     return (gt + levels / 255).clamp(0, 1)
 
 
 def compressed(gt, loss):
-    """As JPEG of quality 100 − `loss`, with the usual halved chroma."""
+    """Compress as JPEG of quality 100 − `loss`, with halved chroma."""
     buffer = io.BytesIO()
     Image.fromarray(tensor_to_pixels(gt)).save(buffer, "JPEG", quality=100 - loss)
     return pixels_to_tensor(np.asarray(Image.open(buffer)))
 
 
 def broken(gt, share):
-    """A share of all places is blurred until no line is left."""
+    """Blur a share of all places until no line is left."""
     soft = F.avg_pool2d(F.pad(gt, (12,) * 4, mode="replicate"), 25, stride=1)
     places = torch.rand(1, 1, gt.shape[2] // 24 + 1, gt.shape[3] // 24 + 1, generator=_rng())
     mask = F.interpolate((places < share).float(), scale_factor=24)[:, :, : gt.shape[2], : gt.shape[3]]
@@ -99,7 +99,7 @@ def broken(gt, share):
 
 
 def scratched(gt, lines):
-    """Straight lines that were not there."""
+    """Add straight lines."""
     out, rng = gt.clone(), np.random.default_rng(0)
     y, x = np.mgrid[: gt.shape[2], : gt.shape[3]]
     for _ in range(lines):
@@ -111,7 +111,7 @@ def scratched(gt, lines):
 
 
 def unlike(gt, levels):
-    """Each window is lighter or darker by itself, by up to so much, all of them together by nothing."""
+    """Make each window lighter or darker by itself, with a mean change of zero."""
     rows, columns = gt.shape[2] // PERIOD + 2, gt.shape[3] // PERIOD + 1
     draws = torch.rand(1, 1, rows, columns, generator=_rng(1)) - 0.5
     large = F.interpolate(draws, scale_factor=PERIOD)[:, :, 16 : 16 + gt.shape[2], : gt.shape[3]]
@@ -122,25 +122,25 @@ def unlike(gt, levels):
 
 
 def tinted(gt, levels):
-    """Warmer: more red, less blue."""
+    """Make it warmer: more red, less blue."""
     return (gt + levels / 255 * torch.tensor([1.0, 0.0, -1.0]).view(1, 3, 1, 1)).clamp(0, 1)
 
 
 def two_casts(gt, levels):
-    """The left half redder and less green, the right half the opposite."""
+    """Make the left half redder and less green, and the right half the opposite."""
     sign = torch.where(torch.arange(gt.shape[3]) < gt.shape[3] // 2, 1.0, -1.0)
     return (gt + levels / 255 * sign * torch.tensor([1.0, -1.0, 0.0]).view(1, 3, 1, 1)).clamp(0, 1)
 
 
 def rough(gt, levels):
-    """Invented texture: fine noise everywhere."""
+    """Add fine noise everywhere, like invented texture."""
     noise = torch.randn(1, 1, *gt.shape[2:], generator=_rng(2))
     noise = noise - F.avg_pool2d(F.pad(noise, (4,) * 4, mode="reflect"), 9, stride=1)
     return (gt + levels / 255 * noise).clamp(0, 1)
 
 
 def blotched(gt, levels):
-    """Wide soft stains."""
+    """Add wide soft stains."""
     coarse = torch.randn(1, 1, gt.shape[2] // 64 + 2, gt.shape[3] // 64 + 2, generator=_rng(3))
     soft = F.interpolate(coarse, size=gt.shape[2:], mode="bicubic")
     return (gt + levels / 255 * (soft - soft.mean())).clamp(0, 1)

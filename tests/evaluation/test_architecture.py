@@ -1,4 +1,4 @@
-"""Each metric of architecture falls with growing distortion of its kind, and stays where it is for other kinds."""
+"""Each architecture metric worsens with growing distortion of its kind, and ignores other kinds."""
 
 import math
 import statistics
@@ -47,7 +47,7 @@ STILL = {
 
 @pytest.fixture(scope="module")
 def seen():
-    """Figures of a distortion of the drawn façade, each taken once: (kind, number of its amount) → by measure."""
+    """Return the metrics of distortions of the drawn façade by (kind, number of its amount), each computed once."""
     gt = facade(240, 336)
     lq = F.interpolate(gt, scale_factor=0.25, mode="area")
 
@@ -86,7 +86,7 @@ def levels(image):
 
 
 def edge(place, size=128):
-    """A dark left side that ends at `place` of each row: one line."""
+    """Return a dark left side that ends at `place` of each row: one line."""
     x = torch.arange(float(size)).view(1, 1, 1, -1)
     return (0.2 + 0.8 * (x - torch.as_tensor(place).view(1, 1, -1, 1) + 0.5).clamp(0, 1)).expand(1, 3, size, -1)
 
@@ -96,7 +96,7 @@ LINE = segments(levels(edge(60.0)))
 
 @pytest.mark.parametrize("pixels", [0.25, 0.5, 1.0, 2.0, 3.0, 4.0])
 def test_the_bend_of_a_wave_is_its_root_mean_square(pixels):
-    """Two whole waves: nothing of them is a turn. It does not saturate before the end of the search."""
+    """Two whole waves have no rotation. The bend does not saturate within the search range."""
     wave = pixels * torch.sin(torch.arange(128.0) * 2 * torch.pi / 64)
     expected = pixels / 2**0.5
     for change in (lambda p: p, lambda p: blurred(p, 1.5), lambda p: sharpened(p, 1.0), lambda p: 0.3 + 0.5 * p):
@@ -111,7 +111,7 @@ def test_a_line_that_is_moved_or_turned_is_not_bent(where):
 
 
 def test_lines_that_cannot_be_seen_have_no_bend():
-    """Nor have those that went farther than is looked for, and light for dark is another line."""
+    """Lines outside of the search range, or with inverted contrast, have none either."""
     gone, far, inverse = torch.full((1, 3, 128, 128), 0.5), edge(60.0 + SEARCH + 3), 1 - edge(60.0)
     for sr in (gone, far, inverse):
         assert math.isnan(bend_of(LINE, levels(sr), levels(edge(60.0))))
@@ -120,7 +120,7 @@ def test_lines_that_cannot_be_seen_have_no_bend():
 
 
 def test_a_line_is_not_taken_for_its_neighbour():
-    """Dark bars ten pixels apart, one of them faint in places: each is followed by itself."""
+    """Dark bars are ten pixels apart, one of them faint in places: each is matched with itself."""
     columns = torch.arange(128.0)
     bars = (0.9 - 0.5 * ((columns % 10) < 3).float()).view(1, 1, 1, -1).expand(1, 3, 128, -1)
     faint = bars.clone()
@@ -129,7 +129,7 @@ def test_a_line_is_not_taken_for_its_neighbour():
 
 
 def test_noise_does_not_make_a_line_jump_between_bars():
-    """Bars five pixels apart, under noise: 0.45 px where each station chooses its shift alone."""
+    """Bars are five pixels apart, under noise. The bend is 0.45 px if each station chooses its shift alone."""
     bars = (0.9 - 0.5 * ((torch.arange(128.0) % 5) < 2).float()).view(1, 1, 1, -1).expand(1, 3, 128, -1)
     noise = 0.3 * torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(0))
     assert bend_of(segments(levels(bars)), levels((bars + noise).clamp(0, 1)), levels(bars)) < 0.15
@@ -157,7 +157,9 @@ def test_a_photograph_behaves_as_the_drawing_does(real_photos):
 
 
 def test_blur_and_sharpening_of_photographs_are_neither_lost_nor_invented_lines_nor_texture(real_facades):
-    """Photographs have edges and walls of all strengths. The most that either may be of what the own kind is."""
+    """The limits are shares of what the metric's own distortion causes. Photographs have edges and walls of all
+    strengths.
+    """
     files = sorted(real_facades.rglob("*.jpg"))
     gts = [pixels_to_tensor(read_photo(files[n]).pixels)[:, :, 40:296, 40:360] for n in spread(len(files), 3)]
 
@@ -177,7 +179,7 @@ def test_blur_and_sharpening_of_photographs_are_neither_lost_nor_invented_lines_
 
 
 def test_detail_that_was_there_and_is_sharpened_is_no_false_texture():
-    """Plaster: faint noise on a flat wall."""
+    """The image is plaster: faint noise on a flat wall."""
     noise = torch.randn(1, 1, 96, 128, generator=torch.Generator().manual_seed(0)).expand(1, 3, -1, -1)
     gt = 0.5 + blurred(noise, 0.7) * 2 / 255
     assert false_texture(sharpened(gt, 2.0), gt) < 0.05
@@ -185,7 +187,7 @@ def test_detail_that_was_there_and_is_sharpened_is_no_false_texture():
 
 
 def test_the_lines_of_a_drawing_are_found():
-    """A black square on white, 100 pixels a side: four segments, at its sides."""
+    """A black square on white, 100 pixels a side, has four segments, at its sides."""
     image = torch.ones(160, 180)
     image[30:130, 40:140] = 0
     found = segments(image.double().numpy() * 255)
@@ -195,7 +197,7 @@ def test_the_lines_of_a_drawing_are_found():
 
 
 def edge_at(place, size=128):
-    """A dark left side that ends at column `place`: one straight line."""
+    """Return a dark left side that ends at column `place`: one straight line."""
     image = torch.ones(1, 3, size, size)
     image[:, :, :, :place] = 0.2
     return image
@@ -203,7 +205,7 @@ def edge_at(place, size=128):
 
 @pytest.mark.parametrize(("distance", "same"), [(0, True), (1, True), (3, False), (4, False), (6, False)])
 def test_a_line_is_the_same_within_two_pixels(distance, same):
-    """Farther away the original's is lost, and the result's is invented: of both lines together, half."""
+    """Farther away, one line is lost and one invented: half of both lines together."""
     found = compare_lines(edge_at(60 + distance), edge_at(60))
     assert found.kept == pytest.approx(1.0 if same else 0.0, abs=0.02)
     assert found.invented == pytest.approx(0.0 if same else 0.5, abs=0.02)
@@ -211,7 +213,7 @@ def test_a_line_is_the_same_within_two_pixels(distance, same):
 
 @pytest.mark.parametrize(("degrees", "some"), [(0, True), (3, True), (14, False)])
 def test_a_line_that_is_turned_is_another(degrees, some):
-    """Where the two cross they are near each other, but only within 8 degrees they are one."""
+    """Near the crossing the lines are close, but they only match within 8 degrees."""
     y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
     turned = torch.where(x - 64 < math.tan(math.radians(degrees)) * (y - 64), 0.2, 1.0)[None, None].expand(1, 3, -1, -1)
     assert (compare_lines(turned, edge_at(64)).kept > 0) == some

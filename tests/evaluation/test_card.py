@@ -1,4 +1,4 @@
-"""The whole card: many models, many processes, every file it writes."""
+"""The whole score card: many models, several processes, and all files."""
 
 import json
 import shutil
@@ -96,7 +96,7 @@ def test_a_run_against_itself_cannot_be_told(run, tmp_path):
 
 
 def test_pairs_without_a_stored_recipe_say_so(run, tmp_path, monkeypatch):
-    """As pairs from disk have none, and those of former datasets."""
+    """Pairs from disk and from older datasets have no recipe."""
     monkeypatch.setattr(ShardReader, "about", lambda *_: {})
     for name in ("architecture", "perceptual"):
         monkeypatch.setattr(f"archsr.evaluation.card.{name}", list)
@@ -132,7 +132,7 @@ def test_the_line_between_original_and_run(run, tmp_path):
 @pytest.mark.parametrize(
     ("question", "word"),
     [
-        ({"models": ("lanczos",)}, "--on SHARDS|FOLDER: which images"),
+        ({"models": ("lanczos",)}, "give --on SHARDS or --on FOLDER"),
         ({"models": ("RUN",), "baseline": "nobody"}, "no such model; there are bicubic, original, fine-tuned"),
         ({"models": ("RUN",), "metrics": ("lpip",)}, "no such metric.*lpips"),
         ({"models": ("RUN", "RUN")}, "two models are called fine-tuned|two models are called tiny"),
@@ -240,7 +240,7 @@ def test_unlike_models_are_not_blended(run, tmp_path, real_weights):
 
 
 def test_a_run_that_was_trained_on_an_earlier_state_of_its_dataset_is_named(run, tmp_path, capsys):
-    """Prepared anew, its training images may be test images."""
+    """After a new preparation its training images may be test images."""
     stored = run / "snapshots" / "best.safetensors"
     moved = tmp_path / "runs" / "old"
     shutil.copytree(run, moved)

@@ -48,7 +48,7 @@ def test_verdicts(shift, verdict):
 
 
 def test_images_of_one_scene_are_no_evidence_of_their_own():
-    """Sixty images of six scenes must not look like sixty scenes."""
+    """Sixty images of six scenes must not count as sixty scenes."""
     rng = np.random.default_rng(2)
     means = [1.0, 0.1, -0.4, 0.6, -0.1, 0.3]
     scenes = {str(s): (m + rng.normal(0, 0.01, 10)).tolist() for s, m in enumerate(means)}
@@ -128,7 +128,7 @@ def test_the_report_breaks_down_by_tag(shards):
 
 
 def planted_scores(*, scenes=8, **changes):
-    """Scenes of one image, in which `new` differs from `old` by so much in each metric."""
+    """Return scenes of one image, in which `new` differs from `old` by the given amount in each metric."""
     metrics = [*standard(4), *architecture()]
     still = {m.name: 1.0 for m in metrics}
     rows = [
@@ -172,7 +172,7 @@ def test_a_better_psnr_of_plain_interpolation_is_said():
 
 
 def test_equal_images_are_no_tendency():
-    """Of ten images of five scenes eight are equal: that is not said to be better."""
+    """Eight of ten images are equal, so no tendency is reported."""
     scores = planted_scores(psnr=0.5)
     rows = [r if n < 2 else replace(r, values={**r.values, "new": r.values["old"]}) for n, r in enumerate(scores.rows)]
     assert "In these images" not in in_words(replace(scores, rows=rows[:5]), "new", "old")
@@ -200,7 +200,7 @@ def test_tags_come_with_the_pairs(shards):
 
 
 def test_bicubic_is_matlabs(shards):
-    """Against PIL's bicubic of the same kernel, which differs only in how it rounds."""
+    """PIL's bicubic has the same kernel and only rounds differently."""
     from PIL import Image
 
     coarse = torch.rand(1, 3, 5, 6, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
@@ -224,7 +224,7 @@ def test_every_model_sees_the_same_stored_pixels(shards):
 
 
 def test_what_is_measured_is_what_a_file_would_hold(shards):
-    """Levels of 8 bits, whatever a model returns."""
+    """Results are rounded to 8 bits, whatever a model returns."""
     seen = []
     spy = Metric("spy", "spy", True, lambda sr, *_: seen.append(sr) or 0.0)
     fine = ComparedModel("fine", "fine", lambda lq: F.interpolate(lq, scale_factor=4, mode="bilinear") * 0.97 + 0.001)
@@ -248,7 +248,7 @@ def test_what_cannot_be_had_says_why(monkeypatch, tmp_path):
 
 
 def test_pyiqas_offline_metrics_agree_with_ours(real_photos):
-    """pyiqa needs no files for PSNR; borders and rounding as ours."""
+    """pyiqa needs no files for PSNR; borders and rounding are like ours."""
     found, missing = extra(["psnr", "ssim"])
     assert missing == {}
     pixels = read_photo(real_photos / "project_00" / "building-001_view-1.jpg").pixels[:256, :256]

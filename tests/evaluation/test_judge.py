@@ -1,4 +1,4 @@
-"""The rule by which weights are chosen: what it allows, what it prefers, how much is noise, and what it says."""
+"""The rule that chooses weights: what it allows and prefers, how much is noise, and its words."""
 
 import math
 
@@ -14,7 +14,7 @@ START = {"psnr": 24.0, "ssim": 0.7, "features": 4.0, "niqe_distance": 1.0}
 
 
 def figures(spread=0.0, scenes=8, each=2, seed=0, **values):
-    """The start's values, or others, with the same accidents of scenes and images for all, and some of their own."""
+    """Return the start's values, or changed ones, with the same scene and image effects for all, and some noise."""
     common, own = np.random.default_rng(9).normal(0, 1, (scenes, each)), np.random.default_rng(seed)
     found = {}
     for name, value in {**START, **values}.items():
@@ -55,7 +55,7 @@ def test_balance_prefers_the_smaller_distance_whatever_psnr_says():
 
 
 def test_of_two_alike_in_distance_the_more_natural_one_is_chosen():
-    """Weights that were softer by NIQE stayed chosen, for later ones were no nearer in features by more than noise."""
+    """Softer weights by NIQE once stayed chosen, because later ones were within the noise in features."""
     start = figures()
     soft = figures(spread=0.3, seed=1, features=3.3, niqe_distance=0.9)
     natural = figures(spread=0.3, seed=2, features=3.35, niqe_distance=-0.5)
@@ -82,7 +82,7 @@ def test_what_may_not_be_chosen_wins_over_nothing():
 
 
 def test_a_gain_within_the_noise_of_scenes_does_not_win():
-    """Of two that are equally good in truth, the second may not take the place of the first by luck, most times."""
+    """Of two truly equal candidates, the second must rarely replace the first by chance."""
     start, wins = figures(), 0
     for seed in range(200):
         old, new = (figures(spread=0.2, seed=2 * seed + n, features=3.5) for n in range(2))
@@ -92,7 +92,7 @@ def test_a_gain_within_the_noise_of_scenes_does_not_win():
 
 
 def test_the_noise_is_the_standard_error_over_scenes():
-    """Of one image a scene it is the textbook's; images of one scene are no evidence of their own."""
+    """With one image per scene it is the textbook's; images of one scene add no evidence."""
     rng = np.random.default_rng(0)
     values = rng.normal(0.3, 0.5, 12)
     one = change({"x": {str(n): [v] for n, v in enumerate(values)}}, {"x": {str(n): [0.0] for n in range(12)}}, "x")

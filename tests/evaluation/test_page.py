@@ -1,4 +1,4 @@
-"""The page of a score card: what it says first, what it draws, and what it shows of images."""
+"""The page of a score card: its first lines, plots and images."""
 
 import json
 import re
@@ -29,7 +29,7 @@ DISTANCE = Metric("features", "feature distance", False, lambda *_: 0.0)
 
 
 def with_distance(scores, **distances):
-    """The same with a perceptual distance, one a model."""
+    """Add a perceptual distance, one value per model."""
     rows = [
         replace(r, values={m: {**v, "features": distances.get(m, 1.0)} for m, v in r.values.items()})
         for r in scores.rows
@@ -77,7 +77,7 @@ def test_the_page_is_about_the_last_network_that_has_verdicts():
 
 
 def parsed(svg):
-    """As XML, whose attributes have quotes."""
+    """Parse as XML, after quoting attributes."""
     return ElementTree.fromstring(re.sub(r"=([^\s'\"/>]+)", r"='\1'", svg))
 
 
@@ -242,7 +242,7 @@ def test_a_report_computes_each_difference_once(monkeypatch):
 
 
 def documented(heading):
-    """Names in the first column of the table after `heading` in configs/README.md, in their order."""
+    """Return the names in the first column of the table after `heading` in configs/README.md, in order."""
     text = (Path(__file__).parents[2] / "configs" / "README.md").read_text(encoding="utf-8")
     lines = iter(text[text.index(heading) :].partition("|")[2].splitlines()[2:])
     rows = takewhile(lambda line: line.startswith("|"), lines)

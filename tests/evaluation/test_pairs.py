@@ -1,4 +1,4 @@
-"""Benchmarks come in the field's usual folders; photographs are reduced as the field reduces them."""
+"""Benchmarks in the field's usual folders, and photographs downsampled as the field does."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_what_is_not_there(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         open_pairs(str(tmp_path / "x"), DataConfig(), split="test", scale=4)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no images there"):
+    with pytest.raises(UserError, match="contains no images"):
         open_pairs(str(tmp_path / "empty"), DataConfig(), split="test", scale=4)
 
 
@@ -88,7 +88,7 @@ def test_shards_are_known_by_their_manifest(shards):
     some = list(pairs.read(pairs.numbers()))
     assert len(some) == 3
     assert len({pair.scene for pair in some}) == min(3, mf.load(shards).splits["val"].scenes)
-    with pytest.raises(UserError, match="pairs of scale 4, but the model is one of scale 2"):
+    with pytest.raises(UserError, match="the pairs have scale 4, but the model has scale 2"):
         open_pairs(str(shards), DataConfig(), split="val", scale=2)
 
 

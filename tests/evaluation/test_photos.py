@@ -1,4 +1,4 @@
-"""The score card of photographs without ground truth: what it measures, what it refuses to say, what it writes."""
+"""The score card of photographs without ground truth: metrics, no verdicts, and files."""
 
 import json
 import re
@@ -31,7 +31,7 @@ from archsr.vote.main import VoteRequest, prepare_vote, report_result
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
-    """Two files of random weights that need milliseconds."""
+    """Write two files of random weights that run in milliseconds."""
     folder = tmp_path_factory.mktemp("networks")
     for seed, name in enumerate(("old", "new")):
         net = build(RRDBNetConfig(arch="rrdbnet", features=8, blocks=1, growth=4), seed=seed)
@@ -41,7 +41,7 @@ def networks(tmp_path_factory):
 
 @pytest.fixture
 def town(tmp_path):
-    """A photograph in a folder for each of six houses, and one that lies in none."""
+    """Write a photograph in a folder for each of six houses, and one outside of folders."""
     rng = np.random.default_rng(0)
     root = tmp_path / "town"
     for name in [*(f"house{n}/one.png" for n in range(6)), "alone.jpg"]:
@@ -52,7 +52,7 @@ def town(tmp_path):
 
 
 def facade_and(change, amount, true=None):
-    """Values of a drawn façade, and of it changed, as results from the façade reduced."""
+    """Return values of a drawn façade, and of a changed one, as results of the downsampled façade."""
     true = facade() if true is None else true
     lq = downsampled(true, torch.zeros(1, 3, true.shape[2] // 4, true.shape[3] // 4))
     photo = ClientPhoto(0, "a.png", "a.png", to_uint8(lq[0]), (0, 0, *lq.shape[2:]), (lq.shape[2], lq.shape[3]))
@@ -152,7 +152,7 @@ def test_of_a_large_photograph_the_middle_is_measured_and_no_more_is_restored(to
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
-        (lambda town: (town / "house3" / "one.png").write_bytes(b"nothing"), r"one\.png.*not an image.*take it out"),
+        (lambda town: (town / "house3" / "one.png").write_bytes(b"nothing"), r"one\.png.*not an image.*remove it"),
         (lambda town: [p.unlink() for p in town.rglob("*.*") if p.is_file()], "no photographs there .it is empty"),
         (lambda town: [p.rename(p.with_suffix(".txt")) for p in town.rglob("*.*") if p.is_file()], r"7 × \.txt"),
         (lambda town: town.rename(town.with_name("gone")), "no such folder"),
@@ -168,7 +168,7 @@ def test_what_cannot_be_measured_is_said_before_anything_is(town, networks, tmp_
 @pytest.mark.parametrize(
     ("more", "word"),
     [({"on": "x"}, "no ground truth"), ({"split": "val"}, "no ground truth"), ({"y_channel": True}, "no ground truth"),
-     ({"photos": "", "crop": 9}, "goes with photos")],
+     ({"photos": "", "crop": 9}, "needs photos")],
 )  # fmt: skip
 def test_settings_that_need_ground_truth_are_refused(town, networks, more, word):
     with pytest.raises(UserError, match=word):
@@ -231,7 +231,7 @@ def test_what_was_measured_is_not_measured_again(town, networks, tmp_path, monke
     Image.fromarray(np.zeros((64, 72, 3), np.uint8)).save(town / "house2" / "one.png")
     counted = []
     true = measure_photo
-    monkeypatch.setattr("archsr.evaluation.photos.card.measured_photo",
+    monkeypatch.setattr("archsr.evaluation.photos.card.measure_photo",
                         lambda photo, *a, **k: counted.append(photo.key) or true(photo, *a, **k))  # fmt: skip
     after = evaluate_photos(asked, out=tmp_path / "card").scores.rows
     assert counted == ["house2/one.png", before[-1].key]
@@ -244,7 +244,7 @@ def test_what_was_measured_is_not_measured_again(town, networks, tmp_path, monke
 
 
 def test_people_are_asked_about_these_photographs_and_the_card_repeats_it(town, networks, tmp_path, monkeypatch):
-    """Voters see both results and the input; there is no photograph to look at."""
+    """Voters see both results and the input; there is no ground truth."""
     folder, study = prepare_vote(
         VoteRequest(*networks, photos=str(town), crop=128, device="cpu"), tmp_path / "votes" / "a"
     )
@@ -257,13 +257,13 @@ def test_people_are_asked_about_these_photographs_and_the_card_repeats_it(town, 
     while state["next"]:
         state = booth.vote({"voter": "x", "image": state["next"]["image"], "choice": "left", "seconds": 1})
     report_result(folder)
-    monkeypatch.setattr("archsr.evaluation.photos.card.HOME", tmp_path / "votes")
+    monkeypatch.setattr("archsr.evaluation.photos.card.VOTES_FOLDER", tmp_path / "votes")
     card = evaluate_photos(PhotoRequest(networks, str(town)), out=tmp_path / "card").folder
     assert "Asked people: new got" in (card / "report.html").read_text()
 
 
 def test_the_crops_shown_are_those_that_differ_most(town, networks):
-    """Of each scene one, and at the place where they do."""
+    """There is one per scene, at the place of the largest difference."""
     photos = open_photos(str(town), scale=4)
 
     def marked(lq):

@@ -1,4 +1,4 @@
-"""Intervals contain the truth as often as they say, tests have the level they say, and needs are what is needed."""
+"""Intervals have their coverage, tests have their level, and the smallest detectable differences are right."""
 
 import math
 
@@ -11,14 +11,14 @@ from archsr.evaluation.statistics.verdicts import leave_one_out
 
 
 def drawn(rng, scenes, shift, *, between=0.5, within=0.3, most=6):
-    """Differences of images: scenes of 1 to `most` images that have an effect of their own."""
+    """Return differences of images: scenes of 1 to `most` images with a scene effect."""
     effects = rng.normal(shift, between, scenes)
     return {str(i): rng.normal(e, within, rng.integers(1, most)).tolist() for i, e in enumerate(effects)}
 
 
 @pytest.mark.parametrize("scenes", [6, *(pytest.param(n, marks=pytest.mark.slow) for n in (8, 12)), 30])
 def test_intervals_cover_as_often_as_they_say(scenes):
-    """95 % stated; 93 to 97.5 % of 1,000 simulated sets, with which 1.4 % of chance is to be expected."""
+    """Stated are 95 %; 1,000 simulated sets give 93 to 97.5 %, with an expected chance of 1.4 %."""
     rng = np.random.default_rng(scenes)
     found = [paired(drawn(rng, scenes, 0.3), higher_is_better=True) for _ in range(1000)]
     share = np.mean([f.low <= 0.3 <= f.high for f in found])
@@ -37,7 +37,7 @@ def test_no_difference_is_called_one_in_twenty_times_at_most():
 
 @pytest.mark.parametrize("scenes", [6, 8])
 def test_few_scenes_without_a_difference_are_seldom_called_one(scenes):
-    """The interval alone called 6.9 of 100 at six scenes, and a verdict could contradict the p-value of its own row."""
+    """The interval alone called 6.9 of 100 at six scenes, and a verdict could contradict the p-value of its row."""
     rng = np.random.default_rng(11)
     found = [paired(drawn(rng, scenes, 0.0), higher_is_better=True) for _ in range(1500)]
     called = [f for f in found if f.verdict(higher_is_better=True) != "inconclusive"]
@@ -78,7 +78,7 @@ def alone(means):
 
 
 def test_what_could_have_been_shown_does_not_hang_on_what_was_found():
-    """The scenes that would be needed for the observed difference were between 22 and 5,861 where 44 is the truth."""
+    """The number of scenes needed for the observed difference varied between 22 and 5,861, where 44 is the truth."""
     noise = np.random.default_rng(8).normal(0, 1, 12)
     near, far = (paired(alone(noise + shift), higher_is_better=True).smallest() for shift in (0.01, 5))
     assert near == pytest.approx(far)
@@ -93,7 +93,7 @@ def test_so_few_scenes_that_a_level_cannot_be_reached_show_nothing():
 
 
 def test_holm_goes_on_as_long_as_each_is_small_enough():
-    """By hand: 0.01 ≤ 0.05 / 4, 0.015 ≤ 0.05 / 3, 0.03 > 0.05 / 2, and the last is not asked, though 0.04 < 0.05."""
+    """By hand: 0.01 ≤ 0.05 / 4, 0.015 ≤ 0.05 / 3, 0.03 > 0.05 / 2, so the last fails, too, though 0.04 < 0.05."""
     p = np.array([[0.03, 0.01, 0.04, 0.015], [0.2, 0.3, 0.4, 0.5], [0.01, 0.001, 0.002, 0.04]])
     levels = holm_levels(p)
     assert levels[0] == pytest.approx([0.05 / 2, 0.05 / 4, 0.05 / 2, 0.05 / 3])
@@ -124,7 +124,7 @@ def test_where_one_scene_fewer_could_show_nothing_it_is_not_asked():
 
 
 def theirs_of(by_scene):
-    """scipy's percentile bootstrap of a ratio of two sums, at the widened percentiles of Hesterberg's section 5.3."""
+    """Compute scipy's percentile bootstrap of a ratio of two sums, at the percentiles of Hesterberg's section 5.3."""
     count = len(by_scene)
     sums, counts = (np.array([f(d) for d in by_scene.values()], dtype=float) for f in (np.sum, len))
     tail = stats.norm.cdf(-math.sqrt(count / (count - 1)) * stats.t.ppf(0.975, count - 1))
@@ -136,7 +136,7 @@ def theirs_of(by_scene):
 
 @pytest.mark.parametrize("summary", [paired, lambda data, **_: pooled([data])], ids=["paired", "pooled"])
 def test_intervals_are_of_the_mean_over_images_as_scipys(summary):
-    """Large scenes weigh more than small ones: a mean of the scenes' means would be another figure."""
+    """Large scenes weigh more than small ones: a mean of the scenes' means would differ."""
     rng = np.random.default_rng(6)
     data = {
         str(n): rng.normal(0.1 * size, 0.2, size).tolist() for n, size in enumerate([1, 1, 1, 2, 2, 3, 4, 6, 8, 10, 12])

@@ -1,4 +1,4 @@
-"""How much a pair was degraded is its recipe's alone, how hard it is its photograph's alone."""
+"""Strength depends only on the recipe, difficulty only on the photograph."""
 
 import json
 import tarfile
@@ -31,7 +31,7 @@ def test_more_noise_is_stronger():
 
 
 def test_the_crop_and_the_size_of_the_pair_have_no_part_in_it():
-    """Neither has the place in the batch: only what is done to pixels counts."""
+    """The place in the batch does not count either, only what is done to pixels."""
     assert strength_of(recipe()) == strength_of(recipe(crop_x=torch.tensor([0.9]), gt_size=32))
     assert strength_of(recipe(0)) != strength_of(recipe(1))
 
@@ -43,7 +43,7 @@ def test_any_scale_has_a_strength(scale):
 
 
 def test_pairs_of_a_dataset_have_their_stored_recipe(shards):
-    """What the tar says beside the images, and the same strength whatever the images are."""
+    """The strength comes from the recipe in the tar, whatever the images are."""
     pairs = open_pairs(str(shards), DataConfig(), split="test", scale=mf.load(shards).scale)
     pair = next(pairs.read(pairs.numbers()[:1]))
     with tarfile.open(shards / mf.load(shards).splits["test"].shards[0].file) as archive:

@@ -1,4 +1,6 @@
-"""Who gets a verdict: the primary metric at 5 %, the others by Holm's correction, and nobody that the images chose."""
+"""Which models get verdicts: the primary metric at 5 %, the others by Holm's correction, none if the images chose the
+model.
+"""
 
 import json
 import re
@@ -25,7 +27,7 @@ METRICS = [*standard(4), *architecture()]
 
 
 def scores_of(changes, *, models=("new",), primary="psnr", **more):
-    """An image a scene; `changes`: of each metric, the differences of all models from `old`, a figure a scene."""
+    """Return one image per scene; `changes` holds by metric the differences from `old`, one per scene."""
     scenes = len(next(iter(changes.values())))
     rows = []
     for n in range(scenes):
@@ -101,8 +103,8 @@ def test_what_rests_on_one_scene_stands_beside_the_verdict():
     jump = np.array([0.1] * 11 + [3.0])
     [row] = [r for r in verdict_rows(scores_of({"psnr": jump}), "new", "old") if r[0].startswith("PSNR")]
     assert row[1] == "better"
-    assert row[4] == "+0.100 to +0.364; scene 11 alone carries 73% of the mean"
-    assert "Caution: by the primary metric, scene 11 alone carries 73%" in in_words(
+    assert row[4] == "+0.100 to +0.364; scene 11 alone contributes 73% of the mean"
+    assert "Caution: by the primary metric, scene 11 alone contributes 73%" in in_words(
         scores_of({"psnr": jump}), "new", "old"
     )
 
@@ -121,7 +123,7 @@ def test_crops_are_called_crops():
 
 
 def test_of_equal_models_at_most_five_reports_in_a_hundred_hold_a_verdict():
-    """The full table: tests/measure/verdict_simulations.py."""
+    """The full table is in tests/measure/verdict_simulations.py."""
     rng = np.random.default_rng(0)
     means = rng.normal(size=(4000, 1, 10)) * 0.7 + rng.normal(size=(4000, 16, 10))
     error = means.std(-1, ddof=1) / np.sqrt(10)

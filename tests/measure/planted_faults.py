@@ -88,7 +88,7 @@ FAULTS = [
     ("the discriminator is not clipped", "training/step.py", "clip=run.config.discriminator.clip", "clip=0.0", "training/test_one_step.py"),
     ("bad iterations are never too many", "training/faults/health.py", "len(progress.skipped) >= run", "len(progress.skipped) > run", "training/test_health.py"),
     ("what is enlarged moves by half a pixel", "upscaling/resizing.py", "idx=0.5 - 0.5 / across", "idx=0.0", "upscaling/test_round_trip.py"),
-    ("grey scans saved as RGB get a tint", "upscaling/one_image.py", "or is_colourless(source, page=number, max_pixels=wanted.max_pixels)", "", "upscaling/test_phone_files.py"),
+    ("grey scans saved as RGB get a tint", "upscaling/one_image.py", "or is_colourless(source, page=number, max_pixels=options.max_pixels)", "", "upscaling/test_phone_files.py"),
     ("a damaged file gets another's reason", "upscaling/files.py", "why_unreadable(pair[0], error)", "error", "upscaling/test_upscale.py"),
     ("pieces of the enlarging part see no neighbours", "models/rrdbnet.py", "_TAIL_HALO = 2", "_TAIL_HALO = 0", "upscaling/test_upscale.py"),
     ("a preflight is answered before the guard", "app/server.py", "    _put_guard_first(blocks.app)\n", "", "app"),

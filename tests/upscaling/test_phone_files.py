@@ -1,4 +1,4 @@
-"""What phones and cameras write, and what lies beside it: HEIC, AVIF, raw photographs, the tags of a TIFF."""
+"""Files of phones and cameras, and files beside them: HEIC, AVIF, raw photographs, TIFF tags."""
 
 import io
 import sys
@@ -36,7 +36,7 @@ PREVIEW = smooth((24, 32, 3))
 
 
 def with_sub_folder(path, sensor, *, tags=(), big=False, order="<", **options):
-    """A preview whose sub-folder holds what the sensor saw."""
+    """Write a preview whose sub-directory holds the raw image."""
     with tifffile.TiffWriter(path, bigtiff=big, byteorder=order) as file:
         file.write(PREVIEW, photometric="rgb", subfiletype=1, subifds=1, extratags=tags, metadata=None)
         file.write(sensor, metadata=None, **options)
@@ -87,7 +87,7 @@ def test_pages_and_pyramids_are_no_raw_photographs(tmp_path, upscaler, big):
 
 
 def test_folders_in_a_circle_end(tmp_path):
-    """A folder that names itself as the next one and as its own sub-folder."""
+    """The directory names itself as the next one and as its own sub-directory."""
     content = b"II*\0\x08\0\0\0\x01\0" + b"\x4a\x01\x04\0\x01\0\0\0\x08\0\0\0" + b"\x08\0\0\0"
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(BadImageError):
@@ -100,7 +100,7 @@ def test_folders_in_a_circle_end(tmp_path):
 
 
 def tiff_with_tags(path, *, order="<", big=False, orientation=6):
-    """As programs that develop photographs write them: tags, EXIF and GPS, the old size, and a thumbnail."""
+    """Write a TIFF like raw developers do: tags, EXIF and GPS, the old size, and a thumbnail."""
     import tifftools
 
     exif = {0x9003: "2024:05:06 07:08:09", 0x829A: [1, 250], 0xA002: [44], 0xA003: [30], 0xA430: "Jörg"}
@@ -240,7 +240,7 @@ def phone_exif(orientation):
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("ending", ["png", "jpg", "tif", "webp"])
 def test_a_heic_is_enlarged_with_profile_and_exif(tmp_path, upscaler, heif, ending, orientation):
-    """Its pixels are turned by the file's own mark: by HEIF's standard, the orientation in EXIF is not applied."""
+    """The file's own rotation applies: by HEIF's standard, the EXIF orientation does not."""
     image, profile = Image.fromarray(smooth((120, 160, 3))), wide_profile()
     image.save(tmp_path / "a.heic", quality=100, chroma=444, exif=phone_exif(orientation), icc_profile=profile)
     upscale_image(tmp_path / "a.heic", tmp_path / f"b.{ending}", upscaler)
@@ -266,7 +266,7 @@ def test_a_heic_is_prepared_in_srgb(tmp_path, heif):
 
 
 def deep_heic(path, heif, pixels, **options):
-    """16 bits in, 10 bits in the file."""
+    """Write 16-bit pixels as a 10-bit file."""
     before, heif.options.SAVE_HDR_TO_12_BIT = heif.options.SAVE_HDR_TO_12_BIT, False
     made = heif.from_bytes("RGB;16", pixels.shape[1::-1], pixels.tobytes())
     made.save(path, quality=100, chroma=444, **options)

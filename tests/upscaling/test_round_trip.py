@@ -1,4 +1,4 @@
-"""What goes in comes out: depth, profile, orientation, metadata, transparency, pages; and what must not come out."""
+"""Upscaling keeps depth, profile, orientation, metadata, transparency and pages, and drops what must not be kept."""
 
 import io
 import os
@@ -32,7 +32,7 @@ from test_bad_files import BAD, KEPT, TABLE, H, W
 
 
 class Nearest(Generator):
-    """A network that repeats every pixel: what comes out besides is the files' doing."""
+    """A network that repeats every pixel, so that all other changes come from file handling."""
 
     title, scale = "nearest", 2
 
@@ -63,7 +63,7 @@ def smooth(shape, *, top=255, dtype=np.uint8, seed=0):
 
 
 def wide_profile():
-    """Display P3, from libvips."""
+    """Return Display P3, from libvips."""
     return pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_transform("p3").get("icc-profile-data")
 
 
@@ -72,7 +72,7 @@ def wide_profile():
 
 @pytest.mark.parametrize("scale", [None, 3, 1])
 def test_transparency_and_other_scales_stay_in_their_place(tmp_path, upscaler, scale):
-    """A ramp may not move: libvips's resize moves what it enlarges by half a pixel."""
+    """A ramp must not move; libvips's resize shifts upsampled images by half a pixel."""
     rising = np.broadcast_to(np.linspace(20, 235, 60)[None], (40, 60)).astype(np.uint8)
     off = []
     for ramp in (rising, rising[:, ::-1]):
@@ -128,7 +128,7 @@ def test_sixteen_bits_become_eight_where_the_format_has_no_more(tmp_path, upscal
 
 
 def test_a_wide_profile_stays_with_its_numbers(tmp_path, upscaler):
-    """Colours outside of sRGB would be lost by a conversion: profile and values are kept as they are."""
+    """A conversion would lose colours outside of sRGB, so profile and values are kept."""
     profile = wide_profile()
     pixels = smooth((40, 52, 3))
     for ending in ("png", "jpg", "webp", "tif"):
@@ -216,7 +216,7 @@ def test_pages_of_a_tiff_stay_pages(tmp_path, upscaler):
         assert len(found.pages) == 3
         for page, expected in zip(found.pages, pages, strict=True):
             assert np.array_equal(page.asarray(), doubled(expected))
-    with pytest.raises(BadImageError, match="3 pages; write tiff"):
+    with pytest.raises(BadImageError, match="3 pages; use tiff"):
         upscale_image(tmp_path / "a.tif", tmp_path / "b.png", upscaler)
 
 
@@ -235,7 +235,7 @@ def test_any_output_scale(tmp_path, upscaler, scale):
 
 
 def bad_files(folder):
-    """Files that are no whole image, by name."""
+    """Write unusable image files, by name."""
     pixels = smooth((60, 80, 3))
 
     def encoded(form, **options):
@@ -291,7 +291,7 @@ def test_bad_files_are_refused_one_by_one_and_leave_nothing(tmp_path, upscaler):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (100, 100), (160, 200, 3), (64, 512), (600, 40)])
 def test_few_pixels_in_many_strips_all_arrive(tmp_path, upscaler, shape):
-    """A packer may keep some strips to itself, and a reader may ask for more than there is."""
+    """The packer may hold back strips, and a reader may request more than there is."""
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     upscale_image(tmp_path / "a.png", tmp_path / "b.png", upscaler)
@@ -299,7 +299,7 @@ def test_few_pixels_in_many_strips_all_arrive(tmp_path, upscaler, shape):
 
 
 def test_every_kind_of_file_that_a_preparation_may_meet(tmp_path, upscaler):
-    """Each is enlarged or refused with words, none is fatal, and none keeps the others waiting."""
+    """Each is upscaled or refused with a message; none is fatal or blocks the others."""
     (tmp_path / "in").mkdir()
     for name, make, *_ in TABLE:
         (tmp_path / "in" / name).write_bytes(make())
@@ -386,7 +386,7 @@ def test_a_full_disk_is_named_and_leaves_no_part(tmp_path, upscaler, monkeypatch
 
 def test_too_large_for_the_format_fails_before_the_work(tmp_path, upscaler):
     Image.new("RGB", (8200, 3)).save(tmp_path / "a.png")
-    with pytest.raises(BadImageError, match=r"16400×6 would be too large for \.webp \(at most 16383 a side\)"):
+    with pytest.raises(BadImageError, match=r"16400×6 is too large for \.webp \(at most 16383 a side\)"):
         upscale_image(tmp_path / "a.png", tmp_path / "a.webp", upscaler, on_progress=lambda s: pytest.fail("worked"))
 
 
@@ -394,7 +394,7 @@ def test_too_large_for_the_format_fails_before_the_work(tmp_path, upscaler):
 
 
 class Hungry(Nearest):
-    """Has memory for so many pixels at a time."""
+    """Has memory for a limited number of pixels at a time."""
 
     most = 900
 
@@ -463,7 +463,7 @@ def test_strength_is_between_the_beginning_and_the_end_of_a_run(tmp_path):
 
     net, _ = open_model_of_noise()
     safetensors.torch.save_file(net.state_dict(), tmp_path / "net.safetensors")
-    with pytest.raises(UserError, match="give a run folder"):
+    with pytest.raises(UserError, match="needs a run folder"):
         open_model(str(tmp_path / "net.safetensors"), strength=0.5)
 
 

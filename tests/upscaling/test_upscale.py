@@ -109,14 +109,14 @@ def test_the_enlarging_part_in_pieces_equals_it_as_a_whole(net, size):
 
 
 def test_a_pass_of_x4plus_needs_at_most_2700_bytes_a_pixel():
-    """3,840 where the enlarging part was run over whole rows."""
+    """It was 3,840 when the upsampling part ran over whole rows."""
     with torch.device("meta"):
         net = RRDBNet()
     assert bytes_per_pixel(net, torch.float32) <= 2700
 
 
 def test_results_are_held_at_the_depth_of_the_file():
-    """As float32 the strip alone would be four times its size."""
+    """As float32, the strip alone would be four times its size."""
     upscaler = Upscaler(build(SRVGGConfig(arch="srvgg", features=4, convs=1), seed=0).eval(), tile=64)
     make_image = np.zeros((64, 3000, 3), np.uint8)
     with Counter():
@@ -194,7 +194,7 @@ def test_a_folder_keeps_its_tree_and_goes_on_where_it_stopped(tmp_path, weights,
     capsys.readouterr()
     assert run(tmp_path / "in", tmp_path / "out", "--model", weights) == 0
     assert (
-        "1 written, 2 skipped (already there; --existing overwrite replaces them), 0 failed" in capsys.readouterr().out
+        "1 written, 2 skipped (already exist; --existing overwrite replaces them), 0 failed" in capsys.readouterr().out
     )
 
 
@@ -209,7 +209,7 @@ def test_a_bad_image_is_named_and_the_others_are_made(tmp_path, weights, capsys)
 
 
 def test_the_reason_of_a_damaged_file_is_its_own(tmp_path, weights, capsys, monkeypatch):
-    """Reading was seen to fail with the words "unable to fetch from region" when another file failed meanwhile."""
+    """Reading once failed with "unable to fetch from region" because another file failed at the same time."""
     whole = make_image(tmp_path / "in" / "a.png", size=(200, 200)).read_bytes()
     (tmp_path / "in" / "a.png").write_bytes(whole[: len(whole) // 2])
 
@@ -286,7 +286,7 @@ def test_a_run_folder_is_a_model(tmp_path, net, weights):
 
 
 def test_x4plus_equals_spandrel(real_photos, real_weights):
-    """The same file through spandrel, on a real photograph: equal but for rounding to 8 bits."""
+    """spandrel opens the same file; on a real photograph the results are equal up to 8-bit rounding."""
     from spandrel import ModelLoader
 
     source = real_weights / "RealESRGAN_x4plus.fp16.safetensors"
@@ -375,15 +375,15 @@ def test_what_is_left_out_is_counted_and_named_with_a_reason(tmp_path, weights, 
     captured = capsys.readouterr()
     assert "1 written, 0 skipped, 0 failed" in captured.out
     assert captured.err.splitlines() == [
-        "archsr: 11 files left out:",
+        "archsr: 11 files ignored:",
         "  5 videos: v0.MOV, v1.MOV, v2.MOV and 2 more",
         "  2 raw photographs (develop them to TIFF or JPEG): b.dng, c.NEF",
         "  2 files of the operating system: .DS_Store, ._a.jpg",
         "  1 text: notes.txt",
-        "  1 file of no kind that is read: x.unknown",
+        "  1 file of an unsupported kind: x.unknown",
     ]
     assert run(tmp_path / "in" / "*", tmp_path / "out2", "--model", weights) == 0
-    assert "8 files left out" in capsys.readouterr().err  # a `*` matches no hidden names, and not those below
+    assert "8 files ignored" in capsys.readouterr().err  # a `*` matches no hidden names, and not those below
     assert run(tmp_path / "in" / "a.jpg", tmp_path / "out3", "--model", weights) == 0
     assert capsys.readouterr().err == ""
 

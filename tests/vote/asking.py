@@ -1,4 +1,4 @@
-"""A vote without models: a folder with made-up images, its page, and a voter who speaks HTTP."""
+"""A vote without models: a folder of synthetic images, its page, and a voter who speaks HTTP."""
 
 import contextlib
 import http.client
@@ -22,7 +22,7 @@ def study_of(scenes=6, each=2, secret="s" * 32):
 
 
 def folder_of(folder, study):
-    """With images of one colour each: of a pair, A's is darker than B's."""
+    """Write images of one colour each: of a pair, A's is darker than B's."""
     (folder / "images").mkdir(parents=True)
     for one in study.images:
         for value, kind in enumerate(KINDS):
@@ -39,7 +39,7 @@ def page_of(folder, study):
 
 
 class Visitor:
-    """Speaks to a page as a browser does, around proxies."""
+    """Talks to a page like a browser, without proxies."""
 
     def __init__(self, url):
         self.url = url

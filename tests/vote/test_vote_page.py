@@ -1,4 +1,4 @@
-"""The page as a browser talks to it: voters, their orders, what is stored, and what is refused."""
+"""The page over HTTP: voters, their orders, stored votes, and refused requests."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What the votes say, against figures worked out by hand."""
+"""The result of votes, compared with values worked out by hand."""
 
 import json
 from itertools import product
@@ -16,7 +16,7 @@ from archsr.vote.votes import Vote
 
 
 def votes_of(study, **values):
-    """A vote of each voter on the first images: 1 for B, −1 for A, 0 for neither, from the side that was shown."""
+    """Return votes of each voter on the first images: 1 for B, −1 for A, 0 for neither, and the sides shown."""
     found = []
     for voter, own in values.items():
         for one, value in zip(study.images, own, strict=False):
@@ -61,7 +61,7 @@ def test_the_interval_is_of_scenes_and_voters():
 
 
 def test_the_interval_is_that_of_every_resample():
-    """Six scenes with one image, two voters: all 6⁶ · 2² resamples, weighed by hand."""
+    """Six scenes with one image, two voters: all 6⁶ · 2² resamples, weighted by hand."""
     study = study_of(scenes=6, each=1)
     judged = np.array([[1, 1, 1, 0, 1, -1], [1, 0, -1, 0, 1, -1]], float)
     found = pooled([{one.scene: [v] for one, v in zip(study.images, own, strict=True)} for own in judged])
@@ -84,7 +84,7 @@ def test_voters_count_by_their_votes():
 
 
 @pytest.mark.parametrize(("low", "high", "said"), [
-    (0.55, 0.7, "new is preferred"), (0.2, 0.45, "old is preferred"), (0.45, 0.7, "a preference cannot be told"),
+    (0.55, 0.7, "new is preferred"), (0.2, 0.45, "old is preferred"), (0.45, 0.7, "there is no clear preference"),
     (1.0, 1.0, "all votes are alike"),
 ])  # fmt: skip
 def test_the_sentence_says_what_the_interval_shows(low, high, said):
@@ -100,7 +100,7 @@ def test_one_voter_is_said_to_be_one():
     found = result_of(study, votes_of(study, Anna=[1, -1] * 6))
     assert found.sentence.endswith("One voter says nothing about other people.")
     assert found.agreement is None
-    assert "No image was judged by two voters" in markdown(found)
+    assert "No image has votes of two voters" in markdown(found)
 
 
 def test_the_result_is_told_and_written(tmp_path, capsys):

@@ -1,4 +1,6 @@
-"""From two networks to a report: restoring once, going on, the command itself, and the score card that repeats it."""
+"""From two networks to a report: restore once, continue later, the command itself, and the score card that quotes the
+vote.
+"""
 
 import json
 import os
@@ -37,7 +39,7 @@ from archsr.vote.study import image_file
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
-    """Three files of random weights that need milliseconds."""
+    """Write three files of random weights that run in milliseconds."""
     folder = tmp_path_factory.mktemp("networks")
     for seed, name in enumerate(("old", "new", "later")):
         net = build(RRDBNetConfig(arch="rrdbnet", features=8, blocks=1, growth=4), seed=seed)
@@ -47,7 +49,7 @@ def networks(tmp_path_factory):
 
 @pytest.fixture
 def town(tmp_path):
-    """Small images in a folder for each of six houses."""
+    """Write small images in a folder for each of six houses."""
     rng = np.random.default_rng(0)
     for house in range(6):
         (tmp_path / "town" / f"house{house}").mkdir(parents=True)
@@ -96,7 +98,7 @@ def test_nothing_is_restored_twice(networks, shards, tmp_path, monkeypatch):
 def test_a_folder_has_one_question(networks, shards, tmp_path):
     folder, _ = prepare_vote(question(networks, shards), tmp_path / "vote")
     for other in ({"limit": 2}, {"crop": 32}, {"split": "test", "limit": 3}):
-        with pytest.raises(UserError, match="asked something else there.*--out"):
+        with pytest.raises(UserError, match="holds another vote.*--out"):
             prepare_vote(question(networks, shards, **other), folder)
     with pytest.raises(UserError, match="old against new.*--out"):
         prepare_vote(
@@ -109,8 +111,8 @@ def test_a_folder_has_one_question(networks, shards, tmp_path):
 
 @pytest.mark.parametrize(("a", "b", "on", "said"), [
     ("OLD", "OLD", "SHARDS", "are the same weights"),
-    ("original", "OLD", "SHARDS", "original: of which run"),
-    ("OLD", "NEW", "", "--on SHARDS|FOLDER: which images"),
+    ("original", "OLD", "SHARDS", "original: .* is not a run"),
+    ("OLD", "NEW", "", "give --on SHARDS or --on FOLDER"),
     ("OLD", "nobody.pth", "SHARDS", "no such weights file"),
     ("OLD", "NEW", "nowhere", "no such folder"),
 ])  # fmt: skip
@@ -134,7 +136,7 @@ def test_a_crop_is_the_middle_of_the_whole_result():
 
 
 def everybody_votes(page, failed):
-    """In a thread: as soon as the page answers, two voters judge all; then Ctrl-C."""
+    """In a thread: when the page answers, two voters vote on everything; then Ctrl-C."""
     try:
         end = time.monotonic() + 60
         while True:
@@ -170,20 +172,20 @@ def test_the_command_from_start_to_result(networks, town, tmp_path, monkeypatch,
     assert (plain["share"], plain["low"], plain["high"]) == (0.5, 0.5, 0.5)
     assert (plain["voters"], plain["scenes"], plain["votes"]) == (2, 6, 12)
     said = capsys.readouterr()
-    assert f"http://127.0.0.1:{port} (6 images; Ctrl-C ends it" in said.out
+    assert f"http://127.0.0.1:{port} (6 images; Ctrl-C stops it" in said.out
     assert plain["sentence"] in said.out
     assert "restoring" in said.err
 
 
 def test_a_result_without_serving_and_words_that_are_missing(tmp_path, capsys):
     assert main(["vote", "--result", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith(f"archsr: {tmp_path}: nobody is asked there")
+    assert capsys.readouterr().err.startswith(f"archsr: {tmp_path}: not a vote's folder")
     assert main(["vote", "bicubic"]) == 2
-    assert "takes two models" in capsys.readouterr().err
+    assert "needs two models" in capsys.readouterr().err
 
 
 def judged(networks, on, folder, **more):
-    """A folder in which somebody prefers the new model throughout."""
+    """Write a vote in which a voter always prefers the new model."""
     folder, study = prepare_vote(question(networks, on, **more), folder)
     for one in study.images:
         vt.append(folder, vt.Vote("Anna", one.key, one.scene, "B", "left", 1.0, ""))

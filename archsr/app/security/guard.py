@@ -13,22 +13,8 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from archsr.app.security.admission import (
-    API,
-    AccessPolicy,
-    is_login_path,
-    is_own_host,
-    is_own_origin,
-    is_served_path,
-    visitor_address,
-)
-from archsr.app.security.rate_limits import (
-    REQUEST_SECONDS,
-    UPLOAD_SECONDS,
-    LoginAttempts,
-    UploadSlots,
-    seconds_allowed,
-)
+from archsr.app.security import admission, rate_limits
+from archsr.app.security.admission import API, AccessPolicy
 from archsr.app.security.upload_limits import Limits, format_bytes, with_option
 
 NO_ROOM = "the server has no room at the moment; try again in a few minutes"
@@ -46,8 +32,8 @@ class Guard:
         self._limits = limits
         self._is_full = is_full
         self._policy = policy
-        self._attempts = LoginAttempts()
-        self._slots = UploadSlots(limits.max_uploads, limits.max_uploads_per_visitor)
+        self._attempts = rate_limits.LoginAttempts()
+        self._slots = rate_limits.UploadSlots(limits.max_uploads, limits.max_uploads_per_visitor)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward, refuse, or cut off one request."""
@@ -57,10 +43,12 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path, visitor = unquote(scope["path"]), visitor_address(scope["client"])
+        path, visitor = unquote(scope["path"]), admission.visitor_address(scope["client"])
         upload, limits = path.rstrip("/") == f"{API}upload", self._limits
         most = min(limits.max_files * limits.max_bytes, limits.max_storage) + _FORM_BYTES if upload else _MAX_REQUEST
-        body = _Body(receive, most, self._is_full, total=UPLOAD_SECONDS if upload else REQUEST_SECONDS)
+        body = _Body(
+            receive, most, self._is_full, total=rate_limits.UPLOAD_SECONDS if upload else rate_limits.REQUEST_SECONDS
+        )
         refusal = self._check_access(scope, path) or self._check_size(scope, most, upload=upload)
         if refusal is None and upload and not self._slots.acquire(visitor):
             refusal = _text(429, "too many uploads at once; try again in a few minutes")
@@ -80,13 +68,13 @@ class Guard:
 
     def _check_access(self, scope: Scope, path: str) -> PlainTextResponse | None:
         headers = Headers(scope=scope)
-        if not is_own_host(headers.getlist("host"), self._policy):
+        if not admission.is_own_host(headers.getlist("host"), self._policy):
             return _text(421, "this server does not have that host name; archsr app --allow-host NAME adds one")
-        if not is_own_origin(scope["method"], path, headers, self._policy):
+        if not admission.is_own_origin(scope["method"], path, headers, self._policy):
             return _text(403, "another page sent this request; open this page itself")
-        if self._policy.password and not is_login_path(path) and not _is_logged_in(scope, path):
+        if self._policy.password and not admission.is_login_path(path) and not _is_logged_in(scope, path):
             return _text(401, "log in first")
-        return None if is_served_path(path) else _text(404, "not found")
+        return None if admission.is_served_path(path) else _text(404, "not found")
 
     def _check_size(self, scope: Scope, most: int, *, upload: bool) -> PlainTextResponse | None:
         length = _content_length(scope)
@@ -155,7 +143,7 @@ class _Body:
 
     async def _receive_in_time(self) -> Message | None:
         started = self._clock()
-        left = seconds_allowed(self._count, self._waited, total=self._total)
+        left = rate_limits.seconds_allowed(self._count, self._waited, total=self._total)
         try:
             if left > 0:
                 return await asyncio.wait_for(self._receive(), left)
