@@ -24,7 +24,8 @@ from archsr.models.weights import local_file
 from archsr.upscaling.upscaler import Upscaler
 
 QUICK = "ncnn:realesr-animevideov3-x4"
-FIRST, WHOLE = blocks(TEXTS["README.md"].split("### In Python")[1].split("\n### ")[0], "python")
+FIRST = blocks(TEXTS["README.md"].split("## Your own photographs")[0], "python")[0]
+[WHOLE] = blocks(TEXTS["README.md"].split("### In Python")[1].split("\n### ")[0], "python")
 
 
 @pytest.fixture(scope="module")
