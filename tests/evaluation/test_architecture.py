@@ -157,14 +157,12 @@ def test_a_photograph_behaves_as_the_drawing_does(real_photos):
 
 
 def test_blur_and_sharpening_of_photographs_are_neither_lost_nor_invented_lines_nor_texture(real_facades):
-    """The limits are shares of what the metric's own distortion causes. Photographs have edges and walls of all
-    strengths.
-    """
+    """The limits are shares of the effect of the metric's own distortion. Photographs have edges of all strengths."""
     files = sorted(real_facades.rglob("*.jpg"))
     gts = [pixels_to_tensor(read_photo(files[n]).pixels)[:, :, 40:296, 40:360] for n in spread(len(files), 3)]
 
     def far(kind):
-        """How far the last amount is from perfect: of lines kept, lines invented, false texture."""
+        """Return how far the largest amount is from perfect: lines kept, lines invented, false texture."""
         distort, amounts = KINDS[kind]
         pairs = [(distort(gt, amounts[-1]), gt) for gt in gts]
         lines = [compare_lines(*pair) for pair in pairs]

@@ -58,7 +58,7 @@ def with_distance(scores, **distances):
         ),
         ({"psnr": CLEAR - 1}, "psnr", "inconclusive: PSNR 1.00 → 1.00 (a difference of 0.058 would have shown); 12"),
         ({"psnr": CLEAR[:3]}, "psnr", "inconclusive: PSNR 1.00 → 1.92 (fewer than 6 scenes prove nothing); 3 scenes"),
-        ({"psnr": CLEAR}, "lpips", "no verdict: the primary metric could not be taken; 12 scenes"),
+        ({"psnr": CLEAR}, "lpips", "no verdict: the primary metric could not be computed; 12 scenes"),
     ],
 )
 def test_the_first_line_is_the_primary_metrics_verdict_then_what_pulls_the_other_way(changes, primary, line):

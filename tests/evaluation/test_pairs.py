@@ -59,10 +59,10 @@ def test_photographs_are_reduced_after_their_sides_are_multiples(tmp_path):
     assert np.array_equal(reduced(pixels[:40, :52], 4), expected)
 
 
-def test_a_image_without_its_reduction_is_named(tmp_path):
+def test_a_gt_without_its_low_resolution_image_is_named(tmp_path):
     image(tmp_path / "HR" / "a.png", (24, 32))
     image(tmp_path / "LR" / "b.png", (6, 8))
-    with pytest.raises(UserError, match=r"a\.png: no image of that name in .*LR"):
+    with pytest.raises(UserError, match=r"a\.png: .*LR has no image of that name"):
         open_pairs(str(tmp_path), DataConfig(), split="test", scale=4)
 
 

@@ -1,6 +1,4 @@
-"""Which models get verdicts: the primary metric at 5 %, the others by Holm's correction, none if the images chose the
-model.
-"""
+"""Verdicts: the primary metric at 5 %, the others by Holm's correction, none for models that the images chose."""
 
 import json
 import re
@@ -75,7 +73,7 @@ def test_the_primary_metric_stands_first_and_is_named():
 def test_a_primary_metric_that_was_not_taken_leaves_no_verdict():
     scores = scores_of({"psnr": CLEAR}, primary="lpips")
     assert set(verdicts(scores).values()) == {"no verdict"}
-    assert "The primary metric, lpips, could not be taken" in sentence(scores, "new", "old")
+    assert "The primary metric, lpips, could not be computed" in sentence(scores, "new", "old")
 
 
 def test_a_model_that_the_images_chose_has_figures_and_no_verdict():

@@ -54,7 +54,7 @@ class Visitor:
         return self.send(path, json.dumps(said).encode(), heads)
 
     def send(self, path, content, heads):
-        """Status and answer."""
+        """Return status and answer."""
         request = urllib.request.Request(self.url + path, content, heads, method="POST")
         try:
             with self.opener.open(request, timeout=10) as answer:
@@ -63,7 +63,7 @@ class Visitor:
             return error.code, json.loads(error.read())
 
     def raw(self, method, path, heads, body=b""):
-        """Status of a request whose every header is given."""
+        """Return the status of a request with exactly these headers."""
         line = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=10)
         line.putrequest(method, path, skip_host=True)
         for name, value in heads:

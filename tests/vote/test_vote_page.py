@@ -217,7 +217,7 @@ def test_a_damaged_line_is_left_out_and_said(page, folder, study):
     counted = vt.read(folder, study.scenes())
     assert [v.choice for v in counted.votes] == ["left", "right"]
     assert counted.damaged == (2,)
-    assert counted.warning().startswith("votes.jsonl: line 2 left out")
+    assert counted.warning().startswith("votes.jsonl: line 2 ignored")
     assert page.state("Anna")["done"] == 2
 
 

@@ -16,7 +16,7 @@ from archsr.vote.votes import Vote
 
 
 def votes_of(study, **values):
-    """Return votes of each voter on the first images: 1 for B, −1 for A, 0 for neither, and the sides shown."""
+    """Return votes of each voter on the first images: 1 for B, −1 for A, 0 for neither, with the shown sides."""
     found = []
     for voter, own in values.items():
         for one, value in zip(study.images, own, strict=False):
@@ -109,14 +109,14 @@ def test_the_result_is_told_and_written(tmp_path, capsys):
     report_result(folder)
     assert "no votes yet" in capsys.readouterr().out
     votes = votes_of(study, **{"A|nna <b>": [1] * 9 + [0] * 3, "Ben": [1] * 12}).votes
-    with vt.held(folder):
+    with vt.locked(folder):
         for vote in votes:
             vt.append(folder, vote)
     with (folder / vt.NAME).open("a") as out:
         out.write('{"voter": "Ben", "back": "scene0/0", "time": ""}\nrubbish\n')
     report_result(folder)
     said = capsys.readouterr()
-    assert "line 26 left out" in said.err
+    assert "line 26 ignored" in said.err
     plain = json.loads((folder / "result.json").read_text())
     assert plain["share"] == pytest.approx((20 + 1.5) / 23)
     assert plain["models"] == {"A": "oak", "B": "elm"}

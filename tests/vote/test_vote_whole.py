@@ -1,6 +1,4 @@
-"""From two networks to a report: restore once, continue later, the command itself, and the score card that quotes the
-vote.
-"""
+"""From two networks to a report: restore once, continue, the command, and the score card that quotes the vote."""
 
 import json
 import os
@@ -224,7 +222,7 @@ def test_only_what_was_asked_of_these_models_and_images_is_repeated(networks, sh
     (tmp_path / "run" / "votes" / "result.json").write_text('{"a": 1}')
     capsys.readouterr()
     assert said(shards) == []
-    assert "left out of the report: damaged" in capsys.readouterr().err
+    assert "ignored in the report: damaged" in capsys.readouterr().err
 
 
 def test_original_is_what_the_other_one_began_with(networks, tiny, tmp_path):
