@@ -172,7 +172,7 @@ def test_snapshots_carry_what_they_are(tmp_path):
 def test_a_run_that_never_improved_offers_its_last_weights(tmp_path):
     write_snapshot(tmp_path / "snapshots" / "last.safetensors", {"w": torch.ones(3)}, about={})
     assert weights_of(str(tmp_path)).endswith("last.safetensors")
-    with pytest.raises(UserError, match="not a run folder: it has no config.toml"):
+    with pytest.raises(UserError, match="no run folder: it has no config.toml"):
         weights_of(str(tmp_path / "snapshots"))
 
 

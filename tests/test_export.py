@@ -104,7 +104,7 @@ def test_an_exporter_that_crashes_is_one_line(tmp_path, monkeypatch, ending, mat
 
     torch.save(SAFMN(dim=8, n_blocks=1, upscaling_factor=4).state_dict(), tmp_path / "net.pth")
     monkeypatch.setattr(module, "_RECORD", ending)
-    with pytest.raises(UserError, match=f"SAFMN cannot be drawn as an ONNX graph: .*{match}"):
+    with pytest.raises(UserError, match=f"SAFMN cannot be exported to ONNX: .*{match}"):
         export(str(tmp_path / "net.pth"), tmp_path / "x.onnx")
     assert not (tmp_path / "x.onnx").exists()
 
@@ -207,7 +207,7 @@ def test_the_card_says_what_it_is_and_its_hash(tiny, tmp_path):
     assert "Enlarges photographs 2 times" in card
     assert "Network: RRDBNet (ESRGAN, Real-ESRGAN), features 8, blocks 1, growth 4." in card
     assert "license: unknown" in card
-    assert "tiny.safetensors, as it was: nothing was trained" in card
+    assert "tiny.safetensors, unchanged: nothing was trained" in card
     assert "Fine-tuned" not in card
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["x.pth", "x.pth.md"]
 
@@ -330,4 +330,4 @@ def test_a_hub_that_says_nothing_is_told_by_its_error(tiny, tmp_path, monkeypatc
     monkeypatch.setattr("archsr.exporting.HfApi", Hub)
     monkeypatch.setenv("HF_TOKEN", "x")
     assert main(["export", tiny, str(tmp_path / "x.pth"), "--push", "me/model"]) == 2
-    assert "me/model: the hub did not take it: ValueError\n" in capsys.readouterr().err
+    assert "me/model: upload failed: ValueError\n" in capsys.readouterr().err

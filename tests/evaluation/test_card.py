@@ -133,9 +133,9 @@ def test_the_line_between_original_and_run(run, tmp_path):
     ("question", "word"),
     [
         ({"models": ("lanczos",)}, "give --on SHARDS or --on FOLDER"),
-        ({"models": ("RUN",), "baseline": "nobody"}, "no such model; there are bicubic, original, fine-tuned"),
+        ({"models": ("RUN",), "baseline": "nobody"}, "no such model; choose one of bicubic, original, fine-tuned"),
         ({"models": ("RUN",), "metrics": ("lpip",)}, "no such metric.*lpips"),
-        ({"models": ("RUN", "RUN")}, "two models are called fine-tuned|two models are called tiny"),
+        ({"models": ("RUN", "RUN")}, "two models are named fine-tuned|two models are named tiny"),
     ],
 )
 def test_questions_that_cannot_be_answered(run, tmp_path, question, word):

@@ -127,7 +127,7 @@ def test_further_metrics_are_named_where_their_weights_are_not_here(monkeypatch,
 
 def test_a_metric_that_compares_with_ground_truth_is_refused_by_name():
     metrics, missing = metrics_without_truth(4, ("ms_ssim",))
-    assert "there is none" in missing["ms_ssim"]
+    assert "needs ground truth" in missing["ms_ssim"]
     assert "ms_ssim" not in [m.name for m in metrics]
 
 
@@ -153,7 +153,7 @@ def test_of_a_large_photograph_the_middle_is_measured_and_no_more_is_restored(to
     ("spoil", "word"),
     [
         (lambda town: (town / "house3" / "one.png").write_bytes(b"nothing"), r"one\.png.*not an image.*remove it"),
-        (lambda town: [p.unlink() for p in town.rglob("*.*") if p.is_file()], "no photographs there .it is empty"),
+        (lambda town: [p.unlink() for p in town.rglob("*.*") if p.is_file()], "contains no photographs .it is empty"),
         (lambda town: [p.rename(p.with_suffix(".txt")) for p in town.rglob("*.*") if p.is_file()], r"7 × \.txt"),
         (lambda town: town.rename(town.with_name("gone")), "no such folder"),
     ],
@@ -191,7 +191,7 @@ def test_the_whole_card(town, networks, tmp_path, capsys):
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
     assert page.count("class='slider true'") == 5
-    assert "left out, as no photographs by their endings: notes.txt" in page.lower()
+    assert "left out, because their endings are not those of images: notes.txt" in page.lower()
     plain = json.loads((folder / "scores.json").read_text())
     assert all(image["key"] in page for image in plain["images"])
     assert list(plain["models"]) == list(plain["means"]) == ["bicubic", "old", "new"]
