@@ -401,7 +401,7 @@ def test_all_at_once_are_accounted_for(folder, tmp_path):
         f"odd/{n}.jpg" for n in ("dead", "loop", "pipe", "folder.jpg/inner")
     }
     assert left["odd/folder.jpg/inner.jpg"].kind == "duplicate"
-    assert "not there" in left["odd/dead.jpg"].reason
+    assert "does not exist" in left["odd/dead.jpg"].reason
     assert "itself" in left["odd/loop.jpg"].reason
     assert "pipe" in left["odd/pipe.jpg"].reason
     expected = {name: kind for name, _, kind, *_ in TABLE if kind != KEPT}

@@ -115,7 +115,7 @@ def test_a_copy_that_rots_on_the_disk_is_fetched_again(folder, tmp_path):
             copy.write_bytes(change(copy.read_bytes()))
             assert read(remote, shard.tar_item, **where) == good
         assert server.requests[shard.file] == 3
-        with pytest.raises(UserError, match=r"train-00000\.tar: what is read at byte 0 is not what"):
+        with pytest.raises(UserError, match=r"train-00000\.tar: the bytes at 0 differ from the index"):
             read(remote, shard.tar_item, digest="0" * 64, size=3)
 
 

@@ -75,6 +75,6 @@ def test_an_epoch_over_a_choice_holds_it_exactly():
 def test_unknown_tags_are_named_with_near_ones():
     with pytest.raises(UserError, match=r"data\.tags\.only.*'interiors'.*did you mean 'interior'"):
         choose([[("interior",), ("exterior",)]], TagChoice(only=("interiors",)))
-    with pytest.raises(UserError, match="no training sample is left"):
+    with pytest.raises(UserError, match="no training sample remains"):
         choose([[("interior",)]], TagChoice(without=("interior",)))
     assert choose([[("interior",)]], TagChoice()).picks == (np.array([0]),)

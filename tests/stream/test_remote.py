@@ -64,7 +64,7 @@ def test_every_fault_is_found_retried_and_shown_and_none_is_trained_on(folder, t
     said = capfd.readouterr().err
     print(said)
     injected = sum(n for fault, n in server.injected.items() if fault != "slow")
-    assert len(re.findall(r"try \d+ of 8 failed", said)) == injected == 5 * 11
+    assert len(re.findall(r"attempt \d+ of 8 failed", said)) == injected == 5 * 11
     assert said.count("arrived at attempt") == len(server.requests) == 11
     assert set(server.whole.values()) == {1}, "each file was downloaded once"
 
@@ -80,7 +80,7 @@ def test_the_limit_of_tries_ends_the_run_with_one_line(folder, tmp_path, fault, 
         assert not list((tmp_path / "cache").glob("*.part"))
 
 
-@pytest.mark.parametrize(("fault", "words"), [("denied", "refused with status 403"), ("gone", "not there")])
+@pytest.mark.parametrize(("fault", "words"), [("denied", "refused with status 403"), ("gone", "not found")])
 def test_what_no_further_try_would_change_is_said_at_once(folder, tmp_path, fault, words):
     with flaky(folder, lambda name, number: fault) as server:
         with pytest.raises(UserError, match=words):
@@ -154,7 +154,7 @@ def test_a_server_that_speaks_s3(folder, tmp_path, monkeypatch):
         s3.put(str(folder), "bucket/one", recursive=True)
         place = Remote("s3://bucket/one", tmp_path / "cache", 10**9, 2)
         assert same(read(place, workers=2), read(folder))
-        with pytest.raises(UserError, match=r"s3://bucket/two/manifest\.json: not there"):
+        with pytest.raises(UserError, match=r"s3://bucket/two/manifest\.json: not found"):
             mf.load(Remote("s3://bucket/two", tmp_path / "cache", 10**9, 2))
     finally:
         here.stop()
@@ -166,7 +166,7 @@ def test_places_by_name(tmp_path, monkeypatch):
     assert place == Remote("https://me:secret@host/sets/one", tmp_path / "c" / "archsr-shards", 500_000_000, 3)
     assert str(place / "a.tar") == "https://host/sets/one/a.tar"
     assert place.name == "one"
-    with pytest.raises(UserError, match=r"^https://host/a: a URL of a dataset's folder has no \?"):
+    with pytest.raises(UserError, match=r"^https://host/a: a dataset's URL must not contain \?"):
         place_of("https://host/a?token=1", DataConfig())
     with pytest.raises(UserError, match="fsspec does not support nonsense://"):
         mf.load(Remote("nonsense://a/b", tmp_path, 1, 3))

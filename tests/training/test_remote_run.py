@@ -51,6 +51,6 @@ def test_the_same_weights_the_same_scores_and_the_same_tags(tiny_tables, tmp_pat
 def test_a_dataset_that_is_not_there_is_one_line(tiny_tables, tmp_path):
     with (
         flaky(tmp_path) as server,
-        pytest.raises(UserError, match=rf"data/{mf.NAME}: not there; data\.shards is the URL"),
+        pytest.raises(UserError, match=rf"data/{mf.NAME}: not found; data\.shards must be the URL"),
     ):
         run(tiny_tables, "nowhere", server.url, tmp_path / "cache")

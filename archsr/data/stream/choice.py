@@ -54,7 +54,7 @@ def choose(shards: Sequence[Sequence[Tags]], config: TagChoice) -> Choice:
     of = [np.array([_portion(t, patterns) if _taken(t, config) else -1 for t in shard], np.int64) for shard in shards]
     counts = np.bincount(np.concatenate([*of, np.zeros(0, np.int64)]) + 1, minlength=len(patterns) + 2)[1:]
     if not counts.sum():
-        raise DataError(f"data.tags: no training sample matches only = {config.only}, without = {config.without}")
+        raise DataError(f"data.tags: no training sample remains with only = {config.only}, without = {config.without}")
     times = _times(counts, [config.balance[p] for p in patterns])
     picks, seen = _repeat(of, times)
     names = [*patterns, UNTAGGED if patterns else "all"]
