@@ -139,7 +139,7 @@ def test_missing_weights_of_a_wheel(tmp_path, monkeypatch, source):
     monkeypatch.setattr("importlib.metadata.files", lambda package: None)
     line = assets._weights("weights", source)
     assert (line.state, line.mend) == ("wrong", f"archsr weights {source}")
-    assert not debug._at_hand(source)
+    assert not debug._is_local(source)
 
 
 def test_weights_without_a_config(tmp_path, monkeypatch):

@@ -97,7 +97,7 @@ def test_a_run_against_itself_cannot_be_told(run, tmp_path):
 
 def test_pairs_without_a_stored_recipe_say_so(run, tmp_path, monkeypatch):
     """Pairs from disk and from older datasets have no recipe."""
-    monkeypatch.setattr(ShardReader, "about", lambda *_: {})
+    monkeypatch.setattr(ShardReader, "metadata", lambda *_: {})
     for name in ("architecture", "perceptual"):
         monkeypatch.setattr(f"archsr.evaluation.card.{name}", list)
     folder = evaluate_models(EvaluationRequest((str(run),), split="val", limit=1), out=tmp_path / "card").folder

@@ -281,7 +281,7 @@ def test_a_runs_card(unbroken):
 def test_pairs_of_another_scale_are_refused(unbroken, photos, prepare_config, tmp_path):
     two = tmp_path / "two"
     prepare(photos, two, prepare_config.model_copy(update={"scale": 2}))
-    with pytest.raises(UserError, match="pairs of scale 2"):
+    with pytest.raises(UserError, match="the pairs have scale 2"):
         evaluate_models(EvaluationRequest((str(unbroken),), on=str(two)))
 
 
