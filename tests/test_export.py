@@ -308,7 +308,7 @@ def test_pushed_files_arrive_and_the_card_is_the_readme(tiny, tmp_path, monkeypa
         def upload_file(self, *, path_or_fileobj, path_in_repo, repo_id):
             arrived.append((path_in_repo, path_or_fileobj.read_bytes()))
 
-    monkeypatch.setattr("archsr.exporting.HfApi", Hub)
+    monkeypatch.setattr("archsr.exporting.hub.HfApi", Hub)
     monkeypatch.setenv("HF_TOKEN", "x")
     assert huggingface_hub.get_token() == "x"
     assert main(["export", tiny, str(tmp_path / "x.pth"), "--push", "me/model"]) == 0
@@ -317,7 +317,7 @@ def test_pushed_files_arrive_and_the_card_is_the_readme(tiny, tmp_path, monkeypa
 
 
 def test_without_a_token_nothing_is_pushed(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("archsr.exporting.get_token", lambda: None)
+    monkeypatch.setattr("archsr.exporting.hub.get_token", lambda: None)
     assert main(["export", tiny, str(tmp_path / "x.pth"), "--push", "me/model"]) == 2
     assert "no Hugging Face token" in capsys.readouterr().err
 
@@ -327,7 +327,7 @@ def test_a_hub_that_says_nothing_is_told_by_its_error(tiny, tmp_path, monkeypatc
         def create_repo(self, name, **_):
             raise ValueError
 
-    monkeypatch.setattr("archsr.exporting.HfApi", Hub)
+    monkeypatch.setattr("archsr.exporting.hub.HfApi", Hub)
     monkeypatch.setenv("HF_TOKEN", "x")
     assert main(["export", tiny, str(tmp_path / "x.pth"), "--push", "me/model"]) == 2
     assert "me/model: upload failed: ValueError\n" in capsys.readouterr().err

@@ -91,7 +91,7 @@ def test_help_and_mistyped_words_come_without_a_wait(words):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modules = set(done.stdout.splitlines()[-1].split())
     assert "archsr.cli" in modules
-    assert not modules & {"torch", "numpy", "PIL", "pydantic", "accelerate", "torchvision"}
+    assert not modules & {"torch", "numpy", "PIL", "pydantic", "accelerate", "torchvision", "shtab"}
 
 
 def test_help_and_config_errors_need_no_torch():

@@ -201,7 +201,7 @@ def _add_upscale(verbs: "Verbs") -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from archsr.exporting import export, push, targets_of
+    from archsr.exporting import export, targets_of
     from archsr.exporting.card import card_path
     from archsr.upscaling.opening import open_model
 
@@ -213,6 +213,8 @@ def _export(args: argparse.Namespace) -> int:
         done = export(args.model, target, precision=args.precision, strength=args.strength)
         print(f"{', '.join(map(str, done.files))}: {done.summary}")
         if args.push:
+            from archsr.exporting.hub import push
+
             print(push([*done.files, card_path(done.files[0])], args.push, private=not args.public))
     return 0
 

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from huggingface_hub import HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError
-from requests.exceptions import RequestException
 from torch import Tensor
 
 from archsr.errors import UserError, first_line
@@ -51,24 +48,6 @@ def write_safetensors(net: Generator, path: Path, precision: str) -> str:
 def _refuse_other(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     if found.keys() != wanted.keys() or not all(torch.equal(v, found[k]) for k, v in wanted.items()):
         raise UserError("the file that was read back differs from the model; check the disk")
-
-
-def push(files: Sequence[Path], repository: str, *, private: bool = True) -> str:
-    """Create OWNER/NAME if needed and upload the files; the card becomes its README. Return the page's address.
-
-    Needs a token (`hf auth login`, or HF_TOKEN). Raises `UserError` on failure.
-    """
-    if get_token() is None:
-        raise UserError(f"{repository}: no Hugging Face token; run hf auth login, or set HF_TOKEN")
-    api = HfApi()
-    try:
-        page = str(api.create_repo(repository, private=private, exist_ok=True))
-        for file in files:
-            name = "README.md" if file.suffix == ".md" else file.name
-            api.upload_file(path_or_fileobj=file, path_in_repo=name, repo_id=repository)
-    except (HfHubHTTPError, RequestException, OSError, ValueError) as error:
-        raise UserError(f"{repository}: upload failed: {first_line(error)}") from None
-    return page
 
 
 FORMATS = {"pth": ".pth", "safetensors": ".safetensors", "onnx": ".onnx", "ncnn": ".param", "torchscript": ".pt"}
