@@ -119,16 +119,33 @@ def _opened(request: EvaluationRequest) -> tuple[int, Pairs, list[ComparedModel]
 
 
 def _folder(request: EvaluationRequest) -> Path:
-    """Return the default output folder. Its name holds all options, so that it does not overwrite another report."""
-    runs = [s for s in request.models if is_run(s)]
-    parts = [request.split if not request.on else f"on-{Path(request.on).name}-{request.split}"]
-    parts += [request.options.which] if request.options.which != "chosen" else []
-    parts += ["y"] if request.channel == "y" else []
-    parts += ["blends"] if request.options.blends else []
-    parts += [f"first-{request.limit}"] if request.limit is not None else []
-    parts += [Path(m).stem for m in request.models if m not in runs[:1]]
+    images = request.split if not request.on else f"on-{Path(request.on).name}-{request.split}"
+    own = ["y"] if request.channel == "y" else []
+    return report_folder(images, request.models, request.options, limit=request.limit, own=own)
+
+
+def report_folder(
+    images: str, models: Sequence[str], options: Options, *, limit: int | None, own: Sequence[str]
+) -> Path:
+    """Return the default output folder. Its name holds all options, so that it does not overwrite another report.
+
+    `images` names what the models are measured on, `own` the options that only this kind of report has.
+    """
+    runs = [s for s in models if is_run(s)]
+    parts = [images, *([options.which] if options.which != "chosen" else []), *own]
+    parts += ["blends"] if options.blends else []
+    parts += [f"first-{limit}"] if limit is not None else []
+    parts += [Path(m).stem for m in models if m not in runs[:1]]
     home = Path(runs[0]) / "evaluation" if runs else Path("evaluation")
     return home / "-".join(parts)
+
+
+def write_data(folder: Path, scores: Scores, *, text: str, plain: str) -> None:
+    """Write the report as Markdown `text`, as JSON `plain`, and as two Parquet files."""
+    write_bytes(folder / "report.md", text.encode())
+    write_bytes(folder / "scores.json", plain.encode())
+    write_images(folder / "scores.parquet", scores)
+    write_verdicts(folder / "verdicts.parquet", scores)
 
 
 def _primary(request: EvaluationRequest) -> str:
@@ -175,10 +192,7 @@ def _write(
     text = markdown(scores, title=title, protocol=protocol, notes=notes)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / "report.md", text.encode())
-        write_bytes(folder / "scores.json", as_json(scores, protocol=protocol, judged=judged).encode())
-        write_images(folder / "scores.parquet", scores)
-        write_verdicts(folder / "verdicts.parquet", scores)
+        write_data(folder, scores, text=text, plain=as_json(scores, protocol=protocol, judged=judged))
         metric = next((m for m in scores.metrics if m.name == scores.primary), scores.metrics[0])
         chosen = [
             *representative_image(scores, metric, pairs, compared_models, new=new, shown_model=slider_model),

@@ -8,6 +8,7 @@ neighbour hides them and nobody could tell whether they are lost or only blurred
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -65,7 +66,7 @@ def compare_lines(sr: Tensor, gt: Tensor) -> Lines:
     if min(gt.shape[2:]) < SMALLEST:
         return nothing
     result, original = (_luma(p) for p in (sr, gt))
-    theirs, ours = segments(original), segments(result)
+    theirs, ours = (_longer(_detected(p), LONGEST_IGNORED) for p in (gt, sr))
     now, before = ([_gradient(p, sigma) for sigma in SIGMAS] for p in (result, original))
     length, lost = _missing(theirs, before, now[0])
     if length == 0:
@@ -76,11 +77,15 @@ def compare_lines(sr: Tensor, gt: Tensor) -> Lines:
 
 def beside_lines(image: Tensor, *, shortest: float, within: int) -> NDArray[np.bool_]:
     """Return a mask (h, w) of the pixels of (1, 3, h, w) in [0, 1] within `within` pixels of a straight segment."""
-    levels = _luma(image)
-    mask = np.zeros(levels.shape, dtype=np.uint8)
-    for x, y, to_x, to_y in np.round(segments(levels, shortest=shortest)).astype(int).tolist():
+    mask = np.zeros(image.shape[2:], dtype=np.uint8)
+    for x, y, to_x, to_y in np.round(_longer(_detected(image), shortest)).astype(int).tolist():
         cv2.line(mask, (x, y), (to_x, to_y), (1,), 2 * within + 1)
     return mask > 0
+
+
+@lru_cache(maxsize=2)  # a result and its ground truth, which two metrics need; tensors are equal by identity
+def _detected(image: Tensor) -> Array:
+    return segments(_luma(image), shortest=0.0)
 
 
 def segments(image: Array, *, shortest: float = LONGEST_IGNORED) -> Array:
@@ -88,6 +93,10 @@ def segments(image: Array, *, shortest: float = LONGEST_IGNORED) -> Array:
     detector = cv2.createLineSegmentDetector(cv2.LSD_REFINE_STD)
     found: Any = detector.detect(np.clip(np.round(image), 0, 255).astype(np.uint8))[0]  # None where there are none
     lines = np.zeros((0, 4)) if found is None else np.asarray(found, dtype=np.float64).reshape(-1, 4)
+    return _longer(lines, shortest)
+
+
+def _longer(lines: Array, shortest: float) -> Array:
     return lines[np.hypot(lines[:, 2] - lines[:, 0], lines[:, 3] - lines[:, 1]) >= shortest]
 
 

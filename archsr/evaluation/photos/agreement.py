@@ -5,6 +5,7 @@ which.
 """
 
 import sys
+from functools import lru_cache
 
 import torch.nn.functional as F
 from PIL import Image
@@ -27,13 +28,12 @@ def metrics_without_truth(border: int, names: tuple[str, ...] = ()) -> tuple[lis
     `border` pixels are cropped before NIQE. `names` are further metrics of pyiqa, which may be downloaded; those of
     `NO_REFERENCE` are added if their files are on this machine.
     """
-    result = _ResultMetrics()
     ours = [
-        Metric("agreement", "agreement with the input, dB", True, lambda sr, _, lq: result.agreement(sr, lq), False),
-        Metric("agreement_worst", "agreement where it is worst, dB", True, lambda sr, _, lq: result.worst(sr, lq)[0],
-                False),
-        Metric("agreement_colour", "colour drift from the input, ΔE00", False, lambda sr, _, lq: result.colour(sr, lq),
-                False),
+        Metric("agreement", "agreement with the input, dB", True, lambda sr, _, lq: _agreement(sr, lq), False),
+        Metric("agreement_worst", "agreement where it is worst, dB", True,
+                lambda sr, _, lq: worst_square(downsampled(sr, lq), lq)[0], False),
+        Metric("agreement_colour", "colour drift from the input, ΔE00", False,
+                lambda sr, _, lq: float(local_drift(downsampled(sr, lq).double(), lq.double())), False),
         *(m for m in standard(border) if m.name == "niqe"),
         Metric("sharpness", "sharpness, levels", True, lambda sr, _, __: _sharpness(sr), False),
     ]  # fmt: skip
@@ -46,27 +46,11 @@ def metrics_without_truth(border: int, names: tuple[str, ...] = ()) -> tuple[lis
     return [*ours, *(m for m in more if not m.needs_gt)], {**missing, **absent}
 
 
-class _ResultMetrics:
-    """Keeps the last downsampled result, which three metrics use."""
-
-    def __init__(self) -> None:
-        self._last: tuple[Tensor, Tensor] | None = None
-
-    def _reduced(self, sr: Tensor, lq: Tensor) -> Tensor:
-        if self._last is None or self._last[0] is not sr:
-            self._last = sr, downsampled(sr, lq)
-        return self._last[1]
-
-    def agreement(self, sr: Tensor, lq: Tensor) -> float:
-        return min(_PERFECT, float(psnr(luma(self._reduced(sr, lq)), luma(lq), border=0)))
-
-    def worst(self, sr: Tensor, lq: Tensor) -> tuple[float, int, int]:
-        return worst_square(self._reduced(sr, lq), lq)
-
-    def colour(self, sr: Tensor, lq: Tensor) -> float:
-        return float(local_drift(self._reduced(sr, lq).double(), lq.double()))
+def _agreement(sr: Tensor, lq: Tensor) -> float:
+    return min(_PERFECT, float(psnr(luma(downsampled(sr, lq)), luma(lq), border=0)))
 
 
+@lru_cache(maxsize=1)  # three metrics and the worst square need it; tensors are equal by identity
 def downsampled(sr: Tensor, lq: Tensor) -> Tensor:
     """Downsample (1, 3, s·h, s·w) to the size of `lq` (1, 3, h, w) by MATLAB's bicubic, in 8 bits, on the CPU."""
     return pixels_to_tensor(reduced(tensor_to_pixels(sr), sr.shape[2] // lq.shape[2]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from archsr.errors import UserError
-from archsr.evaluation.card import EvaluationResult
+from archsr.evaluation.card import EvaluationResult, report_folder, write_data
 from archsr.evaluation.compared_models import (
     INTERPOLATIONS,
     ComparedModel,
@@ -27,7 +27,6 @@ from archsr.evaluation.photos.photos import ClientPhotos, open_photos
 from archsr.evaluation.photos.words import NO_TRUTH, as_lines, first_line, photo_headline, photo_markdown
 from archsr.evaluation.report.figures import write_figures
 from archsr.evaluation.report.markdown import as_json
-from archsr.evaluation.report.parquet import write_images, write_verdicts
 from archsr.evaluation.suite import Scores, measure_all
 from archsr.evaluation.summary import main_model
 from archsr.runs.folders import is_run
@@ -95,15 +94,9 @@ def _opened(request: PhotoRequest, folder: Path) -> tuple[ClientPhotos, list[Com
 
 
 def _folder(request: PhotoRequest) -> Path:
-    """Return the default output folder. Its name holds all options, so that it does not overwrite another report."""
-    runs = [s for s in request.models if is_run(s)]
-    parts = [f"photos-{Path(request.photos).resolve().name}"]
-    parts += [request.options.which] if request.options.which != "chosen" else []
-    parts += [f"crop-{request.crop}"] if request.crop != CROP else []
-    parts += ["blends"] if request.options.blends else []
-    parts += [f"first-{request.limit}"] if request.limit is not None else []
-    parts += [Path(m).stem for m in request.models if m not in runs[:1]]
-    return (Path(runs[0]) / "evaluation" if runs else Path("evaluation")) / "-".join(parts)
+    images = f"photos-{Path(request.photos).resolve().name}"
+    own = [f"crop-{request.crop}"] if request.crop != CROP else []
+    return report_folder(images, request.models, request.options, limit=request.limit, own=own)
 
 
 def _protocol(request: PhotoRequest, photos: ClientPhotos, rows: Sequence[PhotoRow], *, border: int) -> str:
@@ -142,11 +135,8 @@ def _write(
     lines = {name: photo_headline(scores, name, scores.baseline) for name in scores.challengers}
     try:
         text = photo_markdown(scores, title=title, protocol=protocol, vote=_vote(request), notes=notes)
-        write_bytes(folder / "report.md", text.encode())
         plain = as_json(scores, protocol=protocol, judged=judged, headlines=lines)
-        write_bytes(folder / "scores.json", plain.encode())
-        write_images(folder / "scores.parquet", scores)
-        write_verdicts(folder / "verdicts.parquet", scores)
+        write_data(folder, scores, text=text, plain=plain)
         crops = photo_crops(rows, photos, compared_models, scores, new=main_model(scores))
         figures = write_figures(folder, crops, truth=False) if crops else []
         html = photo_page(scores, title=title, protocol=protocol, crops=crops, figures=[folder / f for f in figures],

@@ -86,16 +86,15 @@ class MeasurementCache:
         self._path = path
         self._rows = _read(path)
 
-    def of(self, photo: ClientPhoto, metric: Callable[[ClientPhoto], PhotoRow]) -> PhotoRow:
+    def of(self, photo: ClientPhoto, measure: Callable[[ClientPhoto], PhotoRow]) -> PhotoRow:
         """Return the row of a photograph, measured and stored if it is new. Raises `UserError`."""
         key = hashlib.sha256(self._asked.encode() + photo.lq.numpy().tobytes() + repr(photo.lq.shape).encode())
         known = self._rows.get(key.hexdigest())
         if known is not None:
             return _row(known, photo)
-        row = metric(photo)
-        line = "\n" + json.dumps(
-            {"of": key.hexdigest(), "row": asdict(row)}
-        )  # the line break first, in case the last line is broken
+        row = measure(photo)
+        # the line break first, in case the last line is broken
+        line = "\n" + json.dumps({"of": key.hexdigest(), "row": asdict(row)})
         try:
             with self._path.open("a", encoding="utf-8") as file:  # appended lines of several processes do not mix
                 file.write(line)

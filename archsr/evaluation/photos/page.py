@@ -7,7 +7,7 @@ from pathlib import Path
 from archsr.evaluation.photos.figures import selection_note
 from archsr.evaluation.photos.words import HOW, HOW_TO_READ, NO_TRUTH, as_lines, difference_rows, first_line
 from archsr.evaluation.report.figures import FigureCrop
-from archsr.evaluation.report.html_parts import document, figure_of, folded, images_table, slider, table
+from archsr.evaluation.report.html_parts import code, document, figure_of, folded, images_table, slider, table
 from archsr.evaluation.report.words import FIGURES
 from archsr.evaluation.suite import Scores
 from archsr.evaluation.summary import main_model, meanings, means_table
@@ -27,7 +27,7 @@ def photo_page(
 ) -> str:
     """The page. `vote`: how people are asked; `asked`: what people said; `figures`: PNG files."""
     titles, old, new = dict(scores.compared_models), scores.baseline, main_model(scores)
-    parts = [f"<h1>{escape(first_line(scores))}</h1>", f"<p class=first>{escape(NO_TRUTH)} {_code(vote)}</p>",
+    parts = [f"<h1>{escape(first_line(scores))}</h1>", f"<p class=first>{escape(NO_TRUTH)} {code(vote)}</p>",
              f"<p class=small>{escape(title)}</p>"]  # fmt: skip
     parts += [f"<p class=said>{escape(line)}</p>" for line in [*as_lines(scores), *notes]]
     if new != old:
@@ -46,11 +46,6 @@ def photo_page(
     parts += [f"<h2 id=metrics>What the metrics mean</h2><dl>{explained}</dl>",
               f"<h2>How it was measured</h2><p class=small>{escape(protocol)}</p>"]  # fmt: skip
     missing = [f"{name} could not be computed: {why}" for name, why in scores.missing.items()]
-    parts += [f"<p class=small>{_code(line)}</p>" for line in missing]
+    parts += [f"<p class=small>{code(line)}</p>" for line in missing]
     parts += ["<h2>Every photograph</h2><p class=small>A click on a heading sorts.</p>", images_table(scores)]
     return document(title, "\n".join(parts))
-
-
-def _code(text: str) -> str:
-    """Escaped, with what stands between backticks as code."""
-    return "".join(f"<code>{p}</code>" if n % 2 else p for n, p in enumerate(escape(text).split("`")))

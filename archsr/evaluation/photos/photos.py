@@ -16,6 +16,7 @@ from archsr.evaluation.pairs import of_each
 from archsr.images.image_files import READ, is_image, is_litter
 from archsr.images.pixels import BadImageError, Pixels, read_photo
 from archsr.utils import console
+from archsr.utils.atomic import sha256
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class ClientPhotos:
         digest = hashlib.sha256(f"photographs as they are, enlarged {self.scale} times".encode())
         for file in self.files:
             name = file.relative_to(self.root).as_posix()
-            digest.update(f"\0{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}".encode())
+            digest.update(f"\0{name}\0{sha256(file)}".encode())
         return digest.hexdigest()
 
     def check(self) -> None:

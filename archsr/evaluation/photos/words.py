@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from archsr.evaluation.report.markdown import markdown_table
 from archsr.evaluation.report.words import about
 from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES
 from archsr.evaluation.statistics.verdicts import findings
@@ -87,13 +88,8 @@ def photo_markdown(scores: Scores, *, title: str, protocol: str, vote: str, note
     lines += [line for said in [*as_lines(scores), *notes] for line in (said, "")]
     for name in scores.challengers:
         heads, rows = difference_rows(scores, name, scores.baseline)
-        lines += [f"## {titles_of(scores)[name]} against {scores.baseline}", "", *_table(heads, rows), ""]
-    lines += ["## Means", "", *_table(*means_table(scores)), "", HOW_TO_READ, "", HOW, "", f"*{protocol}*", ""]
+        lines += [f"## {titles_of(scores)[name]} against {scores.baseline}", "", *markdown_table(heads, rows), ""]
+    lines += ["## Means", "", *markdown_table(*means_table(scores)), "", HOW_TO_READ, "", HOW, "", f"*{protocol}*", ""]
     lines += [f"- {name} could not be computed: {reason}" for name, reason in scores.missing.items()]
     lines += ["", "## What the metrics mean", ""]
     return "\n".join([*lines, *(f"- **{title}**: {meaning}" for title, meaning in meanings(scores))]) + "\n"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    cells = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
-    return [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1), *cells]

@@ -33,8 +33,17 @@ def figure_of(heading: str, path: Path) -> str:
 
 def bold(markdown: str) -> str:
     """Escape text, and set what is between pairs of asterisks in bold."""
-    pieces = escape(markdown).split("**")
-    return "".join(f"<b>{p}</b>" if n % 2 else p for n, p in enumerate(pieces))
+    return _between(markdown, "**", "b")
+
+
+def code(markdown: str) -> str:
+    """Escape text, and set what is between backticks as code."""
+    return _between(markdown, "`", "code")
+
+
+def _between(markdown: str, mark: str, tag: str) -> str:
+    pieces = escape(markdown).split(mark)
+    return "".join(f"<{tag}>{p}</{tag}>" if n % 2 else p for n, p in enumerate(pieces))
 
 
 def folded(heading: str, *parts: str) -> str:

@@ -68,9 +68,13 @@ def _parts(parts: Mapping[str, Scores], new: str, old: str) -> list[str]:
 
 
 def _means(scores: Scores) -> list[str]:
-    heads, rows = means_table(scores)
-    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
-    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+    return markdown_table(*means_table(scores))
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table; all columns but the first are aligned to the right."""
+    cells = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+    return [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1), *cells]
 
 
 def _verdicts(scores: Scores, new: str, old: str) -> list[str]:
