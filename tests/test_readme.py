@@ -19,7 +19,9 @@ from archsr.training.layers import select
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = runpy.run_path(str(ROOT / "archsr" / "train.py"))  # as a file: `archsr.train` is the function
-PAGES = ("README.md", "CONTRIBUTING.md", "configs/README.md", "launch/README.md", "shards/README.md")
+PAGES = (
+    "README.md", "CONTRIBUTING.md", "configs/README.md", "configs/RESULTS.md", "launch/README.md", "shards/README.md",
+)  # fmt: skip
 # what is added to a copy of the project is tested there: test_contributing.py
 TEXTS = {name: (ROOT / name).read_text().split("\n## Add a loss")[0] for name in PAGES}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

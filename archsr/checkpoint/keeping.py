@@ -36,8 +36,8 @@ def core(stamps: Sequence[Stamp], keep: Keep) -> set[int]:
 def staying(stamps: Sequence[Stamp], keep: Keep) -> set[int]:
     """Return the steps of the checkpoints to keep.
 
-    With `hours`, the next one kept is the first that is at least that much later than the previous one, so a kept
-    checkpoint is never dropped later for a newer one.
+    With `hours`, it keeps the first one, then the first at least so many hours after it, and so on. So no kept
+    checkpoint is dropped later for a newer one.
     """
     ordered, stay = sorted(stamps, key=lambda s: s.step), core(stamps, keep)
     if keep.hours:

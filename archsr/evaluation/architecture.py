@@ -43,8 +43,8 @@ def false_texture(sr: Tensor, gt: Tensor) -> float:
     """Measure fine detail of `sr` in flat areas beyond what `gt` has there: RMS in levels of 255, 0 is perfect.
 
     Both are (1, 3, h, w) in [0, 1]. Areas near straight lines of either image are left out. Only added texture counts,
-    so the result is never negative. If it has more detail, `gt` is replaced by the sum of itself and two blurred copies
-    that is nearest to `sr`, so blur and sharpening do not count. Returns NaN if almost nothing is flat.
+    so the result is never negative. If `sr` has more detail, `gt` is replaced by the weighted sum of itself and two
+    blurred copies that is nearest to `sr`, so blur and sharpening do not count. Returns NaN if almost nothing is flat.
     """
     result, original = (_detail(p) for p in (sr, gt))
     flat = F.max_pool2d(original.abs(), _AROUND, stride=1, padding=_AROUND // 2) < FLAT
@@ -79,8 +79,8 @@ def _detail(image: Tensor) -> Tensor:
 def unlike_input(sr: Tensor, gt: Tensor, lq: Tensor) -> float:
     """Compare how well the result and the ground truth agree with the input, in levels of 255; 0 is perfect.
 
-    A result should agree with its input. But `lq` is degraded, so the ground truth differs from it, too, and a result
-    that differs less reproduces its noise. `sr` and `gt` are (1, 3, s·h, s·w), `lq` is (1, 3, h, w), all in [0, 1].
+    Returns the difference between two distances from the input: the result's and the ground truth's. A result that is
+    nearer to the input than the ground truth has kept the input's noise. `sr` and `gt` are (1, 3, s·h, s·w), `lq` is (1, 3, h, w), all in [0, 1].
     """
     return abs(consistency(sr, lq) - consistency(gt, lq))
 

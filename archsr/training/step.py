@@ -54,7 +54,8 @@ Terms = dict[str, Tensor]
 class Stepped:
     """The result of an iteration: the detached loss terms of each micro-batch, and whether weights were updated.
 
-    `usable` is False on all ranks if a term or gradient was NaN or Inf on one. `norms`: see `train_step`.
+    `usable` is False on all ranks if a term or gradient was NaN or Inf on one. `norms`: L2 norms of the gradients by
+    layer group of the generator, before clipping; empty unless asked for, or if the generator was not trained.
     """
 
     terms: list[Terms]
@@ -63,12 +64,11 @@ class Stepped:
 
 
 def train_step(run: "Run", pairs: Iterator[Pair], *, step: int, count: int, norms: bool = False) -> Stepped:
-    """Run iteration `step` (0, 1, ...): gradients of `count` micro-batches, both updates, the average. All ranks.
+    """Run iteration `step` (0, 1, ...): gradients of `count` micro-batches, both updates, the average.
 
-    Gradient norms are clipped as the config says. Nothing is updated if anything is NaN or Inf, and the discriminator
-    is not updated if it was right too often. Sets `run.stop_request.agreed`. Waits for the device once. With `norms`,
-    returns the gradient norms of the generator's layer groups before clipping, if the generator is trained in this
-    iteration.
+    Every rank must call it. Gradient norms are clipped as the config says. Nothing is updated if anything is NaN or
+    Inf, and the discriminator is not updated if it was right too often. Sets `run.stop_request.agreed`. The host waits
+    for the device once.
     """
     learns = run.optimizer_d is None or generator_learns(run.config.discriminator, step)
     terms = accumulate(run.parts, pairs, count=count, learns=learns)

@@ -145,7 +145,7 @@ def _write(
             image.set_type(pyvips.GValue.gint_type, "page-height", sizes[0][0])
         image = _carrying(image, pages[0].image, metadata=options.metadata)
         with replacing(target) as temporary:
-            _save(image, temporary, options.quality)
+            write_image(image, temporary, options.quality)
             if target.suffix.lower() in (".tif", ".tiff") and image.get_typeof("exif-data"):
                 _with_exif(temporary, cast(bytes, image.get("exif-data")))
     except pyvips.Error as error:
@@ -177,7 +177,8 @@ def _carrying(image: pyvips.Image, source: pyvips.Image, *, metadata: bool) -> p
     return image
 
 
-def _save(image: pyvips.Image, path: Path, quality: int) -> None:
+def write_image(image: pyvips.Image, path: Path, quality: int) -> None:
+    """Encode the image as the path's ending says. `quality` (1 to 100) is for JPEG and WebP; WebP 100 is lossless."""
     ending = path.suffix.lower()
     if ending in _NARROW and image.format == "ushort":
         image = (image / 257).rint().cast("uchar").copy(interpretation="srgb" if image.bands > 2 else "b-w")

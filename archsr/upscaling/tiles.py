@@ -30,9 +30,10 @@ class TileSpan:
 
 
 def spans(side: int, *, tile: int, halo: int) -> list[TileSpan]:
-    """Cover a side by windows of at most `tile` + 2·`halo` pixels; every core has `halo` pixels around it, or the edge.
+    """Cover a side by windows of at most `tile` + 2·`halo` pixels.
 
-    `tile` 0 is one window. Cores partition the side. Raises ValueError for negative sizes.
+    The core of a window is the part whose result is kept. Cores partition the side, and on each side of a core its
+    window has `halo` pixels, or ends at the image's edge. `tile` 0 is one window. Raises ValueError for negative sizes.
     """
     if tile < 0 or halo < 0:
         raise ValueError(f"tile ({tile}) and halo ({halo}) must not be negative")

@@ -378,7 +378,7 @@ def test_a_full_disk_is_named_and_leaves_no_part(tmp_path, upscaler, monkeypatch
         image.crop(0, 0, image.width, 20).pngsave(str(path))
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_save", full)
+    monkeypatch.setattr(module, "write_image", full)
     outcome = upscale_files(plan_files([tmp_path / "a.png"], tmp_path / "out", ending=".png").pairs, upscaler)
     assert "No space left on device" in outcome.failed[0][1]
     assert list((tmp_path / "out").iterdir()) == []

@@ -154,8 +154,9 @@ def _folder_of(scene: str) -> str:
 def side_of(parts: Sequence[str], earlier: Mapping[str, SplitName], config: PrepareConfig) -> SplitName:
     """Return the split of a scene that unites `parts`.
 
-    Its split in the `earlier` dataset wins, so that a new photograph that links two scenes moves as few as possible.
-    Otherwise a listed folder decides, otherwise the hash of the first name.
+    Its split in the `earlier` dataset wins, so that a new photograph that links two scenes moves few old ones; of two
+    splits, test comes before val and val before train. Otherwise a listed folder decides, otherwise the hash of the
+    first name.
     """
     before = {earlier[p] for p in parts if p in earlier}
     if before:

@@ -113,7 +113,10 @@ def intervals(
 
 
 def permutation_p(means: NDArray[np.float64], *, seed: int = 0) -> NDArray[np.float64]:
-    """Return how often random sign changes move the mean of `means`, (..., scenes), as far from zero: (...)."""
+    """Return the share of sign flips whose mean is at least as far from zero as that of `means`.
+
+    `means` is (..., scenes), the result (...).
+    """
     scenes = means.shape[-1]
     signs = _signs(scenes, seed)
     others = int(scenes > _EXACT)  # the observed signs are one of the draws

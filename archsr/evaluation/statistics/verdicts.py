@@ -1,8 +1,8 @@
 """Decide verdicts: the primary metric at 5 %, the others by Holm's correction.
 
-The others are only tested if the primary metric has a verdict. So of a hundred comparisons of equal models at most five
-contain a false verdict, however many metrics there are and however they correlate:
-tests/measure/verdict_simulations.py.
+The others are only tested if the primary metric has a verdict. If each scene is as likely to gain as to lose, at most
+five in a hundred comparisons of equal models contain a false verdict, however many metrics there are and however they
+correlate (tests/measure/verdict_simulations.py; configs/RESULTS.md has other cases).
 """
 
 import math
@@ -80,7 +80,10 @@ class LeaveOneOut:
 def leave_one_out(
     differences: Mapping[str, Sequence[float]], *, higher_is_better: bool, level: float = LEVEL
 ) -> LeaveOneOut:
-    """Leave out each scene in turn. `differences` are per image, by scene, of two scenes or more."""
+    """Recompute the mean and the verdict without each scene in turn.
+
+    `differences` maps each scene, of two or more, to the differences of its images.
+    """
     groups = {name: d for name, d in differences.items() if len(d)}
     names, sums = list(groups), np.array([np.sum(d) for d in groups.values()])
     counts = np.array([len(d) for d in groups.values()])
