@@ -39,9 +39,10 @@ def degrade(
 
     `image` is a PIL image, an array (h, w) or (h, w, 3), or a tensor (b, 3, h, w), as for `Model`. `config` is a preset
     (realesrgan, realesrnet, bsrgan, camera, web, bicubic), a config file with a table `degrade`, such a table, or a
-    config. The same seed gives the same degradation; each image of a batch gets its own recipe. Sides are cropped
-    to multiples of the scale. `with_recipe` also returns the recipes, one per image, which
-    `archsr.degradation.words.describe(recipe, 0)` explains. Values are rounded to 8 bits, whatever the type. Raises `ConfigError`.
+    config. The same seed gives the same degradation; each image of a batch gets its own recipe. Sides are cropped to
+    multiples of the scale. `with_recipe` also returns the recipes, one per image, which
+    `archsr.degradation.words.describe(recipe, 0)` explains. Values are rounded to 8 bits, whatever the type. Raises
+    `ConfigError`.
 
     >>> import numpy as np
     >>> sharp = np.random.default_rng(0).integers(0, 256, (64, 98, 3), dtype=np.uint8)

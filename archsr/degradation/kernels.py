@@ -43,8 +43,9 @@ def concatenated(*params: KernelParams) -> KernelParams:
 def render(params: KernelParams, *, device: torch.device | str | None = None, size: int = SIZE) -> Tensor:
     """Return the kernels (b, size, size), float32, each summing to 1.
 
-    They are computed in float64, because the sum of a sinc loses precision in float32. On a CPU each kind is computed only for its own
-    samples. On a GPU all kinds are computed for all samples, because reading the kinds would wait for the device.
+    They are computed in float64, because the sum of a sinc loses precision in float32. On a CPU each kind is computed
+    only for its own samples. On a GPU all kinds are computed for all samples, because reading the kinds would wait for
+    the device.
     """
     kind, taps, *shape = (getattr(params, f.name).to(device)[:, None, None] for f in fields(KernelParams))
     shape = [value.double() for value in shape]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from archsr.degradation.apply import Pair
+from archsr.degradation.canvas import send
 from archsr.images.pixels import to_float, to_uint8
 
 PoolState = dict[str, Tensor]
@@ -42,7 +43,7 @@ class PairPool:
             self.filled += batch
             return pair
         places = torch.randperm(self.filled, generator=rng)[:batch]
-        slots = places.to(self.lq.device)
+        slots = send(places, self.lq.device)
         origin = None if self.origin is None else self.origin[places]
         out = Pair(to_float(self.lq[slots]), to_float(self.gt[slots]), origin)
         self.lq[slots] = to_uint8(pair.lq)

@@ -80,7 +80,8 @@ def unlike_input(sr: Tensor, gt: Tensor, lq: Tensor) -> float:
     """Compare how well the result and the ground truth agree with the input, in levels of 255; 0 is perfect.
 
     Returns the difference between two distances from the input: the result's and the ground truth's. A result that is
-    nearer to the input than the ground truth has kept the input's noise. `sr` and `gt` are (1, 3, s·h, s·w), `lq` is (1, 3, h, w), all in [0, 1].
+    nearer to the input than the ground truth has kept the input's noise. `sr` and `gt` are (1, 3, s·h, s·w), `lq` is
+    (1, 3, h, w), all in [0, 1].
     """
     return abs(consistency(sr, lq) - consistency(gt, lq))
 

@@ -4,6 +4,7 @@ They compute in the images' dtype, which is float32 even under autocast. `target
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -48,9 +49,23 @@ def frequency(sr: Tensor, target: Tensor, config: FrequencyLoss) -> Tensor:
 
 def gradient(sr: Tensor, target: Tensor, config: GradientLoss) -> Tensor:
     """Return the mean absolute error of each channel's edges, without the outermost pixels."""
-    filters = _EDGES[config.kind].to(sr)[:, None]  # (n, 1, 3, 3)
+    filters = _edges(config.kind, sr.device, sr.dtype)
     b, c, h, w = sr.shape
     return F.conv2d((sr - target.detach()).reshape(b * c, 1, h, w), filters).abs().mean()
+
+
+# constants are sent to the device once, because the host waits for it
+
+
+@lru_cache
+def _edges(kind: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return _EDGES[kind].to(device, dtype)[:, None]  # (n, 1, 3, 3)
+
+
+@lru_cache
+def _weights(scales: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    weights = torch.tensor(_MS_SSIM[:scales], dtype=dtype, device=device)
+    return weights / weights.sum()
 
 
 def colour(sr: Tensor, target: Tensor, config: ColourLoss) -> Tensor:
@@ -65,14 +80,14 @@ def ms_ssim(sr: Tensor, target: Tensor, config: MsSsimLoss) -> Tensor:
     structure is clamped to a tiny positive number, because its root is undefined.
     """
     a, b = sr, target.detach()
-    weights = torch.tensor(_MS_SSIM[: config.scales], dtype=sr.dtype, device=sr.device)
+    weights = _weights(config.scales, sr.device, sr.dtype)
     factors: list[Tensor] = []  # (b,) each
     for scale in range(config.scales):
         luminance, structure = similarity(a, b, 1.0)
         last = scale == config.scales - 1
         factors.append((luminance * structure if last else structure).mean((1, 2, 3)).clamp_min(1e-6))
         a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-    return 1 - (torch.stack(factors, 1) ** (weights / weights.sum())).prod(1).mean()
+    return 1 - (torch.stack(factors, 1) ** weights).prod(1).mean()
 
 
 def ldl(sr: Tensor, target: Tensor, averaged: Tensor, config: LdlLoss) -> Tensor:
