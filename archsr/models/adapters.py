@@ -1,12 +1,13 @@
 """Low-rank adapters (LoRA, arXiv 2106.09685): W + alpha / rank · B A replaces a frozen weight W."""
 
-import contextlib
 import math
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from archsr.models.memory_efficient import without_autocast
 
 
 class LowRank(nn.Module):
@@ -23,7 +24,7 @@ class LowRank(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight plus the learned product, in the weight's dtype."""
         kind = weight.device.type
-        with torch.autocast(kind, enabled=False) if kind != "meta" else contextlib.nullcontext():
+        with without_autocast(kind):
             return weight + (self.scale * (self.up @ self.down)).view_as(weight)
 
 

@@ -11,7 +11,8 @@ pass. A frozen one keeps one byte per output value: whether it was above zero.
 # (torch declares `backward` with a parameter that can also be named, `once_differentiable` gives it none)
 
 from collections.abc import Sequence
-from typing import Any, cast
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -112,6 +113,20 @@ class _LeanReLU(torch.autograd.Function):
         (grad,) = grad_outputs
         (positive,) = ctx.saved_tensors
         return torch.ops.aten.threshold_backward(grad, positive.to(grad.dtype), 0)
+
+
+def without_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Return a context without autocast on such devices; "meta" tensors have none."""
+    return torch.autocast(device_type, enabled=False) if device_type != "meta" else nullcontext()
+
+
+def doubled(x: Tensor, *, mode: Literal["nearest", "bilinear"]) -> Tensor:
+    """Return `x` at twice its size in its own dtype. Autocast would compute and store it in float32, for no other bits.
+
+    (b, c, h, w) to (b, c, 2h, 2w).
+    """
+    with without_autocast(x.device.type):
+        return F.interpolate(x, scale_factor=2, mode=mode, align_corners=None if mode == "nearest" else False)
 
 
 def halved(x: Tensor) -> Tensor:

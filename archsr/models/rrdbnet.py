@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from archsr.config import Recompute, RRDBNetConfig
 from archsr.models.base import ENOUGH, Generator
-from archsr.models.memory_efficient import conv_act
+from archsr.models.memory_efficient import conv_act, doubled
 from archsr.models.recompute import run_blocks
 
 PIECE = (64, 256)  # rows and columns of features that the upscaling tail processes at a time
@@ -143,7 +143,7 @@ class RRDBNet(Generator):
     def tail(self, features: Tensor) -> Tensor:
         """Features (b, features, h, w) to an image (b, 3, 4·h, 4·w)."""
         for conv in (self.conv_up1, self.conv_up2):
-            features = conv_act([F.interpolate(features, scale_factor=2, mode="nearest")], conv, slope=0.2)
+            features = conv_act([doubled(features, mode="nearest")], conv, slope=0.2)
         return conv_act([conv_act([features], self.conv_hr, slope=0.2)], self.conv_last)
 
 

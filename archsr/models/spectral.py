@@ -1,15 +1,13 @@
 """Spectral normalisation of convolutions, in full precision under autocast."""
 
-import contextlib
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 # the older API, because the official files have its key names (weight_orig, _u, _v)
 from torch.nn.utils import spectral_norm
 
-from archsr.models.memory_efficient import lean_conv
+from archsr.models.memory_efficient import lean_conv, without_autocast
 
 
 def normalised(conv: nn.Conv2d) -> nn.Conv2d:
@@ -25,7 +23,7 @@ def _in_full_precision(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     def wrapped(module: nn.Module, do_power_iteration: bool) -> Tensor:
         kind = next(module.parameters()).device.type
-        with torch.autocast(kind, enabled=False) if kind != "meta" else contextlib.nullcontext():
+        with without_autocast(kind):
             return compute(module, do_power_iteration=do_power_iteration)
 
     return wrapped

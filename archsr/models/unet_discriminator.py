@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Self
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archsr.config import UNetConfig
 from archsr.models.base import Discriminator
+from archsr.models.memory_efficient import doubled
 from archsr.models.recompute import run_again
 from archsr.models.spectral import normalised, with_weights_now
 
@@ -49,11 +49,11 @@ class UNetDiscriminatorSN(Discriminator):
         convs = [with_weights_now(self.get_submodule(n), slope=None if n == "conv9" else 0.2) for n in names]
         run: Callable[..., tuple[Tensor, ...]] = run_again if self.recompute else _run
         x0, x1, x2, x3 = run(_each(convs[:4]), x)
-        (x4,) = run(_each([lambda y: convs[4](_double(y))]), x3)
+        (x4,) = run(_each([lambda y: convs[4](doubled(y, mode="bilinear"))]), x3)
         x4 = x4 + x2
-        (x5,) = run(_each([lambda y: convs[5](_double(y))]), x4)
+        (x5,) = run(_each([lambda y: convs[5](doubled(y, mode="bilinear"))]), x4)
         x5 = x5 + x1
-        (x6,) = run(_each([lambda y: convs[6](_double(y))]), x5)
+        (x6,) = run(_each([lambda y: convs[6](doubled(y, mode="bilinear"))]), x5)
         x6 = x6 + x0
         return run(_each(convs[7:]), x6)[-1]
 
@@ -71,7 +71,3 @@ def _each(layers: Sequence[_Layer]) -> Callable[[Tensor], tuple[Tensor, ...]]:
 
 def _run(function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
     return function(*inputs)
-
-
-def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

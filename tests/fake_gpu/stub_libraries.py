@@ -71,19 +71,10 @@ _DRIVER = {
     "cuGetErrorString": ("int e, const char **s", '*s = "stub";'),
 }
 # qualifiers that nvcc understands, and gcc must not see
-_NVCC = [
-    "__host__",
-    "__device__",
-    "__global__",
-    "__shared__",
-    "__constant__",
-    "__managed__",
-    "__cudart_builtin__",
-    "__device_builtin__",
-    "CUDARTAPI",
-    "CUDARTAPI_CDECL",
-    "CUDA_CB",
-]
+_NVCC = (
+    "__host__", "__device__", "__global__", "__shared__", "__constant__", "__managed__", "__cudart_builtin__",
+    "__device_builtin__", "CUDARTAPI", "CUDARTAPI_CDECL", "CUDA_CB",
+)  # fmt: skip
 
 
 def missing() -> str | None:
