@@ -166,9 +166,10 @@ def _step(run: Run) -> Step:
     read = time.perf_counter() - begun
     pair, _ = pair_of(config, batch, subset, device=device)
     done = train_step(run, iter([pair]), step=config.discriminator.warmup, count=1)  # all ranks
-    loss = float(done.terms[0]["total"])  # waits for the device
+    first = done.terms[0]
+    loss = float(first.values[first.names.index("total")])  # waits for the device
     most = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    return Step(read, time.perf_counter() - begun - read, loss, done.usable, _digest(run), most)
+    return Step(read, time.perf_counter() - begun - read, loss, done.verdict.read()[0], _digest(run), most)
 
 
 def _digest(run: Run) -> str:

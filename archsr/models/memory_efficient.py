@@ -10,14 +10,17 @@ pass. A frozen one keeps one byte per output value: whether it was above zero.
 # pyright: reportIncompatibleMethodOverride=false
 # (torch declares `backward` with a parameter that can also be named, `once_differentiable` gives it none)
 
+import typing
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from archsr.models.cast_weights import cast_of
 
 
 def conv_act(parts: Sequence[Tensor], conv: nn.Conv2d, *, slope: float | None = None) -> Tensor:
@@ -25,7 +28,8 @@ def conv_act(parts: Sequence[Tensor], conv: nn.Conv2d, *, slope: float | None = 
 
     Values and gradients equal those of the plain operations, also under autocast.
     """
-    return lean_conv(parts, conv.weight, conv.bias, stride=conv.stride[0], padding=_padding(conv), slope=slope)
+    stride, padding, weights = conv.stride[0], _padding(conv), (conv.weight, conv.bias)
+    return lean_conv(parts, *weights, stride=stride, padding=padding, slope=slope, cast=cast_of(conv))
 
 
 def _padding(conv: nn.Conv2d) -> int:
@@ -34,13 +38,20 @@ def _padding(conv: nn.Conv2d) -> int:
 
 
 def lean_conv(
-    parts: Sequence[Tensor], weight: Tensor, bias: Tensor | None, *, stride: int, padding: int, slope: float | None
+    parts: Sequence[Tensor],
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: int,
+    padding: int,
+    slope: float | None,
+    cast: tuple[Tensor, Tensor | None] | None = None,
 ) -> Tensor:
-    """Like `conv_act`, with explicit weights."""
+    """Like `conv_act`, with explicit weights. `cast`: copies of weight and bias in the type of the computation."""
     learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (weight, bias, *parts))
     if not learns:
-        return _forward(parts, weight, bias, stride, padding, slope)
-    return cast(Tensor, _LeanConv.apply(weight, bias, stride, padding, slope, *parts))
+        return _forward(parts, *(cast or (weight, bias)), stride, padding, slope)
+    return typing.cast(Tensor, _LeanConv.apply(weight, bias, cast, stride, padding, slope, *parts))
 
 
 def _forward(
@@ -60,18 +71,20 @@ class _LeanConv(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401 - torch's context object takes any attribute
         weight: Tensor,
         bias: Tensor | None,
+        cast: tuple[Tensor, Tensor | None] | None,
         stride: int,
         padding: int,
         slope: float | None,
         *parts: Tensor,
     ) -> Tensor:
-        out = _forward(parts, weight, bias, stride, padding, slope)
+        used_weight, used_bias = cast or (weight, bias)
+        out = _forward(parts, used_weight, used_bias, stride, padding, slope)
         ctx.stride, ctx.padding, ctx.slope = stride, padding, slope
         ctx.trained = ctx.needs_input_grad[0]
         ctx.channels = [p.shape[1] for p in parts]
         ctx.shape = (parts[0].shape[0], sum(ctx.channels), *parts[0].shape[2:])
         side = () if slope is None else (out,) if ctx.trained else (out > 0,)
-        ctx.save_for_backward(weight, *side, *(parts if ctx.trained else ()))
+        ctx.save_for_backward(used_weight, *side, *(parts if ctx.trained else ()))
         return out
 
     @staticmethod
@@ -83,7 +96,7 @@ class _LeanConv(torch.autograd.Function):
             # the output, or 1 where it was above zero: on a CPU ten times faster than a mask
             side = kept.pop(0).to(grad.dtype)
             grad = torch.ops.aten.leaky_relu_backward(grad, side, ctx.slope, True)
-        need_x, need_w, need_b = any(ctx.needs_input_grad[5:]), ctx.trained, ctx.needs_input_grad[1]
+        need_x, need_w, need_b = any(ctx.needs_input_grad[6:]), ctx.trained, ctx.needs_input_grad[1]
         # only the shape of a frozen convolution's input is needed
         x = _joined(kept).to(grad.dtype) if ctx.trained else grad.new_empty(1).expand(ctx.shape)
         padding, stride = [ctx.padding] * 2, [ctx.stride] * 2
@@ -92,13 +105,13 @@ class _LeanConv(torch.autograd.Function):
             1, [need_x, need_w, need_b],
         )  # fmt: skip
         to_parts = grad_x.split(ctx.channels, 1) if need_x else [None] * len(ctx.channels)
-        wanted = [g if need else None for g, need in zip(to_parts, ctx.needs_input_grad[5:], strict=True)]
-        return (grad_w if need_w else None, grad_b if need_b else None, None, None, None, *wanted)
+        wanted = [g if need else None for g, need in zip(to_parts, ctx.needs_input_grad[6:], strict=True)]
+        return (grad_w if need_w else None, grad_b if need_b else None, *[None] * 4, *wanted)
 
 
 def relu(x: Tensor) -> Tensor:
     """ReLU that keeps one byte per value."""
-    return cast(Tensor, _LeanReLU.apply(x))
+    return typing.cast(Tensor, _LeanReLU.apply(x))
 
 
 class _LeanReLU(torch.autograd.Function):
@@ -132,7 +145,7 @@ def doubled(x: Tensor, *, mode: Literal["nearest", "bilinear"]) -> Tensor:
 def halved(x: Tensor) -> Tensor:
     """2×2 max pooling, without a last odd row or column; keeps one byte per result."""
     even = x[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
-    return cast(Tensor, _LeanPool.apply(even))
+    return typing.cast(Tensor, _LeanPool.apply(even))
 
 
 class _LeanPool(torch.autograd.Function):
@@ -162,7 +175,7 @@ class _LeanPool(torch.autograd.Function):
 
 def l1(found: Tensor, wanted: Tensor) -> Tensor:
     """Return the mean absolute difference in float32. `wanted` gets no gradient. Keeps one byte per value."""
-    return cast(Tensor, _LeanL1.apply(found, wanted.detach()))
+    return typing.cast(Tensor, _LeanL1.apply(found, wanted.detach()))
 
 
 class _LeanL1(torch.autograd.Function):

@@ -23,12 +23,17 @@ class Ema:
         self.average = {name: p.detach().clone() for name, p in self.live.items()}
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Update the average after optimiser step `step` (1, 2, ...)."""
+    def update(self, step: int, *, skip: Tensor | None = None) -> None:
+        """Update the average after optimiser step `step` (1, 2, ...), unless `skip` is 1 on the device."""
         decay = min(self.config.decay, (1 + step) / (10 + step)) if self.config.warmup else self.config.decay
         average, live = list(self.average.values()), [p.detach() for p in self.live.values()]
         # one fused call: a Python loop over 702 tensors takes longer than the arithmetic
-        torch._foreach_lerp_(average, live, 1 - decay)  # pyright: ignore
+        if skip is None:
+            torch._foreach_lerp_(average, live, 1 - decay)  # pyright: ignore
+            return
+        change = torch._foreach_sub(live, average)  # pyright: ignore
+        torch._foreach_mul_(change, (1 - decay) * (1 - skip))  # pyright: ignore
+        torch._foreach_add_(average, change)  # pyright: ignore
 
     @contextmanager
     def in_place(self) -> Generator[None]:

@@ -213,7 +213,7 @@ def _write_later(run: Run, path: Path, about: dict[str, Any]) -> None:
 def save_run(run: Run, progress: Progress, log: RunLog) -> None:
     """Write a checkpoint, and the latest weights as a snapshot. A collective."""
     if not finite([*run.raw_g.parameters(), *run.ema.average.values()]):  # equal on all ranks, so all of them raise
-        newest = run.recent_batches.first(or_newest=True) if run.world.rank == 0 else None
+        newest = run.recent_batches.newest() if run.world.rank == 0 else None
         path = batch_kept(run, log, newest)
         raise UserError(
             f"{run.folder}: the weights contain NaN or Inf at step {progress.step}; nothing was saved, and the good "

@@ -1,5 +1,6 @@
 """The training loop, from top to bottom: batch, degradation, step, log, validation, checkpoint."""
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from archsr.training.optim import set_lr
 from archsr.training.pairs import pair_of, stream_name
 from archsr.training.schedule import place_of, total_of, validation_due
 from archsr.training.setup import Progress, Run
-from archsr.training.step import train_step
+from archsr.training.step import Stepped, train_step
 from archsr.training.streams import Streams
 from archsr.utils.seeds import generator
 from archsr.utils.stopping import LOST, REASONS, Stopped, StopRequest
@@ -66,6 +67,7 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
             raise Stopped(REASONS[run.stop_request.agreed], progress.step or None)
         total = total_of(stages, progress.ends)
     meter, first_step = Meter(), progress.step
+    unread: deque[tuple[int, Stepped]] = deque()  # iterations whose verdict the host has not read
     keys = SampleKeysFile(run.folder, rank=run.world.rank, active=config.log.keys)
     with Streams(run, progress) as streams, closing(keys):
         while progress.step < total:
@@ -82,14 +84,15 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 pairs = _pairs(run, stream, place.stage.subset, inputs, meter, log if progress.step == 0 else None)
                 done = train_step(run, pairs, step=progress.step, count=run.accumulation, norms=logged)  # all ranks
                 del pairs  # the last pair holds device memory
-                for origin, terms in zip(inputs.origins, done.terms, strict=True):
-                    run.recent_batches.add(progress.step + 1, origin, terms)
-                if done.usable:
-                    meter.add(done.terms, done.norms)
-                    run.recent_batches.forget()
-                else:
-                    health.skip(run, progress, log)  # all ranks
                 progress.step += 1
+                for origin, terms in zip(inputs.origins, done.terms, strict=True):
+                    run.recent_batches.add(progress.step, origin, terms.names, terms.values)
+                unread.append((progress.step, done))
+                saving = progress.step % config.checkpoint.every == 0 or progress.step == total
+                validating = validation_due(progress.step, total, config.validation.every)
+                # where the device decides, the previous verdict is read, so that the host does not wait
+                later = int(run.defers and not (logged or saving or validating))
+                skipped = _read(run, progress, log, meter, unread, later=later)  # all ranks
                 name = stream_name(place.stage.subset)
                 progress.taken[name] = progress.taken.get(name, 0) + config.training.global_batch
             keys.add(progress.step, inputs.keys)
@@ -100,19 +103,41 @@ def _loop(run: Run, progress: Progress, log: RunLog) -> None:
                 meter = Meter()
             # --- validate, then save; both on all ranks
             validated = True
-            if validation_due(progress.step, total, config.validation.every):
+            if validating:
                 validated = validate_run(run, progress, log)  # all ranks
                 total = total_of(stages, progress.ends)
-            hopeless = health.too_many(run, progress)
+            hopeless = skipped and health.too_many(run, progress)
             _check_owner(run)
             stopping = run.stop_request.agreed and (progress.step < total or not validated)
-            if progress.step % config.checkpoint.every == 0 or progress.step == total or hopeless or stopping:
+            if saving or hopeless or stopping:
                 save_run(run, progress, log)  # all ranks
             if hopeless:
                 run.saver.settle()  # all ranks
                 raise health.give_up(run, progress)
             if stopping:
                 _stop(run, progress, log)  # all ranks
+
+
+def _read(
+    run: Run, progress: Progress, log: RunLog, meter: Meter, unread: deque[tuple[int, Stepped]], *, later: int
+) -> bool:
+    """Read the verdicts of all iterations but the newest `later`, or of all if one was skipped or the run is to stop.
+
+    Return whether one was skipped. All ranks read the same verdicts.
+    """
+    any_skipped = False
+    while len(unread) > (0 if any_skipped or run.stop_request.agreed else later):
+        step, done = unread.popleft()
+        usable, run.stop_request.agreed, _ = done.verdict.read()
+        if usable:
+            for terms in done.terms:
+                meter.add(terms.names, terms.values)
+            meter.norms, meter.steps = done.norms, meter.steps + 1
+        else:
+            health.skip(run, progress, log, step)  # all ranks
+            any_skipped = True
+        run.recent_batches.settle(step, usable=usable)
+    return any_skipped
 
 
 @dataclass

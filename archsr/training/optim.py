@@ -13,6 +13,7 @@ from archsr.training.layers import Group
 from archsr.utils.seeds import seeded
 
 _OWN = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}  # also in timm, but importing timm takes long
+_KERNELS = ("fused", "foreach", "capturable")  # how a group is computed here; not a part of the state
 _FUSED = ("adam", "adamw", "sgd", "nesterov", "momentum")  # torch's own optimisers with a fused CUDA kernel
 
 
@@ -68,6 +69,13 @@ def _create(parameters: list[dict[str, Any]], config: OptimizerConfig, lr: float
     )
 
 
+def skips_on_device(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether the optimiser takes `found_inf`, by which the device skips an update (torch's fused ones)."""
+    return isinstance(optimizer, torch.optim.Adam | torch.optim.SGD) and all(
+        bool(group.get("fused")) for group in optimizer.param_groups
+    )
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of every parameter group to `lr` times its `lr_scale`."""
     for group in optimizer.param_groups:
@@ -99,13 +107,18 @@ def pack(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str,
                 tensors[f"{index}.{name}"] = value
             else:
                 plain.setdefault(str(index), {})[name] = value
-    return tensors, {"state": plain, "param_groups": state["param_groups"]}
+    groups = [{k: v for k, v in group.items() if k not in _KERNELS} for group in state["param_groups"]]
+    return tensors, {"state": plain, "param_groups": groups}
 
 
 def unpack(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-    """Load the result of `pack`."""
+    """Load the result of `pack`, also from another kind of device."""
     state: dict[int, dict[str, Any]] = {int(i): dict(entries) for i, entries in plain["state"].items()}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": plain["param_groups"]})
+    groups = [
+        {**stored, **{k: own[k] for k in _KERNELS if k in own}}
+        for stored, own in zip(plain["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,5 +1,6 @@
 """Build everything a run needs before its first iteration: data, networks and optimisers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from archsr.errors import UserError
 from archsr.evaluation.selection import Figures
 from archsr.models.base import Discriminator, Generator
 from archsr.models.build import build_discriminator
+from archsr.models.cast_weights import CastWeights
 from archsr.models.recompute import recompute_modules
 from archsr.models.weights import initial_generator, load_weights
 from archsr.runs.folders import folder_of
@@ -28,7 +30,7 @@ from archsr.training.logging.run_warnings import RunWarnings
 from archsr.training.losses.feature_losses import feature_losses
 from archsr.training.memory.auto_batch import fitted
 from archsr.training.memory.forecast import micro_batch_of
-from archsr.training.optim import make_optimizer
+from archsr.training.optim import make_optimizer, skips_on_device
 from archsr.training.step import Parts
 from archsr.utils.stopping import StopRequest
 from archsr.utils.world import World
@@ -66,7 +68,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Run:
-    """The state of a run on this rank."""
+    """The state of a run on this rank.
+
+    `defers`: the device decides whether an iteration is usable, and the host reads that one iteration later.
+    """
 
     config: TrainConfig
     folder: Path
@@ -85,6 +90,7 @@ class Run:
     saver: checkpoint.Saver
     watch: RunWarnings
     alarm: Alarm
+    defers: bool
     stop_request: StopRequest = field(default_factory=StopRequest)
 
     @property
@@ -177,6 +183,8 @@ def make_run(
     pooled = config.degrade.pool_batches * config.training.global_batch // world.size
     ema = Ema(parameters, config.training.ema)
     fp16 = config.training.precision == "fp16"
+    kept = [raw_g, *features.values(), *([] if raw_d is None else [raw_d])]
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(config.training.precision)
     scalers = [torch.amp.GradScaler(accelerator.device.type, enabled=fp16) for _ in range(2)]
     parts = Parts(
         accelerator=accelerator,
@@ -187,12 +195,14 @@ def make_run(
         scaler_g=scalers[0],
         scaler_d=scalers[1],
         features={name: loss.to(accelerator.device) for name, loss in features.items()},
+        casts=[CastWeights(net, dtype) for net in kept] if dtype else [],
         averaged=lambda lq: functional_call(raw_g, ema.average, (lq,)),
     )
     if automatic:
         same = saved is not None and len(saved.own) == world.size
         last: int | None = saved.state.get("micro_batch") if saved is not None and same else None
         config = fitted(config, parts, raw_g, world, last=last)  # all ranks
+    optimizer_g = make_optimizer(groups, config.training.optimizer, lr=first.lr)
     return Run(
         config=config,
         folder=folder_of(config),
@@ -203,7 +213,7 @@ def make_run(
         raw_g=raw_g,
         groups=groups,
         parts=parts,
-        optimizer_g=make_optimizer(groups, config.training.optimizer, lr=first.lr),
+        optimizer_g=optimizer_g,
         optimizer_d=optimizer_d,
         ema=ema,
         pool=PairPool(0 if data.manifest.paired else pooled),
@@ -215,7 +225,14 @@ def make_run(
             seconds=60 * config.training.collective_timeout,
             active=world.size > 1,
         ),
+        # with fp16 the scaler skips each network's update by itself
+        defers=not fp16 and defers_on(accelerator.device, [o for o in (optimizer_g, optimizer_d) if o is not None]),
     )
+
+
+def defers_on(device: torch.device, optimizers: Sequence[torch.optim.Optimizer]) -> bool:
+    """Return whether the device can decide to skip an update. On a CPU it would save nothing."""
+    return device.type == "cuda" and all(skips_on_device(o) for o in optimizers)
 
 
 def saver_for(config: TrainConfig, world: World, *, ident: str) -> checkpoint.Saver:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from archsr.config import Loss, LossConfig
 from archsr.degradation.apply import Pair
 from archsr.degradation.sharpen import sharpen
+from archsr.models.cast_weights import CastWeights
 from archsr.training.logging.run_warnings import accuracy, colour_drift
 from archsr.training.losses.feature_losses import FeatureLoss
 from archsr.training.losses.gan import compares, discriminator_loss, generator_loss
@@ -33,7 +34,7 @@ class Parts:
 
     `net_d` is None if the discriminator is frozen, `raw_d` if there is none. `averaged` runs the generator's moving
     average, for the LDL loss. The scalers are enabled for fp16 only. There is one per optimiser, because a shared one
-    would skip both updates if one of them overflows.
+    would skip both updates if one of them overflows. `casts`: 16-bit copies of the networks' weights.
     """
 
     accelerator: Accelerator
@@ -45,21 +46,55 @@ class Parts:
     scaler_d: torch.amp.GradScaler
     features: Mapping[str, FeatureLoss] = field(default_factory=dict[str, FeatureLoss])
     averaged: Callable[[Tensor], Tensor] | None = None
+    casts: Sequence[CastWeights] = ()
 
 
 Terms = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Stepped:
-    """The result of an iteration: the detached loss terms of each micro-batch, and whether weights were updated.
+class Stacked:
+    """The loss terms of a micro-batch: their names, and their values as one tensor on the device."""
 
-    `usable` is False on all ranks if a term or gradient was NaN or Inf on one. `norms`: L2 norms of the gradients by
-    layer group of the generator, before clipping; empty unless asked for, or if the generator was not trained.
+    names: tuple[str, ...]
+    values: Tensor
+
+
+class Verdict:
+    """What all ranks agreed on in an iteration, still on the device: NaN or Inf (0 or 1), why to stop, accuracy missed.
+
+    `accuracy missed` is 1 minus the discriminator's accuracy, of which the lowest over ranks and kinds counts, or 1
+    without a discriminator. The copy to the host starts at once; `read` waits for it.
     """
 
-    terms: list[Terms]
-    usable: bool
+    def __init__(self, agreed: Tensor) -> None:
+        self.bad, _, self.missed = agreed.unbind()
+        self._host = agreed
+        self._copied: torch.cuda.Event | None = None
+        if agreed.is_cuda:
+            self._host = torch.empty(agreed.shape, dtype=agreed.dtype, pin_memory=True)
+            self._host.copy_(agreed, non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def read(self) -> tuple[bool, int, float]:
+        """Return whether the iteration was usable, why to stop (an index of `REASONS`) and the accuracy."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        bad, stop, missed = self._host.tolist()
+        return not bad, int(stop), 1 - missed
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """The result of an iteration: the detached loss terms of each micro-batch, and what all ranks agreed on.
+
+    `norms`: L2 norms of the gradients by layer group of the generator, before clipping; empty unless asked for, or if
+    the generator was not trained.
+    """
+
+    terms: list[Stacked]
+    verdict: Verdict
     norms: dict[str, Tensor]
 
 
@@ -67,24 +102,35 @@ def train_step(run: "Run", pairs: Iterator[Pair], *, step: int, count: int, norm
     """Run iteration `step` (0, 1, ...): gradients of `count` micro-batches, both updates, the average.
 
     Every rank must call it. Gradient norms are clipped as the config says. Nothing is updated if anything is NaN or
-    Inf, and the discriminator is not updated if it was right too often. Sets `run.stop_request.agreed`. The host waits
-    for the device once.
+    Inf, and the discriminator is not updated if it was right too often. If `run.defers`, the device decides that and
+    the host does not wait; otherwise the host reads the verdict first.
     """
     learns = run.optimizer_d is None or generator_learns(run.config.discriminator, step)
-    terms = accumulate(run.parts, pairs, count=count, learns=learns)
-    good, judged_right = _usable(run, terms)  # all ranks
+    terms = [_stacked(micro) for micro in accumulate(run.parts, pairs, count=count, learns=learns)]
+    verdict, pause = _agreed(run, terms), run.config.discriminator.pause  # all ranks
+    skip_g = skip_d = None
+    good, pausing = True, False
+    if run.defers:
+        skip_g, skip_d = verdict.bad, torch.maximum(verdict.bad, (verdict.missed < 1 - pause).float())
+    else:
+        good, _, accuracy_d = verdict.read()
+        pausing = accuracy_d > pause
     found: dict[str, Tensor] = {}
     if good and learns:
         if norms:
             scale = run.parts.scaler_g.get_scale()  # read before the update, which may change it
             found = {name: norm / scale for name, norm in gradient_norms(run.groups).items()}
-        update(run.optimizer_g, run.parts.scaler_g, clip=run.config.training.clip)
-        run.ema.update(step + 1)
-    if good and run.optimizer_d is not None and judged_right <= run.config.discriminator.pause:
-        update(run.optimizer_d, run.parts.scaler_d, clip=run.config.discriminator.clip)
-    for optimizer in run.optimizers:  # also clears gradients that were not used
+        update(run.optimizer_g, run.parts.scaler_g, clip=run.config.training.clip, skip=skip_g)
+        run.ema.update(step + 1, skip=skip_g)
+    if good and run.optimizer_d is not None and not pausing:
+        update(run.optimizer_d, run.parts.scaler_d, clip=run.config.discriminator.clip, skip=skip_d)
+    for optimizer in run.optimizers:  # also gradients that were not used
         optimizer.zero_grad(set_to_none=True)
-    return Stepped(terms, good, found)
+    return Stepped(terms, verdict, found)
+
+
+def _stacked(terms: Terms) -> Stacked:
+    return Stacked(tuple(terms), torch.stack([value.detach().float() for value in terms.values()]))
 
 
 def accumulate(parts: Parts, pairs: Iterator[Pair], *, count: int, learns: bool = True) -> list[Terms]:
@@ -92,30 +138,29 @@ def accumulate(parts: Parts, pairs: Iterator[Pair], *, count: int, learns: bool 
 
     With `learns` false only the discriminator gets gradients.
     """
+    for casts in parts.casts:
+        casts.renew()
     step = micro_step if learns else discriminator_step
     return [step(parts, next(pairs), share=1 / count, last=part == count - 1) for part in range(count)]
 
 
-def _usable(run: "Run", terms: Sequence[Terms]) -> tuple[bool, float]:
-    """Return whether all loss terms and gradients are finite on all ranks, and the discriminator's accuracy.
+def _agreed(run: "Run", terms: Sequence[Stacked]) -> Verdict:
+    """Agree on whether all loss terms and gradients are finite on all ranks, whether to stop, and the accuracy.
 
-    The accuracy is the minimum over ranks and kinds, or 0 without a discriminator. Called before the update, so that
-    NaN or Inf never reaches weights, moments and averages. The same all-reduce agrees on whether to stop after this
-    iteration (`run.stop_request.agreed`). Waits for the device. A collective.
+    Called before the update, so that NaN or Inf never reaches weights, moments and averages. A collective.
     """
-    values = torch.stack([value.detach().float() for micro in terms for value in micro.values()])
+    values = torch.cat([micro.values for micro in terms])
     wrong = (~values.isfinite()).any().float()
     if not run.parts.scaler_g.is_enabled():  # with fp16 the scaler checks the gradients and skips the update
         wrong = torch.maximum(wrong, (~_gradients(run).isfinite()).any().float())
     asked = torch.full((), float(run.stop_request.reason()), device=wrong.device)
-    shares = [micro[name] for micro in terms for name in ("d_real_accuracy", "d_fake_accuracy") if name in micro]
-    missed = 1 - torch.stack(shares).min() if shares else torch.ones((), device=wrong.device)
+    names = [name for micro in terms for name in micro.names]
+    shares = [n for n, name in enumerate(names) if name in ("d_real_accuracy", "d_fake_accuracy")]
+    missed = 1 - torch.stack([values[n] for n in shares]).min() if shares else torch.ones((), device=wrong.device)
     agreed = torch.stack([wrong, asked, missed])
     if run.world.size > 1:
         dist.all_reduce(agreed, op=dist.ReduceOp.MAX)  # all ranks
-    bad, stop, most_missed = agreed.tolist()
-    run.stop_request.agreed = int(stop)
-    return not bad, 1 - most_missed
+    return Verdict(agreed)
 
 
 def _gradients(run: "Run") -> Tensor:  # (n,): the norm of each parameter's gradient
@@ -124,14 +169,22 @@ def _gradients(run: "Run") -> Tensor:  # (n,): the norm of each parameter's grad
     return torch.stack(torch._foreach_norm(gradients))  # pyright: ignore
 
 
-def update(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *, clip: float) -> None:
-    """Update with the accumulated gradients and clear them. Clip their joint norm to `clip` if it is above 0."""
+def update(
+    optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *, clip: float, skip: Tensor | None = None
+) -> None:
+    """Update with the accumulated gradients. Clip their joint norm to `clip` if it is above 0.
+
+    `skip`, 0 or 1 on the device, suppresses the update there; only fused optimisers without a scaler can do that.
+    """
     if clip:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    if skip is not None:
+        optimizer.found_inf = skip  # pyright: ignore[reportAttributeAccessIssue] - as GradScaler tells fused optimisers
     scaler.step(optimizer)
+    if skip is not None:
+        del optimizer.found_inf  # pyright: ignore[reportAttributeAccessIssue]
     scaler.update()
-    optimizer.zero_grad(set_to_none=True)
 
 
 def micro_step(parts: Parts, pair: Pair, *, share: float, last: bool) -> Terms:

@@ -111,12 +111,12 @@ def _iteration(run: Run, pixels: torch.Tensor, number: int, meter: Meter, device
             yield pair
 
     done = step_module.train_step(run, pairs(), step=number, count=run.accumulation)
-    for terms in done.terms:
-        run.recent_batches.add(number + 1, None, terms)
     device.phase = "meter"
-    meter.add(done.terms, done.norms)
-    run.recent_batches.forget()
+    for terms in done.terms:
+        meter.add(terms.names, terms.values)
     device.phase = "step"
+    if not run.defers:
+        done.verdict.read()
 
 
 @contextlib.contextmanager
@@ -133,7 +133,7 @@ def _phases(device: fake_device.FakeDevice, run: Run) -> Generator[None]:
 
         return named
 
-    names = {"_term": "losses", "_discriminator_pass": "discriminator", "_usable": "check", "update": "update"}
+    names = {"_term": "losses", "_discriminator_pass": "discriminator", "_agreed": "check", "update": "update"}
     plain = {name: getattr(step_module, name) for name in names}
     forward, backward, averaging = run.parts.net_g.forward, torch.Tensor.backward, run.ema.update
     for name, phase in names.items():

@@ -126,6 +126,7 @@ def ours(name, setting):
                 found |= {f"{number}/{short}.grad/{k}": p.grad.clone().numpy() for k, p in net.named_parameters()}
         for adam in adams:
             update(adam, parts.scaler_g, clip=0.0)
+            adam.zero_grad()
         for short, net in (("g", net_g), ("d", net_d)):
             found |= numbered(net, f"{number}/{short}/") if net is not None else {}
     return found

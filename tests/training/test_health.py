@@ -84,6 +84,33 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_skipped(tiny_table
     assert all(t.isfinite().all() for t in weights(folder).values())
 
 
+@pytest.mark.parametrize("pause", [1.0, 0.4])
+def test_a_device_that_decides_by_itself_trains_the_same(tiny_tables, monkeypatch, pause):
+    """The host reads each verdict one iteration later; weights, averages, log skips are those of reading now."""
+    fused = {"name": "adam", "args": {"fused": True}}
+    judge = {**tiny_tables["discriminator"], "optimizer": fused, "pause": pause}
+    training = {**tiny_tables["training"], "optimizer": fused, "clip": 0.05}
+    runs = Path(tiny_tables["runs"])
+    for name in ("now", "later"):
+        with monkeypatch.context() as patch:
+            plant(patch, {5, 7})  # in the iterations 3 and 4
+            if name == "later":
+                patch.setattr("archsr.training.setup.defers_on", lambda device, optimizers: True)
+            launch.run(config_of(tiny_tables, training=training, discriminator=judge, name=name), resume=False)
+    for kind in ("generator", "ema", "discriminator", "optimizer_g", "optimizer_d"):
+        a, b = (
+            safetensors.torch.load_file(sorted((runs / n / "checkpoints").iterdir())[-1] / f"{kind}.safetensors")
+            for n in ("now", "later")
+        )
+        assert a.keys() == b.keys()
+        for key in a:
+            torch.testing.assert_close(a[key], b[key], rtol=1e-6, atol=1e-8, msg=f"{kind} {key}")
+    for kind, keys in (("skip", ("step", "terms")), ("train", ("step", "iterations", "pixel"))):
+        at_once, later = ([[e.get(k) for k in keys] for e in events(runs / n, kind)] for n in ("now", "later"))
+        assert str(at_once).replace("runs/now", "runs/later") == str(later)
+    assert [e["step"] for e in events(runs / "later", "skip")] == [3, 4]
+
+
 def test_means_leave_skipped_iterations_out(tiny_tables, monkeypatch):
     plant(monkeypatch, {3})
     launch.run(config_of(tiny_tables, log={"every": 3}), resume=False)

@@ -66,7 +66,7 @@ def test_a_run_is_four_modules_away_from_its_network(tiny_tables, monkeypatch):
     real, ways = RRDBNet.forward, []
 
     def noted(self, x):
-        if self.training and torch.is_grad_enabled():
+        if self.training and torch.is_grad_enabled() and x.device.type != "meta":  # not the memory forecast
             ways.append([frame.filename for frame in traceback.extract_stack()])
         return real(self, x)
 

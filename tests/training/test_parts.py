@@ -307,3 +307,26 @@ def test_the_forecast_counts_the_whole_perceptual_loss():
 def test_half_the_width_is_half_the_activations():
     parts = [forecast(run(["all"], False, p)).parts["generator: activations"] for p in ("fp32", "bf16")]
     assert parts[0] == pytest.approx(2 * parts[1], rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_the_state_moves_between_fused_and_plain_optimisers(name):
+    """As between runs on a GPU and on a CPU: the state is kept, the kernels are chosen anew."""
+    args = {"momentum": 0.9} if name == "sgd" else {}
+    for before, after in ((True, False), (False, True)):
+        nets = [nn.Conv2d(2, 3, 3) for _ in range(2)]
+        optimizers = [
+            make_optimizer(select(net, ["weight"]), OptimizerConfig(name=name, args={**args, "fused": fused}), lr=1e-2)
+            for net, fused in zip(nets, (before, after), strict=True)
+        ]
+        nets[0](torch.ones(1, 2, 5, 5)).square().mean().backward()
+        optimizers[0].step()
+        tensors, plain = pack(optimizers[0])
+        assert "fused" not in plain["param_groups"][0]
+        unpack(optimizers[1], {k: v.clone() for k, v in tensors.items()}, plain)
+        assert optimizers[1].param_groups[0]["fused"] is after
+        nets[1](torch.ones(1, 2, 5, 5)).square().mean().backward()
+        optimizers[1].step()
+        moved, _ = pack(optimizers[1])
+        assert moved.keys() == tensors.keys()
+        assert all(value == 2 for key, value in moved.items() if key.endswith(".step"))

@@ -83,6 +83,8 @@ def test_iterations_equal_the_references(nets, pair):
         micro_step(own, pair, share=1.0, last=True)
         update(ours[0], own.scaler_g, clip=0.0)
         update(ours[1], own.scaler_d, clip=0.0)
+        for optimizer in ours:
+            optimizer.zero_grad()
         reference_iteration(their_g, their_d, perceptual, *theirs, pair)
     for mine, other in ((net_g, their_g), (net_d, their_d)):
         for (name, a), b in zip(mine.state_dict().items(), other.state_dict().values(), strict=True):

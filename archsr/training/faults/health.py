@@ -12,10 +12,9 @@ REMEDY = (
 )
 
 
-def skip(run: Run, progress: Progress, log: RunLog) -> None:
-    """Count an iteration that was not `usable` (step.py), and report its NaN or Inf terms by rank. A collective."""
-    step = progress.step + 1
-    reports = run.world.gather(_culprit(run, log))  # all ranks
+def skip(run: Run, progress: Progress, log: RunLog, step: int) -> None:
+    """Count iteration `step` (1, 2, ...), which was not usable, and report its NaN or Inf by rank. A collective."""
+    reports = run.world.gather(_culprit(run, log, step))  # all ranks
     wrong = [(rank, names, path) for rank, (names, path) in enumerate(reports) if names]
     progress.skipped = [*(s for s in progress.skipped if s > step - RECENT), step]
     who = "; ".join(f"{', '.join(names)} on rank {rank}" for rank, names, _ in wrong) or "the gradient"
@@ -25,12 +24,11 @@ def skip(run: Run, progress: Progress, log: RunLog) -> None:
         f"step {step}: NaN or Inf in {who}. Skipped on all ranks ({len(progress.skipped)} of at most "
         f"{run.config.training.max_skipped} in {RECENT} iterations){replay}"
     )
-    run.recent_batches.clear()
 
 
 def too_many(run: Run, progress: Progress) -> bool:
-    """Return whether this iteration was skipped and the limit of recent skips is reached."""
-    return progress.step in progress.skipped and len(progress.skipped) >= run.config.training.max_skipped
+    """Return whether the limit of recent skips is reached. Ask after a skip."""
+    return len(progress.skipped) >= run.config.training.max_skipped
 
 
 def give_up(run: Run, progress: Progress) -> TooManySkippedError:
@@ -41,9 +39,9 @@ def give_up(run: Run, progress: Progress) -> TooManySkippedError:
     )
 
 
-def _culprit(run: Run, log: RunLog) -> tuple[list[str], str | None]:
+def _culprit(run: Run, log: RunLog, step: int) -> tuple[list[str], str | None]:
     """Return the names of this rank's terms that are NaN or Inf, and the file with its batch."""
-    suspect = run.recent_batches.first(or_newest=False)
+    suspect = run.recent_batches.of(step)
     if suspect is None:
         return [], None
     names = [name for name, good in zip(suspect.names, suspect.values.isfinite().tolist(), strict=True) if not good]

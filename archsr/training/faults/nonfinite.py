@@ -37,33 +37,29 @@ class RecentBatch:
 
 
 class RecentBatches:
-    """The micro-batches since the last check. Adding one does not wait for the device."""
+    """The micro-batches whose verdict is not known yet, and the newest good one. Adding one does not wait."""
 
     def __init__(self) -> None:
         self.seen: list[RecentBatch] = []
 
-    def add(self, step: int, origin: Tensor | None, terms: dict[str, Tensor]) -> None:
-        """Remember a micro-batch. Pairs of unknown origin cannot be rebuilt, so they are not kept."""
+    def add(self, step: int, origin: Tensor | None, names: tuple[str, ...], values: Tensor) -> None:
+        """Remember a micro-batch of iteration `step`. Pairs of unknown origin cannot be rebuilt: they are not kept."""
         if origin is not None:
-            values = torch.stack([value.detach().float() for value in terms.values()])
-            self.seen.append(RecentBatch(step, origin, tuple(terms), values))
+            self.seen.append(RecentBatch(step, origin, names, values))
 
-    def first(self, *, or_newest: bool) -> RecentBatch | None:
-        """Return the first micro-batch with a NaN or Inf term. If there is none, return None or the newest."""
-        if not self.seen:
-            return None
-        wrong = (~torch.stack([s.values for s in self.seen]).isfinite()).any(1).nonzero()[:, 0].tolist()
-        if wrong:
-            return self.seen[wrong[0]]
-        return self.seen[-1] if or_newest else None
+    def of(self, step: int) -> RecentBatch | None:
+        """Return the first micro-batch of an iteration with a NaN or Inf term, or None."""
+        return next((s for s in self.seen if s.step == step and not bool(s.values.isfinite().all())), None)
 
-    def forget(self) -> None:
-        """Keep only the newest, after a check that found nothing."""
-        del self.seen[:-1]
+    def newest(self) -> RecentBatch | None:
+        """Return the newest micro-batch."""
+        return self.seen[-1] if self.seen else None
 
-    def clear(self) -> None:
-        """Forget all, after a check that found something."""
-        self.seen.clear()
+    def settle(self, step: int, *, usable: bool) -> None:
+        """Forget the micro-batches up to iteration `step`, but keep the newest if the iteration was `usable`."""
+        later = [s for s in self.seen if s.step > step]
+        kept = [s for s in self.seen if s.step == step][-1:] if usable and not later else []
+        self.seen = kept + later
 
 
 def save_suspect(

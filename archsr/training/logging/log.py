@@ -5,7 +5,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -147,8 +147,8 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+        self.sums: dict[tuple[str, ...], Tensor] = {}
+        self.counts: dict[tuple[str, ...], int] = {}
         self.norms: dict[str, Tensor] = {}
         self.steps = 0
         self.samples = 0
@@ -176,18 +176,21 @@ class Meter:
         yield
         self.waited += time.perf_counter() - started
 
-    def add(self, terms: Sequence[Mapping[str, Tensor]], norms: dict[str, Tensor]) -> None:
-        """Add an iteration's terms, one mapping per micro-batch. Its gradient norms replace the previous ones."""
-        self.norms = norms
-        for micro in terms:
-            for name, value in micro.items():
-                self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value
-                self.counts[name] = self.counts.get(name, 0) + 1
-        self.steps += 1
+    def add(self, names: tuple[str, ...], values: Tensor) -> None:
+        """Add the loss terms of a micro-batch: one value (n,) of each name."""
+        known = self.sums.get(names)
+        self.sums[names] = values if known is None else known + values
+        self.counts[names] = self.counts.get(names, 0) + 1
 
     def means(self) -> dict[str, float]:
         """Return the mean of each term over the micro-batches that had it. Waits for the device."""
-        return {name: float(value) / self.counts[name] for name, value in self.sums.items()}
+        sums: dict[str, float] = {}
+        counts: dict[str, int] = {}
+        for names, values in self.sums.items():
+            for name, value in zip(names, values.tolist(), strict=True):
+                sums[name] = sums.get(name, 0.0) + value
+                counts[name] = counts.get(name, 0) + self.counts[names]
+        return {name: value / counts[name] for name, value in sums.items()}
 
     def speed(self) -> dict[str, float]:
         """Return the samples per second of this process and the share of time spent waiting for data."""
