@@ -206,16 +206,23 @@ def generator_pass(config: TrainConfig, batch: int) -> Pass:
 
 @lru_cache(maxsize=256)  # cached: each takes a second, and a plan repeats the same ones
 def _generator_pass(which: _Generator) -> Pass:
-    with torch.device("meta"):
-        net = build(which.model)
-        select(net, which.layers)
-        recompute_modules(net, which.patterns)
-        lq = torch.empty(which.shape)
-        if not net.tested:
+    net, lq = _network(which.model, which.layers, which.patterns), torch.empty(which.shape, device="meta")
+    if not net.tested:
+        with torch.device("meta"):
             return _tried_pass(net, lq)
     # outside of the block, which would inspect each of torch's many calls
     net.recompute(which.pieces)
     return one_pass(lambda: net(lq).float(), [net], narrow=which.narrow)
+
+
+@lru_cache(maxsize=16)  # building one takes half as long as its pass
+def _network(model: ModelConfig, layers: tuple[str | LayerGroup, ...], patterns: tuple[str, ...]) -> Generator:
+    """Build a generator on shapes. Its passes only change what is recomputed, which each sets first."""
+    with torch.device("meta"):
+        net = build(model)
+        select(net, layers)
+        recompute_modules(net, patterns)
+    return net
 
 
 def _tried_pass(net: Generator, lq: Tensor) -> Pass:
