@@ -206,7 +206,8 @@ def generator_pass(config: TrainConfig, batch: int) -> Pass:
 
 @lru_cache(maxsize=256)  # cached: each takes a second, and a plan repeats the same ones
 def _generator_pass(which: _Generator) -> Pass:
-    net, lq = _network(which.model, which.layers, which.patterns), torch.empty(which.shape, device="meta")
+    net = _network(which.model, which.layers, which.patterns)  # pyright: ignore[reportArgumentType] - it has a hash
+    lq = torch.empty(which.shape, device="meta")
     if not net.tested:
         with torch.device("meta"):
             return _tried_pass(net, lq)
