@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
+import tomli
 import torch
 
 from archsr.checkpoint import about_snapshot
@@ -17,6 +18,7 @@ from archsr.errors import UserError
 from archsr.training import launch
 from archsr.training import step as one_step
 from archsr.training.logging.log import read_log
+from archsr.training.precision import with_precision
 from archsr.training.setup import with_micro_batch
 from archsr.utils.world import World
 
@@ -407,8 +409,12 @@ def test_a_dry_run_says_what_is_at_hand_and_what_is_not(unbroken, tiny_tables, c
     assert launch.dry_run(config(tiny_tables), resume=True)
     said = capsys.readouterr().out
     assert "would continue at step 6" in said
-    assert "train" in said.split("shards")[-1]
-    assert "random weights" in said
+    before = said.split("the whole config:\n")[0]
+    assert "train" in before.split("shards")[-1]
+    assert "random weights" in before
+    assert before.index("inputs:") < before.index("trained") < before.index("memory forecast")
+    whole = said.removeprefix(before).removeprefix("the whole config:\n")
+    assert check(TrainConfig, tomli.loads(whole), where="printed") == with_precision(config(tiny_tables), resume=True)
     assert not launch.dry_run(
         config(tiny_tables, "data.shards=nowhere", "model.weights=gone.pth", "data.hflip=false"), resume=True
     )
