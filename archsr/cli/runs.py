@@ -99,8 +99,8 @@ def _train(args: argparse.Namespace) -> int:
 
 def _add_train(verbs: "Verbs") -> None:
     examples = [
-        "archsr train --config configs/tail.toml",
-        "archsr train --config configs/tail.toml --resume",
+        "archsr train configs/tail.toml",
+        "archsr train configs/tail.toml --resume",
         "accelerate launch archsr/train.py --config configs/tail.toml",
     ]
     p = a.verb(verbs, "train", "train on all GPUs of this machine", examples, _train)

@@ -77,14 +77,16 @@ def init(
     if dry_run:
         return text
     write_bytes(out, text.encode())
-    usual, run = PrepareConfig(), f"runs/{out.stem}"
+    usual, given, run = PrepareConfig(), shlex.quote(str(out)), shlex.quote(f"runs/{out.stem}")
     prepare = f"archsr prepare {shlex.quote(str(photos))} {shlex.quote(shards)}"
     prepare += f" --set val={found.val:g}" if found.val != usual.val else ""
     prepare += f" --set test={found.test:g}" if found.test != usual.test else ""
     return (
         f"{out}: written for {found.count} photographs of {found.scenes} scenes, by their names (some may turn "
         "out to be copies or drawings)\n\nnext:\n"
-        f"  {prepare}\n  archsr doctor {out} --launch\n  archsr train --config {out}\n"
+        f"  archsr preview {given} --photos {shlex.quote(str(photos))}"
+        "  # preview/sheet.png: does this look like what you will enlarge?\n"
+        f"  {prepare}\n  archsr doctor {given} --launch\n  archsr train {given}\n"
         f"  archsr evaluate {run}\n  archsr upscale PHOTOS enlarged/ --model {run}\n  archsr export {run} --to pth"
     )
 
