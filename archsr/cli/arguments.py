@@ -1,7 +1,9 @@
 """Parse command lines: types of values, and one-line errors with the nearest valid words."""
 
 import argparse
+import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -107,6 +109,12 @@ def verb(
     made = verbs.add_parser(name, help=text, description=text, examples=examples)
     made.set_defaults(verb=run)
     return made
+
+
+def announce(text: str) -> None:
+    """Say on stderr what begins, before the imports that take seconds. Of a launcher's processes only rank 0 does."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"archsr: {text}", file=sys.stderr, flush=True)
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:

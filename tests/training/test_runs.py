@@ -67,6 +67,25 @@ def test_a_run_writes_what_it_promises(curves, tiny_tables):
     assert "8 pairs of 2 scenes are few for choosing weights" in warned
 
 
+def test_a_resumed_run_says_what_changed_since_its_start(tiny_tables, capsys):
+    """Also what an earlier resume changed, and nothing of what is as it was."""
+    head = "config keys changed since the run started:\n"
+
+    def said(*overrides, resume=True):
+        launch.run(config(tiny_tables, *overrides), resume=resume)
+        out = capsys.readouterr().out
+        assert ("resumed at step" in out) == resume
+        return out.split(head)[1].split("\nstep ")[0].splitlines() if head in out else []
+
+    assert said("training.stages.0.iterations=2", resume=False) == []
+    assert said("training.stages.0.iterations=2") == []
+    longer = "  training.stages.0.iterations: 2 -> 3"
+    assert sorted(said("training.stages.0.iterations=3", "checkpoint.keep=7")) == ["  checkpoint.keep: 2 -> 7", longer]
+    assert said("training.stages.0.iterations=4") == ["  training.stages.0.iterations: 2 -> 4"]
+    events = [e for e in read_log(Path(tiny_tables["runs"]) / "tiny") if e["event"] == "resume"]
+    assert events[-1]["changed"] == {"training.stages.0.iterations": [2, 4]}
+
+
 def test_tags_choose_what_is_trained_on(tiny_tables, capsys):
     folder = Path(tiny_tables["data"]["shards"])
     samples = [s for shard in mf.load(folder).splits["train"].shards for s in mf.read_index(folder, shard)]

@@ -177,7 +177,7 @@ def test_the_command_from_start_to_result(networks, town, tmp_path, monkeypatch,
 
 def test_a_result_without_serving_and_words_that_are_missing(tmp_path, capsys):
     assert main(["vote", "--result", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith(f"archsr: {tmp_path}: not a vote's folder")
+    assert f"\narchsr: {tmp_path}: not a vote's folder" in capsys.readouterr().err
     assert main(["vote", "bicubic"]) == 2
     assert "needs two models" in capsys.readouterr().err
 
