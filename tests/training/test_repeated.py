@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from archsr.config import TrainConfig
 from archsr.config.config_file import check
-from archsr.training.memory import forecast, ledger
+from archsr.training.memory import forecast, ledger, stored
 
 SMALL = {"arch": "rrdbnet", "features": 8, "growth": 4, "blocks": 3}
 LOSSES = {name: {"weight": 1.0} for name in ("perceptual", "gan", "ldl", "ms_ssim")}
@@ -32,12 +32,18 @@ def config(model, **training):
 
 
 @pytest.fixture
-def emptied(monkeypatch):
+def emptied(monkeypatch, tmp_path):
     """No pass and no operation is known from before."""
     monkeypatch.setattr(ledger, "_KNOWN", {})
+    forget(monkeypatch, tmp_path / "first")
+    return monkeypatch
+
+
+def forget(monkeypatch, cache):
+    """Let nothing be known in this process, and on disk only what is in `cache`."""
+    monkeypatch.setenv("ARCHSR_CACHE", str(cache))
     for cached in (forecast._generator_pass, forecast._loss_passes, forecast._discriminator_pass, forecast._network):
         cached.cache_clear()
-    return monkeypatch
 
 
 @pytest.mark.parametrize(
@@ -49,12 +55,11 @@ def emptied(monkeypatch):
         ({"arch": "srresnet", "features": 8, "blocks": 2}, 2),
     ],
 )
-def test_the_forecast_is_that_of_operations_that_are_all_run(model, pieces, emptied):
+def test_the_forecast_is_that_of_operations_that_are_all_run(model, pieces, emptied, tmp_path):
     given = config(model, gradient_checkpointing=pieces)
     quick = [forecast.passes_of(given, 2), forecast.passes_of(given, 2)]
     assert ledger._KNOWN
-    for cached in (forecast._generator_pass, forecast._loss_passes, forecast._discriminator_pass, forecast._network):
-        cached.cache_clear()
+    forget(emptied, tmp_path / "second")
     emptied.setattr(ledger, "key_of", lambda *_: None)
     assert quick == [forecast.passes_of(given, 2)] * 2
 
@@ -105,3 +110,48 @@ def test_equal_values_of_other_types_are_other_operations(emptied):
     with ledger.Ledger():
         x = torch.empty(2, dtype=torch.int64, device="meta")
         assert [(x + 1).dtype, (x + 1.0).dtype, (x + 1).dtype] == [torch.int64, torch.float32, torch.int64]
+
+
+# ---------------------------------------------------------------- on disk
+
+
+def passes(given):
+    return forecast.passes_of(given, 2)
+
+
+def test_what_is_stored_is_not_run_again(emptied, tmp_path):
+    given = config(SMALL)
+    before = passes(given)
+    forget(emptied, tmp_path / "first")
+    emptied.setattr(forecast, "one_pass", None)  # it would fail
+    assert passes(given) == before
+    with pytest.raises(TypeError):
+        passes(config(SMALL, gradient_checkpointing="rrdb"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"[1]", b'{"generator": {"kept": 1}}'])
+def test_a_damaged_file_is_written_again(damage, emptied, tmp_path):
+    given = config(SMALL)
+    before = passes(given)
+    files = sorted((tmp_path / "first" / "passes").iterdir())
+    assert len(files) == 3
+    whole = [path.read_bytes() for path in files]
+    for path in files:
+        path.write_bytes(damage)
+    forget(emptied, tmp_path / "first")
+    assert passes(given) == before
+    assert [path.read_bytes() for path in files] == whole
+
+
+def test_other_code_finds_nothing(emptied, tmp_path):
+    passes(config(SMALL))
+    emptied.setattr(stored, "_code", lambda: "other")
+    forget(emptied, tmp_path / "first")
+    passes(config(SMALL))
+    assert len(list((tmp_path / "first" / "passes").iterdir())) == 6
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(emptied, tmp_path):
+    (tmp_path / "file").touch()
+    forget(emptied, tmp_path / "file")
+    assert passes(config(SMALL)).generator.kept > 0
