@@ -10,12 +10,12 @@ from archsr.utils import progress as shown
 @pytest.mark.parametrize(
     ("total", "lines"),
     [
-        (100, ["counting: 3 of 100, 0.1/s, left 16:10", "counting: 6 of 100, 0.1/s, left 15:40"]),
-        (None, ["counting: 3, 0.1/s", "counting: 6, 0.1/s"]),
+        (100, ["counting: 3 of 100, 0.2/s, left 06:28", "counting: 6 of 100, 0.2/s, left 06:16"]),
+        (None, ["counting: 3, 0.2/s", "counting: 6, 0.2/s"]),
     ],
 )
-def test_a_log_gets_a_line_every_half_minute(total, lines, monkeypatch, capsys):
-    clock = itertools.count(0, 10)
+def test_a_log_gets_a_line_every_ten_seconds(total, lines, monkeypatch, capsys):
+    clock = itertools.count(0, 4)
     monkeypatch.setattr(shown.time, "monotonic", lambda: next(clock))
     with shown.progress("counting", total) as advance:
         advance(2)
@@ -23,6 +23,18 @@ def test_a_log_gets_a_line_every_half_minute(total, lines, monkeypatch, capsys):
         for _ in range(5):
             advance(1)
     assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_long_work_is_told_less_often_but_every_minute(monkeypatch, capsys):
+    clock = itertools.count()
+    monkeypatch.setattr(shown.time, "monotonic", lambda: next(clock))
+    with shown.progress("counting", None) as advance:
+        for _ in range(3600):
+            advance(1)
+    at = [int(line.split(",")[0].split()[1]) for line in capsys.readouterr().err.splitlines()]
+    waits = [after - before for before, after in itertools.pairwise([0, *at])]
+    assert (min(waits), max(waits), waits[0], waits[-1]) == (10, 60, 10, 60)
+    assert len(at) < 100
 
 
 def test_a_download_is_told_in_megabytes(monkeypatch, capsys):

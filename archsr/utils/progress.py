@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, or a line every half minute in a log."""
+"""Progress of long work: a bar on a terminal, or a line now and then in a log."""
 
 import contextlib
 import time
@@ -8,7 +8,7 @@ from typing import TypeVar
 from archsr.utils import console
 
 T = TypeVar("T")
-_QUIET_SECONDS = 30.0  # between lines of progress in a log
+_QUIET_SECONDS = 10.0, 60.0  # between lines of progress in a log: a tenth of the time so far, within these limits
 _BAR = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}]"
 
 
@@ -55,7 +55,7 @@ def _lines(title: str, total: float | None, unit: str) -> Callable[[float], None
         nonlocal done, spoken
         done += count
         now = time.monotonic()
-        if now - spoken >= _QUIET_SECONDS:
+        if now - spoken >= min(max(_QUIET_SECONDS[0], (now - started) / 10), _QUIET_SECONDS[1]):
             spoken = now
             whole = None if total is None else total / size
             console.aside(f"{title}: {_so_far(done / size, whole, now - started, name)}")

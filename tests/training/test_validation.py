@@ -42,7 +42,7 @@ def start_of(folder):
 
 
 def test_validation_counts_its_images_in_a_log(unbroken, tiny, monkeypatch, capsys):
-    """At least every half minute, by a simulated clock."""
+    """By a simulated clock, half a minute for each."""
     clock = itertools.count(0, 31)
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     net = open_model(str(unbroken / "snapshots" / "initial.safetensors"))[0]
