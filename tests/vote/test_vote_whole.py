@@ -172,7 +172,7 @@ def test_the_command_from_start_to_result(networks, town, tmp_path, monkeypatch,
     said = capsys.readouterr()
     assert f"http://127.0.0.1:{port} (6 images; Ctrl-C stops it" in said.out
     assert plain["sentence"] in said.out
-    assert "restoring" in said.err
+    assert "making the images of" in said.err
 
 
 def test_a_result_without_serving_and_words_that_are_missing(tmp_path, capsys):
