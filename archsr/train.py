@@ -8,7 +8,7 @@ from pathlib import Path
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from archsr.cli.arguments import Parser, add_training, parsed
+from archsr.cli.arguments import Parser, add_training, announce, parsed
 from archsr.config import TrainConfig, config_file
 from archsr.errors import ElsewhereError, UserError, print_error
 from archsr.utils.allocation import reuse_large_blocks
@@ -24,6 +24,7 @@ def main() -> int:
     try:
         args = parsed(parser(), sys.argv[1:])
         config = config_file.load(TrainConfig, args.config, overrides=args.set)
+        announce(f"opening data and networks of {args.config}")
         if not args.dry_run and not args.debug:
             return stoppable(lambda stop_request: _train(config, stop_request, resume=args.resume))
         from archsr.training import debug, launch  # imported late: --help and config errors need no torch

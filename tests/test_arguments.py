@@ -1,10 +1,15 @@
 """What is mistyped is told in one line, with what was perhaps meant."""
 
 import argparse
+import runpy
+from pathlib import Path
 
 import pytest
 
-from archsr.cli import arguments, main
+import archsr
+from archsr.cli import arguments, main, parser
+
+training_parser = runpy.run_path(str(Path(archsr.__file__).parent / "train.py"))["parser"]
 
 
 @pytest.mark.parametrize(
@@ -19,7 +24,16 @@ from archsr.cli import arguments, main
         ("doctor --xyz", "--xyz is not a flag (archsr doctor --help)"),
         ("app --port x", "--port: 'x': expected a whole number from 1 (archsr app --help)"),
         ("submit", "required: config (archsr submit --help)"),
-        ("doctor --veri x.toml --processes 0", "--processes: '0': expected a whole number from 1"),
+        ("doctor --veri x.toml", "--veri is not a flag; did you mean '--verify'? (archsr doctor --help)"),
+        ("doctor --verify x.toml --processes 0", "--processes: '0': expected a whole number from 1"),
+        (
+            "train a.toml --iterations 200",
+            "--iterations is not a flag but a key of the config, training.stages: --set ",
+        ),
+        ("train a.toml --lr=1e-4", "--lr is not a flag but a key of the config, training.stages: --set "),
+        ("upscale a b --iterations 3", "--iterations is not a flag (archsr upscale --help)"),
+        ("train --resume", "one of the arguments CONFIG --config is required (archsr train --help)"),
+        ("train a.toml --config b.toml", "--config: not allowed with argument CONFIG (archsr train --help)"),
     ],
 )
 def test_one_line_with_what_was_meant(words, told, capsys):
@@ -27,6 +41,30 @@ def test_one_line_with_what_was_meant(words, told, capsys):
     said = capsys.readouterr().err
     assert told in said
     assert said.count("\n") == 1
+
+
+def flags():
+    """Every verb with each of its long flags."""
+    verbs = next(a for a in parser()._actions if isinstance(a.choices, dict)).choices
+    return [(verb, flag) for verb, made in verbs.items() for flag in made._option_string_actions if flag[:2] == "--"]
+
+
+@pytest.mark.parametrize(("verb", "flag"), flags())
+def test_a_shortened_flag_is_no_flag(verb, flag, capsys):
+    """It would change its meaning as soon as another flag begins like it."""
+    if flag in ("--help", "--y", "--on", "--to"):
+        return
+    assert main([verb, flag[:-1]]) == 2
+    assert f"{flag[:-1]} is not a flag; did you mean '{flag}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", ["a.toml --resume", "--resume a.toml", "--config a.toml --resume", "--resume --config=a.toml"]
+)
+def test_training_takes_its_config_like_the_other_verbs(words):
+    for made, before in ((parser(), ["train"]), (training_parser(), [])):
+        args = made.parse_args([*before, *words.split(), "--set", "seed=1"])
+        assert (args.config, args.resume, args.set) == (Path("a.toml"), True, ["seed=1"])
 
 
 def test_without_words_there_is_help(capsys):

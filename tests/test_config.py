@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archsr.config import PRESETS, QUIRKS, DegradeConfig, PrepareConfig, TrainConfig, config_file, configs_folder
-from archsr.config.config_file import check, differences, dump, load, with_overrides
+from archsr.config.config_file import changes, check, differences, dump, in_words, load, with_overrides
 from archsr.config.study import StudyConfig
 from archsr.errors import UserError
 
@@ -270,3 +270,16 @@ def test_former_names_of_keys_are_read_and_the_new_name_counts(tmp_path, capsys)
     assert load(TrainConfig, path).validation.images == 7
     assert "pictures was renamed to images" in capsys.readouterr().err
     assert load(TrainConfig, path, overrides=["validation.images=3"]).validation.images == 3
+
+
+def test_changes_go_down_to_the_item_of_a_list():
+    stages = [{"iterations": 2, "lr": 1e-4}, {"iterations": 1, "lr": 1e-5}]
+    tables = {"name": "a", "model": {"arch": "rrdbnet"}, "training": {"stages": stages}}
+    old = check(TrainConfig, tables, where="old")
+    new = check(TrainConfig, with_overrides(tables, ["training.stages.1.lr=2e-5", "seed=3"]), where="new")
+    assert changes(old, new) == {"seed": (0, 3), "training.stages.1.lr": (1e-5, 2e-5)}
+    assert in_words(changes(old, new)) == ["seed: 0 -> 3", "training.stages.1.lr: 1e-05 -> 2e-05"]
+    more = check(TrainConfig, with_overrides(tables, ["training.stages=[{iterations=2,lr=1e-4}]"]), where="more")
+    (path,) = changes(old, more)
+    assert path == "training.stages"
+    assert changes(old, old) == {}

@@ -327,24 +327,29 @@ def test_a_connection_that_alters_numbers_and_one_that_breaks(tmp_path, monkeypa
 
 
 def launched(tmp_path, tables, *words):
-    """Run two processes on the CPU with sums for half a second instead of ten; return output and exit code."""
+    """Run two processes on the CPU with sums for half a second instead of ten; return outputs and exit code."""
     (tmp_path / "c.toml").write_text(tomli_w.dumps(tables))
     planted = ROOT / "tests" / "planted_doctor.py"
     done = Ranks(2, planted, *words, "doctor", tmp_path / "c.toml", "--launch", folder=tmp_path).wait(together=False)
-    return done.stdout, done.returncode
+    return done.stdout, done.stderr, done.returncode
 
 
 def test_two_processes_sum_and_train_a_step_and_write_nothing(tmp_path, tiny_tables):
-    said, code = launched(tmp_path, tiny_tables)
+    said, told, code = launched(tmp_path, tiny_tables)
     assert code == 0, said
     assert re.search(r"ok +sums +\d+ of 16 MiB in 0.5 s by gloo: \d+ MB/s", said)
     assert re.search(r"(ok|warning) +training step +read in ", said)
     assert re.search(r"ok +samples for 2", said)
+    parts = ("summing over 2 processes for 0.5 s", "opening data and networks", "on each process alone, twice",
+             "training a whole iteration, ")  # fmt: skip
+    places = [told.index(part) for part in parts]
+    assert places == sorted(places)
+    assert told.count("training a whole iteration") == 1
     assert not (tmp_path / "runs").exists()
 
 
 def test_one_process_without_memory_keeps_nobody_waiting(tmp_path, tiny_tables):
-    said, code = launched(tmp_path, tiny_tables, "full-on-rank-1")
+    said, _, code = launched(tmp_path, tiny_tables, "full-on-rank-1")
     assert code == 1
     assert re.search(r"wrong +training step +rank 1: CUDA out of memory", said)
 

@@ -65,10 +65,17 @@ def loop_batch(options, position):
     return batch_at(options, range(position, position + 2))
 
 
-def test_photographs_of_a_folder_and_overrides(config_path, photos, tmp_path, capsys):
-    out = tmp_path / "seen"
+def test_photographs_of_a_folder_and_overrides(config_path, photos, tmp_path, monkeypatch):
+    out, heads = tmp_path / "seen", []
+    drawn = sheet.draw_sheet
+    monkeypatch.setattr(
+        "archsr.training.preview.draw_sheet", lambda shown, header: heads.append(header) or drawn(shown, header)
+    )
     command = ["preview", str(config_path), "--photos", str(photos), "--out", str(out), "--samples", "4"]
     assert main([*command, "--set", "degrade.preset=bicubic", "--set", "degrade.margin=8"]) == 0
+    assert heads[0].startswith("tiny --set degrade.preset=bicubic --set degrade.margin=8: preset bicubic, scale")
+    assert main(command) == 0
+    assert heads[1].startswith("tiny: preset ")
     about = stored(out)
     assert about["degrade"]["first"]["jpeg"]["low"] == 30.0
     names = {p.stem for p in photos.rglob("*.*")}

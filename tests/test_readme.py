@@ -14,6 +14,8 @@ from accelerate.commands.launch import launch_command_parser
 
 from archsr import cli
 from archsr.config import PrepareConfig, TrainConfig, config_file
+from archsr.data.drawn_photos import draw_photos
+from archsr.init import Machine, init
 from archsr.models.build import build
 from archsr.training.layers import select
 
@@ -184,6 +186,18 @@ def test_the_overrides_in_the_text_fit():
     for span in found:
         args = TRAIN["parser"]().parse_args(["--config", "configs/tail.toml", *shlex.split(span)])
         checked_overrides(args, TrainConfig)
+
+
+def test_the_short_way_is_what_init_prints(tmp_path, monkeypatch):
+    """Also its numbers, which are those of the photographs of test_readme_ways.py."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("archsr.init.machine", lambda _memory: Machine(gpus=0, memory=2**34, bf16=False, cores=2))
+    draw_photos(Path("photos"), projects=24, views=1, plans=1)
+    said = init(Path("photos"), Path("archsr.toml"), shards="shards/photos").split("next:\n")[1]
+    way = blocks(TEXTS["README.md"].split("## Your own photographs")[1], "sh")[0].replace("client_photos/", "PHOTOS")
+    assert list(commands_of(said)) == list(commands_of(way))[2:]
+    assert way.count("# preview/sheet.png: does this look like what you will enlarge?") == 1
+    assert said.count("# preview/sheet.png: does this look like what you will enlarge?") == 1
 
 
 def test_the_examples_of_layers_choose_layers():

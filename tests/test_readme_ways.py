@@ -31,7 +31,7 @@ def house(tmp_path, monkeypatch):
     """What a reader has: the project, and photographs."""
     for name in ("archsr", "configs", "launch"):
         (tmp_path / name).symlink_to(ROOT / name)
-    draw_photos(tmp_path / "photos", projects=16, views=1, plans=1)
+    draw_photos(tmp_path / "photos", projects=24, views=1, plans=1)
     images = sorted((tmp_path / "photos").rglob("*.jpg"))
     (tmp_path / "client_photos").mkdir()
     shutil.copy(images[0], tmp_path / "client_photos")

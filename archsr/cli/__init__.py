@@ -14,7 +14,7 @@ from archsr.utils.allocation import reuse_large_blocks
 _DESCRIPTION = """\
 Fine-tune Real-ESRGAN for photographs of architecture.
 
-The usual way: init, prepare, doctor, train, evaluate, upscale, export.
+The usual way: init, preview, prepare, doctor, train, evaluate, upscale, export.
 `archsr VERB --help` has each verb's flags and examples."""
 
 
@@ -41,7 +41,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def parser() -> Parser:
     """Return the whole command, with verbs in the order in which they are usually needed."""
-    examples = ["archsr demo", "archsr init photos", "accelerate launch archsr/train.py --config archsr.toml"]
+    examples = ["archsr demo", "archsr init photos", "archsr train archsr.toml"]
     made = Parser(prog="archsr", description=_DESCRIPTION, examples=examples)
     made.add_argument("--version", action="version", version=f"archsr {__version__}")
     verbs = made.add_subparsers(required=True, metavar="VERB")

@@ -1,7 +1,9 @@
 """Parse command lines: types of values, and one-line errors with the nearest valid words."""
 
 import argparse
+import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,6 +13,14 @@ from archsr.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
 
+# words for what the config holds, and how to set it instead
+_STAGES = "training.stages: --set 'training.stages=[{iterations=200,lr=1e-4}]'"
+_KEYS = {
+    "--iterations": _STAGES, "--steps": _STAGES, "--epochs": _STAGES, "--lr": _STAGES,
+    "--batch-size": "training.global_batch: --set training.global_batch=4",
+    "--name": "name: --set name=second",
+    "--seed": "seed: --set seed=1",
+}  # fmt: skip
 _CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
 
 
@@ -22,13 +32,24 @@ class _MisuseError(UserError):
         self.parser = parser
 
 
+class _Given(argparse.Action):
+    """Stores a positional word; without one it leaves what the flag of the same name has stored."""
+
+    def __call__(self, *given: Any) -> None:  # noqa: ANN401 - argparse's parser, namespace, value and flag
+        """Called by argparse."""
+        _, namespace, value, *_ = given
+        if value is not None:
+            setattr(namespace, self.dest, value)
+
+
 class Parser(argparse.ArgumentParser):
-    """Raises `UserError` instead of exiting; prints examples unchanged in `--help`."""
+    """Raises `UserError` instead of exiting; prints examples unchanged in `--help`. Takes no shortened flags."""
 
     def __init__(self, *, examples: Sequence[str] = (), **rest: Any) -> None:  # noqa: ANN401 - argparse's own
         lines = ["examples:" if examples[1:] else "example:", *(f"  {example}" for example in examples)]
         epilog = "\n".join(lines) if examples else None
-        super().__init__(epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter, **rest)
+        form = argparse.RawDescriptionHelpFormatter
+        super().__init__(epilog=epilog, formatter_class=form, allow_abbrev=False, **rest)
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse with its message."""
@@ -47,11 +68,18 @@ def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
         used = verbs.get(words[0], error.parser) if words else error.parser
         flags = [f for action in _actions(used) for f in action.option_strings if f.startswith("--") and f != "--help"]
         given = [word.split("=")[0] for word in words if word.startswith("--") and word != "--"]
-        wrong = [word for word in given if not any(flag.startswith(word) for flag in (*flags, "--help"))]
-        problems = [f"{word} is not a flag{did_you_mean(word, flags, likeness=0.7)}" for word in wrong] or [
-            _chosen(str(error))
-        ]
+        wrong = [word for word in given if word not in (*flags, "--help", "--version")]
+        problems = [_no_flag(word, flags) for word in wrong] or [_chosen(str(error))]
         raise UserError(f"{'; '.join(problems)} ({used.prog} --help)") from None
+
+
+def _no_flag(word: str, flags: Sequence[str]) -> str:
+    """Return what is wrong with a word that is no flag, with the nearest flags, or the key of the config."""
+    if word in _KEYS and {"--set", "--resume"} <= {*flags}:
+        return f"{word} is not a flag but a key of the config, {_KEYS[word]}"
+    longer = [flag for flag in flags if flag.startswith(word)]
+    meant = f"; did you mean {' or '.join(map(repr, longer[:3]))}?" if longer else ""
+    return f"{word} is not a flag{meant or did_you_mean(word, flags, likeness=0.7)}"
 
 
 def _chosen(text: str) -> str:
@@ -83,6 +111,12 @@ def verb(
     return made
 
 
+def announce(text: str) -> None:
+    """Say on stderr what begins, before the imports that take seconds. Of a launcher's processes only rank 0 does."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"archsr: {text}", file=sys.stderr, flush=True)
+
+
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Add the flag `--set a.b=c`, which may be repeated."""
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a.b.c=value")
@@ -90,13 +124,16 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a training, for `archsr/train.py` and `archsr train`, which starts it."""
-    parser.add_argument("--config", type=Path, required=True, help="a TOML file; configs/ has one per kind of run")
+    named = parser.add_mutually_exclusive_group(required=True)
+    help_ = "a TOML file; configs/ has one per kind of run"
+    named.add_argument("config", type=Path, nargs="?", action=_Given, metavar="CONFIG", help=help_)
+    named.add_argument("--config", type=Path, dest="config", metavar="CONFIG", help="the same as a flag")
     add_overrides(parser)
     parser.add_argument(
         "--resume", action="store_true", help="continue from the newest good checkpoint, if there is one"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print config, layers, memory and available files, and stop"
+        "--dry-run", action="store_true", help="print available files, layers, memory and the whole config, and stop"
     )
     parser.add_argument("--debug", action="store_true", help="a few tiny steps through every stage, then stop")
 

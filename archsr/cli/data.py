@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +22,7 @@ def add(verbs: "Verbs") -> None:
 
 
 def _init(args: argparse.Namespace) -> int:
-    # printed before the imports, which take seconds
-    print(f"archsr: looking at the photographs in {args.photos} and at this machine", file=sys.stderr, flush=True)
+    a.announce(f"looking at the photographs in {args.photos} and at this machine")
     from archsr.init import init
 
     print(init(args.photos, args.out, shards=args.shards, memory=args.memory, force=args.force, dry_run=args.dry_run))
@@ -81,14 +79,16 @@ def _add_config(verbs: "Verbs") -> None:
 
 def _prepare(args: argparse.Namespace) -> int:
     from archsr.config import PrepareConfig, config_file
+
+    tables = config_file.read(args.config) if args.config else {}
+    data = config_file.with_overrides(tables, args.set)
+    config = config_file.check(PrepareConfig, data, where=str(args.config or "prepare"))
+    a.announce(f"preparing the photographs of {args.photos}")
     from archsr.data.prepare.inspect_shards import summary, tag_table
     from archsr.data.prepare.pipeline import Task, prepare
     from archsr.data.versions import current
     from archsr.utils.stopping import interrupted_by_sigterm
 
-    tables = config_file.read(args.config) if args.config else {}
-    data = config_file.with_overrides(tables, args.set)
-    config = config_file.check(PrepareConfig, data, where=str(args.config or "prepare"))
     task = Task(*args.task) if args.task else None
     how = {"join": args.join, "restart": args.restart, "reread": args.reread}
     with interrupted_by_sigterm():
@@ -123,6 +123,7 @@ def _add_prepare(verbs: "Verbs") -> None:
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    a.announce(f"reading {args.shards}")
     from archsr.data.prepare.inspect_shards import inspect_dataset
     from archsr.data.versions import remove_old
 
@@ -143,6 +144,7 @@ def _add_inspect(verbs: "Verbs") -> None:
 def _preview(args: argparse.Namespace) -> int:
     if (args.config is None) == (args.replay is None):
         raise UserError("preview needs a config, or --replay FILE; for example: archsr preview configs/full.toml")
+    a.announce(f"degrading as {args.config or args.replay} says")
     from archsr.training.preview import preview, replay
 
     if args.replay:

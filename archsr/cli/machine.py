@@ -21,6 +21,7 @@ def add(verbs: "Verbs") -> None:
 
 
 def _demo(args: argparse.Namespace) -> int:
+    a.announce(f"running every stage in {args.folder}")
     from archsr.demo import demo
 
     return demo(args.folder, seed=args.seed)
@@ -33,6 +34,7 @@ def _add_demo(verbs: "Verbs") -> None:
 
 
 def _weights(args: argparse.Namespace) -> int:
+    a.announce(f"looking for {args.name}" if args.name else "looking for official weights on this machine")
     from archsr.models.weights import describe, fetch
 
     print(fetch(args.name) if args.name else describe())
@@ -46,6 +48,7 @@ def _add_weights(verbs: "Verbs") -> None:
 
 
 def _bench(args: argparse.Namespace) -> int:
+    a.announce("comparing measurements" if args.compare else "measuring this machine")
     from archsr.bench import STAGES, bench
     from archsr.bench.report import compared
 

@@ -23,6 +23,7 @@ def add(verbs: "Verbs") -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    a.announce(f"opening {', '.join(args.models)} and the images to measure")
     from archsr.api.runs import evaluate
 
     same = {name: getattr(args, name) for name in ("split", "limit", "offline", "border", "tile", "out", "crop")}
@@ -74,13 +75,14 @@ def _add_evaluate(verbs: "Verbs") -> None:
 
 
 def _vote(args: argparse.Namespace) -> int:
+    if args.result is None and args.b is None:
+        raise UserError("archsr vote needs two models, or --result FOLDER (archsr vote --help)")
+    a.announce(f"counting the votes in {args.result}" if args.result else f"making the images of {args.a} and {args.b}")
     from archsr.vote.main import VoteRequest, report_result, run_vote
 
     if args.result is not None:
         report_result(args.result)
         return 0
-    if args.b is None:
-        raise UserError("archsr vote needs two models, or --result FOLDER (archsr vote --help)")
     request = VoteRequest(args.a, args.b, args.on, args.split, args.limit, args.crop, args.device, args.photos)
     run_vote(request, out=args.out, host=args.host, port=args.port)
     return 0
@@ -113,6 +115,7 @@ def _add_vote(verbs: "Verbs") -> None:
 
 
 def _blend(args: argparse.Namespace) -> int:
+    a.announce(f"blending {args.first} and {args.second}")
     from archsr.evaluation.blend import blend
 
     blend(args.first, args.second, alpha=args.alpha, out=args.out, choose=args.choose, on=args.on, limit=args.limit)
@@ -140,6 +143,7 @@ def _add_blend(verbs: "Verbs") -> None:
 
 
 def _upscale(args: argparse.Namespace) -> int:
+    a.announce(f"opening {args.model} and the images")
     from archsr.checkpoint import strength_of
     from archsr.upscaling.devices import devices_of
     from archsr.upscaling.files import merge_outcomes, plan_files, report, staged_stdin, upscale_files, without_existing
@@ -201,6 +205,7 @@ def _add_upscale(verbs: "Verbs") -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
+    a.announce(f"opening {args.model}")
     from archsr.exporting import export, targets_of
     from archsr.exporting.card import card_path
     from archsr.upscaling.opening import open_model
@@ -239,6 +244,7 @@ def _add_export(verbs: "Verbs") -> None:
 
 
 def _app(args: argparse.Namespace) -> int:
+    a.announce("starting the page")
     from archsr.app.security.upload_limits import Limits
     from archsr.app.server import Settings, serve_until_stopped
 

@@ -25,13 +25,15 @@ def add(verbs: "Verbs") -> None:
 
 def _doctor(args: argparse.Namespace) -> int:
     from archsr.config import TrainConfig, config_file
-    from archsr.doctor import examine
-    from archsr.doctor.launch import launch
-    from archsr.doctor.line import table
 
     config = config_file.load(TrainConfig, args.config, overrides=args.set) if args.config else None
     if args.launch and config is None:
         raise UserError("doctor --launch needs a config, for its training step")
+    a.announce(f"examining this machine{f' and what {args.config} needs' if config else ''}")
+    from archsr.doctor import examine
+    from archsr.doctor.launch import launch
+    from archsr.doctor.line import table
+
     launched = launch(config) if args.launch and config else []  # all ranks
     if int(os.environ.get("RANK", "0")):
         return 0
@@ -60,12 +62,14 @@ def _add_doctor(verbs: "Verbs") -> None:
 
 def _plan(args: argparse.Namespace) -> int:
     from archsr.config import TrainConfig, config_file
+
+    config = config_file.load(TrainConfig, args.config, overrides=args.set)
+    a.announce(f"forecasting memory and time of {args.config}")
     from archsr.training.memory.auto_batch import available_here
     from archsr.training.memory.plan import report
     from archsr.training.setup import with_micro_batch
     from archsr.utils.world import World
 
-    config = config_file.load(TrainConfig, args.config, overrides=args.set)
     config = with_micro_batch(config, World(size=args.processes))
     memory = args.memory or available_here()
     print(report(config, memory=memory, tflops=args.tflops, processes=args.processes))
@@ -90,6 +94,10 @@ def _add_plan(verbs: "Verbs") -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from archsr.config import TrainConfig, config_file
+
+    config_file.load(TrainConfig, args.config, overrides=args.set)  # a mistake is told at once
+    a.announce("looking for GPUs")
     from archsr.training.start import start
 
     words = ["--config", str(args.config), *(word for override in args.set for word in ("--set", override))]
@@ -99,8 +107,8 @@ def _train(args: argparse.Namespace) -> int:
 
 def _add_train(verbs: "Verbs") -> None:
     examples = [
-        "archsr train --config configs/tail.toml",
-        "archsr train --config configs/tail.toml --resume",
+        "archsr train configs/tail.toml",
+        "archsr train configs/tail.toml --resume",
         "accelerate launch archsr/train.py --config configs/tail.toml",
     ]
     p = a.verb(verbs, "train", "train on all GPUs of this machine", examples, _train)
@@ -132,11 +140,13 @@ def _add_runs(verbs: "Verbs") -> None:
 
 def _submit(args: argparse.Namespace) -> int:
     from archsr.config import TrainConfig, config_file
+
+    config = config_file.load(TrainConfig, args.config, overrides=args.set)
+    a.announce(f"preparing a job for {args.config}")
     from archsr.training.setup import with_micro_batch
     from archsr.training.slurm import Resources, submit
     from archsr.utils.world import World
 
-    config = config_file.load(TrainConfig, args.config, overrides=args.set)
     names = ("nodes", "gpus", "cpus", "time", "partition", "account", "warning", "processes")
     resources = Resources(**{n: getattr(args, n) for n in names}, options=tuple(args.sbatch))
     with_micro_batch(config, World(size=resources.world))  # an indivisible batch fails here, not in the queue
@@ -169,6 +179,7 @@ def _add_submit(verbs: "Verbs") -> None:
 
 
 def _study(args: argparse.Namespace) -> int:
+    a.announce(f"forecasting the runs of {args.config}")
     from archsr.study.main import study
     from archsr.utils.stopping import REQUEUE, Stopped
 

@@ -127,6 +127,30 @@ def _differences(a: object, b: object, path: str) -> list[str]:
     return [] if a == b else [f"{path}: {_show(a)} there, {_show(b)} here"]
 
 
+def changes(old: BaseModel, new: BaseModel) -> dict[str, tuple[Any, Any]]:
+    """Return the values of `old` and `new` by the paths of the keys at which they differ.
+
+    Items of lists of equal length are compared one by one: `training.stages.1.lr`.
+    """
+    return _changes(old.model_dump(mode="json"), new.model_dump(mode="json"), "")
+
+
+def _changes(old: Any, new: Any, path: str) -> dict[str, tuple[Any, Any]]:  # noqa: ANN401 - whatever a config holds
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):  # pyright: ignore[reportUnknownArgumentType]
+        old, new = (dict(enumerate(items)) for items in (old, new))  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(old, dict) and isinstance(new, dict):
+        found: dict[str, tuple[Any, Any]] = {}
+        for key in [*old, *(k for k in new if k not in old)]:
+            found |= _changes(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+        return found
+    return {} if old == new else {path: (old, new)}
+
+
+def in_words(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Return a line for each changed key: its old and its new value."""
+    return [f"{path}: {_show(old)} -> {_show(new)}" for path, (old, new) in found.items()]
+
+
 def _show(value: object) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -74,6 +74,11 @@ class DegradeConfig(Table):
     halve: Halving = Halving()
     first: Degradation = Degradation()
     second: SecondDegradation = SecondDegradation()
+    noise_scale: Annotated[float, Field(ge=0, le=100)] = Field(
+        default=1.0,
+        description="Factor, 0 to 100, applied to the strength of all noise: Gaussian, correlated and Poisson, of both "
+        "orders. 1: as configured; 0: no noise.",
+    )
     final_sinc: Unit = Field(default=0.8, description="Share of samples with a final sinc filter.")
 
     @model_validator(mode="before")

@@ -147,6 +147,9 @@ def _as_bsrgan(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> R
     second = as_if_halved(recipe.second, config.second, config.halve, halved)
     first = decimated(first, config.first.resize, rng, halved=halved, scale=recipe.scale)
     first, second = correlated(first, config.first.noise, rng), correlated(second, config.second.noise, rng)
+    first, second = (
+        dataclasses.replace(order, strength=order.strength * config.noise_scale) for order in (first, second)
+    )
     return dataclasses.replace(recipe, first=first, second=second, halved=halved, half_mode=half_mode)
 
 

@@ -113,12 +113,13 @@ def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     return text
 
 
-def header_of(recipe: Recipe, name: str, preset: str) -> str:
-    """Return the text that applies to all cells."""
+def header_of(recipe: Recipe, name: str, preset: str, *, overrides: Sequence[str] = ()) -> str:
+    """Return the text that applies to all cells. `overrides`: what --set changed in the config."""
     quirks = ", ".join(recipe.quirks) or "none"
     cut = f", the middle {_LARGEST} shown" if recipe.gt_size > _LARGEST else ""
+    changed = "".join(f" --set {override}" for override in overrides)
     return (
-        f"{name}: preset {preset}, scale {recipe.scale}, quirks: {quirks}. Left: lq enlarged bicubically; right: gt of "
-        f"{recipe.gt_size} pixels{cut}; dB: PSNR of the left against the right. configs/DEGRADATION.md explains the "
-        "words."
+        f"{name}{changed}: preset {preset}, scale {recipe.scale}, quirks: {quirks}. Left: lq enlarged bicubically; "
+        f"right: gt of {recipe.gt_size} pixels{cut}; dB: PSNR of the left against the right. configs/DEGRADATION.md "
+        "explains the words."
     )

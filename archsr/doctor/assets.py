@@ -22,6 +22,7 @@ from archsr.training.memory.forecast import parameters, trained_parameters
 from archsr.training.pairs import options_of
 from archsr.training.setup import with_micro_batch
 from archsr.utils.atomic import sha256
+from archsr.utils.progress import tracked
 from archsr.utils.world import World
 
 _QUICKLY = 2 * 2**30  # bytes of shards that are hashed by default
@@ -117,7 +118,7 @@ def shards(config: TrainConfig, *, every: bool) -> Iterator[Line]:
 def _hashes(folder: Path, manifest: mf.Manifest, *, every: bool) -> Line:
     files = [shard for split in manifest.splits.values() for shard in split.shards]
     budget, seen = _QUICKLY, 0
-    for shard in files:
+    for shard in tracked(files, "verifying", unit="shard"):
         if not every and shard.bytes > budget and seen:
             break
         if sha256(folder / shard.file) != shard.sha256:

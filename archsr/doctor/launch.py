@@ -27,6 +27,7 @@ from archsr.training.processes import begin, end
 from archsr.training.schedule import total_of
 from archsr.training.setup import Run, make_run
 from archsr.training.step import train_step
+from archsr.utils import console
 from archsr.utils.world import World
 
 _SECONDS = 10.0
@@ -59,7 +60,9 @@ def launch(config: TrainConfig) -> list[Line]:
     try:
         lines = [_alike(world.gather(_about(accelerator.device)))]  # all ranks
         if world.size > 1:
+            _tell(world, f"summing over {world.size} processes for {_SECONDS:g} s")
             lines.append(_sums(accelerator.device, world))  # all ranks
+        _tell(world, "opening data and networks")
         try:
             data = open_on_all_ranks(config, world)  # all ranks
             run = make_run(config, accelerator, world, data)  # all ranks
@@ -70,6 +73,11 @@ def launch(config: TrainConfig) -> list[Line]:
     finally:
         end()
     return lines if world.rank == 0 else []
+
+
+def _tell(world: World, text: str) -> None:
+    if world.rank == 0:
+        console.aside(f"doctor: {text}")
 
 
 # ---------------------------------------------------------------- who is there
@@ -128,13 +136,16 @@ def _sums(device: torch.device, world: World) -> Line:
 
 def _training(run: Run) -> Line:
     """Train a step on each process alone, then on all together. A rank that runs out of memory alone blocks nobody."""
+    micro = run.config.training.micro_batch
     try:
+        _tell(run.world, f"training a micro-batch of {micro} on each process alone, twice")
         alone = run.world.gather(_alone(run))  # all ranks
         failed = [f"rank {rank}: {text}" for rank, text in enumerate(alone) if isinstance(text, str)]
         if failed:
             return Line("training step", "wrong", "; ".join(failed), "archsr plan CONFIG shows what fits into memory")
         took = [seconds for seconds in alone if not isinstance(seconds, str)]
         whole = max(took) * run.accumulation * total_of(run.config.training.stages, {})
+        _tell(run.world, f"training a whole iteration, {run.accumulation} × {micro} crops on each process")
         return _agreed(run.world.gather(_step(run)), took, whole)  # all ranks
     finally:
         run.saver.close()

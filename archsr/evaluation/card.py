@@ -82,6 +82,8 @@ def evaluate_models(
     baseline = baseline_of(compared_models, request.baseline)
     border = scale if request.border is None else request.border
     check_names(request.metrics)
+    if world.rank == 0:
+        console.aside(f"{len(pairs.numbers())} images, {len(compared_models)} models: loading the metrics")
     found, missing = extra(request.metrics)
     try:
         features = perceptual()
@@ -98,6 +100,7 @@ def evaluate_models(
     folder = out or _folder(request)
     if world.rank != 0:
         return EvaluationResult(folder, scores)
+    console.aside("computing intervals and drawing the report")
     seed_notes = seed_sentences(scores, groups)
     new = main_model(scores)
     slider_model = groups.get(new, [new])[0]  # with several seeds, the first is shown

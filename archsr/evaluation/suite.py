@@ -6,14 +6,13 @@ from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from archsr.evaluation.compared_models import ComparedModel
 from archsr.evaluation.metrics import NAN, Metric
 from archsr.evaluation.pairs import Pairs, TestPair
 from archsr.evaluation.statistics.strata import difficulty_of, strength_of
 from archsr.images.pixels import to_float
-from archsr.utils import console
+from archsr.utils.progress import progress
 from archsr.utils.world import World
 
 PRIMARY = "features"  # the primary metric if no run's config names one
@@ -129,30 +128,27 @@ def measure_all(
     brief: bool = False,
     is_cancelled: Callable[[], bool] = _never,
 ) -> list[R]:
-    """Return what `of` makes of each image, by number, and show a bar.
+    """Return what `of` makes of each image, by number, and show the progress.
 
     A collective: each process takes every n-th image, all get all rows. `brief` and `is_cancelled` are as in
     `evaluate`.
     """
     numbers = images.numbers()
     rows: list[R] = []
-    terminal = console.is_interactive()
-    bar = tqdm(total=len(numbers), desc="validating" if brief else "evaluating", unit="image", leave=not brief,
-               mininterval=0.1 if terminal else 30, disable=world.rank > 0 or (brief and not terminal))  # fmt: skip
-    for start in range(0, len(numbers), _TOGETHER * world.size):
-        part = numbers[start : start + _TOGETHER * world.size]
-        own: list[R] = []
-        for image in images.read(part[world.rank :: world.size]):
-            if is_cancelled():
-                break
-            own.append(of(image))
-            bar.update(world.size)
-        shares = world.gather(None if is_cancelled() else own)  # all ranks
-        if any(share is None for share in shares):
-            bar.close()
-            raise EvaluationCancelledError
-        rows += [row for share in shares for row in share or []]
-    bar.close()
+    title = "validating" if brief else "evaluating"
+    with progress(title, len(numbers), unit="image", shown=world.rank == 0) as advance:
+        for start in range(0, len(numbers), _TOGETHER * world.size):
+            part = numbers[start : start + _TOGETHER * world.size]
+            own: list[R] = []
+            for image in images.read(part[world.rank :: world.size]):
+                if is_cancelled():
+                    break
+                own.append(of(image))
+                advance(min(world.size, len(part) - world.size * (len(own) - 1)))
+            shares = world.gather(None if is_cancelled() else own)  # all ranks
+            if any(share is None for share in shares):
+                raise EvaluationCancelledError
+            rows += [row for share in shares for row in share or []]
     return sorted(rows, key=lambda row: row.number)
 
 

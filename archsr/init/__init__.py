@@ -15,7 +15,6 @@ from PIL import Image
 from archsr.config import PrepareConfig, TrainConfig, config_file
 from archsr.config.prepare import FEWEST_SCENES
 from archsr.data.prepare.scenes import Scenes, assign, unite
-from archsr.data.prepare.worker_pool import progress
 from archsr.errors import UserError
 from archsr.images.image_files import READ, is_image
 from archsr.init.text import TEMPLATE
@@ -25,6 +24,7 @@ from archsr.training.memory.auto_batch import available
 from archsr.training.memory.plan import fitting, ways
 from archsr.training.precision import cpu_has_bf16
 from archsr.utils.atomic import write_bytes
+from archsr.utils.progress import progress
 
 _MAX_SIZES = 400  # images whose sizes are read, at most
 _SCENES = FEWEST_SCENES + 2  # test scenes: some may turn out to show the same building
@@ -77,14 +77,16 @@ def init(
     if dry_run:
         return text
     write_bytes(out, text.encode())
-    usual, run = PrepareConfig(), f"runs/{out.stem}"
+    usual, given, run = PrepareConfig(), shlex.quote(str(out)), shlex.quote(f"runs/{out.stem}")
     prepare = f"archsr prepare {shlex.quote(str(photos))} {shlex.quote(shards)}"
     prepare += f" --set val={found.val:g}" if found.val != usual.val else ""
     prepare += f" --set test={found.test:g}" if found.test != usual.test else ""
     return (
         f"{out}: written for {found.count} photographs of {found.scenes} scenes, by their names (some may turn "
         "out to be copies or drawings)\n\nnext:\n"
-        f"  {prepare}\n  archsr doctor {out} --launch\n  archsr train --config {out}\n"
+        f"  archsr preview {given} --photos {shlex.quote(str(photos))}"
+        "  # preview/sheet.png: does this look like what you will enlarge?\n"
+        f"  {prepare}\n  archsr doctor {given} --launch\n  archsr train {given}\n"
         f"  archsr evaluate {run}\n  archsr upscale PHOTOS enlarged/ --model {run}\n  archsr export {run} --to pth"
     )
 
@@ -214,7 +216,7 @@ def _within(text: str, on: Machine) -> str:
     """Set a micro-batch and recomputation that fit into memory. Raises `UserError` if nothing fits."""
     config = config_file.check(TrainConfig, tomli.loads(text), where="init")
     with progress("forecasting memory", len(list(ways(config))), unit="way") as advance:
-        option = fitting(config, on.memory, processes=max(1, on.gpus), progress=advance)
+        option = fitting(config, on.memory, processes=max(1, on.gpus), advance=advance)
     size = f"{on.memory / 2**30:.1f} GiB"
     if option is None:
         side = config.data.gt_size

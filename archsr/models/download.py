@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from tqdm.auto import tqdm
 
 from archsr.errors import WeightsError
 from archsr.utils import console
 from archsr.utils.atomic import sha256, sync_file, sync_folder
+from archsr.utils.progress import progress
 
 _RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download"
 _TORCHVISION = "https://download.pytorch.org/models"
@@ -149,13 +149,12 @@ def _receive(reply: http.client.HTTPResponse, part: Path, have: int, title: str)
     total = have + int(length) if length else None
     with (
         part.open("ab" if have else "wb") as out,
-        tqdm(
-            desc=title, total=total, initial=have, unit="B", unit_scale=True, disable=not console.is_interactive()
-        ) as bar,
+        progress(title, total, unit="B") as advance,
     ):
+        advance(have)
         while block := reply.read(1 << 20):
             out.write(block)
-            bar.update(len(block))
+            advance(len(block))
     if total is not None and part.stat().st_size != total:
         raise ConnectionError(f"the connection ended after {part.stat().st_size:,} of {total:,} bytes")
 

@@ -56,7 +56,7 @@ def _out_of_memory(config: TrainConfig, world: World, device: torch.device, erro
 
 
 def dry_run(config: TrainConfig, *, resume: bool) -> bool:
-    """Print the resolved config, the trained layers, the memory forecast, and whether all inputs are there.
+    """Print whether all inputs are there, the trained layers, the memory forecast, and the resolved config.
 
     It changes nothing. Return whether a run could start.
     """
@@ -64,14 +64,14 @@ def dry_run(config: TrainConfig, *, resume: bool) -> bool:
     with torch.device("meta"):
         net = build(config.model)
         groups = select(net, config.training.layers)
-    print(config_file.dump(config))
-    print(table(net, groups))
+    said = readiness(config, resume=resume)
+    print(f"{said}\n{table(net, groups)}")
+    whole = config_file.dump(config)
     if config.training.micro_batch == "auto":
         config = expected(config, available_here())
         print(f"micro-batch: a run would try {config.training.micro_batch} first")
     print(f"memory forecast per process, without the framework's own memory:\n{forecast(config).table()}")
-    said = readiness(config, resume=resume)
-    print(said)
+    print(f"the whole config:\n{whole}")
     return re.search(r"\bNOT (READY|HERE|THERE)\b", said) is None
 
 

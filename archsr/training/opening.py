@@ -4,6 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -19,12 +20,14 @@ from archsr.training.faults.stop_reason import StopRecorder
 from archsr.training.logging.log import RunLog, cut_keys
 from archsr.training.logging.trackers import Track, Trackers, check_trackers
 from archsr.training.memory.forecast import forecast
-from archsr.training.resuming import check_same_run, ident_for, restore
+from archsr.training.resuming import changed_keys, check_same_run, ident_for, restore
 from archsr.training.schedule import total_of
 from archsr.training.setup import Progress, Run, make_run
 from archsr.utils import console
 from archsr.utils.stopping import StopRequest
 from archsr.utils.world import World
+
+Changed = dict[str, tuple[Any, Any]]
 
 
 @contextmanager
@@ -50,17 +53,21 @@ def opened(
             )
             progress = ending.progress = restore(run, saved) if saved else Progress()
             progress.ident = ident
-            with _recorded(run, progress, resumed=saved is not None) as log, run.alarm:
+            changed = None if saved is None else changed_keys(run.config, folder, saved)
+            with _recorded(run, progress, changed=changed) as log, run.alarm:
                 yield run, progress, log
 
 
 @contextmanager
-def _recorded(run: Run, progress: Progress, *, resumed: bool) -> Generator[RunLog]:
-    """Create or open the run folder and its log, and log the run's description."""
-    run.world.on_all_ranks(lambda: _open_folder(run, progress, fresh=not resumed))  # all ranks
+def _recorded(run: Run, progress: Progress, *, changed: Changed | None) -> Generator[RunLog]:
+    """Create or open the run folder and its log, and log the run's description.
+
+    `changed`: for a resumed run, the config keys that changed since its start.
+    """
+    run.world.on_all_ranks(lambda: _open_folder(run, progress, fresh=changed is None))  # all ranks
     log = RunLog(run.folder, active=run.world.rank == 0, trackers=_trackers(run, progress))
     try:
-        _introduce(run, progress, log, resumed=resumed)
+        _introduce(run, progress, log, changed=changed)
         yield log
     finally:
         run.saver.close()
@@ -111,7 +118,7 @@ def _trackers(run: Run, progress: Progress) -> Trackers | None:
     return Trackers(Track(run.config, run.folder, progress.ident, progress.step, logged_until))
 
 
-def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> None:
+def _introduce(run: Run, progress: Progress, log: RunLog, *, changed: Changed | None) -> None:
     training = run.config.training
     log.say(layers.table(run.raw_g, run.groups))
     if log.active:  # only on rank 0: it takes a second
@@ -126,8 +133,11 @@ def _introduce(run: Run, progress: Progress, log: RunLog, *, resumed: bool) -> N
     side = run.config.data.gt_size // run.config.model.scale
     if padding := run.raw_g.padding_of(side):
         log.say(f"WARNING: {padding}; another data.gt_size wastes less")
-    if resumed:
-        log.event("resume", progress.step, {"processes": run.world.size, "taken": dict(progress.taken)})
+    if changed is not None:
+        taken = dict(progress.taken)
+        log.event("resume", progress.step, {"processes": run.world.size, "taken": taken, "changed": changed})
         log.say(f"resumed at step {progress.step}")
+        if changed:
+            log.say("\n  ".join(["config keys changed since the run started:", *config_file.in_words(changed)]))
         if progress.step >= total_of(training.stages, progress.ends):
             log.say("all iterations are done already; for more, increase iterations of the last of training.stages")

@@ -73,7 +73,7 @@ def preview(config: Path, out: Path, *, overrides: list[str], photos: Path | Non
         batches, source = _batches(plan, photos, Path(drawn))
         shown, values, stored = _degrade(plan, islice(batches, -(-samples // plan.batch)))
     recipe = plan.recipe(0, plan.batch)
-    header = f"{header_of(recipe, plan.name, plan.degrade.preset)} Images: {source}."
+    header = f"{header_of(recipe, plan.name, plan.degrade.preset, overrides=overrides)} Images: {source}."
     write_image(out / "sheet.png", draw_sheet(shown[:_SHOWN], header))
     drawn_recipes = [plan.recipe(n * plan.batch, plan.batch) for n in range(-(-_DRAWN // plan.batch))]
     title = f"{plan.name}, preset {plan.degrade.preset}: PSNR of {len(values)} pairs, {_DRAWN} draws of the rest"
@@ -186,7 +186,8 @@ def replay(path: Path, out: Path, *, overrides: list[str]) -> str:
         shown += _cell(Pair(lq, gt), recipe, row, key)
         write_image(out / f"{number:02d}-lq.png", tensor_to_pixels(lq))
         write_image(out / f"{number:02d}-gt.png", tensor_to_pixels(gt))
-    header = f"{header_of(again.sources[0][0], again.config.name, again.config.degrade.preset)} {again.about}."
+    name, preset = again.config.name, again.config.degrade.preset
+    header = f"{header_of(again.sources[0][0], name, preset, overrides=overrides)} {again.about}."
     write_image(out / "sheet.png", draw_sheet(shown, header))
     return f"{again.about}: {len(shown)} pairs in {out / 'sheet.png'}, each by itself in {out}/NN-lq.png and NN-gt.png"
 

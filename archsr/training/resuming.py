@@ -13,6 +13,7 @@ from archsr.config import TrainConfig, config_file
 from archsr.degradation.pool import redistribute
 from archsr.errors import UserError
 from archsr.runs.folders import run_config
+from archsr.runs.records import read_lines
 from archsr.training.optim import pack, unpack
 from archsr.training.schedule import changed_at, total_of
 from archsr.training.setup import Progress, Run
@@ -85,6 +86,18 @@ def progress_from(stored: Mapping[str, Any]) -> Progress:
     if "start" not in stored:
         found |= {"scored": None, "plateau": None}
     return Progress(**found)
+
+
+def changed_keys(config: TrainConfig, folder: Path, saved: checkpoint.Loaded) -> dict[str, tuple[Any, Any]]:
+    """Return what each config key was when the run started, and what it is now, for those that differ.
+
+    The checkpoint has the config of the last start; the log has what earlier starts changed.
+    """
+    found = config_file.changes(_config_of(saved, folder), config)
+    for event in reversed(read_lines(folder)):
+        for path, (old, new) in event.get("changed", {}).items() if event["event"] == "resume" else ():
+            found[path] = (old, found[path][1] if path in found else new)
+    return {path: (old, new) for path, (old, new) in found.items() if old != new}
 
 
 def _config_of(saved: checkpoint.Loaded, folder: Path) -> TrainConfig:

@@ -8,13 +8,11 @@ import shutil
 import sys
 import tempfile
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-from tqdm.auto import tqdm
+from typing import Literal
 
 from archsr.errors import UserError
 from archsr.images.image_files import READ, WRITTEN, BadImageError, is_image
@@ -22,7 +20,7 @@ from archsr.upscaling.left_out import describe_kinds
 from archsr.upscaling.one_image import OutputOptions, restore_image
 from archsr.upscaling.source import why_unreadable
 from archsr.upscaling.upscaler import Upscaler
-from archsr.utils import console
+from archsr.utils.progress import progress
 
 Existing = Literal["skip", "overwrite", "refuse"]
 Pair = tuple[Path, Path]
@@ -180,10 +178,11 @@ def upscale_files(
     """
     outcome, options = UpscaleOutcome(), options or OutputOptions()
     waiting: deque[tuple[Pair, Future[None]]] = deque()
-    hidden = not (show and console.is_interactive())
-    form = "{l_bar}{bar}| {n:.2f}/{total} [{elapsed}<{remaining}]"
-    bar: tqdm[Any] = tqdm(total=len(pairs), desc="upscaling", unit="image", disable=hidden, bar_format=form)
-    with ThreadPoolExecutor(2) as writers, bar:
+    with (
+        ThreadPoolExecutor(2) as writers,
+        progress("upscaling", len(pairs), unit="image", shown=show, in_parts=True) as advance,
+    ):
+        reach = _reaching(advance)
         for number, pair in enumerate(pairs):
             try:
                 future = restore_image(
@@ -191,7 +190,7 @@ def upscale_files(
                     upscaler,
                     options,
                     writers,
-                    on_progress=lambda s, n=number: _show(bar, n + s),
+                    on_progress=lambda s, n=number: reach(n + s),
                 )
                 waiting.append((pair, future))
             except BadImageError as error:
@@ -200,7 +199,7 @@ def upscale_files(
                 _note(outcome, pair, why_unreadable(pair[0], error))
             except OSError as error:
                 _note(outcome, pair, error)
-            _show(bar, number + 1)
+            reach(number + 1)
             while len(waiting) > 1:
                 _conclude(outcome, *waiting.popleft())
         for pair, future in waiting:
@@ -208,8 +207,16 @@ def upscale_files(
     return outcome
 
 
-def _show(bar: "tqdm[Any]", done: float) -> None:
-    bar.update(done - bar.n)
+def _reaching(advance: Callable[[float], None]) -> Callable[[float], None]:
+    """Return a function that is told how much is done in all."""
+    before = 0.0
+
+    def reach(done: float) -> None:
+        nonlocal before
+        advance(done - before)
+        before = done
+
+    return reach
 
 
 def _conclude(outcome: UpscaleOutcome, pair: Pair, future: Future[None]) -> None:

@@ -1,44 +1,42 @@
 """Make all images of a vote: both models' results, the input, and the photograph."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from archsr.errors import UserError
 from archsr.evaluation.compared_models import Restore
 from archsr.evaluation.pairs import Pairs, TestPair
 from archsr.evaluation.photos.photos import ClientPhoto, ClientPhotos
 from archsr.images.pixels import tensor_to_pixels, to_float, write_image
+from archsr.utils.progress import progress
 from archsr.vote.study import Kind, Study, VoteImage, image_file, store
 
 _SURROUNDINGS = 16  # input pixels around a crop that the networks also see
 
 
 def restore_all(
-    folder: Path, study: Study, pairs: Pairs | ClientPhotos, devices: list[torch.device], *, show: bool | None = None
+    folder: Path, study: Study, pairs: Pairs | ClientPhotos, devices: list[torch.device], *, show: bool = True
 ) -> Study:
     """Restore all images of the study into `folder`, except those that exist. Raises `UserError`.
 
-    `show` forces the progress bar on or off; None: as `tqdm` decides.
+    `show`: with progress.
     """
     if study.images and all(_is_whole(folder, study, one.number) for one in study.images):
         return study
     restores: dict[Kind, Restore] = {"A": study.asking.a.restore(pairs.scale, devices),
                                      "B": study.asking.b.restore(pairs.scale, devices)}  # fmt: skip
     numbers, images = pairs.numbers(), list[VoteImage]()
-    every = 0.1 if sys.stderr.isatty() else 30
     try:
-        with tqdm(total=len(numbers), desc="restoring", unit="image", mininterval=every, disable=show is False) as bar:
+        with progress("restoring", len(numbers), unit="image", shown=show) as advance:
             for pair in pairs.read(numbers):
                 if not _is_whole(folder, study, pair.number):
                     _write(folder, study, pair, restores, scale=pairs.scale)
                 images.append(VoteImage(pair.number, pair.key, pair.scene))
-                bar.update()
+                advance(1)
         whole = replace(study, images=tuple(images))
         store(folder, whole)
     except OSError as error:

@@ -35,6 +35,41 @@ def drawn(seed=0, batch=3, gt_size=48, **tables):
     return draw(config(**tables), generator(seed, "t"), batch, scale=4, gt_size=gt_size)
 
 
+# ---------------------------------------------------------------- all noise
+
+
+@pytest.mark.parametrize("preset", ["realesrgan", "bsrgan", "camera"])
+def test_one_key_scales_all_noise_and_nothing_else(preset):
+    plain, half, none = (drawn(4, 200, preset=preset, noise_scale=s) for s in (1.0, 0.5, 0.0))
+    assert to_json(plain) == to_json(drawn(4, 200, preset=preset))
+    for order in ("first", "second"):
+        before, after = getattr(plain, order), getattr(half, order)
+        assert torch.equal(after.strength, before.strength / 2)
+        assert not getattr(none, order).strength.any()
+    assert plain.first.strength.any()
+    assert preset != "bsrgan" or plain.first.correlated().any()
+    assert without_strengths(plain) == without_strengths(half) == without_strengths(none)
+
+
+def without_strengths(recipe):
+    orders = {name: dataclasses.replace(getattr(recipe, name), strength=torch.zeros(1)) for name in ("first", "second")}
+    return to_json(dataclasses.replace(recipe, **orders))
+
+
+def test_the_scaled_noise_is_that_of_scaled_ranges():
+    ranges = {
+        name: {"noise": {"sigma": {"low": 2.0, "high": high}, "poisson_scale": {"low": 0.1, "high": high / 10}}}
+        for name, high in (("first", 60.0), ("second", 50.0))
+    }
+    twice, wide = drawn(6, 200, noise_scale=2.0), drawn(6, 200, **ranges)
+    assert torch.allclose(twice.first.strength, wide.first.strength)
+    assert torch.allclose(twice.second.strength, wide.second.strength)
+    a, b = apply(gts(6, 8), drawn(6, 8)), apply(gts(6, 8), drawn(6, 8, noise_scale=0.0))
+    assert not torch.equal(a.lq, b.lq)
+    with pytest.raises(UserError, match="degrade.noise_scale"):
+        config(noise_scale=-1.0)
+
+
 # ---------------------------------------------------------------- quirks
 
 

@@ -148,7 +148,9 @@ def iteration_row(pieces, precision, *, size, batch):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=64, help="ground-truth pixels")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--trained", choices=LAYERS, nargs="*", default=list(LAYERS))

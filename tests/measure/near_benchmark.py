@@ -98,7 +98,7 @@ def real(folder, disguises=12):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("n", type=int, nargs="*")
     parser.add_argument("--photos", type=Path)
     args = parser.parse_args()

@@ -53,7 +53,7 @@ def measure(megapixels, share):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("megapixels", type=float, nargs="+")
     parser.add_argument("--share", type=float, default=2)
     args = parser.parse_args()

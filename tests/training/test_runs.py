@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
+import tomli
 import torch
 
 from archsr.checkpoint import about_snapshot
@@ -17,6 +18,7 @@ from archsr.errors import UserError
 from archsr.training import launch
 from archsr.training import step as one_step
 from archsr.training.logging.log import read_log
+from archsr.training.precision import with_precision
 from archsr.training.setup import with_micro_batch
 from archsr.utils.world import World
 
@@ -63,6 +65,25 @@ def test_a_run_writes_what_it_promises(curves, tiny_tables):
     assert {"pixel", "gan", "d_real", "d_fake", "lr", "images_per_second", "data_wait", "peak_memory"} <= set(first)
     warned = next(e["text"] for e in events if e["event"] == "warning")
     assert "8 pairs of 2 scenes are few for choosing weights" in warned
+
+
+def test_a_resumed_run_says_what_changed_since_its_start(tiny_tables, capsys):
+    """Also what an earlier resume changed, and nothing of what is as it was."""
+    head = "config keys changed since the run started:\n"
+
+    def said(*overrides, resume=True):
+        launch.run(config(tiny_tables, *overrides), resume=resume)
+        out = capsys.readouterr().out
+        assert ("resumed at step" in out) == resume
+        return out.split(head)[1].split("\nstep ")[0].splitlines() if head in out else []
+
+    assert said("training.stages.0.iterations=2", resume=False) == []
+    assert said("training.stages.0.iterations=2") == []
+    longer = "  training.stages.0.iterations: 2 -> 3"
+    assert sorted(said("training.stages.0.iterations=3", "checkpoint.keep=7")) == ["  checkpoint.keep: 2 -> 7", longer]
+    assert said("training.stages.0.iterations=4") == ["  training.stages.0.iterations: 2 -> 4"]
+    events = [e for e in read_log(Path(tiny_tables["runs"]) / "tiny") if e["event"] == "resume"]
+    assert events[-1]["changed"] == {"training.stages.0.iterations": [2, 4]}
 
 
 def test_tags_choose_what_is_trained_on(tiny_tables, capsys):
@@ -407,8 +428,12 @@ def test_a_dry_run_says_what_is_at_hand_and_what_is_not(unbroken, tiny_tables, c
     assert launch.dry_run(config(tiny_tables), resume=True)
     said = capsys.readouterr().out
     assert "would continue at step 6" in said
-    assert "train" in said.split("shards")[-1]
-    assert "random weights" in said
+    before = said.split("the whole config:\n")[0]
+    assert "train" in before.split("shards")[-1]
+    assert "random weights" in before
+    assert before.index("inputs:") < before.index("trained") < before.index("memory forecast")
+    whole = said.removeprefix(before).removeprefix("the whole config:\n")
+    assert check(TrainConfig, tomli.loads(whole), where="printed") == with_precision(config(tiny_tables), resume=True)
     assert not launch.dry_run(
         config(tiny_tables, "data.shards=nowhere", "model.weights=gone.pth", "data.hflip=false"), resume=True
     )

@@ -65,14 +65,14 @@ def test_one_process_needs_no_launcher_and_several_get_one():
 
 def test_it_is_refused_where_processes_were_started_already(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
-    assert main(["train", "--config", "x.toml"]) == 2
+    assert main(["train", "configs/tail.toml"]) == 2
     assert "starts processes itself" in capsys.readouterr().err
 
 
 def test_more_processes_than_gpus(monkeypatch, capsys):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert main(["train", "--config", "x.toml", "--processes", "3"]) == 2
+    assert main(["train", "--config", "configs/tail.toml", "--processes", "3"]) == 2
     assert "this machine has 2 GPUs" in capsys.readouterr().err
 
 

@@ -1,5 +1,6 @@
 """Validation gives the same numbers as `archsr evaluate`, for any number of processes."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from archsr.checkpoint import load_newest, strength_of
 from archsr.config import TrainConfig
 from archsr.config.config_file import check, dump, with_overrides
 from archsr.evaluation.compared_models import ComparedModel
+from archsr.evaluation.metrics import standard
 from archsr.evaluation.pairs import ShardPairs
 from archsr.evaluation.selection import distance_for, figures_of, metrics_of
 from archsr.evaluation.suite import evaluate
@@ -19,7 +21,9 @@ from archsr.training.logging.log import read_log
 from archsr.training.logging.run_warnings import VALIDATING, RunWarnings
 from archsr.training.resuming import progress_from
 from archsr.training.schedule import seconds_left, validation_share
+from archsr.training.validation import validate
 from archsr.upscaling.upscaler import Upscaler, open_model
+from archsr.utils import progress
 from archsr.utils.world import World
 
 TRAIN = Path(__file__).resolve().parents[2] / "archsr" / "train.py"
@@ -35,6 +39,17 @@ def start_of(folder):
     """Return the metrics of the first validation from the last checkpoint."""
     saved, _ = load_newest(folder, world=World())
     return progress_from(saved.state["progress"]).start
+
+
+def test_validation_counts_its_images_in_a_log(unbroken, tiny, monkeypatch, capsys):
+    """By a simulated clock, half a minute for each."""
+    clock = itertools.count(0, 31)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    net = open_model(str(unbroken / "snapshots" / "initial.safetensors"))[0]
+    pairs = ShardPairs(Path(tiny.data.shards), "val", 2)
+    validate(net, pairs, standard(4)[:1], images=0, device=torch.device("cpu"), world=World())
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["validating: 1 of 2", "validating: 2 of 2"]
 
 
 def test_validation_has_evaluates_digits_on_one_process_and_on_two(unbroken, tiny, tiny_tables, tmp_path):

@@ -172,12 +172,12 @@ def test_the_command_from_start_to_result(networks, town, tmp_path, monkeypatch,
     said = capsys.readouterr()
     assert f"http://127.0.0.1:{port} (6 images; Ctrl-C stops it" in said.out
     assert plain["sentence"] in said.out
-    assert "restoring" in said.err
+    assert "making the images of" in said.err
 
 
 def test_a_result_without_serving_and_words_that_are_missing(tmp_path, capsys):
     assert main(["vote", "--result", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith(f"archsr: {tmp_path}: not a vote's folder")
+    assert f"\narchsr: {tmp_path}: not a vote's folder" in capsys.readouterr().err
     assert main(["vote", "bicubic"]) == 2
     assert "needs two models" in capsys.readouterr().err
 

@@ -17,8 +17,8 @@ from archsr.data.prepare.scenes import Scenes, assign, scene_in, split_of, unite
 from archsr.data.prepare.sources.paired import UNPAIRED
 from archsr.data.prepare.survey.scan import OTHER, UNREADABLE, ScannedFile
 from archsr.data.prepare.survey.tags import tags_of
-from archsr.data.prepare.worker_pool import progress
 from archsr.errors import UserError
+from archsr.utils.progress import progress
 
 Link = tuple[str, str]
 _BRIDGE = "shows the same as photographs that the former dataset has in different splits"

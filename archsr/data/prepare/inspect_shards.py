@@ -8,16 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from archsr.config.config_file import check
 from archsr.config.prepare import FEWEST_SCENES, ScenesConfig
 from archsr.data import manifest as mf
 from archsr.data.prepare.duplicates.neighbours import BUILDING, camera_name_warning
 from archsr.data.versions import current
 from archsr.errors import DataError
-from archsr.utils import console
 from archsr.utils.atomic import sha256
+from archsr.utils.progress import tracked
 
 
 def problems(folder: Path, made: mf.Manifest) -> Iterator[str]:
@@ -35,7 +33,7 @@ def problems(folder: Path, made: mf.Manifest) -> Iterator[str]:
     listed = {} if faults else {p["path"]: p["sha256"] for p in _kept(folder, made)}
     bare = set(listed)
     shards = [(side, shard) for side, split in made.splits.items() for shard in split.shards]
-    for side, shard in tqdm(shards, desc="verifying", unit="shard", disable=not console.is_interactive(), leave=False):
+    for side, shard in tracked(shards, "verifying", unit="shard"):
         wrong = [*_file(folder / shard.file, shard.sha256), *_file(folder / shard.index, shard.index_sha256)]
         yield from wrong
         if wrong:

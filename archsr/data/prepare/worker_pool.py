@@ -1,10 +1,9 @@
-"""Worker processes with results in order, progress and remaining time."""
+"""Worker processes with results in order and progress."""
 
 import contextlib
 import os
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,14 +14,13 @@ from multiprocessing.context import BaseContext
 from typing import TypeVar
 
 import torch
-from tqdm.auto import tqdm
 
 from archsr.errors import UserError
 from archsr.utils import console
+from archsr.utils.progress import progress
 
 A = TypeVar("A")
 B = TypeVar("B")
-_QUIET_SECONDS = 30.0  # between lines of progress in a log
 
 
 @dataclass(frozen=True)
@@ -54,38 +52,6 @@ class WorkerPool:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-@contextlib.contextmanager
-def progress(title: str, total: int | None, *, unit: str = "file") -> Generator[Callable[[int], None]]:
-    """Show a bar on a terminal, or a line every half minute in a log. Without a `total` there is no remaining time."""
-    if console.is_interactive():
-        with tqdm(total=total, desc=title, unit=unit, leave=False) as bar:
-
-            def step(count: int) -> None:
-                bar.update(count)
-
-            yield step
-        return
-    started = spoken = time.monotonic()
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done, spoken
-        done += count
-        now = time.monotonic()
-        if now - spoken >= _QUIET_SECONDS:
-            spoken = now
-            console.aside(f"{title}: {_so_far(done, total, now - started)}")
-
-    yield advance
-
-
-def _so_far(done: int, total: int | None, seconds: float) -> str:
-    if total is None:
-        return f"{done}, {done / seconds:.1f}/s"
-    left = tqdm.format_interval(seconds / max(done, 1) * (total - done))
-    return f"{done} of {total}, {done / seconds:.1f}/s, left {left}"
 
 
 @contextlib.contextmanager

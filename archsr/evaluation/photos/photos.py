@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from archsr.errors import DataError
 from archsr.evaluation.pairs import of_each
 from archsr.images.image_files import READ, is_image, is_litter
 from archsr.images.pixels import BadImageError, Pixels, read_photo
-from archsr.utils import console
 from archsr.utils.atomic import sha256
+from archsr.utils.progress import tracked
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,7 @@ class ClientPhotos:
     def check(self) -> None:
         """Decode the files to measure, so that a damaged one is reported early. Raises `UserError`."""
         numbers = self.numbers()
-        every = 0.1 if console.is_interactive() else 30
-        for number in tqdm(numbers, desc="reading", unit="photograph", leave=False, mininterval=every):
+        for number in tracked(numbers, "reading", unit="photograph"):
             _pixels(self.files[number])
 
     def _scene(self, file: Path) -> str:

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from archsr.config import DiscriminatorConfig, LayerGroup, Loss, LossConfig, ModelConfig, Recompute, TrainConfig
 from archsr.errors import first_line
 from archsr.models.base import Generator
-from archsr.models.build import build, build_discriminator
+from archsr.models.build import GENERATORS, build, build_discriminator
 from archsr.models.recompute import recompute_modules
 from archsr.training.layers import select
 from archsr.training.losses.feature_losses import TITLES, feature_losses
 from archsr.training.losses.image_losses import IMAGE_LOSSES, ldl
 from archsr.training.memory.ledger import Pass, one_pass
+from archsr.training.memory.stored import stored
 
 _NARROW = {"auto": torch.bfloat16, "fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 POOL = "pair pool (divided among the processes)"
@@ -201,27 +202,41 @@ def generator_pass(config: TrainConfig, batch: int) -> Pass:
     training, side = config.training, config.data.gt_size // config.model.scale
     narrow, shape = _NARROW[training.precision], (batch, 3, side, side)
     pieces, patterns = training.gradient_checkpointing, training.recompute
-    return _generator_pass(_Generator(config.model, training.layers, pieces, narrow, shape, patterns))
+    which = _Generator(config.model, training.layers, pieces, narrow, shape, patterns)
+    if GENERATORS[config.model.arch].tested:
+        return _generator_pass(which)["generator"]
+    return _tried_pass(which)
 
 
-@lru_cache(maxsize=256)  # cached: each takes a second, and a plan repeats the same ones
-def _generator_pass(which: _Generator) -> Pass:
-    with torch.device("meta"):
-        net = build(which.model)
-        select(net, which.layers)
-        recompute_modules(net, which.patterns)
-        lq = torch.empty(which.shape)
-        if not net.tested:
-            return _tried_pass(net, lq)
-    # outside of the block, which would inspect each of torch's many calls
+@stored  # each takes a second, and a plan repeats the same ones
+def _generator_pass(which: _Generator) -> dict[str, Pass]:
+    net, lq = _network_and_input(which)
     net.recompute(which.pieces)
-    return one_pass(lambda: net(lq).float(), [net], narrow=which.narrow)
+    return {"generator": one_pass(lambda: net(lq).float(), [net], narrow=which.narrow)}
 
 
-def _tried_pass(net: Generator, lq: Tensor) -> Pass:
+def _network_and_input(which: _Generator) -> tuple[Generator, Tensor]:
+    net = _network(which.model, which.layers, which.patterns)  # pyright: ignore[reportArgumentType] - it has a hash
+    return net, torch.empty(which.shape, device="meta")
+
+
+@lru_cache(maxsize=16)  # building one takes half as long as its pass
+def _network(model: ModelConfig, layers: tuple[str | LayerGroup, ...], patterns: tuple[str, ...]) -> Generator:
+    """Build a generator on shapes. Its passes only change what is recomputed, which each sets first."""
+    with torch.device("meta"):
+        net = build(model)
+        select(net, layers)
+        recompute_modules(net, patterns)
+    return net
+
+
+@lru_cache(maxsize=64)  # not stored: the network is that of a file, which may change
+def _tried_pass(which: _Generator) -> Pass:
     """Run the pass in float32, because autocast also runs parts of these networks in float32."""
+    net, lq = _network_and_input(which)
     try:
-        return one_pass(lambda: net(lq).float(), [net])
+        with torch.device("meta"):
+            return one_pass(lambda: net(lq).float(), [net])
     except Exception as error:  # the architecture may need values, which meta tensors do not have
         reason = f"{net.title} cannot be run on shapes alone ({first_line(error, kind=True)})"
         raise _UnknownError(reason) from None
@@ -256,7 +271,7 @@ def loss_passes(config: TrainConfig, batch: int) -> dict[str, Pass]:
     return _loss_passes(_judges(config, batch))
 
 
-@lru_cache(maxsize=64)
+@stored
 def _loss_passes(which: _LossesAndDiscriminator) -> dict[str, Pass]:
     losses, size = LossConfig.model_validate_json(which.losses), which.shape[-1]
     found: dict[str, Pass] = {}
@@ -294,14 +309,15 @@ def discriminator_pass(config: TrainConfig, batch: int) -> Pass | None:
     """Return the pass of real or fake images (one after the other), or None if it is not trained."""
     if not (config.losses.gan.weight and config.discriminator.train):
         return None
-    return _discriminator_pass(_judges(config, batch))
+    return _discriminator_pass(_judges(config, batch))["discriminator"]
 
 
-@lru_cache(maxsize=64)
-def _discriminator_pass(which: _LossesAndDiscriminator) -> Pass:
+@stored
+def _discriminator_pass(which: _LossesAndDiscriminator) -> dict[str, Pass]:
     with torch.device("meta"):
         net_d = _discriminator(which)
-        return one_pass(partial(_mean_logit, net_d, torch.empty(which.shape)), [net_d], narrow=which.narrow)
+        found = one_pass(partial(_mean_logit, net_d, torch.empty(which.shape)), [net_d], narrow=which.narrow)
+    return {"discriminator": found}
 
 
 def _discriminator(which: _LossesAndDiscriminator) -> nn.Module:

@@ -6,7 +6,7 @@ in oneDNN: a copy of the output and of the incoming gradient.
 """
 
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from archsr.training.memory.repeated import Known, identity, key_of, known, tensors
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,12 @@ def one_pass(forward: Callable[[], Tensor], weights: Iterable[nn.Module], *, nar
     known = {identity(p) for p in parameters}
     for p in parameters:
         p.grad = torch.zeros_like(p) if p.requires_grad else None
-    kept: dict[int, int] = {}
+    kept: dict[int, tuple[Any, int]] = {}  # an address may be used again: only storages that still live count
 
     def pack(tensor: Tensor) -> Tensor:
         if identity(tensor) not in known:
-            kept[identity(tensor)] = tensor.untyped_storage().nbytes()
+            storage = tensor.untyped_storage()
+            kept[identity(tensor)] = weakref.ref(storage), storage.nbytes()
         return tensor
 
     # anomaly detection would check meta tensors for NaN
@@ -67,9 +70,10 @@ def one_pass(forward: Callable[[], Tensor], weights: Iterable[nn.Module], *, nar
             result = forward()
         weights_of_autocast.clear()
         before, held = ledger.take_peak(), ledger.live
+        saved = sum(size for storage, size in kept.values() if storage() is not None)
         if result.requires_grad:
             result.backward(torch.ones_like(result))
-        return Pass(sum(kept.values()), before, held, ledger.take_peak(), ledger.flops)
+        return Pass(saved, before, held, ledger.take_peak(), ledger.flops)
 
 
 def forward_flops(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> int:
@@ -97,9 +101,7 @@ def saved_bytes(forward: Callable[[], object], net: nn.Module) -> int:
     return sum(t.untyped_storage().nbytes() for t in seen.values())
 
 
-def identity(tensor: Tensor) -> int:
-    """Return an identifier of a tensor's storage. Meta tensors have no addresses to compare."""
-    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
+_KNOWN: dict[Any, Known] = {}  # of all ledgers: the passes of a plan have most operations in common
 
 
 class Ledger(TorchDispatchMode):
@@ -107,6 +109,11 @@ class Ledger(TorchDispatchMode):
 
     `live`: bytes now; `flops`: of the convolutions and matrix products so far.
     """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled, and guarding each call against it takes time."""
+        return False
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,15 +128,22 @@ class Ledger(TorchDispatchMode):
         return peak
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        out = func(*args, **(kwargs or {}))
-        given = {identity(t) for t in _tensors((args, kwargs))}
-        for tensor in _tensors(out):
+        key = key_of(func, args, kwargs or {})
+        before = _KNOWN.get(key)
+        out = before.again(args) if before else func(*args, **(kwargs or {}))
+        given = {identity(t) for t in tensors((args, kwargs))}
+        for tensor in tensors(out):
             if identity(tensor) not in given:
                 self._enter(tensor.untyped_storage())
-        self._peak = max(self._peak, self.live + _work_space(func, args, out))
-        count = flop_registry.get(getattr(func, "_overloadpacket", None))
-        if count is not None:
-            self.flops += count(*args, **(kwargs or {}), out_val=out)
+        work_space, flops = (
+            (before.work_space, before.flops)
+            if before
+            else (_work_space(func, args, out), _flops(func, args, kwargs or {}, out))
+        )
+        if key is not None and before is None and (found := known(out, args, work_space=work_space, flops=flops)):
+            _KNOWN[key] = found
+        self._peak = max(self._peak, self.live + work_space)
+        self.flops += flops
         return out
 
     def _enter(self, storage: torch.UntypedStorage) -> None:
@@ -143,13 +157,9 @@ class Ledger(TorchDispatchMode):
         del self._open[key]
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401 - inputs and outputs of operations
-    """Yield the tensors in a value and in nested lists, tuples and dictionaries. pytree takes several times as long."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple | dict):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(one)
+def _flops(func: Any, args: Any, kwargs: Any, out: Any) -> int:  # noqa: ANN401
+    count = flop_registry.get(getattr(func, "_overloadpacket", None))
+    return 0 if count is None else count(*args, **kwargs, out_val=out)
 
 
 def _work_space(func: Any, args: Any, out: Any) -> int:  # noqa: ANN401

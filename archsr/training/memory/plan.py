@@ -22,6 +22,7 @@ from archsr.training.memory.forecast import (
     trains_blocks,
 )
 from archsr.training.memory.ledger import Pass, forward_flops
+from archsr.utils.progress import progress
 
 # not in the forecast: CUDA's own memory, the allocator's slack, and the work space of convolutions
 FRAMEWORK = 2**30
@@ -88,14 +89,14 @@ def _needed(found: Forecast, processes: int) -> int:
     return int((found.total - pool + pool // processes) * SLACK + FRAMEWORK)
 
 
-def alternatives(config: TrainConfig, *, processes: int = 1) -> list[Option]:
+def alternatives(config: TrainConfig) -> list[TrainConfig]:
     """Return the config's layers with every kind of recomputation, and other layers with and without it."""
     own = config.training.layers
     ways = [changed(config, gradient_checkpointing=pieces) for pieces in _possible(config)]
     if others := [a for a in config.model.alternatives() if a != own]:
         ways += [changed(config, layers=a, gradient_checkpointing=p) for a in others for p in ("none", "rrdb")]
         ways = [w for w in ways if w.training.gradient_checkpointing == "none" or trains_blocks(w)]
-    return [option(way, processes=processes) for way in ways]
+    return ways
 
 
 def _possible(config: TrainConfig) -> list[Recompute]:
@@ -103,11 +104,11 @@ def _possible(config: TrainConfig) -> list[Recompute]:
 
 
 def fitting(
-    config: TrainConfig, memory: int, *, processes: int = 1, progress: Callable[[int], None] | None = None
+    config: TrainConfig, memory: int, *, processes: int = 1, advance: Callable[[int], None] | None = None
 ) -> Option | None:
     """Return the fastest way to train the config's layers within `memory` bytes: micro-batch and recomputation.
 
-    Return None if not even one sample fits. `progress` is called with the number of `ways` that were just forecast.
+    Return None if not even one sample fits. `advance` is called with the number of `ways` that were just forecast.
     """
     if memory <= FRAMEWORK:
         return None
@@ -118,8 +119,8 @@ def fitting(
     found: list[Option] = []
     for way in ways(config):
         found += [w for w in _sizes(way, share, processes) if w.memory <= memory]
-        if progress:
-            progress(1)
+        if advance:
+            advance(1)
     # among equal FLOPs, min() takes the first: the smallest pieces
     return min(found, key=lambda w: w.cost, default=None)
 
@@ -217,7 +218,14 @@ def report(config: TrainConfig, *, memory: int | None = None, tflops: float | No
     """
     if unknown := forecast(config).unknown:
         return f"{config.name}: cannot be planned: {unknown}; begin with a small training.micro_batch"
-    rows = alternatives(config, processes=processes)
+    others = alternatives(config)
+    tried = len(list(ways(config))) if memory else 0
+    with progress("forecasting memory", len(others) + tried, unit="way") as advance:
+        rows: list[Option] = []
+        for other in others:
+            rows.append(option(other, processes=processes))
+            advance(1)
+        advice = _advice(config, memory, processes, advance) if memory else ""
     head = f"{'layers':42}{'recompute':>14}{'trained':>12}{'memory':>11}{'TFLOP/it':>10}"
     head += f"{'s/it':>8}" if tflops else ""
     lines = [
@@ -229,7 +237,7 @@ def report(config: TrainConfig, *, memory: int | None = None, tflops: float | No
         *(_row(row, memory, tflops) for row in rows),
     ]
     if memory:
-        lines += ["", _advice(config, memory, processes)]
+        lines += ["", advice]
     return "\n".join(lines)
 
 
@@ -241,8 +249,8 @@ def _row(row: Option, memory: int | None, tflops: float | None) -> str:
     return line + (f"  {'yes' if row.memory <= memory else 'no'}" if memory else "")
 
 
-def _advice(config: TrainConfig, memory: int, processes: int) -> str:
-    found = fitting(config, memory, processes=processes)
+def _advice(config: TrainConfig, memory: int, processes: int, advance: Callable[[int], None]) -> str:
+    found = fitting(config, memory, processes=processes, advance=advance)
     if found is None:
         return f"{config.name}: not even one image fits {memory / 2**30:.1f} GiB; lower data.gt_size"
     lines = lines_to_change(config, found)
