@@ -143,6 +143,7 @@ def _upscale(args: argparse.Namespace) -> int:
     from archsr.checkpoint import strength_of
     from archsr.upscaling.devices import devices_of
     from archsr.upscaling.files import merge_outcomes, plan_files, report, staged_stdin, upscale_files, without_existing
+    from archsr.upscaling.label import label_of
     from archsr.upscaling.one_image import OutputOptions
     from archsr.upscaling.opening import open_model
     from archsr.upscaling.upscaler import Upscaler
@@ -157,15 +158,18 @@ def _upscale(args: argparse.Namespace) -> int:
             print(f"{args.model}: strength {share:g}, the run's best (--strength 1 is all of the fine-tuning)")
         devices = devices_of(args.device, rank=world.rank, size=world.size)
         upscaler = Upscaler(
-            net, devices=devices, tile=args.tile, halo=args.halo, precision=args.precision, compiled=args.compile
+            net, devices=devices, tile=args.tile, halo=args.halo, precision=args.precision, compiled=args.compile,
+            label=None if args.no_label else label_of(args.model, strength=args.strength),
+        )  # fmt: skip
+        wanted = OutputOptions(
+            args.scale, args.quality, args.max_pixels, metadata=not args.no_metadata, label=not args.no_label
         )
-        wanted = OutputOptions(args.scale, args.quality, args.max_pixels, metadata=not args.no_metadata)
         outcome = upscale_files(pairs[world.rank :: world.size], upscaler, wanted, show=world.rank == 0)
         whole = merge_outcomes(world.gather(outcome))  # all ranks
         whole.skipped.extend(there)
         if world.rank:
             return 2 if whole.failed else 0
-        return report(whole, plan.left_out)
+        return report(whole, plan.left_out, labelled=not args.no_label)
 
 
 def _add_upscale(verbs: "Verbs") -> None:
@@ -186,6 +190,8 @@ def _add_upscale(verbs: "Verbs") -> None:
     p.add_argument("--format", choices=("png", "jpg", "webp", "tif"), default="png", help="format in a folder (png)")
     p.add_argument("--quality", type=a.quality, default=95, help="quality of JPEG and WebP; 100 is lossless WebP (95)")
     p.add_argument("--no-metadata", action="store_true", help="drop EXIF, XMP and IPTC; colour profiles are kept")
+    p.add_argument("--no-label", action="store_true", help="do not say in the files' XMP that a network enlarged them, "
+                   "and which one")  # fmt: skip
     p.add_argument(
         "--existing",
         choices=("skip", "overwrite", "refuse"),
