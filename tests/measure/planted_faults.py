@@ -59,7 +59,7 @@ FAULTS = [
     ("a run goes on with the newest photographs", "training/data.py", "if trained_on not in (\"\", manifest.fingerprint)", "if False", "training/test_runs.py"),
     ("the label replaces the XMP", "upscaling/label.py", "_parsed(xmp or _EMPTY.encode())", "_parsed(_EMPTY.encode())", "upscaling/test_label.py"),
     ("a generated image becomes an enhanced one", "upscaling/label.py", "if former[_TYPE] in _STRONGER", "if False", "upscaling/test_label.py"),
-    ("line breaks of XMP are lost", "upscaling/label.py", "quoteattr(value)", "'\"' + escape(value) + '\"'", "upscaling/test_label.py"),
+    ("line breaks of XMP are lost", "upscaling/label.py", "{quoteattr(value)}", "'{escape(value)}'", "upscaling/test_label.py"),
     ("XMP of a PNG is compressed", "upscaling/one_image.py", "        with replacing(path) as whole:\n            add(path, block, whole)\n", "        image.pngsave(str(path))\n", "upscaling/test_label.py"),
     ("another strength borrows the score", "exporting/card.py", "strength not in (None, 1) or scores", "scores", "test_export.py"),
     ("models see results that are not rounded", "evaluation/suite.py", "(image.clamp(0, 1) * 255).round().div(255)", "image.clamp(0, 1)", "evaluation"),
