@@ -208,20 +208,20 @@ def _add_upscale(verbs: "Verbs") -> None:
 
 def _export(args: argparse.Namespace) -> int:
     from archsr.exporting import export, targets_of
-    from archsr.exporting.card import card_path
+    from archsr.exporting.card import Rights
     from archsr.upscaling.opening import open_model
 
     targets = [args.target] if args.target else []
     if args.to or not targets:
-        scale = open_model(args.model)[1].scale
-        targets += targets_of(args.model, args.to or ["pth"], scale=scale, precision=args.precision)
+        targets += targets_of(args.model, args.to or ["pth"], open_model(args.model)[0], precision=args.precision)
     for target in targets:
-        done = export(args.model, target, precision=args.precision, strength=args.strength)
+        rights = Rights(args.author, args.licence)
+        done = export(args.model, target, precision=args.precision, strength=args.strength, rights=rights)
         print(f"{', '.join(map(str, done.files))}: {done.summary}")
         if args.push:
             from archsr.exporting.hub import push
 
-            print(push([*done.files, card_path(done.files[0])], args.push, private=not args.public))
+            print(push([*done.files, *done.papers], args.push, private=not args.public))
     return 0
 
 
@@ -233,13 +233,16 @@ def _add_export(verbs: "Verbs") -> None:
     ]
     p = a.verb(verbs, "export", "export a model for other tools", examples, _export)
     p.add_argument("model", help="a run folder, a .pth or .safetensors file, or an official name")
-    p.add_argument("target", type=Path, nargs="?", help=".pth, .safetensors, .onnx, .param (ncnn) or .pt (TorchScript)")
+    p.add_argument("target", type=Path, nargs="?", help=".pth, .safetensors, .onnx, .param (ncnn), "
+                   ".dtmodel (darktable) or .pt (TorchScript)")  # fmt: skip
     p.add_argument(
-        "--to", action="append", choices=("pth", "safetensors", "onnx", "ncnn", "torchscript"),
-        help="instead of a target: RUN/export/RUN-x4.ENDING; may be repeated (pth)",
+        "--to", action="append", choices=("pth", "safetensors", "onnx", "ncnn", "torchscript", "darktable"),
+        help="instead of a target: RUN/export/4xRUN_ARCHITECTURE.ENDING; may be repeated (pth)",
     )  # fmt: skip
     p.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="precision of the weights (fp32)")
     p.add_argument("--strength", type=a.share, help="as for archsr upscale")
+    p.add_argument("--author", default="", help="author of the model, for its card and its entry for OpenModelDB")
+    p.add_argument("--licence", default="", metavar="ID", help="its licence, an SPDX identifier such as CC-BY-4.0")
     p.add_argument("--push", metavar="OWNER/NAME", help="upload the files to this repository of the Hugging Face hub")
     p.add_argument("--public", action="store_true", help="make a new repository public (private)")
 
