@@ -34,12 +34,12 @@ def write_darktable(
     about = {
         "id": name,
         "name": path.stem,
-        "description": f"{net.title}, photographs of architecture, {net.scale} times",
+        "description": f"{net.title}, {net.scale} times",
         "task": "upscale",
         "backend": "onnx",
         "version": "1.0",
         "tiling": True,
-        "license": licence,
+        **({"license": licence} if licence else {}),
     }
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / f"model_x{net.scale}.onnx"
