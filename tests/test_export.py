@@ -209,7 +209,7 @@ def test_the_card_says_what_it_is_and_its_hash(tiny, tmp_path):
     assert "license: unknown" in card
     assert "tiny.safetensors, unchanged: nothing was trained" in card
     assert "Fine-tuned" not in card
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["x.pth", "x.pth.md"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["x.pth", "x.pth.json", "x.pth.md"]
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def judged_run(tiny, tmp_path):
     for name, share in (("initial", 0.0), ("chosen", 0.5), ("best", 1.0)):
         state = {k: v * (1 + share) for k, v in whole.items()}
         write_snapshot(run / "snapshots" / f"{name}.safetensors", state, about={**about, "strength": share or 1})
-    (run / "config.toml").write_text('name = "run"\n')
+    (run / "config.toml").write_text('name = "run"\n[training]\nstages = [{iterations = 9, lr = 1e-4}]\n')
     figures = {"mean": 0.5, "low": None, "high": None, "scenes": 3, "verdict": "too few scenes"}
     exact = {"mean": None, "low": 0.1, "high": 0.2, "scenes": 8, "verdict": "better"}
     digest = hashlib.sha256((run / "snapshots" / "chosen.safetensors").read_bytes()).hexdigest()
@@ -280,7 +280,7 @@ def test_names_say_fp16_where_the_tensors_are_and_only_there(tiny, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     assert main(["export", "tiny.fp16.safetensors"]) == 0
     assert main(["export", "tiny.fp16.safetensors", "--precision", "fp16"]) == 0
-    assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["tiny-x2-fp16.pth", "tiny-x2.pth"]
+    assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["2xtiny_esrgan.pth", "2xtiny_esrgan_fp16.pth"]
     widths = {torch.load(p, weights_only=True)["params_ema"]["conv_last.bias"].dtype for p in tmp_path.glob("*16.pth")}
     assert widths == {torch.float16}
     assert main(["export", "tiny.fp16.safetensors", "small-fp16.pth"]) == 2
@@ -290,8 +290,8 @@ def test_names_say_fp16_where_the_tensors_are_and_only_there(tiny, tmp_path, mon
 def test_several_formats_by_name_go_beside_the_run(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["export", tiny, "--to", "pth", "--to", "safetensors"]) == 0
-    assert {p.name for p in tmp_path.glob("tiny-x2*")} == {
-        f"tiny-x2.{e}" for e in ("pth", "pth.md", "safetensors", "safetensors.md")
+    assert {p.name for p in tmp_path.glob("2xtiny*")} == {
+        f"2xtiny_esrgan.{e}{papers}" for e in ("pth", "safetensors") for papers in ("", ".md", ".json")
     }
 
 
@@ -312,8 +312,8 @@ def test_pushed_files_arrive_and_the_card_is_the_readme(tiny, tmp_path, monkeypa
     monkeypatch.setenv("HF_TOKEN", "x")
     assert huggingface_hub.get_token() == "x"
     assert main(["export", tiny, str(tmp_path / "x.pth"), "--push", "me/model"]) == 0
-    card = (tmp_path / "x.pth.md").read_bytes()
-    assert arrived == [("me/model", True), ("x.pth", (tmp_path / "x.pth").read_bytes()), ("README.md", card)]
+    pth, card, entry = ((tmp_path / f"x.pth{papers}").read_bytes() for papers in ("", ".md", ".json"))
+    assert arrived == [("me/model", True), ("x.pth", pth), ("README.md", card), ("x.pth.json", entry)]
 
 
 def test_without_a_token_nothing_is_pushed(tiny, tmp_path, monkeypatch, capsys):

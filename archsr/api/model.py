@@ -13,10 +13,12 @@ from archsr.config import ModelConfig
 from archsr.evaluation.compared_models import short_name
 from archsr.runs.folders import is_run, run_config
 from archsr.upscaling.devices import Precision, best_device, devices_of
+from archsr.upscaling.label import label_of
 from archsr.upscaling.one_image import OutputOptions, upscale_image
 from archsr.upscaling.opening import open_model
 from archsr.upscaling.resizing import to_size
 from archsr.upscaling.upscaler import Upscaler
+from archsr.utils.console import LOGGER
 
 
 class Model:
@@ -56,15 +58,18 @@ class Model:
         scale: float | None = None,
         quality: int = 95,
         metadata: bool = True,
+        label: bool = True,
     ) -> Path:
         """Upscale an image file of any size into another, like `archsr upscale`, and return the target.
 
-        The target's ending is the format; `quality` is for JPEG and WebP. The target is complete or absent. Raises
-        `BadImageError` for an unusable image, OSError if writing fails.
+        The target's ending is the format; `quality` is for JPEG and WebP. With `label` its XMP says that a network
+        enlarged it, and which one. The target is complete or absent. Raises `BadImageError` for an unusable image,
+        OSError if writing fails.
         """
-        wanted = OutputOptions(scale, quality, metadata=metadata)
+        wanted = OutputOptions(scale, quality, metadata=metadata, label=label)
         Path(target).parent.mkdir(parents=True, exist_ok=True)
-        upscale_image(Path(source), Path(target), self._upscaler, wanted)
+        if lost := upscale_image(Path(source), Path(target), self._upscaler, wanted):
+            LOGGER.warning("%s: %s", source, lost)
         return Path(target)
 
     def __repr__(self) -> str:
@@ -128,5 +133,6 @@ def load_model(
     name = os.fspath(source)
     devices = [best_device()] if str(device) == "auto" else devices_of(str(device))
     net, config = open_model(name, strength=strength)
-    upscaler = Upscaler(net, devices=devices, tile=tile, precision=precision)
+    label = label_of(name, strength=strength)
+    upscaler = Upscaler(net, devices=devices, tile=tile, precision=precision, label=label)
     return Model(name, config, upscaler, strength=strength_of(name) if strength is None else strength)

@@ -26,6 +26,7 @@ from archsr.evaluation.suite import Scores
 from archsr.evaluation.summary import compared_networks, figure, in_words, mean, titles_of
 from archsr.exporting import Exported
 from archsr.exporting import export as export_model
+from archsr.exporting.card import Rights
 from archsr.runs.folders import folder_of
 from archsr.runs.records import read_log
 from archsr.upscaling.devices import Precision
@@ -238,15 +239,19 @@ def export(
     *,
     precision: str = "fp32",
     strength: float | None = None,
+    author: str = "",
+    licence: str = "",
 ) -> Exported:
     """Export a model as a file for other tools, compared with the model, with a model card beside it.
 
-    The ending of `target` is the format: .pth, .safetensors, .onnx, .param (ncnn) or .pt (TorchScript). `precision` is
-    "fp32" or "fp16". `strength` is as in `load_model`, by default that of a loaded model. Raises `UserError`.
+    The ending of `target` is the format: .pth, .safetensors, .onnx, .param (ncnn), .dtmodel (darktable) or .pt
+    (TorchScript). `precision` is "fp32" or "fp16". `strength` is as in `load_model`, by default that of a loaded model.
+    `author` and `licence` (an SPDX identifier) go into the card and the entry for OpenModelDB. Raises `UserError`.
     """
     if strength is None and isinstance(model, Model) and model.strength != strength_of(model.source):
         strength = model.strength
-    return export_model(_source(model), Path(target), precision=precision, strength=strength)
+    rights = Rights(author, licence)
+    return export_model(_source(model), Path(target), precision=precision, strength=strength, rights=rights)
 
 
 def _source(model: "str | os.PathLike[str] | Model | Trained") -> str:

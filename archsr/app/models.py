@@ -13,6 +13,7 @@ from archsr.models.download import OFFICIAL
 from archsr.models.ncnn import NCNN
 from archsr.models.weights import local_file
 from archsr.runs.folders import is_run, runs_in
+from archsr.upscaling.label import label_of
 from archsr.upscaling.opening import open_model
 from archsr.upscaling.upscaler import Upscaler
 
@@ -117,7 +118,8 @@ class ModelCache:
             self._make_room(name, strength)
             share = strength * strength_of(choice.source) if strength != 1 else None
             net, _ = open_model(choice.source, strength=share)
-            self._loaded[key] = Upscaler(net, devices=self.devices, precision="auto")
+            label = label_of(choice.source, strength=share)
+            self._loaded[key] = Upscaler(net, devices=self.devices, precision="auto", label=label)
         self._loaded.move_to_end(key)
         upscaler = self._loaded[key]
         upscaler.tile = tile

@@ -108,14 +108,16 @@ def results_html(visit: Visit) -> str:
     if not rows:
         return ""
     archive = f'<a class="all" href="zip/{visit.token}" download>All {len(rows)} as one zip</a>'
-    return f'<div class="results">{archive if len(rows) > 1 else ""}<ul>{"".join(rows)}</ul></div>'
+    label = "<p>Their XMP says that a network enlarged them, and which one.</p>"
+    return f'<div class="results">{archive if len(rows) > 1 else ""}<ul>{"".join(rows)}</ul>{label}</div>'
 
 
 def _row(one: PhotoResult, image: ResultImage) -> str:
     name = escape(image.path.name)
     link = f'<a href="gradio_api/file={escape(quote(str(image.path)))}" download="{name}">{name}</a>'
     before = f"{_size(one.photo)} → " if one.photo else ""
-    return f"<li>{link}<span>{before}{_size(image)}</span></li>"
+    lost = f"; {escape(image.lost)}" if image.lost else ""
+    return f"<li>{link}<span>{before}{_size(image)}{lost}</span></li>"
 
 
 def _size(image: ResultImage) -> str:

@@ -147,6 +147,7 @@ def _upscale(args: argparse.Namespace) -> int:
     from archsr.checkpoint import strength_of
     from archsr.upscaling.devices import devices_of
     from archsr.upscaling.files import merge_outcomes, plan_files, report, staged_stdin, upscale_files, without_existing
+    from archsr.upscaling.label import label_of
     from archsr.upscaling.one_image import OutputOptions
     from archsr.upscaling.opening import open_model
     from archsr.upscaling.upscaler import Upscaler
@@ -161,15 +162,18 @@ def _upscale(args: argparse.Namespace) -> int:
             print(f"{args.model}: strength {share:g}, the run's best (--strength 1 is all of the fine-tuning)")
         devices = devices_of(args.device, rank=world.rank, size=world.size)
         upscaler = Upscaler(
-            net, devices=devices, tile=args.tile, halo=args.halo, precision=args.precision, compiled=args.compile
+            net, devices=devices, tile=args.tile, halo=args.halo, precision=args.precision, compiled=args.compile,
+            label=None if args.no_label else label_of(args.model, strength=args.strength),
+        )  # fmt: skip
+        wanted = OutputOptions(
+            args.scale, args.quality, args.max_pixels, metadata=not args.no_metadata, label=not args.no_label
         )
-        wanted = OutputOptions(args.scale, args.quality, args.max_pixels, metadata=not args.no_metadata)
         outcome = upscale_files(pairs[world.rank :: world.size], upscaler, wanted, show=world.rank == 0)
         whole = merge_outcomes(world.gather(outcome))  # all ranks
         whole.skipped.extend(there)
         if world.rank:
             return 2 if whole.failed else 0
-        return report(whole, plan.left_out)
+        return report(whole, plan.left_out, labelled=not args.no_label)
 
 
 def _add_upscale(verbs: "Verbs") -> None:
@@ -190,6 +194,8 @@ def _add_upscale(verbs: "Verbs") -> None:
     p.add_argument("--format", choices=("png", "jpg", "webp", "tif"), default="png", help="format in a folder (png)")
     p.add_argument("--quality", type=a.quality, default=95, help="quality of JPEG and WebP; 100 is lossless WebP (95)")
     p.add_argument("--no-metadata", action="store_true", help="drop EXIF, XMP and IPTC; colour profiles are kept")
+    p.add_argument("--no-label", action="store_true", help="do not say in the files' XMP that a network enlarged them, "
+                   "and which one")  # fmt: skip
     p.add_argument(
         "--existing",
         choices=("skip", "overwrite", "refuse"),
@@ -207,20 +213,20 @@ def _add_upscale(verbs: "Verbs") -> None:
 def _export(args: argparse.Namespace) -> int:
     a.announce(f"opening {args.model}")
     from archsr.exporting import export, targets_of
-    from archsr.exporting.card import card_path
+    from archsr.exporting.card import Rights
     from archsr.upscaling.opening import open_model
 
     targets = [args.target] if args.target else []
     if args.to or not targets:
-        scale = open_model(args.model)[1].scale
-        targets += targets_of(args.model, args.to or ["pth"], scale=scale, precision=args.precision)
+        targets += targets_of(args.model, args.to or ["pth"], open_model(args.model)[0], precision=args.precision)
     for target in targets:
-        done = export(args.model, target, precision=args.precision, strength=args.strength)
+        rights = Rights(args.author, args.licence)
+        done = export(args.model, target, precision=args.precision, strength=args.strength, rights=rights)
         print(f"{', '.join(map(str, done.files))}: {done.summary}")
         if args.push:
             from archsr.exporting.hub import push
 
-            print(push([*done.files, card_path(done.files[0])], args.push, private=not args.public))
+            print(push([*done.files, *done.papers], args.push, private=not args.public))
     return 0
 
 
@@ -232,13 +238,16 @@ def _add_export(verbs: "Verbs") -> None:
     ]
     p = a.verb(verbs, "export", "export a model for other tools", examples, _export)
     p.add_argument("model", help="a run folder, a .pth or .safetensors file, or an official name")
-    p.add_argument("target", type=Path, nargs="?", help=".pth, .safetensors, .onnx, .param (ncnn) or .pt (TorchScript)")
+    p.add_argument("target", type=Path, nargs="?", help=".pth, .safetensors, .onnx, .param (ncnn), "
+                   ".dtmodel (darktable) or .pt (TorchScript)")  # fmt: skip
     p.add_argument(
-        "--to", action="append", choices=("pth", "safetensors", "onnx", "ncnn", "torchscript"),
-        help="instead of a target: RUN/export/RUN-x4.ENDING; may be repeated (pth)",
+        "--to", action="append", choices=("pth", "safetensors", "onnx", "ncnn", "torchscript", "darktable"),
+        help="instead of a target: RUN/export/4xRUN_ARCHITECTURE.ENDING; may be repeated (pth)",
     )  # fmt: skip
     p.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="precision of the weights (fp32)")
     p.add_argument("--strength", type=a.share, help="as for archsr upscale")
+    p.add_argument("--author", default="", help="author of the model, for its card and its entry for OpenModelDB")
+    p.add_argument("--licence", default="", metavar="ID", help="its licence, an SPDX identifier such as CC-BY-4.0")
     p.add_argument("--push", metavar="OWNER/NAME", help="upload the files to this repository of the Hugging Face hub")
     p.add_argument("--public", action="store_true", help="make a new repository public (private)")
 

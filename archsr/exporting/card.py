@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ from archsr.config import ModelConfig
 from archsr.models.base import Generator
 from archsr.models.download import OFFICIAL
 from archsr.models.ncnn import NCNN
-from archsr.runs.folders import CONFIG, is_run
+from archsr.runs.folders import CONFIG, is_run, run_config
 from archsr.utils.atomic import sha256, write_bytes
 
 _HOW = {
     ".pth": "Real-ESRGAN's own scripts, chaiNNer, ComfyUI and other tools with spandrel: into their models' folder.",
     ".safetensors": "ComfyUI, chaiNNer and other tools with spandrel; `archsr upscale --model` too.",
-    ".onnx": "onnxruntime and others: input `lq` (batch, 3, height, width), RGB in [0, 1]; output `sr`, to be clamped.",
+    ".onnx": "onnxruntime, OpenVINO and others: the only input is (batch, 3, height, width), RGB in [0, 1]; the output "
+    "is to be clamped.",
     ".pt": "`torch.jit.load`: (1, 3, h, w), RGB in [0, 1], to the same form, to be clamped.",
-    ".param": "Upscayl (folder of custom models; both files named alike) and realesrgan-ncnn-vulkan (`-n NAME`).",
+    ".param": "Upscayl (folder of custom models; both files named alike; it reads the scale from the name) and "
+    "realesrgan-ncnn-vulkan (`-n NAME`).",
     ".bin": "",
+    ".dtmodel": "darktable: preferences, AI, import from file.",
 }
 _OFFICIAL = "Real-ESRGAN's weights are under the BSD 3-Clause licence (Copyright (c) 2021, Xintao Wang)."
 _OWNER = (
@@ -29,14 +33,37 @@ _OWNER = (
     "training began with and with the rights in the photographs."
 )
 _UNKNOWN = "archsr does not know the licence of the file; ask whoever published it."
+_DRAWN = (
+    "The network draws detail that the input does not have. It looks right, but need not be what was there: results "
+    "are no evidence, and signs, faces and small ornaments may be wrong."
+)
+_OFFICIAL_DATA = (
+    "Its authors trained it on DIV2K, Flickr2K and OutdoorSceneTraining with synthetic degradation (Wang et al., "
+    "Real-ESRGAN, 2021), the anime models on drawings. These collections have no common licence."
+)
+
+
+@dataclass(frozen=True)
+class Rights:
+    """The author of a model and its licence (an SPDX identifier), as its owner states them; empty if unknown."""
+
+    author: str = ""
+    licence: str = ""
 
 
 def write_card(
-    source: str, net: Generator, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float | None
+    source: str,
+    net: Generator,
+    config: ModelConfig,
+    files: Sequence[Path],
+    *,
+    said: str,
+    strength: float | None,
+    rights: Rights,
 ) -> Path:
     """Write NAME.ENDING.md beside the first of `files` and return its path."""
     card = card_path(files[0])
-    write_bytes(card, card_of(source, net, config, files, said=said, strength=strength).encode())
+    write_bytes(card, card_of(source, net, config, files, said=said, strength=strength, rights=rights).encode())
     return card
 
 
@@ -46,12 +73,19 @@ def card_path(file: Path) -> Path:
 
 
 def card_of(
-    source: str, net: Generator, config: ModelConfig, files: Sequence[Path], *, said: str, strength: float | None
+    source: str,
+    net: Generator,
+    config: ModelConfig,
+    files: Sequence[Path],
+    *,
+    said: str,
+    strength: float | None,
+    rights: Rights,
 ) -> str:
     """Return the card as Markdown, with the metadata that model hubs read."""
     run = Path(source)
-    about = _about(source)
-    licence, terms = _terms(source, about)
+    about = about_of(source)
+    licence, terms = _terms(source, about, rights)
     parts = [
         f"---\nlibrary_name: archsr\npipeline_tag: image-to-image\nlicense: {licence}\n"
         f"tags: [{', '.join(('super-resolution', *net.tags, 'architecture'))}]\n---",
@@ -60,25 +94,51 @@ def card_of(
         f"{datetime.datetime.now(datetime.UTC).date()} by archsr {importlib.metadata.version('archsr')}.",
         "## Files\n\n" + "\n".join(_line(file) for file in files) + f"\n\nCompared when written: {said}.",
         "## Origin\n\n" + "\n".join(_origin(source, about, strength)),
+        f"## Data\n\n{_data(source, about)}",
+        f"## Limits\n\n{limits_of(source, config.scale)}",
     ]
     if is_run(run):
-        parts += [*_data(run), *_score(run, strength)]
+        parts += _score(run, strength)
         parts.append(f"## Config\n\n```toml\n{(run / CONFIG).read_text().strip()}\n```")
     parts.append(f"## Licence\n\n{terms}")
     return "\n\n".join(parts) + "\n"
 
 
-def _about(source: str) -> dict[str, Any]:
+def about_of(source: str) -> dict[str, Any]:
+    """Return what a snapshot's file says about its training; {} for other files."""
     path = Path(weights_of(source))
     return about_snapshot(path) if path.is_file() else {}
 
 
-def _terms(source: str, about: dict[str, Any]) -> tuple[str, str]:
+def licence_of(source: str, rights: Rights) -> str:
+    """Return the SPDX identifier of the licence, or "" if it is unknown or not chosen."""
+    if rights.licence or "run" in about_of(source):
+        return rights.licence
+    return "BSD-3-Clause" if _is_official(source) else ""
+
+
+def limits_of(source: str, scale: int) -> str:
+    """Return what the model is for, and what it cannot do."""
+    what = f"Enlarges photographs {scale} times. {_DRAWN}"
+    if not is_run(source):
+        return what
+    config = run_config(source)
+    return (
+        f"{what} It was trained on photographs of buildings; other subjects may come out worse. It expects damage like "
+        f"that of its training (degradation {config.degrade.preset}, crops of {config.data.gt_size} pixels)."
+    )
+
+
+def _terms(source: str, about: dict[str, Any], rights: Rights) -> tuple[str, str]:
     """Return the licence as hubs write it, and in words."""
+    began = str(about.get("model", {}).get("weights", "")) if "run" in about else source
+    based = f"{_OFFICIAL} " if _is_official(began) else ""
+    by = f" by {rights.author}" if rights.author else ""
+    if rights.licence:
+        return rights.licence.lower(), f"{rights.licence}{by}. {based if 'run' in about else ''}".strip()
     if "run" in about:
-        began = str(about.get("model", {}).get("weights", ""))
-        return "other", f"{_OFFICIAL} {_OWNER}" if _is_official(began) else _OWNER
-    return ("bsd-3-clause", _OFFICIAL) if _is_official(source) else ("unknown", _UNKNOWN)
+        return "other", f"{based}{_OWNER}"
+    return ("bsd-3-clause", _OFFICIAL) if based else ("unknown", _UNKNOWN)
 
 
 def _is_official(weights: str) -> bool:
@@ -118,12 +178,14 @@ def _origin(source: str, about: dict[str, Any], strength: float | None) -> list[
     return lines
 
 
-def _data(run: Path) -> list[str]:
-    """Return the training dataset, as recorded in the checkpoint."""
-    about = _about(str(run))
-    if "fingerprint" not in about:
-        return []
-    return [f"## Data\n\nShards with fingerprint `{about['fingerprint']}`: photographs of buildings, split by scene."]
+def _data(source: str, about: dict[str, Any]) -> str:
+    """Return the origin of the training data, as far as it is recorded."""
+    if "fingerprint" in about:
+        return (
+            f"Shards with fingerprint `{about['fingerprint']}`: photographs of buildings, split by scene. The rights "
+            "in the photographs are their owners'."
+        )
+    return _OFFICIAL_DATA if _is_official(source) else "archsr does not know it; ask whoever published the file."
 
 
 def _score(run: Path, strength: float | None) -> list[str]:

@@ -24,7 +24,8 @@ from archsr.exporting.check import check_agreement, image, probes
 from archsr.models.base import Generator as Network
 from archsr.models.build import official_state
 
-_NEEDED = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".param": ("pnnx", "ncnn")}
+_GRAPH = ("onnx", "onnxscript", "onnxruntime")
+_NEEDED = {".onnx": _GRAPH, ".dtmodel": _GRAPH, ".param": ("pnnx", "ncnn")}
 _NO_END = 1e30
 _RECORDED = (32, 48), (40, 80)  # sizes at which graphs are traced
 
@@ -33,7 +34,7 @@ def require(ending: str) -> None:
     """Raise `UserError` if the libraries for a format are not installed."""
     missing = [name for name in _NEEDED.get(ending, ()) if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"an {ending} file needs {' and '.join(missing)}: pip install 'archsr[export]'")
+        raise UserError(f"a {ending} file needs {' and '.join(missing)}: pip install 'archsr[export]'")
 
 
 def _type(precision: str) -> torch.dtype:

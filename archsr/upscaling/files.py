@@ -28,11 +28,15 @@ Pair = tuple[Path, Path]
 
 @dataclass(frozen=True)
 class UpscaleOutcome:
-    """The files that were written, skipped because they exist, and failed with the reason."""
+    """The files that were written, skipped because they exist, and failed with the reason.
+
+    `lost` are sources of which something could not be kept, and what.
+    """
 
     written: list[Path] = field(default_factory=list[Path])
     skipped: list[Path] = field(default_factory=list[Path])
     failed: list[tuple[Path, str]] = field(default_factory=list[tuple[Path, str]])
+    lost: list[tuple[Path, str]] = field(default_factory=list[tuple[Path, str]])
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,7 @@ def upscale_files(
     The next image is restored while the last one is being written.
     """
     outcome, options = UpscaleOutcome(), options or OutputOptions()
-    waiting: deque[tuple[Pair, Future[None]]] = deque()
+    waiting: deque[tuple[Pair, Future[str]]] = deque()
     with (
         ThreadPoolExecutor(2) as writers,
         progress("upscaling", len(pairs), unit="image", shown=show, in_parts=True) as advance,
@@ -219,10 +223,12 @@ def _reaching(advance: Callable[[float], None]) -> Callable[[float], None]:
     return reach
 
 
-def _conclude(outcome: UpscaleOutcome, pair: Pair, future: Future[None]) -> None:
+def _conclude(outcome: UpscaleOutcome, pair: Pair, future: Future[str]) -> None:
     try:
-        future.result()
+        lost = future.result()
         outcome.written.append(pair[1])
+        if lost:
+            outcome.lost.append((pair[0], lost))
     except (BadImageError, OSError) as error:
         _note(outcome, pair, error)
 
@@ -244,15 +250,20 @@ def merge_outcomes(outcomes: Iterable[UpscaleOutcome]) -> UpscaleOutcome:
         total.written.extend(one.written)
         total.skipped.extend(one.skipped)
         total.failed.extend(one.failed)
+        total.lost.extend(one.lost)
     return total
 
 
-def report(outcome: UpscaleOutcome, passed_over: Sequence[Path] = ()) -> int:
-    """Print the outcome and the ignored files. Return the exit code, 2 if any file failed."""
+def report(outcome: UpscaleOutcome, passed_over: Sequence[Path] = (), *, labelled: bool = False) -> int:
+    """Print the outcome, whether files are `labelled`, and the ignored files. Return 2 if any file failed, else 0."""
     why = " (already exist; --existing overwrite replaces them)" if outcome.skipped else ""
     print(f"{len(outcome.written)} written, {len(outcome.skipped)} skipped{why}, {len(outcome.failed)} failed")
     if outcome.written:
+        if labelled:
+            print("their XMP says that a network enlarged them, and which one (--no-label leaves this out)")
         print(os.path.commonpath(outcome.written))  # the file, or the common folder
+    for path, what in outcome.lost:
+        print(f"archsr: {path}: {what}", file=sys.stderr)
     for path, reason in outcome.failed:
         print(f"archsr: {path}: {reason}", file=sys.stderr)
     if passed_over:

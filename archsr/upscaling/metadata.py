@@ -1,6 +1,10 @@
 """Copy metadata into the fields that libvips uses, for images that libvips did not read itself."""
 
 import io
+import shutil
+import struct
+import zlib
+from pathlib import Path
 from typing import Any
 
 import pyvips
@@ -41,3 +45,19 @@ def with_block(image: pyvips.Image, name: str, data: bytes) -> pyvips.Image:
     block: Any = data
     image.set_type(pyvips.GValue.blob_type, name, block)
     return image
+
+
+_PNG_START = 33  # bytes: the signature and the header
+_PNG_XMP = b"XML:com.adobe.xmp\0\0\0\0\0"  # keyword; not compressed, no language, no translation
+
+
+def add_png_xmp(path: Path, xmp: bytes, target: Path) -> None:
+    """Copy the PNG at `path` to `target` with an XMP chunk, in UTF-8 and uncompressed as the XMP specification asks.
+
+    libvips writes a compressed Latin-1 chunk, which few programs search for XMP.
+    """
+    body = b"iTXt" + _PNG_XMP + xmp
+    with path.open("rb") as old, target.open("wb") as new:
+        new.write(old.read(_PNG_START))
+        new.write(struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)))
+        shutil.copyfileobj(old, new, 2**22)

@@ -10,7 +10,8 @@ import numpy as np
 import pyvips
 
 from archsr.images.image_files import BadImageError
-from archsr.upscaling.metadata import is_carried
+from archsr.upscaling.label import ModelLabel, UnreadableXmpError, labelled
+from archsr.upscaling.metadata import add_png_xmp, is_carried, with_block
 from archsr.upscaling.pipe import Depth, Pipe, StoppedError
 from archsr.upscaling.resizing import to_size
 from archsr.upscaling.source import MAX_PIXELS, ImageSource, is_colourless, open_source, reason
@@ -21,19 +22,22 @@ from archsr.utils.atomic import replacing
 _LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}  # libwebp's and libjpeg's limits, pixels
 _OPTIMISED = 2**25  # pixels
 _NARROW = (".jpg", ".jpeg", ".webp")  # formats with 8 bits only
+_MOST_XMP = {".jpg": 60000, ".jpeg": 60000}  # bytes; libvips leaves out more
 
 
 @dataclass(frozen=True)
 class OutputOptions:
     """Options of the result: `scale` (None: the network's) and `quality` of JPEG and WebP (WebP 100: lossless).
 
-    Without `metadata` EXIF, XMP and IPTC are dropped; the colour profile is always kept.
+    Without `metadata` EXIF, XMP and IPTC are dropped; the colour profile is always kept. With `label` the XMP says that
+    a network enlarged the image, and which one (`archsr/upscaling/label.py`).
     """
 
     scale: float | None = None
     quality: int = 95
     max_pixels: int = MAX_PIXELS
     metadata: bool = True
+    label: bool = True
 
 
 def _silent(_: float) -> None:
@@ -47,14 +51,18 @@ def upscale_image(
     options: OutputOptions | None = None,
     *,
     on_progress: Callable[[float], None] = _silent,
-) -> None:
+) -> str:
     """Restore `source` into `target`, in the format of its suffix, completely or not at all.
+
+    Returns what of the source the target could not keep, in words, or "".
 
     `on_progress` receives the share that is done; an exception from it stops the work and leaves nothing behind. Raises
     `BadImageError` for an unusable image or one too large for the format, OSError if writing fails.
     """
     with ThreadPoolExecutor(1) as writer:
-        restore_image(source, target, upscaler, options or OutputOptions(), writer, on_progress=on_progress).result()
+        return restore_image(
+            source, target, upscaler, options or OutputOptions(), writer, on_progress=on_progress
+        ).result()
 
 
 def restore_image(
@@ -65,13 +73,14 @@ def restore_image(
     writer: ThreadPoolExecutor,
     *,
     on_progress: Callable[[float], None],
-) -> Future[None]:
+) -> Future[str]:
     """Like `upscale_image`, but the last rows may still be unwritten until the future is done."""
     pages = _pages(source, target, options.max_pixels)
     sizes = [_size(p, upscaler.scale, options.scale) for p in pages]
     _check_size(target, sum(h for h, _ in sizes), max(w for _, w in sizes))
     pipes = [Pipe(p.size[0] * upscaler.scale, p.size[1] * upscaler.scale, p.image.bands, bits=p.bits) for p in pages]
-    written = writer.submit(_write, pages, pipes, sizes, target, options)
+    label = upscaler.label if options.label else None
+    written = writer.submit(_write, pages, pipes, sizes, target, options, label)
     try:
         for number, (page, pipe) in enumerate(zip(pages, pipes, strict=True)):
             grey = page.image.bands == 1 or is_colourless(source, page=number, max_pixels=options.max_pixels)
@@ -134,8 +143,14 @@ def _grey(strip: Depth) -> Depth:
 
 
 def _write(
-    pages: list[ImageSource], pipes: list[Pipe], sizes: list[tuple[int, int]], target: Path, options: OutputOptions
-) -> None:
+    pages: list[ImageSource],
+    pipes: list[Pipe],
+    sizes: list[tuple[int, int]],
+    target: Path,
+    options: OutputOptions,
+    label: ModelLabel | None,
+) -> str:
+    lost = ""
     try:
         images = [_finished(p, q.image(), s) for p, q, s in zip(pages, pipes, sizes, strict=True)]
         image = images[0]
@@ -144,20 +159,30 @@ def _write(
             image = image.copy()
             image.set_type(pyvips.GValue.gint_type, "page-height", sizes[0][0])
         image = _carrying(image, pages[0].image, metadata=options.metadata)
+        if label is not None:
+            image, lost = _with_label(image, label, most=_MOST_XMP.get(target.suffix.lower()))
         with replacing(target) as temporary:
-            write_image(image, temporary, options.quality)
-            if target.suffix.lower() in (".tif", ".tiff") and image.get_typeof("exif-data"):
-                _with_exif(temporary, cast(bytes, image.get("exif-data")))
+            _save_whole(image, temporary, options.quality)
     except pyvips.Error as error:
         raise OSError(reason(error)) from None
     finally:
         for pipe in pipes:
             pipe.abandon()
+    return lost
 
 
-def _with_exif(path: Path, exif: bytes) -> None:
-    with replacing(path) as whole:
-        add_exif(path, exif, whole)
+def _save_whole(image: pyvips.Image, path: Path, quality: int) -> None:
+    """Write the file, and then what libvips does not write well: EXIF of a TIFF, XMP of a PNG."""
+    adding = {".tif": ("exif-data", add_exif), ".tiff": ("exif-data", add_exif), ".png": ("xmp-data", add_png_xmp)}
+    name, add = adding.get(path.suffix.lower(), ("", add_exif))
+    block = cast(bytes, image.get(name)) if name and image.get_typeof(name) else b""
+    if block and add is add_png_xmp:
+        image = image.copy()
+        image.remove(name)
+    write_image(image, path, quality)
+    if block:
+        with replacing(path) as whole:
+            add(path, block, whole)
 
 
 def _finished(page: ImageSource, image: pyvips.Image, size: tuple[int, int]) -> pyvips.Image:
@@ -175,6 +200,19 @@ def _carrying(image: pyvips.Image, source: pyvips.Image, *, metadata: bool) -> p
     if image.get_typeof("exif-data"):
         image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # the pixels are upright
     return image
+
+
+def _with_label(image: pyvips.Image, label: ModelLabel, *, most: int | None) -> tuple[pyvips.Image, str]:
+    """Add the label to the XMP, or replace XMP that is unreadable or has more than `most` bytes and say so."""
+    former = cast(bytes, image.get("xmp-data")) if image.get_typeof("xmp-data") else b""
+    try:
+        packet, lost = labelled(former, label), ""
+    except UnreadableXmpError as error:
+        packet, lost = labelled(b"", label), f"its XMP was left out: it cannot be read ({error})"
+    if most is not None and len(packet) > most:
+        lost = f"its XMP was left out: {len(packet):,} bytes, and this format holds {most:,}"
+        packet = labelled(b"", label)
+    return with_block(image, "xmp-data", packet), lost
 
 
 def write_image(image: pyvips.Image, path: Path, quality: int) -> None:

@@ -21,6 +21,7 @@ from archsr.upscaling.devices import (
     place_network,
     resolve_precision,
 )
+from archsr.upscaling.label import ModelLabel
 from archsr.upscaling.opening import open_model
 from archsr.upscaling.passes import bytes_per_pixel, forward
 from archsr.upscaling.tiles import TileSpan, fitting_feather, ramp, spans
@@ -45,7 +46,7 @@ class Upscaler:
     `tile` is the side of a tile in input pixels without its halo (None: as memory allows, 0: the whole image at once).
     `halo` are the pixels around it that the network sees as well (None: enough for this network). `precision` "auto" is
     fp16 on GPUs, fp32 on CPUs. `devices` process the tiles in turn. A tile that does not fit into memory is divided,
-    and later ones too.
+    and later ones too. `label` names the model in the files that it makes.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Upscaler:
         feather: int = FEATHER,
         precision: Precision = "fp32",
         compiled: bool = False,
+        label: ModelLabel | None = None,
     ) -> None:
+        self.label = label or ModelLabel()
         self.device = devices[0] if devices else device or best_device()
         self.devices = list(devices) or [self.device]
         self.precision = precision = resolve_precision(net, precision, self.devices)

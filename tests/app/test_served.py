@@ -73,6 +73,7 @@ def test_the_result_is_that_of_the_command_under_the_originals_name_and_its_scal
     wanted = tmp_path / f"by_command{ending}"
     assert main(["upscale", str(photo), str(wanted), "--model", str(network), "--device", "cpu"]) == 0
     assert next(iter(got.values())) == wanted.read_bytes()
+    assert b"digitalsourcetype/compositeWithTrainedAlgorithmicMedia" in wanted.read_bytes()
     image = Image.open(wanted)
     assert (image.size, image.getexif()[0x010F], image.info["icc_profile"]) == ((192, 160), "Maker", SRGB)
 

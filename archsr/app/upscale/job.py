@@ -39,13 +39,17 @@ class UpscaleRequest:
 
 @dataclass(frozen=True)
 class ResultImage:
-    """A file with its width and height in pixels. `has_view`: `make_view` has written tiles of it into its folder."""
+    """A file with its width and height in pixels. `has_view`: `make_view` has written tiles of it into its folder.
+
+    `lost`: what of the photograph the file could not keep, in words.
+    """
 
     path: Path
     size: tuple[int, int]
     bytes: int
     has_view: bool = False
     detail: Path | None = None
+    lost: str = ""
 
 
 @dataclass
@@ -177,13 +181,13 @@ def _upscale(
         name = result_name(one.name, order.scale or upscaler.scale, suffix=order.suffix, model=model)
         target = context.storage.new_folder() / unique_name(name, taken)
         wanted = OutputOptions(order.scale, max_pixels=context.limits.max_pixels)
-        upscale_image(photo, target, upscaler, wanted, on_progress=partial(_report, current, job))
+        lost = upscale_image(photo, target, upscaler, wanted, on_progress=partial(_report, current, job))
     except BadImageError:
         photo.unlink(missing_ok=True)
         raise
     speeds.set(current.model, current.pixels / max(1e-3, time.monotonic() - current.started))
     job.report(1)
-    _add_result(one, photo, target, current.model)
+    _add_result(one, photo, replace(_result_image(target), lost=lost), current.model)
 
 
 def _report(current: JobProgress, job: QueuedJob[None], share: float) -> None:
@@ -191,8 +195,7 @@ def _report(current: JobProgress, job: QueuedJob[None], share: float) -> None:
     job.report(share)
 
 
-def _add_result(one: PhotoResult, photo: Path, target: Path, model: str) -> None:
-    result = _result_image(target)
+def _add_result(one: PhotoResult, photo: Path, result: ResultImage, model: str) -> None:
     if one.photo is None:
         one.photo = _result_image(photo)
         if one.photo.has_view:
