@@ -50,6 +50,13 @@ def first_line(error: BaseException, *, kind: bool = False) -> str:
     return f"{name}: {line}" if kind and line else line or name
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out, of the host or of a GPU, also inside cuBLAS or cuDNN."""
+    text = str(error).lower()
+    kinds = {type(error).__name__} & {"OutOfMemoryError", "MemoryError"}  # torch's, without importing it
+    return bool(kinds) or "_alloc_failed" in text or ("memory" in text and "alloc" in text)
+
+
 def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
     """Return `"; did you mean 'x' or 'y'?"` for the known words closest to `word`, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=3, cutoff=likeness)

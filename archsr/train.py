@@ -11,8 +11,8 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 from archsr.cli.arguments import Parser, add_training, announce, parsed
 from archsr.config import TrainConfig, config_file
 from archsr.errors import ElsewhereError, UserError, print_error
-from archsr.utils.allocation import reuse_large_blocks
-from archsr.utils.stopping import StopRequest, final_code, record_final_code, stoppable
+from archsr.utils.allocation import let_segments_grow, reuse_large_blocks
+from archsr.utils.stopping import StopRequest, final_code, leave, record_final_code, stoppable
 
 
 def main() -> int:
@@ -20,6 +20,7 @@ def main() -> int:
     if (code := final_code()) is not None:
         return code
     reuse_large_blocks()
+    let_segments_grow()
     os.environ["MPLBACKEND"] = "agg"  # a notebook's backend would have to be installed here as well
     try:
         args = parsed(parser(), sys.argv[1:])
@@ -59,4 +60,4 @@ def parser() -> Parser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

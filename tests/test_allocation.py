@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from archsr.utils.allocation import let_segments_grow
+
 CODE = """
 import ctypes, resource, numpy
 from archsr.utils.allocation import reuse_large_blocks
@@ -38,3 +40,14 @@ def test_a_large_block_is_used_again():
 
 def test_what_the_user_has_set_stays():
     assert faults("reuse_large_blocks()", MALLOC_MMAP_THRESHOLD_="65536") > faults("reuse_large_blocks()")
+
+
+def test_segments_of_gpu_memory_grow_unless_the_user_chose(monkeypatch):
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "backend:native")
+    let_segments_grow()
+    assert "PYTORCH_ALLOC_CONF" not in os.environ
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF")
+    let_segments_grow()
+    assert (os.environ.pop("PYTORCH_ALLOC_CONF", None) is not None) is (sys.platform == "linux")

@@ -9,7 +9,7 @@ from archsr import __version__
 from archsr.cli import data, machine, results, runs
 from archsr.cli.arguments import Parser, parsed
 from archsr.errors import UserError, print_error
-from archsr.utils.allocation import reuse_large_blocks
+from archsr.utils.allocation import let_segments_grow, reuse_large_blocks
 
 _DESCRIPTION = """\
 Fine-tune Real-ESRGAN for photographs of architecture.
@@ -21,6 +21,7 @@ The usual way: init, preview, prepare, doctor, train, evaluate, upscale, export.
 def main(words: Sequence[str] | None = None) -> int:
     """Run a verb. An error that the user can fix gives one line on stderr and exit code 2."""
     reuse_large_blocks()
+    let_segments_grow()
     os.environ["MPLBACKEND"] = "agg"  # a notebook kernel's backend may not be installed here
     try:
         args = parsed(parser(), (sys.argv[1:] if words is None else words) or ["--help"])

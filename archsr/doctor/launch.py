@@ -23,7 +23,7 @@ from archsr.training.logging.log import clock
 from archsr.training.memory.auto_batch import attempt
 from archsr.training.pairs import options_of, pair_of
 from archsr.training.precision import with_precision
-from archsr.training.processes import begin, end
+from archsr.training.processes import joined
 from archsr.training.schedule import total_of
 from archsr.training.setup import Run, make_run
 from archsr.training.step import train_step
@@ -56,8 +56,7 @@ def launch(config: TrainConfig) -> list[Line]:
     Writes nothing. Raises `UserError` if the number of processes is wrong or they lose each other.
     """
     config = with_precision(config)
-    accelerator, world = begin(config)
-    try:
+    with joined(config) as (accelerator, world):
         lines = [_alike(world.gather(_about(accelerator.device)))]  # all ranks
         if world.size > 1:
             _tell(world, f"summing over {world.size} processes for {_SECONDS:g} s")
@@ -70,8 +69,6 @@ def launch(config: TrainConfig) -> list[Line]:
             lines.append(Line("training step", "wrong", str(error), "the lines above say what is missing"))
         else:
             lines.append(_training(run))  # all ranks
-    finally:
-        end()
     return lines if world.rank == 0 else []
 
 

@@ -13,7 +13,7 @@ from archsr.data.versions import current
 from archsr.models.weights import local_file, names
 from archsr.training.loop import train
 from archsr.training.losses.feature_losses import FEATURE_LOSSES, sources
-from archsr.training.processes import begin, end
+from archsr.training.processes import joined
 from archsr.utils.world import World
 
 STEPS = 4
@@ -26,8 +26,7 @@ def debug(config: TrainConfig) -> None:
     photographs and tiny untrained networks replace them, with a message. Nothing is downloaded.
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
-    accelerator, world = begin(config.model_copy(update={"training": _fp32(config)}))
-    try:
+    with joined(config.model_copy(update={"training": _fp32(config)})) as (accelerator, world):
         small = _shrink(config, world)
         if world.rank == 0:
             shutil.rmtree(Path(small.runs) / small.name, ignore_errors=True)
@@ -38,8 +37,6 @@ def debug(config: TrainConfig) -> None:
             _say(world, "debug: resuming for the second half")
             train(small, accelerator, world, resume=True)
         _say(world, f"debug: every stage passed on {world.size} process(es); the output is in {folder}")
-    finally:
-        end()
 
 
 def _say(world: World, text: str) -> None:

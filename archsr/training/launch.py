@@ -6,7 +6,7 @@ import torch
 
 from archsr.checkpoint import load_newest
 from archsr.config import TrainConfig, config_file
-from archsr.errors import UserError, first_line
+from archsr.errors import UserError, first_line, is_out_of_memory
 from archsr.models.build import build
 from archsr.models.weights import whereabouts
 from archsr.runs.folders import folder_of
@@ -19,7 +19,7 @@ from archsr.training.memory.auto_batch import available_here, expected
 from archsr.training.memory.forecast import forecast
 from archsr.training.memory.plan import after_out_of_memory
 from archsr.training.precision import with_precision
-from archsr.training.processes import begin, end
+from archsr.training.processes import joined
 from archsr.training.resuming import check_same_run
 from archsr.training.setup import with_micro_batch
 from archsr.utils.stopping import StopRequest
@@ -30,14 +30,14 @@ def run(config: TrainConfig, *, resume: bool, stop_request: StopRequest | None =
     """Train. Every process calls it. Raises `Stopped` if `stop_request` ended the run."""
     torch.backends.cudnn.benchmark = True  # all crops have the same size
     config = with_precision(config, resume=resume)
-    accelerator, world = begin(config)
-    try:
+    with joined(config) as (accelerator, world):
         _check_alike(config, world)  # all ranks
-        train(config, accelerator, world, resume=resume, stop_request=stop_request)
-    except torch.OutOfMemoryError as error:
-        raise UserError(_out_of_memory(config, world, accelerator.device, error)) from None
-    finally:
-        end()
+        try:
+            train(config, accelerator, world, resume=resume, stop_request=stop_request)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(_out_of_memory(config, world, accelerator.device, error)) from None
 
 
 def _check_alike(config: TrainConfig, world: World) -> None:
@@ -49,7 +49,7 @@ def _check_alike(config: TrainConfig, world: World) -> None:
         )
 
 
-def _out_of_memory(config: TrainConfig, world: World, device: torch.device, error: torch.OutOfMemoryError) -> str:
+def _out_of_memory(config: TrainConfig, world: World, device: torch.device, error: Exception) -> str:
     memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 2**63
     told = after_out_of_memory(with_micro_batch(config, world), memory, processes=world.size)
     return f"out of memory ({first_line(error)})\n{told}\n--resume goes on from the last checkpoint"

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -15,6 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 
 from archsr.config import TrainConfig
 from archsr.errors import UserError
+from archsr.utils.stopping import Stopped
 from archsr.utils.world import TWO_ON_CPU, World, connect, refuse_lost_processes
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -57,11 +60,34 @@ def begin(config: TrainConfig) -> tuple[Accelerator, World]:
     return accelerator, connect(rank=accelerator.process_index, size=accelerator.num_processes, timeout=timeout)
 
 
+@contextmanager
+def joined(config: TrainConfig) -> Generator[tuple[Accelerator, World]]:
+    """Join the launcher's process group as `begin` does, and leave it after success.
+
+    A rank that failed leaves it to the launcher to end the others: under NCCL `destroy_process_group` would wait for
+    them, before the user sees the error.
+    """
+    made = begin(config)
+    try:
+        yield made
+    except Stopped:  # on all ranks
+        end()
+        raise
+    except BaseException:
+        _forget()
+        raise
+    end()
+
+
 def end() -> None:
     """Leave the process group, if there is one, and let a later run in this process choose its own precision."""
-    AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]
+    _forget()
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _forget() -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]
 
 
 def _meet_afresh(backend: str, timeout: datetime.timedelta) -> None:

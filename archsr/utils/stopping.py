@@ -6,11 +6,13 @@ second SIGTERM or SIGINT ends the process at once. Before training there is noth
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import psutil
 
@@ -154,6 +156,16 @@ def stoppable(work: Callable[[StopRequest], None]) -> int:
         if final:
             record_final_code(code)
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with `code`. A rank that failed ends at once: its collectives could wait for others."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    dist = sys.modules.get("torch.distributed")
+    if code and dist is not None and dist.is_available() and dist.is_initialized():
+        os._exit(code)
+    sys.exit(code)
 
 
 def write_exit_file(code: int, progress: int | str | None) -> None:

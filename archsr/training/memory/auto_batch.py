@@ -10,13 +10,17 @@ from accelerate.utils import find_executable_batch_size
 from torch import Tensor
 
 from archsr.config import TrainConfig
-from archsr.degradation.apply import Pair
+from archsr.degradation.apply import Pair, apply
+from archsr.degradation.recipe import draw
 from archsr.errors import UserError
 from archsr.models.base import Generator
 from archsr.training.memory.forecast import POOL, forecast
 from archsr.training.memory.plan import changed, largest_micro_batch
 from archsr.training.step import Parts, accumulate
+from archsr.utils.seeds import generator
 from archsr.utils.world import World
+
+_RECIPES = 3  # degradations that a trial applies: their memory depends on the sizes that they draw
 
 
 def available(device: torch.device) -> int:
@@ -81,7 +85,7 @@ def largest(start: int, share: int, attempt: Callable[[int], None]) -> int:
 
 
 def attempt(config: TrainConfig, parts: Parts, world: World, size: int) -> None:
-    """Compute the gradients of one micro-batch of grey images, with the memory of optimisers and pool allocated.
+    """Degrade and train one micro-batch of grey images, with the memory of optimisers and pool allocated.
 
     Afterwards the networks are unchanged: gradients are cleared and buffers (power iterations, running statistics)
     restored.
@@ -89,6 +93,11 @@ def attempt(config: TrainConfig, parts: Parts, world: World, size: int) -> None:
     device, side = parts.accelerator.device, config.data.gt_size
     kept = _buffers(parts)
     reserve = torch.empty(_to_come(config, world, size), dtype=torch.uint8, device=device)
+    sharp = torch.full((size, 3, *[side + config.degrade.margin] * 2), 0.5, device=device)
+    for number in range(_RECIPES):
+        rng = generator(config.seed, "micro-batch", number)
+        apply(sharp, draw(config.degrade, rng, size, scale=config.model.scale, gt_size=side))
+    del sharp
     gt = torch.full((size, 3, side, side), 0.5, device=device)
     lq = gt[:, :, : side // config.model.scale, : side // config.model.scale].contiguous()
     try:
