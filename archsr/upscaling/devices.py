@@ -1,6 +1,7 @@
 """Devices for tiles: their memory and precision, and networks placed on them."""
 
 import copy
+import os
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
@@ -16,6 +17,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MOST_ON_CPU = 1.5 * 2**30  # bytes for one pass: larger windows are not faster on a CPU
 # CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_ALLOC_FAILED, CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED
 _NO_MEMORY = ("status_alloc_failed", "allocation_failed")
+_MOST_WRITERS, _MOST_WAITING = 16, 16 * 2**30  # images encoded at a time; bytes
 _SHARE = {"cpu": 0.5, "cuda": 0.75}  # share of the free memory for one pass
 
 
@@ -77,6 +79,20 @@ def memory_budget(device: torch.device) -> float:
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return _SHARE["cuda"] * (free + cached)
     return min(_MOST_ON_CPU, _SHARE["cpu"] * psutil.virtual_memory().available)
+
+
+def writers_for(device: torch.device) -> tuple[int, int]:
+    """Return how many images may be encoded at a time, and the bytes of their rows that may wait for that.
+
+    One core encodes a PNG more slowly than a GPU makes it (28 megapixels per second), so every core of this process
+    encodes, and up to a quarter of the free memory holds what waits. A CPU makes it more slowly than it is encoded.
+    """
+    if device.type != "cuda":
+        return 2, 32 * 2**20
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    waiting = psutil.virtual_memory().available // (4 * processes)
+    return min(_MOST_WRITERS, max(2, cores // processes)), min(_MOST_WAITING, waiting)
 
 
 def is_out_of_memory(error: Exception) -> bool:
