@@ -106,9 +106,29 @@ def is_out_of_memory(error: Exception) -> bool:
 @contextmanager
 def measured_algorithms() -> Generator[None]:
     """Let cuDNN measure its algorithms for every new shape. It pays where shapes repeat."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
+    with _cudnn(benchmark=True):
+        yield
+
+
+@contextmanager
+def comparable_numbers() -> Generator[None]:
+    """Compute float32 without TF32, and let cuDNN choose its algorithms by rule, so that figures can be repeated."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
     try:
+        with _cudnn(benchmark=False, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def _cudnn(**settings: bool) -> Generator[None]:
+    before = {name: getattr(torch.backends.cudnn, name) for name in settings}
+    try:
+        for name, value in settings.items():
+            setattr(torch.backends.cudnn, name, value)
         yield
     finally:
-        torch.backends.cudnn.benchmark = before
+        for name, value in before.items():
+            setattr(torch.backends.cudnn, name, value)
