@@ -179,7 +179,7 @@ def _enlarging(python: str, folder: Path, agreed: Terms, weights: str) -> dict[t
         return float(_run([python, _script("official_upscale.py"), *files, *how]).splitlines()[-1])
 
     def ours(precision: str) -> float:
-        upscaler = Upscaler(net, device=agreed.device, tile=0, precision=precision)  # pyright: ignore[reportArgumentType]
+        upscaler = Upscaler(net, device=agreed.device, precision=precision)  # pyright: ignore[reportArgumentType]
         upscaler.pixels(pixels[:32, :32])
         return agreed.timed(lambda: upscaler.pixels(pixels))
 

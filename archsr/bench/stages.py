@@ -229,7 +229,7 @@ def upscale(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timi
         forward(build(config), torch.empty(1, 3, height, width))
     sizes = f"{width}×{height} to {4 * width}×{4 * height}"
     for precision in types_of(clock.device):
-        upscaler = Upscaler(net, device=clock.device, tile=0, precision=precision)  # pyright: ignore[reportArgumentType]
+        upscaler = Upscaler(net, device=clock.device, precision=precision)  # pyright: ignore[reportArgumentType]
         yield clock.rate(
             "upscale", f"{sizes}, {precision}", lambda u=upscaler: u.pixels(pixels),
             amount=16 * height * width / 1e6, unit="Mpixel/s",

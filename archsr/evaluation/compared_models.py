@@ -194,7 +194,7 @@ def _model(
     name: str, title: str, net: torch.nn.Module, options: Options, *, weights: str = "",
     between: tuple[str, str] | None = None, share: float = 1.0,
 ) -> ComparedModel:  # fmt: skip
-    upscaler = Upscaler(net, tile=options.tile, device=_device())  # pyright: ignore[reportArgumentType]
+    upscaler = Upscaler(net, tile=options.tile, device=_device(), benchmark=False)  # pyright: ignore[reportArgumentType]
     return ComparedModel(name, title, upscaler.restore, weights, between, share)
 
 

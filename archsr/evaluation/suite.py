@@ -12,6 +12,7 @@ from archsr.evaluation.metrics import NAN, Metric
 from archsr.evaluation.pairs import Pairs, TestPair
 from archsr.evaluation.statistics.strata import difficulty_of, strength_of
 from archsr.images.pixels import to_float
+from archsr.upscaling.devices import comparable_numbers
 from archsr.utils.progress import progress
 from archsr.utils.world import World
 
@@ -130,8 +131,8 @@ def measure_all(
 ) -> list[R]:
     """Return what `of` makes of each image, by number, and show the progress.
 
-    A collective: each process takes every n-th image, all get all rows. `brief` and `is_cancelled` are as in
-    `evaluate`.
+    A collective: each process takes every n-th image, all get all rows. Networks compute without TF32. `brief` and
+    `is_cancelled` are as in `evaluate`.
     """
     numbers = images.numbers()
     rows: list[R] = []
@@ -143,7 +144,8 @@ def measure_all(
             for image in images.read(part[world.rank :: world.size]):
                 if is_cancelled():
                     break
-                own.append(of(image))
+                with comparable_numbers():
+                    own.append(of(image))
                 advance(min(world.size, len(part) - world.size * (len(own) - 1)))
             shares = world.gather(None if is_cancelled() else own)  # all ranks
             if any(share is None for share in shares):

@@ -1,18 +1,23 @@
 """Devices for tiles: their memory and precision, and networks placed on them."""
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import psutil
 import torch
 
 from archsr.errors import UserError, first_line
-from archsr.models.base import Generator
+from archsr.models.base import Generator as Network
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MOST_ON_CPU = 1.5 * 2**30  # bytes for one pass: larger windows are not faster on a CPU
+# CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_ALLOC_FAILED, CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED
+_NO_MEMORY = ("status_alloc_failed", "allocation_failed")
+_MOST_WRITERS, _MOST_WAITING = 16, 16 * 2**30  # images encoded at a time; bytes
 _SHARE = {"cpu": 0.5, "cuda": 0.75}  # share of the free memory for one pass
 
 
@@ -40,7 +45,7 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def resolve_precision(net: Generator, precision: Precision, devices: list[torch.device]) -> Precision:
+def resolve_precision(net: Network, precision: Precision, devices: list[torch.device]) -> Precision:
     """Return the precision, resolving "auto". Raises `UserError` if the network or a device does not support it."""
     if precision == "auto":
         able = "fp16" in net.supported_precisions
@@ -51,7 +56,7 @@ def resolve_precision(net: Generator, precision: Precision, devices: list[torch.
     return precision
 
 
-def place_network(net: Generator, device: torch.device, precision: Precision, *, alone: bool) -> Generator:
+def place_network(net: Network, device: torch.device, precision: Precision, *, alone: bool) -> Network:
     """Move the network, or a copy unless it is used alone in fp32, to the device."""
     if not net.converts:
         return (net if alone else copy.deepcopy(net)).to(device)
@@ -65,14 +70,65 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def memory_budget(device: torch.device) -> float:
-    """Return the bytes that one pass may use of the memory that is free now."""
+    """Return the bytes that one pass may use of the memory that is free now.
+
+    On a GPU what torch has reserved and does not use is free, too.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return _SHARE["cuda"] * free
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return _SHARE["cuda"] * (free + cached)
     return min(_MOST_ON_CPU, _SHARE["cpu"] * psutil.virtual_memory().available)
 
 
+def writers_for(device: torch.device) -> tuple[int, int]:
+    """Return how many images may be encoded at a time, and the bytes of their rows that may wait for that.
+
+    One core encodes a PNG more slowly than a GPU makes it (28 megapixels per second), so every core of this process
+    encodes, and up to a quarter of the free memory holds what waits. A CPU makes it more slowly than it is encoded.
+    """
+    if device.type != "cuda":
+        return 2, 32 * 2**20
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    waiting = psutil.virtual_memory().available // (4 * processes)
+    return min(_MOST_WRITERS, max(2, cores // processes)), min(_MOST_WAITING, waiting)
+
+
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether torch ran out of memory on any device."""
+    """Return whether torch, or one of CUDA's libraries for it, ran out of memory on any device."""
     text = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or ("memory" in text and "alloc" in text)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or ("memory" in text and "alloc" in text):
+        return True
+    return any(status in text for status in _NO_MEMORY)
+
+
+@contextmanager
+def measured_algorithms() -> Generator[None]:
+    """Let cuDNN measure its algorithms for every new shape. It pays where shapes repeat."""
+    with _cudnn(benchmark=True):
+        yield
+
+
+@contextmanager
+def comparable_numbers() -> Generator[None]:
+    """Compute float32 without TF32, and let cuDNN choose its algorithms by rule, so that figures can be repeated."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with _cudnn(benchmark=False, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def _cudnn(**settings: bool) -> Generator[None]:
+    before = {name: getattr(torch.backends.cudnn, name) for name in settings}
+    try:
+        for name, value in settings.items():
+            setattr(torch.backends.cudnn, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(torch.backends.cudnn, name, value)

@@ -16,8 +16,10 @@ from typing import Literal
 
 from archsr.errors import UserError
 from archsr.images.image_files import READ, WRITTEN, BadImageError, is_image
+from archsr.upscaling.devices import writers_for
 from archsr.upscaling.left_out import describe_kinds
 from archsr.upscaling.one_image import OutputOptions, restore_image
+from archsr.upscaling.pipe import Room
 from archsr.upscaling.source import why_unreadable
 from archsr.upscaling.upscaler import Upscaler
 from archsr.utils.progress import progress
@@ -178,12 +180,14 @@ def upscale_files(
 ) -> UpscaleOutcome:
     """Restore each input into its output; continue after a bad image.
 
-    The next image is restored while the last one is being written.
+    The next images are restored while earlier ones are being written.
     """
     outcome, options = UpscaleOutcome(), options or OutputOptions()
     waiting: deque[tuple[Pair, Future[str]]] = deque()
+    count, waiting_bytes = writers_for(upscaler.device)
+    room = Room(waiting_bytes)
     with (
-        ThreadPoolExecutor(2) as writers,
+        ThreadPoolExecutor(count) as writers,
         progress("upscaling", len(pairs), unit="image", shown=show, in_parts=True) as advance,
     ):
         reach = _reaching(advance)
@@ -195,6 +199,7 @@ def upscale_files(
                     options,
                     writers,
                     on_progress=lambda s, n=number: reach(n + s),
+                    room=room,
                 )
                 waiting.append((pair, future))
             except BadImageError as error:
@@ -204,7 +209,7 @@ def upscale_files(
             except OSError as error:
                 _note(outcome, pair, error)
             reach(number + 1)
-            while len(waiting) > 1:
+            while len(waiting) >= count:
                 _conclude(outcome, *waiting.popleft())
         for pair, future in waiting:
             _conclude(outcome, pair, future)

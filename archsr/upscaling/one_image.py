@@ -12,7 +12,7 @@ import pyvips
 from archsr.images.image_files import BadImageError
 from archsr.upscaling.label import ModelLabel, UnreadableXmpError, labelled
 from archsr.upscaling.metadata import add_png_xmp, is_carried, with_block
-from archsr.upscaling.pipe import Depth, Pipe, StoppedError
+from archsr.upscaling.pipe import Depth, Pipe, Room, StoppedError
 from archsr.upscaling.resizing import to_size
 from archsr.upscaling.source import MAX_PIXELS, ImageSource, is_colourless, open_source, reason
 from archsr.upscaling.tiff_exif import add_exif
@@ -73,12 +73,17 @@ def restore_image(
     writer: ThreadPoolExecutor,
     *,
     on_progress: Callable[[float], None],
+    room: Room | None = None,
 ) -> Future[str]:
-    """Like `upscale_image`, but the last rows may still be unwritten until the future is done."""
+    """Like `upscale_image`, but rows may still be unwritten until the future is done: as many as there is `room` for.
+
+    If images share a room, `writer` must have a thread for each.
+    """
     pages = _pages(source, target, options.max_pixels)
     sizes = [_size(p, upscaler.scale, options.scale) for p in pages]
     _check_size(target, sum(h for h, _ in sizes), max(w for _, w in sizes))
-    pipes = [Pipe(p.size[0] * upscaler.scale, p.size[1] * upscaler.scale, p.image.bands, bits=p.bits) for p in pages]
+    factor, room = upscaler.scale, room or Room()
+    pipes = [Pipe(p.size[0] * factor, p.size[1] * factor, p.image.bands, bits=p.bits, room=room) for p in pages]
     label = upscaler.label if options.label else None
     written = writer.submit(_write, pages, pipes, sizes, target, options, label)
     try:

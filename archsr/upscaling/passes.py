@@ -13,6 +13,9 @@ from torch.utils._pytree import tree_leaves
 from archsr.models.base import Generator
 
 _WORKSPACE = 1.25  # what convolutions allocate besides their results
+_WIDE = 24_000  # bytes per pixel in float32 of a wide network
+_WIDEST = 2048  # elements per pixel of its largest tensor
+MOST_ELEMENTS = 2**31 - 1  # larger tensors need 64-bit indices, which cuDNN does not have
 
 
 def forward(net: Generator, x: Tensor) -> Tensor:
@@ -33,36 +36,45 @@ def bytes_per_pixel(net: Generator, dtype: torch.dtype) -> float:
     """
     side, small = 192, 96  # two sizes, so that what does not grow with the window is not counted
     if not net.tested:
-        return 24_000 * dtype.itemsize / 4
-    with torch.device("meta"):
-        shadow = _copy_on_meta(net).to(dtype)
-    peaks = [_peak(shadow, size, dtype) for size in (small, side)]
+        return _WIDE * dtype.itemsize / 4
+    shadow = _copy_on_meta(net).to(dtype)
+    peaks = [_counted(shadow, size, dtype).most / 4 for size in (small, side)]
     return max(1.0, _WORKSPACE * (peaks[1] - peaks[0]) / (side**2 - small**2))
 
 
+def most_pixels(net: Generator) -> int:
+    """Return the largest window in pixels whose tensors all have at most `MOST_ELEMENTS` elements."""
+    side = 192
+    elements = _counted(_copy_on_meta(net), side, torch.float32).largest / (4 * side**2) if net.tested else _WIDEST
+    return int(MOST_ELEMENTS / elements)
+
+
 def _copy_on_meta(net: Generator) -> Generator:
-    return copy.deepcopy(net).to("meta").requires_grad_(False).eval()
+    with torch.device("meta"):
+        return copy.deepcopy(net).to("meta", torch.float32).requires_grad_(False).eval()
 
 
-def _peak(net: Generator, side: int, dtype: torch.dtype) -> int:
+def _counted(net: Generator, side: int, dtype: torch.dtype) -> "Counter":
+    """Return what a pass over a window of `side` × 4·`side` pixels counts."""
     with Counter() as counter, torch.no_grad():
-        x = torch.empty(1, 3, side, 4 * side, dtype=dtype, device="meta")
-        forward(net, x)
-    return counter.most // 4
+        forward(net, torch.empty(1, 3, side, 4 * side, dtype=dtype, device="meta"))
+    return counter
 
 
 class Counter(TorchDispatchMode):
-    """Counts the peak bytes of all living tensors."""
+    """Counts the peak bytes of all living tensors, and the elements of the largest one."""
 
     def __init__(self) -> None:
         super().__init__()
         self.most = 0
+        self.largest = 0
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
+                self.largest = max(self.largest, tensor.numel())
                 storage = tensor.untyped_storage()
                 reference = StorageWeakRef(storage)
                 self._alive.setdefault(reference.cdata, (reference, storage.nbytes()))

@@ -8,8 +8,8 @@ side of the seam, where one fades into the other.
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,19 @@ def spans(side: int, *, tile: int, halo: int) -> list[TileSpan]:
     return [TileSpan(s, s + window, a, b) for s, (a, b) in zip(starts, pairwise(seams), strict=True)]
 
 
-def ramp(span: TileSpan, *, feather: int, side: int, scale: int) -> NDArray[np.float32]:
+def ramp(span: TileSpan, *, feather: int, side: int, scale: int, device: torch.device | None = None) -> Tensor:
     """Return the weight of each output pixel of a span's used part: 1 in the middle, fading linearly across seams.
 
-    The weights of all spans add up to 1 everywhere.
+    The weights of all spans add up to 1 everywhere. float32, computed on the device.
     """
     first, last = span.used(feather, side)
-    weight = np.ones((last - first) * scale, dtype=np.float32)
-    fade = (np.arange(2 * feather * scale, dtype=np.float32) + 0.5) / max(1, 2 * feather * scale)
+    weight = torch.ones((last - first) * scale, device=device)
+    fading = 2 * feather * scale
+    fade = (torch.arange(fading, dtype=torch.float32, device=device) + 0.5) / max(1, fading)
     if first:
-        weight[: len(fade)] *= fade
+        weight[:fading] *= fade
     if last < side:
-        weight[len(weight) - len(fade) :] *= fade[::-1]
+        weight[len(weight) - fading :] *= fade.flip(0)
     return weight
 
 

@@ -1,7 +1,7 @@
 """Apply a generator to whole images in tiles without seams, from top to bottom in bounded memory."""
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, cast
 
 import numpy as np
@@ -17,23 +17,27 @@ from archsr.upscaling.devices import (
     autocast,
     best_device,
     is_out_of_memory,
+    measured_algorithms,
     memory_budget,
     place_network,
     resolve_precision,
 )
 from archsr.upscaling.label import ModelLabel
 from archsr.upscaling.opening import open_model
-from archsr.upscaling.passes import bytes_per_pixel, forward
-from archsr.upscaling.tiles import TileSpan, fitting_feather, ramp, spans
+from archsr.upscaling.passes import bytes_per_pixel, forward, most_pixels
+from archsr.upscaling.seams import Seams
+from archsr.upscaling.tiles import TileSpan, fitting_feather, spans
+from archsr.upscaling.transfer import Arriving, Depth, ahead, at_depth, to_device
 
 __all__ = ["Precision", "Upscaler", "open_model"]
-Depth = NDArray[np.uint8 | np.uint16]
-Fetch = Callable[[int, int], Depth]  # (first, end) to (rows, w, 3); called from top to bottom, once per row
+Fetch = Callable[[int, int], NDArray[Any]]  # (first, end) to (rows, w, 3); called from top to bottom, once per row
 
 FEATHER = 8  # input pixels on each side of a seam
 _STRIP = 192 * 2**20  # bytes of output held at a time
 _LEAST = 32  # smallest side in pixels of an automatic tile
 _DIVISIBLE = 32  # smallest side in pixels that is still divided
+_SURELY_INDEXED = 2**18  # pixels of a window whose tensors certainly have fewer than 2^31 elements
+_REPEATED = 4  # tiles of one shape for which measuring cuDNN's algorithms pays
 
 
 def _silent(_: float) -> None:
@@ -46,7 +50,8 @@ class Upscaler:
     `tile` is the side of a tile in input pixels without its halo (None: as memory allows, 0: the whole image at once).
     `halo` are the pixels around it that the network sees as well (None: enough for this network). `precision` "auto" is
     fp16 on GPUs, fp32 on CPUs. `devices` process the tiles in turn. A tile that does not fit into memory is divided,
-    and later ones too. `label` names the model in the files that it makes.
+    and later ones too. With `benchmark` cuDNN measures its algorithms for an image of several tiles; without, the same
+    image always gets the same ones. `label` names the model in the files that it makes.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Upscaler:
         feather: int = FEATHER,
         precision: Precision = "fp32",
         compiled: bool = False,
+        benchmark: bool = True,
         label: ModelLabel | None = None,
     ) -> None:
         self.label = label or ModelLabel()
@@ -73,14 +79,18 @@ class Upscaler:
         self._dtype = DTYPES[precision]
         self._nets = [place_network(net, d, precision, alone=len(self.devices) == 1) for d in self.devices]
         self._run = cast(Callable[[Network, Tensor], Tensor], torch.compile(forward) if compiled else forward)
+        self._benchmark = benchmark
+        self._ahead = sum(d.type == "cuda" for d in self.devices)  # tiles that compute while the host handles one
         self._per_pixel = 0.0
+        self._indexed = 0  # largest window in pixels by the elements of its tensors; 0: not yet counted
         self._fits = 0  # largest window in pixels after one did not fit; 0: no limit
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (1, 3, h, w) in [0, 1] to (1, 3, scale·h, scale·w) in [0, 1], float32, on the input's device."""
         height, width = lq.shape[2:]
         with torch.inference_mode():
-            strips = list(self._strips(lambda a, b: lq[:, :, a:b], height, width, depth=lambda: np.dtype(np.float32)))
+            image = lq[0].permute(1, 2, 0).float().cpu().numpy()
+            strips = list(self._strips(lambda a, b: image[a:b], height, width))
             return torch.from_numpy(np.concatenate(strips)).permute(2, 0, 1)[None].contiguous().to(lq.device)
 
     def pixels(self, image: Pixels) -> Pixels:
@@ -91,21 +101,14 @@ class Upscaler:
     def rows(
         self, fetch: Fetch, height: int, width: int, *, on_tile: Callable[[float], None] = _silent
     ) -> Iterator[Depth]:
-        """Restore the image whose rows `fetch` returns; yields strips (rows, scale·w, 3) of the same depth.
+        """Restore the image whose rows `fetch` returns, uint8 or uint16; yields strips (rows, scale·w, 3) of the same
+        depth.
 
         Strips come from top to bottom, and one is in memory at a time. `on_tile` receives the share of tiles that are
         done.
         """
-        depth: list[np.dtype[Any]] = []
-
-        def floats(top: int, bottom: int) -> Tensor:
-            got = fetch(top, bottom)
-            depth[:] = [got.dtype]
-            full = np.iinfo(got.dtype).max
-            return torch.from_numpy(got.astype(np.float32)).div_(full).permute(2, 0, 1)[None]
-
         # inference mode must not stay on in the caller while this generator is suspended
-        strips = self._strips(floats, height, width, depth=lambda: depth[0], on_tile=on_tile)
+        strips = self._strips(fetch, height, width, on_tile=on_tile)
         while True:
             with torch.inference_mode():
                 strip = next(strips, None)
@@ -126,96 +129,79 @@ class Upscaler:
             return min(self.tile, low), self.tile
         self._per_pixel = self._per_pixel or bytes_per_pixel(self._nets[0], self._dtype)
         fits = int(min(memory_budget(d) for d in self.devices) / self._per_pixel)
-        if self._fits:
-            fits = min(fits, self._fits)
+        fits = min(fits, self._most(fits))
         if height * width <= fits and height <= low:
             return 0, 0
         rows = min(low, max(_LEAST, int(fits**0.5) - 2 * self.halo))
         window = min(height, rows + 2 * self.halo)
         return rows, max(_LEAST, fits // window - 2 * self.halo)
 
-    def _strips(
-        self,
-        fetch: Callable[[int, int], Tensor],
-        height: int,
-        width: int,
-        *,
-        depth: Callable[[], np.dtype[Any]],
-        on_tile: Callable[[float], None] = _silent,
-    ) -> Generator[NDArray[Any]]:
-        """Yield (rows, scale·w, 3) per row of tiles, of the `depth` that is known once rows have been fetched.
+    def _most(self, pixels: int) -> int:
+        """Return the largest window in pixels that may be tried, if `pixels` are wanted."""
+        if pixels > _SURELY_INDEXED:
+            self._indexed = self._indexed or most_pixels(self._nets[0])
+        return min(self._fits or pixels, self._indexed or pixels)
 
-        Results are converted as soon as possible; float32 is only kept where tiles fade into each other.
-        """
+    def _strips(
+        self, fetch: Fetch, height: int, width: int, *, on_tile: Callable[[float], None] = _silent
+    ) -> Generator[NDArray[Any]]:
+        """Yield (rows, scale·w, 3) per row of tiles, of the depth of the fetched rows."""
         rows, columns = self.tile_of(height, width)
         down, across = spans(height, tile=rows, halo=self.halo), spans(width, tile=columns, halo=self.halo)
-        feather = fitting_feather(self.feather, [*across, *down]) if len(across) + len(down) > 2 else 0
-        fading = 2 * feather * self.scale
-        done, total = 0, len(across) * len(down)
-        held = _Rows(fetch)
-        above = np.zeros((3, 0, width * self.scale), np.float32)  # the strip above, where it fades into this one
-        for y in down:
-            rows_read = held.between(y.start, y.end)
-            first, last = (place * self.scale for place in y.used(feather, height))
-            below = np.zeros((3, fading if y.core_end < height else 0, width * self.scale), np.float32)
-            strip = np.empty((last - first - below.shape[1], width * self.scale, 3), depth())
-            weight = ramp(y, feather=feather, side=height, scale=self.scale)[:, None]
-            for left, right, piece in self._joined(rows_read, y, across, (height, width), feather):
-                piece *= weight
-                piece[:, : above.shape[1]] += above[:, :, left:right]
-                below[:, :, left:right] = piece[:, len(strip) :]
-                _store(piece[:, : len(strip)], strip[:, left:right])
-                done += 1
-                on_tile(done / total)
-            above = below
-            yield strip
+        total = len(down) * len(across)
+        strip: NDArray[Any] | None = None
+        for done, (left, arriving) in enumerate(
+            ahead(self._tiles(fetch, down, across, (height, width)), self._ahead), 1
+        ):
+            pixels = arriving.wait()
+            if strip is None:
+                strip = pixels if len(across) == 1 else np.empty((len(pixels), width * self.scale, 3), pixels.dtype)
+            if strip is not pixels:
+                strip[:, left : left + pixels.shape[1]] = pixels
+            on_tile(done / total)
+            if done % len(across) == 0:
+                yield strip
+                strip = None
 
-    def _joined(
-        self, rows: Tensor, y: TileSpan, across: list[TileSpan], size: tuple[int, int], feather: int
-    ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-        """Yield first and end output column, and the pixels (3, rows, columns) with the fading done."""
-        fading = 2 * feather * self.scale
-        before = np.zeros((3, 0, 0), np.float32)  # the left tile, where it fades into this one
-        for x, core in self._restored(rows, y, across, size, feather):
-            left, right = (place * self.scale for place in x.used(feather, size[1]))
-            piece = core[0].numpy()
-            piece *= ramp(x, feather=feather, side=size[1], scale=self.scale)
-            if before.size:
-                piece[:, :, : before.shape[2]] += before
-            if fading and x.core_end < size[1]:
-                before = piece[:, :, -fading:].copy()
-                right -= fading
-            yield left, right, piece[:, :, : right - left]
+    def _tiles(
+        self, fetch: Fetch, down: list[TileSpan], across: list[TileSpan], size: tuple[int, int]
+    ) -> Iterator[tuple[int, Arriving]]:
+        """Yield each tile's first output column, and its finished part (rows, columns, 3) on the way to the host.
+
+        Nothing here waits for a GPU.
+        """
+        feather = fitting_feather(self.feather, [*across, *down]) if len(across) + len(down) > 2 else 0
+        seams, held = Seams(*size, feather, self.scale), _Rows(fetch)
+        repeated = self._benchmark and len(down) * len(across) >= _REPEATED
+        for y in down:
+            rows = held.between(y.start, y.end)
+            for number, x in enumerate(across):
+                with measured_algorithms() if repeated else nullcontext():
+                    core = self._restored(rows[:, x.start : x.end], y, x, size, feather, number % len(self._nets))
+                left, sr = seams.join(core, y, x)
+                arriving = Arriving(at_depth(sr, rows.dtype))
+                del core, sr  # the next tile needs the memory
+                yield left, arriving
 
     def _restored(
-        self, rows: Tensor, y: TileSpan, across: Iterable[TileSpan], size: tuple[int, int], feather: int
-    ) -> Iterator[tuple[TileSpan, Tensor]]:
-        """Yield the used part of each tile of a row, on the CPU. Devices work while others' results are copied."""
-        height, width = size
-        top, bottom = (place - y.start for place in y.used(feather, height))
-        waiting: deque[tuple[TileSpan, Tensor]] = deque()
-        for number, x in enumerate(across):
-            left, right = (place - x.start for place in x.used(feather, width))
-            net, device = self._nets[number % len(self._nets)], self.devices[number % len(self.devices)]
-            window = rows[:, :, :, x.start : x.end].to(device, non_blocking=True)
-            waiting.append((x, self._window(net, window, (top, bottom, left, right))))
-            if len(waiting) > len(self.devices):
-                span, core = waiting.popleft()
-                yield span, core.float().cpu()
-        for span, core in waiting:
-            yield span, core.float().cpu()
+        self, window: NDArray[Any], y: TileSpan, x: TileSpan, size: tuple[int, int], feather: int, number: int
+    ) -> Tensor:
+        """Return the used part of a tile, float32 (3, rows, columns), on device `number`."""
+        top, bottom = (place - y.start for place in y.used(feather, size[0]))
+        left, right = (place - x.start for place in x.used(feather, size[1]))
+        on_device = to_device(window, self.devices[number])
+        return self._window(self._nets[number], on_device, (top, bottom, left, right))[0].float()
 
     def _window(self, net: Network, window: Tensor, used: tuple[int, int, int, int]) -> Tensor:
         """Restore the used part (top, bottom, left, right, in input pixels); divide it if memory runs out."""
-        top, bottom, left, right = used
+        top, bottom, left, right = (place * self.scale for place in used)
         pixels = window.shape[2] * window.shape[3]
-        if not self._fits or pixels <= self._fits:
+        small = max(used[1] - used[0], used[3] - used[2]) < _DIVISIBLE
+        if small or pixels <= self._most(pixels):
             try:
-                return self._whole(net, window)[
-                    :, :, top * self.scale : bottom * self.scale, left * self.scale : right * self.scale
-                ]
+                return self._whole(net, window)[:, :, top:bottom, left:right]
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or max(bottom - top, right - left) < _DIVISIBLE:
+                if small or not is_out_of_memory(error):
                     raise
                 self._fits = max(1, pixels // 2)
         if window.device.type == "cuda":
@@ -225,9 +211,6 @@ class Upscaler:
     def _in_halves(self, net: Network, window: Tensor, used: tuple[int, int, int, int]) -> Tensor:
         """Divide the longer side in two; each part keeps its halo."""
         top, bottom, left, right = used
-        if max(bottom - top, right - left) < _DIVISIBLE:
-            self._fits = 0  # too small to divide, so try it and fail if it does not fit
-            return self._window(net, window, used)
         if bottom - top >= right - left:
             middle = (top + bottom) // 2
             above = min(window.shape[2], middle + self.halo)
@@ -257,28 +240,19 @@ class Upscaler:
         return self._run(net, window.to(self._dtype, memory_format=torch.channels_last))
 
 
-def _store(sr: NDArray[np.float32], strip: NDArray[Any]) -> None:
-    """Convert `sr` (3, rows, columns) in about [0, 1] into `strip` (rows, columns, 3) at its depth; changes `sr`."""
-    np.clip(sr, 0, 1, out=sr)
-    if strip.dtype != np.float32:
-        sr *= np.iinfo(strip.dtype).max
-        np.rint(sr, out=sr)
-    np.copyto(strip, sr.transpose(1, 2, 0), casting="unsafe")
-
-
 class _Rows:
     """Fetches rows once each, for overlapping requests from top to bottom."""
 
-    def __init__(self, fetch: Callable[[int, int], Tensor]) -> None:
+    def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
         self._top = self._bottom = 0
-        self._held: Tensor | None = None
+        self._held: NDArray[Any] | None = None
 
-    def between(self, top: int, bottom: int) -> Tensor:
+    def between(self, top: int, bottom: int) -> NDArray[Any]:
         """Return rows `top` to `bottom` (exclusive)."""
-        kept = [] if self._held is None or top >= self._bottom else [self._held[:, :, top - self._top :]]
+        kept = [] if self._held is None or top >= self._bottom else [self._held[top - self._top :]]
         if bottom > self._bottom:
             kept.append(self._fetch(self._bottom, bottom))
-        self._held = torch.cat(kept, 2) if len(kept) > 1 else kept[0]
+        self._held = np.concatenate(kept) if len(kept) > 1 else kept[0]
         self._top, self._bottom = top, max(bottom, self._bottom)
-        return self._held[:, :, : bottom - top]
+        return self._held[: bottom - top]

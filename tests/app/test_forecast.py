@@ -59,8 +59,8 @@ def test_the_windows_of_a_image_are_those_that_the_network_sees(upscaler, monkey
 
 def test_a_model_is_measured_once_and_then_learnt_from_work(upscaler, monkeypatch):
     speeds, calls = Speeds(), []
-    restore = upscaler.restore
-    monkeypatch.setattr(upscaler, "restore", lambda lq: calls.append(lq) or restore(lq))
+    pixels = upscaler.pixels
+    monkeypatch.setattr(upscaler, "pixels", lambda image: calls.append(image) or pixels(image))
     assert speeds.get("small") is None
     speeds.measure("small", upscaler)
     measured, count = speeds.get("small"), len(calls)

@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,10 +19,35 @@ from archsr.evaluation.metrics import Metric, extra, standard
 from archsr.evaluation.pairs import ShardPairs, open_pairs
 from archsr.evaluation.report.markdown import as_json, markdown
 from archsr.evaluation.statistics.bootstrap import paired
-from archsr.evaluation.suite import ImageScores, Scores, evaluate
+from archsr.evaluation.suite import ImageScores, Scores, evaluate, measure_all
 from archsr.evaluation.summary import by_tag, difference, in_words, meanings
 from archsr.images.pixels import pixels_to_tensor, read_photo
 from archsr.metrics.psnr_ssim import ssim
+from archsr.utils.world import World
+
+# ---------------------------------------------------------------- arithmetic
+
+
+def test_models_are_measured_without_tf32_and_with_the_same_algorithms_each_time(monkeypatch):
+    """Training leaves cuDNN's benchmark on, and torch allows TF32 in convolutions."""
+    for name in ("benchmark", "allow_tf32"):
+        monkeypatch.setattr(torch.backends.cudnn, name, True)
+
+    def now():
+        cudnn = torch.backends.cudnn
+        return cudnn.benchmark, cudnn.allow_tf32, torch.get_float32_matmul_precision()
+
+    images = SimpleNamespace(numbers=lambda: [0, 1], read=lambda numbers: numbers)
+    seen = []
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        measure_all(images, lambda n: seen.append(now()) or ImageScores(n, "", "", {}), world=World(), brief=True)
+        assert seen == [(False, False, "highest")] * 2
+        assert now() == (True, True, "high")
+    finally:
+        torch.set_float32_matmul_precision(before)
+
 
 # ---------------------------------------------------------------- statistics
 

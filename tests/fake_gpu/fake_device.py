@@ -5,9 +5,11 @@ Waits of the host for the device, copies, casts and kernel launches are counted 
 that caused them.
 """
 
+import contextlib
 import math
 import sys
 from collections import Counter
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
@@ -40,23 +42,30 @@ class FakeDevice(TorchDispatchMode):
         self.waits: Counter[tuple[str, str, str]] = Counter()  # (phase, kind, line)
         self.casts: Counter[tuple[str, str, str]] = Counter()  # (phase, "float16 to float32", line)
         self.expanded: Counter[tuple[str, str, str]] = Counter()  # gradients without memory of their own
+        self.copied: Counter[tuple[str, str, str]] = Counter()  # bytes: (phase, "uint8 to cpu", line)
+        self.on_wait: Callable[[], None] = lambda: None
         self._pinned: set[int] = set()
         self._kept: list[Tensor] = []
 
     def clear(self) -> None:
         """Forget the counts."""
-        for counter in (self.launches, self.waits, self.casts, self.expanded):
+        for counter in (self.launches, self.waits, self.casts, self.expanded, self.copied):
             counter.clear()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled() and func.namespace == "aten" and func._can_decompose():
+            with self:  # as autograd does outside of the inference mode
+                return func.decompose(*args, **kwargs)
         name = func.name().split(".")[0].split("::")[1]
         wanted = kwargs.get("device")
         on_gpu = any(_is_cuda(t) for t in tree_leaves((args, kwargs)))
         if not on_gpu and (wanted is None or torch.device(wanted).type != "cuda"):
-            return self._pin(args[0]) if name == "_pin_memory" else func(*args, **kwargs)
+            if kwargs.get("pin_memory"):
+                return self._noted(func(*args, **kwargs))
+            return self._noted(args[0].clone()) if name == "_pin_memory" else func(*args, **kwargs)
         line = _line()
         if name == "_local_scalar_dense":
             self._wait("item", line)
@@ -81,14 +90,34 @@ class FakeDevice(TorchDispatchMode):
             self.launches[self.phase, name, line] += count
         return out
 
-    def _pin(self, tensor: Tensor) -> Tensor:
-        out = tensor.clone()
-        self._pinned.add(out.untyped_storage().data_ptr())
-        self._kept.append(out)  # so that its address stays its own
-        return out
+    def _noted(self, pinned: Tensor) -> Tensor:
+        self._pinned.add(pinned.untyped_storage().data_ptr())
+        self._kept.append(pinned)  # so that its address stays its own
+        return pinned
+
+    def _is_pinned(self, tensor: Tensor) -> bool:
+        return not isinstance(tensor, FakeTensor) and tensor.untyped_storage().data_ptr() in self._pinned
+
+    @contextlib.contextmanager
+    def waiting_for_events(self) -> Generator[None]:
+        """Count also the waits for CUDA's events, streams and devices, which are no operations."""
+        places = [(torch.cuda.Event, "event"), (torch.cuda.Stream, "stream"), (torch.cuda, "device")]
+        plain = [(owner, owner.synchronize) for owner, _ in places]
+
+        def counting(kind: str) -> Callable[..., None]:
+            return lambda *_args, **_kwargs: self._wait(kind, _line())
+
+        for owner, kind in places:
+            owner.synchronize = counting(kind)
+        try:
+            yield
+        finally:
+            for owner, function in plain:
+                owner.synchronize = function
 
     def _wait(self, kind: str, line: str) -> None:
         self.waits[self.phase, kind, line] += 1
+        self.on_wait()
 
     def _copied(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], line: str) -> Tensor | None:
         """Count a copy between host and device as a wait unless it is asynchronous. Return a copy on the host."""
@@ -102,14 +131,14 @@ class FakeDevice(TorchDispatchMode):
         else:
             kind = args[0].device.type
         without_wait = bool(kwargs.get("non_blocking") or (name == "copy_" and len(args) > 2 and args[2]))
+        if {source.device.type, kind} == {"cpu", "cuda"}:
+            self.copied[self.phase, f"{source.dtype} to {kind}".replace("torch.", ""), line] += source.nbytes
         if source.device.type == "cpu" and kind == "cuda":
-            paged = (
-                source.untyped_storage().data_ptr() not in self._pinned if not isinstance(source, FakeTensor) else True
-            )
+            paged = not self._is_pinned(source)
             if paged or not without_wait:
                 self._wait("copy to the device" + (" from pageable memory" if paged else ""), line)
         if source.device.type == "cuda" and kind == "cpu":
-            if not without_wait:
+            if not without_wait or (name == "copy_" and not self._is_pinned(args[0])):
                 self._wait("copy to the host", line)
             self.launches[self.phase, name, line] += 1
             if name == "copy_":

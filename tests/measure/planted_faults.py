@@ -98,6 +98,8 @@ FAULTS = [
     ("grey scans saved as RGB get a tint", "upscaling/one_image.py", "or is_colourless(source, page=number, max_pixels=options.max_pixels)", "", "upscaling/test_phone_files.py"),
     ("a damaged file gets another's reason", "upscaling/files.py", "why_unreadable(pair[0], error)", "error", "upscaling/test_upscale.py"),
     ("pieces of the enlarging part see no neighbours", "models/rrdbnet.py", "_TAIL_HALO = 2", "_TAIL_HALO = 0", "upscaling/test_upscale.py"),
+    ("the host waits for each tile before the next", "upscaling/upscaler.py", 'sum(d.type == "cuda" for d in self.devices)', "0", "fake_gpu/test_upscaling.py"),
+    ("few images are encoded at a time on a GPU", "upscaling/files.py", "ThreadPoolExecutor(count)", "ThreadPoolExecutor(2)", "upscaling/test_pipe.py"),
     ("a preflight is answered before the guard", "app/server.py", "    _put_guard_first(blocks.app)\n", "", "app"),
 ]  # fmt: skip
 

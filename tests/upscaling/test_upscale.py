@@ -20,8 +20,9 @@ from archsr.images.pixels import pixels_to_tensor, read_photo
 from archsr.models.build import build
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.weights import local_file
+from archsr.upscaling.devices import is_out_of_memory, memory_budget
 from archsr.upscaling.files import plan_files, upscale_files
-from archsr.upscaling.passes import Counter, bytes_per_pixel, forward
+from archsr.upscaling.passes import Counter, bytes_per_pixel, forward, most_pixels
 from archsr.upscaling.tiles import fitting_feather, ramp, spans
 from archsr.upscaling.upscaler import Upscaler, open_model
 
@@ -76,7 +77,7 @@ def test_what_fades_adds_up_to_one_inside_the_windows(side, tile, halo, wanted):
     for s in found:
         first, last = s.used(feather, side)
         assert s.start <= first < last <= s.end
-        total[3 * first : 3 * last] += ramp(s, feather=feather, side=side, scale=3)
+        total[3 * first : 3 * last] += ramp(s, feather=feather, side=side, scale=3).numpy()
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
@@ -113,6 +114,68 @@ def test_a_pass_of_x4plus_needs_at_most_2700_bytes_a_pixel():
     with torch.device("meta"):
         net = RRDBNet()
     assert bytes_per_pixel(net, torch.float32) <= 2700
+
+
+def test_no_tensor_of_a_window_needs_64_bit_indices(net, monkeypatch):
+    """The widest of x4plus is a block's input, 64 + 4 · 32 channels."""
+    with torch.device("meta"):
+        wide = RRDBNet()
+    assert most_pixels(wide) == (2**31 - 1) // 192
+    sizes: list[int] = []
+    frugal = RRDBNet.frugal
+    monkeypatch.setattr(RRDBNet, "frugal", lambda n, x: sizes.append(x[0, 0].numel()) or frugal(n, x))
+    lq = torch.rand(1, 3, 60, 90, generator=torch.Generator().manual_seed(0))
+    expected = Upscaler(net, tile=0).restore(lq)
+    sizes.clear()
+    monkeypatch.setattr("archsr.upscaling.upscaler._SURELY_INDEXED", 0)
+    monkeypatch.setattr("archsr.upscaling.upscaler.most_pixels", lambda net: 4500)
+    divided = Upscaler(net, tile=0, halo=24).restore(lq)
+    assert len(sizes) > 1
+    assert max(sizes) <= 4500
+    assert (divided - expected).abs().max() < 1e-5
+
+
+def test_what_torch_has_reserved_and_does_not_use_is_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 7000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 3000)
+    assert memory_budget(torch.device("cuda")) == 0.75 * 5000
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True),
+        ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", True),
+        ("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory", True),
+        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`", False),
+        ("CUDA error: an illegal memory access was encountered", False),
+    ],
+)
+def test_errors_that_mean_too_little_memory(message, expected):
+    assert is_out_of_memory(RuntimeError(message)) is expected
+
+
+def test_a_tile_that_does_not_fit_is_divided_and_later_ones_at_once(net, monkeypatch):
+    lq = torch.rand(1, 3, 60, 90, generator=torch.Generator().manual_seed(0))
+    expected = Upscaler(net, tile=0).restore(lq)
+    sizes: list[int] = []
+    frugal = RRDBNet.frugal
+
+    def small_only(network, x):
+        sizes.append(x[0, 0].numel())
+        if sizes[-1] > 4000:
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        return frugal(network, x)
+
+    monkeypatch.setattr(RRDBNet, "frugal", small_only)
+    upscaler = Upscaler(net, tile=0, halo=24)
+    assert (upscaler.restore(lq) - expected).abs().max() < 1e-5
+    assert max(sizes) == sizes[0] == 5400
+    sizes.clear()
+    upscaler.restore(lq)
+    assert max(sizes) <= 4000
 
 
 def test_results_are_held_at_the_depth_of_the_file():
