@@ -54,7 +54,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether memory ran out, of the host or of a GPU, also inside cuBLAS or cuDNN."""
     text = str(error).lower()
     kinds = {type(error).__name__} & {"OutOfMemoryError", "MemoryError"}  # torch's, without importing it
-    return bool(kinds) or "_alloc_failed" in text or ("memory" in text and "alloc" in text)
+    return (
+        bool(kinds) or "_alloc_failed" in text or "_allocation_failed" in text or ("memory" in text and "alloc" in text)
+    )
 
 
 def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str:

@@ -15,8 +15,6 @@ from archsr.models.base import Generator as Network
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MOST_ON_CPU = 1.5 * 2**30  # bytes for one pass: larger windows are not faster on a CPU
-# CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_ALLOC_FAILED, CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED
-_NO_MEMORY = ("status_alloc_failed", "allocation_failed")
 _MOST_WRITERS, _MOST_WAITING = 16, 16 * 2**30  # images encoded at a time; bytes
 _SHARE = {"cpu": 0.5, "cuda": 0.75}  # share of the free memory for one pass
 
@@ -93,14 +91,6 @@ def writers_for(device: torch.device) -> tuple[int, int]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting = psutil.virtual_memory().available // (4 * processes)
     return min(_MOST_WRITERS, max(2, cores // processes)), min(_MOST_WAITING, waiting)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether torch, or one of CUDA's libraries for it, ran out of memory on any device."""
-    text = str(error).lower()
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or ("memory" in text and "alloc" in text):
-        return True
-    return any(status in text for status in _NO_MEMORY)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from archsr.errors import is_out_of_memory
 from archsr.images.pixels import Pixels
 from archsr.models.base import Generator as Network
 from archsr.upscaling.devices import (
@@ -16,7 +17,6 @@ from archsr.upscaling.devices import (
     Precision,
     autocast,
     best_device,
-    is_out_of_memory,
     measured_algorithms,
     memory_budget,
     place_network,

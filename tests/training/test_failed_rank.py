@@ -1,11 +1,10 @@
 """A rank that fails alone says why before it waits for the others."""
 
 import pytest
-import torch
 
 from archsr.config import TrainConfig
 from archsr.config.config_file import check
-from archsr.errors import UserError, is_out_of_memory
+from archsr.errors import UserError
 from archsr.training import processes
 
 
@@ -19,18 +18,3 @@ def test_the_group_is_left_after_success_and_not_after_a_failure(tiny_tables, mo
     with processes.joined(config):
         pass
     assert left
-
-
-@pytest.mark.parametrize(
-    ("error", "out_of_memory"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
-        (MemoryError(), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), True),
-        (RuntimeError("CUDA error: device-side assert triggered"), False),
-    ],
-)
-def test_libraries_that_run_out_of_memory_are_recognised(error, out_of_memory):
-    assert is_out_of_memory(error) is out_of_memory

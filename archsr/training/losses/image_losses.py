@@ -18,8 +18,11 @@ from archsr.models.memory_efficient import l1
 # scaled so that a ramp of 1 per pixel has a gradient of 1
 _SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
 _LAPLACE = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
-_MS_SSIM = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang 2003, table 1, finest scale first
-_EDGES = {"sobel": torch.stack([_SOBEL, _SOBEL.T]), "laplacian": _LAPLACE[None]}
+_CONSTANTS = {
+    "sobel": torch.stack([_SOBEL, _SOBEL.T]),
+    "laplacian": _LAPLACE[None],
+    "ms_ssim": torch.tensor((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)),  # Wang 2003, table 1, finest scale first
+}
 
 
 def pixel(sr: Tensor, target: Tensor, _: Loss) -> Tensor:
@@ -49,23 +52,21 @@ def frequency(sr: Tensor, target: Tensor, config: FrequencyLoss) -> Tensor:
 
 def gradient(sr: Tensor, target: Tensor, config: GradientLoss) -> Tensor:
     """Return the mean absolute error of each channel's edges, without the outermost pixels."""
-    filters = _edges(config.kind, sr.device, sr.dtype)
+    filters = _placed(config.kind, sr)[:, None]  # (n, 1, 3, 3)
     b, c, h, w = sr.shape
     return F.conv2d((sr - target.detach()).reshape(b * c, 1, h, w), filters).abs().mean()
 
 
-# constants are sent to the device once, because the host waits for it
+def _placed(name: str, like: Tensor) -> Tensor:
+    """Return a constant on the device of `like`. A GPU gets it once, because the host waits for such a copy."""
+    if like.device.type != "cuda":
+        return _CONSTANTS[name].to(like)
+    return _sent(name, like.device, like.dtype)
 
 
 @lru_cache
-def _edges(kind: str, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return _EDGES[kind].to(device, dtype)[:, None]  # (n, 1, 3, 3)
-
-
-@lru_cache
-def _weights(scales: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    weights = torch.tensor(_MS_SSIM[:scales], dtype=dtype, device=device)
-    return weights / weights.sum()
+def _sent(name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return _CONSTANTS[name].to(device, dtype)
 
 
 def colour(sr: Tensor, target: Tensor, config: ColourLoss) -> Tensor:
@@ -80,14 +81,14 @@ def ms_ssim(sr: Tensor, target: Tensor, config: MsSsimLoss) -> Tensor:
     structure is clamped to a tiny positive number, because its root is undefined.
     """
     a, b = sr, target.detach()
-    weights = _weights(config.scales, sr.device, sr.dtype)
+    weights = _placed("ms_ssim", sr)[: config.scales]
     factors: list[Tensor] = []  # (b,) each
     for scale in range(config.scales):
         luminance, structure = similarity(a, b, 1.0)
         last = scale == config.scales - 1
         factors.append((luminance * structure if last else structure).mean((1, 2, 3)).clamp_min(1e-6))
         a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-    return 1 - (torch.stack(factors, 1) ** weights).prod(1).mean()
+    return 1 - (torch.stack(factors, 1) ** (weights / weights.sum())).prod(1).mean()
 
 
 def ldl(sr: Tensor, target: Tensor, averaged: Tensor, config: LdlLoss) -> Tensor:
