@@ -106,7 +106,9 @@ def build(folder: Path) -> dict[str, str]:
     (folder / "driver.c").write_text("\n".join(_function(f"int {name}", *answer) for name, answer in answers.items()))
     _compile(folder, "libfakecudart.so", "runtime.c", "runtime_rest.c", flags=["-I.", f"-I{_include()}"])
     _compile(folder, "libcuda.so.1", "driver.c", flags=["-Wl,-soname,libcuda.so.1"])
-    return {**os.environ, "LD_PRELOAD": str(folder / "libfakecudart.so"), "LD_LIBRARY_PATH": str(folder)}
+    own = {"LD_PRELOAD": str(folder / "libfakecudart.so"), "LD_LIBRARY_PATH": str(folder)}
+    # the stubs have no virtual memory: segments cannot grow
+    return {**os.environ, **own, "PYTORCH_ALLOC_CONF": "expandable_segments:False"}
 
 
 def _function(head: str, parameters: str, body: str) -> str:

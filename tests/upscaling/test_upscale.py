@@ -14,12 +14,13 @@ from PIL import Image
 
 from archsr.cli import main
 from archsr.config import RRDBNetConfig, SRVGGConfig
-from archsr.errors import UserError, is_out_of_memory, memory_budget
+from archsr.errors import UserError, is_out_of_memory
 from archsr.images.image_files import BadImageError
 from archsr.images.pixels import pixels_to_tensor, read_photo
 from archsr.models.build import build
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.weights import local_file
+from archsr.upscaling.devices import memory_budget
 from archsr.upscaling.files import plan_files, upscale_files
 from archsr.upscaling.passes import Counter, bytes_per_pixel, forward, most_pixels
 from archsr.upscaling.tiles import fitting_feather, ramp, spans
