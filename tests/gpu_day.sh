@@ -3,7 +3,7 @@
 #
 #   bash tests/gpu_day.sh check OUT      tests on the GPU, figures of every mode, the PyPI release on the same work
 #   bash tests/gpu_day.sh profile OUT    the ten largest kernels, gaps, kernels per iteration
-#   bash tests/gpu_day.sh nccl OUT       two GPUs: a run in two processes, killed and resumed
+#   bash tests/gpu_day.sh nccl OUT       two GPUs: a run in two processes through every stage, stopped and resumed
 #
 # Add --small to rehearse on a CPU. What one part finds wrong does not stop the next; OUT holds a log of each part, and
 # OUT/figures.md the rows for the README. Without internet, set PIP_NO_INDEX=1 and PIP_FIND_LINKS to a folder of wheels.
@@ -35,10 +35,8 @@ profile) part profile 500 python tests/measure/gpu_day.py profile "$out" $small 
 nccl) # a rehearsal takes two processes on the CPU
     processes=2 kind=()
     [ -n "$small" ] && kind=(env ACCELERATE_USE_CPU=true)
-    run=("${kind[@]}" accelerate launch --multi_gpu --num_processes "$processes" archsr/train.py --config configs/full.toml --debug)
-    part debug 300 "${run[@]}"
-    part doctor 200 "${kind[@]}" accelerate launch --multi_gpu --num_processes "$processes" --module archsr doctor \
-        configs/full.toml --launch
+    part debug 300 "${kind[@]}" accelerate launch --multi_gpu --num_processes "$processes" archsr/train.py \
+        --config configs/full.toml --debug
     ;;
 *)
     echo "check, profile or nccl, not $what" >&2

@@ -149,6 +149,11 @@ class TrainingConfig(Table):
     recompute_losses: bool = Field(default=False, description="Recompute the losses' networks between their poolings.")
     recompute_discriminator: bool = Field(default=False, description='Recompute the discriminator "unet" in steps.')
     channels_last: bool = Field(default=True, description='Use the channels-last memory format. Not with "spandrel".')
+    compile: bool = Field(
+        default=False,
+        description="Compile the generator's blocks by torch.compile, which takes a minute or more at the start. Its "
+        "gain on GPUs is not yet measured; on CPUs it is slower. Not for networks without repeated blocks.",
+    )
     max_skipped: Positive = Field(
         default=10,
         description="Iterations with a NaN or Inf loss are skipped; this many within 1000 iterations end the run.",

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from archsr import checkpoint
@@ -21,6 +21,7 @@ from archsr.models.cast_weights import CastWeights
 from archsr.models.recompute import recompute_modules
 from archsr.models.weights import initial_generator, load_weights
 from archsr.runs.folders import folder_of
+from archsr.training.compiling import compile_blocks, eager
 from archsr.training.data import Data
 from archsr.training.ema import Ema
 from archsr.training.faults.hang import Alarm, stacks_of
@@ -183,9 +184,17 @@ def make_run(
     pooled = config.degrade.pool_batches * config.training.global_batch // world.size
     ema = Ema(parameters, config.training.ema)
     fp16 = config.training.precision == "fp16"
-    kept = [raw_g, *features.values(), *([] if raw_d is None else [raw_d])]
+    if config.training.compile:
+        compile_blocks(raw_g)
+    # compiled code casts by itself
+    kept = [*([] if config.training.compile else [raw_g]), *features.values(), *([] if raw_d is None else [raw_d])]
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(config.training.precision)
     scalers = [torch.amp.GradScaler(accelerator.device.type, enabled=fp16) for _ in range(2)]
+
+    def averaged(lq: Tensor) -> Tensor:
+        with eager():
+            return functional_call(raw_g, ema.average, (lq,))
+
     parts = Parts(
         accelerator=accelerator,
         net_g=net_g,
@@ -196,7 +205,7 @@ def make_run(
         scaler_d=scalers[1],
         features={name: loss.to(accelerator.device) for name, loss in features.items()},
         casts=[CastWeights(net, dtype) for net in kept] if dtype else [],
-        averaged=lambda lq: functional_call(raw_g, ema.average, (lq,)),
+        averaged=averaged,
     )
     if automatic:
         same = saved is not None and len(saved.own) == world.size

@@ -14,6 +14,7 @@ from archsr.evaluation.selection import Figures, figures_of, mean
 from archsr.evaluation.suite import evaluate
 from archsr.images.pixels import tensor_to_pixels, to_float
 from archsr.models.base import Generator
+from archsr.training.compiling import eager
 from archsr.training.logging.sheets import SIDE, Seen, of_each_scene
 from archsr.upscaling.upscaler import Upscaler
 from archsr.utils.world import World
@@ -53,7 +54,8 @@ def validate(
             seen[:] = of_each_scene([*seen, _seen(pair, made["now"])], images)
 
     now = ComparedModel("now", "now", Upscaler(net, device=device, tile=0).restore)
-    scores = evaluate(pairs, [now], metrics, world=world, brief=True, on_images=look, is_cancelled=is_cancelled)
+    with eager():
+        scores = evaluate(pairs, [now], metrics, world=world, brief=True, on_images=look, is_cancelled=is_cancelled)
     return Validation(figures_of(scores, "now"), len(scores.rows), seen)
 
 
