@@ -165,6 +165,13 @@ def mean(scenes: Scenes) -> float:
     return math.fsum(values) / len(values) if values else math.nan
 
 
+def mean_of_common(figures: Figures, other: Figures, name: str) -> float:
+    """Return the mean of a metric over the images for which both have a value."""
+    pairs = [zip(figures[name][scene], other[name][scene], strict=True) for scene in figures[name]]
+    values = [a for scene in pairs for a, b in scene if not math.isnan(a - b)]
+    return math.fsum(values) / len(values) if values else math.nan
+
+
 def changes_in_words(new: Figures, start: Figures, metrics: Sequence[Metric]) -> str:
     """Say which metrics got better and which worse by more than twice the noise, with values."""
     better: list[str] = []
@@ -179,7 +186,8 @@ def changes_in_words(new: Figures, start: Figures, metrics: Sequence[Metric]) ->
         if abs(found.mean) <= 2 * found.noise or found.mean == 0:
             alike.append(title)
             continue
-        shown = f"{title} {mean(start[metric.name]):.3g} → {mean(new[metric.name]):.3g}"
+        before, after = mean_of_common(start, new, metric.name), mean_of_common(new, start, metric.name)
+        shown = f"{title} {before:.3g} → {after:.3g}"
         (better if gain > 0 else worse).append(shown)
     parts = [f"{word} in {', '.join(some)}" for word, some in (("better", better), ("worse", worse)) if some]
     parts += [f"alike in {', '.join(alike)}"] if alike else []

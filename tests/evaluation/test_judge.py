@@ -124,3 +124,11 @@ def test_words_name_what_got_better_and_what_worse_and_never_one_alone():
     assert "worse in FEATURES" in said
     assert said.endswith("alike in SSIM, NIQE_DISTANCE")
     assert "alike" in changes_in_words(figures(), figures(), METRICS)
+
+
+def test_the_values_in_words_are_of_the_images_that_both_have():
+    """A metric may be NaN for one image: its mean must not move because another set of images is averaged."""
+    start, new = ({"features": {"a": [4.0, 4.0], "b": [4.0, 4.0]}}, {"features": {"a": [3.0, 3.0], "b": [3.0, 3.0]}})
+    start["features"]["a"][0] = float("nan")
+    new["features"]["a"][0] = 100.0
+    assert changes_in_words(new, start, METRICS) == "better in FEATURES 4 → 3"
