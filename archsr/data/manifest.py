@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from archsr.data.cache import Item, read
 from archsr.data.remote import Place, Remote, fetch_bytes
-from archsr.data.versions import UNFINISHED
+from archsr.data.versions import UNFINISHED, current
 from archsr.errors import DataError, UserError, did_you_mean
 
 SCHEMA = "archsr-shards/2"
@@ -131,6 +131,11 @@ def to_json(manifest: Manifest) -> bytes:
     plain["schema"] = plain.pop("schema_")
     ordered = {"schema": plain.pop("schema"), **plain}
     return (json.dumps(ordered, indent=1, ensure_ascii=True) + "\n").encode()
+
+
+def is_dataset(folder: Path | str) -> bool:
+    """Return whether a folder on this machine is a dataset, or a version of one."""
+    return (current(Path(folder)) / NAME).is_file()
 
 
 def load(folder: Place) -> Manifest:

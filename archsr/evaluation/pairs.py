@@ -166,7 +166,7 @@ def reduced(gt: Pixels, scale: int) -> Pixels:
 def open_pairs(on: str, data: DataConfig, *, split: str, scale: int, limit: int | None = None) -> Pairs:
     """Open what `--on` names: shards (a folder or a URL), a benchmark's folder, or a folder of photographs."""
     place = place_of(on, data)
-    if isinstance(place, Remote) or (place / mf.NAME).exists():
+    if isinstance(place, Remote) or mf.is_dataset(place):
         pairs: Pairs = ShardPairs(place, split, limit)
     elif not place.is_dir():
         raise DataError(f"{on}: no such folder; --on takes shards, a benchmark's folder or a folder of photographs")

@@ -7,9 +7,8 @@ import torch
 
 from archsr.config import SCRATCH, LossConfig, PrepareConfig, Stage, Table, TrainConfig, TrainingConfig
 from archsr.data.drawn_photos import draw_photos
-from archsr.data.manifest import NAME as MANIFEST
+from archsr.data.manifest import is_dataset
 from archsr.data.prepare.pipeline import prepare
-from archsr.data.versions import current
 from archsr.models.weights import local_file, names
 from archsr.training.loop import train
 from archsr.training.losses.feature_losses import FEATURE_LOSSES, sources
@@ -58,7 +57,7 @@ def _shrink(config: TrainConfig, world: World) -> TrainConfig:
         _say(world, f"debug: {', '.join(absent)} not on this machine: using random weights")
         losses = _untrained(losses)
     size = next(n for n in (64, 128, 256) if discriminator.problem_with_size(n) is None)
-    shards = config.data.shards if _prepared(config) else str(Path(config.runs) / "debug-shards")
+    shards = config.data.shards if is_dataset(config.data.shards) else str(Path(config.runs) / "debug-shards")
     training = _fp32(config).model_copy(update={"micro_batch": 1, "global_batch": 2 * world.size})
     small = config.model_copy(
         update={
@@ -108,12 +107,8 @@ def _is_local(weights: str) -> bool:
     return weights not in names() or local_file(weights) is not None
 
 
-def _prepared(config: TrainConfig) -> bool:
-    return (current(Path(config.data.shards)) / MANIFEST).is_file()
-
-
 def _draw_if_absent(config: TrainConfig, small: TrainConfig) -> None:
-    if _prepared(config):
+    if is_dataset(config.data.shards):
         return
     print(f"debug: {config.data.shards}: no dataset on this machine: using synthetic photographs", flush=True)
     photos = Path(config.runs) / "debug-photos"

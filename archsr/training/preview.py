@@ -12,10 +12,9 @@ import torch
 
 from archsr.config import DegradeConfig, PrepareConfig, TrainConfig, config_file
 from archsr.data.drawn_photos import draw_photos
-from archsr.data.manifest import NAME as MANIFEST
+from archsr.data.manifest import is_dataset
 from archsr.data.stream.loader import Batch, batch_at
 from archsr.data.stream.reader import crop
-from archsr.data.versions import current
 from archsr.degradation.apply import Pair, apply
 from archsr.degradation.histograms import draw_histograms, parameters
 from archsr.degradation.recipe import Recipe, draw, to_json
@@ -120,16 +119,11 @@ def _batches(plan: _Plan, photos: Path | None, drawn: Path) -> tuple[Iterator[Ba
     """Return endless crops and a description of their source."""
     if photos is not None:
         return _from_photos(plan, photos), f"photographs of {photos}"
-    if plan.train is not None and _prepared(plan.train.data.shards):
+    if plan.train is not None and ("://" in plan.train.data.shards or is_dataset(plan.train.data.shards)):
         return _from_shards(plan, plan.train), f"the first training samples of {plan.train.data.shards}"
     draw_photos(drawn, projects=12, views=1, plans=0)
     missing = f"{plan.train.data.shards} holds no dataset" if plan.train else "a preparation config names no images"
     return _from_photos(plan, drawn), f"synthetic, as {missing} (use yours with --photos FOLDER)"
-
-
-def _prepared(shards: str) -> bool:
-    """Return whether there is a dataset. A URL always counts, even if it cannot be reached."""
-    return "://" in shards or (current(Path(shards)) / MANIFEST).is_file()
 
 
 def _from_shards(plan: _Plan, train: TrainConfig) -> Iterator[Batch]:

@@ -75,6 +75,6 @@ def _check(out: Path) -> None:
         raise DataError(f"{out}: is a link to {out.readlink()}, which does not exist; make that folder first")
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file; the output must be a folder")
-    ours = (out / mf.NAME).is_file() or (out / UNFINISHED).is_dir() or bool(versions(out))
+    ours = mf.is_dataset(out) or (out / UNFINISHED).is_dir() or bool(versions(out))
     if out.is_dir() and not ours and any(not is_hidden(path.name) for path in out.iterdir()):
         raise DataError(f"{out}: holds other files and is no dataset of archsr; choose an empty or new folder")
