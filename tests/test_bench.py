@@ -17,7 +17,7 @@ ALL = ["decode", "stream", "degrade", "train", "upscale"]
 
 
 @pytest.mark.parametrize(
-    "stages", [pytest.param(["upscale"], marks=pytest.mark.gate), pytest.param(ALL, marks=pytest.mark.slow)], ids=len
+    "stages", [pytest.param(["upscale"], marks=pytest.mark.slow), pytest.param(ALL, marks=pytest.mark.slow)], ids=len
 )
 def test_stages_on_tiny_networks_as_table_and_json(tmp_path, capsys, stages):
     asked = [] if stages == ALL else stages

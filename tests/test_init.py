@@ -78,7 +78,7 @@ def test_every_file_is_told_to_whoever_waits(tmp_path, monkeypatch):
     assert total == done <= 400
 
 
-@pytest.mark.gate
+@pytest.mark.slow
 def test_every_way_that_is_forecast_is_told(monkeypatch):
     told = []
 
@@ -151,7 +151,7 @@ def test_several_gpus_share_the_batch_equally(tmp_path, gpus):
     assert with_micro_batch(loaded(text, tmp_path), World(size=gpus)).training.micro_batch == training.micro_batch
 
 
-@pytest.mark.gate
+@pytest.mark.slow
 @pytest.mark.parametrize("gib", [2])
 def test_a_small_gpu_gets_what_the_plan_forecasts_for_it(tmp_path, gib):
     """The forecast is that of the file as written, not only that of the search."""

@@ -188,6 +188,7 @@ def test_the_overrides_in_the_text_fit():
         checked_overrides(args, TrainConfig)
 
 
+@pytest.mark.gate
 def test_the_short_way_is_what_init_prints(tmp_path, monkeypatch):
     """Also its numbers, which are those of the photographs of test_readme_ways.py."""
     monkeypatch.chdir(tmp_path)

@@ -12,6 +12,8 @@ from archsr.models.rrdbnet import RRDBNet
 from archsr.models.srvgg import SRVGGNetCompact
 from archsr.training import compiling, launch
 
+REST = [("fp32", "none"), ("fp32", "rrdb"), ("fp32", "rdb"), ("bf16", "rdb")]
+
 
 def gradients(net, lq, kind):
     net.zero_grad()
@@ -21,8 +23,9 @@ def gradients(net, lq, kind):
     return sr.detach(), [p.grad.clone() for p in net.parameters() if p.grad is not None]
 
 
-@pytest.mark.parametrize("pieces", ["none", "rrdb", "rdb"])
-@pytest.mark.parametrize("kind", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("kind", "pieces"), [("bf16", "none"), *(pytest.param(*c, marks=pytest.mark.slow) for c in REST)]
+)
 def test_results_and_gradients_are_those_of_the_plain_network(kind, pieces):
     agree("aot_eager", kind, pieces)
 

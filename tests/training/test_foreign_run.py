@@ -73,7 +73,7 @@ def test_ten_steps_and_back_into_spandrel(name, tiny_tables, tmp_path, capsys):
     assert not torch.equal(ours, ModelLoader().load_from_file(tmp_path / f"{name}.pth")(x))
 
 
-@pytest.mark.gate
+@pytest.mark.slow
 def test_evaluate_and_upscale_take_the_run(tiny_tables, tmp_path):
     folder = run(tables(tiny_tables, tmp_path, "SwinIR"), "training.layers=['conv_last']")
     assert main(["evaluate", str(folder), "--offline", "--limit", "2", "--weights", "last", "--split", "val"]) == 0

@@ -49,7 +49,7 @@ def states(folder, step):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("esrgan", marks=pytest.mark.gate), pytest.param("srgan", marks=pytest.mark.slow)]
+    "name", [pytest.param("esrgan", marks=pytest.mark.slow), pytest.param("srgan", marks=pytest.mark.slow)]
 )
 def test_stopped_and_resumed_is_the_unbroken_run(name, tiny_tables):
     stages = "training.stages=[{iterations=4, lr=1e-3}]"
