@@ -6,7 +6,9 @@ over the photograph, stand for the whole. tests/measure/quality_of_truth.py plan
 
 import io
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -24,6 +26,7 @@ _SEGMENT, _EVERY = 128, 3  # pixels of a line's piece for the spectrum; every th
 _FALL = 4.0  # decibels below the photograph's own low frequencies
 _ROLL = 1.2  # from the frequency of that fall to the true limit, as interpolation kernels roll off before it
 _CELL = 16  # pixels of a cell of the flat areas
+_TENTH = 1.14  # from the lower tenth of the cells' values to their mean, for white noise
 _BAND = 32  # pixels of a cell in which bands are looked for
 _CALM = 12  # levels: a larger jump at a grid line is an edge of the motif
 # the luma table of the JPEG standard (annex K.1), sorted; a file's table is a multiple of it
@@ -55,6 +58,15 @@ class Quality:
     halo: float = 0.0
     clipped: float = 0.0
     banding: float = 0.0
+
+
+def quality_from(plain: Mapping[str, Any] | None) -> Quality | None:
+    """Return the stored quality of a photograph; None if it was not measured."""
+    if not plain:
+        return None
+    stored: dict[str, Any] = dict(plain)
+    stored["grid"] = tuple(plain["grid"])
+    return Quality(**stored)
 
 
 def measure(pixels: Pixels, content: bytes = b"") -> Quality:
@@ -205,8 +217,9 @@ def _table(quality: int) -> NDArray[np.float64]:
 def noise(channel: Pixels) -> float:
     """Return the standard deviation of noise in one channel, uint8 (n, h, w), in levels.
 
-    It is the median absolute value of a high-pass (second differences in both directions) in the flattest fifth of the
-    cells that are neither black nor white, without the noise of rounding.
+    It is measured by a high-pass (second differences in both directions), as a mean absolute value in each cell that is
+    neither black nor white, without the noise of rounding. The lower tenth of the flatter half of the cells counts,
+    because texture looks like noise: so a photograph needs some calm area.
     """
     rows, columns = (side // _CELL for side in channel.shape[1:])
     if not rows or not columns:
@@ -217,14 +230,13 @@ def noise(channel: Pixels) -> float:
     used = (level > 8) & (level < 247)
     if not used.any():
         return 0.0
-    flat = used & (uneven <= np.quantile(uneven[used], 0.2))
-    high = np.diff(np.diff(whole, 2, axis=1), 2, axis=2)
-    inside = high[:, np.arange(high.shape[1]) % _CELL < _CELL - 2][:, :, np.arange(high.shape[2]) % _CELL < _CELL - 2]
-    size = _CELL - 2
-    cells = inside.reshape(len(whole), rows, size, columns, size).swapaxes(2, 3)[flat]
-    counts = np.bincount(np.abs(cells).ravel())
-    middle = float(np.interp(0.5, np.cumsum(counts) / counts.sum(), np.arange(len(counts)) + 0.5))
-    return max(0.0, (middle / 0.6745 / 6) ** 2 - 1 / 12) ** 0.5
+    flat = used & (uneven <= np.median(uneven[used]))
+    high = np.abs(np.diff(np.diff(whole, 2, axis=1), 2, axis=2))
+    size = _CELL - 2  # without the differences that reach into the next cell
+    inside = np.pad(high, ((0, 0), (0, 2), (0, 2))).reshape(len(whole), rows, _CELL, columns, _CELL)
+    means = inside[:, :, :size, :, :size].mean((2, 4), dtype=np.float32)[flat]
+    sigma = float(np.quantile(means, 0.1)) * (np.pi / 2) ** 0.5 / 6 * _TENTH
+    return max(0.0, sigma**2 - 1 / 12) ** 0.5
 
 
 def clipped(pixels: Pixels) -> float:
