@@ -50,7 +50,7 @@ from archsr.config.orders import (
     SecondNoise,
     SecondResize,
 )
-from archsr.config.prepare import PrepareConfig, ScenesConfig, TagRule, TagsConfig
+from archsr.config.prepare import PrepareConfig, QualityConfig, ScenesConfig, TagRule, TagsConfig
 from archsr.config.presets import PRESETS, Preset, configs_folder
 from archsr.config.table import Count, Positive, PositiveSpan, Span, SpanFromZero, Table, Unit
 from archsr.config.training import EmaConfig, LayerGroup, Stage, TrainConfig, TrainingConfig
@@ -101,6 +101,7 @@ __all__ = [
     "PrepareConfig",
     "Preset",
     "Quality",
+    "QualityConfig",
     "Quirk",
     "RRDBNetConfig",
     "Recompute",

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from archsr.config.degrade import DegradeConfig
 from archsr.config.table import Count, Positive, Table, Unit
 
+NonNegative = Annotated[float, Field(ge=0)]
+
 # test scenes needed for a verdict: with five, differences of one sign happen by chance once in 2⁴ times, above 5 %
 FEWEST_SCENES = 6
 
@@ -72,6 +74,40 @@ class TagsConfig(Table):
     )
 
 
+class QualityConfig(Table):
+    """Which photographs are good enough as targets. 0 sets no limit; `report.html` shows where each would lie."""
+
+    min_resolution: Unit = Field(
+        default=0.0,
+        description="Share of each side that a photograph must resolve: one enlarged to twice its size resolves 0.5.",
+    )
+    downscale_enlarged: bool = Field(
+        default=False,
+        description="Photographs below min_resolution are downsampled to the size that they resolve, not left out.",
+    )
+    min_jpeg: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=0, description="Lowest quality of a JPEG, by its quantisation table; other files have none."
+    )
+    max_blocks: NonNegative = Field(
+        default=0.0, description="Highest jump at the lines of JPEG's 8×8 grid, in levels above the jumps beside them."
+    )
+    max_noise: NonNegative = Field(default=0.0, description="Highest standard deviation of noise in levels.")
+    max_blur: NonNegative = Field(
+        default=0.0, description="Greatest width of strong edges in pixels; a sharp photograph has 1 to 2."
+    )
+    max_halo: NonNegative = Field(
+        default=0.0, description="Highest overshoot of sharpening beside strong edges, as a share of their height."
+    )
+    max_clipped: Unit = Field(default=0.0, description="Largest share of pixels in large areas of pure black or white.")
+    max_banding: Unit = Field(default=0.0, description="Largest share of pixels in slopes with visible steps.")
+
+    @model_validator(mode="after")
+    def _downscales_below_a_limit(self) -> Self:
+        if self.downscale_enlarged and not self.min_resolution:
+            raise ValueError("downscale_enlarged needs min_resolution above 0: it says which photographs are enlarged")
+        return self
+
+
 class PrepareConfig(Table):
     """Settings of `archsr prepare`."""
 
@@ -134,6 +170,7 @@ class PrepareConfig(Table):
     samples_per_shard: Positive = Field(default=512, description="Number of samples per shard.")
     scenes: ScenesConfig = ScenesConfig()
     tags: TagsConfig = TagsConfig()
+    quality: QualityConfig = QualityConfig()
     degrade: DegradeConfig = Field(
         default=DegradeConfig(),
         description="The degradation of the evaluation pairs, with the same keys as in a training config.",
@@ -155,6 +192,8 @@ class PrepareConfig(Table):
                 'lq_folder needs crops = "tiles" (resized copies have no pair), a lossless encoding, and '
                 f"tile ({self.tile}) a multiple of the scale ({self.scale})"
             )
+        if self.lq_folder and self.quality.downscale_enlarged:
+            raise ValueError("lq_folder and quality.downscale_enlarged: a downsampled photograph has no pair")
         smallest = self.degrade.margin + 64
         if self.min_side < smallest:
             raise ValueError(f"min_side ({self.min_side}) must be at least degrade.margin + 64 ({smallest})")

@@ -12,6 +12,7 @@ from archsr.config.config_file import check
 from archsr.config.prepare import FEWEST_SCENES, ScenesConfig
 from archsr.data import manifest as mf
 from archsr.data.prepare.duplicates.neighbours import BUILDING, camera_name_warning
+from archsr.data.prepare.writing.quality_section import limits_of, quality_table
 from archsr.data.versions import current
 from archsr.errors import DataError
 from archsr.utils.atomic import sha256
@@ -88,6 +89,7 @@ def inspect_dataset(folder: Path, *, check: bool = True) -> str:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             raise DataError(f"{found[0]}{more}; copy the dataset again or prepare it again")
     lines = [summary(made, folder), *tag_table(folder, made)]
+    lines += quality_table(list(_kept(folder, made)), limits_of(made))
     return "\n".join([*lines, "every file verified: SHA-256, index and tar agree" if check else "not verified"])
 
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from archsr.data import manifest as mf
 from archsr.data.manifest import SplitName
 from archsr.data.prepare.staging import Stored
-from archsr.data.prepare.survey.scan import UNREADABLE, ScannedFile
+from archsr.data.prepare.survey.scan import UNREADABLE, ScannedFile, scanned
 from archsr.errors import UserError
 from archsr.utils.atomic import sync_file
 
 THUMBS = "thumbs.npy"  # uint8 (files, 64, 64), a row for each line of sources.jsonl
 STAMPS = "stamps.json"
-_SURVEY = 2  # increase it if the survey or the tiles of an unchanged photograph change
+_SURVEY = 3  # increase it if the survey or the tiles of an unchanged photograph change
 # files without samples for a reason outside themselves: they are read each time
 CHANGED = "changed"
 _ALWAYS_READ = frozenset({UNREADABLE, "unpaired", "duplicate", "bridge", CHANGED})
@@ -95,8 +95,7 @@ def known_photos(folder: Path, made: mf.Manifest, stamps: Mapping[str, str]) -> 
 
 def _source(plain: dict[str, Any]) -> ScannedFile:
     stored: dict[str, Any] = {name: plain[name] for name in ScannedFile.__dataclass_fields__}
-    stored["notes"], stored["columns"] = tuple(plain["notes"]), tuple(plain["columns"].items())
-    return ScannedFile(**stored)
+    return scanned({**stored, "columns": plain["columns"].items()})
 
 
 def _placed(folder: Path, made: mf.Manifest) -> Iterator[tuple[str, Placed]]:

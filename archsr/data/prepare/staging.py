@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archsr.data.prepare.survey.scan import ScannedFile, ScanResult
+from archsr.data.prepare.survey.scan import ScannedFile, ScanResult, scanned
 from archsr.data.prepare.writing.samples import Encoded
 from archsr.utils.atomic import replacing, sync_file
 from archsr.utils.digests import agrees, digest_of
@@ -72,10 +72,7 @@ def read_chunk(folder: Path, name: str) -> Iterator[Record]:
     """Yield the records of a chunk in order."""
     for line in (folder / f"{name}.jsonl").read_bytes().splitlines():
         plain = json.loads(line)
-        source: dict[str, Any] = plain["source"]
-        source["notes"] = tuple(source["notes"])
-        source["columns"] = tuple((name, value) for name, value in source["columns"])
-        yield Record(ScannedFile(**source), plain["side"], [_stored(s) for s in plain["samples"]])
+        yield Record(scanned(plain["source"]), plain["side"], [_stored(s) for s in plain["samples"]])
 
 
 def _stored(plain: dict[str, Any]) -> Stored:

@@ -3,10 +3,12 @@
 import hashlib
 import io
 import mimetypes
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from archsr.config import PrepareConfig
 from archsr.data.prepare.duplicates.near import thumbnail
 from archsr.data.prepare.sources.opening import Photos, open_photos
 from archsr.data.prepare.survey.floorplans import drawing_score, reduced
+from archsr.data.prepare.survey.limits import judged
+from archsr.data.prepare.survey.quality import Quality, measure, quality_from
 from archsr.images.image_files import is_litter
 from archsr.images.pixels import BadImageError, Photo, Pixels, read_photo, sharpness, taken_at
 from archsr.images.raw_files import refuse_raw
@@ -29,7 +33,8 @@ class ScannedFile:
     """One file. `kind` is empty for a usable photograph, otherwise it is excluded for `reason`.
 
     `drawing` is the score of the drawing classifier (0 to 1), `sharpness` the mean absolute Laplacian of the middle
-    256² pixels of luma (0-255 units), `columns` the row of a `datasets` source, `taken` the EXIF time.
+    256² pixels of luma (0-255 units), `columns` the row of a `datasets` source, `taken` the EXIF time. `quality` is
+    None for what is no photograph. `reduced` is the (width, height) to which an enlarged photograph was downsampled.
     """
 
     path: str
@@ -42,15 +47,28 @@ class ScannedFile:
     notes: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
     taken: str = ""
+    quality: Quality | None = None
+    reduced: tuple[int, int] | None = None
     kind: str = ""
     reason: str = ""
+
+
+def scanned(plain: Mapping[str, Any]) -> ScannedFile:
+    """Return a file from its fields as JSON stores them; `columns` are pairs of name and value."""
+    stored: dict[str, Any] = dict(plain)
+    stored["notes"] = tuple(plain["notes"])
+    stored["columns"] = tuple((name, value) for name, value in plain["columns"])
+    stored["quality"] = quality_from(plain["quality"])
+    stored["reduced"] = tuple(plain["reduced"]) if plain["reduced"] else None
+    return ScannedFile(**stored)
 
 
 @dataclass(frozen=True)
 class ScanResult:
     """A file, its pixels (None if it is no usable photograph), its thumbnail, uint8 (64, 64), and its bytes.
 
-    `lq`: the pixels of its `lq` from disk, for a dataset of pairs.
+    `pixels` are downsampled if the source is `reduced`; `content` is then empty. `lq`: the pixels of its `lq` from
+    disk, for a dataset of pairs.
     """
 
     source: ScannedFile
@@ -107,6 +125,11 @@ def _classified(photos: Photos, path: str, content: bytes, photo: Photo, config:
         kind, reason = "drawing", "named in deny"
     elif score >= config.drawing_threshold and config.drawings == "leave_out" and not matches(path, config.allow):
         kind, reason = "drawing", f"a floor plan or drawing (score {score:.2f}, limit {config.drawing_threshold:g})"
+    quality = None if kind else measure(photo.pixels, content)
+    pixels, reduced_to = photo.pixels, None
+    if quality:
+        pixels, kind, reason = judged(photo.pixels, quality, config)
+        reduced_to = None if pixels is photo.pixels else (pixels.shape[1], pixels.shape[0])
     source = ScannedFile(
         path,
         bytes=len(content),
@@ -118,10 +141,12 @@ def _classified(photos: Photos, path: str, content: bytes, photo: Photo, config:
         notes=photo.notes,
         columns=tuple(sorted(photos.columns(path).items())),
         taken=taken_at(content),
+        quality=quality,
+        reduced=reduced_to,
         kind=kind,
         reason=reason,
     )
-    return ScanResult(source, photo.pixels, thumbnail(image), content)
+    return ScanResult(source, pixels, thumbnail(image), b"" if reduced_to else content)
 
 
 def matches(path: str, globs: tuple[str, ...]) -> bool:

@@ -1,14 +1,9 @@
 """`report.html`: one self-contained page about a prepared dataset."""
 
-import base64
 import html
-import io
-import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from PIL import Image
 
 from archsr.config.config_file import check
 from archsr.config.prepare import ScenesConfig
@@ -16,11 +11,10 @@ from archsr.data import manifest as mf
 from archsr.data.prepare.decide import Decision, Match
 from archsr.data.prepare.duplicates.neighbours import BUILDING, camera_name_warning
 from archsr.data.prepare.survey.scan import ScannedFile
-from archsr.images.pixels import BadImageError, read_photo
+from archsr.data.prepare.writing import pieces
+from archsr.data.prepare.writing.pieces import Read
+from archsr.data.prepare.writing.quality_section import quality_section
 
-Read = Callable[[str], bytes]
-
-_THUMB = 176  # pixels
 _SHOWN = 24  # images of one kind at most
 _CROPS = 12
 _NAMED = 200  # scenes at most
@@ -47,6 +41,7 @@ def write_report(path: Path, folder: Path, made: mf.Manifest, decision: Decision
         _buildings(decision.buildings, read),
         _left_out(decision.sources, read),
         _drawings(decision.sources, made, read),
+        quality_section(decision.sources, made, read),
         _distributions([s for s in decision.sources if not s.kind]),
         _tags(decision),
         _crops(folder, made),
@@ -65,7 +60,7 @@ def _summary(made: mf.Manifest) -> str:
     return (
         f"<p>{found.found} files found, {found.kept} photographs kept, {len(made.left_out)} left out. "
         f"Fingerprint <code>{made.fingerprint[:16]}</code>.</p>"
-        + _table(["split", "scenes", "photographs", "samples", "shards", "MB"], rows)
+        + pieces.table(["split", "scenes", "photographs", "samples", "shards", "MB"], rows)
     )
 
 
@@ -75,14 +70,14 @@ def _sides(decision: Decision) -> str:
     parts: list[str] = []
     for side in ("test", "val", "train"):
         names = [name for name in sorted(counts) if decision.sides[name] == side]
-        shown = ", ".join(f"{_escaped(name.removeprefix('title:'))} ({counts[name]})" for name in names[:_NAMED])
+        shown = ", ".join(f"{pieces.escaped(name.removeprefix('title:'))} ({counts[name]})" for name in names[:_NAMED])
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         parts.append(f"<p><b>{_SIDES[side]}</b>: {shown}{more}</p>")
     told = (
         "<p>A scene is a sub-folder, or photographs of one title; scenes that show the same are one, under the first "
         "of their names. In brackets: photographs.</p>"
     )
-    return _section("Which scenes are for what", told + "".join(parts))
+    return pieces.section("Which scenes are for what", told + "".join(parts))
 
 
 def _same(same: Sequence[Match], read: Read) -> str:
@@ -97,7 +92,7 @@ def _same(same: Sequence[Match], read: Read) -> str:
         "of a pair are always in one scene, and so on one side. Files that are equal to the last byte are left out but "
         f"for one; others (resized, toned, cropped) are kept.{some}</p>"
     )
-    return _section("Near-duplicates", text + _row(_pair(s, read) for s in shown))
+    return pieces.section("Near-duplicates", text + pieces.row(_pair(s, read) for s in shown))
 
 
 def _camera_names(decision: Decision, made: mf.Manifest) -> str:
@@ -114,14 +109,14 @@ def _buildings(found: Sequence[Match], read: Read) -> str:
         f"<p>{len(found)} pairs of photographs that follow each other in a folder show one building from nearby "
         f"places: as many of their features agree as is written below. The two of a pair are in one scene.{some}</p>"
     )
-    return _section("The same building", text + _row(_pair(s, read) for s in shown)) if found else ""
+    return pieces.section("The same building", text + pieces.row(_pair(s, read) for s in shown)) if found else ""
 
 
 def _pair(same: Match, read: Read) -> str:
     mark = "; by folder it would be on two sides: joined" if same.leak else ""
     score = f"{same.score:.0f} features" if same.how == BUILDING else f"score {same.score:.2f}"
-    words = f"{_escaped(same.a)} = {_escaped(same.b)}<br>{same.how}, {score}{mark}"
-    return f'<figure class="wide">{_thumb(same.a, read)}{_thumb(same.b, read)}<br>{words}</figure>'
+    words = f"{pieces.escaped(same.a)} = {pieces.escaped(same.b)}<br>{same.how}, {score}{mark}"
+    return f'<figure class="wide">{pieces.thumb(same.a, read)}{pieces.thumb(same.b, read)}<br>{words}</figure>'
 
 
 def _left_out(sources: Sequence[ScannedFile], read: Read) -> str:
@@ -131,8 +126,11 @@ def _left_out(sources: Sequence[ScannedFile], read: Read) -> str:
     parts: list[str] = []
     for kind, found in sorted(kinds.items()):
         more = f", the first {_SHOWN} of them" if len(found) > _SHOWN else ""
-        parts.append(f"<h3>{kind}: {len(found)}{more}</h3>" + _row(_figure(s, s.reason, read) for s in found[:_SHOWN]))
-    return _section("Left out", "".join(parts) or '<p class="none">nothing</p>')
+        parts.append(
+            f"<h3>{kind}: {len(found)}{more}</h3>"
+            + pieces.row(pieces.figure(s, s.reason, read) for s in found[:_SHOWN])
+        )
+    return pieces.section("Left out", "".join(parts) or '<p class="none">nothing</p>')
 
 
 def _drawings(sources: Sequence[ScannedFile], made: mf.Manifest, read: Read) -> str:
@@ -144,30 +142,14 @@ def _drawings(sources: Sequence[ScannedFile], made: mf.Manifest, read: Read) -> 
         "<code>allow</code> and <code>deny</code> in the configuration of the preparation (configs/prepare.toml).</p>"
     )
     for title, some in (("Kept, with the highest scores", kept), ("Left out, with the lowest scores", out)):
-        text += f"<h3>{title}</h3>" + _row(_figure(s, f"score {s.drawing:.2f}", read) for s in some)
-    return _section("Drawings", text)
+        text += f"<h3>{title}</h3>" + pieces.row(pieces.figure(s, f"score {s.drawing:.2f}", read) for s in some)
+    return pieces.section("Drawings", text)
 
 
 def _distributions(kept: Sequence[ScannedFile]) -> str:
-    sizes = _bars("Megapixels", [s.width * s.height / 1e6 for s in kept], [0, 0.25, 0.5, 1, 2, 4, 8, 16, 32])
-    sharp = _bars("Sharpness (mean |Laplacian|)", [s.sharpness for s in kept], [0, 2, 4, 8, 12, 16, 24, 32, 48])
-    return _section("Sizes and sharpness", sizes + sharp)
-
-
-def _bars(title: str, values: Sequence[float], edges: Sequence[float]) -> str:
-    """Draw a histogram as inline SVG; the last bar holds everything beyond the last edge."""
-    counts = [sum(low <= v < high for v in values) for low, high in zip(edges, [*edges[1:], float("inf")], strict=True)]
-    most, bars = max([*counts, 1]), list[str]()
-    for i, (low, count) in enumerate(zip(edges, counts, strict=True)):
-        height = 100 * count / most
-        bars.append(
-            f'<rect x="{i * 52}" y="{120 - height:.1f}" width="46" height="{height:.1f}" fill="#5b7fa6"/>'
-            f'<text x="{i * 52 + 23}" y="{114 - height:.1f}" font-size="11" text-anchor="middle">{count}</text>'
-            f'<text x="{i * 52}" y="136" font-size="11">{low:g}+</text>'
-        )
-    drawn = "".join(bars)
-    svg = f'<svg width="{52 * len(edges)}" height="142" role="img" aria-label="{title}">{drawn}</svg>'
-    return f'<div class="bars"><h3>{title}</h3>{svg}</div>'
+    sizes = pieces.bars("Megapixels", [s.width * s.height / 1e6 for s in kept], [0, 0.25, 0.5, 1, 2, 4, 8, 16, 32])
+    sharp = pieces.bars("Sharpness (mean |Laplacian|)", [s.sharpness for s in kept], [0, 2, 4, 8, 12, 16, 24, 32, 48])
+    return pieces.section("Sizes and sharpness", sizes + sharp)
 
 
 def _tags(decision: Decision) -> str:
@@ -179,10 +161,10 @@ def _tags(decision: Decision) -> str:
             counts[tag][decision.side(path)] += 1
     rows = [[tag, *(counts[tag][side] for side in mf.SPLITS)] for tag in sorted(counts)]
     empty = [str(row[0]) for row in rows if not row[3] and row[0] != "(none)"]
-    text = _table(["tag", *mf.SPLITS], rows)
+    text = pieces.table(["tag", *mf.SPLITS], rows)
     if empty:
         text += f'<p class="leak">no test photographs: {html.escape(", ".join(empty))}</p>'
-    return _section("Tags, photographs per split", text)
+    return pieces.section("Tags, photographs per split", text)
 
 
 def _crops(folder: Path, made: mf.Manifest) -> str:
@@ -194,51 +176,7 @@ def _crops(folder: Path, made: mf.Manifest) -> str:
                     images: list[str] = []
                     for name in members:
                         tar.seek(sample.members[name].offset)
-                        images.append(_image(tar.read(sample.members[name].size)))
+                        images.append(pieces.image(tar.read(sample.members[name].size)))
                     wide = ' class="wide"' if len(members) > 1 else ""
                     figures.append(f"<figure{wide}>{''.join(images)}<br>{side}: {sample.key}</figure>")
-    return _section("Sample crops", _row(figures))
-
-
-# ---------------------------------------------------------------- pieces of HTML
-
-
-def _section(title: str, content: str) -> str:
-    return f"<h2>{title}</h2>{content}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = ["".join(f"<th>{html.escape(h)}</th>" for h in head)]
-    lines += ["".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in rows]
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-
-
-def _row(figures: Iterable[str]) -> str:
-    joined = "".join(figures)
-    return f'<div class="row">{joined}</div>' if joined else '<p class="none">none</p>'
-
-
-def _figure(source: ScannedFile, words: str, read: Read) -> str:
-    return f"<figure>{_thumb(source.path, read)}<br>{_escaped(source.path)}<br>{html.escape(words)}</figure>"
-
-
-def _escaped(path: str) -> str:
-    return html.escape(json.dumps(path, ensure_ascii=False)[1:-1].encode("utf-8", "replace").decode())
-
-
-def _thumb(path: str, read: Read) -> str:
-    try:
-        return _image(read(path))
-    except OSError:
-        return ""
-
-
-def _image(content: bytes) -> str:
-    try:
-        image = Image.fromarray(read_photo(content).pixels)
-    except BadImageError:
-        return ""
-    image.thumbnail((_THUMB, _THUMB), Image.Resampling.BOX)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    return pieces.section("Sample crops", pieces.row(figures))

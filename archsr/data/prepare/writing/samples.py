@@ -72,7 +72,7 @@ def cut(
     kept = range(len(boxes))
     if config.min_detail:
         kept = worth_keeping([detail(_window(pixels, b)) for b in boxes], config.min_detail)
-    return (_tile(source, pixels, n, boxes[n], config, {}, blocks) for n in kept)
+    return (_tile(source, pixels, n, boxes[n], config, _copied(source), blocks) for n in kept)
 
 
 def _paired(
@@ -136,7 +136,12 @@ def _pair(source: ScannedFile, pixels: Pixels, number: int, box: Box, config: Pr
     pair = apply(pixels_to_tensor(_window(pixels, box)), recipe)
     gt = lossless(tensor_to_pixels(pair.gt), config.encoding)
     members = {_GT[config.encoding]: gt, "lq.webp": encode_webp(tensor_to_pixels(pair.lq))}
-    return Encoded(key_of(source.path, number), box, members, {"recipe": to_json(recipe)})
+    return Encoded(key_of(source.path, number), box, members, {"recipe": to_json(recipe), **_copied(source)})
+
+
+def _copied(source: ScannedFile) -> dict[str, Any]:
+    """Return the size of the downsampled copy in which a box lies; nothing for a photograph that was not enlarged."""
+    return {"copy": list(source.reduced)} if source.reduced else {}
 
 
 def _window(pixels: Pixels, box: Box) -> Pixels:
