@@ -7,6 +7,12 @@ from pydantic import Field, model_validator
 from archsr.config.table import PositiveSpan, Span, SpanFromZero, Table, Unit
 
 
+def _sum_to_one(shares: Table) -> None:
+    total = sum(shares.model_dump().values())
+    if abs(total - 1) > 1e-6:
+        raise ValueError(f"the probabilities add up to {total:g}, not 1")
+
+
 class Families(Table):
     """Shares of the blur kernels' families, which add up to 1. `aniso`: wider in one direction than in the other."""
 
@@ -21,9 +27,7 @@ class Families(Table):
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Self:
-        total = sum(self.model_dump().values())
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"the probabilities add up to {total:g}, not 1")
+        _sum_to_one(self)
         return self
 
 
@@ -130,12 +134,32 @@ class Noise(Table):
         return self
 
 
+class Sampling(Table):
+    """Shares of JPEG's chroma samplings: colours are stored at a lower resolution than brightness. They add up to 1."""
+
+    yuv420: Unit = Field(default=1.0, description="Share of 4:2:0: colours halved in both directions, the usual one.")
+    yuv422: Unit = Field(default=0.0, description="Share of 4:2:2: colours halved horizontally, as in many cameras.")
+    yuv440: Unit = Field(default=0.0, description="Share of 4:4:0: colours halved vertically, as after a rotation.")
+    yuv444: Unit = Field(default=0.0, description="Share of 4:4:4: colours at full resolution.")
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Self:
+        _sum_to_one(self)
+        return self
+
+
 class Quality(Span):
     """JPEG compression. The quality is drawn as a real number from `low` to `high`."""
 
     probability: Unit = Field(default=1.0, description="Share of samples that are compressed.")
     low: Annotated[float, Field(ge=1, le=100)] = Field(default=30.0, description="Lowest quality, 1 to 100.")
     high: Annotated[float, Field(ge=1, le=100)] = Field(default=95.0, description="Highest quality, 1 to 100.")
+    sampling: Sampling = Sampling()
+    interpolated: Unit = Field(
+        default=0.0,
+        description="Share of samples whose halved colours are interpolated, as most programs do. The others are "
+        "repeated, as in the reference.",
+    )
 
 
 class Degradation(Table):

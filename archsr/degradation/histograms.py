@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from archsr.degradation.jpeg import SAMPLINGS
 from archsr.degradation.kernels import GENERALIZED, IDENTITY, PLATEAU, SINC, KernelParams
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
@@ -25,7 +26,7 @@ def parameters(recipes: Sequence[Recipe]) -> dict[str, Values]:
             found.setdefault(name, []).extend(values)  # pyright: ignore[reportArgumentType]
     if len({recipe.steps for recipe in recipes}) > 1:
         found["order: the first step"] = [next(s for s in recipe.steps if s != "halve") for recipe in recipes]
-    return {name: values for name, values in found.items() if values}
+    return {name: values for name, values in found.items() if values and set(values) != {SAMPLINGS[0]}}
 
 
 def _of(recipe: Recipe) -> dict[str, Values]:
@@ -41,6 +42,7 @@ def _of(recipe: Recipe) -> dict[str, Values]:
         if f"jpeg{number}" in steps or (number == 2 and "finish" in steps):
             found[f"jpeg{number}: compressed"] = _words(order.compressed)
             found[f"jpeg{number}: quality"] = _numbers(order.quality[order.compressed])
+            found[f"jpeg{number}: colours"] = [SAMPLINGS[n] for n in order.sampling[order.compressed].tolist()]
     if "halve" in steps:
         found |= {"halved": _words(recipe.halved), "halved: mode": _modes(recipe.half_mode[recipe.halved])}
     if steps & {"reduce", "finish"}:

@@ -166,7 +166,8 @@ def _jpeg(canvas: Canvas, work: StepContext, order: Order, on_device: Order) -> 
     if not order.compressed.any():
         return canvas.pixels
     quirks = {name: name in work.recipe.quirks for name in ("transposed_luma", "black_border")}
-    compressed = jpeg(canvas, on_device.quality, **quirks)
+    present = set(order.sampling.tolist())
+    compressed = jpeg(canvas, on_device.quality, **quirks, sampling=on_device.sampling, present=present)
     if order.compressed.all():
         return compressed
     return torch.where(on_device.compressed[:, None, None, None], compressed, canvas.pixels)

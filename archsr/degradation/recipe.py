@@ -11,14 +11,26 @@ from torch import Tensor
 from archsr.config import QUIRKS, RESIZES, SECOND_ORDER, DegradeConfig, Quirk, Step
 from archsr.degradation.bsrgan import as_if_halved, correlated, decimated
 from archsr.degradation.canvas import send
+from archsr.degradation.further import colours_sampled
 from archsr.degradation.halving import MATLAB
 from archsr.degradation.kernels import IDENTITY, SINC, TAPS, KernelParams
-from archsr.degradation.order_params import MODES, Order, choose, draw_order, each, once, rand, unchanged, uniform
+from archsr.degradation.order_params import (
+    MODES,
+    Order,
+    choose,
+    draw_order,
+    each,
+    once,
+    rand,
+    unchanged,
+    uniform,
+    usual,
+)
 from archsr.errors import UserError
 
-# of stored recipes; version 2 had nothing of BSRGAN, version 1 had `faithful` instead of quirks and neither steps nor
-# antialiasing
-VERSION = 3
+# of stored recipes; version 3 had nothing of `further.py`, version 2 nothing of BSRGAN, version 1 had `faithful`
+# instead of quirks and neither steps nor antialiasing
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,7 @@ def _options(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Rec
         orders.append(dataclasses.replace(order, strength=strength, compressed=compressed))
     steps = _shuffled(config.steps, rng) if config.shuffle else config.steps
     recipe = dataclasses.replace(recipe, first=orders[0], second=orders[1], antialias=antialias, steps=steps)
-    return _as_bsrgan(recipe, config, rng)
+    return _further(_as_bsrgan(recipe, config, rng), config, rng)
 
 
 def _as_bsrgan(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Recipe:
@@ -151,6 +163,15 @@ def _as_bsrgan(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> R
         dataclasses.replace(order, strength=order.strength * config.noise_scale) for order in (first, second)
     )
     return dataclasses.replace(recipe, first=first, second=second, halved=halved, half_mode=half_mode)
+
+
+def _further(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Recipe:
+    """Draw what neither of the two has."""
+    first, second = (
+        colours_sampled(order, table.jpeg, rng)
+        for order, table in ((recipe.first, config.first), (recipe.second, config.second))
+    )
+    return dataclasses.replace(recipe, first=first, second=second)
 
 
 def _shuffled(steps: tuple[Step, ...], rng: torch.Generator) -> tuple[Step, ...]:
@@ -191,8 +212,9 @@ def from_json(stored: dict[str, Any]) -> Recipe:
     if version not in range(1, VERSION + 1):
         raise UserError(f"a stored recipe has version {version!r}, this archsr reads 1 to {VERSION}; update archsr")
     try:
-        current: dict[str, Any] = _from_version_1(stored) if version == 1 else stored
-        current = current if version == VERSION else _from_version_2(current)
+        current = stored
+        for older in range(version, VERSION):
+            current = _NEXT[older](current)
         return Recipe(
             first=_order_from(current["first"]),
             second=_order_from(current["second"]),
@@ -219,6 +241,14 @@ def _from_version_2(stored: dict[str, Any]) -> dict[str, Any]:
     batch = len(stored["sinc_last"])
     orders = {name: {**stored[name], **_lists(unchanged(batch))} for name in ("first", "second")}
     return {**stored, **orders, **_lists(_not_halved(batch))}
+
+
+def _from_version_3(stored: dict[str, Any]) -> dict[str, Any]:
+    batch = len(stored["sinc_last"])
+    return {**stored, **{name: {**stored[name], **_lists(usual(batch))} for name in ("first", "second")}}
+
+
+_NEXT = {1: _from_version_1, 2: _from_version_2, 3: _from_version_3}
 
 
 def _lists(tensors: dict[str, Tensor]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import math
 
 from torch import Tensor
 
+from archsr.degradation.jpeg import SAMPLINGS
 from archsr.degradation.kernels import GENERALIZED, IDENTITY, PLATEAU, SINC, KernelParams
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
@@ -94,4 +95,7 @@ def _noise(order: Order, sample: int) -> str:
 
 
 def _jpeg(order: Order, sample: int) -> str:
-    return f"JPEG {float(order.quality[sample]):.0f}" if order.compressed[sample] else "no JPEG"
+    if not order.compressed[sample]:
+        return "no JPEG"
+    sampling = int(order.sampling[sample])
+    return f"JPEG {float(order.quality[sample]):.0f}" + (f", {SAMPLINGS[sampling]}" if sampling else "")

@@ -6,6 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from archsr.config import PrepareConfig
 from archsr.config.config_file import check
+from archsr.config.presets import laid_over
 from archsr.degradation import apply as degradation
 from archsr.degradation.canvas import full
 from archsr.degradation.jpeg import jpeg
@@ -14,6 +15,11 @@ from archsr.degradation.recipe import draw
 from archsr.degradation.sharpen import sharpen
 from archsr.utils.seeds import generator
 
+SOME_OF_EACH = {"yuv420": 0.25, "yuv422": 0.25, "yuv440": 0.25, "yuv444": 0.25}
+FURTHER = {
+    "first": {"jpeg": {"sampling": SOME_OF_EACH, "interpolated": 0.5}},
+    "second": {"jpeg": {"sampling": SOME_OF_EACH}},
+}
 KINDS = [
     {"fidelity": "fixed"},
     {"fidelity": "faithful"},
@@ -21,6 +27,7 @@ KINDS = [
     {"preset": "bsrgan"},
     {"preset": "camera"},
     {"preset": "bicubic"},
+    FURTHER,
 ]
 
 
@@ -89,7 +96,7 @@ def test_cuda_agrees_with_the_cpu(table):
     torch.set_float32_matmul_precision("high")  # as in training: TF32 must not reach the degradation
     try:
         for seed in range(4):
-            made = recipe(table | quiet, seed)
+            made = recipe(laid_over(table, quiet), seed)
             here, there = degradation.apply(gt, made), degradation.apply(gt.cuda(), made)
             assert torch.equal(here.gt, there.gt.cpu())
             off = ((here.lq - there.lq.cpu()).abs() * 255).round()

@@ -103,7 +103,7 @@ def test_recipes_of_version_1_still_load_and_give_the_same_pair():
         for name in ("version", "antialias", "steps", "quirks", "halved", "half_mode"):
             del old[name]
         for name in ("first", "second"):
-            for later in ("compressed", "decimate", "mixing"):
+            for later in ("compressed", "decimate", "mixing", "sampling"):
                 del old[name][later]
         old["faithful"] = fidelity == "faithful"
         assert torch.equal(apply(gts(5), from_json(old)).lq, apply(gts(5), recipe).lq)
