@@ -3,6 +3,7 @@
 Reading files and error messages are in `config_file`. This package knows no stage of the work.
 """
 
+from archsr.config.camera import Aberration, Sharpening
 from archsr.config.data import DataConfig, TagChoice
 from archsr.config.degrade import QUIRKS, RESIZES, SECOND_ORDER, DegradeConfig, Quirk, Step
 from archsr.config.losses import (
@@ -63,6 +64,7 @@ __all__ = [
     "RESIZES",
     "SCRATCH",
     "SECOND_ORDER",
+    "Aberration",
     "Blur",
     "CharbonnierLoss",
     "CheckpointConfig",
@@ -114,6 +116,7 @@ __all__ = [
     "SecondDegradation",
     "SecondNoise",
     "SecondResize",
+    "Sharpening",
     "Span",
     "SpanFromZero",
     "SpandrelConfig",

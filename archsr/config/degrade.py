@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from archsr.config.camera import Aberration, Sharpening
 from archsr.config.orders import Degradation, Halving, SecondDegradation
 from archsr.config.presets import PRESETS, Preset, laid_over, preset_table, stored_before_halving
 from archsr.config.table import Count, Table, Unit
@@ -11,6 +12,7 @@ from archsr.config.table import Count, Table, Unit
 Quirk = Literal["transposed_luma", "black_border", "shared_grey", "stretched_resize", "batch_choices"]
 QUIRKS: tuple[Quirk, ...] = get_args(Quirk)
 Step = Literal[
+    "aberration", "sharpen",
     "halve", "blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "jpeg2", "reduce", "sinc", "finish",
     "bicubic",
 ]  # fmt: skip
@@ -72,6 +74,8 @@ class DegradeConfig(Table):
         default=True, description="true: degrade the sharpened ground truth; false: degrade the ground truth itself."
     )
     halve: Halving = Halving()
+    sharpening: Sharpening = Sharpening()
+    aberration: Aberration = Aberration()
     first: Degradation = Degradation()
     second: SecondDegradation = SecondDegradation()
     noise_scale: Annotated[float, Field(ge=0, le=100)] = Field(

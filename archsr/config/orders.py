@@ -31,6 +31,18 @@ class Families(Table):
         return self
 
 
+class DiscRadius(PositiveSpan):
+    """A range of the radius of a disc, in pixels."""
+
+    high: Annotated[float, Field(gt=0, le=12)]
+
+
+class LineLength(PositiveSpan):
+    """A range of the length of a line, in pixels."""
+
+    high: Annotated[float, Field(gt=0, le=24)]
+
+
 class Blur(Table):
     """A random blur."""
 
@@ -54,6 +66,25 @@ class Blur(Table):
     plateau_beta: PositiveSpan = Field(
         default=PositiveSpan(low=1.0, high=2.0), description="Exponent of plateau-shaped kernels."
     )
+    defocus: Unit = Field(
+        default=0.0, description="Share of kernels replaced by a disc: a lens out of focus. Includes sinc kernels."
+    )
+    defocus_radius: DiscRadius = Field(
+        default=DiscRadius(low=1.0, high=4.0), description="Radius of the disc, in pixels, at most 12."
+    )
+    motion: Unit = Field(
+        default=0.0,
+        description="Share of kernels replaced by a line: a moved camera. defocus + motion is at most 1.",
+    )
+    motion_length: LineLength = Field(
+        default=LineLength(low=2.0, high=12.0), description="Length of the line, in pixels, at most 24."
+    )
+
+    @model_validator(mode="after")
+    def _one_kernel_each(self) -> Self:
+        if self.defocus + self.motion > 1 + 1e-6:
+            raise ValueError(f"defocus + motion is {self.defocus + self.motion:g}, above 1")
+        return self
 
 
 class Resize(Table):

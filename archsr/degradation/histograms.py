@@ -8,8 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from archsr.config import Step
+from archsr.degradation.camera import Camera
 from archsr.degradation.jpeg import SAMPLINGS
-from archsr.degradation.kernels import GENERALIZED, IDENTITY, PLATEAU, SINC, KernelParams
+from archsr.degradation.kernels import DISC, GENERALIZED, IDENTITY, LINE, PLATEAU, SINC, KernelParams
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
 from archsr.degradation.words import MODE_NAMES, family
@@ -53,7 +55,29 @@ def _of(recipe: Recipe) -> dict[str, Values]:
         found["last JPEG comes"] = ["before the resize" if last else "at the end" for last in recipe.sinc_last.tolist()]
     if "bicubic" not in steps:
         found["antialiased"] = _words(recipe.antialias)
+    found |= _camera(recipe.camera, steps)
     return {**found, "crop: x": _numbers(recipe.crop_x), "crop: y": _numbers(recipe.crop_y)}
+
+
+def _camera(camera: Camera, steps: set[Step]) -> dict[str, Values]:
+    found: dict[str, Values] = {}
+    if "sharpen" in steps:
+        sharpened = camera.sharpen_amount > 0
+        found |= {
+            "sharpened": _words(sharpened),
+            "sharpened: amount": _numbers(camera.sharpen_amount[sharpened]),
+            "sharpened: σ": _numbers(camera.sharpen_radius[sharpened]),
+        }
+    if "aberration" in steps:
+        fringed = (camera.red != 0) | (camera.blue != 0)
+        found |= {
+            "fringes": _words(fringed),
+            "fringes: red, %": _numbers(camera.red[fringed] * 100),
+            "fringes: blue, %": _numbers(camera.blue[fringed] * 100),
+            "fringes: centre y": _numbers(camera.centre[fringed, 0]),
+            "fringes: centre x": _numbers(camera.centre[fringed, 1]),
+        }
+    return found
 
 
 def _resize(name: str, order: Order) -> dict[str, Values]:
@@ -65,7 +89,8 @@ def _resize(name: str, order: Order) -> dict[str, Values]:
 
 
 def _kernels(name: str, kernel: KernelParams) -> dict[str, Values]:
-    formed = (kernel.kind != IDENTITY) & (kernel.kind != SINC)
+    disc, line = kernel.kind == DISC, kernel.kind == LINE
+    formed = (kernel.kind != IDENTITY) & (kernel.kind != SINC) & ~disc & ~line
     turned = formed & (kernel.sigma_x != kernel.sigma_y)
     shaped = (kernel.kind == GENERALIZED) | (kernel.kind == PLATEAU)
     return {
@@ -76,6 +101,9 @@ def _kernels(name: str, kernel: KernelParams) -> dict[str, Values]:
         f"{name}: angle": _numbers(kernel.theta[turned]),
         f"{name}: β": _numbers(kernel.beta[shaped]),
         f"{name}: cutoff of sinc": _numbers(kernel.cutoff[kernel.kind == SINC]),
+        f"{name}: radius out of focus": _numbers(kernel.sigma_x[disc]),
+        f"{name}: length of motion": _numbers(kernel.sigma_x[line]),
+        f"{name}: angle of motion": _numbers(kernel.theta[line]),
     }
 
 

@@ -16,6 +16,7 @@ from archsr.degradation.canvas import Canvas, full
 from archsr.degradation.halving import decimate, halve
 from archsr.degradation.jpeg import jpeg
 from archsr.degradation.kernels import blur
+from archsr.degradation.lens import aberrate, unsharp
 from archsr.degradation.noise import add_noise
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
@@ -186,11 +187,27 @@ def _finish(canvas: Canvas, work: StepContext) -> Canvas:
     return filtered.with_pixels(torch.where(chosen, filtered.pixels, _jpeg2(filtered, work).pixels))
 
 
+def _sharpen(canvas: Canvas, work: StepContext) -> Canvas:
+    here, there = work.recipe.camera, work.on_device.camera
+    if not here.sharpen_amount.any():
+        return canvas
+    return unsharp(canvas, here.sharpen_radius, on_device=(there.sharpen_radius, there.sharpen_amount))
+
+
+def _aberration(canvas: Canvas, work: StepContext) -> Canvas:
+    here, there = work.recipe.camera, work.on_device.camera
+    if not (here.red.any() or here.blue.any()):
+        return canvas
+    return aberrate(canvas, there.red, there.blue, centre=there.centre)
+
+
 def _bicubic(canvas: Canvas, work: StepContext) -> Canvas:
     return full(bicubic(canvas.pixels, scale=work.recipe.scale))
 
 
 OPERATIONS: dict[Step, Operation] = {
+    "sharpen": _sharpen,
+    "aberration": _aberration,
     "halve": _halve,
     "blur1": _blur1,
     "resize1": _resize1,

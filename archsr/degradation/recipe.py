@@ -10,8 +10,9 @@ from torch import Tensor
 
 from archsr.config import QUIRKS, RESIZES, SECOND_ORDER, DegradeConfig, Quirk, Step
 from archsr.degradation.bsrgan import as_if_halved, correlated, decimated
+from archsr.degradation.camera import Camera, draw_camera, no_camera
 from archsr.degradation.canvas import send
-from archsr.degradation.further import colours_sampled
+from archsr.degradation.further import colours_sampled, out_of_focus_or_moved
 from archsr.degradation.halving import MATLAB
 from archsr.degradation.kernels import IDENTITY, SINC, TAPS, KernelParams
 from archsr.degradation.order_params import (
@@ -38,7 +39,8 @@ class Recipe:
     """The degradation of a batch. Tensors are (b,) or (b, ...); `first` and `second` are the two orders.
 
     `steps`: the operations in order, for all samples. `sinc_last`: whether, in the step `finish`, JPEG comes before the
-    last resize and sinc filter. `antialias`: whether downscaling uses a widened filter. `halved`: which samples the
+    last resize and sinc filter. `antialias`: whether downscaling uses a widened filter. `camera`: sharpening and
+    fringes. `halved`: which samples the
     step `halve` reduces, with `half_mode` (a mode of resizing, or MATLAB). `crop_y`, `crop_x` in [0, 1) choose the
     position of the final crop. `noise_seed` seeds the noise fields, which depend on the images' sizes.
     """
@@ -51,6 +53,7 @@ class Recipe:
     crop_y: Tensor
     crop_x: Tensor
     antialias: Tensor
+    camera: Camera
     halved: Tensor
     half_mode: Tensor
     noise_seed: int
@@ -106,6 +109,7 @@ def draw(config: DegradeConfig, rng: torch.Generator, batch: int, *, scale: int,
         crop_y=together(lambda n: rand(rng, n), batch),
         crop_x=together(lambda n: rand(rng, n), batch),
         antialias=torch.zeros(batch, dtype=torch.bool),
+        camera=no_camera(batch),
         **_not_halved(batch),
         noise_seed=int(torch.randint(0, 2**62, (), generator=rng)),
         scale=scale,
@@ -167,11 +171,11 @@ def _as_bsrgan(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> R
 
 def _further(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Recipe:
     """Draw what neither of the two has."""
-    first, second = (
-        colours_sampled(order, table.jpeg, rng)
-        for order, table in ((recipe.first, config.first), (recipe.second, config.second))
-    )
-    return dataclasses.replace(recipe, first=first, second=second)
+    orders: list[Order] = []
+    for order, table in ((recipe.first, config.first), (recipe.second, config.second)):
+        orders.append(out_of_focus_or_moved(colours_sampled(order, table.jpeg, rng), table.blur, rng))
+    camera = draw_camera(config, rng, len(recipe))
+    return dataclasses.replace(recipe, first=orders[0], second=orders[1], camera=camera)
 
 
 def _shuffled(steps: tuple[Step, ...], rng: torch.Generator) -> tuple[Step, ...]:
@@ -219,6 +223,7 @@ def from_json(stored: dict[str, Any]) -> Recipe:
             first=_order_from(current["first"]),
             second=_order_from(current["second"]),
             final_kernel=_kernel_from(current["final_kernel"]),
+            camera=Camera(**{name: torch.tensor(values) for name, values in current["camera"].items()}),
             **{name: torch.tensor(current[name]) for name in _TENSORS},
             **{name: current[name] for name in _PLAIN},
             steps=tuple(current["steps"]),
@@ -245,7 +250,8 @@ def _from_version_2(stored: dict[str, Any]) -> dict[str, Any]:
 
 def _from_version_3(stored: dict[str, Any]) -> dict[str, Any]:
     batch = len(stored["sinc_last"])
-    return {**stored, **{name: {**stored[name], **_lists(usual(batch))} for name in ("first", "second")}}
+    orders = {name: {**stored[name], **_lists(usual(batch))} for name in ("first", "second")}
+    return {**stored, **orders, "camera": _plain(no_camera(batch))}
 
 
 _NEXT = {1: _from_version_1, 2: _from_version_2, 3: _from_version_3}

@@ -5,12 +5,13 @@ import math
 from torch import Tensor
 
 from archsr.degradation.jpeg import SAMPLINGS
-from archsr.degradation.kernels import GENERALIZED, IDENTITY, PLATEAU, SINC, KernelParams
+from archsr.degradation.kernels import DISC, GENERALIZED, IDENTITY, LINE, PLATEAU, SINC, KernelParams
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
 from archsr.degradation.resize import AREA
 
 MODE_NAMES = ("area", "bilinear", "bicubic", "MATLAB's bicubic")  # by number; the last is for halving only
+_NAMES = {IDENTITY: "none", SINC: "sinc", DISC: "out of focus", LINE: "moved"}
 _FAMILIES = {GENERALIZED: "generalized Gaussian", PLATEAU: "plateau"}
 
 
@@ -29,6 +30,10 @@ def describe(recipe: Recipe, sample: int) -> list[str]:
             lines.append(_noise(order, sample))
         elif step in ("jpeg1", "jpeg2"):
             lines.append(_jpeg(order, sample))
+        elif step == "sharpen":
+            lines.append(_sharpening(recipe, sample))
+        elif step == "aberration":
+            lines.append(_fringes(recipe, sample))
         else:
             lines += _ending(step, recipe, sample)
     return lines
@@ -46,11 +51,23 @@ def _ending(step: str, recipe: Recipe, sample: int) -> list[str]:
     return [{"halve": halved, "reduce": reduced, "sinc": sinc, "bicubic": matlab}[step]]
 
 
+def _sharpening(recipe: Recipe, sample: int) -> str:
+    amount, radius = (float(v[sample]) for v in (recipe.camera.sharpen_amount, recipe.camera.sharpen_radius))
+    return f"sharpened × {amount:.2f}, σ {radius:.2f}" if amount else "not sharpened"
+
+
+def _fringes(recipe: Recipe, sample: int) -> str:
+    red, blue = (float(v[sample]) for v in (recipe.camera.red, recipe.camera.blue))
+    y, x = recipe.camera.centre[sample].tolist()
+    fringes = f"red {red:+.2%}, blue {blue:+.2%} about ({x:.1f}, {y:.1f})"
+    return fringes if red or blue else "no fringes"
+
+
 def family(kernel: KernelParams, sample: int) -> str:
-    """Return the kind of a kernel: `none`, `sinc`, `iso Gaussian`, `aniso plateau`, ..."""
+    """Return the kind of a kernel: `none`, `sinc`, `out of focus`, `moved`, `iso Gaussian`, `aniso plateau`, ..."""
     kind = int(kernel.kind[sample])
-    if kind in (IDENTITY, SINC):
-        return "none" if kind == IDENTITY else "sinc"
+    if kind in _NAMES:
+        return _NAMES[kind]
     shape = "iso" if kernel.sigma_x[sample] == kernel.sigma_y[sample] else "aniso"
     return f"{shape} {_FAMILIES.get(kind, 'Gaussian')}"
 
@@ -64,6 +81,10 @@ def kernel_words(kernel: KernelParams, sample: int) -> str:
     if name == "sinc":
         return f"sinc, cutoff {float(kernel.cutoff[sample]):.2f}, {taps}"
     across, along = float(kernel.sigma_x[sample]), float(kernel.sigma_y[sample])
+    if name == "out of focus":
+        return f"{name}, radius {across:.1f}"
+    if name == "moved":
+        return f"{name} by {across:.1f} pixels, {math.degrees(float(kernel.theta[sample])):.0f}°"
     width = f"σ {across:.2f}"
     if name.startswith("aniso"):
         width += f" × {along:.2f}, {math.degrees(float(kernel.theta[sample])):.0f}°"
