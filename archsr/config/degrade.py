@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from archsr.config.camera import Aberration, Sharpening
-from archsr.config.orders import Degradation, Halving, SecondDegradation
+from archsr.config.orders import Degradation, Halving, OtherModes, SecondDegradation
 from archsr.config.presets import PRESETS, Preset, laid_over, preset_table, stored_before_halving
 from archsr.config.table import Count, Table, Unit
 
@@ -74,6 +74,9 @@ class DegradeConfig(Table):
         default=True, description="true: degrade the sharpened ground truth; false: degrade the ground truth itself."
     )
     halve: Halving = Halving()
+    final_modes: OtherModes = Field(
+        default=OtherModes(), description="Shares of other methods of the last resize, in reduce and finish."
+    )
     sharpening: Sharpening = Sharpening()
     aberration: Aberration = Aberration()
     first: Degradation = Degradation()

@@ -87,6 +87,21 @@ class Blur(Table):
         return self
 
 
+class OtherModes(Table):
+    """Shares of resizes by methods that the reference lacks. The rest is divided equally: area, bilinear, bicubic."""
+
+    lanczos: Unit = Field(
+        default=0.0, description="Share of Lanczos (a = 3), antialiased like PIL's when downsampling."
+    )
+    nearest: Unit = Field(default=0.0, description="Share of the nearest pixel: lines break, edges become stairs.")
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> Self:
+        if self.lanczos + self.nearest > 1 + 1e-6:
+            raise ValueError(f"lanczos + nearest is {self.lanczos + self.nearest:g}, above 1")
+        return self
+
+
 class Resize(Table):
     """A random resize. The shares add up to 1."""
 
@@ -104,6 +119,7 @@ class Resize(Table):
             "false: draw factor uniformly."
         ),
     )
+    modes: OtherModes = OtherModes()
 
     def shares(self) -> dict[str, float]:
         """Return the shares of the possible outcomes by name."""

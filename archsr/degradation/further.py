@@ -5,10 +5,11 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from archsr.config import Blur, Quality
+from archsr.config import Blur, OtherModes, Quality
 from archsr.degradation.jpeg import INTERPOLATED, SAMPLINGS
 from archsr.degradation.kernels import DISC, IDENTITY, LINE
 from archsr.degradation.order_params import Order, rand, uniform
+from archsr.degradation.resize import LANCZOS, NEAREST
 
 
 def colours_sampled(order: Order, config: Quality, rng: torch.Generator) -> Order:
@@ -45,3 +46,10 @@ def out_of_focus_or_moved(order: Order, config: Blur, rng: torch.Generator) -> O
         theta=either(torch.zeros(batch), direction, kernel.theta),
     )
     return dataclasses.replace(order, kernel=kernel)
+
+
+def resized_otherwise(mode: Tensor, config: OtherModes, rng: torch.Generator) -> Tensor:
+    """Replace some modes (b,) of resizing by Lanczos and nearest."""
+    at = rand(rng, len(mode))
+    nearest = (at >= config.lanczos) & (at < config.lanczos + config.nearest)
+    return torch.where(at < config.lanczos, LANCZOS, torch.where(nearest, NEAREST, mode))

@@ -20,7 +20,7 @@ from archsr.degradation.lens import aberrate, unsharp
 from archsr.degradation.noise import add_noise
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
-from archsr.degradation.resize import AREA, resize
+from archsr.degradation.resize import BICUBIC, BILINEAR, resize
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def _resized(
     if not work.recipe.antialias.any():
         return plain
     smooth = reduce_smoothly(canvas, height, width, mode_on_device, total=total, factor=factor)
-    chosen = work.on_device.antialias & (height < canvas.height) & (mode_on_device != AREA)  # area averages anyway
+    narrow = (mode_on_device == BILINEAR) | (mode_on_device == BICUBIC)  # area and Lanczos average anyway
+    chosen = work.on_device.antialias & (height < canvas.height) & narrow
     return plain.with_pixels(torch.where(chosen[:, None, None, None], smooth.pixels, plain.pixels))
 
 

@@ -12,7 +12,7 @@ from archsr.config import QUIRKS, RESIZES, SECOND_ORDER, DegradeConfig, Quirk, S
 from archsr.degradation.bsrgan import as_if_halved, correlated, decimated
 from archsr.degradation.camera import Camera, draw_camera, no_camera
 from archsr.degradation.canvas import send
-from archsr.degradation.further import colours_sampled, out_of_focus_or_moved
+from archsr.degradation.further import colours_sampled, out_of_focus_or_moved, resized_otherwise
 from archsr.degradation.halving import MATLAB
 from archsr.degradation.kernels import IDENTITY, SINC, TAPS, KernelParams
 from archsr.degradation.order_params import (
@@ -175,7 +175,12 @@ def _further(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Rec
     for order, table in ((recipe.first, config.first), (recipe.second, config.second)):
         orders.append(out_of_focus_or_moved(colours_sampled(order, table.jpeg, rng), table.blur, rng))
     camera = draw_camera(config, rng, len(recipe))
-    return dataclasses.replace(recipe, first=orders[0], second=orders[1], camera=camera)
+    first, second = (
+        dataclasses.replace(order, mode=resized_otherwise(order.mode, table.resize.modes, rng))
+        for order, table in zip(orders, (config.first, config.second), strict=True)
+    )
+    final_mode = resized_otherwise(recipe.final_mode, config.final_modes, rng)
+    return dataclasses.replace(recipe, first=first, second=second, camera=camera, final_mode=final_mode)
 
 
 def _shuffled(steps: tuple[Step, ...], rng: torch.Generator) -> tuple[Step, ...]:

@@ -8,9 +8,9 @@ from archsr.degradation.jpeg import SAMPLINGS
 from archsr.degradation.kernels import DISC, GENERALIZED, IDENTITY, LINE, PLATEAU, SINC, KernelParams
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
-from archsr.degradation.resize import AREA
+from archsr.degradation.resize import BICUBIC, BILINEAR
 
-MODE_NAMES = ("area", "bilinear", "bicubic", "MATLAB's bicubic")  # by number; the last is for halving only
+MODE_NAMES = ("area", "bilinear", "bicubic", "MATLAB's bicubic", "Lanczos", "nearest")  # by number
 _NAMES = {IDENTITY: "none", SINC: "sinc", DISC: "out of focus", LINE: "moved"}
 _FAMILIES = {GENERALIZED: "generalized Gaussian", PLATEAU: "plateau"}
 
@@ -101,7 +101,7 @@ def _resize(order: Order, sample: int, recipe: Recipe, *, base: str) -> str:
 
 def _mode(mode: Tensor, sample: int, recipe: Recipe) -> str:
     number = int(mode[sample])
-    smooth = bool(recipe.antialias[sample]) and number != AREA
+    smooth = bool(recipe.antialias[sample]) and number in (BILINEAR, BICUBIC)
     return MODE_NAMES[number] + (" (antialiased if reducing)" if smooth else "")
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 from scipy import ndimage
 from skimage.filters import unsharp_mask
@@ -21,6 +23,7 @@ from archsr.degradation.jpeg import SAMPLINGS, jpeg
 from archsr.degradation.kernels import DISC, GAUSSIAN, IDENTITY, LINE, KernelParams, blur, render
 from archsr.degradation.lens import aberrate, unsharp
 from archsr.degradation.recipe import draw, from_json, to_json
+from archsr.degradation.resize import AREA, BICUBIC, LANCZOS, NEAREST, resize
 from archsr.degradation.words import describe
 from archsr.errors import UserError
 from archsr.utils.seeds import generator
@@ -29,11 +32,14 @@ EVERYTHING = {
     "steps": ["aberration", "blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "finish", "sharpen"],
     "sharpening": {"probability": 0.6},
     "aberration": {"probability": 0.7},
+    "final_modes": {"lanczos": 0.5},
     "first": {
+        "resize": {"modes": {"lanczos": 0.3, "nearest": 0.1}},
         "blur": {"defocus": 0.3, "motion": 0.2},
         "jpeg": {"sampling": {f"yuv{n}": 0.25 for n in (420, 422, 440, 444)}, "interpolated": 0.5},
     },
     "second": {
+        "resize": {"modes": {"nearest": 0.2}},
         "blur": {"defocus": 0.1, "motion": 0.4},
         "jpeg": {"sampling": {"yuv420": 0.4, "yuv422": 0.2, "yuv440": 0.1, "yuv444": 0.3}},
     },
@@ -116,6 +122,10 @@ def test_its_draws_come_last():
         kept = [i for i, kind in enumerate(kernels[1]["kind"]) if kind not in (DISC, LINE)]
         assert 5 < len(kept) < 40
         assert all([kernels[0][name][i] for i in kept] == [kernels[1][name][i] for i in kept] for name in kernels[0])
+        plain[order].pop("mode")
+        assert set(all_of_it[order].pop("mode")) > {NEAREST}
+    plain.pop("final_mode")
+    assert LANCZOS in all_of_it.pop("final_mode")
     assert plain == all_of_it
 
 
@@ -353,3 +363,52 @@ def test_fringes_of_a_ragged_batch_and_their_shares():
     assert (camera.red[fringed] > 0).float().mean().item() == pytest.approx(0.5, abs=0.03)
     assert 0.0002 <= camera.blue[fringed].abs().min() < camera.blue.abs().max() <= 0.0015
     assert (camera.centre.min(), camera.centre.max()) == (pytest.approx(-2.5, abs=0.05), pytest.approx(3.5, abs=0.05))
+
+
+# ---------------------------------------------------------------- other methods of resizing
+
+PILS = {LANCZOS: Image.Resampling.LANCZOS, NEAREST: Image.Resampling.NEAREST}
+sides = st.integers(3, 60)
+
+
+@pytest.mark.parametrize("mode", PILS, ids=["Lanczos", "nearest"])
+@given(h=sides, w=sides, out_h=sides, out_w=sides)
+@settings(max_examples=60, deadline=None)
+def test_other_methods_are_pils(mode, h, w, out_h, out_w):
+    plane = torch.rand(1, 1, h, w, generator=torch.Generator().manual_seed(61 * h + w))
+    size = torch.tensor([out_h]), torch.tensor([out_w])
+    mine = resize(full(plane), *size, torch.tensor([mode]), total=(out_h, out_w)).pixels
+    theirs = np.asarray(Image.fromarray(plane[0, 0].numpy()).resize((out_w, out_h), PILS[mode]))
+    apart = np.abs(mine[0, 0].numpy() - theirs)
+    if mode == NEAREST:  # PIL's sums of fractions decide when a place lies exactly between two pixels
+        rows, columns = ((2 * np.arange(out) + 1) * side % (2 * out) != 0 for side, out in ((h, out_h), (w, out_w)))
+        apart = apart[np.ix_(rows, columns)]
+    assert apart.max(initial=0) < 1e-4
+
+
+def test_other_methods_treat_each_sample_as_if_alone_and_need_no_antialiasing():
+    canvas = ragged([24, 33, 40, 40], [40, 32, 48, 48])
+    height, width = torch.tensor([9, 40, 40, 13]), torch.tensor([30, 5, 48, 50])
+    mode = torch.tensor([LANCZOS, NEAREST, LANCZOS, AREA])
+    out = resize(canvas, height, width, mode, total=(40, 50)).pixels
+    for i in range(4):
+        alone = full(canvas.pixels[i : i + 1, :, : canvas.height[i], : canvas.width[i]])
+        size = height[i : i + 1], width[i : i + 1]
+        one = resize(alone, *size, mode[i : i + 1], total=(int(height[i]), int(width[i]))).pixels
+        assert torch.allclose(out[i : i + 1, :, : height[i], : width[i]], one, atol=1e-6)
+    assert torch.allclose(out[2, :, :, :48], canvas.pixels[2], atol=1e-6), "its size did not change"
+    tables = {"steps": ["reduce"], "sharpen_gt": False, "margin": 0, "final_modes": {"lanczos": 0.5, "nearest": 0.5}}
+    plain, smooth = (apply(photo(8, 6, 80, 80), drawn(8, 6, 80, **tables, antialias=share)).lq for share in (0.0, 1.0))
+    assert torch.equal(plain, smooth)
+
+
+def test_shares_of_other_methods():
+    recipe = drawn(0, 6000, **EVERYTHING)
+    for mode, lanczos, nearest in ((recipe.first.mode, 0.3, 0.1), (recipe.second.mode, 0.0, 0.2),
+                                   (recipe.final_mode, 0.5, 0.0)):  # fmt: skip
+        assert (mode == LANCZOS).float().mean().item() == pytest.approx(lanczos, abs=0.03)
+        assert (mode == NEAREST).float().mean().item() == pytest.approx(nearest, abs=0.03)
+        assert (mode == BICUBIC).float().mean().item() == pytest.approx((1 - lanczos - nearest) / 3, abs=0.03)
+    assert "Lanczos" in parameters([recipe])["last resize: mode"]
+    with pytest.raises(UserError, match=r"lanczos \+ nearest is 1.1"):
+        config(first={"resize": {"modes": {"lanczos": 0.6, "nearest": 0.5}}})

@@ -18,6 +18,7 @@ from archsr.utils.seeds import generator
 SOME_OF_EACH = {"yuv420": 0.25, "yuv422": 0.25, "yuv440": 0.25, "yuv444": 0.25}
 FURTHER = {
     "steps": ["aberration", "blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "sharpen", "finish"],
+    "final_modes": {"lanczos": 0.3, "nearest": 0.3},
     "first": {"blur": {"defocus": 0.3, "motion": 0.3}, "jpeg": {"sampling": SOME_OF_EACH, "interpolated": 0.5}},
     "second": {"jpeg": {"sampling": SOME_OF_EACH}},
 }
