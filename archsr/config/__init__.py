@@ -3,7 +3,7 @@
 Reading files and error messages are in `config_file`. This package knows no stage of the work.
 """
 
-from archsr.config.camera import Aberration, Sharpening
+from archsr.config.camera import Aberration, Sensor, Sharpening
 from archsr.config.data import DataConfig, TagChoice
 from archsr.config.degrade import QUIRKS, RESIZES, SECOND_ORDER, DegradeConfig, Quirk, Step
 from archsr.config.losses import (
@@ -118,6 +118,7 @@ __all__ = [
     "SecondDegradation",
     "SecondNoise",
     "SecondResize",
+    "Sensor",
     "Sharpening",
     "Span",
     "SpanFromZero",

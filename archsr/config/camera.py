@@ -38,3 +38,14 @@ class Aberration(Table):
         description="Largest distance of the optical centre from that of the image, in sides of the image, per "
         "direction: an image is a small part of a photograph. 0: the image's own centre.",
     )
+
+
+class Sensor(Table):
+    """The step "sensor": a camera's noise, which arises in linear light and is developed with the image."""
+
+    probability: Unit = Field(default=1.0, description="Share of samples that get it.")
+    shot: PositiveSpan = Field(
+        default=PositiveSpan(low=0.0001, high=0.012),
+        description="Variance of shot noise per unit of linear light, drawn evenly on a logarithmic scale. The read "
+        "noise, white balance and colour matrix are drawn as in Brooks et al. (2019).",
+    )

@@ -77,6 +77,15 @@ def _camera(camera: Camera, steps: set[Step]) -> dict[str, Values]:
             "fringes: centre y": _numbers(camera.centre[fringed, 0]),
             "fringes: centre x": _numbers(camera.centre[fringed, 1]),
         }
+    if "sensor" in steps:
+        noisy = camera.shot > 0
+        found |= {
+            "sensor noise": _words(noisy),
+            "sensor: log10 of shot": _numbers(camera.shot[noisy].log10()),
+            "sensor: log10 of read": _numbers(camera.read[noisy].log10()),
+            "sensor: gain of red": _numbers(camera.gains[noisy, 0]),
+            "sensor: gain of blue": _numbers(camera.gains[noisy, 2]),
+        }
     return found
 
 

@@ -21,6 +21,7 @@ from archsr.degradation.noise import add_noise
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
 from archsr.degradation.resize import BICUBIC, BILINEAR, resize
+from archsr.degradation.sensor import add_sensor_noise
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,14 @@ def _aberration(canvas: Canvas, work: StepContext) -> Canvas:
     return aberrate(canvas, there.red, there.blue, centre=there.centre)
 
 
+def _sensor(canvas: Canvas, work: StepContext) -> Canvas:
+    there = work.on_device.camera
+    if not work.recipe.camera.shot.any():
+        return canvas
+    numbers = {"shot": there.shot, "read": there.read, "gains": there.gains, "to_camera": there.to_camera}
+    return canvas.with_pixels(add_sensor_noise(canvas, **numbers, rng=work.rng))
+
+
 def _bicubic(canvas: Canvas, work: StepContext) -> Canvas:
     return full(bicubic(canvas.pixels, scale=work.recipe.scale))
 
@@ -209,6 +218,7 @@ def _bicubic(canvas: Canvas, work: StepContext) -> Canvas:
 OPERATIONS: dict[Step, Operation] = {
     "sharpen": _sharpen,
     "aberration": _aberration,
+    "sensor": _sensor,
     "halve": _halve,
     "blur1": _blur1,
     "resize1": _resize1,

@@ -39,8 +39,8 @@ class Recipe:
     """The degradation of a batch. Tensors are (b,) or (b, ...); `first` and `second` are the two orders.
 
     `steps`: the operations in order, for all samples. `sinc_last`: whether, in the step `finish`, JPEG comes before the
-    last resize and sinc filter. `antialias`: whether downscaling uses a widened filter. `camera`: sharpening and
-    fringes. `halved`: which samples the
+    last resize and sinc filter. `antialias`: whether downscaling uses a widened filter. `camera`: sharpening,
+    fringes and the sensor. `halved`: which samples the
     step `halve` reduces, with `half_mode` (a mode of resizing, or MATLAB). `crop_y`, `crop_x` in [0, 1) choose the
     position of the final crop. `noise_seed` seeds the noise fields, which depend on the images' sizes.
     """

@@ -34,6 +34,8 @@ def describe(recipe: Recipe, sample: int) -> list[str]:
             lines.append(_sharpening(recipe, sample))
         elif step == "aberration":
             lines.append(_fringes(recipe, sample))
+        elif step == "sensor":
+            lines.append(_sensor(recipe, sample))
         else:
             lines += _ending(step, recipe, sample)
     return lines
@@ -61,6 +63,11 @@ def _fringes(recipe: Recipe, sample: int) -> str:
     y, x = recipe.camera.centre[sample].tolist()
     fringes = f"red {red:+.2%}, blue {blue:+.2%} about ({x:.1f}, {y:.1f})"
     return fringes if red or blue else "no fringes"
+
+
+def _sensor(recipe: Recipe, sample: int) -> str:
+    shot, read = (float(v[sample]) for v in (recipe.camera.shot, recipe.camera.read))
+    return f"sensor noise, shot {shot:.2g}, read {read:.2g}" if shot else "no sensor noise"
 
 
 def family(kernel: KernelParams, sample: int) -> str:

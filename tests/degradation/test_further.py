@@ -24,12 +24,17 @@ from archsr.degradation.kernels import DISC, GAUSSIAN, IDENTITY, LINE, KernelPar
 from archsr.degradation.lens import aberrate, unsharp
 from archsr.degradation.recipe import draw, from_json, to_json
 from archsr.degradation.resize import AREA, BICUBIC, LANCZOS, NEAREST, resize
+from archsr.degradation.sensor import add_sensor_noise, demosaic, developed, to_light
 from archsr.degradation.words import describe
 from archsr.errors import UserError
 from archsr.utils.seeds import generator
 
 EVERYTHING = {
-    "steps": ["aberration", "blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "finish", "sharpen"],
+    "steps": [
+        "aberration", "sensor", "blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "finish",
+        "sharpen",
+    ],
+    "sensor": {"probability": 0.6},
     "sharpening": {"probability": 0.6},
     "aberration": {"probability": 0.7},
     "final_modes": {"lanczos": 0.5},
@@ -43,7 +48,7 @@ EVERYTHING = {
         "blur": {"defocus": 0.1, "motion": 0.4},
         "jpeg": {"sampling": {"yuv420": 0.4, "yuv422": 0.2, "yuv440": 0.1, "yuv444": 0.3}},
     },
-}
+}  # fmt: skip
 
 
 def config(**tables):
@@ -412,3 +417,88 @@ def test_shares_of_other_methods():
     assert "Lanczos" in parameters([recipe])["last resize: mode"]
     with pytest.raises(UserError, match=r"lanczos \+ nearest is 1.1"):
         config(first={"resize": {"modes": {"lanczos": 0.6, "nearest": 0.5}}})
+
+
+# ---------------------------------------------------------------- the sensor's noise
+
+
+def as_published(image, gains, to_camera):
+    """Unprocess (h, w, 3) in [0, 1] by the formulas of Brooks et al. (2019), restated in numpy, below highlights."""
+    x = 0.5 - np.sin(np.arcsin(1 - 2 * image) / 3)
+    return np.maximum(x, 1e-8) ** 2.2 @ to_camera.T / gains
+
+
+def test_variance_against_brightness_follows_the_drawn_numbers():
+    """Each colour's own sites keep the drawn variance; at the others interpolation halves or quarters it."""
+    camera = drawn(
+        1,
+        9,
+        **EVERYTHING,
+    ).camera
+    i = int(camera.shot.argmax())
+    shot, read = 2e-3, 1e-4
+    gains, to_camera = camera.gains[i : i + 1], camera.to_camera[i : i + 1]
+    rng = torch.Generator().manual_seed(0)
+    for grey in (0.15, 0.3, 0.5, 0.7):
+        flat = torch.full((1, 3, 300, 300), grey)
+        numbers = {"shot": torch.tensor([shot]), "read": torch.tensor([read])}
+        out = add_sensor_noise(full(flat), **numbers, gains=gains, to_camera=to_camera, rng=rng)
+        matrix, gain = to_camera[0].double().numpy(), gains[0].double().numpy()
+        raw = as_published(out[0].permute(1, 2, 0).double().numpy(), gain, matrix)
+        light = as_published(np.full((1, 1, 3), grey), gain, matrix)[0, 0]
+        at = {"red": raw[::2, ::2, 0], "green": raw[::2, 1::2, 1], "blue": raw[1::2, 1::2, 2]}
+        clear = 4 * np.sqrt(shot * light + read) < light  # otherwise black clips some of it
+        for channel, (name, values) in enumerate(at.items()):
+            if clear[channel]:
+                expected = shot * light[channel] + read
+                assert values.var() == pytest.approx(expected, rel=0.04), name
+                assert values.mean() == pytest.approx(light[channel], rel=0.01)
+        if clear.all():
+            red = shot * light[0] + read
+            assert raw[::2, 1::2, 0].var() == pytest.approx(red / 2, rel=0.04)
+            assert raw[1::2, 1::2, 0].var() == pytest.approx(red / 4, rel=0.04)
+    assert clear.all(), "the brightest checks all of them"
+
+
+def test_interpolation_of_the_mosaic_is_opencvs():
+    plane = torch.randint(0, 60000, (1, 1, 40, 52), generator=torch.Generator().manual_seed(0)).float()
+    theirs = cv2.cvtColor(plane[0, 0].numpy().astype(np.uint16), cv2.COLOR_BayerRGGB2RGB).astype(float)
+    mine = demosaic(full(plane))[0].permute(1, 2, 0).numpy()
+    inner = slice(1, -1), slice(1, -1)
+    assert np.abs(mine - theirs)[inner].max() < 1.01, "rounded to whole numbers"
+
+
+def test_development_undoes_itself_and_no_noise_changes_nothing():
+    image, camera = photo(9, 4), drawn(2, 4, **EVERYTHING).camera
+    light = to_light(image, gains=camera.gains, to_camera=camera.to_camera)
+    back = developed(light, gains=camera.gains, from_camera=torch.linalg.inv(camera.to_camera))
+    plain = image.amax(1) < 0.9
+    assert (back - image).abs().amax(1)[plain].max() < 2e-3
+    numbers = {"gains": camera.gains, "to_camera": camera.to_camera, "rng": torch.Generator().manual_seed(0)}
+    none, little = torch.zeros(4), torch.full((4,), 1e-12)
+    assert torch.equal(add_sensor_noise(full(image), shot=none, read=none, **numbers), image)
+    assert (add_sensor_noise(full(image), shot=little, read=none, **numbers) - image).abs().max() < 1e-3
+
+
+def test_noise_of_a_ragged_batch_and_what_is_drawn():
+    canvas = ragged([24, 33, 40], [40, 32, 48])
+    camera = drawn(2, 3, **EVERYTHING).camera
+    numbers = {"gains": camera.gains, "to_camera": camera.to_camera, "rng": torch.Generator().manual_seed(0)}
+    some = torch.full((3,), 1e-2)
+    out = add_sensor_noise(canvas, shot=some, read=some / 100, **numbers)
+    assert torch.isfinite(out).all()
+    camera = drawn(0, 6000, **EVERYTHING).camera
+    noisy = camera.shot > 0
+    assert noisy.float().mean().item() == pytest.approx(0.6, abs=0.03)
+    log_shot, log_read = camera.shot[noisy].log(), camera.read[noisy].log()
+    assert (log_shot.exp().min(), log_shot.exp().max()) == (
+        pytest.approx(1e-4, rel=0.02),
+        pytest.approx(0.012, rel=0.02),
+    )
+    assert log_shot.median().item() == pytest.approx(np.log(1e-4 * 0.012) / 2, abs=0.1)
+    left = log_read - 2.18 * log_shot - 1.2
+    assert (left.mean().item(), left.std().item()) == (pytest.approx(0, abs=0.02), pytest.approx(0.26, abs=0.02))
+    assert torch.allclose(camera.to_camera.sum(2), torch.ones(6000, 3), atol=1e-5), "white stays white"
+    ratio = camera.gains / camera.gains[:, 1:2]
+    assert 1.89 < ratio[:, 0].min() < ratio[:, 0].max() < 2.41
+    assert 1.49 < ratio[:, 2].min() < ratio[:, 2].max() < 1.91
