@@ -3,6 +3,7 @@
 Reading files and error messages are in `config_file`. This package knows no stage of the work.
 """
 
+from archsr.config.camera import Aberration, Sensor, Sharpening
 from archsr.config.data import DataConfig, TagChoice
 from archsr.config.degrade import QUIRKS, RESIZES, SECOND_ORDER, DegradeConfig, Quirk, Step
 from archsr.config.losses import (
@@ -43,8 +44,10 @@ from archsr.config.orders import (
     FirstResize,
     Halving,
     Noise,
+    OtherModes,
     Quality,
     Resize,
+    Sampling,
     SecondBlur,
     SecondDegradation,
     SecondNoise,
@@ -62,6 +65,7 @@ __all__ = [
     "RESIZES",
     "SCRATCH",
     "SECOND_ORDER",
+    "Aberration",
     "Blur",
     "CharbonnierLoss",
     "CheckpointConfig",
@@ -93,6 +97,7 @@ __all__ = [
     "Noise",
     "Objective",
     "OptimizerConfig",
+    "OtherModes",
     "PatchConfig",
     "PerceptualLoss",
     "PixelLoss",
@@ -108,11 +113,14 @@ __all__ = [
     "Resize",
     "SRResNetConfig",
     "SRVGGConfig",
+    "Sampling",
     "ScenesConfig",
     "SecondBlur",
     "SecondDegradation",
     "SecondNoise",
     "SecondResize",
+    "Sensor",
+    "Sharpening",
     "Span",
     "SpanFromZero",
     "SpandrelConfig",

@@ -4,13 +4,15 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from archsr.config.orders import Degradation, Halving, SecondDegradation
+from archsr.config.camera import Aberration, Sensor, Sharpening
+from archsr.config.orders import Degradation, Halving, OtherModes, SecondDegradation
 from archsr.config.presets import PRESETS, Preset, laid_over, preset_table, stored_before_halving
 from archsr.config.table import Count, Table, Unit
 
 Quirk = Literal["transposed_luma", "black_border", "shared_grey", "stretched_resize", "batch_choices"]
 QUIRKS: tuple[Quirk, ...] = get_args(Quirk)
 Step = Literal[
+    "aberration", "sensor", "sharpen",
     "halve", "blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "jpeg2", "reduce", "sinc", "finish",
     "bicubic",
 ]  # fmt: skip
@@ -72,12 +74,18 @@ class DegradeConfig(Table):
         default=True, description="true: degrade the sharpened ground truth; false: degrade the ground truth itself."
     )
     halve: Halving = Halving()
+    final_modes: OtherModes = Field(
+        default=OtherModes(), description="Shares of other methods of the last resize, in reduce and finish."
+    )
+    sharpening: Sharpening = Sharpening()
+    aberration: Aberration = Aberration()
+    sensor: Sensor = Sensor()
     first: Degradation = Degradation()
     second: SecondDegradation = SecondDegradation()
     noise_scale: Annotated[float, Field(ge=0, le=100)] = Field(
         default=1.0,
         description="Factor, 0 to 100, applied to the strength of all noise: Gaussian, correlated and Poisson, of both "
-        "orders. 1: as configured; 0: no noise.",
+        "orders, and the sensor's. 1: as configured; 0: no noise.",
     )
     final_sinc: Unit = Field(default=0.8, description="Share of samples with a final sinc filter.")
 

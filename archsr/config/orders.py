@@ -7,6 +7,12 @@ from pydantic import Field, model_validator
 from archsr.config.table import PositiveSpan, Span, SpanFromZero, Table, Unit
 
 
+def _sum_to_one(shares: Table) -> None:
+    total = sum(shares.model_dump().values())
+    if abs(total - 1) > 1e-6:
+        raise ValueError(f"the probabilities add up to {total:g}, not 1")
+
+
 class Families(Table):
     """Shares of the blur kernels' families, which add up to 1. `aniso`: wider in one direction than in the other."""
 
@@ -21,10 +27,20 @@ class Families(Table):
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Self:
-        total = sum(self.model_dump().values())
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"the probabilities add up to {total:g}, not 1")
+        _sum_to_one(self)
         return self
+
+
+class DiscRadius(PositiveSpan):
+    """A range of the radius of a disc, in pixels."""
+
+    high: Annotated[float, Field(gt=0, le=12)]
+
+
+class LineLength(PositiveSpan):
+    """A range of the length of a line, in pixels."""
+
+    high: Annotated[float, Field(gt=0, le=24)]
 
 
 class Blur(Table):
@@ -50,6 +66,40 @@ class Blur(Table):
     plateau_beta: PositiveSpan = Field(
         default=PositiveSpan(low=1.0, high=2.0), description="Exponent of plateau-shaped kernels."
     )
+    defocus: Unit = Field(
+        default=0.0, description="Share of kernels replaced by a disc: a lens out of focus. Includes sinc kernels."
+    )
+    defocus_radius: DiscRadius = Field(
+        default=DiscRadius(low=1.0, high=4.0), description="Radius of the disc, in pixels, at most 12."
+    )
+    motion: Unit = Field(
+        default=0.0,
+        description="Share of kernels replaced by a line: a moved camera. defocus + motion is at most 1.",
+    )
+    motion_length: LineLength = Field(
+        default=LineLength(low=2.0, high=12.0), description="Length of the line, in pixels, at most 24."
+    )
+
+    @model_validator(mode="after")
+    def _one_kernel_each(self) -> Self:
+        if self.defocus + self.motion > 1 + 1e-6:
+            raise ValueError(f"defocus + motion is {self.defocus + self.motion:g}, above 1")
+        return self
+
+
+class OtherModes(Table):
+    """Shares of resizes by methods that the reference lacks. The rest is divided equally: area, bilinear, bicubic."""
+
+    lanczos: Unit = Field(
+        default=0.0, description="Share of Lanczos (a = 3), antialiased like PIL's when downsampling."
+    )
+    nearest: Unit = Field(default=0.0, description="Share of the nearest pixel: lines break, edges become stairs.")
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> Self:
+        if self.lanczos + self.nearest > 1 + 1e-6:
+            raise ValueError(f"lanczos + nearest is {self.lanczos + self.nearest:g}, above 1")
+        return self
 
 
 class Resize(Table):
@@ -69,6 +119,7 @@ class Resize(Table):
             "false: draw factor uniformly."
         ),
     )
+    modes: OtherModes = OtherModes()
 
     def shares(self) -> dict[str, float]:
         """Return the shares of the possible outcomes by name."""
@@ -130,12 +181,32 @@ class Noise(Table):
         return self
 
 
+class Sampling(Table):
+    """Shares of JPEG's chroma samplings: colours are stored at a lower resolution than brightness. They add up to 1."""
+
+    yuv420: Unit = Field(default=1.0, description="Share of 4:2:0: colours halved in both directions, the usual one.")
+    yuv422: Unit = Field(default=0.0, description="Share of 4:2:2: colours halved horizontally, as in many cameras.")
+    yuv440: Unit = Field(default=0.0, description="Share of 4:4:0: colours halved vertically, as after a rotation.")
+    yuv444: Unit = Field(default=0.0, description="Share of 4:4:4: colours at full resolution.")
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Self:
+        _sum_to_one(self)
+        return self
+
+
 class Quality(Span):
     """JPEG compression. The quality is drawn as a real number from `low` to `high`."""
 
     probability: Unit = Field(default=1.0, description="Share of samples that are compressed.")
     low: Annotated[float, Field(ge=1, le=100)] = Field(default=30.0, description="Lowest quality, 1 to 100.")
     high: Annotated[float, Field(ge=1, le=100)] = Field(default=95.0, description="Highest quality, 1 to 100.")
+    sampling: Sampling = Sampling()
+    interpolated: Unit = Field(
+        default=0.0,
+        description="Share of samples whose halved colours are interpolated, as most programs do. The others are "
+        "repeated, as in the reference.",
+    )
 
 
 class Degradation(Table):

@@ -39,7 +39,7 @@ def _matrix(source: Tensor, target: Tensor, mode: Tensor, factor: Tensor | None,
     place = torch.arange(shape[0], device=source.device, dtype=torch.float64)[None, :, None]
     column = torch.arange(shape[1], device=source.device)[None, None, :]
     x = (column + 0.5 - (place + 0.5) * ratio) / wide
-    weights = torch.where((mode == BICUBIC)[:, None, None], _cubic(x), (1 - x.abs()).clamp(min=0))
+    weights = torch.where((mode == BICUBIC)[:, None, None], cubic(x), (1 - x.abs()).clamp(min=0))
     weights = weights * ((column < source[:, None, None]) & (place < target[:, None, None]))
     # a row far beyond the image's edge, where the factor stretches it, has no weight at all
     return (weights / weights.sum(2, keepdim=True).clamp(min=1e-12)).float()
@@ -60,14 +60,14 @@ def _mirrored_matrix(side: int, scale: int, device: torch.device) -> Tensor:
     out = side // scale
     centre = (torch.arange(out, dtype=torch.float64) + 0.5) * scale - 0.5
     tap = centre.floor().long()[:, None] + torch.arange(-2 * scale, 2 * scale + 2)
-    weights = _cubic((centre[:, None] - tap) / scale)
+    weights = cubic((centre[:, None] - tap) / scale)
     place = tap.remainder(2 * side)
     source = torch.minimum(place, 2 * side - 1 - place)
     matrix = torch.zeros(out, side, dtype=torch.float64).scatter_add_(1, source, weights)
     return (matrix / matrix.sum(1, keepdim=True)).to(device)
 
 
-def _cubic(x: Tensor) -> Tensor:
+def cubic(x: Tensor) -> Tensor:
     """Evaluate Keys' kernel with a = -0.5, which reaches two pixels."""
     a = x.abs()
     inner = (1.5 * a - 2.5) * a * a + 1

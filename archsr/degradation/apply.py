@@ -73,7 +73,9 @@ def _degraded(source: Tensor, recipe: Recipe, on_device: Recipe) -> Tensor:
     """
     size = max(SIZE, *(int(order.kernel.taps.max()) for order in (recipe.first, recipe.second)))
     placed = on_device.first.kernel, on_device.second.kernel, on_device.final_kernel
-    kernels = render(concatenated(*placed), size=size).unflatten(0, (len(placed), len(recipe)))
+    here = recipe.first.kernel, recipe.second.kernel, recipe.final_kernel
+    kinds = {kind for kernel in here for kind in kernel.kind.tolist()}
+    kernels = render(concatenated(*placed), size=size, kinds=kinds).unflatten(0, (len(placed), len(recipe)))
     rng = _noise_rng(source.device, recipe.noise_seed)
     target = source.shape[2] // recipe.scale, source.shape[3] // recipe.scale
     together = "shared_grey" in recipe.quirks and len(recipe.first.factor.unique()) > 1

@@ -8,7 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from archsr.degradation.kernels import GENERALIZED, IDENTITY, PLATEAU, SINC, KernelParams
+from archsr.config import Step
+from archsr.degradation.camera import Camera
+from archsr.degradation.jpeg import SAMPLINGS
+from archsr.degradation.kernels import DISC, GENERALIZED, IDENTITY, LINE, PLATEAU, SINC, KernelParams
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
 from archsr.degradation.words import MODE_NAMES, family
@@ -25,7 +28,7 @@ def parameters(recipes: Sequence[Recipe]) -> dict[str, Values]:
             found.setdefault(name, []).extend(values)  # pyright: ignore[reportArgumentType]
     if len({recipe.steps for recipe in recipes}) > 1:
         found["order: the first step"] = [next(s for s in recipe.steps if s != "halve") for recipe in recipes]
-    return {name: values for name, values in found.items() if values}
+    return {name: values for name, values in found.items() if values and set(values) != {SAMPLINGS[0]}}
 
 
 def _of(recipe: Recipe) -> dict[str, Values]:
@@ -41,6 +44,7 @@ def _of(recipe: Recipe) -> dict[str, Values]:
         if f"jpeg{number}" in steps or (number == 2 and "finish" in steps):
             found[f"jpeg{number}: compressed"] = _words(order.compressed)
             found[f"jpeg{number}: quality"] = _numbers(order.quality[order.compressed])
+            found[f"jpeg{number}: colours"] = [SAMPLINGS[n] for n in order.sampling[order.compressed].tolist()]
     if "halve" in steps:
         found |= {"halved": _words(recipe.halved), "halved: mode": _modes(recipe.half_mode[recipe.halved])}
     if steps & {"reduce", "finish"}:
@@ -51,7 +55,38 @@ def _of(recipe: Recipe) -> dict[str, Values]:
         found["last JPEG comes"] = ["before the resize" if last else "at the end" for last in recipe.sinc_last.tolist()]
     if "bicubic" not in steps:
         found["antialiased"] = _words(recipe.antialias)
+    found |= _camera(recipe.camera, steps)
     return {**found, "crop: x": _numbers(recipe.crop_x), "crop: y": _numbers(recipe.crop_y)}
+
+
+def _camera(camera: Camera, steps: set[Step]) -> dict[str, Values]:
+    found: dict[str, Values] = {}
+    if "sharpen" in steps:
+        sharpened = camera.sharpen_amount > 0
+        found |= {
+            "sharpened": _words(sharpened),
+            "sharpened: amount": _numbers(camera.sharpen_amount[sharpened]),
+            "sharpened: σ": _numbers(camera.sharpen_radius[sharpened]),
+        }
+    if "aberration" in steps:
+        fringed = (camera.red != 0) | (camera.blue != 0)
+        found |= {
+            "fringes": _words(fringed),
+            "fringes: red, %": _numbers(camera.red[fringed] * 100),
+            "fringes: blue, %": _numbers(camera.blue[fringed] * 100),
+            "fringes: centre y": _numbers(camera.centre[fringed, 0]),
+            "fringes: centre x": _numbers(camera.centre[fringed, 1]),
+        }
+    if "sensor" in steps:
+        noisy = camera.shot > 0
+        found |= {
+            "sensor noise": _words(noisy),
+            "sensor: log10 of shot": _numbers(camera.shot[noisy].log10()),
+            "sensor: log10 of read": _numbers(camera.read[noisy].log10()),
+            "sensor: gain of red": _numbers(camera.gains[noisy, 0]),
+            "sensor: gain of blue": _numbers(camera.gains[noisy, 2]),
+        }
+    return found
 
 
 def _resize(name: str, order: Order) -> dict[str, Values]:
@@ -63,7 +98,8 @@ def _resize(name: str, order: Order) -> dict[str, Values]:
 
 
 def _kernels(name: str, kernel: KernelParams) -> dict[str, Values]:
-    formed = (kernel.kind != IDENTITY) & (kernel.kind != SINC)
+    disc, line = kernel.kind == DISC, kernel.kind == LINE
+    formed = (kernel.kind != IDENTITY) & (kernel.kind != SINC) & ~disc & ~line
     turned = formed & (kernel.sigma_x != kernel.sigma_y)
     shaped = (kernel.kind == GENERALIZED) | (kernel.kind == PLATEAU)
     return {
@@ -74,6 +110,9 @@ def _kernels(name: str, kernel: KernelParams) -> dict[str, Values]:
         f"{name}: angle": _numbers(kernel.theta[turned]),
         f"{name}: β": _numbers(kernel.beta[shaped]),
         f"{name}: cutoff of sinc": _numbers(kernel.cutoff[kernel.kind == SINC]),
+        f"{name}: radius out of focus": _numbers(kernel.sigma_x[disc]),
+        f"{name}: length of motion": _numbers(kernel.sigma_x[line]),
+        f"{name}: angle of motion": _numbers(kernel.theta[line]),
     }
 
 

@@ -1,10 +1,12 @@
 """JPEG compression of a batch, each sample at its own quality; the DCT is a product with a 64×64 matrix.
 
-It follows the reference's differentiable JPEG without its gradients: 4:2:0, real-valued quality, a table that is scaled
-but not rounded, coefficients rounded half to even, and a result that is clamped but not rounded to 8 bits.
+It follows the reference's differentiable JPEG without its gradients: real-valued quality, a table that is scaled but
+not rounded, coefficients rounded half to even, and a result that is clamped but not rounded to 8 bits. Colours are
+averaged before, and after that repeated (the reference, which has 4:2:0 only) or interpolated (libjpeg's default).
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +16,10 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from archsr.degradation.canvas import Canvas, extend
+
+SAMPLINGS = ("4:2:0", "4:2:2", "4:4:0", "4:4:4", "4:2:0 interpolated", "4:2:2 interpolated", "4:4:0 interpolated")
+INTERPOLATED = 4  # the first of them, by number
+_CELLS = ((2, 2), (1, 2), (2, 1), (1, 1), (2, 2), (1, 2), (2, 1))  # rows and columns of pixels that share one colour
 
 # ITU T.81 Annex K; rows are vertical frequencies
 LUMA = torch.tensor(
@@ -36,11 +42,20 @@ _TO_YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5
 _TO_RGB = torch.tensor([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 0.0]])
 
 
-def jpeg(canvas: Canvas, quality: Tensor, *, transposed_luma: bool = False, black_border: bool = False) -> Tensor:
+def jpeg(
+    canvas: Canvas,
+    quality: Tensor,
+    *,
+    transposed_luma: bool = False,
+    black_border: bool = False,
+    sampling: Tensor | None = None,
+    present: Collection[int] = (0,),
+) -> Tensor:
     """Compress each sample of the canvas at `quality` (b,) in [1, 100]; pixels (b, 3, H, W) in [0, 1].
 
-    `transposed_luma` and `black_border` are quirks of the reference: its luma table has rows and columns swapped, and
-    sizes that are no multiple of 16 are padded with black instead of the edge.
+    `sampling`: int (b,) on the canvas's device, places in SAMPLINGS, needed only if `present`, the places that occur,
+    are several. `transposed_luma` and `black_border` are quirks of the reference: its luma table has rows and columns
+    swapped, and sizes that are no multiple of 16 are padded with black instead of the edge.
     """
     b, _, h, w = canvas.pixels.shape
     total = (-(-h // 16) * 16, -(-w // 16) * 16)
@@ -52,11 +67,28 @@ def jpeg(canvas: Canvas, quality: Tensor, *, transposed_luma: bool = False, blac
     factor = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
     ycc = ((tables.to_ycc * 255) @ padded.flatten(2)).view(b, 3, *total)
     luma = _quantise(ycc[:, :1] - 128, tables.luma_transposed if transposed_luma else tables.luma, factor)
-    chroma = _quantise(F.avg_pool2d(ycc[:, 1:], 2), tables.chroma, factor)
+    colours = Canvas(ycc[:, 1:], canvas.height, canvas.width)
+    planes = {number: _chroma(colours, number, tables.chroma, factor) for number in sorted(present)}
+    _, chroma = planes.popitem()
+    for number, other in planes.items():
+        assert sampling is not None
+        chroma = torch.where((sampling == number)[:, None, None, None], other, chroma)
     ycc[:, :1] = luma
-    ycc[:, 1:] = repeat(chroma, "b c h w -> b c (h y) (w x)", y=2, x=2)
+    ycc[:, 1:] = chroma
     rgb = (tables.to_rgb @ ycc.flatten(2)).view(b, 3, *total)
     return rgb.add_(128).clamp_(0, 255).div_(255)[:, :, :h, :w]
+
+
+def _chroma(colours: Canvas, number: int, table: Tensor, factor: Tensor) -> Tensor:
+    """Compress the colours, whose canvas is padded to whole blocks, as in SAMPLINGS[number]."""
+    y, x = _CELLS[number]
+    small = colours.pixels if (y, x) == (1, 1) else F.avg_pool2d(colours.pixels, (y, x))
+    small = _quantise(small, table, factor)
+    if number < INTERPOLATED:
+        return repeat(small, "b c h w -> b c (h y) (w x)", y=y, x=x)
+    (h, w), sides = small.shape[2:], ((colours.height + y - 1) // y, (colours.width + x - 1) // x)
+    around = extend(Canvas(small, *sides), before=1, total=(h + 2, w + 2), mode="replicate")
+    return F.interpolate(around, scale_factor=(y, x), mode="bilinear", align_corners=False)[:, :, y:-y, x:-x]
 
 
 def _quantise(plane: Tensor, table: Tensor, factor: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""Blur kernels: seven families and the identity, rendered for a whole batch on any device.
+"""Blur kernels: seven families, disc, line and the identity, rendered for a whole batch on any device.
 
-Formulas: Real-ESRGAN (arXiv 2107.10833, section 3.2 and the appendix).
+Formulas of the families: Real-ESRGAN (arXiv 2107.10833, section 3.2 and the appendix).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -15,7 +15,8 @@ from archsr.degradation.canvas import Canvas, extend
 SIZE = 21  # the size in which Real-ESRGAN centres its kernels of 7 to 21 taps
 TAPS = (7, 9, 11, 13, 15, 17, 19, 21)
 
-GAUSSIAN, GENERALIZED, PLATEAU, SINC, IDENTITY = range(5)
+GAUSSIAN, GENERALIZED, PLATEAU, SINC, IDENTITY, DISC, LINE = range(7)
+_POINTS = 64  # of a line
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class KernelParams:
     """One kernel per sample, each field (b,): `kind` and `taps` int64, the rest float32.
 
     `sigma_x`, `sigma_y` in pixels and `theta` in radians shape the first three kinds, `beta` the second and third,
-    `cutoff` (radians per pixel) the sinc.
+    `cutoff` (radians per pixel) the sinc. A disc has its radius in `sigma_x` and `sigma_y`, a line its length in them
+    and its direction in `theta`.
     """
 
     kind: Tensor
@@ -40,12 +42,18 @@ def concatenated(*params: KernelParams) -> KernelParams:
     return KernelParams(**{f.name: torch.cat([getattr(p, f.name) for p in params]) for f in fields(KernelParams)})
 
 
-def render(params: KernelParams, *, device: torch.device | str | None = None, size: int = SIZE) -> Tensor:
+def render(
+    params: KernelParams,
+    *,
+    device: torch.device | str | None = None,
+    size: int = SIZE,
+    kinds: Collection[int] = range(7),
+) -> Tensor:
     """Return the kernels (b, size, size), float32, each summing to 1.
 
     They are computed in float64, because the sum of a sinc loses precision in float32. On a CPU each kind is computed
-    only for its own samples. On a GPU all kinds are computed for all samples, because reading the kinds would wait for
-    the device.
+    only for its own samples. On a GPU all of `kinds`, which must include those that occur, are computed for all
+    samples, because reading the kinds would wait for the device.
     """
     kind, taps, *shape = (getattr(params, f.name).to(device)[:, None, None] for f in fields(KernelParams))
     shape = [value.double() for value in shape]
@@ -53,6 +61,8 @@ def render(params: KernelParams, *, device: torch.device | str | None = None, si
     y, x = axis[None, :, None], axis[None, None, :]
     values = ((x == 0) & (y == 0)).double().expand(len(kind), size, size).clone()
     for number, formula in _FORMULAS.items():
+        if number not in kinds:
+            continue
         chosen = kind == number
         if kind.device.type != "cpu":
             values = torch.where(chosen, formula(x, y, shape), values)
@@ -91,8 +101,22 @@ def _sinc(x: Tensor, y: Tensor, shape: Sequence[Tensor]) -> Tensor:
     return torch.where(r == 0, cutoff**2 / (4 * torch.pi), ring)
 
 
+def _disc(x: Tensor, y: Tensor, shape: Sequence[Tensor]) -> Tensor:
+    """Return about how much of each pixel the disc covers."""
+    return (shape[0] + 0.5 - torch.sqrt(x**2 + y**2)).clamp(0, 1)
+
+
+def _line(x: Tensor, y: Tensor, shape: Sequence[Tensor]) -> Tensor:
+    """Return the mean of points along the line, each shared among its four pixels as in bilinear interpolation."""
+    length, _, theta = (value[..., None] for value in shape[:3])
+    along = ((torch.arange(_POINTS, device=x.device) + 0.5) / _POINTS - 0.5) * length
+    across = 1 - (x[..., None] - along * torch.cos(theta)).abs()
+    down = 1 - (y[..., None] - along * torch.sin(theta)).abs()
+    return (across.clamp(min=0) * down.clamp(min=0)).mean(-1)
+
+
 # functions of x, y and (sigma_x, sigma_y, theta, beta, cutoff), each (b, 1, 1); the identity has none
-_FORMULAS = {GAUSSIAN: _gaussian, GENERALIZED: _generalized, PLATEAU: _plateau, SINC: _sinc}
+_FORMULAS = {GAUSSIAN: _gaussian, GENERALIZED: _generalized, PLATEAU: _plateau, SINC: _sinc, DISC: _disc, LINE: _line}
 
 
 def blur(canvas: Canvas, params: KernelParams, kernels: Tensor | None = None) -> Canvas:

@@ -16,10 +16,12 @@ from archsr.degradation.canvas import Canvas, full
 from archsr.degradation.halving import decimate, halve
 from archsr.degradation.jpeg import jpeg
 from archsr.degradation.kernels import blur
+from archsr.degradation.lens import aberrate, unsharp
 from archsr.degradation.noise import add_noise
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
-from archsr.degradation.resize import AREA, resize
+from archsr.degradation.resize import BICUBIC, BILINEAR, resize
+from archsr.degradation.sensor import add_sensor_noise
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ def _resized(
     if not work.recipe.antialias.any():
         return plain
     smooth = reduce_smoothly(canvas, height, width, mode_on_device, total=total, factor=factor)
-    chosen = work.on_device.antialias & (height < canvas.height) & (mode_on_device != AREA)  # area averages anyway
+    narrow = (mode_on_device == BILINEAR) | (mode_on_device == BICUBIC)  # area and Lanczos average anyway
+    chosen = work.on_device.antialias & (height < canvas.height) & narrow
     return plain.with_pixels(torch.where(chosen[:, None, None, None], smooth.pixels, plain.pixels))
 
 
@@ -166,7 +169,8 @@ def _jpeg(canvas: Canvas, work: StepContext, order: Order, on_device: Order) -> 
     if not order.compressed.any():
         return canvas.pixels
     quirks = {name: name in work.recipe.quirks for name in ("transposed_luma", "black_border")}
-    compressed = jpeg(canvas, on_device.quality, **quirks)
+    present = set(order.sampling.tolist())
+    compressed = jpeg(canvas, on_device.quality, **quirks, sampling=on_device.sampling, present=present)
     if order.compressed.all():
         return compressed
     return torch.where(on_device.compressed[:, None, None, None], compressed, canvas.pixels)
@@ -185,11 +189,36 @@ def _finish(canvas: Canvas, work: StepContext) -> Canvas:
     return filtered.with_pixels(torch.where(chosen, filtered.pixels, _jpeg2(filtered, work).pixels))
 
 
+def _sharpen(canvas: Canvas, work: StepContext) -> Canvas:
+    here, there = work.recipe.camera, work.on_device.camera
+    if not here.sharpen_amount.any():
+        return canvas
+    return unsharp(canvas, here.sharpen_radius, on_device=(there.sharpen_radius, there.sharpen_amount))
+
+
+def _aberration(canvas: Canvas, work: StepContext) -> Canvas:
+    here, there = work.recipe.camera, work.on_device.camera
+    if not (here.red.any() or here.blue.any()):
+        return canvas
+    return aberrate(canvas, there.red, there.blue, centre=there.centre)
+
+
+def _sensor(canvas: Canvas, work: StepContext) -> Canvas:
+    there = work.on_device.camera
+    if not work.recipe.camera.shot.any():
+        return canvas
+    numbers = {"shot": there.shot, "read": there.read, "gains": there.gains, "to_camera": there.to_camera}
+    return canvas.with_pixels(add_sensor_noise(canvas, **numbers, rng=work.rng))
+
+
 def _bicubic(canvas: Canvas, work: StepContext) -> Canvas:
     return full(bicubic(canvas.pixels, scale=work.recipe.scale))
 
 
 OPERATIONS: dict[Step, Operation] = {
+    "sharpen": _sharpen,
+    "aberration": _aberration,
+    "sensor": _sensor,
     "halve": _halve,
     "blur1": _blur1,
     "resize1": _resize1,

@@ -22,7 +22,7 @@ class Order:
     `strength` is σ in [0, 1] units for Gaussian noise, and the scale of the noise where `poisson` is true; 0 means no
     noise. `compressed`: whether there is a JPEG. `decimate`: σ in pixels of the Gaussian before every n-th pixel is
     taken (`factor` is then 1 / n), or 0 to resize by `mode`. `mixing` (b, 3, 3): the matrix that correlates the
-    channels of Gaussian colour noise, otherwise the identity.
+    channels of Gaussian colour noise, otherwise the identity. `sampling`: that of JPEG's colours, a place in SAMPLINGS.
     """
 
     kernel: KernelParams
@@ -35,6 +35,7 @@ class Order:
     compressed: Tensor
     decimate: Tensor
     mixing: Tensor
+    sampling: Tensor
 
     def correlated(self) -> Tensor:
         """Return bool (b,): whose Gaussian noise has correlated channels."""
@@ -55,12 +56,18 @@ def draw_order(config: Degradation | SecondDegradation, rng: torch.Generator, ba
         quality=uniform(rng, batch, config.jpeg.low, config.jpeg.high),
         compressed=torch.ones(batch, dtype=torch.bool),
         **unchanged(batch),
+        **usual(batch),
     )
 
 
 def unchanged(batch: int) -> dict[str, Tensor]:
     """Return the neutral values of the fields that only BSRGAN's degradation changes."""
     return {"decimate": torch.zeros(batch), "mixing": torch.eye(3).repeat(batch, 1, 1)}
+
+
+def usual(batch: int) -> dict[str, Tensor]:
+    """Return the values of the fields that only later versions draw."""
+    return {"sampling": torch.zeros(batch, dtype=torch.int64)}
 
 
 def each(draw_n: DrawMany, batch: int) -> Tensor:

@@ -10,15 +10,28 @@ from torch import Tensor
 
 from archsr.config import QUIRKS, RESIZES, SECOND_ORDER, DegradeConfig, Quirk, Step
 from archsr.degradation.bsrgan import as_if_halved, correlated, decimated
+from archsr.degradation.camera import Camera, draw_camera, no_camera
 from archsr.degradation.canvas import send
+from archsr.degradation.further import colours_sampled, out_of_focus_or_moved, resized_otherwise
 from archsr.degradation.halving import MATLAB
 from archsr.degradation.kernels import IDENTITY, SINC, TAPS, KernelParams
-from archsr.degradation.order_params import MODES, Order, choose, draw_order, each, once, rand, unchanged, uniform
+from archsr.degradation.order_params import (
+    MODES,
+    Order,
+    choose,
+    draw_order,
+    each,
+    once,
+    rand,
+    unchanged,
+    uniform,
+    usual,
+)
 from archsr.errors import UserError
 
-# of stored recipes; version 2 had nothing of BSRGAN, version 1 had `faithful` instead of quirks and neither steps nor
-# antialiasing
-VERSION = 3
+# of stored recipes; version 3 had nothing of `further.py`, version 2 nothing of BSRGAN, version 1 had `faithful`
+# instead of quirks and neither steps nor antialiasing
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,8 @@ class Recipe:
     """The degradation of a batch. Tensors are (b,) or (b, ...); `first` and `second` are the two orders.
 
     `steps`: the operations in order, for all samples. `sinc_last`: whether, in the step `finish`, JPEG comes before the
-    last resize and sinc filter. `antialias`: whether downscaling uses a widened filter. `halved`: which samples the
+    last resize and sinc filter. `antialias`: whether downscaling uses a widened filter. `camera`: sharpening,
+    fringes and the sensor. `halved`: which samples the
     step `halve` reduces, with `half_mode` (a mode of resizing, or MATLAB). `crop_y`, `crop_x` in [0, 1) choose the
     position of the final crop. `noise_seed` seeds the noise fields, which depend on the images' sizes.
     """
@@ -39,6 +53,7 @@ class Recipe:
     crop_y: Tensor
     crop_x: Tensor
     antialias: Tensor
+    camera: Camera
     halved: Tensor
     half_mode: Tensor
     noise_seed: int
@@ -94,6 +109,7 @@ def draw(config: DegradeConfig, rng: torch.Generator, batch: int, *, scale: int,
         crop_y=together(lambda n: rand(rng, n), batch),
         crop_x=together(lambda n: rand(rng, n), batch),
         antialias=torch.zeros(batch, dtype=torch.bool),
+        camera=no_camera(batch),
         **_not_halved(batch),
         noise_seed=int(torch.randint(0, 2**62, (), generator=rng)),
         scale=scale,
@@ -134,7 +150,7 @@ def _options(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Rec
         orders.append(dataclasses.replace(order, strength=strength, compressed=compressed))
     steps = _shuffled(config.steps, rng) if config.shuffle else config.steps
     recipe = dataclasses.replace(recipe, first=orders[0], second=orders[1], antialias=antialias, steps=steps)
-    return _as_bsrgan(recipe, config, rng)
+    return _further(_as_bsrgan(recipe, config, rng), config, rng)
 
 
 def _as_bsrgan(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Recipe:
@@ -151,6 +167,20 @@ def _as_bsrgan(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> R
         dataclasses.replace(order, strength=order.strength * config.noise_scale) for order in (first, second)
     )
     return dataclasses.replace(recipe, first=first, second=second, halved=halved, half_mode=half_mode)
+
+
+def _further(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Recipe:
+    """Draw what neither of the two has."""
+    orders: list[Order] = []
+    for order, table in ((recipe.first, config.first), (recipe.second, config.second)):
+        orders.append(out_of_focus_or_moved(colours_sampled(order, table.jpeg, rng), table.blur, rng))
+    camera = draw_camera(config, rng, len(recipe))
+    first, second = (
+        dataclasses.replace(order, mode=resized_otherwise(order.mode, table.resize.modes, rng))
+        for order, table in zip(orders, (config.first, config.second), strict=True)
+    )
+    final_mode = resized_otherwise(recipe.final_mode, config.final_modes, rng)
+    return dataclasses.replace(recipe, first=first, second=second, camera=camera, final_mode=final_mode)
 
 
 def _shuffled(steps: tuple[Step, ...], rng: torch.Generator) -> tuple[Step, ...]:
@@ -191,12 +221,14 @@ def from_json(stored: dict[str, Any]) -> Recipe:
     if version not in range(1, VERSION + 1):
         raise UserError(f"a stored recipe has version {version!r}, this archsr reads 1 to {VERSION}; update archsr")
     try:
-        current: dict[str, Any] = _from_version_1(stored) if version == 1 else stored
-        current = current if version == VERSION else _from_version_2(current)
+        current = stored
+        for older in range(version, VERSION):
+            current = _NEXT[older](current)
         return Recipe(
             first=_order_from(current["first"]),
             second=_order_from(current["second"]),
             final_kernel=_kernel_from(current["final_kernel"]),
+            camera=Camera(**{name: torch.tensor(values) for name, values in current["camera"].items()}),
             **{name: torch.tensor(current[name]) for name in _TENSORS},
             **{name: current[name] for name in _PLAIN},
             steps=tuple(current["steps"]),
@@ -219,6 +251,15 @@ def _from_version_2(stored: dict[str, Any]) -> dict[str, Any]:
     batch = len(stored["sinc_last"])
     orders = {name: {**stored[name], **_lists(unchanged(batch))} for name in ("first", "second")}
     return {**stored, **orders, **_lists(_not_halved(batch))}
+
+
+def _from_version_3(stored: dict[str, Any]) -> dict[str, Any]:
+    batch = len(stored["sinc_last"])
+    orders = {name: {**stored[name], **_lists(usual(batch))} for name in ("first", "second")}
+    return {**stored, **orders, "camera": _plain(no_camera(batch))}
+
+
+_NEXT = {1: _from_version_1, 2: _from_version_2, 3: _from_version_3}
 
 
 def _lists(tensors: dict[str, Tensor]) -> dict[str, Any]:

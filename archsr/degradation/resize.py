@@ -2,7 +2,8 @@
 
 The rows of a matrix are the weights of `torch.nn.functional.interpolate` (area, bilinear and bicubic with a = -0.75;
 `align_corners=False`, no antialiasing). The tests compare the two. One difference: if a factor other than 1 leaves the
-size unchanged, interpolate copies for some modes on some devices; here the factor always counts.
+size unchanged, interpolate copies for some modes on some devices; here the factor always counts. Lanczos and nearest
+are PIL's.
 """
 
 from collections.abc import Callable
@@ -14,12 +15,15 @@ from torch import Tensor
 from archsr.degradation.canvas import Canvas, full, send
 
 AREA, BILINEAR, BICUBIC = range(3)
+LANCZOS, NEAREST = 4, 5  # 3 is MATLAB's bicubic, in `halving.py`
+_ALL = (AREA, BILINEAR, BICUBIC, LANCZOS, NEAREST)
+_LOBES = 3  # of Lanczos, on each side
 
 
 def resize(
     canvas: Canvas, height: Tensor, width: Tensor, mode: Tensor, *, total: tuple[int, int], factor: Tensor | None = None
 ) -> Canvas:
-    """Resample each sample to `height`, `width` (b,) on a canvas of `total`; `mode` (b,) is AREA, BILINEAR or BICUBIC.
+    """Resample each sample to `height`, `width` (b,) on a canvas of `total`; `mode` (b,) is one of the five.
 
     With `factor` (b,) the coordinates follow it exactly, otherwise the ratio of the sizes (like interpolate's
     `scale_factor` and `size`). A factor of 1 or an unchanged size returns exactly the same pixels. If `mode` is on the
@@ -30,7 +34,7 @@ def resize(
         single = _single(canvas, int(mode), total, None if factor is None else float(factor))
         if single is not None:
             return single
-    present = frozenset(mode.tolist()) if mode.device.type == "cpu" else frozenset(range(3))
+    present = frozenset(mode.tolist()) if mode.device.type == "cpu" else frozenset(_ALL)
     mode = send(mode, device) if mode.device.type == "cpu" else mode
     columns, rows = canvas.pixels.shape[3], canvas.pixels.shape[2]
     vertical = _matrix(canvas.height, height, mode, factor, shape=(total[0], rows), present=present)
@@ -45,6 +49,8 @@ def _single(canvas: Canvas, mode: int, total: tuple[int, int], factor: float | N
     if total == sides and factor in (None, 1.0):
         return canvas
     if factor is not None and (total[0] in (1, sides[0]) or total[1] in (1, sides[1])):
+        return None
+    if mode in (LANCZOS, NEAREST):
         return None
     if mode == AREA:
         return full(F.adaptive_avg_pool2d(canvas.pixels, total))
@@ -67,11 +73,13 @@ def _matrix(
     ratio = (source / target if factor is None else 1 / factor).float()[:, None]
     place = torch.arange(shape[0], device=source.device)[None]
     weights = torch.zeros(len(source), *shape, device=source.device)
-    families: tuple[Callable[[], Tensor], ...] = (
-        lambda: _area(source[:, None], target[:, None], place, shape[1]),
-        lambda: _bilinear(source[:, None], ratio, place, shape[1]),
-        lambda: _bicubic(source[:, None], ratio, place, shape[1]),
-    )
+    families: dict[int, Callable[[], Tensor]] = {
+        AREA: lambda: _area(source[:, None], target[:, None], place, shape[1]),
+        BILINEAR: lambda: _bilinear(source[:, None], ratio, place, shape[1]),
+        BICUBIC: lambda: _bicubic(source[:, None], ratio, place, shape[1]),
+        LANCZOS: lambda: _lanczos(source[:, None], ratio, place, shape[1]),
+        NEAREST: lambda: _nearest(source[:, None], ratio, place, shape[1]),
+    }
     for number in sorted(present):
         weights = torch.where((mode == number)[:, None, None], families[number](), weights)
     return weights * (place < target[:, None])[:, :, None]
@@ -104,6 +112,22 @@ def _bicubic(source: Tensor, ratio: Tensor, place: Tensor, width: int) -> Tensor
         index = (base.long() + offset - 1).clamp(min=0).minimum(source - 1)
         weights = weights + _put(index, tap, width)
     return weights
+
+
+def _lanczos(source: Tensor, ratio: Tensor, place: Tensor, width: int) -> Tensor:
+    """Return the weights of sinc(x) · sinc(x / 3), widened by the ratio when downscaling."""
+    wide = ratio.clamp(min=1)[:, :, None]
+    column = torch.arange(width, device=source.device)
+    x = (column + 0.5 - ((place + 0.5) * ratio)[:, :, None]) / wide
+    inside = (x.abs() < _LOBES) & (column < source[:, :, None])
+    weights = torch.sinc(x) * torch.sinc(x / _LOBES) * inside
+    total = weights.sum(2, keepdim=True)
+    return weights / torch.where(total == 0, 1.0, total)  # places far beyond the image's edge have no weight
+
+
+def _nearest(source: Tensor, ratio: Tensor, place: Tensor, width: int) -> Tensor:
+    index = ((place + 0.5) * ratio).floor().long().minimum(source - 1)
+    return _put(index, torch.ones_like(index, dtype=torch.float32), width)
 
 
 def _inner(x: Tensor, a: float = -0.75) -> Tensor:

@@ -4,12 +4,14 @@ import math
 
 from torch import Tensor
 
-from archsr.degradation.kernels import GENERALIZED, IDENTITY, PLATEAU, SINC, KernelParams
+from archsr.degradation.jpeg import SAMPLINGS
+from archsr.degradation.kernels import DISC, GENERALIZED, IDENTITY, LINE, PLATEAU, SINC, KernelParams
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
-from archsr.degradation.resize import AREA
+from archsr.degradation.resize import BICUBIC, BILINEAR
 
-MODE_NAMES = ("area", "bilinear", "bicubic", "MATLAB's bicubic")  # by number; the last is for halving only
+MODE_NAMES = ("area", "bilinear", "bicubic", "MATLAB's bicubic", "Lanczos", "nearest")  # by number
+_NAMES = {IDENTITY: "none", SINC: "sinc", DISC: "out of focus", LINE: "moved"}
 _FAMILIES = {GENERALIZED: "generalized Gaussian", PLATEAU: "plateau"}
 
 
@@ -28,6 +30,12 @@ def describe(recipe: Recipe, sample: int) -> list[str]:
             lines.append(_noise(order, sample))
         elif step in ("jpeg1", "jpeg2"):
             lines.append(_jpeg(order, sample))
+        elif step == "sharpen":
+            lines.append(_sharpening(recipe, sample))
+        elif step == "aberration":
+            lines.append(_fringes(recipe, sample))
+        elif step == "sensor":
+            lines.append(_sensor(recipe, sample))
         else:
             lines += _ending(step, recipe, sample)
     return lines
@@ -45,11 +53,28 @@ def _ending(step: str, recipe: Recipe, sample: int) -> list[str]:
     return [{"halve": halved, "reduce": reduced, "sinc": sinc, "bicubic": matlab}[step]]
 
 
+def _sharpening(recipe: Recipe, sample: int) -> str:
+    amount, radius = (float(v[sample]) for v in (recipe.camera.sharpen_amount, recipe.camera.sharpen_radius))
+    return f"sharpened × {amount:.2f}, σ {radius:.2f}" if amount else "not sharpened"
+
+
+def _fringes(recipe: Recipe, sample: int) -> str:
+    red, blue = (float(v[sample]) for v in (recipe.camera.red, recipe.camera.blue))
+    y, x = recipe.camera.centre[sample].tolist()
+    fringes = f"red {red:+.2%}, blue {blue:+.2%} about ({x:.1f}, {y:.1f})"
+    return fringes if red or blue else "no fringes"
+
+
+def _sensor(recipe: Recipe, sample: int) -> str:
+    shot, read = (float(v[sample]) for v in (recipe.camera.shot, recipe.camera.read))
+    return f"sensor noise, shot {shot:.2g}, read {read:.2g}" if shot else "no sensor noise"
+
+
 def family(kernel: KernelParams, sample: int) -> str:
-    """Return the kind of a kernel: `none`, `sinc`, `iso Gaussian`, `aniso plateau`, ..."""
+    """Return the kind of a kernel: `none`, `sinc`, `out of focus`, `moved`, `iso Gaussian`, `aniso plateau`, ..."""
     kind = int(kernel.kind[sample])
-    if kind in (IDENTITY, SINC):
-        return "none" if kind == IDENTITY else "sinc"
+    if kind in _NAMES:
+        return _NAMES[kind]
     shape = "iso" if kernel.sigma_x[sample] == kernel.sigma_y[sample] else "aniso"
     return f"{shape} {_FAMILIES.get(kind, 'Gaussian')}"
 
@@ -63,6 +88,10 @@ def kernel_words(kernel: KernelParams, sample: int) -> str:
     if name == "sinc":
         return f"sinc, cutoff {float(kernel.cutoff[sample]):.2f}, {taps}"
     across, along = float(kernel.sigma_x[sample]), float(kernel.sigma_y[sample])
+    if name == "out of focus":
+        return f"{name}, radius {across:.1f}"
+    if name == "moved":
+        return f"{name} by {across:.1f} pixels, {math.degrees(float(kernel.theta[sample])):.0f}°"
     width = f"σ {across:.2f}"
     if name.startswith("aniso"):
         width += f" × {along:.2f}, {math.degrees(float(kernel.theta[sample])):.0f}°"
@@ -79,7 +108,7 @@ def _resize(order: Order, sample: int, recipe: Recipe, *, base: str) -> str:
 
 def _mode(mode: Tensor, sample: int, recipe: Recipe) -> str:
     number = int(mode[sample])
-    smooth = bool(recipe.antialias[sample]) and number != AREA
+    smooth = bool(recipe.antialias[sample]) and number in (BILINEAR, BICUBIC)
     return MODE_NAMES[number] + (" (antialiased if reducing)" if smooth else "")
 
 
@@ -94,4 +123,7 @@ def _noise(order: Order, sample: int) -> str:
 
 
 def _jpeg(order: Order, sample: int) -> str:
-    return f"JPEG {float(order.quality[sample]):.0f}" if order.compressed[sample] else "no JPEG"
+    if not order.compressed[sample]:
+        return "no JPEG"
+    sampling = int(order.sampling[sample])
+    return f"JPEG {float(order.quality[sample]):.0f}" + (f", {SAMPLINGS[sampling]}" if sampling else "")

@@ -229,8 +229,8 @@ def test_recipes_of_version_2_still_load_and_give_the_same_pair():
     recipe = draw(DegradeConfig(), generator(5, "t"), 3, scale=4, gt_size=48)
     old = json.loads(json.dumps(to_json(recipe)))
     old["version"] = 2
-    for table, keys in ((old, ("halved", "half_mode")), (old["first"], ("decimate", "mixing")),
-                        (old["second"], ("decimate", "mixing"))):  # fmt: skip
+    for table, keys in ((old, ("halved", "half_mode")), (old["first"], ("decimate", "mixing", "sampling")),
+                        (old["second"], ("decimate", "mixing", "sampling"))):  # fmt: skip
         for key in keys:
             del table[key]
     gt = torch.rand(3, 3, 80, 80, generator=torch.Generator().manual_seed(5))

@@ -6,6 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from archsr.config import PrepareConfig
 from archsr.config.config_file import check
+from archsr.config.presets import laid_over
 from archsr.degradation import apply as degradation
 from archsr.degradation.canvas import full
 from archsr.degradation.jpeg import jpeg
@@ -14,6 +15,25 @@ from archsr.degradation.recipe import draw
 from archsr.degradation.sharpen import sharpen
 from archsr.utils.seeds import generator
 
+SOME_OF_EACH = {"yuv420": 0.25, "yuv422": 0.25, "yuv440": 0.25, "yuv444": 0.25}
+FURTHER = {
+    "steps": [
+        "aberration",
+        "sensor",
+        "blur1",
+        "resize1",
+        "noise1",
+        "jpeg1",
+        "blur2",
+        "resize2",
+        "noise2",
+        "sharpen",
+        "finish",
+    ],
+    "final_modes": {"lanczos": 0.3, "nearest": 0.3},
+    "first": {"blur": {"defocus": 0.3, "motion": 0.3}, "jpeg": {"sampling": SOME_OF_EACH, "interpolated": 0.5}},
+    "second": {"jpeg": {"sampling": SOME_OF_EACH}},
+}  # fmt: skip
 KINDS = [
     {"fidelity": "fixed"},
     {"fidelity": "faithful"},
@@ -21,6 +41,7 @@ KINDS = [
     {"preset": "bsrgan"},
     {"preset": "camera"},
     {"preset": "bicubic"},
+    FURTHER,
 ]
 
 
@@ -82,14 +103,14 @@ def test_no_synchronisation_on_cuda(table):
 @pytest.mark.parametrize("table", KINDS, ids=str)
 def test_cuda_agrees_with_the_cpu(table):
     """Without noise, which each device draws for itself. A JPEG's rounding may differ by one level."""
-    quiet = {"first": {"noise": {"probability": 0.0}}, "second": {"noise": {"probability": 0.0}}}
+    quiet = {name: {"noise": {"probability": 0.0}} for name in ("first", "second")} | {"sensor": {"probability": 0.0}}
     coarse = torch.rand(12, 3, 36, 36, generator=torch.Generator().manual_seed(0))
     gt = torch.nn.functional.interpolate(coarse, size=(288, 288), mode="bicubic").clamp(0, 1)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")  # as in training: TF32 must not reach the degradation
     try:
         for seed in range(4):
-            made = recipe(table | quiet, seed)
+            made = recipe(laid_over(table, quiet), seed)
             here, there = degradation.apply(gt, made), degradation.apply(gt.cuda(), made)
             assert torch.equal(here.gt, there.gt.cpu())
             off = ((here.lq - there.lq.cpu()).abs() * 255).round()

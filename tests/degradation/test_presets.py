@@ -46,6 +46,9 @@ def test_one_key_scales_all_noise_and_nothing_else(preset):
         before, after = getattr(plain, order), getattr(half, order)
         assert torch.equal(after.strength, before.strength / 2)
         assert not getattr(none, order).strength.any()
+    assert torch.allclose(half.camera.shot, plain.camera.shot / 4), "a variance"
+    assert torch.allclose(half.camera.read, plain.camera.read / 4)
+    assert not none.camera.shot.any()
     assert plain.first.strength.any()
     assert preset != "bsrgan" or plain.first.correlated().any()
     assert without_strengths(plain) == without_strengths(half) == without_strengths(none)
@@ -53,7 +56,8 @@ def test_one_key_scales_all_noise_and_nothing_else(preset):
 
 def without_strengths(recipe):
     orders = {name: dataclasses.replace(getattr(recipe, name), strength=torch.zeros(1)) for name in ("first", "second")}
-    return to_json(dataclasses.replace(recipe, **orders))
+    camera = dataclasses.replace(recipe.camera, shot=torch.zeros(1), read=torch.zeros(1))
+    return to_json(dataclasses.replace(recipe, **orders, camera=camera))
 
 
 def test_the_scaled_noise_is_that_of_scaled_ranges():
@@ -103,7 +107,7 @@ def test_recipes_of_version_1_still_load_and_give_the_same_pair():
         for name in ("version", "antialias", "steps", "quirks", "halved", "half_mode"):
             del old[name]
         for name in ("first", "second"):
-            for later in ("compressed", "decimate", "mixing"):
+            for later in ("compressed", "decimate", "mixing", "sampling"):
                 del old[name][later]
         old["faithful"] = fidelity == "faithful"
         assert torch.equal(apply(gts(5), from_json(old)).lq, apply(gts(5), recipe).lq)
