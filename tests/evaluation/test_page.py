@@ -273,3 +273,8 @@ def test_the_schema_is_the_same_where_nothing_is_told(tmp_path):
     for name, one in (("a", scores), ("b", replace(scores, unjudged={"new": "why"}))):
         write_verdicts(tmp_path / name, one)
     assert pq.read_schema(tmp_path / "a") == pq.read_schema(tmp_path / "b")
+
+
+def test_the_first_line_says_if_so_few_scenes_cannot_judge_other_metrics():
+    scores = scores_of({"psnr": CLEAR[:7] / 2})
+    assert "; too few scenes for a verdict on other metrics; 7 scenes" in headline(scores, "new", "old")

@@ -95,10 +95,10 @@ def _differences(scores: Scores, new: str, old: str, *, heading: bool = True) ->
     if new == old:
         return []
     caption = (
-        "Mean difference of each metric divided by the standard deviation of scenes, with its 95 % interval. Right "
-        "of the line is better for every metric. The primary metric, which decides all verdicts, is first. "
-        "Coloured metrics have a verdict. A grey interval beside the line is not significant for one metric "
-        "among many. On the right is the difference in the metric's unit."
+        "Dots and bars: mean difference of each metric and its 95 % interval, in standard deviations of scenes, turned "
+        "so that right is better. Numbers: the difference in the metric's own unit. The primary metric comes first and "
+        "is tested at 5 %. Only if it has a verdict are the others tested, at stricter levels because they are many "
+        "(Holm); so a grey bar may lie beside zero and is still inconclusive. Coloured metrics have a verdict."
     )
     parts = ["<h2>What changed</h2>"] if heading else []
     return [*parts, f"<figure>{forest(scores, new, old)}<figcaption>{caption}</figcaption></figure>"]

@@ -123,6 +123,11 @@ class MetricFinding:
     leave_one_out: LeaveOneOut | None
 
     @property
+    def possible(self) -> bool:
+        """Whether so many scenes can give a verdict at all: of n scenes, two of the 2ⁿ sign flips are most extreme."""
+        return 2.0 ** (1 - self.difference.scenes) <= self.level
+
+    @property
     def warnings(self) -> list[str]:
         """Say if the result depends on one scene."""
         rest = self.leave_one_out
