@@ -1,5 +1,6 @@
 """Memory-efficient convolutions have the values and gradients of plain ones, and keep less."""
 
+import copy
 import itertools
 
 import plain_networks
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from archsr.models.cast_weights import CastWeights, cast_of
 from archsr.models.memory_efficient import conv_act, halved, l1, lean_conv, relu
 from archsr.models.rrdbnet import RRDBNet
 from archsr.models.unet_discriminator import UNetDiscriminatorSN
@@ -172,3 +174,33 @@ def test_vgg_in_plain_operations():
     net = VGG19Features(["conv1_2", "conv3_4", "conv5_4"]).double()
     x = torch.rand(1, 3, 38, 33, dtype=torch.float64)
     same(net, x, lambda n, x: list(n(x).values()), lambda n, x: list(plain_networks.vgg(n, x).values()))
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_copies_of_weights_change_no_bit_and_are_never_old(trained):
+    """Under autocast `conv_act` takes the copies, unless the weights changed since they were made."""
+    torch.manual_seed(0)
+    net = RRDBNet(features=8, growth=4, blocks=1).requires_grad_(trained)
+    plain, copies = copy.deepcopy(net), CastWeights(net, torch.bfloat16)
+    lq = torch.rand(1, 3, 16, 16)
+
+    def passed(each):
+        each.zero_grad()
+        image = lq.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            sr = each(image)
+        sr.float().square().mean().backward()
+        return [sr.detach(), image.grad, *(p.grad for p in each.parameters() if p.grad is not None)]
+
+    for renewed in (True, False, True):
+        if renewed:
+            copies.renew()
+            assert cast_of(net.conv_first) is None  # without autocast
+        with torch.autocast("cpu", torch.bfloat16):
+            assert (cast_of(net.conv_first) is not None) is renewed
+        for a, b in zip(passed(net), passed(plain), strict=True):
+            assert torch.equal(a, b)
+        with torch.no_grad():
+            for each in (net, plain):
+                for parameter in each.parameters():
+                    parameter.mul_(0.9)
