@@ -52,10 +52,11 @@ def first_line(error: BaseException, *, kind: bool = False) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether memory ran out, of the host or of a GPU, also inside cuBLAS or cuDNN."""
+    if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):  # torch's, without importing it
+        return True
     text = str(error).lower()
-    kinds = {type(error).__name__} & {"OutOfMemoryError", "MemoryError"}  # torch's, without importing it
-    return (
-        bool(kinds) or "_alloc_failed" in text or "_allocation_failed" in text or ("memory" in text and "alloc" in text)
+    return any(status in text for status in ("_alloc_failed", "_allocation_failed")) or (
+        "memory" in text and "alloc" in text
     )
 
 

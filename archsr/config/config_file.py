@@ -116,15 +116,9 @@ def dump(config: BaseModel) -> str:
 
 
 def differences(a: BaseModel, b: BaseModel) -> list[str]:
-    """Return the key paths at which two configs of one kind differ, with both values."""
-    return _differences(a.model_dump(mode="json"), b.model_dump(mode="json"), "")
-
-
-def _differences(a: object, b: object, path: str) -> list[str]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        keys = [*a, *(k for k in b if k not in a)]
-        return [d for k in keys for d in _differences(a.get(k), b.get(k), f"{path}.{k}" if path else str(k))]
-    return [] if a == b else [f"{path}: {_show(a)} there, {_show(b)} here"]
+    """Return the key paths at which two configs of one kind differ, with both values. Lists are compared as a whole."""
+    found = _changes(a.model_dump(mode="json"), b.model_dump(mode="json"), "", into_lists=False)
+    return [f"{path}: {_show(there)} there, {_show(here)} here" for path, (there, here) in found.items()]
 
 
 def changes(old: BaseModel, new: BaseModel) -> dict[str, tuple[Any, Any]]:
@@ -132,16 +126,18 @@ def changes(old: BaseModel, new: BaseModel) -> dict[str, tuple[Any, Any]]:
 
     Items of lists of equal length are compared one by one: `training.stages.1.lr`.
     """
-    return _changes(old.model_dump(mode="json"), new.model_dump(mode="json"), "")
+    return _changes(old.model_dump(mode="json"), new.model_dump(mode="json"), "", into_lists=True)
 
 
-def _changes(old: Any, new: Any, path: str) -> dict[str, tuple[Any, Any]]:  # noqa: ANN401 - whatever a config holds
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):  # pyright: ignore[reportUnknownArgumentType]
+def _changes(old: Any, new: Any, path: str, *, into_lists: bool) -> dict[str, tuple[Any, Any]]:  # noqa: ANN401
+    both_lists = isinstance(old, list) and isinstance(new, list)
+    if into_lists and both_lists and len(old) == len(new):  # pyright: ignore[reportUnknownArgumentType]
         old, new = (dict(enumerate(items)) for items in (old, new))  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(old, dict) and isinstance(new, dict):
         found: dict[str, tuple[Any, Any]] = {}
         for key in [*old, *(k for k in new if k not in old)]:
-            found |= _changes(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+            inner = f"{path}.{key}" if path else str(key)
+            found |= _changes(old.get(key), new.get(key), inner, into_lists=into_lists)
         return found
     return {} if old == new else {path: (old, new)}
 

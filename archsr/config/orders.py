@@ -7,13 +7,18 @@ from pydantic import Field, model_validator
 from archsr.config.table import PositiveSpan, Span, SpanFromZero, Table, Unit
 
 
-def _sum_to_one(shares: Table) -> None:
-    total = sum(shares.model_dump().values())
-    if abs(total - 1) > 1e-6:
-        raise ValueError(f"the probabilities add up to {total:g}, not 1")
+class _Shares(Table):
+    """Shares that add up to 1."""
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Self:
+        total = sum(self.model_dump().values())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the probabilities add up to {total:g}, not 1")
+        return self
 
 
-class Families(Table):
+class Families(_Shares):
     """Shares of the blur kernels' families, which add up to 1. `aniso`: wider in one direction than in the other."""
 
     iso: Unit = Field(default=0.45, description="Share of round Gaussian kernels.")
@@ -24,11 +29,6 @@ class Families(Table):
     )
     plateau_iso: Unit = Field(default=0.12, description="Share of round plateau-shaped kernels.")
     plateau_aniso: Unit = Field(default=0.03, description="Share of plateau-shaped kernels wider in one direction.")
-
-    @model_validator(mode="after")
-    def _sums_to_one(self) -> Self:
-        _sum_to_one(self)
-        return self
 
 
 class DiscRadius(PositiveSpan):
@@ -181,18 +181,13 @@ class Noise(Table):
         return self
 
 
-class Sampling(Table):
+class Sampling(_Shares):
     """Shares of JPEG's chroma samplings: colours are stored at a lower resolution than brightness. They add up to 1."""
 
     yuv420: Unit = Field(default=1.0, description="Share of 4:2:0: colours halved in both directions, the usual one.")
     yuv422: Unit = Field(default=0.0, description="Share of 4:2:2: colours halved horizontally, as in many cameras.")
     yuv440: Unit = Field(default=0.0, description="Share of 4:4:0: colours halved vertically, as after a rotation.")
     yuv444: Unit = Field(default=0.0, description="Share of 4:4:4: colours at full resolution.")
-
-    @model_validator(mode="after")
-    def _sums_to_one(self) -> Self:
-        _sum_to_one(self)
-        return self
 
 
 class Quality(Span):

@@ -40,9 +40,9 @@ class Recipe:
 
     `steps`: the operations in order, for all samples. `sinc_last`: whether, in the step `finish`, JPEG comes before the
     last resize and sinc filter. `antialias`: whether downscaling uses a widened filter. `camera`: sharpening,
-    fringes and the sensor. `halved`: which samples the
-    step `halve` reduces, with `half_mode` (a mode of resizing, or MATLAB). `crop_y`, `crop_x` in [0, 1) choose the
-    position of the final crop. `noise_seed` seeds the noise fields, which depend on the images' sizes.
+    fringes and the sensor. `halved`: which samples the step `halve` reduces, with `half_mode` (a mode of resizing, or
+    MATLAB). `crop_y`, `crop_x` in [0, 1) choose the position of the final crop. `noise_seed` seeds the noise fields,
+    which depend on the images' sizes.
     """
 
     first: Order
@@ -150,7 +150,12 @@ def _options(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Rec
         orders.append(dataclasses.replace(order, strength=strength, compressed=compressed))
     steps = _shuffled(config.steps, rng) if config.shuffle else config.steps
     recipe = dataclasses.replace(recipe, first=orders[0], second=orders[1], antialias=antialias, steps=steps)
-    return _further(_as_bsrgan(recipe, config, rng), config, rng)
+    recipe = _further(_as_bsrgan(recipe, config, rng), config, rng)
+    first, second = (
+        dataclasses.replace(order, strength=order.strength * config.noise_scale)
+        for order in (recipe.first, recipe.second)
+    )
+    return dataclasses.replace(recipe, first=first, second=second)
 
 
 def _as_bsrgan(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Recipe:
@@ -163,9 +168,6 @@ def _as_bsrgan(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> R
     second = as_if_halved(recipe.second, config.second, config.halve, halved)
     first = decimated(first, config.first.resize, rng, halved=halved, scale=recipe.scale)
     first, second = correlated(first, config.first.noise, rng), correlated(second, config.second.noise, rng)
-    first, second = (
-        dataclasses.replace(order, strength=order.strength * config.noise_scale) for order in (first, second)
-    )
     return dataclasses.replace(recipe, first=first, second=second, halved=halved, half_mode=half_mode)
 
 

@@ -19,6 +19,7 @@ from PIL import Image, features
 from archsr.doctor.line import Line, ok
 from archsr.errors import first_line
 from archsr.images.heic import heic_is_available
+from archsr.utils.world import cores
 
 _PYTHONS = (3, 11), (3, 13)
 _TORCH = (2, 11)
@@ -84,10 +85,10 @@ def _gpu(number: int) -> str:
 
 def readers(workers: int, processes: int) -> Line:
     """Check that every worker of all processes on this machine has a core of its own."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    said = f"{processes} × {workers} for {cores} cores"
-    if processes * max(1, workers) > cores:
-        mend = f"--set data.workers={max(1, cores // processes)}"
+    found = cores()
+    said = f"{processes} × {workers} for {found} cores"
+    if processes * max(1, workers) > found:
+        mend = f"--set data.workers={max(1, found // processes)}"
         return Line("workers", "warning", f"{said}: they will compete for cores", mend)
     return ok("workers", said)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from archsr.errors import UserError, first_line
-from archsr.exporting.card import Rights, about_of, card_of, licence_of, limits_of, write_card
+from archsr.exporting.card import Rights, about_of, card_of, card_path, licence_of, limits_of
 from archsr.exporting.darktable import write_darktable
 from archsr.exporting.graphs import require, write_ncnn, write_onnx, write_torchscript
 from archsr.exporting.openmodeldb import architecture_of, name_of, write_entry
@@ -20,7 +20,7 @@ from archsr.models.base import Generator
 from archsr.models.build import official_state
 from archsr.runs.folders import is_run
 from archsr.upscaling.opening import open_model
-from archsr.utils.atomic import replacing
+from archsr.utils.atomic import replacing, write_bytes
 
 
 def _tensors(net: Generator, precision: str) -> dict[str, Tensor]:
@@ -95,28 +95,28 @@ def export(
     net, config = open_model(source, strength=strength)
     about, licence = about_of(source), licence_of(source, rights)
 
-    def papers(graph: Path, said: str) -> str:
-        return card_of(source, net, config, [graph], said=said, strength=strength, rights=rights)
+    def card(files: Sequence[Path], said: str) -> str:
+        return card_of(source, net, config, files, said=said, strength=strength, rights=rights)
 
     try:
-        said, files = _write(net, target, precision, licence=licence, papers=papers)
+        said, files = _write(net, target, precision, licence=licence, card=card)
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
         raise UserError(f"{target}: cannot be written: {first_line(error)}") from None
-    card = write_card(source, net, config, files, said=said, strength=strength, rights=rights)
+    write_bytes(card_path(target), card(files, said).encode())
     entry = write_entry(target, source, net, config, about, description=limits_of(source, config.scale),
                         author=rights.author, licence=licence or None)  # fmt: skip
-    return Exported(files, said, (card,) if entry is None else (card, entry))
+    return Exported(files, said, tuple(paper for paper in (card_path(target), entry) if paper is not None))
 
 
 def _write(
-    net: Generator, target: Path, precision: str, *, licence: str, papers: Callable[[Path, str], str]
+    net: Generator, target: Path, precision: str, *, licence: str, card: Callable[[Sequence[Path], str], str]
 ) -> tuple[str, tuple[Path, ...]]:
     """Write and compare all files in a temporary folder, then move them into place."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}-") as folder:
         path = Path(folder) / target.name
         if target.suffix == _PACKAGE:
-            said = write_darktable(net, path, precision, licence=licence, card=papers)
+            said = write_darktable(net, path, precision, licence=licence, card=card)
         else:
             said = _WRITERS[target.suffix](net, path, precision)
         made = sorted(Path(folder).iterdir())

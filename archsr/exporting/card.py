@@ -14,7 +14,7 @@ from archsr.models.base import Generator
 from archsr.models.download import OFFICIAL
 from archsr.models.ncnn import NCNN
 from archsr.runs.folders import CONFIG, is_run, run_config
-from archsr.utils.atomic import sha256, write_bytes
+from archsr.utils.atomic import sha256
 
 _HOW = {
     ".pth": "Real-ESRGAN's own scripts, chaiNNer, ComfyUI and other tools with spandrel: into their models' folder.",
@@ -49,22 +49,6 @@ class Rights:
 
     author: str = ""
     licence: str = ""
-
-
-def write_card(
-    source: str,
-    net: Generator,
-    config: ModelConfig,
-    files: Sequence[Path],
-    *,
-    said: str,
-    strength: float | None,
-    rights: Rights,
-) -> Path:
-    """Write NAME.ENDING.md beside the first of `files` and return its path."""
-    card = card_path(files[0])
-    write_bytes(card, card_of(source, net, config, files, said=said, strength=strength, rights=rights).encode())
-    return card
 
 
 def card_path(file: Path) -> Path:

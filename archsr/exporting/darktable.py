@@ -10,7 +10,7 @@ import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ SCALES = (2, 4)
 
 
 def write_darktable(
-    net: Generator, path: Path, precision: str, *, licence: str, card: Callable[[Path, str], str]
+    net: Generator, path: Path, precision: str, *, licence: str, card: Callable[[Sequence[Path], str], str]
 ) -> str:
     """Write a `.dtmodel`; `card` makes the text of README.md from the graph's file and how it was compared.
 
@@ -48,7 +48,7 @@ def write_darktable(
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as package:
             package.write(graph, f"{name}/{graph.name}")
             package.writestr(f"{name}/config.json", json.dumps(about, indent=4) + "\n")
-            package.writestr(f"{name}/README.md", card(graph, said))
+            package.writestr(f"{name}/README.md", card([graph], said))
     return f"darktable package, {said}"
 
 

@@ -32,6 +32,7 @@ _PRETRAINED = {
     "ncnn:realesrgan-x4plus-anime": "4x-realesrgan-x4plus-anime-6b",
     "ncnn:realesr-animevideov3-x4": "4x-realesr-animevideo-v3",
 }
+_SIZES = {"features": "nf", "blocks": "nb", "convs": "nc"}
 _PLATFORMS = {".pth": "pytorch", ".safetensors": "pytorch", ".onnx": "onnx"}  # the database knows no other kinds
 
 
@@ -83,9 +84,6 @@ def write_entry(
     path = entry_path(file)
     write_bytes(path, json.dumps(entry, indent=4, ensure_ascii=False).encode())  # the database's own layout
     return path
-
-
-_SIZES = {"features": "nf", "blocks": "nb", "convs": "nc"}
 
 
 def entry_path(file: Path) -> Path:

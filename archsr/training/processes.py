@@ -18,7 +18,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from archsr.config import TrainConfig
 from archsr.errors import UserError
 from archsr.utils.stopping import Stopped
-from archsr.utils.world import TWO_ON_CPU, World, connect, refuse_lost_processes
+from archsr.utils.world import TWO_ON_CPU, World, connect, cores, refuse_lost_processes
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -55,7 +55,7 @@ def begin(config: TrainConfig) -> tuple[Accelerator, World]:
             f"GPUs, start them with: {TWO_ON_CPU.replace('N', str(asked))} archsr/train.py ..."
         )
     if accelerator.device.type == "cpu":
-        share = max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        share = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         torch.set_num_threads(int(os.environ.get("ARCHSR_THREADS", share)))
     return accelerator, connect(rank=accelerator.process_index, size=accelerator.num_processes, timeout=timeout)
 
@@ -113,7 +113,3 @@ def _end_with_launcher() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != launcher:  # the launcher died in between
             os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,6 +11,7 @@ import torch
 
 from archsr.errors import UserError, first_line
 from archsr.models.base import Generator as Network
+from archsr.utils.world import cores
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -88,9 +89,8 @@ def writers_for(device: torch.device) -> tuple[int, int]:
     if device.type != "cuda":
         return 2, 32 * 2**20
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting = psutil.virtual_memory().available // (4 * processes)
-    return min(_MOST_WRITERS, max(2, cores // processes)), min(_MOST_WAITING, waiting)
+    return min(_MOST_WRITERS, max(2, cores() // processes)), min(_MOST_WAITING, waiting)
 
 
 @contextmanager

@@ -89,6 +89,11 @@ def launched_world() -> Generator[World]:
         dist.destroy_process_group()
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def refuse_lost_processes() -> None:
     """Raise `UserError` if the launcher started one process instead of several.
 

@@ -23,8 +23,9 @@ from archsr.degradation.apply import Pair
 from archsr.models.build import build, build_discriminator
 from archsr.training.layers import select
 from archsr.training.losses.feature_losses import feature_losses
-from archsr.training.memory.forecast import forecast, generator_pass
+from archsr.training.memory.forecast import forecast
 from archsr.training.memory.ledger import saved_bytes
+from archsr.training.memory.passes import generator_pass
 from archsr.training.step import Parts, micro_step
 
 TAIL = ["conv_body", "conv_up*", "conv_hr", "conv_last"]

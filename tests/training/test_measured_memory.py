@@ -8,8 +8,8 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "measure"))
 import measure_memory as measure
 
-from archsr.training.memory.forecast import generator_pass
 from archsr.training.memory.ledger import one_pass
+from archsr.training.memory.passes import generator_pass
 
 SMALL = {"features": 8, "growth": 4, "blocks": 4}
 

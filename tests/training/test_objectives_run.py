@@ -125,7 +125,7 @@ def test_two_processes_take_the_steps_of_two_accumulated_micro_batches(tiny_tabl
     together = tables("esrgan", tiny_tables, *steps, "name=together", "losses.gan.weight=0.5", "losses.ldl.weight=1.0")
     (tmp_path / "esrgan.toml").write_text(tomli_w.dumps(together))
     train(2, tmp_path / "esrgan.toml", folder=tmp_path)
-    monkeypatch.setattr("archsr.training.processes._cores", lambda: 1)  # threads would add in another order
+    monkeypatch.setattr("archsr.training.processes.cores", lambda: 1)  # threads would add in another order
     alone = run({**together, "name": "alone"})
     still = run(with_overrides(together, ["name=still", "training.stages=[{iterations=1, lr=1e-12}]"]))
     for step, tolerance in ((1, 1e-5), (2, 1e-3)):

@@ -6,7 +6,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from archsr.config import TrainConfig
 from archsr.config.config_file import check
-from archsr.training.memory import forecast, ledger, stored
+from archsr.training.memory import ledger, stored
+from archsr.training.memory import passes as of_networks
 
 SMALL = {"arch": "rrdbnet", "features": 8, "growth": 4, "blocks": 3}
 LOSSES = {name: {"weight": 1.0} for name in ("perceptual", "gan", "ldl", "ms_ssim")}
@@ -42,7 +43,12 @@ def emptied(monkeypatch, tmp_path):
 def forget(monkeypatch, cache):
     """Let nothing be known in this process, and on disk only what is in `cache`."""
     monkeypatch.setenv("ARCHSR_CACHE", str(cache))
-    for cached in (forecast._generator_pass, forecast._loss_passes, forecast._discriminator_pass, forecast._network):
+    for cached in (
+        of_networks._generator_pass,
+        of_networks._loss_passes,
+        of_networks._discriminator_pass,
+        of_networks._network,
+    ):
         cached.cache_clear()
 
 
@@ -57,11 +63,11 @@ def forget(monkeypatch, cache):
 )
 def test_the_forecast_is_that_of_operations_that_are_all_run(model, pieces, emptied, tmp_path):
     given = config(model, gradient_checkpointing=pieces)
-    quick = [forecast.passes_of(given, 2), forecast.passes_of(given, 2)]
+    quick = [of_networks.passes_of(given, 2), of_networks.passes_of(given, 2)]
     assert ledger._KNOWN
     forget(emptied, tmp_path / "second")
     emptied.setattr(ledger, "key_of", lambda *_: None)
-    assert quick == [forecast.passes_of(given, 2)] * 2
+    assert quick == [of_networks.passes_of(given, 2)] * 2
 
 
 class _Counted(TorchDispatchMode):
@@ -116,14 +122,14 @@ def test_equal_values_of_other_types_are_other_operations(emptied):
 
 
 def passes(given):
-    return forecast.passes_of(given, 2)
+    return of_networks.passes_of(given, 2)
 
 
 def test_what_is_stored_is_not_run_again(emptied, tmp_path):
     given = config(SMALL)
     before = passes(given)
     forget(emptied, tmp_path / "first")
-    emptied.setattr(forecast, "one_pass", None)  # it would fail
+    emptied.setattr(of_networks, "one_pass", None)  # it would fail
     assert passes(given) == before
     with pytest.raises(TypeError):
         passes(config(SMALL, gradient_checkpointing="rrdb"))

@@ -43,12 +43,11 @@ def _agreement(found: Mapping[str, MetricFinding], first: MetricFinding) -> str:
     """Return the agreement of the other metrics, if none contradicts."""
     others = [each for each in found.values() if each is not first]
     agree = [each.verdict for each in others].count(first.verdict)
-    if not agree and others:
-        possible = any(each.possible for each in others)
-        return "; no other metric has a verdict" if possible else "; too few scenes for a verdict on other metrics"
-    if not agree:
-        return ""
-    return f"; {agree} other metric{'s agree' if agree > 1 else ' agrees'}, none objects"
+    if agree:
+        return f"; {agree} other metric{'s agree' if agree > 1 else ' agrees'}, none objects"
+    if any(each.possible for each in others):
+        return "; no other metric has a verdict"
+    return "; too few scenes for a verdict on other metrics" if others else ""
 
 
 def _change(scores: Scores, name: str, found: MetricFinding, new: str, old: str) -> str:

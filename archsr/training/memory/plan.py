@@ -12,16 +12,14 @@ from archsr.training.losses.gan import compares
 from archsr.training.memory.forecast import (
     POOL,
     Forecast,
-    Passes,
     assemble,
     forecast,
-    generator_pass,
     micro_batch_of,
-    passes_of,
     trained_parameters,
     trains_blocks,
 )
 from archsr.training.memory.ledger import Pass, forward_flops
+from archsr.training.memory.passes import Passes, generator_pass, passes_of
 from archsr.utils.progress import progress
 
 # not in the forecast: CUDA's own memory, the allocator's slack, and the work space of convolutions
