@@ -10,7 +10,7 @@ from PIL import Image
 
 from archsr.config import PrepareConfig
 from archsr.data.prepare.survey.scan import ScannedFile
-from archsr.data.prepare.writing.crops import detail, reference_boxes, reference_sizes, worth_keeping
+from archsr.data.prepare.writing.crops import detail, detail_tag, reference_boxes, reference_sizes, worth_keeping
 from archsr.data.prepare.writing.samples import cut
 
 NOISE = np.random.default_rng(0).integers(0, 256, (600, 900, 3), dtype=np.uint8)
@@ -42,6 +42,15 @@ def test_a_sky_is_flat_and_a_facade_is_not():
     facade[300:500:20, ::3] = 40
     assert detail(facade) > 0.15
     assert detail(np.zeros((7, 7, 3), np.uint8)) == 0
+
+
+def test_a_tile_is_tagged_by_its_share_of_structured_blocks():
+    assert [detail_tag(share) for share in (0.0, 0.49, 0.5, 0.79, 0.8, 1.0)] == [
+        "detail:low", "detail:low", "detail:medium", "detail:medium", "detail:high", "detail:high",
+    ]  # fmt: skip
+    settings = PrepareConfig(tile=512, min_detail=0)
+    wall, noise = cut(ScannedFile("a.jpg"), flat_and_full(), "train", settings)
+    assert (wall.extra["detail"], noise.extra["detail"]) == (0, 1)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.floats(0, 1))

@@ -190,9 +190,34 @@ def test_a_photograph_whose_scene_or_tags_change_says_so_in_its_samples(photos, 
     prepare(photos, out, tagged)
     assert looked_at == []
     abouts = [json.loads(content) for (_, name), content in members(out).items() if name.endswith(".json")]
-    assert all(about["tags"] == about["photo"].split("/")[0] for about in abouts)
+    assert all(about["tags"].split("\n")[0] == about["photo"].split("/")[0] for about in abouts)
     prepare(photos, tmp_path / "anew", tagged)
     assert members(out) == members(tmp_path / "anew")
+
+
+def test_training_tiles_are_tagged_by_their_detail_and_reused_as_they_are(photos, tmp_path, looked_at):
+    flat = photos / "flat" / "wall.png"
+    flat.parent.mkdir()
+    Image.fromarray(np.full((100, 200, 3), 150, np.uint8)).save(flat)
+    only_train = {"val_folders": ("project 1",), "test_folders": ("project 2",), "drawings": "keep"}
+    settings = SETTINGS.model_copy(update=only_train)
+    for _ in range(2):  # the second time from the first version's shards
+        prepare(photos, tmp_path / "out", settings)
+        tags = {side: tags_of_samples(current(tmp_path / "out"), side) for side in mf.SPLITS}
+        assert set(tags["train"].pop("flat/wall.png")) == {("detail:low",)}
+        assert {t for found in tags["train"].values() for t in found} == {("detail:high",)}
+        assert {t for side in ("val", "test") for found in tags[side].values() for t in found} == {()}
+        image(photos / "project 99" / "view.jpg", 99)
+    assert len(looked_at) == 26
+
+
+def tags_of_samples(version, side):
+    """Return the tags of a split's samples by photograph."""
+    found = {}
+    for shard in mf.load(version).splits[side].shards:
+        for sample in mf.read_index(version, shard):
+            found.setdefault(sample.photo, []).append(sample.tags)
+    return found
 
 
 def test_killed_before_the_new_version_counts_the_next_one_finishes_it(photos, tmp_path, monkeypatch):

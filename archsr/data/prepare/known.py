@@ -15,12 +15,13 @@ from archsr.data import manifest as mf
 from archsr.data.manifest import SplitName
 from archsr.data.prepare.staging import Stored
 from archsr.data.prepare.survey.scan import UNREADABLE, ScannedFile, scanned
+from archsr.data.prepare.writing.crops import DETAIL_TAGS
 from archsr.errors import UserError
 from archsr.utils.atomic import sync_file
 
 THUMBS = "thumbs.npy"  # uint8 (files, 64, 64), a row for each line of sources.jsonl
 STAMPS = "stamps.json"
-_SURVEY = 3  # increase it if the survey or the tiles of an unchanged photograph change
+_SURVEY = 4  # increase it if the survey or the tiles of an unchanged photograph change
 # files without samples for a reason outside themselves: they are read each time
 CHANGED = "changed"
 _ALWAYS_READ = frozenset({UNREADABLE, "unpaired", "duplicate", "bridge", CHANGED})
@@ -104,7 +105,8 @@ def _placed(folder: Path, made: mf.Manifest) -> Iterator[tuple[str, Placed]]:
             samples = mf.read_index(folder, shard)
             counts = Counter(sample.photo for sample in samples)
             for photo, sample in {sample.photo: sample for sample in samples}.items():
-                yield photo, Placed(side, shard.file, sample.scene, sample.tags, counts[photo])
+                tags = tuple(tag for tag in sample.tags if tag not in DETAIL_TAGS)
+                yield photo, Placed(side, shard.file, sample.scene, tags, counts[photo])
 
 
 @lru_cache(maxsize=4)

@@ -15,6 +15,8 @@ REFERENCE_FACTORS = (1.0, 0.75, 0.5, 1 / 3)
 REFERENCE_SHORTEST = 400
 _BLOCK = 16  # pixels
 _STRUCTURE = 3.0  # standard deviation of luma in a block, 0-255 units: above the noise of a clear sky
+DETAIL_TAGS = ("detail:low", "detail:medium", "detail:high")  # of training tiles
+_DETAIL_BOUNDS = (0.5, 0.8)  # mostly sky or plain wall; half of it; façade throughout
 
 
 def tiles(width: int, height: int, *, tile: int, unit: int = 1) -> list[Box]:
@@ -74,6 +76,11 @@ def detail(pixels: Pixels) -> float:
         return float(luma.std() > _STRUCTURE)
     blocks = luma[: rows * side, : columns * side].reshape(rows, side, columns, side)
     return float((blocks.std(axis=(1, 3)) > _STRUCTURE).mean())
+
+
+def detail_tag(share: float) -> str:
+    """Return the tag of a tile with this share of structured blocks, see `detail`."""
+    return DETAIL_TAGS[sum(share >= bound for bound in _DETAIL_BOUNDS)]
 
 
 def worth_keeping(details: Sequence[float], least: float) -> list[int]:

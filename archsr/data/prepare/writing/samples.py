@@ -125,7 +125,9 @@ def _tile(
     blocks: JpegBlocks | None,
 ) -> Encoded:
     piece = blocks.cut(box) if blocks else None
-    content = piece or encode(_window(pixels, box), config.encoding)
+    window = _window(pixels, box)
+    content = piece or encode(window, config.encoding)
+    extra = {**extra, "detail": round(detail(window), 3)}
     return Encoded(key_of(source.path, number), box, {_GT[config.encoding]: content}, extra)
 
 

@@ -14,6 +14,7 @@ from archsr.data.prepare.decide import Decision
 from archsr.data.prepare.known import stored_in
 from archsr.data.prepare.staging import Stored, read_chunk, read_members
 from archsr.data.prepare.survey.scan import ScannedFile
+from archsr.data.prepare.writing.crops import detail_tag
 from archsr.utils.atomic import replacing, sha256, sync_file
 from archsr.utils.digests import agrees, digest_of
 
@@ -72,6 +73,7 @@ class _Ready:
     entry: Entry
     file: Path
     stored: Stored
+    tags: tuple[str, ...]
     about: dict[str, Any]
 
 
@@ -87,15 +89,16 @@ def _samples(job: ShardJob) -> Iterator[_Ready]:
                 chunk, records = entry.chunk, list(read_chunk(job.staging, entry.chunk))
             digest, samples = records[entry.record].source.sha256, records[entry.record].samples
         for stored in samples:
+            tags = (*entry.tags, *([detail_tag(stored.extra["detail"])] if "detail" in stored.extra else []))
             about: dict[str, Any] = {
                 "photo": entry.path,
                 "photo_sha256": digest,
                 "scene": entry.scene,
-                "tags": "\n".join(entry.tags),  # an empty list has no type, and `datasets` would fail
+                "tags": "\n".join(tags),  # an empty list has no type, and `datasets` would fail
                 "box": stored.box,
                 **stored.extra,
             }
-            yield _Ready(entry, file, stored, about)
+            yield _Ready(entry, file, stored, tags, about)
 
 
 def _write_tar(path: Path, samples: Sequence[_Ready]) -> None:
@@ -129,7 +132,7 @@ def _read_back(tar: Path, samples: Sequence[_Ready]) -> Iterator[Sample]:
                     raise OSError(f"{tar}: {ready.stored.key}.{ending} reads back differently from what was written")
                 members[ending.split(".")[0]] = Member(offset, size, digest_of(content))
             entry = ready.entry
-            yield Sample(ready.stored.key, entry.scene, entry.path, ready.stored.box, members, entry.tags)
+            yield Sample(ready.stored.key, entry.scene, entry.path, ready.stored.box, members, ready.tags)
 
 
 def write_sources(path: Path, decision: Decision) -> None:
