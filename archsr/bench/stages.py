@@ -184,7 +184,7 @@ def train(clock: Clock, work: Workload, limits: list[Timing]) -> Iterator[Timing
 
 def iteration(config: TrainConfig, accelerator: Accelerator) -> Callable[[], None]:
     """Return a function that runs one whole iteration on synthetic images, without decoding."""
-    unread = cast(Manifest, SimpleNamespace(paired=False))  # no shards are read
+    unread = cast(Manifest, SimpleNamespace(degrades=True))  # no shards are read
     run = make_run(config, accelerator, World(), Data(Path(), unread, None))
     size, batch = config.data.gt_size + 32, micro_batch_of(config)
     gt = torch.rand(batch, 3, size, size, generator=generator(0, "bench")).to(accelerator.device)

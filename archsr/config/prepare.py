@@ -108,6 +108,26 @@ class QualityConfig(Table):
         return self
 
 
+class RegistrationConfig(Table):
+    """Aligns stored pairs that do not correspond pixel by pixel, and leaves out what cannot be aligned."""
+
+    max_shift: NonNegative = Field(
+        default=0.0,
+        description="Largest displacement to take away, in pixels of the low-quality image. 0: pairs are taken as they "
+        "are.",
+    )
+    max_spread: NonNegative = Field(
+        default=0.25,
+        description="How far the displacements of most of nine parts may lie from it, in the same pixels.",
+    )
+    min_correlation: Unit = Field(default=0.8, description="Lowest correlation of luma after the alignment.")
+    max_colour: NonNegative = Field(
+        default=20.0,
+        description="Largest difference in colour, in levels, root mean square. The photograph takes the colours of "
+        "the low-quality image by a gain and an offset for each channel.",
+    )
+
+
 class PrepareConfig(Table):
     """Settings of `archsr prepare`."""
 
@@ -119,6 +139,11 @@ class PrepareConfig(Table):
             "For stored pairs: folder of low-quality images with the same names as the photographs and exactly scale "
             "times smaller. Training then applies no degradation."
         ),
+    )
+    lq_missing: Literal["leave_out", "degrade"] = Field(
+        default="leave_out",
+        description='Photographs without a file in lq_folder: "leave_out", or "degrade" them in training like those of '
+        "other datasets. Pairs from the folder have the tag pair, by which data.tags.balance sets their share.",
     )
     val: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.1, description="Share of scenes for validation, chosen by a hash of the scene's name."
@@ -171,6 +196,7 @@ class PrepareConfig(Table):
     scenes: ScenesConfig = ScenesConfig()
     tags: TagsConfig = TagsConfig()
     quality: QualityConfig = QualityConfig()
+    registration: RegistrationConfig = RegistrationConfig()
     degrade: DegradeConfig = Field(
         default=DegradeConfig(),
         description="The degradation of the evaluation pairs, with the same keys as in a training config.",
@@ -192,6 +218,8 @@ class PrepareConfig(Table):
                 'lq_folder needs crops = "tiles" (resized copies have no pair), a lossless encoding, and '
                 f"tile ({self.tile}) a multiple of the scale ({self.scale})"
             )
+        if not self.lq_folder and (self.lq_missing != "leave_out" or self.registration.max_shift):
+            raise ValueError("lq_missing and registration.max_shift are for pairs from disk: set lq_folder")
         if self.lq_folder and self.quality.downscale_enlarged:
             raise ValueError("lq_folder and quality.downscale_enlarged: a downsampled photograph has no pair")
         smallest = self.degrade.margin + 64

@@ -94,8 +94,13 @@ class Manifest(_Part):
 
     @property
     def paired(self) -> bool:
-        """Whether training samples have an `lq` from disk, so that nothing has to be degraded."""
+        """Whether training samples have an `lq` from disk: all of them, or some if it also `degrades`."""
         return bool(self.prepare.get("lq_folder"))
+
+    @property
+    def degrades(self) -> bool:
+        """Whether training samples without an `lq` from disk are degraded."""
+        return not self.paired or self.prepare.get("lq_missing") == "degrade"
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ class Data:
     def summary(self) -> str:
         """Return the numbers of samples, and a table of tags if the config uses them."""
         text = f"{self.samples} training and {self.manifest.splits['val'].samples} validation samples"
-        text += ", stored pairs: nothing is degraded" if self.manifest.paired else ""
+        if self.manifest.paired:
+            text += ", pairs from disk and others" if self.manifest.degrades else ", stored pairs: nothing is degraded"
         return f"{text}\n{self.choice.table()}" if self.choice else text
 
 

@@ -26,12 +26,13 @@ def options_of(config: TrainConfig, data: Data, subset: float) -> StreamOptions:
         shards=data.manifest.splits["train"].shards,
         seed=config.seed,
         window=config.data.window,
-        size=config.data.gt_size + (0 if data.manifest.paired else config.degrade.margin),
+        size=config.data.gt_size + (config.degrade.margin if data.manifest.degrades else 0),
         hflip=config.data.hflip,
         rot90=config.data.rot90,
         subset=subset,
         picks=data.choice.picks if data.choice else None,
         pair_scale=data.manifest.scale if data.manifest.paired else None,
+        pair_size=config.data.gt_size,
     )
 
 
@@ -42,18 +43,32 @@ def recipe_at(config: TrainConfig, subset: float, position: int, batch: int) -> 
 
 
 def pair_of(config: TrainConfig, batch: Batch, subset: float, *, device: torch.device) -> tuple[Pair, Recipe | None]:
-    """Return the micro-batch's pair on the device and its recipe, or the stored pair and None."""
-    if batch.lq is not None:
-        lq, gt = (_moved(p, device) for p in (batch.lq, batch.gt))
-        return Pair(lq, gt, origin_of(batch, subset)), None
+    """Return the micro-batch's pair on the device and its recipe; None if all samples are pairs from disk."""
+    if all(batch.paired) and (stored := _from_disk(batch, config.data.gt_size, device)):
+        return Pair(*stored, origin_of(batch, subset)), None
     recipe = recipe_at(config, subset, batch.position, len(batch.keys))
     return degraded(batch, recipe, subset, device=device), recipe
 
 
 def degraded(batch: Batch, recipe: Recipe, subset: float, *, device: torch.device) -> Pair:
-    """Turn uint8 crops into a degraded pair on the device, with its origin."""
-    pair = apply(_moved(batch.gt, device), recipe)
-    return Pair(pair.lq, pair.gt, origin_of(batch, subset))
+    """Turn uint8 crops into a degraded pair on the device, with its origin. Pairs from disk stay as they are."""
+    made = apply(_moved(batch.gt, device), recipe)
+    lq, gt = made.lq, made.gt
+    if any(batch.paired) and (stored := _from_disk(batch, gt.shape[-1], device)):
+        lq, gt = _of_rows(batch.paired, stored[0], lq), _of_rows(batch.paired, stored[1], gt)
+    return Pair(lq, gt, origin_of(batch, subset))
+
+
+def _from_disk(batch: Batch, side: int, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    """Return `lq` and `gt` from disk. In the rows of other samples they mean nothing."""
+    if batch.lq is None:
+        return None
+    return _moved(batch.lq, device), _moved(batch.gt[:, :, :side, :side], device)
+
+
+def _of_rows(which: tuple[bool, ...], these: Tensor, others: Tensor) -> Tensor:
+    """Return these rows where `which` says so, and the others; without a wait for the device, unlike a mask."""
+    return torch.stack([a if chosen else b for chosen, a, b in zip(which, these, others, strict=True)])
 
 
 def _moved(pixels: Tensor, device: torch.device) -> Tensor:

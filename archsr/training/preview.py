@@ -129,7 +129,7 @@ def _batches(plan: _Plan, photos: Path | None, drawn: Path) -> tuple[Iterator[Ba
 def _from_shards(plan: _Plan, train: TrainConfig) -> Iterator[Batch]:
     data = open_data(train)
     if data.manifest.paired:
-        raise UserError(f"{data.folder}: holds stored pairs, which are not degraded; use --photos FOLDER")
+        raise UserError(f"{data.folder}: has pairs from disk, which are not degraded; use --photos FOLDER")
     options = options_of(train, data, train.training.stages[0].subset)
     position = 0
     while True:

@@ -225,7 +225,7 @@ def make_run(
         optimizer_g=optimizer_g,
         optimizer_d=optimizer_d,
         ema=ema,
-        pool=PairPool(0 if data.manifest.paired else pooled),
+        pool=PairPool(pooled if data.manifest.degrades else 0),
         recent_batches=RecentBatches(),
         saver=saver_for(config, world, ident=ident),
         watch=RunWarnings(),

@@ -214,5 +214,5 @@ def test_summary_preview_and_pairs_say_so(paired_shards, tiny_tables, tmp_path):
     assert "stored pairs: nothing is degraded" in data.summary()
     assert pairs.options_of(train, data, 1.0).size == train.data.gt_size
     (tmp_path / "c.toml").write_text(tomli_w.dumps(tables))
-    with pytest.raises(UserError, match="stored pairs, which are not degraded"):
+    with pytest.raises(UserError, match="pairs from disk, which are not degraded"):
         preview.preview(tmp_path / "c.toml", tmp_path / "out", overrides=[])

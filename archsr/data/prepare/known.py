@@ -15,7 +15,7 @@ from archsr.data import manifest as mf
 from archsr.data.manifest import SplitName
 from archsr.data.prepare.staging import Stored
 from archsr.data.prepare.survey.scan import UNREADABLE, ScannedFile, scanned
-from archsr.data.prepare.writing.crops import DETAIL_TAGS
+from archsr.data.prepare.writing.crops import SAMPLE_TAGS
 from archsr.errors import UserError
 from archsr.utils.atomic import sync_file
 
@@ -105,7 +105,7 @@ def _placed(folder: Path, made: mf.Manifest) -> Iterator[tuple[str, Placed]]:
             samples = mf.read_index(folder, shard)
             counts = Counter(sample.photo for sample in samples)
             for photo, sample in {sample.photo: sample for sample in samples}.items():
-                tags = tuple(tag for tag in sample.tags if tag not in DETAIL_TAGS)
+                tags = tuple(tag for tag in sample.tags if tag not in SAMPLE_TAGS)
                 yield photo, Placed(side, shard.file, sample.scene, tags, counts[photo])
 
 

@@ -3,7 +3,7 @@
 import signal
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -30,17 +30,19 @@ _AHEAD = 2  # micro-batches that each worker reads in advance
 class Batch:
     """A micro-batch: `gt` uint8 (b, 3, size, size), its samples' keys, and the position of the first in the stream.
 
-    `lq`: uint8, for a dataset of pairs. Both may have any memory format.
+    `lq`: uint8, for a dataset of pairs, and `paired`: which of its samples have one. In the rows of these, `gt` is only
+    as large as `lq` times the scale, at the top left. Both tensors may have any memory format.
     """
 
     gt: Tensor
     keys: tuple[str, ...]
     position: int
     lq: Tensor | None = None
+    paired: tuple[bool, ...] = ()
 
     def clone(self) -> "Batch":
         """Return a copy, which stays valid after the stream's next batch."""
-        return Batch(self.gt.clone(), self.keys, self.position, None if self.lq is None else self.lq.clone())
+        return replace(self, gt=self.gt.clone(), lq=None if self.lq is None else self.lq.clone())
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class _Filled:
     worker: int
     number: int
     keys: tuple[str, ...]
+    paired: tuple[bool, ...]
     position: int
 
 
@@ -58,7 +61,8 @@ class StreamOptions:
     """The parameters of a training stream. `size`: side of the crops in pixels; `subset`: share of every shard.
 
     `picks`: the numbers of the samples to take from each shard (see `choice.py`); all by default. `pair_scale`: the
-    scale of a dataset of pairs, whose `lq` is read and cropped too.
+    scale of a dataset of pairs, whose `lq` is read and cropped too. `pair_size`: side of the crops of these, by default
+    `size`; a sample that will be degraded needs a margin.
     """
 
     folder: Place
@@ -71,6 +75,7 @@ class StreamOptions:
     subset: float = 1.0
     picks: tuple[NDArray[np.int32], ...] | None = None
     pair_scale: int | None = None
+    pair_size: int | None = None
 
 
 def make_plan(options: StreamOptions) -> Plan:
@@ -108,8 +113,8 @@ class TrainStream(IterableDataset[_Filled]):
                 positions = self.part.positions(part)
                 if self._ahead is not None:
                     self._ahead.at(positions.start)
-                keys = _read_batch(options, plan, reader, positions, self.watch, self.slots.at(worker, number))
-                yield _Filled(worker, number, keys, positions.start)
+                read = _read_batch(options, plan, reader, positions, self.watch, self.slots.at(worker, number))
+                yield _Filled(worker, number, *read, positions.start)
         finally:
             reader.close()
             self.close()
@@ -125,22 +130,32 @@ def batch_at(options: StreamOptions, positions: range) -> Batch:
     reader = ShardReader(options.folder, options.shards)
     tensors = [torch.empty(shape, dtype=torch.uint8) for shape in _shapes(options, len(positions))]
     try:
-        keys = _read_batch(options, make_plan(options), reader, positions, WorkerStatus(0), tensors)
+        keys, paired = _read_batch(options, make_plan(options), reader, positions, WorkerStatus(0), tensors)
     finally:
         reader.close()
-    return Batch(tensors[0], keys, positions.start, *tensors[1:])
+    return _batch(tensors, keys, paired, positions.start)
+
+
+def _batch(tensors: list[Tensor], keys: tuple[str, ...], paired: tuple[bool, ...], position: int) -> Batch:
+    return Batch(tensors[0], keys, position, tensors[1] if len(tensors) > 1 else None, paired)
 
 
 def _shapes(options: StreamOptions, count: int) -> list[tuple[int, int, int, int]]:
-    scales = [1] if options.pair_scale is None else [1, options.pair_scale]
-    return [(count, 3, options.size // scale, options.size // scale) for scale in scales]
+    sides = [options.size]
+    if options.pair_scale is not None:
+        sides.append((options.pair_size or options.size) // options.pair_scale)
+    return [(count, 3, side, side) for side in sides]
 
 
 def _read_batch(
     options: StreamOptions, plan: Plan, reader: ShardReader, positions: range, watch: WorkerStatus, out: list[Tensor]
-) -> tuple[str, ...]:
-    """Read a micro-batch into `out`, each image right after its decoding; return its samples' keys."""
+) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+    """Read a micro-batch into `out`, each image right after its decoding.
+
+    Return its samples' keys, and which of them are pairs.
+    """
     keys: list[str] = []
+    paired: list[bool] = []
     for row, position in enumerate(positions):
         place = plan.place(position)
         number = place.index if options.picks is None else int(options.picks[place.shard][place.index])
@@ -148,14 +163,16 @@ def _read_batch(
             sample = reader.sample(place.shard, number)
             image = reader.image(place.shard, sample, "gt")
             rng = generator(options.seed, "crop", position)
-            if options.pair_scale is None:
-                crop(image, options.size, rng, hflip=options.hflip, rot90=options.rot90, out=out[0][row])
-            else:
+            if options.pair_scale is not None and "lq" in sample.members:
                 lq, scale = reader.image(place.shard, sample, "lq"), options.pair_scale
-                to = (out[0][row], out[1][row])
-                crop_pair(image, lq, options.size, rng, scale=scale, hflip=options.hflip, rot90=options.rot90, out=to)
+                size = options.pair_size or options.size
+                to = (out[0][row, :, :size, :size], out[1][row])
+                crop_pair(image, lq, size, rng, scale=scale, hflip=options.hflip, rot90=options.rot90, out=to)
+            else:
+                crop(image, options.size, rng, hflip=options.hflip, rot90=options.rot90, out=out[0][row])
             keys.append(sample.key)
-    return tuple(keys)
+            paired.append("lq" in sample.members)
+    return tuple(keys), tuple(paired)
 
 
 class Stream:
@@ -192,7 +209,7 @@ class Stream:
         tensors = self._slots.at(filled.worker, filled.number)
         if self._pin:
             tensors = [t.pin_memory() for t in tensors]
-        return Batch(tensors[0], filled.keys, filled.position, *tensors[1:])
+        return _batch(tensors, filled.keys, filled.paired, filled.position)
 
     def cause(self) -> UserError | None:
         """Return which worker died at which sample, or None if all live.

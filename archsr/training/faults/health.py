@@ -50,7 +50,7 @@ def _culprit(run: Run, log: RunLog, step: int) -> tuple[list[str], str | None]:
 
 def where_to_look(run: Run, path: str) -> str:
     """Return how the user can inspect a stored batch."""
-    if run.data.manifest.paired:
+    if not run.data.manifest.degrades:
         return f"{path} names the samples of the batch"
     return f"see the batch: archsr preview --replay {path}"
 

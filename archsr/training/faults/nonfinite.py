@@ -11,12 +11,11 @@ from torch import Tensor
 
 from archsr.config import TrainConfig, config_file
 from archsr.data.stream.loader import Batch, batch_at
-from archsr.degradation.apply import Pair, apply
+from archsr.degradation.apply import Pair
 from archsr.degradation.recipe import Recipe, from_json, to_json
 from archsr.errors import UserError
-from archsr.images.pixels import to_float
 from archsr.training.data import Data, open_data
-from archsr.training.pairs import options_of, recipe_at, subset_of
+from archsr.training.pairs import degraded, options_of, recipe_at, subset_of
 from archsr.utils.atomic import write_bytes
 
 VERSION = 1
@@ -95,7 +94,7 @@ def save_suspect(
 
 def _source(config: TrainConfig, data: Data, position: int, size: int, subset: float) -> dict[str, Any]:
     batch = _batch(config, data, position, size, subset)
-    recipe = None if data.manifest.paired else to_json(recipe_at(config, subset, position, size))
+    recipe = to_json(recipe_at(config, subset, position, size)) if data.manifest.degrades else None
     return {"position": position, "size": size, "subset": subset, "keys": list(batch.keys), "recipe": recipe}
 
 
@@ -139,7 +138,7 @@ def rebuild(path: Path, *, overrides: list[str], device: torch.device | None = N
     made: list[Pair] = []
     for source, recipe in zip(stored["batches"], recipes, strict=True):
         batch = _batch(config, data, source["position"], source["size"], source["subset"])
-        made.append(apply(to_float(batch.gt.to(device)), recipe))
+        made.append(degraded(batch, recipe, source["subset"], device=device))
     rows = [(row["batch"], row["row"]) for row in stored["rows"]]
     pair = Pair(torch.stack([made[b].lq[r] for b, r in rows]), torch.stack([made[b].gt[r] for b, r in rows]))
     terms = ", ".join(f"{k} {v if isinstance(v, str) else f'{v:.4g}'}" for k, v in stored["terms"].items())

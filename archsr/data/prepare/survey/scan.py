@@ -35,6 +35,7 @@ class ScannedFile:
     `drawing` is the score of the drawing classifier (0 to 1), `sharpness` the mean absolute Laplacian of the middle
     256² pixels of luma (0-255 units), `columns` the row of a `datasets` source, `taken` the EXIF time. `quality` is
     None for what is no photograph. `reduced` is the (width, height) to which an enlarged photograph was downsampled.
+    `registered` is how many pixels (x, y) it was moved by to lie on its `lq` from disk.
     """
 
     path: str
@@ -49,6 +50,7 @@ class ScannedFile:
     taken: str = ""
     quality: Quality | None = None
     reduced: tuple[int, int] | None = None
+    registered: tuple[int, int] | None = None
     kind: str = ""
     reason: str = ""
 
@@ -59,7 +61,8 @@ def scanned(plain: Mapping[str, Any]) -> ScannedFile:
     stored["notes"] = tuple(plain["notes"])
     stored["columns"] = tuple((name, value) for name, value in plain["columns"])
     stored["quality"] = quality_from(plain["quality"])
-    stored["reduced"] = tuple(plain["reduced"]) if plain["reduced"] else None
+    for name in ("reduced", "registered"):
+        stored[name] = tuple(plain[name]) if plain.get(name) else None
     return ScannedFile(**stored)
 
 

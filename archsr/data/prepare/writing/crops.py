@@ -1,6 +1,7 @@
 """Where ground-truth crops are cut, and which of them are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,9 @@ REFERENCE_FACTORS = (1.0, 0.75, 0.5, 1 / 3)
 REFERENCE_SHORTEST = 400
 _BLOCK = 16  # pixels
 _STRUCTURE = 3.0  # standard deviation of luma in a block, 0-255 units: above the noise of a clear sky
-DETAIL_TAGS = ("detail:low", "detail:medium", "detail:high")  # of training tiles
+_DETAIL_TAGS = ("detail:low", "detail:medium", "detail:high")  # of training tiles
+PAIR = "pair"  # the tag of samples whose `lq` comes from disk
+SAMPLE_TAGS = frozenset({PAIR, *_DETAIL_TAGS})  # tags of single samples, not of photographs
 _DETAIL_BOUNDS = (0.5, 0.8)  # mostly sky or plain wall; half of it; façade throughout
 
 
@@ -78,9 +81,15 @@ def detail(pixels: Pixels) -> float:
     return float((blocks.std(axis=(1, 3)) > _STRUCTURE).mean())
 
 
+def tags_of_sample(extra: Mapping[str, Any]) -> list[str]:
+    """Return the tags that follow from a sample's JSON: of its detail, and of a pair from disk."""
+    pair = [PAIR] if extra.get("pair") else []
+    return pair + ([detail_tag(extra["detail"])] if "detail" in extra else [])
+
+
 def detail_tag(share: float) -> str:
     """Return the tag of a tile with this share of structured blocks, see `detail`."""
-    return DETAIL_TAGS[sum(share >= bound for bound in _DETAIL_BOUNDS)]
+    return _DETAIL_TAGS[sum(share >= bound for bound in _DETAIL_BOUNDS)]
 
 
 def worth_keeping(details: Sequence[float], least: float) -> list[int]:

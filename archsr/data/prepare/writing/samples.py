@@ -90,7 +90,7 @@ def _paired(
         kept = list(range(len(boxes)))
     for number in kept:
         left, top, box_width, box_height = box = boxes[number]
-        piece = _tile(source, pixels, number, box, config, {}, blocks)
+        piece = _tile(source, pixels, number, box, config, {"pair": True}, blocks)
         small = _window(lq, (left // scale, top // scale, box_width // scale, box_height // scale))
         yield replace(piece, members={**piece.members, "lq.webp": encode_webp(small)})
 

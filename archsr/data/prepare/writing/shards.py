@@ -14,7 +14,7 @@ from archsr.data.prepare.decide import Decision
 from archsr.data.prepare.known import stored_in
 from archsr.data.prepare.staging import Stored, read_chunk, read_members
 from archsr.data.prepare.survey.scan import ScannedFile
-from archsr.data.prepare.writing.crops import detail_tag
+from archsr.data.prepare.writing.crops import tags_of_sample
 from archsr.utils.atomic import replacing, sha256, sync_file
 from archsr.utils.digests import agrees, digest_of
 
@@ -89,7 +89,7 @@ def _samples(job: ShardJob) -> Iterator[_Ready]:
                 chunk, records = entry.chunk, list(read_chunk(job.staging, entry.chunk))
             digest, samples = records[entry.record].source.sha256, records[entry.record].samples
         for stored in samples:
-            tags = (*entry.tags, *([detail_tag(stored.extra["detail"])] if "detail" in stored.extra else []))
+            tags = (*entry.tags, *tags_of_sample(stored.extra))
             about: dict[str, Any] = {
                 "photo": entry.path,
                 "photo_sha256": digest,
