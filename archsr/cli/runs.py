@@ -124,18 +124,60 @@ def _runs(args: argparse.Namespace) -> int:
 
     from archsr.runs.summary import survey, table
 
+    if args.compare:
+        from archsr.runs.comparing import compare
+
+        print(compare([args.folder, *args.compare]))
+        return 0
+    if args.rename is not None:
+        from archsr.runs.changing import rename
+
+        print(f"{args.folder} is now {rename(args.folder, args.rename)}; resume it with --set name={args.rename!r}")
+        return 0
+    if args.remove:
+        return _remove(args.folder, sure=args.yes)
     rows = survey(args.folder)
     print(json.dumps([asdict(row) for row in rows], indent=1) if args.json else table(rows))
     return 0
 
 
+def _remove(run: Path, *, sure: bool) -> int:
+    """Remove a run after a yes. Raises `UserError` if nobody can be asked."""
+    from archsr.runs.changing import check_free, losses_of, remove
+
+    check_free(run)
+    if not sure:
+        if not sys.stdin.isatty():
+            raise UserError(f"{run}: nobody can be asked here; add --yes to remove it")
+        if input(f"remove {losses_of(run)}? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing was removed")
+            return 1
+    said = losses_of(run)
+    remove(run)
+    print(f"removed {said}")
+    return 0
+
+
 def _add_runs(verbs: "Verbs") -> None:
-    examples = ["archsr runs", "archsr runs runs/tail --json"]
-    p = a.verb(verbs, "runs", "list the state of every run", examples, _runs)
+    examples = [
+        "archsr runs",
+        "archsr runs runs/tail --json",
+        "archsr runs runs/tail --compare runs/full",
+        "archsr runs runs/tail --rename facades",
+        "archsr runs runs/tail --remove",
+    ]
+    p = a.verb(verbs, "runs", "list, compare, rename or remove runs", examples, _runs)
     p.add_argument(
         "folder", type=Path, nargs="?", default=Path("runs"), help="a folder of runs, or one run (default: runs)"
     )
-    p.add_argument("--json", action="store_true", help="print all values as JSON")
+    p.add_argument("--yes", action="store_true", help="with --remove: do not ask")
+    does = p.add_mutually_exclusive_group()
+    does.add_argument("--json", action="store_true", help="print all values as JSON")
+    does.add_argument(
+        "--compare", type=Path, nargs="+", metavar="RUN", help="print how other runs differ from this one"
+    )
+    does.add_argument("--rename", metavar="NAME", help="give this run another name")
+    does.add_argument("--remove", action="store_true", help="delete this run with all that is in it, after a question")
 
 
 def _submit(args: argparse.Namespace) -> int:
