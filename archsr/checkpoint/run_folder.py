@@ -3,7 +3,9 @@
 import itertools
 import json
 import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from archsr.checkpoint.folder import Loaded, load, newest
 from archsr.checkpoint.keeping import Keep
@@ -51,12 +53,15 @@ def ident_of(run: Path) -> str:
         return ""
 
 
-def start_run(run: Path, config_text: str, *, ident: str) -> None:
-    """Create the run folder with its ident and resolved config. Raises `UserError` if it cannot be written."""
+def start_run(run: Path, config_text: str, *, ident: str, ancestors: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Create the run folder with its ident, ancestors and resolved config. Raises `UserError` if it cannot be written.
+
+    `ancestors`: the runs whose weights this one began with, the oldest first (`ancestry.Ancestor` as plain data).
+    """
     try:
         (run / "snapshots").mkdir(parents=True, exist_ok=True)
         (run / "samples").mkdir(exist_ok=True)
-        write_bytes(run / IDENT, json.dumps({"ident": ident}).encode())
+        write_bytes(run / IDENT, json.dumps({"ident": ident, "ancestors": [*ancestors]}).encode())
         write_bytes(run / CONFIG, config_text.encode())
     except OSError as error:
         raise UserError(f"{run}: the run folder cannot be written: {error.strerror}") from None

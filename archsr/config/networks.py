@@ -16,7 +16,7 @@ _SCALE = "Upscaling factor of the sides of an image."
 _FEATURES = "Number of feature channels."
 _BLOCKS = "Number of blocks in the body."
 _WEIGHTS = (
-    'Initial weights: an official name (`archsr weights` lists them), "ncnn:NAME", a path to a file, or '
+    'Initial weights: an official name (`archsr weights` lists them), "ncnn:NAME", a run folder, a path to a file, or '
     '"scratch" for random weights.'
 )
 _KEY = "training.gradient_checkpointing"

@@ -5,7 +5,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from archsr.data.cache import Item, read
 from archsr.data.remote import Place, Remote, fetch_bytes
-from archsr.data.versions import UNFINISHED, current
+from archsr.data.versions import UNFINISHED, current, versions
 from archsr.errors import DataError, UserError, did_you_mean
 
 SCHEMA = "archsr-shards/2"
@@ -136,6 +136,36 @@ def to_json(manifest: Manifest) -> bytes:
     plain["schema"] = plain.pop("schema_")
     ordered = {"schema": plain.pop("schema"), **plain}
     return (json.dumps(ordered, indent=1, ensure_ascii=True) + "\n").encode()
+
+
+def version_of(shards: str, fingerprint: str) -> tuple[Path, Manifest] | None:
+    """Return the version with this fingerprint, also if an older archsr stored it directly in `shards`."""
+    folder = Path(shards)
+    for version in (folder, *versions(folder)):
+        if (version / NAME).is_file() and (made := load(version)).fingerprint == fingerprint:
+            return version, made
+    return None
+
+
+def photos_by_digest(folder: Place, made: Manifest, splits: Collection[str]) -> dict[str, str]:
+    """Return the paths of the photographs in some splits by the SHA-256 of their files, from the list of sources.
+
+    Raises `UserError` if the list is missing or not the manifest's.
+    """
+    content = _list_of(folder, made.sources)
+    if hashlib.sha256(content).hexdigest() != made.sources.sha256:
+        raise DataError(f"{folder / made.sources.file}: its SHA-256 differs from {NAME}; copy it again")
+    lines = map(json.loads, content.splitlines())
+    return {line["sha256"]: line["path"] for line in lines if line["split"] in splits}
+
+
+def _list_of(folder: Place, sources: Sources) -> bytes:
+    if isinstance(folder, Remote):
+        return fetch_bytes(folder, sources.file, check=lambda _: None)
+    try:
+        return (folder / sources.file).read_bytes()
+    except OSError as error:
+        raise DataError(f"{folder / sources.file}: cannot be read: {error.strerror}") from None
 
 
 def is_dataset(folder: Path | str) -> bool:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from archsr.checkpoint.ancestry import where_is
 from archsr.config import TrainConfig
 from archsr.data import manifest as mf
 from archsr.data.remote import Remote, cache_of
@@ -15,7 +16,7 @@ from archsr.errors import UserError
 from archsr.evaluation.statistics.bootstrap import FEWEST_SCENES
 from archsr.models.download import OFFICIAL, OFFLINE, cache_folder, cached, verify
 from archsr.models.ncnn import NCNN
-from archsr.models.weights import local_file, names, whereabouts
+from archsr.models.weights import local_file, names
 from archsr.training.data import Data, open_data
 from archsr.training.losses import feature_losses
 from archsr.training.memory.forecast import parameters, trained_parameters
@@ -69,7 +70,7 @@ def targets(config: TrainConfig) -> Line:
 
 
 def _weights(about: str, source: str) -> Line:
-    where = whereabouts(source)
+    where = where_is(source)
     if source in OFFICIAL:
         path = cached(source)
         if path is None:
@@ -83,7 +84,8 @@ def _weights(about: str, source: str) -> Line:
         return Line(about, "wrong", f"{source}: not on this machine", f"archsr weights {source}")
     if "NOT THERE" in where:
         offline = "--set model.weights=ncnn:realesrgan-x4plus"
-        return Line(about, "wrong", f"{source}: no such file", f"archsr weights lists names; offline: {offline}")
+        what = where.removeprefix("NOT THERE").removeprefix(": ") or "no such file"
+        return Line(about, "wrong", f"{source}: {what}", f"archsr weights lists names; offline: {offline}")
     return ok(about, f"{source}: {where}")
 
 

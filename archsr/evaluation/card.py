@@ -27,6 +27,7 @@ from archsr.evaluation.report.html import page
 from archsr.evaluation.report.markdown import as_json, markdown
 from archsr.evaluation.report.parquet import write_images, write_verdicts
 from archsr.evaluation.report.verdict_table import HOW
+from archsr.evaluation.seen import Fresh, unseen
 from archsr.evaluation.statistics.seeds_pooled import groups_of, seed_sentences, with_pooled
 from archsr.evaluation.statistics.strata import NO_RECIPE
 from archsr.evaluation.statistics.verdicts import without_verdicts
@@ -78,7 +79,8 @@ def evaluate_models(
     Raises `UserError` if models or pairs are missing or do not fit each other.
     """
     world = world or World()
-    scale, pairs, compared_models = world.on_all_ranks(lambda: _opened(request))  # all ranks
+    scale, fresh, compared_models = world.on_all_ranks(lambda: _opened(request))  # all ranks
+    pairs = fresh.pairs
     baseline = baseline_of(compared_models, request.baseline)
     border = scale if request.border is None else request.border
     check_names(request.metrics)
@@ -105,12 +107,12 @@ def evaluate_models(
     new = main_model(scores)
     slider_model = groups.get(new, [new])[0]  # with several seeds, the first is shown
     summary = _write(
-        folder, request, scores, pairs, compared_models, border=border, seed_notes=seed_notes, slider_model=slider_model
+        folder, request, scores, fresh, compared_models, border=border, seed_notes=seed_notes, slider_model=slider_model
     )
     return EvaluationResult(folder, scores, summary)
 
 
-def _opened(request: EvaluationRequest) -> tuple[int, Pairs, list[ComparedModel]]:
+def _opened(request: EvaluationRequest) -> tuple[int, Fresh, list[ComparedModel]]:
     check_sources(request.models)
     runs = [s for s in request.models if is_run(s)]
     scale = scale_of(request.models)
@@ -118,7 +120,8 @@ def _opened(request: EvaluationRequest) -> tuple[int, Pairs, list[ComparedModel]
         raise UserError("no images to evaluate on: only a run has its own dataset; give --on SHARDS or --on FOLDER")
     data = run_config(runs[0]).data if runs else DataConfig()
     pairs = open_pairs(request.on or data.shards, data, split=request.split, scale=scale, limit=request.limit)
-    return scale, pairs, open_models(request.models, scale, request.options)
+    fresh = unseen(pairs, request.models, which=request.options.which)
+    return scale, fresh, open_models(request.models, scale, request.options)
 
 
 def _folder(request: EvaluationRequest) -> Path:
@@ -176,14 +179,15 @@ def _write(
     folder: Path,
     request: EvaluationRequest,
     scores: Scores,
-    pairs: Pairs,
+    fresh: Fresh,
     compared_models: Sequence[ComparedModel],
     *,
     border: int,
     seed_notes: Sequence[str],
     slider_model: str,
 ) -> str:
-    warnings = _dataset_warnings(request, pairs)
+    pairs = fresh.pairs
+    warnings = [*_dataset_warnings(request, pairs), *fresh.notes]
     for line in warnings:
         console.warn(line)
     protocol = " ".join([*warnings, _protocol(request, pairs, scores, border=border)])

@@ -1,7 +1,7 @@
 """The models that are compared: interpolations, original models, runs, files, and blends of an original and its run."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def open_models(sources: Sequence[str], scale: int, options: Options) -> list[Co
     for source in sources:
         if is_run(source):
             original = next(n for n, run in originals.items() if _start(run) == _start(source))
-            found += _of_run(source, options, original=original, alone=len(runs) == 1)
+            found += _of_run(source, options, run_labels(sources), original=original, alone=len(runs) == 1)
         elif source not in INTERPOLATIONS:
             weights = checkpoint.weights_of(source)
             ends, share = _blended_of(Path(weights))
@@ -105,6 +105,13 @@ def open_models(sources: Sequence[str], scale: int, options: Options) -> list[Co
     if doubled := {n for n in names if names.count(n) > 1}:
         raise UserError(f"two models are named {sorted(doubled)[0]}; rename a file or a run")
     return found
+
+
+def run_labels(sources: Sequence[str]) -> dict[str, str]:
+    """Return the name of each run's folder in a report, with its parent's where two folders have the same name."""
+    found = {s: Path(s).resolve() for s in sources if is_run(s)}
+    names = [path.name for path in dict.fromkeys(found.values())]
+    return {s: f"{p.parent.name}/{p.name}" if names.count(p.name) > 1 else p.name for s, p in found.items()}
 
 
 def check_sources(sources: Sequence[str]) -> None:
@@ -140,14 +147,16 @@ def _originals(runs: Sequence[str]) -> dict[str, str]:
     return {f"original {short_name(weights)}": run for weights, run in by_weights.items()}
 
 
-def _of_run(run: str, options: Options, *, original: str, alone: bool) -> list[ComparedModel]:
-    config = run_config(run)
+def _of_run(
+    run: str, options: Options, labels: Mapping[str, str], *, original: str, alone: bool
+) -> list[ComparedModel]:
     source = Path(checkpoint.weights_of(run, which=options.which))
     about = checkpoint.about_snapshot(source)
-    name = "fine-tuned" if alone else config.name
+    label = labels[run]
+    name = "fine-tuned" if alone else label
     net, _ = open_model(str(source))
     share = f", strength {about['strength']:g}" if about.get("strength", 1) != 1 else ""
-    title = f"fine-tuned ({config.name}, {source.stem}, step {about.get('step', '?')}{share})"
+    title = f"fine-tuned ({label}, {source.stem}, step {about.get('step', '?')}{share})"
     line = original, name
     found = [_model(name, title, net, options, weights=str(source), between=line, share=about.get("strength", 1.0))]
     if not options.blends:

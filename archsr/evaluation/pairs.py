@@ -46,11 +46,12 @@ class TestPair:
 
 @dataclass(frozen=True)
 class ShardPairs:
-    """The fixed pairs of a split of a dataset."""
+    """The fixed pairs of a split of a dataset, without the scenes `left_out`."""
 
     place: Place
     split: str
     limit: int | None = None
+    left_out: frozenset[str] = frozenset()
 
     @cached_property
     def _manifest(self) -> mf.Manifest:
@@ -78,10 +79,25 @@ class ShardPairs:
 
     def numbers(self) -> list[int]:
         """Return the numbers of the pairs to evaluate."""
-        split = self._manifest.splits[self.split]
-        if self.limit is None or self.limit >= split.samples:
-            return list(range(split.samples))
-        return of_each([s.scene for shard in split.shards for s in mf.read_index(self.place, shard)], self.limit)
+        count = self._manifest.splits[self.split].samples
+        if not self.left_out and (self.limit is None or self.limit >= count):
+            return list(range(count))
+        scenes = [sample.scene for sample in self._samples]
+        kept = [n for n, scene in enumerate(scenes) if scene not in self.left_out]
+        return [kept[n] for n in of_each([scenes[n] for n in kept], count if self.limit is None else self.limit)]
+
+    @cached_property
+    def _samples(self) -> list[mf.Sample]:
+        return [s for shard in self._manifest.splits[self.split].shards for s in mf.read_index(self.place, shard)]
+
+    @property
+    def scene_by_photo(self) -> dict[str, str]:
+        """The scene of each photograph that a pair was cut from."""
+        return {s.photo: s.scene for s in self._samples if s.scene not in self.left_out}
+
+    def photos_by_digest(self) -> dict[str, str]:
+        """Return the paths of the split's photographs by the SHA-256 of their files. Raises `UserError`."""
+        return mf.photos_by_digest(self.place, self._manifest, (self.split,))
 
     def read(self, numbers: list[int]) -> Iterator[TestPair]:
         """Yield the pairs with these numbers."""
@@ -144,9 +160,13 @@ class FolderPairs:
                     f"{lq_file}: {lq.shape[1]} × {lq.shape[0]} pixels, expected {gt.shape[1] // self.scale} × "
                     f"{gt.shape[0] // self.scale}, 1/{self.scale} of {gt_file.name}"
                 )
-            inside = gt_file.relative_to(self.root)
-            scene = inside.parts[0] if len(inside.parts) > 1 else inside.stem
-            yield TestPair(number, inside.as_posix(), scene, (), _tensor(lq), _tensor(gt))
+            key = gt_file.relative_to(self.root).as_posix()
+            yield TestPair(number, key, self.scene_of(gt_file), (), _tensor(lq), _tensor(gt))
+
+    def scene_of(self, gt_file: Path) -> str:
+        """Return the scene of a file."""
+        inside = gt_file.relative_to(self.root)
+        return inside.parts[0] if len(inside.parts) > 1 else inside.stem
 
     def check(self) -> None:
         """Do nothing: files are checked when they are read."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from archsr.checkpoint import about_snapshot, strength_of, weights_of
+from archsr.checkpoint.ancestry import Ancestor
 from archsr.config import ModelConfig
 from archsr.models.base import Generator
 from archsr.models.download import OFFICIAL
@@ -116,7 +117,8 @@ def limits_of(source: str, scale: int) -> str:
 def _terms(source: str, about: dict[str, Any], rights: Rights) -> tuple[str, str]:
     """Return the licence as hubs write it, and in words."""
     began = str(about.get("model", {}).get("weights", "")) if "run" in about else source
-    based = f"{_OFFICIAL} " if _is_official(began) else ""
+    every = [began, *(str(one.get("began", "")) for one in about.get("ancestors", []))]
+    based = f"{_OFFICIAL} " if any(map(_is_official, every)) else ""
     by = f" by {rights.author}" if rights.author else ""
     if rights.licence:
         return rights.licence.lower(), f"{rights.licence}{by}. {based if 'run' in about else ''}".strip()
@@ -152,7 +154,10 @@ def _origin(source: str, about: dict[str, Any], strength: float | None) -> list[
         lines.append(
             f"- Fine-tuned from: {Path(str(about['model'].get('weights') or about['model'].get('file'))).name}"
         )
-        lines.append(f"- Run: {about['run']}, step {about.get('step', '?')}, {about.get('weights', '')} weights")
+        run = Path(source).resolve().name if is_run(source) else about["run"]
+        ident = f", id {about['ident']}" if about.get("ident") else ""
+        lines.append(f"- Run: {run}{ident}, step {about.get('step', '?')}, {about.get('weights', '')} weights")
+    lines += [_ancestor(Ancestor.of(plain)) for plain in reversed(about.get("ancestors", []))]
     used = strength_of(source) if strength is None else strength
     if used != 1:
         lines.append(f"- Strength {used:g}: between the original (0) and the fine-tuned weights (1)")
@@ -160,6 +165,15 @@ def _origin(source: str, about: dict[str, Any], strength: float | None) -> list[
     if file.is_file():
         lines.append(f"- Exported from: {file.name}, SHA-256 `{sha256(file)}`")
     return lines
+
+
+def _ancestor(one: Ancestor) -> str:
+    """Return the line about a run that this one continues from."""
+    return (
+        f"- Continues from: run {one.run}, id {one.ident or 'not recorded'}, step {one.step}, weights with SHA-256 "
+        f"`{one.sha256}`, trained on {one.shards or 'shards'} with fingerprint `{one.fingerprint}`, which began with "
+        f"{Path(one.began).name or 'weights that nobody recorded'}"
+    )
 
 
 def _data(source: str, about: dict[str, Any]) -> str:

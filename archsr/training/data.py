@@ -1,13 +1,11 @@
 """Open a run's dataset and check it before anything else starts."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from archsr.config import TagChoice, TrainConfig
 from archsr.data import manifest as mf
 from archsr.data.remote import Place, Remote, place_of
 from archsr.data.stream.choice import Choice, choose
-from archsr.data.versions import versions
 from archsr.errors import DataError
 from archsr.utils import console
 from archsr.utils.world import World
@@ -59,7 +57,7 @@ def open_data(config: TrainConfig, *, trained_on: str = "") -> Data:
     """
     folder = place_of(config.data.shards, config.data)
     manifest = mf.load(folder)
-    if trained_on not in ("", manifest.fingerprint) and (earlier := _version_of(config.data.shards, trained_on)):
+    if trained_on not in ("", manifest.fingerprint) and (earlier := mf.version_of(config.data.shards, trained_on)):
         folder, manifest = earlier
     if manifest.scale != config.model.scale:
         raise DataError(f"{folder}: pairs of scale {manifest.scale}, but model.scale is {config.model.scale}")
@@ -73,15 +71,6 @@ def open_data(config: TrainConfig, *, trained_on: str = "") -> Data:
     data = Data(folder, manifest, choice)
     _refuse_too_few(data, config)
     return data
-
-
-def _version_of(shards: str, fingerprint: str) -> tuple[Path, mf.Manifest] | None:
-    """Return the version with this fingerprint, also if an older archsr stored it directly in `shards`."""
-    folder = Path(shards)
-    for version in (folder, *versions(folder)):
-        if (version / mf.NAME).is_file() and (made := mf.load(version)).fingerprint == fingerprint:
-            return version, made
-    return None
 
 
 def open_on_all_ranks(config: TrainConfig, world: World, *, trained_on: str = "") -> Data:

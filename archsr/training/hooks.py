@@ -193,6 +193,9 @@ def _snapshots(run: Run, progress: Progress, name: str, scores: dict[str, Any]) 
         return
     about = {
         "run": run.config.name,
+        "ident": progress.ident,
+        "ancestors": progress.ancestors,
+        "shards": run.config.data.shards,
         "step": progress.step,
         "model": run.config.model.model_dump(mode="json"),
         "fingerprint": run.data.manifest.fingerprint,

@@ -5,10 +5,10 @@ import re
 import torch
 
 from archsr.checkpoint import load_newest
+from archsr.checkpoint.ancestry import where_is
 from archsr.config import TrainConfig, config_file
 from archsr.errors import UserError, first_line, is_out_of_memory
 from archsr.models.build import build
-from archsr.models.weights import whereabouts
 from archsr.runs.folders import folder_of
 from archsr.training.data import open_data
 from archsr.training.layers import select, table
@@ -81,7 +81,7 @@ def readiness(config: TrainConfig, *, resume: bool) -> str:
     if config.losses.gan.weight:
         sources["discriminator"] = config.discriminator.weights
     sources |= feature_losses.sources(config.losses)
-    lines = [f"  {name:15}{source}: {whereabouts(source)}" for name, source in sources.items()]
+    lines = [f"  {name:15}{source}: {where_is(source)}" for name, source in sources.items()]
     lines.append(f"  {'trackers':15}{_trackers(config)}")
     lines.append(f"  {'shards':15}{_shards(config)}")
     lines.append(f"  {'run folder':15}{_folder(config, resume=resume)}")

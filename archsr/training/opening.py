@@ -22,7 +22,7 @@ from archsr.training.logging.trackers import Track, Trackers, check_trackers
 from archsr.training.memory.forecast import forecast
 from archsr.training.resuming import changed_keys, check_same_run, ident_for, restore
 from archsr.training.schedule import total_of
-from archsr.training.setup import Progress, Run, make_run
+from archsr.training.setup import Progress, Run, fresh_progress, make_run
 from archsr.utils import console
 from archsr.utils.stopping import StopRequest
 from archsr.utils.world import World
@@ -51,7 +51,7 @@ def opened(
             run = replace(
                 make_run(config, accelerator, world, data, saved=saved, ident=ident), stop_request=stop_request
             )
-            progress = ending.progress = restore(run, saved) if saved else Progress()
+            progress = ending.progress = restore(run, saved) if saved else fresh_progress(config.model)
             progress.ident = ident
             changed = None if saved is None else changed_keys(run.config, folder, saved)
             with _recorded(run, progress, changed=changed) as log, run.alarm:
@@ -106,7 +106,8 @@ def _open_folder(run: Run, progress: Progress, *, fresh: bool) -> None:
         return
     if fresh and (aside := checkpoint.set_aside(run.folder)) is not None:
         console.say(f"{run.folder}: moved the files of an attempt without a checkpoint to {aside}")
-    checkpoint.start_run(run.folder, config_file.dump(run.config), ident=progress.ident)
+    checkpoint.start_run(run.folder, config_file.dump(run.config), ident=progress.ident,
+                         ancestors=progress.ancestors)  # fmt: skip
     cut_keys(run.folder, progress.step)
 
 

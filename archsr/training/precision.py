@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from archsr.checkpoint.ancestry import with_file
 from archsr.checkpoint.folder import newest
 from archsr.config import TrainConfig
 from archsr.models.build import build
@@ -52,7 +53,7 @@ def _on_cpu(config: TrainConfig) -> str:
 
 
 def _on_gpu(config: TrainConfig) -> str:
-    net = initial_generator(config.model, seed=config.seed)
+    net = initial_generator(with_file(config.model), seed=config.seed)
     kinds: list[Narrow] = ["fp16"] if "fp16" in net.supported_precisions else []
     if "bf16" in net.supported_precisions and torch.cuda.is_bf16_supported(including_emulation=False):
         kinds.append("bf16")

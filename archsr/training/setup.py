@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from archsr import checkpoint
-from archsr.config import SCRATCH, TrainConfig
+from archsr.checkpoint.ancestry import ancestors_of_start, with_file
+from archsr.config import SCRATCH, ModelConfig, TrainConfig
 from archsr.degradation.pool import PairPool
 from archsr.errors import UserError
 from archsr.evaluation.selection import Figures
@@ -45,7 +46,7 @@ class Progress:
     `distance`: the perceptual distance in use. `skipped`: recent iterations without an update because a loss was NaN or
     Inf. `scored`: iteration and score of the last validation, None for weights that may not be chosen. `ends`: where
     plateaus ended stages; `plateau`: a `schedule.Plateau` as a table. `ident`: the run's identifier for trackers.
-    `validating`: seconds.
+    `validating`: seconds. `ancestors`: the runs whose weights it began with, as plain data (`checkpoint/ancestry.py`).
     """
 
     step: int = 0
@@ -60,6 +61,7 @@ class Progress:
     plateau: dict[str, Any] | None = None
     ident: str = ""
     validating: float = 0.0
+    ancestors: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     @property
     def scored_at(self) -> int | None:
@@ -120,9 +122,17 @@ def with_micro_batch(config: TrainConfig, world: World) -> TrainConfig:
     return config.model_copy(update={"training": training.model_copy(update={"micro_batch": micro})})
 
 
-def generator_for(config: TrainConfig) -> Generator:
-    """Return the generator with its initial weights."""
-    net = initial_generator(config.model, seed=config.seed)
+def fresh_progress(model: ModelConfig) -> Progress:
+    """Return the progress of a new run, which remembers the runs whose weights it begins with."""
+    return Progress(ancestors=[] if model.weights == SCRATCH else ancestors_of_start(model.weights))
+
+
+def generator_for(config: TrainConfig, *, resumes: bool = False) -> Generator:
+    """Return the generator with its initial weights; a run that `resumes` has its own and needs no other file."""
+    model = config.model
+    if resumes and not model.complete:
+        model = model.model_copy(update={"weights": SCRATCH})
+    net = initial_generator(with_file(model), seed=config.seed)
     net.check_precision(config.training.precision)
     return net
 
@@ -148,14 +158,15 @@ def make_run(
 ) -> Run:
     """Build networks and optimisers. Layers are selected before optimisers and wrappers exist.
 
-    From the checkpoint `saved` only the micro-batch is used, if the config has "auto".
+    From the checkpoint `saved` only the micro-batch is used, if the config has "auto"; its weights replace the initial
+    ones, which are not read.
     """
     automatic = config.training.micro_batch == "auto"
     config = with_micro_batch(config, world)
     # a missing file or an unreachable site may affect one machine only
     raw_g, raw_d, features = world.on_all_ranks(
         lambda: (
-            generator_for(config),
+            generator_for(config, resumes=saved is not None),
             discriminator_for(config),
             feature_losses(config.losses, size=config.data.gt_size, recompute=config.training.recompute_losses),
         )

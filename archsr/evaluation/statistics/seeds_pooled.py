@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from archsr.config import TrainConfig
+from archsr.evaluation.compared_models import run_labels
 from archsr.evaluation.report.words import about
 from archsr.evaluation.statistics.bootstrap import pooled
 from archsr.evaluation.statistics.verdicts import by_scene
@@ -18,15 +19,16 @@ _OWN = {"name", "runs", "seed", "log"}  # keys that may differ
 
 def groups_of(models: Sequence[str]) -> dict[str, list[str]]:
     """Return the names of two or more runs of one config with different seeds, by a name for the group."""
-    configs = [run_config(source) for source in models if is_run(source)]
-    alike: list[list[TrainConfig]] = []
-    for config in configs:
-        same = next((g for g in alike if _common(g[0]) == _common(config)), None)
+    labels = run_labels(models)
+    alike: list[dict[str, TrainConfig]] = []
+    for source in filter(is_run, models):
+        config = run_config(source)
+        same = next((g for g in alike if _common(next(iter(g.values()))) == _common(config)), None)
         if same is None:
-            alike.append([config])
-        elif config.seed not in [c.seed for c in same]:
-            same.append(config)
-    found = [[c.name for c in group] for group in alike if len(group) > 1]
+            alike.append({labels[source]: config})
+        elif config.seed not in [c.seed for c in same.values()]:
+            same[labels[source]] = config
+    found = [list(group) for group in alike if len(group) > 1]
     return {f"{len(g)} seeds" + (f" of {g[0]}" if len(found) > 1 else ""): g for g in found}
 
 
