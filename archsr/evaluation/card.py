@@ -17,11 +17,14 @@ from archsr.evaluation.compared_models import (
     check_sources,
     open_models,
     paths_of,
+    run_labels,
     scale_of,
+    short_name,
 )
 from archsr.evaluation.metrics import check_names, extra, perceptual, standard
 from archsr.evaluation.pairs import Pairs, ShardPairs, open_pairs
 from archsr.evaluation.people import VOTES_FOLDER, VOTES_IN_RUN, identity_of, vote_sentences
+from archsr.evaluation.report.advice import advise, situation_of
 from archsr.evaluation.report.figures import choose_images, figure_crops, representative_image, write_figures
 from archsr.evaluation.report.html import page
 from archsr.evaluation.report.markdown import as_json, markdown
@@ -30,12 +33,13 @@ from archsr.evaluation.report.verdict_table import HOW
 from archsr.evaluation.seen import Fresh, unseen
 from archsr.evaluation.statistics.seeds_pooled import groups_of, seed_sentences, with_pooled
 from archsr.evaluation.statistics.strata import NO_RECIPE
-from archsr.evaluation.statistics.verdicts import without_verdicts
+from archsr.evaluation.statistics.verdicts import findings, without_verdicts
 from archsr.evaluation.suite import PRIMARY, Scores, evaluate
 from archsr.evaluation.summary import in_words, main_model, main_models
 from archsr.runs.folders import CONFIG, is_run, run_config
 from archsr.utils import console
 from archsr.utils.atomic import write_bytes
+from archsr.utils.progress import tracked
 from archsr.utils.world import World
 
 
@@ -81,6 +85,8 @@ def evaluate_models(
     world = world or World()
     scale, fresh, compared_models = world.on_all_ranks(lambda: _opened(request))  # all ranks
     pairs = fresh.pairs
+    for note in fresh.notes if world.rank == 0 else ():
+        console.warn(note)
     baseline = baseline_of(compared_models, request.baseline)
     border = scale if request.border is None else request.border
     check_names(request.metrics)
@@ -103,6 +109,8 @@ def evaluate_models(
     if world.rank != 0:
         return EvaluationResult(folder, scores)
     console.aside("computing intervals and drawing the report")
+    for name in tracked(scores.challengers, "computing intervals", unit="model"):
+        findings(scores, name, baseline)
     seed_notes = seed_sentences(scores, groups)
     new = main_model(scores)
     slider_model = groups.get(new, [new])[0]  # with several seeds, the first is shown
@@ -187,16 +195,17 @@ def _write(
     slider_model: str,
 ) -> str:
     pairs = fresh.pairs
-    warnings = [*_dataset_warnings(request, pairs), *fresh.notes]
+    warnings = _dataset_warnings(request, pairs)
     for line in warnings:
         console.warn(line)
-    protocol = " ".join([*warnings, _protocol(request, pairs, scores, border=border)])
+    protocol = " ".join([*warnings, *fresh.notes, _protocol(request, pairs, scores, border=border)])
     title = f"{', '.join(Path(m).name for m in request.models)} on {pairs.name}"
     new = main_model(scores)
     vote_folders = [Path(s) / VOTES_IN_RUN for s in request.models if is_run(s)] + [VOTES_FOLDER]
     notes = [*seed_notes, *vote_sentences(vote_folders, compared_models, pairs)]
     judged = {c.name: identity_of(c.weights) for c in compared_models if c.weights}
-    text = markdown(scores, title=title, protocol=protocol, notes=notes)
+    advice = _advice(request, scores, compared_models)
+    text = markdown(scores, title=title, protocol=protocol, notes=notes, advice=advice)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_data(folder, scores, text=text, plain=as_json(scores, protocol=protocol, judged=judged))
@@ -206,17 +215,35 @@ def _write(
             *choose_images(scores, metric, new),
         ]
         crops = figure_crops(chosen, pairs, compared_models, scores, new=slider_model)
+        console.aside("drawing the figures and the page")
         figures = write_figures(folder, crops) if crops else []
         html = page(scores, title=title, protocol=protocol, crops=crops, figures=[folder / f for f in figures],
                     extras=_curves(request), config=_config(request), notes=notes,
-                    slider_model=slider_model)  # fmt: skip
+                    slider_model=slider_model, advice=advice)  # fmt: skip
         write_bytes(folder / "report.html", html.encode())
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
     lines = [text.split(f"\n{HOW}")[0].strip(), ""]
     lines += [in_words(scores, name, scores.baseline) for name in main_models(scores)]
     files = "report.html, report.md, scores.json, scores.parquet, verdicts.parquet"
-    return "\n".join([*lines, f"written: {folder}/{files}, comparison and differences (png, pdf, svg)"])
+    lines.append(f"written: {folder}/{files}, comparison and differences (png, pdf, svg)")
+    return "\n".join([*lines, "", "What to do:", *advice])
+
+
+def _advice(request: EvaluationRequest, scores: Scores, compared_models: Sequence[ComparedModel]) -> list[str]:
+    """Return what to do with each main model; with several models their names come first."""
+    shares = {c.name: c.share for c in compared_models}
+    labels = run_labels(request.models)
+    by_name = {**{short_name(s): s for s in request.models}, **{label: s for s, label in labels.items()}}
+    by_name |= {"fine-tuned": next(iter(labels), "")} if len(labels) == 1 else {}
+    names, said = main_models(scores), list[str]()
+    for name in names:
+        source = by_name.get(name, name)
+        terms = run_config(source).losses.terms() if is_run(source) else {}
+        weights = {loss: term.weight for loss, term in terms.items()}
+        on = situation_of(scores, name, source=source, shares=shares, is_run=is_run(source), weights=weights)
+        said += [f"{name}: {line}" if len(names) > 1 else line for line in advise(on)]
+    return said
 
 
 def _curves(request: EvaluationRequest) -> dict[str, Path]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from archsr import checkpoint
 from archsr.checkpoint import about_snapshot
-from archsr.config import LossConfig, TrainConfig
+from archsr.config import TrainConfig
 from archsr.errors import UserError
 from archsr.evaluation.metrics import Metric
 from archsr.evaluation.pairs import ShardPairs
@@ -24,7 +24,7 @@ from archsr.models.blend import blended
 from archsr.models.build import build, official_state
 from archsr.training.faults.health import REMEDY, batch_kept, where_to_look
 from archsr.training.logging import sheets
-from archsr.training.logging.curves import draw_curves
+from archsr.training.logging.curves import LOSSES, draw_curves
 from archsr.training.logging.log import Meter, RunLog, clock, peak_memory, sample_of
 from archsr.training.resuming import contents
 from archsr.training.schedule import (
@@ -39,8 +39,6 @@ from archsr.training.schedule import (
 from archsr.training.setup import Progress, Run
 from archsr.training.validation import Validation, validate
 from archsr.upscaling.upscaler import open_model
-
-SHOWN = (*LossConfig.model_fields, "total", "d_real", "d_fake")  # terms on the console; log.jsonl has all of them
 
 
 def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place: StagePosition, *, total: int) -> None:
@@ -64,7 +62,7 @@ def log_training(run: Run, progress: Progress, log: RunLog, meter: Meter, place:
     log.event("train", progress.step, values)
     at_most = "at most " if open_end(run.config.training.stages, progress.ends) else ""
     where = "" if torch.cuda.is_available() else " (whole process)"
-    shown = "  ".join(f"{k} {v:.4f}" for k, v in means.items() if k in SHOWN)
+    shown = "  ".join(f"{k} {v:.4f}" for k, v in means.items() if k in LOSSES)
     log.say(
         f"step {progress.step}/{total}  {shown}  lr {place.lr:g}  {speed:.2f} img/s  "
         f"data wait {waited:.0%}  peak {memory / 2**30:.2f} GiB{where}  left {at_most}{clock(left)}"

@@ -253,3 +253,21 @@ def test_a_run_that_was_trained_on_an_earlier_state_of_its_dataset_is_named(run,
     assert said in (folder / "report.md").read_text()
     evaluate_models(EvaluationRequest((str(run),), split="val", limit=2), out=tmp_path / "card")
     assert said not in capsys.readouterr().err
+
+
+def test_drawing_the_report_is_counted_without_a_terminal(run, tmp_path, monkeypatch, capsys):
+    """It restores images again, which takes minutes with a large network on a busy machine."""
+    monkeypatch.setattr("archsr.utils.progress._QUIET_SECONDS", (0.0, 0.0))
+    evaluate_models(EvaluationRequest((str(run),), limit=2), out=tmp_path / "card")
+    said = capsys.readouterr().err.split("computing intervals and drawing the report")[1]
+    for line in ("computing intervals: 2 of 2", "choosing the image to show: 4 of 4", "restoring images to show: 3 of",
+                 "drawing the figures"):  # fmt: skip
+        assert line in said
+
+
+def test_the_terminal_and_the_page_end_with_what_to_do(run, tmp_path):
+    answer = evaluate_models(EvaluationRequest((str(run),), limit=2), out=tmp_path / "card")
+    last = answer.summary.split("What to do:\n")[1]
+    assert last.startswith("Decide nothing yet: ")
+    assert last.splitlines()[0].split(":")[0] in (tmp_path / "card" / "report.html").read_text().split("id=advice")[1]
+    assert last.splitlines()[0] in (tmp_path / "card" / "report.md").read_text().split("## What to do")[1]

@@ -1,8 +1,12 @@
 """The sheet of a validation has the right images under its headings, and finds the earlier ones again."""
 
+import json
+
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
+from archsr.training.logging.curves import draw_curves
 from archsr.training.logging.sheets import SIDE, Seen, before_of, draw, of_each_scene
 
 
@@ -52,3 +56,19 @@ def test_each_scene_is_shown_before_any_twice():
     for one in found:
         grown = of_each_scene([*grown, one], 5)
     assert [s.name for s in grown] == [s.name for s in of_each_scene(found, 5)], "one after another is the same"
+
+
+def test_the_curves_have_every_logged_loss_and_whole_iterations(tmp_path, monkeypatch):
+    losses = {"pixel": 0.1, "features": 0.2, "gan": 0.3, "total": 0.6, "d_real": 0.7, "d_fake": 0.8}
+    line = {"event": "train", "iterations": 1, "colour_drift": 0.5, **losses}
+    judged = {"event": "validation", "psnr": 20.0, "features": 3.0, "niqe_distance": 1.0, "false_texture": 1.0}
+    events = [{**judged, "step": 0}, *({**line, "step": n} for n in (1, 2, 3)), {**judged, "step": 3}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps({**e, "time": 0}) + "\n" for e in events))
+    drawn = []
+    real = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), real(self, *a, **k))[1])
+    draw_curves(tmp_path)
+    figure = drawn[0]
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == list(losses)
+    for axes in figure.axes:
+        assert all(float(tick).is_integer() for tick in axes.get_xticks())

@@ -1,7 +1,7 @@
 """Figures for papers: the same crops across models, chosen by a rule, with captions and a box in the whole image."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from archsr.evaluation.compared_models import ComparedModel
 from archsr.evaluation.metrics import Metric
-from archsr.evaluation.pairs import Pairs
+from archsr.evaluation.pairs import Pairs, TestPair
 from archsr.evaluation.suite import ImageScores, Scores, quantised
 from archsr.images.pixels import Pixels, tensor_to_pixels, to_float
 from archsr.utils.atomic import replacing
+from archsr.utils.progress import progress
 
 SIDE = 128  # side of a crop in pixels of the ground truth
 _NEAR = 5  # images near the median that `representative_image` considers
@@ -94,9 +95,10 @@ def representative_image(
     near = sorted(gains, key=lambda gain: abs(gain[0] - median))[:_NEAR]
     two = [c for c in compared_models if c.name in (shown_model, scores.baseline)]
     found: dict[int, float] = {}
-    for pair in pairs.read(sorted(number for _, number in near)):
-        made = [quantised(c.restore(to_float(pair.lq)[None])) for c in two]
-        found[pair.number] = most_changed(made[0], made[-1])[0]
+    with progress("choosing the image to show", len(near) * len(two), unit="image") as advance:
+        for pair in pairs.read(sorted(number for _, number in near)):
+            made = list(_restored(two, pair, advance).values())
+            found[pair.number] = most_changed(made[0], made[-1])[0]
     if not found:
         return []
     best = max(found, key=found.__getitem__)
@@ -106,6 +108,15 @@ def representative_image(
         f"of the {len(found)} nearest the median by {metric.title.split(',')[0]}" if len(found) > 1 else "the only one"
     )
     return [ChosenImage(best, f"{why}, the one in which the two differ most ({change:+.3g})")]
+
+
+def _restored(models: Sequence[ComparedModel], pair: TestPair, advance: Callable[[float], None]) -> dict[str, Tensor]:
+    """Return the pair restored by each model, by name. `advance` counts the restored images."""
+    made: dict[str, Tensor] = {}
+    for model in models:
+        made[model.name] = quantised(model.restore(to_float(pair.lq)[None]))
+        advance(1)
+    return made
 
 
 def _gains(rows: Sequence[ImageScores], metric: Metric, new: str, old: str) -> list[tuple[float, int]]:
@@ -122,20 +133,21 @@ def figure_crops(
     rows = {row.number: row for row in scores.rows}
     whys = {c.number: c.why for c in reversed(chosen)}  # the first reason for an image wins
     found: dict[int, FigureCrop] = {}
-    for pair in pairs.read(sorted(whys)):
-        lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
-        restored = {c.name: quantised(c.restore(lq)) for c in compared_models}
-        _, top, left = most_changed(restored[new], restored[scores.baseline])
-        columns = {"input": F.interpolate(lq, size=gt.shape[2:], mode="nearest"), **restored, "ground truth": gt}
-        found[pair.number] = FigureCrop(
-            why=whys[pair.number],
-            key=pair.key,
-            whole=tensor_to_pixels(gt),
-            top=top,
-            left=left,
-            images={name: tensor_to_pixels(p) for name, p in columns.items()},
-            captions={name: _caption(rows[pair.number], name, scores.metrics[:2]) for name in columns},
-        )
+    with progress("restoring images to show", len(whys) * len(compared_models), unit="image") as advance:
+        for pair in pairs.read(sorted(whys)):
+            lq, gt = to_float(pair.lq)[None], to_float(pair.gt)[None]
+            restored = _restored(compared_models, pair, advance)
+            _, top, left = most_changed(restored[new], restored[scores.baseline])
+            columns = {"input": F.interpolate(lq, size=gt.shape[2:], mode="nearest"), **restored, "ground truth": gt}
+            found[pair.number] = FigureCrop(
+                why=whys[pair.number],
+                key=pair.key,
+                whole=tensor_to_pixels(gt),
+                top=top,
+                left=left,
+                images={name: tensor_to_pixels(p) for name, p in columns.items()},
+                captions={name: _caption(rows[pair.number], name, scores.metrics[:2]) for name in columns},
+            )
     return [found[number] for number in dict.fromkeys(c.number for c in chosen)]
 
 

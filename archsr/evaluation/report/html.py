@@ -42,12 +42,13 @@ def page(
     config: str = "",
     notes: Sequence[str] = (),
     slider_model: str = "",
+    advice: Sequence[str] = (),
 ) -> str:
     """Return the page.
 
     `crops`: the most representative image first. `figures`: PNG files. `extras`: further PNG files by heading.
     `config`: TOML. `notes`: sentences about votes and seeds. `slider_model`: the model in the sliders, by default the
-    main model.
+    main model. `advice`: sentences about what to do, at the end.
     """
     titles, old, new = dict(scores.compared_models), scores.baseline, main_model(scores)
     slider_model = slider_model or new
@@ -75,6 +76,8 @@ def page(
     parts.append(folded(f"Every {scores.unit.removesuffix('s')}", "<p class=small>A click on a heading sorts.</p>",
                         images_table(scores)))  # fmt: skip
     parts += [folded("The config of the training", f"<pre>{escape(config)}</pre>")] if config else []
+    if advice:
+        parts.append("<h2 id=advice>What to do</h2>" + "".join(f"<p class=said>{escape(line)}</p>" for line in advice))
     return document(title, "\n".join(parts))
 
 

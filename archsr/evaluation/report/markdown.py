@@ -35,8 +35,13 @@ _FIRST = 3  # metrics that the Markdown lists for each image
 _LISTED = 200  # images that the Markdown lists one by one; all are in scores.parquet
 
 
-def markdown(scores: Scores, *, title: str, protocol: str, notes: Sequence[str] = ()) -> str:
-    """Return the whole report: means, verdicts, protocol and images. `notes`: sentences about votes and seeds."""
+def markdown(
+    scores: Scores, *, title: str, protocol: str, notes: Sequence[str] = (), advice: Sequence[str] = ()
+) -> str:
+    """Return the whole report: means, verdicts, protocol and images. `notes`: sentences about votes and seeds.
+
+    `advice`: sentences about what to do, at the end.
+    """
     old, new = scores.baseline, main_model(scores)
     lines = [f"# {title}", ""]
     lines += [
@@ -58,7 +63,9 @@ def markdown(scores: Scores, *, title: str, protocol: str, notes: Sequence[str] 
         lines += ["", f"## By {head}", "", *_parts(parts, new, old)]
     if len(scores.rows) <= _LISTED:
         lines += ["", f"## Per {scores.unit.removesuffix('s')}", "", *_images(scores)]
-    return "\n".join(lines) + "\n"
+    if advice:
+        lines += ["", "## What to do", "", *(line for said in advice for line in (said, ""))]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _parts(parts: Mapping[str, Scores], new: str, old: str) -> list[str]:

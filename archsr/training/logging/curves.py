@@ -12,7 +12,7 @@ from archsr.utils.atomic import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LOSSES = (*LossConfig.model_fields, "d_real", "d_fake")
+LOSSES = (*LossConfig.model_fields, "total", "d_real", "d_fake")  # terms of a logged line; others are watched values
 _TITLES = {
     "psnr": ("PSNR, dB", "high"), "ssim": ("SSIM", "high"), "features": ("feature distance", "low"),
     "lpips": ("LPIPS", "low"), "dists": ("DISTS", "low"), "niqe_distance": ("NIQE from the photographs'", "low"),
@@ -22,7 +22,9 @@ _TITLES = {
 
 def draw_curves(run: Path) -> Path | None:
     """Write RUN/curves.png: losses, validation metrics and watched values. Return None if nothing was logged yet."""
-    from matplotlib.figure import Figure  # imported late: it takes half a second, which would delay the first iteration
+    # imported late: it takes half a second, which would delay the first iteration
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     events = read_log(run)
     trained = [e for e in events if e["event"] == "train"]
@@ -36,7 +38,7 @@ def draw_curves(run: Path) -> Path | None:
     most = max(e.get("iterations", 1) for e in trained)
     # the first line of a start covers only one iteration and would look like a jump
     means = [e for e in trained if e.get("iterations", 1) > 1 or most == 1]
-    for name in _LOSSES:
+    for name in LOSSES:
         _plot(losses, means, name, name)
     distance = next((name for name in PERCEPTUAL if name in validated[0]), "ssim")
     for axes, metric in zip(judged, ("psnr", distance), strict=True):
@@ -45,6 +47,7 @@ def draw_curves(run: Path) -> Path | None:
     _draw_watched(list(watched), trained, validated)
     for axes in (losses, *judged, *watched):
         axes.set_xlabel("iteration")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if axes.has_data():
             axes.legend(fontsize="small", framealpha=0.6, loc="upper right")
