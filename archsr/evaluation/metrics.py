@@ -1,5 +1,6 @@
 """Metrics of a score card. Ours work offline; those of lpips and pyiqa need their weights."""
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from archsr.errors import UserError, did_you_mean, first_line
 from archsr.images.pixels import tensor_to_pixels
 from archsr.metrics.niqe import SMALLEST, niqe
 from archsr.metrics.psnr_ssim import luma, psnr, ssim
+from archsr.models.download import OFFICIAL, cached, verify
 
 NAN = float("nan")
 # smallest side for a metric: MS-SSIM downsamples four times and then needs a window of 11
@@ -120,6 +122,7 @@ def _lpips() -> Metric:
     """Open LPIPS v0.1 with AlexNet, RGB in [-1, 1]. Its linear weights are in the package, AlexNet is downloaded."""
     import lpips
 
+    _lend("alexnet", "checkpoints")
     net = cast(Any, lpips.LPIPS(net="alex", verbose=False)).eval()
 
     def distance(sr: Tensor, gt: Tensor, _: Tensor) -> float:
@@ -129,11 +132,26 @@ def _lpips() -> Metric:
     return Metric("lpips", "LPIPS", False, distance)
 
 
+def _lend(name: str, folder: str) -> None:
+    """Link a file of archsr's cache into the folder of torch.hub where the metric's package looks for it."""
+    official, place = OFFICIAL[name], Path(torch.hub.get_dir()) / folder / OFFICIAL[name].file
+    found = cached(name)
+    if found is None or place.exists():
+        return
+    verify(found, official)
+    with contextlib.suppress(OSError):  # a read-only folder: the package then says what it lacks
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(found.resolve())
+
+
 def _from_pyiqa(name: str) -> Metric:
     import pyiqa
 
     if name not in pyiqa.list_models():
         raise ValueError(f"pyiqa has no metric {name!r}")
+    if name == "dists":
+        _lend("vgg16", "checkpoints")
+        _lend("dists", "pyiqa")
     metric = cast(Any, pyiqa.create_metric(name, device=torch.device("cpu")))
     full_reference = metric.metric_mode == "FR"
     smallest = _SMALLEST.get(name, 1)

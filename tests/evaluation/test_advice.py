@@ -145,8 +145,8 @@ def test_the_situation_comes_from_the_scores():
 
 def test_the_page_ends_with_it():
     html = page(scores_of({"psnr": CLEAR}), title="t", protocol="p", crops=[], figures=[], extras={},
-                config="name = 'x'", advice=["Take it: do & go."])  # fmt: skip
+                config="name = 'x'", advice=["Take it: do & go `--strength 0.5`."])  # fmt: skip
     end = html.split("<h2 id=advice>What to do</h2>")[1]
-    assert "Take it: do &amp; go." in end
+    assert "Take it: do &amp; go <code>--strength 0.5</code>." in end
     assert "<h2" not in end
     assert "<details" not in end

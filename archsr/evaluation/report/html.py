@@ -9,7 +9,7 @@ from pathlib import Path
 
 from archsr.evaluation.report.figures import FigureCrop
 from archsr.evaluation.report.headline import headline
-from archsr.evaluation.report.html_parts import bold, document, figure_of, folded, images_table, slider, table
+from archsr.evaluation.report.html_parts import bold, code, document, figure_of, folded, images_table, slider, table
 from archsr.evaluation.report.plots import forest, perceptual_distance, plane
 from archsr.evaluation.report.verdict_table import HOW, VERDICT_HEADS, short_verdicts, verdict_rows
 from archsr.evaluation.report.words import FIGURES
@@ -77,7 +77,7 @@ def page(
                         images_table(scores)))  # fmt: skip
     parts += [folded("The config of the training", f"<pre>{escape(config)}</pre>")] if config else []
     if advice:
-        parts.append("<h2 id=advice>What to do</h2>" + "".join(f"<p class=said>{escape(line)}</p>" for line in advice))
+        parts.append("<h2 id=advice>What to do</h2>" + "".join(f"<p class=said>{code(line)}</p>" for line in advice))
     return document(title, "\n".join(parts))
 
 

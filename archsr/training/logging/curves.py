@@ -47,6 +47,7 @@ def draw_curves(run: Path) -> Path | None:
     _draw_watched(list(watched), trained, validated)
     for axes in (losses, *judged, *watched):
         axes.set_xlabel("iteration")
+        axes.title.set_fontsize("medium")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if axes.has_data():
@@ -84,6 +85,9 @@ def _plot_judged(axes: "Axes", validated: Sequence[dict[str, Any]], metric: str)
 
 
 def _plot(axes: "Axes", events: Sequence[dict[str, Any]], name: str, label: str) -> None:
+    """Plot a value; the total of the losses has rings, so that a lone loss is seen inside."""
     points = [(e["step"], e[name]) for e in events if name in e]
-    if points:
+    if points and name == "total":
+        axes.plot(*zip(*points, strict=True), "--o", color="grey", fillstyle="none", zorder=1, label=label)
+    elif points:
         axes.plot(*zip(*points, strict=True), marker=".", label=label)
