@@ -62,7 +62,12 @@ def unseen(pairs: Pairs, sources: Sequence[str], *, which: str = "chosen") -> Fr
                 f"dataset ({ancestor.shards or 'not recorded'}, fingerprint {ancestor.fingerprint[:16]}) is not there."
             )
             continue
-        every, hit = _scenes(pairs), _seen_scenes(pairs, photos)
+        every = _scenes(pairs)
+        try:
+            hit = _seen_scenes(pairs, photos)
+        except UserError as error:  # shards that were copied without their list of sources
+            notes.append(f"WARNING: archsr cannot check whether {ancestor.run} was trained on these images: {error}.")
+            continue
         if not hit:
             continue
         why = f"because {ancestor.run} was trained on photographs of them"

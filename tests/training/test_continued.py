@@ -132,6 +132,15 @@ def test_without_the_dataset_of_the_ancestor_it_says_that_it_cannot_check(child,
     assert "cannot check" in (tmp_path / "card" / "report.md").read_text()
 
 
+def test_without_the_list_of_the_test_photographs_it_says_that_it_cannot_check(child, others, tmp_path, capsys):
+    bare = tmp_path / "bare"
+    shutil.copytree(others, bare)
+    (bare / "sources.jsonl").unlink()
+    answer = evaluate_models(EvaluationRequest((str(child),), on=str(bare), limit=3), out=tmp_path / "card")
+    assert len(answer.scores.rows) == 3
+    assert "cannot check whether tiny was trained" in capsys.readouterr().err
+
+
 def test_seen_photographs_are_those_of_training_and_validation(unbroken, shards):
     found = seen_photos(lineage(str(unbroken))[0])
     lines = [json.loads(line) for line in (shards / "sources.jsonl").read_text().splitlines()]
