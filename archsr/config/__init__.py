@@ -55,11 +55,13 @@ from archsr.config.orders import (
 )
 from archsr.config.prepare import PrepareConfig, QualityConfig, ScenesConfig, TagRule, TagsConfig
 from archsr.config.presets import PRESETS, Preset, configs_folder
+from archsr.config.saving import MOST_SAVES, Codec, Levels, Saves
 from archsr.config.table import Count, Positive, PositiveSpan, Span, SpanFromZero, Table, Unit
 from archsr.config.training import EmaConfig, LayerGroup, Stage, TrainConfig, TrainingConfig
 from archsr.config.watching import CheckpointConfig, EvaluationConfig, LogConfig, ValidationConfig
 
 __all__ = [
+    "MOST_SAVES",
     "PRESETS",
     "QUIRKS",
     "RESIZES",
@@ -69,6 +71,7 @@ __all__ = [
     "Blur",
     "CharbonnierLoss",
     "CheckpointConfig",
+    "Codec",
     "ColourLoss",
     "Count",
     "DataConfig",
@@ -87,6 +90,7 @@ __all__ = [
     "Halving",
     "LayerGroup",
     "LdlLoss",
+    "Levels",
     "LogConfig",
     "Loss",
     "LossConfig",
@@ -114,6 +118,7 @@ __all__ = [
     "SRResNetConfig",
     "SRVGGConfig",
     "Sampling",
+    "Saves",
     "ScenesConfig",
     "SecondBlur",
     "SecondDegradation",

@@ -7,12 +7,13 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from archsr.config.camera import Aberration, Sensor, Sharpening
 from archsr.config.orders import Degradation, Halving, OtherModes, SecondDegradation
 from archsr.config.presets import PRESETS, Preset, laid_over, preset_table, stored_before_halving
+from archsr.config.saving import Codec, Levels, Saves
 from archsr.config.table import Count, Table, Unit
 
 Quirk = Literal["transposed_luma", "black_border", "shared_grey", "stretched_resize", "batch_choices"]
 QUIRKS: tuple[Quirk, ...] = get_args(Quirk)
 Step = Literal[
-    "aberration", "sensor", "sharpen",
+    "aberration", "sensor", "sharpen", "saves", "codec", "levels",
     "halve", "blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "jpeg2", "reduce", "sinc", "finish",
     "bicubic",
 ]  # fmt: skip
@@ -80,6 +81,9 @@ class DegradeConfig(Table):
     sharpening: Sharpening = Sharpening()
     aberration: Aberration = Aberration()
     sensor: Sensor = Sensor()
+    saves: Saves = Saves()
+    codec: Codec = Codec()
+    levels: Levels = Levels()
     first: Degradation = Degradation()
     second: SecondDegradation = SecondDegradation()
     noise_scale: Annotated[float, Field(ge=0, le=100)] = Field(

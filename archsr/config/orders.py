@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from archsr.config.table import PositiveSpan, Span, SpanFromZero, Table, Unit
 
 
-class _Shares(Table):
+class Shares(Table):
     """Shares that add up to 1."""
 
     @model_validator(mode="after")
@@ -18,7 +18,7 @@ class _Shares(Table):
         return self
 
 
-class Families(_Shares):
+class Families(Shares):
     """Shares of the blur kernels' families, which add up to 1. `aniso`: wider in one direction than in the other."""
 
     iso: Unit = Field(default=0.45, description="Share of round Gaussian kernels.")
@@ -181,7 +181,7 @@ class Noise(Table):
         return self
 
 
-class Sampling(_Shares):
+class Sampling(Shares):
     """Shares of JPEG's chroma samplings: colours are stored at a lower resolution than brightness. They add up to 1."""
 
     yuv420: Unit = Field(default=1.0, description="Share of 4:2:0: colours halved in both directions, the usual one.")

@@ -4,17 +4,21 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from archsr.config import Step
+from archsr.config import MOST_SAVES, Step
 from archsr.degradation.camera import Camera
-from archsr.degradation.jpeg import SAMPLINGS
+from archsr.degradation.codecs import CODECS
+from archsr.degradation.jpeg import SAMPLINGS, TABLES
 from archsr.degradation.kernels import DISC, GENERALIZED, IDENTITY, LINE, PLATEAU, SINC, KernelParams
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
-from archsr.degradation.words import MODE_NAMES, family
+from archsr.degradation.saving import Saving
+from archsr.degradation.words import family
+from archsr.degradation.words_of_saving import CODEC_NAMES, MODE_NAMES
 from archsr.utils.atomic import replacing
 
 Values = list[float] | list[str]  # words become bars, numbers become histograms
@@ -55,7 +59,7 @@ def _of(recipe: Recipe) -> dict[str, Values]:
         found["last JPEG comes"] = ["before the resize" if last else "at the end" for last in recipe.sinc_last.tolist()]
     if "bicubic" not in steps:
         found["antialiased"] = _words(recipe.antialias)
-    found |= _camera(recipe.camera, steps)
+    found |= _camera(recipe.camera, steps) | _saving(recipe.saving, steps)
     return {**found, "crop: x": _numbers(recipe.crop_x), "crop: y": _numbers(recipe.crop_y)}
 
 
@@ -86,6 +90,30 @@ def _camera(camera: Camera, steps: set[Step]) -> dict[str, Values]:
             "sensor: gain of red": _numbers(camera.gains[noisy, 0]),
             "sensor: gain of blue": _numbers(camera.gains[noisy, 2]),
         }
+    return found
+
+
+def _saving(saving: Saving, steps: set[Step]) -> dict[str, Values]:
+    found: dict[str, Values] = {}
+    if "saves" in steps:
+        happens = torch.stack([saving.generation(number) for number in range(MOST_SAVES)], 1)
+        resized = saving.save_factor != 1
+        found |= {
+            "saves": [str(count) for count in saving.saves.tolist()],
+            "saves: factor": _numbers(saving.save_factor[resized]),
+            "saves: mode": _modes(saving.save_mode[resized]),
+            "saves: quality": _numbers(saving.save_quality[happens]),
+            "saves: table": [TABLES[number] for number in saving.save_table[happens].tolist()],
+            "saves: grid y": _numbers(saving.save_y[happens]),
+            "saves: grid x": _numbers(saving.save_x[happens]),
+        }
+    if "codec" in steps:
+        found["codec"] = [CODEC_NAMES[CODECS[number]] for number in saving.codec.tolist()]
+        for number, name in enumerate(CODECS[1:], 1):
+            found[f"codec: {CODEC_NAMES[name]}"] = _numbers(saving.codec_quality[saving.codec == number])
+    if "levels" in steps:
+        few = saving.levels > 0
+        found |= {"levels": _numbers(saving.levels[few]), "levels: dithered": _words(saving.dithered[few])}
     return found
 
 

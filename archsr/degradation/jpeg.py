@@ -18,6 +18,7 @@ from torch import Tensor
 from archsr.degradation.canvas import Canvas, extend
 
 SAMPLINGS = ("4:2:0", "4:2:2", "4:4:0", "4:4:4", "4:2:0 interpolated", "4:2:2 interpolated", "4:4:0 interpolated")
+TABLES = ("standard", "robidoux", "flat")  # by number, in the order of config.JpegTables
 INTERPOLATED = 4  # the first of them, by number
 _CELLS = ((2, 2), (1, 2), (2, 1), (1, 1), (2, 2), (1, 2), (2, 1))  # rows and columns of pixels that share one colour
 
@@ -35,6 +36,21 @@ LUMA = torch.tensor(
     ],
     dtype=torch.float32,
 )
+# N. Robidoux's table for luma and chroma, the default of MozJPEG (github.com/mozilla/mozjpeg, jcparam.c, set 3)
+ROBIDOUX = torch.tensor(
+    [
+        [16, 16, 16, 18, 25, 37, 56, 85],
+        [16, 17, 20, 27, 34, 40, 53, 75],
+        [16, 20, 24, 31, 43, 62, 91, 135],
+        [18, 27, 31, 40, 53, 74, 106, 156],
+        [25, 34, 43, 53, 69, 94, 131, 189],
+        [37, 40, 62, 74, 94, 124, 169, 238],
+        [56, 53, 91, 106, 131, 169, 226, 311],
+        [85, 75, 135, 156, 189, 238, 311, 418],
+    ],
+    dtype=torch.float32,
+)
+FLAT = torch.full((8, 8), 16.0)  # the same source, set 1
 CHROMA = torch.full((8, 8), 99.0)
 CHROMA[:4, :4] = torch.tensor([[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]])
 
@@ -50,12 +66,14 @@ def jpeg(
     black_border: bool = False,
     sampling: Tensor | None = None,
     present: Collection[int] = (0,),
+    table: Tensor | None = None,
 ) -> Tensor:
     """Compress each sample of the canvas at `quality` (b,) in [1, 100]; pixels (b, 3, H, W) in [0, 1].
 
     `sampling`: int (b,) on the canvas's device, places in SAMPLINGS, needed only if `present`, the places that occur,
     are several. `transposed_luma` and `black_border` are quirks of the reference: its luma table has rows and columns
-    swapped, and sizes that are no multiple of 16 are padded with black instead of the edge.
+    swapped, and sizes that are no multiple of 16 are padded with black instead of the edge. `table`: int (b,), places
+    in TABLES, the standard one without it; the others are scaled alike, to at most 255 as in a baseline file.
     """
     b, _, h, w = canvas.pixels.shape
     total = (-(-h // 16) * 16, -(-w // 16) * 16)
@@ -66,9 +84,12 @@ def jpeg(
     tables = _constants(padded.device)
     factor = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
     ycc = ((tables.to_ycc * 255) @ padded.flatten(2)).view(b, 3, *total)
-    luma = _quantise(ycc[:, :1] - 128, tables.luma_transposed if transposed_luma else tables.luma, factor)
+    of_luma, of_chroma = tables.luma_transposed if transposed_luma else tables.luma, tables.chroma
+    if table is not None:
+        of_luma, of_chroma = (_chosen(standard, table, factor) for standard in (of_luma, of_chroma))
+    luma = _quantise(ycc[:, :1] - 128, of_luma, factor)
     colours = Canvas(ycc[:, 1:], canvas.height, canvas.width)
-    planes = {number: _chroma(colours, number, tables.chroma, factor) for number in sorted(present)}
+    planes = {number: _chroma(colours, number, of_chroma, factor) for number in sorted(present)}
     _, chroma = planes.popitem()
     for number, other in planes.items():
         assert sampling is not None
@@ -77,6 +98,13 @@ def jpeg(
     ycc[:, 1:] = chroma
     rgb = (tables.to_rgb @ ycc.flatten(2)).view(b, 3, *total)
     return rgb.add_(128).clamp_(0, 255).div_(255)[:, :, :h, :w]
+
+
+def _chosen(standard: Tensor, table: Tensor, factor: Tensor) -> Tensor:
+    """Return (b, 1, 1, 1, 64): each sample's table in TABLES."""
+    others = _constants(table.device).others[(table - 1).clamp(min=0)]
+    own = others.minimum(255 / factor[:, None])
+    return torch.where((table == 0)[:, None], standard, own)[:, None, None, None]
 
 
 def _chroma(colours: Canvas, number: int, table: Tensor, factor: Tensor) -> Tensor:
@@ -102,11 +130,15 @@ def _quantise(plane: Tensor, table: Tensor, factor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Constants:
-    """Tables of 64 in the row order of a block, the DCT of 8×8 blocks as (64, 64), and the colour matrices."""
+    """Tables of 64 in the row order of a block, the DCT of 8×8 blocks as (64, 64), and the colour matrices.
+
+    `others` (2, 64): those of TABLES after the standard.
+    """
 
     luma: Tensor
     luma_transposed: Tensor
     chroma: Tensor
+    others: Tensor
     dct: Tensor
     to_ycc: Tensor
     to_rgb: Tensor
@@ -118,5 +150,6 @@ def _constants(device: torch.device) -> _Constants:
     basis = torch.cos((2 * n[None] + 1) * n[:, None] * math.pi / 16) * 0.5
     basis[0] /= math.sqrt(2)
     dct = torch.kron(basis, basis).float()
-    flat = (LUMA.reshape(64), LUMA.T.reshape(64), CHROMA.reshape(64), dct, _TO_YCC, _TO_RGB)
+    others = torch.stack([ROBIDOUX.reshape(64), FLAT.reshape(64)])
+    flat = (LUMA.reshape(64), LUMA.T.reshape(64), CHROMA.reshape(64), others, dct, _TO_YCC, _TO_RGB)
     return _Constants(*(tensor.to(device) for tensor in flat))

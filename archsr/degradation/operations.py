@@ -1,7 +1,7 @@
 """The steps of a degradation by name. Each step maps a canvas to the next.
 
 Everything that decides how much to compute (sizes, which kinds occur) is read from the recipe on the CPU. The numbers
-themselves are read from its copy on the device, so that nothing waits for the device.
+themselves are read from its copy on the device, so that nothing waits for the device; only `codec` does.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,6 +13,7 @@ from torch import Tensor
 from archsr.config import Step
 from archsr.degradation.antialias import bicubic, reduce_smoothly
 from archsr.degradation.canvas import Canvas, full
+from archsr.degradation.codecs import encode_and_decode
 from archsr.degradation.halving import decimate, halve
 from archsr.degradation.jpeg import jpeg
 from archsr.degradation.kernels import blur
@@ -21,6 +22,7 @@ from archsr.degradation.noise import add_noise
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
 from archsr.degradation.resize import BICUBIC, BILINEAR, resize
+from archsr.degradation.saving import few_levels, save_often
 from archsr.degradation.sensor import add_sensor_noise
 
 
@@ -168,9 +170,15 @@ def _jpeg2(canvas: Canvas, work: StepContext) -> Canvas:
 def _jpeg(canvas: Canvas, work: StepContext, order: Order, on_device: Order) -> Tensor:
     if not order.compressed.any():
         return canvas.pixels
-    quirks = {name: name in work.recipe.quirks for name in ("transposed_luma", "black_border")}
     present = set(order.sampling.tolist())
-    compressed = jpeg(canvas, on_device.quality, **quirks, sampling=on_device.sampling, present=present)
+    compressed = jpeg(
+        canvas,
+        on_device.quality,
+        transposed_luma="transposed_luma" in work.recipe.quirks,
+        black_border="black_border" in work.recipe.quirks,
+        sampling=on_device.sampling,
+        present=present,
+    )
     if order.compressed.all():
         return compressed
     return torch.where(on_device.compressed[:, None, None, None], compressed, canvas.pixels)
@@ -211,6 +219,22 @@ def _sensor(canvas: Canvas, work: StepContext) -> Canvas:
     return canvas.with_pixels(add_sensor_noise(canvas, **numbers, rng=work.rng))
 
 
+def _saves(canvas: Canvas, work: StepContext) -> Canvas:
+    here, there = work.recipe.saving, work.on_device.saving
+    return save_often(canvas, here, there) if here.saves.any() else canvas
+
+
+def _codec(canvas: Canvas, work: StepContext) -> Canvas:
+    here = work.recipe.saving
+    return canvas.with_pixels(encode_and_decode(canvas, here.codec, here.codec_quality))
+
+
+def _levels(canvas: Canvas, work: StepContext) -> Canvas:
+    if not work.recipe.saving.levels.any():
+        return canvas
+    return canvas.with_pixels(few_levels(canvas, work.on_device.saving))
+
+
 def _bicubic(canvas: Canvas, work: StepContext) -> Canvas:
     return full(bicubic(canvas.pixels, scale=work.recipe.scale))
 
@@ -219,6 +243,9 @@ OPERATIONS: dict[Step, Operation] = {
     "sharpen": _sharpen,
     "aberration": _aberration,
     "sensor": _sensor,
+    "saves": _saves,
+    "codec": _codec,
+    "levels": _levels,
     "halve": _halve,
     "blur1": _blur1,
     "resize1": _resize1,

@@ -27,11 +27,12 @@ from archsr.degradation.order_params import (
     uniform,
     usual,
 )
+from archsr.degradation.saving import Saving, draw_saving, not_saved
 from archsr.errors import UserError
 
-# of stored recipes; version 3 had nothing of `further.py`, version 2 nothing of BSRGAN, version 1 had `faithful`
-# instead of quirks and neither steps nor antialiasing
-VERSION = 4
+# of stored recipes; version 4 had nothing of `saving.py`, version 3 nothing of `further.py`, version 2 nothing of
+# BSRGAN, version 1 had `faithful` instead of quirks and neither steps nor antialiasing
+VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Recipe:
 
     `steps`: the operations in order, for all samples. `sinc_last`: whether, in the step `finish`, JPEG comes before the
     last resize and sinc filter. `antialias`: whether downscaling uses a widened filter. `camera`: sharpening,
-    fringes and the sensor. `halved`: which samples the step `halve` reduces, with `half_mode` (a mode of resizing, or
-    MATLAB). `crop_y`, `crop_x` in [0, 1) choose the position of the final crop. `noise_seed` seeds the noise fields,
-    which depend on the images' sizes.
+    fringes and the sensor. `saving`: encoders, generations of JPEG, levels. `halved`: which samples the step `halve`
+    reduces, with `half_mode` (a mode of resizing, or MATLAB). `crop_y`, `crop_x` in [0, 1) choose the position of the
+    final crop. `noise_seed` seeds the noise fields, which depend on the images' sizes, and the draws of `saving`.
     """
 
     first: Order
@@ -54,6 +55,7 @@ class Recipe:
     crop_x: Tensor
     antialias: Tensor
     camera: Camera
+    saving: Saving
     halved: Tensor
     half_mode: Tensor
     noise_seed: int
@@ -110,6 +112,7 @@ def draw(config: DegradeConfig, rng: torch.Generator, batch: int, *, scale: int,
         crop_x=together(lambda n: rand(rng, n), batch),
         antialias=torch.zeros(batch, dtype=torch.bool),
         camera=no_camera(batch),
+        saving=not_saved(batch),
         **_not_halved(batch),
         noise_seed=int(torch.randint(0, 2**62, (), generator=rng)),
         scale=scale,
@@ -155,7 +158,8 @@ def _options(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Rec
         dataclasses.replace(order, strength=order.strength * config.noise_scale)
         for order in (recipe.first, recipe.second)
     )
-    return dataclasses.replace(recipe, first=first, second=second)
+    saving = draw_saving(config, recipe.noise_seed, batch)
+    return dataclasses.replace(recipe, first=first, second=second, saving=saving)
 
 
 def _as_bsrgan(recipe: Recipe, config: DegradeConfig, rng: torch.Generator) -> Recipe:
@@ -231,6 +235,7 @@ def from_json(stored: dict[str, Any]) -> Recipe:
             second=_order_from(current["second"]),
             final_kernel=_kernel_from(current["final_kernel"]),
             camera=Camera(**{name: torch.tensor(values) for name, values in current["camera"].items()}),
+            saving=_saving_from(current["saving"]),
             **{name: torch.tensor(current[name]) for name in _TENSORS},
             **{name: current[name] for name in _PLAIN},
             steps=tuple(current["steps"]),
@@ -261,7 +266,11 @@ def _from_version_3(stored: dict[str, Any]) -> dict[str, Any]:
     return {**stored, **orders, "camera": _plain(no_camera(batch))}
 
 
-_NEXT = {1: _from_version_1, 2: _from_version_2, 3: _from_version_3}
+def _from_version_4(stored: dict[str, Any]) -> dict[str, Any]:
+    return {**stored, "saving": _plain(not_saved(len(stored["sinc_last"])))}
+
+
+_NEXT = {1: _from_version_1, 2: _from_version_2, 3: _from_version_3, 4: _from_version_4}
 
 
 def _lists(tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -272,6 +281,11 @@ def _order_from(stored: dict[str, Any]) -> Order:
     rest = {k: torch.tensor(v) for k, v in stored.items() if k not in ("kernel", "factor")}
     factor = torch.tensor(stored["factor"], dtype=torch.float64)
     return Order(kernel=_kernel_from(stored["kernel"]), factor=factor, **rest)
+
+
+def _saving_from(stored: dict[str, Any]) -> Saving:
+    rest = {name: torch.tensor(values) for name, values in stored.items() if name != "save_factor"}
+    return Saving(save_factor=torch.tensor(stored["save_factor"], dtype=torch.float64), **rest)
 
 
 def _kernel_from(stored: dict[str, Any]) -> KernelParams:

@@ -9,8 +9,8 @@ from archsr.degradation.kernels import DISC, GENERALIZED, IDENTITY, LINE, PLATEA
 from archsr.degradation.order_params import Order
 from archsr.degradation.recipe import Recipe
 from archsr.degradation.resize import BICUBIC, BILINEAR
+from archsr.degradation.words_of_saving import MODE_NAMES, saving_words
 
-MODE_NAMES = ("area", "bilinear", "bicubic", "MATLAB's bicubic", "Lanczos", "nearest")  # by number
 _NAMES = {IDENTITY: "none", SINC: "sinc", DISC: "out of focus", LINE: "moved"}
 _FAMILIES = {GENERALIZED: "generalized Gaussian", PLATEAU: "plateau"}
 
@@ -36,6 +36,8 @@ def describe(recipe: Recipe, sample: int) -> list[str]:
             lines.append(_fringes(recipe, sample))
         elif step == "sensor":
             lines.append(_sensor(recipe, sample))
+        elif step in ("saves", "codec", "levels"):
+            lines.append(saving_words(step, recipe.saving, sample))
         else:
             lines += _ending(step, recipe, sample)
     return lines

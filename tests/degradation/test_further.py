@@ -94,7 +94,7 @@ LATER = ("sampling",)
 def without_later(recipe):
     stored = to_json(recipe)
     stored["version"] = 3
-    del stored["camera"]
+    del stored["camera"], stored["saving"]
     for order in ("first", "second"):
         for name in LATER:
             del stored[order][name]

@@ -1,4 +1,4 @@
-"""Degrading a batch never waits for the device."""
+"""Degrading a batch never waits for the device, but for the one step that works on the host."""
 
 import pytest
 import torch
@@ -34,6 +34,11 @@ FURTHER = {
     "first": {"blur": {"defocus": 0.3, "motion": 0.3}, "jpeg": {"sampling": SOME_OF_EACH, "interpolated": 0.5}},
     "second": {"jpeg": {"sampling": SOME_OF_EACH}},
 }  # fmt: skip
+SAVED = {
+    "steps": ["blur1", "saves", "levels", "reduce"],
+    "saves": {"low": 1, "high": 6, "tables": {"standard": 0.5, "flat": 0.5}},
+}
+WAITS = {"steps": ["reduce", "codec"]}  # real encoders work on the host
 KINDS = [
     {"fidelity": "fixed"},
     {"fidelity": "faithful"},
@@ -42,6 +47,7 @@ KINDS = [
     {"preset": "camera"},
     {"preset": "bicubic"},
     FURTHER,
+    SAVED,
 ]
 
 
@@ -83,6 +89,31 @@ def test_nothing_depends_on_what_lies_on_the_device(table, monkeypatch):
         assert all(waits_not for _, waits_not in copies.seen)
         assert len(copies.seen) <= 1 + 8 + 3, copies.seen
         pool.swap(pair, generator(seed, "pool"))
+
+
+def test_only_the_step_codec_reads_what_lies_on_the_device(monkeypatch):
+    monkeypatch.setattr(degradation, "_noise_rng", lambda device, seed: None)
+    gt = torch.empty(12, 3, 96, 96, device="meta")
+    with pytest.raises(NotImplementedError, match="no data"):
+        degradation._pair(gt, recipe(WAITS, 0))
+    without = recipe({**WAITS, "codec": {"probability": 0.0}}, 0)
+    assert degradation._pair(gt, without).lq.is_meta, "if no sample is saved, nothing waits"
+
+
+@pytest.mark.gpu
+def test_codec_waits_once_and_agrees_with_the_cpu():
+    gt = torch.nn.functional.avg_pool2d(torch.rand(12, 3, 576, 576, generator=torch.Generator().manual_seed(0)), 2)
+    made = recipe(WAITS, 0)
+    there = gt.cuda()
+    off = ((degradation.apply(gt, made).lq - degradation.apply(there, made).lq.cpu()).abs() * 255).round()
+    assert (off > 1).float().mean() < 0.05
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with pytest.warns(UserWarning, match="synchroniz") as waits:
+            degradation.apply(there, made)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len([w for w in waits if "synchroniz" in str(w.message)]) == 1
 
 
 @pytest.mark.gpu

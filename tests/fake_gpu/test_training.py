@@ -54,6 +54,17 @@ def test_with_other_losses_optimisers_and_precisions_too(on_fake_gpu):
     waits_as_allowed(on_fake_gpu(*FURTHER), FURTHER)
 
 
+@pytest.mark.slow
+def test_the_degradation_waits_only_for_real_encoders(on_fake_gpu):
+    """Its step "codec" works on the host. The others of saving wait for nothing."""
+    steps = '"blur1","saves","levels","reduce"'
+    with_codec, without = on_fake_gpu(
+        {"set": [f'degrade.steps=[{steps},"codec"]']}, {"set": [f"degrade.steps=[{steps}]"]}
+    )
+    assert {line.split(":")[0] for _, _, line, _ in with_codec["waits"]} == {"degradation/codecs.py"}
+    assert without["waits"] == []
+
+
 def waits_for_verdict(case):
     return case.get("precision") == "fp16" or any("lion" in override for override in case.get("set", []))
 

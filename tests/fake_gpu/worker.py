@@ -62,7 +62,9 @@ def counted(case: Case) -> dict[str, Any]:
     device = fake_device.FakeDevice()
     with device:
         with torch.device("cuda"):  # parameters could not become fake later
-            run = make_run(config, accelerator, World(), Data(Path(), SimpleNamespace(paired=False), None))  # type: ignore[arg-type]
+            run = make_run(
+                config, accelerator, World(), Data(Path(), SimpleNamespace(paired=False, degrades=True), None)
+            )  # type: ignore[arg-type]
         pixels = _pixels(config)
         meter = Meter()
         with _phases(device, run):
