@@ -56,8 +56,8 @@ def full(pixels: Tensor) -> Canvas:
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy a CPU tensor to `device` without waiting for the device."""
-    beside = copies_beside(device)
-    return (tensor.pin_memory() if beside else tensor).to(device, non_blocking=beside)
+    kept = tensor.pin_memory() if device.type == "cuda" else tensor
+    return kept.to(device, non_blocking=copies_beside(device))
 
 
 def extend(canvas: Canvas, *, before: int, total: tuple[int, int], mode: Literal["reflect", "replicate"]) -> Tensor:
