@@ -12,13 +12,14 @@ from archsr.checkpoint import strength_of
 from archsr.config import ModelConfig
 from archsr.evaluation.compared_models import short_name
 from archsr.runs.folders import is_run, run_config
-from archsr.upscaling.devices import Precision, best_device, devices_of
+from archsr.upscaling.devices import Precision, devices_of
 from archsr.upscaling.label import label_of
 from archsr.upscaling.one_image import OutputOptions, upscale_image
 from archsr.upscaling.opening import open_model
 from archsr.upscaling.resizing import to_size
 from archsr.upscaling.upscaler import Upscaler
 from archsr.utils.console import LOGGER
+from archsr.utils.devices import best_device
 
 
 class Model:

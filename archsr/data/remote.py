@@ -18,6 +18,7 @@ from archsr.config import DataConfig
 from archsr.data.versions import current
 from archsr.errors import DataError
 from archsr.utils import console
+from archsr.utils.locks import SHARED_LOCKS
 
 _FIRST_WAIT = 0.5  # seconds; doubled after each failure
 _LONGEST_WAIT = 30.0
@@ -67,6 +68,8 @@ def place_of(shards: str, data: DataConfig) -> Place:
         return current(Path(shards))
     if "?" in shards or "#" in shards:
         raise DataError(f"{shards.split('?')[0]}: a dataset's URL must not contain ? or #; give the URL of the folder")
+    if not SHARED_LOCKS:
+        raise DataError(f"{shards}: datasets at a URL need Linux or macOS; copy it, and set data.shards to the folder")
     return Remote(shards.rstrip("/"), cache_of(data), round(data.cache_gb * 1e9), data.retries + 1)
 
 

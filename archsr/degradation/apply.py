@@ -31,8 +31,12 @@ def apply(gt: Tensor, recipe: Recipe) -> Pair:
     """Degrade `gt` (b, 3, h, w), h and w multiples of the scale, and crop both to the recipe's `gt_size`.
 
     The crop makes the phase of the last JPEG's grid random. The same inputs on the same device give the same bits.
-    Everything is computed in float32, even under autocast.
+    Everything is computed in float32, even under autocast; the CPU does it for Apple's GPUs, which have no float64 for
+    kernels and places.
     """
+    if gt.device.type == "mps":
+        pair = apply(gt.cpu(), recipe)
+        return Pair(pair.lq.to(gt.device), pair.gt.to(gt.device))
     with torch.autocast(gt.device.type, enabled=False), _full_float32():
         return _pair(gt.float().contiguous(), recipe)
 
@@ -40,6 +44,8 @@ def apply(gt: Tensor, recipe: Recipe) -> Pair:
 @torch.no_grad()
 def apply_whole(gt: Tensor, recipe: Recipe) -> Tensor:
     """Return `lq` (b, 3, h / scale, w / scale) of the whole `gt`, without the crop."""
+    if gt.device.type == "mps":  # as in `apply`
+        return apply_whole(gt.cpu(), recipe).to(gt.device)
     with torch.autocast(gt.device.type, enabled=False), _full_float32():
         return _lq(gt.float().contiguous(), recipe, recipe.to(gt.device))
 

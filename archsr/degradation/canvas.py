@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from archsr.utils.devices import copies_beside
+
 
 @dataclass(frozen=True)
 class Canvas:
@@ -54,7 +56,8 @@ def full(pixels: Tensor) -> Canvas:
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy a CPU tensor to `device` without waiting for the device."""
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+    kept = tensor.pin_memory() if device.type == "cuda" else tensor
+    return kept.to(device, non_blocking=copies_beside(device))
 
 
 def extend(canvas: Canvas, *, before: int, total: tuple[int, int], mode: Literal["reflect", "replicate"]) -> Tensor:

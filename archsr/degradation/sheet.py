@@ -40,8 +40,8 @@ def enlarged(pair: Pair) -> torch.Tensor:
 
 def psnrs(pair: Pair) -> list[float]:
     """Return the PSNR in dB of each bicubically upscaled lq against its gt."""
-    large = enlarged(pair)
-    return [float(psnr(large[i : i + 1], pair.gt[i : i + 1])) for i in range(len(large))]
+    large, gt = enlarged(pair).cpu(), pair.gt.cpu()  # in float64, which not every device has
+    return [float(psnr(large[i : i + 1], gt[i : i + 1])) for i in range(len(large))]
 
 
 def cells(pair: Pair, recipe: Recipe, keys: Sequence[str]) -> list[Cell]:

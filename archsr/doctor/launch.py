@@ -81,9 +81,9 @@ def _tell(world: World, text: str) -> None:
 
 
 def _about(device: torch.device) -> dict[str, str]:
-    cuda = torch.version.cuda or "CPU"
-    versions = f"archsr {archsr.__version__}, Python {platform.python_version()}, torch {torch.__version__} ({cuda})"
-    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    built = torch.version.cuda or torch.version.hip or "CPU"
+    versions = f"archsr {archsr.__version__}, Python {platform.python_version()}, torch {torch.__version__} ({built})"
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
     return {"where": f"{platform.node()}:{device}", "versions": versions, "chip": chip}
 
 

@@ -24,6 +24,7 @@ from archsr.utils.world import cores
 _PYTHONS = (3, 11), (3, 13)
 _TORCH = (2, 11)
 _SLOW = 50  # MB/s
+_TRY = "archsr doctor CONFIG --launch tries a step; without the GPU: ACCELERATE_USE_CPU=true, --device cpu"
 _FEW = 1.0  # GB of free disk: a checkpoint of x4plus with its optimiser and averages takes about 0.4
 
 
@@ -65,7 +66,11 @@ def gpus() -> Line:
         except RuntimeError as error:
             what = f"there, but computes nothing with torch {torch.__version__} ({first_line(error)})"
             return Line("GPU", "wrong", what, "pip install --upgrade torch torchvision; nvidia-smi: is it in use?")
+        if torch.version.hip:
+            return Line("GPU", "warning", f"ROCm {torch.version.hip}; {found}: archsr is untested on it", _TRY)
         return ok("GPU", f"CUDA {torch.version.cuda}, driver {_driver() or 'unknown'}; {found}")
+    if torch.backends.mps.is_available():
+        return Line("GPU", "warning", "Apple's (MPS), in fp32: archsr is untested on it", _TRY)
     driver = _driver()
     if driver is None:
         mend = "train on a machine with one: archsr plan CONFIG --memory 16GB says what would fit"

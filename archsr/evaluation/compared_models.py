@@ -17,6 +17,7 @@ from archsr.metrics.niqe import imresize
 from archsr.models.blend import blended
 from archsr.runs.folders import is_run, run_config
 from archsr.upscaling.upscaler import Upscaler, open_model
+from archsr.utils.devices import best_device
 
 Restore = Callable[[Tensor], Tensor]
 INTERPOLATIONS = ("bicubic", "lanczos")
@@ -208,9 +209,8 @@ def _model(
 
 
 def _device() -> torch.device:
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    best = best_device()
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if best.type == "cuda" else best
 
 
 def short_name(source: str) -> str:

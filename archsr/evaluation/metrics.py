@@ -1,6 +1,7 @@
-"""Metrics of a score card. Ours work offline; those of lpips and pyiqa need their weights."""
+"""Metrics of a score card. Ours work offline; LPIPS and those of pyiqa, an extra, need their weights."""
 
 import contextlib
+import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from torch import Tensor
 from archsr.errors import UserError, did_you_mean, first_line
 from archsr.images.pixels import tensor_to_pixels
 from archsr.metrics.niqe import SMALLEST, niqe
-from archsr.metrics.psnr_ssim import luma, psnr, ssim
+from archsr.metrics.psnr_ssim import MS_SSIM_WEIGHTS, luma, ms_ssim, psnr, ssim
 from archsr.models.download import OFFICIAL, cached, verify
 
 NAN = float("nan")
-# smallest side for a metric: MS-SSIM downsamples four times and then needs a window of 11
-_SMALLEST = {"ms_ssim": 162}
+_MS_SSIM_SIDE = 176  # smallest side: MS-SSIM halves it four times and then needs a window of 11
+_OURS = ("ms_ssim", "lpips")  # metrics that are requested by name and need no pyiqa
+NO_PYIQA = 'needs pyiqa, which is not installed: pip install "archsr[metrics]"'
 # pyiqa's metrics without ground truth, and the file that each downloads into torch.hub's folder
 NO_REFERENCE = {
     "brisque": "pyiqa/brisque_svm_weights.pth",
@@ -84,12 +86,22 @@ def _niqe(sr: Tensor, *, border: int) -> float:
 
 def check_names(names: Sequence[str]) -> None:
     """Raise `UserError` for an unknown metric, before anything is measured."""
-    import pyiqa
+    others = [name for name in names if name not in _OURS]
+    if others and not pyiqa_is_installed():
+        if others != ["dists"]:  # part of every evaluation; its report says what is missing
+            raise UserError(f"--metric {next(n for n in others if n != 'dists')}: {NO_PYIQA}")
+        return
+    for name in others:
+        import pyiqa  # late: it takes seconds
 
-    known = ["lpips", *map(str, pyiqa.list_models())]
-    for name in names:
+        known = [*_OURS, *map(str, pyiqa.list_models())]
         if name not in known:
             raise UserError(f"--metric {name}: no such metric{did_you_mean(name, known)} (pyiqa's names)")
+
+
+def pyiqa_is_installed() -> bool:
+    """Return whether the extra `metrics` is installed."""
+    return importlib.util.find_spec("pyiqa") is not None
 
 
 def is_cached(name: str) -> bool:
@@ -105,9 +117,9 @@ def extra(names: Sequence[str]) -> tuple[list[Metric], dict[str, str]]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # lpips uses deprecated arguments of torchvision
-                found.append(_lpips() if name == "lpips" else _from_pyiqa(name))
+                found.append(_OPENED.get(name, partial(_from_pyiqa, name))())
         except Exception as error:  # downloads and checkpoints fail in many ways; the reason is reported
-            reason = first_line(error, kind=True)
+            reason = first_line(error, kind=not isinstance(error, UserError))
             unreachable = isinstance(error, URLError)
             missing[name] = f"{_no_files()} ({reason})" if unreachable else reason
     return found, missing
@@ -144,7 +156,28 @@ def _lend(name: str, folder: str) -> None:
         place.symlink_to(found.resolve())
 
 
+def _ms_ssim() -> Metric:
+    """Return MS-SSIM on full-range luma, as pyiqa computes it."""
+    weights = torch.tensor(MS_SSIM_WEIGHTS, dtype=torch.float64)
+
+    def grey(image: Tensor) -> Tensor:
+        parts = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+        return torch.einsum("c,bchw->bhw", parts, image.cpu().double() * 255).round()[:, None]
+
+    def figure(sr: Tensor, gt: Tensor, _: Tensor) -> float:
+        if min(sr.shape[2:]) < _MS_SSIM_SIDE:
+            return NAN
+        return float(ms_ssim(grey(sr), grey(gt), weights, peak=255))
+
+    return Metric("ms_ssim", "MS-SSIM", True, figure)
+
+
+_OPENED: dict[str, Callable[[], Metric]] = {"lpips": _lpips, "ms_ssim": _ms_ssim}
+
+
 def _from_pyiqa(name: str) -> Metric:
+    if not pyiqa_is_installed():
+        raise UserError(NO_PYIQA)
     import pyiqa
 
     if name not in pyiqa.list_models():
@@ -154,13 +187,9 @@ def _from_pyiqa(name: str) -> Metric:
         _lend("dists", "pyiqa")
     metric = cast(Any, pyiqa.create_metric(name, device=torch.device("cpu")))
     full_reference = metric.metric_mode == "FR"
-    smallest = _SMALLEST.get(name, 1)
 
     def figure(sr: Tensor, gt: Tensor, _: Tensor) -> float:
-        if min(sr.shape[2:]) < smallest:
-            return NAN
         with torch.inference_mode():
             return float(metric(sr.cpu(), gt.cpu()) if full_reference else metric(sr.cpu()))
 
-    title = name.upper().replace("MS_SSIM", "MS-SSIM")
-    return Metric(name, title, not metric.lower_better, figure, needs_gt=full_reference)
+    return Metric(name, name.upper(), not metric.lower_better, figure, needs_gt=full_reference)

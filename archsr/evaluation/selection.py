@@ -16,7 +16,7 @@ import numpy as np
 
 from archsr.errors import UserError
 from archsr.evaluation.architecture import architecture
-from archsr.evaluation.metrics import Metric, extra, perceptual, standard
+from archsr.evaluation.metrics import Metric, extra, perceptual, pyiqa_is_installed, standard
 from archsr.evaluation.suite import Scores
 from archsr.models.download import cached
 
@@ -106,8 +106,9 @@ class Rule:
 
 
 def best_perceptual() -> str:
-    """Return LPIPS or DISTS if its files are on this machine, else the distance that needs no download."""
-    return next((name for name, files in _FILES.items() if all(cached(f) for f in files)), "features")
+    """Return LPIPS or DISTS if its files and library are on this machine, else the one that needs no download."""
+    able = {name: files for name, files in _FILES.items() if name != "dists" or pyiqa_is_installed()}
+    return next((name for name, files in able.items() if all(cached(f) for f in files)), "features")
 
 
 def distance_for(best: str, named: str = "auto") -> str:

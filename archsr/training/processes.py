@@ -17,6 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 
 from archsr.config import TrainConfig
 from archsr.errors import UserError
+from archsr.utils.devices import best_device, check_training_precision
 from archsr.utils.stopping import Stopped
 from archsr.utils.world import TWO_ON_CPU, World, connect, cores, refuse_lost_processes
 
@@ -31,17 +32,16 @@ def begin(config: TrainConfig) -> tuple[Accelerator, World]:
     refuse_lost_processes()
     _end_with_launcher()
     precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[config.training.precision]
-    on_cpu = not torch.cuda.is_available()
-    if on_cpu and precision == "fp16":
-        raise UserError("training.precision: fp16 needs a GPU; use bf16 or fp32 on this machine")
+    forced = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+    device = torch.device("cpu") if forced else best_device()
+    check_training_precision(config.training.precision, device)
     # deprecated, but its successor is missing in older torch and in accelerate's arguments
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     timeout = datetime.timedelta(minutes=config.training.collective_timeout)
-    on_cpu = on_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
-    _meet_afresh("gloo" if on_cpu else "nccl", timeout)
+    _meet_afresh("nccl" if device.type == "cuda" else "gloo", timeout)
     accelerator = Accelerator(
         mixed_precision=precision,
-        cpu=on_cpu,
+        cpu=device.type == "cpu",
         # spectral-norm vectors change in every forward and are equal on all ranks, so nothing needs broadcasting
         kwargs_handlers=[
             DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),

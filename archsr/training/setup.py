@@ -34,6 +34,7 @@ from archsr.training.memory.auto_batch import fitted
 from archsr.training.memory.forecast import micro_batch_of
 from archsr.training.optim import make_optimizer, skips_on_device
 from archsr.training.step import Parts
+from archsr.utils.devices import takes_channels_last
 from archsr.utils.stopping import StopRequest
 from archsr.utils.world import World
 
@@ -176,7 +177,7 @@ def make_run(
     raw_g.recompute(config.training.gradient_checkpointing)
     if raw_d is not None:
         raw_d.recompute = config.training.recompute_discriminator
-    if config.training.channels_last:
+    if config.training.channels_last and takes_channels_last(accelerator.device):
         for net in (raw_g if raw_g.converts else None, raw_d, *features.values()):
             if net is not None:
                 net.to(memory_format=torch.channels_last)

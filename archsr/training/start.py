@@ -1,6 +1,8 @@
 """Start training on this machine: `archsr/train.py` directly, or with accelerate's launcher on several GPUs."""
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -10,6 +12,7 @@ import torch
 from archsr.errors import UserError
 
 _TRAIN = str(Path(__file__).parents[1] / "train.py")
+_WINDOWS = os.name == "nt"
 
 
 def start(words: list[str], *, processes: int | None = None) -> NoReturn:
@@ -28,7 +31,11 @@ def start(words: list[str], *, processes: int | None = None) -> NoReturn:
         raise UserError(f"--processes {wanted}: this machine has {gpus} GPUs, and each process needs one")
     command, more = command_of(words, wanted, gpus=gpus)
     sys.stdout.flush()
-    os.execve(command[0], command, {**os.environ, **more})
+    environment = {**os.environ, **more}
+    if _WINDOWS:  # which cannot replace a process
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other one gets Ctrl-C too, and saves
+        sys.exit(subprocess.run(command, env=environment, check=False).returncode)
+    os.execve(command[0], command, environment)
 
 
 def command_of(words: list[str], processes: int, *, gpus: int) -> tuple[list[str], dict[str, str]]:

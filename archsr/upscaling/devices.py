@@ -11,6 +11,7 @@ import torch
 
 from archsr.errors import UserError, first_line
 from archsr.models.base import Generator as Network
+from archsr.utils.devices import best_device, takes_channels_last
 from archsr.utils.world import cores
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -21,14 +22,14 @@ _SHARE = {"cpu": 0.5, "cuda": 0.75}  # share of the free memory for one pass
 
 
 def devices_of(wanted: str, *, rank: int = 0, size: int = 1) -> list[torch.device]:
-    """Return the devices called `wanted`: "all" means all GPUs, or the CPU if there is none.
+    """Return the devices called `wanted`: "all" means all GPUs, Apple's GPU, or else the CPU.
 
     With several processes, each gets its own GPU. Raises `UserError` for unknown names and missing GPUs.
     """
     if wanted == "all":
         count = torch.cuda.device_count()
         numbers = range(count) if size == 1 else [rank % count] if count else []
-        return [torch.device("cuda", n) for n in numbers] or [torch.device("cpu")]
+        return [torch.device("cuda", n) for n in numbers] or [best_device()]
     try:
         devices = [torch.device(name) for name in wanted.split(",")]
     except RuntimeError as error:
@@ -36,12 +37,9 @@ def devices_of(wanted: str, *, rank: int = 0, size: int = 1) -> list[torch.devic
     for device in devices:
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise UserError(f"--device {device}: this machine has {torch.cuda.device_count()} GPUs that torch can use")
+        if device.type == "mps" and not torch.backends.mps.is_available():
+            raise UserError(f"--device {device}: this machine has no GPU of Apple that torch can use")
     return devices
-
-
-def best_device() -> torch.device:
-    """Return the first GPU, or the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def resolve_precision(net: Network, precision: Precision, devices: list[torch.device]) -> Precision:
@@ -60,7 +58,8 @@ def place_network(net: Network, device: torch.device, precision: Precision, *, a
     if not net.converts:
         return (net if alone else copy.deepcopy(net)).to(device)
     own = net if alone and precision == "fp32" else copy.deepcopy(net)
-    return own.to(device=device, dtype=DTYPES[precision], memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    layout = torch.channels_last if takes_channels_last(device) else torch.preserve_format
+    return own.to(device=device, dtype=DTYPES[precision], memory_format=layout)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from archsr.utils.devices import copies_beside
+
 Depth = NDArray[np.uint8 | np.uint16]
 _KINDS = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32}
 T = TypeVar("T")
@@ -42,7 +44,8 @@ class Arriving:
     """A tensor on its way to the host. A GPU goes on computing meanwhile."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self._host = tensor.to("cpu", non_blocking=True)  # torch allocates page-locked memory for it
+        # torch allocates page-locked memory for it
+        self._host = tensor.to("cpu", non_blocking=copies_beside(tensor.device))
         self._event: torch.cuda.Event | None = None
         if tensor.device.type == "cuda":
             self._event = torch.cuda.Event(blocking=True)  # sleeps, so that encoders have the core

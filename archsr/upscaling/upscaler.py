@@ -16,7 +16,6 @@ from archsr.upscaling.devices import (
     DTYPES,
     Precision,
     autocast,
-    best_device,
     measured_algorithms,
     memory_budget,
     place_network,
@@ -28,6 +27,7 @@ from archsr.upscaling.passes import bytes_per_pixel, forward, most_pixels
 from archsr.upscaling.seams import Seams
 from archsr.upscaling.tiles import TileSpan, fitting_feather, spans
 from archsr.upscaling.transfer import Arriving, Depth, ahead, at_depth, to_device
+from archsr.utils.devices import best_device, takes_channels_last
 
 __all__ = ["Precision", "Upscaler", "open_model"]
 Fetch = Callable[[int, int], NDArray[Any]]  # (first, end) to (rows, w, 3); called from top to bottom, once per row
@@ -237,7 +237,8 @@ class Upscaler:
         if not net.converts:
             with autocast(window.device, self._dtype):
                 return self._run(net, window)
-        return self._run(net, window.to(self._dtype, memory_format=torch.channels_last))
+        layout = torch.channels_last if takes_channels_last(window.device) else torch.contiguous_format
+        return self._run(net, window.to(self._dtype, memory_format=layout))
 
 
 class _Rows:

@@ -1,7 +1,6 @@
 """The staging folder of a preparation inside the output: it is locked, and user files are never overwritten."""
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from archsr.data.prepare.sources.photos import is_hidden
 from archsr.data.prepare.survey.chunks import PreparePaths
 from archsr.data.versions import UNFINISHED, versions
 from archsr.errors import DataError
+from archsr.utils.locks import lock
 
 LOCK = "lock"
 
@@ -59,15 +59,14 @@ def _take_over(place: PreparePaths) -> None:
 
 
 def _lock(handle: int, place: PreparePaths, *, shared: bool) -> None:
-    try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
+    free = True
+    with contextlib.suppress(OSError):  # a file system without locks
+        free = lock(handle, shared=shared, wait=False)
+    if not free:
         raise DataError(
             f"{place.out}: another archsr prepare is running (in {place.staging}); wait until it ends, or write "
             "to another folder"
-        ) from None
-    except OSError:  # a file system without locks
-        pass
+        )
 
 
 def _check(out: Path) -> None:

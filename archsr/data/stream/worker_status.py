@@ -84,6 +84,6 @@ class WorkerStatus:
 
 
 def _end(code: int) -> str:
-    if code == -signal.SIGKILL:
+    if hasattr(signal, "SIGKILL") and code == -signal.SIGKILL:
         return "was killed (SIGKILL; if nobody did it, memory ran out: lower data.workers)"
     return f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

@@ -2,7 +2,6 @@
 
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Generator, Mapping
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -19,6 +19,11 @@ from archsr.runs.records import read_log as read_log
 from archsr.training.logging.trackers import Trackers
 from archsr.utils import console
 from archsr.utils.atomic import write_bytes
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 
 class SampleKeysFile:
@@ -204,6 +209,8 @@ def peak_memory() -> int:
     """Return the peak memory in bytes, of the GPU if there is one, else of the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
+    if resource is None:
+        return getattr(psutil.Process().memory_info(), "peak_wset")  # noqa: B009 - typed as elsewhere
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux reports kilobytes
 

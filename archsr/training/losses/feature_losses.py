@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from archsr.config import SCRATCH, DistsLoss, FeaturesLoss, LossConfig, LpipsLoss, PerceptualLoss
 from archsr.errors import UserError, did_you_mean, first_line
+from archsr.evaluation.metrics import NO_PYIQA, pyiqa_is_installed
 from archsr.models.build import load_state
 from archsr.models.feature_distance import stage_distances, unit
 from archsr.models.memory_efficient import l1
@@ -217,6 +218,8 @@ class Dists(FeatureLoss):
 
 def _dists() -> nn.Module:
     """Build pyiqa's module with an untrained VGG16. By itself it would download torchvision's."""
+    if not pyiqa_is_installed():
+        raise UserError(f"losses.dists: {NO_PYIQA}")
     from pyiqa.archs import dists_arch
 
     with mock.patch.object(dists_arch, "models", SimpleNamespace(vgg16=partial(_untrained, "vgg16"))):

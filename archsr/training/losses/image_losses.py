@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from archsr.config import CharbonnierLoss, ColourLoss, FrequencyLoss, GradientLoss, LdlLoss, Loss, MsSsimLoss
-from archsr.metrics.psnr_ssim import similarity
+from archsr.metrics import psnr_ssim
 from archsr.models.memory_efficient import l1
 
 # scaled so that a ramp of 1 per pixel has a gradient of 1
@@ -21,7 +21,7 @@ _LAPLACE = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
 _CONSTANTS = {
     "sobel": torch.stack([_SOBEL, _SOBEL.T]),
     "laplacian": _LAPLACE[None],
-    "ms_ssim": torch.tensor((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)),  # Wang 2003, table 1, finest scale first
+    "ms_ssim": torch.tensor(psnr_ssim.MS_SSIM_WEIGHTS),
 }
 
 
@@ -77,18 +77,10 @@ def colour(sr: Tensor, target: Tensor, config: ColourLoss) -> Tensor:
 def ms_ssim(sr: Tensor, target: Tensor, config: MsSsimLoss) -> Tensor:
     """Return 1 - MS-SSIM (Wang 2003) over RGB, averaged over images.
 
-    Uses the published weights of the finest `scales`, divided by their sum. A negative average of contrast and
-    structure is clamped to a tiny positive number, because its root is undefined.
+    Uses the published weights of the finest `scales`, divided by their sum.
     """
-    a, b = sr, target.detach()
     weights = _placed("ms_ssim", sr)[: config.scales]
-    factors: list[Tensor] = []  # (b,) each
-    for scale in range(config.scales):
-        luminance, structure = similarity(a, b, 1.0)
-        last = scale == config.scales - 1
-        factors.append((luminance * structure if last else structure).mean((1, 2, 3)).clamp_min(1e-6))
-        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-    return 1 - (torch.stack(factors, 1) ** (weights / weights.sum())).prod(1).mean()
+    return 1 - psnr_ssim.ms_ssim(sr, target.detach(), weights / weights.sum()).mean()
 
 
 def ldl(sr: Tensor, target: Tensor, averaged: Tensor, config: LdlLoss) -> Tensor:

@@ -17,6 +17,7 @@ from archsr.models.base import Generator
 from archsr.training.memory.forecast import POOL, forecast
 from archsr.training.memory.plan import changed, largest_micro_batch
 from archsr.training.step import Parts, accumulate
+from archsr.utils.devices import best_device
 from archsr.utils.seeds import generator
 from archsr.utils.world import World
 
@@ -32,7 +33,7 @@ def available(device: torch.device) -> int:
 
 def available_here() -> int:
     """Return the bytes available on this machine's first GPU, or else to its CPU."""
-    return available(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return available(best_device())
 
 
 def expected(config: TrainConfig, memory: int, *, processes: int = 1) -> TrainConfig:

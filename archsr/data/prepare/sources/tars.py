@@ -99,7 +99,11 @@ class TarPhotos(Photos):
         if reason := member.refusal or reasons.get(name):
             raise OSError(reason)
         check_size(member.size, self.spec.max_bytes)
-        content = os.pread(self._handle.fileno(), member.size, member.offset)
+        if hasattr(os, "pread"):
+            content = os.pread(self._handle.fileno(), member.size, member.offset)
+        else:  # Windows, where no process inherits the file and its position
+            self._handle.seek(member.offset)
+            content = self._handle.read(member.size)
         if len(content) != member.size:
             raise OSError("the archive ends inside it")
         return content
