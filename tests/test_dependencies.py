@@ -55,7 +55,7 @@ def test_the_base_brings_no_tools_and_one_opencv():
 
 def test_tests_have_every_extra_that_they_use():
     assert Requirement(PROJECT["optional-dependencies"]["test"][0]).extras == {
-        "offline", "export", "app", "phone", "metrics",
+        "offline", "export", "app", "phone", "metrics", "codecs",
     }  # fmt: skip
 
 

@@ -15,8 +15,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from archsr.data.prepare.survey.edges import edge_profiles, edge_width, overshoot
 from archsr.images.pixels import Pixels
+from archsr.metrics.edges import edge_profiles, edge_width, overshoot
 
 Values = NDArray[np.float32]
 
@@ -126,10 +126,10 @@ def resolution(luma: Values, *, sigma: float = 0.0) -> float:
     """
     if min(luma.shape[1:]) < _SEGMENT:
         return 1.0
-    return min(1.0, max(_limit(_spectrum(view, sigma)) for view in (luma, luma.swapaxes(1, 2))))
+    return min(1.0, max(_limit(spectrum(view, sigma)) for view in (luma, luma.swapaxes(1, 2))))
 
 
-def _spectrum(luma: Values, sigma: float) -> Values:
+def spectrum(luma: Values, sigma: float) -> Values:
     """Return the power (64,) along lines by frequency, relative to low frequencies, without white noise, in dB.
 
     Only the half of the pieces with more structure counts, each relative to its own, and the median of them: no single
@@ -172,13 +172,13 @@ def blockiness(luma: Values) -> tuple[float, tuple[int, int]]:
     jump at the phase with the highest, less the median of all phases, in the direction in which it is weaker: a row of
     windows may repeat every 8 pixels, but hardly in both.
     """
-    across, down = _phases(luma), _phases(luma.swapaxes(1, 2))
+    across, down = jumps(luma), jumps(luma.swapaxes(1, 2))
     x, y = int(across.argmax()), int(down.argmax())
     strength = min(float(phases.max() - np.median(phases)) for phases in (across, down))
     return max(0.0, strength), (x, y)
 
 
-def _phases(luma: Values) -> Values:
+def jumps(luma: Values) -> Values:
     """Return the mean jump (8,) in levels between pixel x - 1 and pixel x, by x modulo 8."""
     if luma.shape[2] < 4 * GRID:
         return np.zeros(GRID, np.float32)
