@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "data.versions": set(),
     "data.manifest": {"config", "data.remote", "data.cache"},
     "data.drawn_photos": {"images"},
-    "data.prepare": {"config", "images", "data.manifest", "degradation"},
+    "data.prepare": {"config", "images", "metrics", "data.manifest", "degradation"},
     "data.stream": {"config", "images", "data.manifest", "data.remote", "data.cache"},
     "degradation": {"config", "images", "metrics"},
     "models": {"config"},

@@ -1,4 +1,4 @@
-"""Plants damage in photographs and measures how well archsr/data/prepare/survey/quality.py sees it, and its cost.
+"""Plants damage in photographs and measures how well archsr/metrics/quality.py sees it, and its cost.
 
 python tests/measure/quality_of_truth.py FOLDER ... [--every 1] [--workers 2]
 """
@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from archsr.data.prepare.survey.quality import Quality, measure
 from archsr.images.pixels import Pixels, read_photo
+from archsr.metrics.quality import Quality, measure
 
 ALARMS = 0.05
 Damage = Callable[[Image.Image], tuple[Pixels, bytes]]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from archsr.data.prepare.survey.edges import edge_profiles, edge_width
-from archsr.data.prepare.survey.quality import (
+from archsr.metrics.edges import edge_profiles, edge_width
+from archsr.metrics.quality import (
     Quality,
     banding,
     blockiness,

@@ -13,8 +13,8 @@ from archsr.data.manifest import load
 from archsr.data.prepare.inspect_shards import inspect_dataset
 from archsr.data.prepare.pipeline import prepare
 from archsr.data.prepare.survey.limits import LIMITS, judged, verdict
-from archsr.data.prepare.survey.quality import Quality, measure, quality_from
 from archsr.data.versions import current
+from archsr.metrics.quality import Quality, measure, quality_from
 
 GOOD = Quality(resolution=1.0, jpeg=95, chroma="4:4:4", blur=1.3)
 BROKEN = [

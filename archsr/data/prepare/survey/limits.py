@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from archsr.config import PrepareConfig, QualityConfig
-from archsr.data.prepare.survey.quality import Quality, measure
 from archsr.images.pixels import Pixels
+from archsr.metrics.quality import Quality, measure
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from archsr.data.prepare.duplicates.near import thumbnail
 from archsr.data.prepare.sources.opening import Photos, open_photos
 from archsr.data.prepare.survey.floorplans import drawing_score, reduced
 from archsr.data.prepare.survey.limits import judged
-from archsr.data.prepare.survey.quality import Quality, measure, quality_from
 from archsr.images.image_files import is_litter
 from archsr.images.pixels import BadImageError, Photo, Pixels, read_photo, sharpness, taken_at
 from archsr.images.raw_files import refuse_raw
+from archsr.metrics.quality import Quality, measure, quality_from
 
 UNREADABLE, OTHER = "unreadable", "no image"  # kinds: bad image files, and files that are no images
 _BLANK = np.zeros((64, 64), np.uint8)

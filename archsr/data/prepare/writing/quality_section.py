@@ -11,10 +11,10 @@ from archsr.config import QualityConfig
 from archsr.config.config_file import check
 from archsr.data import manifest as mf
 from archsr.data.prepare.survey.limits import LIMITS, Limit
-from archsr.data.prepare.survey.quality import Quality
 from archsr.data.prepare.survey.scan import ScannedFile
 from archsr.data.prepare.writing import pieces
 from archsr.data.prepare.writing.pieces import Read
+from archsr.metrics.quality import Quality
 
 _EXAMPLES = 3  # photographs on each side of a limit
 _KINDS = frozenset(limit.kind for limit in LIMITS)

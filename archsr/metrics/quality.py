@@ -15,8 +15,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from archsr.data.prepare.survey.edges import edge_profiles, edge_width, overshoot
 from archsr.images.pixels import Pixels
+from archsr.metrics.edges import edge_profiles, edge_width, overshoot
 
 Values = NDArray[np.float32]
 
@@ -126,10 +126,10 @@ def resolution(luma: Values, *, sigma: float = 0.0) -> float:
     """
     if min(luma.shape[1:]) < _SEGMENT:
         return 1.0
-    return min(1.0, max(_limit(_spectrum(view, sigma)) for view in (luma, luma.swapaxes(1, 2))))
+    return min(1.0, max(_limit(spectrum(view, sigma)) for view in (luma, luma.swapaxes(1, 2))))
 
 
-def _spectrum(luma: Values, sigma: float) -> Values:
+def spectrum(luma: Values, sigma: float) -> Values:
     """Return the power (64,) along lines by frequency, relative to low frequencies, without white noise, in dB.
 
     Only the half of the pieces with more structure counts, each relative to its own, and the median of them: no single
