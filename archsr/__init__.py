@@ -5,8 +5,8 @@
     model = archsr.load_model("RealESRGAN_x4plus")   # or a run folder, or a weights file
     large = model(photo)                             # takes and returns a PIL image, an array or a tensor
 
-`load_model`, `degrade`, `prepare`, `open_shards`, `train`, `evaluate` and `export` do what the commands do and return
-objects. `help(archsr.train)` explains one of them. Nothing heavy is imported before it is used.
+`load_model`, `degrade`, `fit_degradation`, `prepare`, `open_shards`, `train`, `evaluate` and `export` do what the
+commands do and return objects. `help(archsr.train)` explains one of them. Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from archsr.api.data import open_shards, prepare
     from archsr.api.degrading import degrade
+    from archsr.api.fitting import fit_degradation
     from archsr.api.model import Model, load_model
     from archsr.api.runs import evaluate, export, train
     from archsr.api.settings import load_config
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "ConfigError", "DataError", "Model", "UserError", "WeightsError", "degrade", "evaluate", "export",
-    "load_config", "load_model", "open_shards", "prepare", "train",
+    "fit_degradation", "load_config", "load_model", "open_shards", "prepare", "train",
 ]  # fmt: skip
 
 # Threads that share an operation on a CPU wait for each other by spinning, also while other programs keep the threads
@@ -39,7 +40,8 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 _MODULES = {
     "load_model": "api.model", "Model": "api.model", "open_shards": "api.data", "prepare": "api.data",
-    "load_config": "api.settings", "degrade": "api.degrading", "train": "api.runs", "evaluate": "api.runs",
+    "load_config": "api.settings", "degrade": "api.degrading",
+    "fit_degradation": "api.fitting", "train": "api.runs", "evaluate": "api.runs",
     "export": "api.runs",
     "ConfigError": "errors", "DataError": "errors", "UserError": "errors", "WeightsError": "errors",
 }  # fmt: skip

@@ -12,6 +12,7 @@ from archsr.cli import arguments, main, parser
 WORDS = {
     "init": ["photos"], "config": ["seed"], "prepare": ["photos", "shards"], "inspect": ["shards"],
     "preview": ["CONFIG"], "doctor": ["CONFIG", "--launch"], "plan": ["CONFIG"], "train": ["CONFIG"], "runs": ["."],
+    "fit-degradation": ["images"],
     "submit": ["CONFIG"], "study": ["CONFIG"], "evaluate": ["run"], "vote": ["a", "b"],
     "blend": ["a", "b", "--out", "c.safetensors"], "upscale": ["a.jpg", "b.png", "--model", "run"],
     "export": ["run", "run.pth"], "app": [], "demo": ["demo"], "weights": [], "bench": ["decode"],

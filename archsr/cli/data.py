@@ -19,6 +19,7 @@ def add(verbs: "Verbs") -> None:
     _add_prepare(verbs)
     _add_inspect(verbs)
     _add_preview(verbs)
+    _add_fit_degradation(verbs)
 
 
 def _init(args: argparse.Namespace) -> int:
@@ -167,3 +168,27 @@ def _add_preview(verbs: "Verbs") -> None:
     a.add_overrides(p)
     p.add_argument("--samples", type=a.positive, default=48, help="pairs for the PSNR; the sheet shows 12 (48)")
     p.add_argument("--replay", type=Path, metavar="FILE", help="instead of a config: RUN/bad_batches/STEP.json")
+
+
+def _fit_degradation(args: argparse.Namespace) -> int:
+    a.announce(f"measuring the images of {args.folder}")
+    from archsr.api.fitting import fit_degradation
+
+    how = {"photos": args.photos, "limit": args.limit, "scale": args.scale, "seed": args.seed}
+    print(fit_degradation(args.folder, args.out, **how).summary)
+    return 0
+
+
+def _add_fit_degradation(verbs: "Verbs") -> None:
+    examples = [
+        "archsr fit-degradation client_photos --photos photos",
+        "archsr preview degradation/degrade.toml --photos photos    # then look",
+    ]
+    text = "estimate how images were degraded, and write the table [degrade] that matches them"
+    p = a.verb(verbs, "fit-degradation", text, examples, _fit_degradation)
+    p.add_argument("folder", type=Path, help="images as you would enlarge them")
+    p.add_argument("--out", type=Path, default=Path("degradation"), help="where to write (default: degradation)")
+    p.add_argument("--photos", type=Path, help="sharp photographs to degrade (default: drawn ones)")
+    p.add_argument("--limit", type=a.positive, default=120, help="images to read at most, evenly spread (120)")
+    p.add_argument("--scale", type=int, choices=(2, 3, 4), default=4, help="scale of the model (4)")
+    p.add_argument("--seed", type=a.count, default=0, help="seed of all random choices (0)")

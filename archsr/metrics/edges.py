@@ -13,11 +13,14 @@ _CALM = 0.15  # of the height: the standard deviation of a calm side
 _SLOPE = 4.0  # levels per pixel at least, in the middle of an edge
 
 
-def edge_profiles(luma: Values) -> Values:
+def edge_profiles(luma: Values, *, across_only: bool = False) -> Values:
     """Return profiles (n, 22) across the strong edges of luma (n, h, w), 0 on their dark and 1 on their bright side.
 
     The steepest step is between the two pixels in the middle. Both sides are calm, so that thin bars are no edges.
+    `across_only`: only profiles along x.
     """
+    if across_only:
+        return _across(luma)
     return np.concatenate([_across(luma), _across(np.ascontiguousarray(luma.swapaxes(1, 2)))])
 
 

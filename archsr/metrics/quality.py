@@ -172,13 +172,13 @@ def blockiness(luma: Values) -> tuple[float, tuple[int, int]]:
     jump at the phase with the highest, less the median of all phases, in the direction in which it is weaker: a row of
     windows may repeat every 8 pixels, but hardly in both.
     """
-    across, down = _phases(luma), _phases(luma.swapaxes(1, 2))
+    across, down = jumps(luma), jumps(luma.swapaxes(1, 2))
     x, y = int(across.argmax()), int(down.argmax())
     strength = min(float(phases.max() - np.median(phases)) for phases in (across, down))
     return max(0.0, strength), (x, y)
 
 
-def _phases(luma: Values) -> Values:
+def jumps(luma: Values) -> Values:
     """Return the mean jump (8,) in levels between pixel x - 1 and pixel x, by x modulo 8."""
     if luma.shape[2] < 4 * GRID:
         return np.zeros(GRID, np.float32)
