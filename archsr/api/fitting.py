@@ -71,10 +71,11 @@ def fit_degradation(
     ones; at most `limit` images are read, evenly spread. The same images, photographs and seed give the same files.
     Raises `UserError`.
     """
+    paths = _paths(Path(folder))
     clean, source = _clean(photos, scale)
     side = _crop_side(clean, scale)
     clean = [p for p in clean if min(p.shape[:2]) >= side]
-    images, notes = _images(Path(folder), limit=limit, side=side // scale)
+    images, notes = _images(Path(folder), paths, limit=limit, side=side // scale)
     if photos is None:
         notes.append(
             "Drawn photographs were degraded; give real ones with --photos FOLDER, as drawings have less texture."
@@ -94,13 +95,17 @@ def fit_degradation(
     return _written(Path(out), images, found, made, source=source, notes=notes, folder=str(folder))
 
 
-def _images(folder: Path, *, limit: int, side: int) -> tuple[list[ImageTraces], list[str]]:
-    """Read and measure the images; also return notes on those that were left out."""
+def _paths(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give a folder of the images that you want to enlarge")
     paths = sorted(p for p in folder.rglob("*") if is_image(p) and p.is_file())
     if not paths:
         raise DataError(f"{folder}: no images there ({', '.join(READ)})")
+    return paths
+
+
+def _images(folder: Path, paths: list[Path], *, limit: int, side: int) -> tuple[list[ImageTraces], list[str]]:
+    """Read and measure the images; also return notes on those that were left out."""
     chosen = [paths[i] for i in sorted({round(x) for x in np.linspace(0, len(paths) - 1, min(limit, len(paths)))})]
     images: list[ImageTraces] = []
     bad, small = list[str](), 0
@@ -128,7 +133,7 @@ def _clean(photos: str | os.PathLike[str] | None, scale: int) -> tuple[list[Pixe
     least = LEAST * scale
     if photos is None:
         with tempfile.TemporaryDirectory() as drawn:
-            draw_photos(Path(drawn), projects=16, views=2, plans=0)
+            draw_photos(Path(drawn), projects=12, views=2, plans=0)
             single = [read_photo(path).pixels for path in sorted(Path(drawn).rglob("*.jpg"))]
         large = [_sheet(single[n : n + 4]) for n in range(0, len(single), 4)]
         return [p for p in large if min(p.shape[:2]) >= least], "photographs drawn by archsr"

@@ -1,5 +1,7 @@
 """`archsr fit-degradation`: its files, its errors, and that the table is accepted and the same again."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,13 +12,20 @@ from archsr.config import DegradeConfig, PrepareConfig, config_file
 from archsr.data.drawn_photos import draw_photos
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Eight drawn photographs."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_photos(folder, projects=4, views=2, plans=0)
+    return folder
+
+
 @pytest.fixture
-def clients(tmp_path):
+def clients(tmp_path, drawn):
     """Eight small JPEGs, one PNG, a broken file and a thumbnail."""
-    draw_photos(tmp_path / "drawn", projects=4, views=2, plans=0)
     folder = tmp_path / "clients"
     folder.mkdir()
-    for number, path in enumerate(sorted((tmp_path / "drawn").rglob("*.jpg"))):
+    for number, path in enumerate(sorted(drawn.rglob("*.jpg"))):
         image = Image.open(path).resize((256, 192), Image.Resampling.LANCZOS)
         image.save(folder / f"{number}.jpg", quality=60 + 4 * number)
     Image.open(folder / "0.jpg").save(folder / "as.png")
@@ -26,17 +35,23 @@ def clients(tmp_path):
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """Few simulations: the ranges are rough, everything else is as ever."""
-    for name, value in (("SIMULATIONS", 24), ("_DRAWS", 3)):
+def quick(monkeypatch, drawn):
+    """Drawn photographs again instead of new ones, one preset, few simulations: the ranges are rough."""
+    for name, value in (("SIMULATIONS", 15), ("_DRAWS", 3)):
         monkeypatch.setattr(f"archsr.degradation.fitting.matching.{name}", value)
-    monkeypatch.setattr("archsr.api.fitting.SIMULATIONS", 24)
-    monkeypatch.setattr("archsr.api.fitting._COMPARED_PATCHES", 12)
+    monkeypatch.setattr("archsr.api.fitting.SIMULATIONS", 15)
+    monkeypatch.setattr("archsr.api.fitting.COMPARED", ("realesrgan",))
+
+    def copied(folder, **_):
+        for number in range(6):
+            shutil.copytree(drawn, folder / str(number))
+
+    monkeypatch.setattr("archsr.api.fitting.draw_photos", copied)
 
 
 def test_it_writes_a_table_and_a_report_and_says_what_is_uncertain(clients, quick, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["fit-degradation", str(clients), "--out", str(out)]) == 0
+    assert main(["fit-degradation", str(clients), "--out", str(out), "--scale", "2"]) == 0
     said = capsys.readouterr().out
     assert "fitted to 9 images" in said
     assert "1 files could not be read" in said
@@ -52,7 +67,7 @@ def test_it_writes_a_table_and_a_report_and_says_what_is_uncertain(clients, quic
     assert "src='http" not in page
     assert "broken.jpg" in page
     first = [(out / name).read_bytes() for name in ("degrade.toml", "report.html")]
-    again = archsr.fit_degradation(clients, out)
+    again = archsr.fit_degradation(clients, out, scale=2)
     assert [again.table.read_bytes(), again.report.read_bytes()] == first
     small = archsr.degrade(np.zeros((64, 64, 3), np.uint8), str(again.table))
     assert small.shape == (16, 16, 3)
@@ -67,7 +82,7 @@ def test_a_folder_without_images_is_one_line(tmp_path, capsys, made, said):
     assert said in capsys.readouterr().err
 
 
-def test_images_that_are_all_too_small_are_counted(tmp_path, capsys):
+def test_images_that_are_all_too_small_are_counted(tmp_path, capsys, quick):
     Image.new("RGB", (60, 60)).save(tmp_path / "a.png")
     assert main(["fit-degradation", str(tmp_path)]) == 2
     assert "1 have a side below 128 pixels" in capsys.readouterr().err

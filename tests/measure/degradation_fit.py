@@ -53,7 +53,7 @@ SETS = {
     "twice": Planted(earlier=(50, 70), quality=(80, 92)),
     "moved": Planted(earlier=(50, 70), quality=(80, 92), moved=True),
     "PNG": Planted(quality=(50, 92), png=True),
-    "PNG, 4:4:4": Planted(quality=(50, 92), sampling=0, png=True),
+    "PNG 4:4:4": Planted(quality=(50, 92), sampling=0, png=True),
 }
 
 
@@ -108,7 +108,8 @@ def _jpeg(image: Image.Image, quality: int, sampling: int) -> bytes:
 
 def _png(content: bytes) -> bytes:
     buffer = io.BytesIO()
-    Image.open(io.BytesIO(content)).convert("RGB").crop((2, 6, 10_000, 10_000)).save(buffer, "PNG")
+    image = Image.open(io.BytesIO(content)).convert("RGB")
+    image.crop((2, 6, *image.size)).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -22,7 +22,8 @@ _DRAWS = 100  # of the bootstrap
 # by how much at least the ranges of the second round are wider
 _ROOM = {"blur": 0.2, "sharpening": 0.2, "noise": 0.5, "kept": 0.1}
 _SLOPE = 0.15  # share of the noise at middle grey that depends on brightness, from which it is believed
-_SEEN_TWICE = 0.05, 0.15  # shares of images with an earlier JPEG on the same grid, or a displaced one
+# shares of images with an earlier JPEG on the same grid, or a displaced one, of which a tenth are found by chance
+_SEEN_TWICE = 0.05, 0.25
 _DISCS = 0.5  # share of wide blurs that look like discs; of Gaussian ones a fifth do
 
 
@@ -45,7 +46,7 @@ def direct(images: Sequence[ImageTraces]) -> Fitted:
     """Return a fit of what the files say without simulations, and wide ranges for the rest."""
     none = Spread(0.0, 0.0, 0.0)
     compressed = [t for t in images if t.jpeg]
-    sampled = Counter(t.sampling.replace(":", "") for t in compressed if t.sampling)
+    sampled = Counter(t.sampling.replace(":", "") for t in compressed if t.sampling and t.compressed == "header")
     total = sum(sampled.values())
     keys = ("420", "422", "440", "444")
     sampling = {f"yuv{key}": round(sampled[key] / total, 3) if total else float(key == "420") for key in keys}

@@ -88,6 +88,8 @@ def not_told(images: Sequence[ImageTraces], match: Matching, notes: Sequence[str
     )
     yield "Noise that JPEG has removed cannot be seen; the table draws as much as leaves the same traces."
     yield "An earlier JPEG of the same or a higher quality than the last leaves no trace."
+    if any(t.compressed == "pixels" for t in images):
+        yield "The sampling of colours of a PNG that was a JPEG is a guess; the table takes that of the JPEG files."
     if match.fit.poisson < 0 or poisson_share(images).value < 0:
         yield "Shadows are noisier than bright areas, as in a camera: the step sensor does that, and is not fitted."
     if match.fit.earlier.share and match.fit.earlier_is == "before":
