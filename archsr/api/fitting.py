@@ -98,10 +98,14 @@ def fit_degradation(
 def _paths(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give a folder of the images that you want to enlarge")
-    paths = sorted(p for p in folder.rglob("*") if is_image(p) and p.is_file())
+    paths = _images_in(folder)
     if not paths:
         raise DataError(f"{folder}: no images there ({', '.join(READ)})")
     return paths
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if is_image(p) and p.is_file())
 
 
 def _images(folder: Path, paths: list[Path], *, limit: int, side: int) -> tuple[list[ImageTraces], list[str]]:
@@ -138,7 +142,7 @@ def _clean(photos: str | os.PathLike[str] | None, scale: int) -> tuple[list[Pixe
         large = [_sheet(single[n : n + 4]) for n in range(0, len(single), 4)]
         return [p for p in large if min(p.shape[:2]) >= least], "photographs drawn by archsr"
     folder = Path(photos)
-    paths = sorted(p for p in folder.rglob("*") if is_image(p) and p.is_file()) if folder.is_dir() else []
+    paths = _images_in(folder)
     if not paths:
         raise DataError(f"{folder}: no photographs there ({', '.join(READ)})")
     found: list[Pixels] = []

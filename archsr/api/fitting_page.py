@@ -1,17 +1,13 @@
 """The report of a fitted degradation: one HTML file."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
-
-from PIL import Image
 
 from archsr.degradation.fitting.distance import Distance
 from archsr.degradation.fitting.image_traces import ImageTraces
 from archsr.degradation.fitting.matching import Matching
 from archsr.degradation.fitting.simulate import Simulated
-from archsr.evaluation.report.html_parts import document, folded, table
+from archsr.evaluation.report.html_parts import document, folded, lossless, table
 from archsr.images.pixels import Pixels
 
 _SHOWN = 12
@@ -87,9 +83,7 @@ def _pictures(images: Sequence[ImageTraces], made: Mapping[str, Simulated]) -> s
 
 def _image(pixels: Pixels) -> str:
     top, left = ((side - 160) // 2 if side > 160 else 0 for side in pixels.shape[:2])
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[top : top + 160, left : left + 160]).save(buffer, "PNG")
-    return f"<img alt='' src='data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}'>"
+    return f"<img alt='' src='{lossless(pixels[top : top + 160, left : left + 160])}'>"
 
 
 def _fitted(found: Matching) -> str:

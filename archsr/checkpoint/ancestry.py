@@ -41,6 +41,8 @@ def lineage(source: str, *, which: str = "chosen") -> list[Ancestor]:
 
     Empty for official names and files that archsr did not write. Raises `UserError` for a run without weights.
     """
+    if source in names():
+        return []
     path = Path(weights_of(source, which=which))
     about = about_snapshot(path) if path.is_file() else {}
     before = [Ancestor.of(plain) for plain in about.get("ancestors", [])]
@@ -49,8 +51,7 @@ def lineage(source: str, *, which: str = "chosen") -> list[Ancestor]:
 
 def ancestors_of_start(weights: str) -> list[dict[str, Any]]:
     """Return the ancestors of a run that begins with `weights`, as plain data for its records."""
-    found = [] if weights in names() else lineage(weights)
-    return [asdict(ancestor) for ancestor in found]
+    return [asdict(ancestor) for ancestor in lineage(weights)]
 
 
 def _itself(path: Path, about: Mapping[str, Any]) -> Ancestor:

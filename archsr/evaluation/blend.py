@@ -13,7 +13,6 @@ from archsr.evaluation.pairs import ShardPairs, open_pairs
 from archsr.evaluation.selection import BALANCE, Rule, distance_for, figures_of, mean, metrics_of
 from archsr.evaluation.suite import evaluate
 from archsr.models.blend import blended
-from archsr.models.weights import names
 from archsr.runs.folders import is_run, run_config
 from archsr.upscaling.upscaler import Upscaler, open_model
 
@@ -40,7 +39,7 @@ def blend(
     if alpha is None:
         alpha, chosen_on = _best(first, second, choose, on, limit)
     about = {"blend": {"first": _name(first), "second": _name(second), "alpha": alpha, "chosen_on": chosen_on}}
-    of_both = {a.sha256: asdict(a) for source in (first, second) if source not in names() for a in lineage(source)}
+    of_both = {a.sha256: asdict(a) for source in (first, second) for a in lineage(source)}
     write_snapshot(out, blended(*ends, alpha), about={**about, "ancestors": [*of_both.values()]})
     print(f"{out}: {alpha:g} of the way from {_name(first)} to {_name(second)}")
     return alpha

@@ -15,7 +15,6 @@ from archsr.errors import UserError
 from archsr.evaluation.compared_models import INTERPOLATIONS
 from archsr.evaluation.pairs import FolderPairs, Pairs, ShardPairs
 from archsr.evaluation.report.words import listed
-from archsr.models.weights import names
 from archsr.utils.atomic import sha256
 
 _NAMED = 12  # scenes that a sentence names; further ones are counted
@@ -81,7 +80,7 @@ def unseen(pairs: Pairs, sources: Sequence[str], *, which: str = "chosen") -> Fr
 
 def _ancestors(sources: Sequence[str], which: str) -> list[Ancestor]:
     """Return every trained model behind the sources once."""
-    trained = [s for s in sources if s not in INTERPOLATIONS and s not in names()]
+    trained = [s for s in sources if s not in INTERPOLATIONS]
     found = {(a.run, a.shards, a.fingerprint): a for s in trained for a in lineage(s, which=which)}
     return list(found.values())
 

@@ -189,21 +189,37 @@ def jumps(luma: Values) -> Values:
     return (np.bincount(places, columns, GRID) / np.bincount(places, minlength=GRID)).astype(np.float32)
 
 
-def jpeg_facts(content: bytes) -> tuple[int, str]:
-    """Return a JPEG's quality from 1 to 100, by its luma table, and its chroma sampling; otherwise (0, "").
+@dataclass(frozen=True)
+class JpegHeader:
+    """A JPEG's luma table (64,), row by row, and its chroma sampling, such as "4:2:0" (empty: other)."""
 
-    The quality is that of the standard's tables (libjpeg, most cameras) with the most similar steps.
-    """
+    luma: NDArray[np.float64]
+    sampling: str
+
+
+def jpeg_header(content: bytes) -> JpegHeader | None:
+    """Read the tables of a JPEG file; None for another format."""
     if content[:3] != b"\xff\xd8\xff":
-        return 0, ""
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(content), formats=["JPEG", "MPO"]) as image:
             tables = getattr(image, "quantization", {})
             sampling = JpegImagePlugin.get_sampling(image) if image.mode != "L" else -1
-    table = np.sort(np.asarray(tables[min(tables)], np.float64))
+    luma = np.asarray(tables[min(tables)], np.float64)
+    return JpegHeader(luma, {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}.get(sampling, ""))
+
+
+def jpeg_facts(content: bytes) -> tuple[int, str]:
+    """Return a JPEG's quality from 1 to 100, by its luma table, and its chroma sampling; otherwise (0, "").
+
+    The quality is that of the standard's tables (libjpeg, most cameras) with the most similar steps.
+    """
+    header = jpeg_header(content)
+    if header is None:
+        return 0, ""
     wanted = np.stack([_table(quality) for quality in range(1, 101)])
-    return int(np.abs(wanted - table).sum(1).argmin()) + 1, {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}.get(sampling, "")
+    return int(np.abs(wanted - np.sort(header.luma)).sum(1).argmin()) + 1, header.sampling
 
 
 def _table(quality: int) -> NDArray[np.float64]:

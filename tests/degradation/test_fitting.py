@@ -17,12 +17,11 @@ from archsr.degradation.fitting.population import Population, likelihoods, most_
 from archsr.degradation.fitting.quantisation import (
     coefficients,
     first_quality,
-    header_of,
     luma_table,
     quality_of_pixels,
 )
 from archsr.degradation.fitting.shape import blur_shape
-from archsr.metrics.quality import luma_of
+from archsr.metrics.quality import jpeg_header, luma_of
 
 NONE = Spread(0.0, 0.0, 0.0)
 
@@ -56,7 +55,7 @@ def png(image):
 
 @pytest.mark.parametrize("quality", [10, 30, 49, 50, 75, 92, 100])
 def test_tables_are_those_of_libjpeg(quality):
-    assert np.array_equal(header_of(jpeg(Image.new("RGB", (16, 16)), quality)).luma, luma_table(quality))
+    assert np.array_equal(jpeg_header(jpeg(Image.new("RGB", (16, 16)), quality)).luma, luma_table(quality))
 
 
 @pytest.mark.parametrize("quality", [40, 60, 75, 85])

@@ -7,27 +7,25 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from damages import config, drawn, photo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 from scipy import ndimage
 from skimage.filters import unsharp_mask
 
-from archsr.config import PRESETS, PrepareConfig
-from archsr.config.config_file import check
+from archsr.config import PRESETS
 from archsr.degradation.apply import apply
 from archsr.degradation.canvas import Canvas, full
 from archsr.degradation.histograms import parameters
 from archsr.degradation.jpeg import SAMPLINGS, jpeg
 from archsr.degradation.kernels import DISC, GAUSSIAN, IDENTITY, LINE, KernelParams, blur, render
 from archsr.degradation.lens import aberrate, unsharp
-from archsr.degradation.recipe import draw, from_json, to_json
+from archsr.degradation.recipe import from_json, to_json
 from archsr.degradation.resize import AREA, BICUBIC, LANCZOS, NEAREST, resize
 from archsr.degradation.sensor import add_sensor_noise, demosaic, developed, to_light
 from archsr.degradation.words import describe
 from archsr.errors import UserError
-from archsr.utils.seeds import generator
 
 EVERYTHING = {
     "steps": [
@@ -49,23 +47,6 @@ EVERYTHING = {
         "jpeg": {"sampling": {"yuv420": 0.4, "yuv422": 0.2, "yuv440": 0.1, "yuv444": 0.3}},
     },
 }  # fmt: skip
-
-
-def config(**tables):
-    return check(PrepareConfig, {"degrade": tables}, where="test").degrade
-
-
-def drawn(seed=0, batch=3, gt_size=48, **tables):
-    return draw(config(**tables), generator(seed, "t"), batch, scale=4, gt_size=gt_size)
-
-
-def photo(seed=0, b=1, h=144, w=176):
-    """Return smooth surfaces with sharp, coloured edges, on the 8-bit grid."""
-    rng = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(b, 3, h // 16, w // 16, generator=rng)
-    smooth = F.interpolate(coarse, size=(h, w), mode="bicubic").clamp(0, 1)
-    flat = F.interpolate(torch.rand(b, 3, h // 24, w // 22, generator=rng), size=(h, w), mode="nearest")
-    return ((0.6 * smooth + 0.4 * flat) * 255).round() / 255
 
 
 def pixels(image):

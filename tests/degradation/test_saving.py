@@ -10,21 +10,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from damages import config, drawn, photo
 from PIL import Image, features
 from scipy.cluster.vq import vq
 
-from archsr.config import PRESETS, PrepareConfig
-from archsr.config.config_file import check
+from archsr.config import PRESETS
 from archsr.degradation.apply import apply
 from archsr.degradation.canvas import Canvas, full
 from archsr.degradation.codecs import CODECS, encode_and_decode, save
 from archsr.degradation.histograms import parameters
 from archsr.degradation.jpeg import FLAT, ROBIDOUX, TABLES, jpeg
-from archsr.degradation.recipe import VERSION, draw, from_json, to_json
+from archsr.degradation.recipe import VERSION, from_json, to_json
 from archsr.degradation.saving import bayer, few_levels, not_saved, save_often
 from archsr.degradation.words import describe
 from archsr.errors import UserError
-from archsr.utils.seeds import generator
 
 EVERYTHING = {
     "steps": ["blur1", "saves", "reduce", "codec", "levels"],
@@ -37,23 +36,6 @@ INSTALLED = [
     pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"needs {package}"))
     for name, package in PACKAGE.items()
 ]
-
-
-def config(**tables):
-    return check(PrepareConfig, {"degrade": tables}, where="test").degrade
-
-
-def drawn(seed=0, batch=3, gt_size=48, **tables):
-    return draw(config(**tables), generator(seed, "t"), batch, scale=4, gt_size=gt_size)
-
-
-def photo(seed=0, b=1, h=144, w=176):
-    """Return smooth surfaces with sharp, coloured edges, on the 8-bit grid."""
-    rng = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(b, 3, -(-h // 16), -(-w // 16), generator=rng)
-    smooth = F.interpolate(coarse, size=(h, w), mode="bicubic").clamp(0, 1)
-    flat = F.interpolate(torch.rand(b, 3, -(-h // 24), -(-w // 22), generator=rng), size=(h, w), mode="nearest")
-    return ((0.6 * smooth + 0.4 * flat) * 255).round() / 255
 
 
 def pixels(image):

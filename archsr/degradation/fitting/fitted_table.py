@@ -12,7 +12,7 @@ NUMBERS = ("blur", "sharpening", "noise", "kept")  # the spreads that are matche
 _NO_KINDS = {"iso": 1.0} | dict.fromkeys(
     ("aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"), 0.0
 )
-_MIDDLE_GREY = 11.3  # levels of noise at middle grey of Poisson noise of strength 1, of an image with all 256 levels
+MIDDLE_GREY = 11.3  # levels of noise at middle grey of Poisson noise of strength 1, of an image with all 256 levels
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _noise(noise: Spread, fit: Fitted) -> dict[str, Any]:
     low, high = noise.low, noise.high
     return {
         "probability": round(noise.share, 3), "gaussian": round(1 - fit.poisson, 3), "sigma": _range(low, high, 0.1),
-        "poisson_scale": _range(low / _MIDDLE_GREY, high / _MIDDLE_GREY, 0.01), "grey": round(fit.grey, 3),
+        "poisson_scale": _range(low / MIDDLE_GREY, high / MIDDLE_GREY, 0.01), "grey": round(fit.grey, 3),
         "correlated": 0.0,
     }  # fmt: skip
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsr.images.pixels import Pixels
+from archsr.metrics.quality import luma_of
 
 Values = NDArray[np.float32]
 
@@ -64,7 +65,7 @@ def _cells(views: Pixels) -> tuple[NDArray[np.float64], Values]:
     shape = (len(whole), rows, _CELL, columns, _CELL, 3)
     inner = high.reshape(shape)[:, :, : _CELL - 2, :, : _CELL - 2]
     covariances = np.einsum("nryxzc,nryxzd->nrxcd", inner, inner) / (_CELL - 2) ** 2
-    luma = whole @ np.array([0.299, 0.587, 0.114], np.float32)
+    luma = luma_of(views[:, : rows * _CELL, : columns * _CELL])
     coarse = luma.reshape(len(whole), rows, 4, 4, columns, 4, 4).mean((3, 6))
     level, uneven = coarse.mean((2, 4)), coarse.std((2, 4))
     clipped = ((whole >= 254) | (whole <= 1)).any(3).reshape(shape[:5])

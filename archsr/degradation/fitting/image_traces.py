@@ -4,7 +4,6 @@ import io
 import warnings
 from dataclasses import dataclass
 from itertools import product
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from archsr.degradation.fitting.grain import Grain, grain
 from archsr.degradation.fitting.quantisation import (
     coefficients,
     first_quality,
-    header_of,
     luma_table,
     own_grid,
     quality_of_pixels,
@@ -23,7 +21,7 @@ from archsr.degradation.fitting.quantisation import (
 )
 from archsr.degradation.fitting.shape import Shape, blur_shape
 from archsr.images.pixels import Pixels, read_photo
-from archsr.metrics.quality import Quality, luma_of, measure, spectrum, windows
+from archsr.metrics.quality import Quality, jpeg_header, luma_of, measure, spectrum, windows
 
 LEAST = 128  # pixels of the shorter side of a patch and so of an image
 PATCH = 192
@@ -34,23 +32,32 @@ _HALVED = 9.0  # decibels by which halved colours fall below luma at high freque
 
 
 @dataclass(frozen=True)
-class ImageTraces:
-    """One image: its name, JPEG's traces, the measured quality, noise, blur's shape, and patches.
+class Compression:
+    """JPEG's traces in an image.
 
     `compressed`: "header" (a JPEG file), "pixels" (another format with a JPEG's steps) or empty. `jpeg`: the quality of
     the last compression (0: none seen); `standard`: whether its table is the JPEG standard's; `sampling`: "4:2:0" and
     so on, or empty. `earlier`: quality of an earlier compression on the same grid (0: none seen); `moved`: phase
-    (x, y) of a second grid off the origin, or None. `patches`: uint8 (n, s, s, 3) with `statistics` (n, COUNT).
+    (x, y) of a second grid off the origin, or None.
     """
 
-    name: str
-    size: tuple[int, int]
     compressed: str
     jpeg: int
     standard: bool
     sampling: str
     earlier: int
     moved: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class ImageTraces(Compression):
+    """One image: JPEG's traces, its name and size (w, h), the measured quality, noise, blur's shape, and patches.
+
+    `patches`: uint8 (n, s, s, 3) with `statistics` (n, COUNT).
+    """
+
+    name: str
+    size: tuple[int, int]
     quality: Quality
     noise: Grain
     shape: Shape
@@ -73,7 +80,7 @@ def traces_of(name: str, content: bytes, *, side: int = PATCH) -> ImageTraces | 
     return ImageTraces(
         name=name,
         size=(pixels.shape[1], pixels.shape[0]),
-        **last,
+        **vars(last),
         quality=quality,
         noise=grain(views),
         shape=blur_shape(luma_of(views)),
@@ -93,18 +100,7 @@ def patches_of(pixels: Pixels, *, side: int, count: int = _PATCHES) -> Pixels:
     return np.stack([found[n] for n in sorted(best)])
 
 
-class _Compression(TypedDict):
-    """The fields of JPEG."""
-
-    compressed: str
-    jpeg: int
-    standard: bool
-    sampling: str
-    earlier: int
-    moved: tuple[int, int] | None
-
-
-def _compression(content: bytes) -> _Compression:
+def _compression(content: bytes) -> Compression:
     """Return the traces of JPEG. The pixels are those of the file, neither turned nor converted to sRGB."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -112,13 +108,13 @@ def _compression(content: bytes) -> _Compression:
             whole = np.asarray(image.convert("RGB"))
     top, left = (max(0, (side - 1024) // 2) // 8 * 8 for side in whole.shape[:2])
     rgb = whole[top : top + 1024, left : left + 1024]
-    luma, header = luma_of(rgb), header_of(content)
+    luma, header = luma_of(rgb), jpeg_header(content)
     if header is None:
         x, y = own_grid(luma)
         luma = luma[y:, x:]
         quality, _ = quality_of_pixels(coefficients(luma))
         if not quality:
-            return _Compression(compressed="", jpeg=0, standard=False, sampling="", earlier=0, moved=None)
+            return Compression(compressed="", jpeg=0, standard=False, sampling="", earlier=0, moved=None)
         compressed, standard, table, sampling = "pixels", True, luma_table(quality), sampling_of_pixels(rgb)
     else:
         errors = [float(np.abs(luma_table(q) - header.luma).sum()) for q in range(1, 101)]
@@ -128,7 +124,7 @@ def _compression(content: bytes) -> _Compression:
     phase, uneven = second_grid(luma)
     limit = _GRID * max(1.0, (_PIXELS / luma.size) ** 0.5)
     moved = phase if uneven >= limit and not earlier else None
-    return _Compression(
+    return Compression(
         compressed=compressed, jpeg=quality, standard=standard, sampling=sampling, earlier=earlier, moved=moved
     )
 

@@ -29,9 +29,13 @@ def spread(values: Values, *, above: float) -> Spread:
     present = values[values > above]
     if not len(present):
         return Spread(0.0, above, above)
-    first, last = np.quantile(present, [0.1, 0.9])
+    return Spread(len(present) / len(values), *uniform(*np.quantile(present, [0.1, 0.9]).tolist()))
+
+
+def uniform(first: float, last: float) -> tuple[float, float]:
+    """Return low and high of the uniform distribution whose lower and upper tenth end at `first` and `last`."""
     beyond = (last - first) / 8
-    return Spread(len(present) / len(values), float(first - beyond), float(last + beyond))
+    return first - beyond, last + beyond
 
 
 @dataclass(frozen=True)

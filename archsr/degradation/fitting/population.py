@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsr.degradation.fitting.fitted_table import NUMBERS, bounded
-from archsr.degradation.fitting.numbers import Spread
+from archsr.degradation.fitting.numbers import Spread, uniform
 
 Values = NDArray[np.float64]
 
@@ -88,9 +88,8 @@ def _weighted(values: Values, weights: Values, name: str) -> Spread:
     first, last = np.interp([0.1, 0.9], summed / summed[-1], values[present][order])
     if name == "kept":
         return Spread(share, 0.0, float(last / 0.9))
-    beyond = (last - first) / 8
-    least = 0.05 if name == "sharpening" else 0.2
-    return Spread(share, max(least, float(first - beyond)), float(last + beyond))
+    low, high = uniform(float(first), float(last))
+    return Spread(share, max(0.05 if name == "sharpening" else 0.2, low), high)
 
 
 _NONE = {"blur": (0.2, 0.3), "sharpening": (0.05, 0.1), "noise": (0.3, 0.5), "kept": (0.0, 0.03)}

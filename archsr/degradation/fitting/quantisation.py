@@ -4,14 +4,10 @@ Sources: Fan and de Queiroz (2003) for the quality of decompressed images, Luká
 of doubly compressed ones, whose smooth counterpart is the same image with a displaced grid.
 """
 
-import io
 import math
-import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin
 
 from archsr.degradation.jpeg import LUMA
 from archsr.metrics.quality import jumps
@@ -27,29 +23,6 @@ _LEAST = 300  # coefficients other than zero, below which nothing is said
 _BLOCKS = 6000  # blocks of an image that are looked at
 # the nine lowest frequencies but the mean: places in a block of 64, row by row
 _PLACES = np.array([1, 8, 16, 9, 2, 3, 10, 17, 24])
-
-
-@dataclass(frozen=True)
-class Header:
-    """A JPEG's luma and chroma tables (64,), row by row, and its chroma sampling, such as "4:2:0" (empty: other)."""
-
-    luma: Values
-    chroma: Values | None
-    sampling: str
-
-
-def header_of(content: bytes) -> Header | None:
-    """Read the tables of a JPEG file; None for another format."""
-    if content[:3] != b"\xff\xd8\xff":
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(content), formats=["JPEG", "MPO"]) as image:
-            tables = {k: np.asarray(v, np.float64) for k, v in getattr(image, "quantization", {}).items()}
-            sampling = JpegImagePlugin.get_sampling(image) if image.mode != "L" else -1
-    names = sorted(tables)
-    chroma = tables[names[1]] if len(names) > 1 else None
-    return Header(tables[names[0]], chroma, {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}.get(sampling, ""))
 
 
 def luma_table(quality: float) -> Values:

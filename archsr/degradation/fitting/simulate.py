@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from archsr.config import DegradeConfig
 from archsr.degradation.apply import apply_whole
 from archsr.degradation.fitting.features import TRACES, features
+from archsr.degradation.fitting.fitted_table import MIDDLE_GREY
 from archsr.degradation.kernels import DISC, IDENTITY
 from archsr.degradation.recipe import Recipe, draw
 from archsr.images.pixels import Pixels, pixels_to_tensor, tensor_to_pixels
@@ -84,7 +85,7 @@ def simulate(
 def _numbers(recipe: Recipe) -> list[float]:
     steps, first = recipe.steps, recipe.first
     blurred = "blur1" in steps and int(first.kernel.kind[0]) != IDENTITY
-    strength = float(first.strength[0]) * (11.3 if bool(first.poisson[0]) else 255)
+    strength = float(first.strength[0]) * (MIDDLE_GREY if bool(first.poisson[0]) else 255)
     width = float(first.kernel.sigma_x[0]) / (2 if int(first.kernel.kind[0]) == DISC else 1)  # of a disc: its radius
     noisy = strength if "noise1" in steps else 0.0
     return [

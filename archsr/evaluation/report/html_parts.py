@@ -83,7 +83,7 @@ def images_table(scores: Scores) -> str:
 def slider(one: FigureCrop, titles: dict[str, str], *, before: str, after: str, crop: int = 0) -> str:
     """Return a slider between two models. `crop`: only show a square of this side, where they differ most."""
     shown = one.around(crop) if crop else one.images
-    sources = {name: _lossless(pixels) if crop else _embedded(pixels) for name, pixels in shown.items()}
+    sources = {name: lossless(pixels) if crop else _embedded(pixels) for name, pixels in shown.items()}
     menus = "".join(
         f"<label>{word} <select>{''.join(_option(n, titles.get(n, n), chosen) for n in sources)}</select></label>"
         for word, chosen in (("left", before), ("right", after))
@@ -111,7 +111,8 @@ def _embedded(pixels: Pixels) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _lossless(pixels: Pixels) -> str:
+def lossless(pixels: Pixels) -> str:
+    """Return pixels as the URL of a PNG inside the page."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

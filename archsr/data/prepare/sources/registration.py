@@ -15,6 +15,7 @@ from PIL import Image
 
 from archsr.config.prepare import RegistrationConfig
 from archsr.images.pixels import Pixels
+from archsr.metrics.quality import luma_of
 
 _PARTS = 3  # parts along each side
 _SMALLEST = 32  # pixels of `lq` along a part
@@ -49,7 +50,7 @@ class Registration:
 def register(gt: Pixels, lq: Pixels, *, scale: int, reach: float) -> Registration:
     """Measure a pair, uint8 (scale·h, scale·w, 3) and (h, w, 3); displacements are looked for up to about `reach`."""
     small = _downsampled(gt, lq, scale)
-    first, second = _luma(small), _luma(lq)
+    first, second = luma_of(small), luma_of(lq)
     shift, correlation = _displacement(first, second, reach)
     gain, offset, colour = _colours(*_overlapping(small, lq, (round(shift[0]), round(shift[1]))))
     return Registration(shift, _spread(first, second, shift), correlation, gain, offset, colour)
@@ -107,10 +108,6 @@ def _downsampled(gt: Pixels, lq: Pixels, scale: int) -> Pixels:
     gt = gt[:height, :width]
     missing = (0, height - gt.shape[0]), (0, width - gt.shape[1]), (0, 0)
     return np.asarray(Image.fromarray(np.pad(gt, missing, "edge")).reduce(scale))
-
-
-def _luma(pixels: Pixels) -> Plane:
-    return pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def _displacement(first: Plane, second: Plane, reach: float) -> tuple[tuple[float, float], float]:

@@ -69,10 +69,10 @@ def cut(
     if config.crops == "reference":
         return _reference(source, pixels, config, blocks)
     boxes = tiles(width, height, tile=config.tile, unit=UNIT if config.encoding == "lossless" else 1)
-    kept = range(len(boxes))
-    if config.min_detail:
-        kept = worth_keeping([detail(_window(pixels, b)) for b in boxes], config.min_detail)
-    return (_tile(source, pixels, n, boxes[n], config, _copied(source), blocks) for n in kept)
+    details = [detail(_window(pixels, b)) for b in boxes]
+    kept = worth_keeping(details, config.min_detail)
+    about = _copied(source)
+    return (_tile(source, pixels, n, boxes[n], config, about | _detail(details[n]), blocks) for n in kept)
 
 
 def _paired(
@@ -83,14 +83,13 @@ def _paired(
     blocks = JpegBlocks(content, pixels) if side == "train" and config.encoding == "lossless" else None
     if side == "train":
         boxes = tiles(width, height, tile=config.tile, unit=math.lcm(scale, UNIT) if blocks else scale)
-        kept = worth_keeping([detail(_window(pixels, b)) for b in boxes], config.min_detail)
     else:
         count, multiple = config.pairs_per_photo, config.multiple
         boxes = pair_boxes(width, height, size=config.pair_size, count=count, multiple=multiple, unit=scale)
-        kept = list(range(len(boxes)))
-    for number in kept:
+    details = [detail(_window(pixels, b)) for b in boxes]
+    for number in worth_keeping(details, config.min_detail if side == "train" else 0):
         left, top, box_width, box_height = box = boxes[number]
-        piece = _tile(source, pixels, number, box, config, {"pair": True}, blocks)
+        piece = _tile(source, pixels, number, box, config, {"pair": True} | _detail(details[number]), blocks)
         small = _window(lq, (left // scale, top // scale, box_width // scale, box_height // scale))
         yield replace(piece, members={**piece.members, "lq.webp": encode_webp(small)})
 
@@ -109,10 +108,12 @@ def _reference(
         if size != (width, height):
             copy = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
         for box in boxes:
-            yield _tile(source, copy, number, box, config, {"copy": list(size)}, blocks if copy is pixels else None)
+            about = {"copy": list(size)} | _detail(detail(_window(copy, box)))
+            yield _tile(source, copy, number, box, config, about, blocks if copy is pixels else None)
             number += 1
     if number == 0:
-        yield _tile(source, pixels, 0, (0, 0, width, height), config, {"copy": [width, height]}, blocks)
+        about = {"copy": [width, height]} | _detail(detail(pixels))
+        yield _tile(source, pixels, 0, (0, 0, width, height), config, about, blocks)
 
 
 def _tile(
@@ -125,9 +126,7 @@ def _tile(
     blocks: JpegBlocks | None,
 ) -> Encoded:
     piece = blocks.cut(box) if blocks else None
-    window = _window(pixels, box)
-    content = piece or encode(window, config.encoding)
-    extra = {**extra, "detail": round(detail(window), 3)}
+    content = piece or encode(_window(pixels, box), config.encoding)
     return Encoded(key_of(source.path, number), box, {_GT[config.encoding]: content}, extra)
 
 
@@ -139,6 +138,10 @@ def _pair(source: ScannedFile, pixels: Pixels, number: int, box: Box, config: Pr
     gt = lossless(tensor_to_pixels(pair.gt), config.encoding)
     members = {_GT[config.encoding]: gt, "lq.webp": encode_webp(tensor_to_pixels(pair.lq))}
     return Encoded(key_of(source.path, number), box, members, {"recipe": to_json(recipe), **_copied(source)})
+
+
+def _detail(share: float) -> dict[str, Any]:
+    return {"detail": round(share, 3)}
 
 
 def _copied(source: ScannedFile) -> dict[str, Any]:
